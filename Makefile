@@ -1,0 +1,36 @@
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+JOBS   ?= 2
+
+.PHONY: demo test test-slow lint format bench clean
+
+# One stamp file per extra, so that each target installs only what it needs, once.
+$(VENV)/.%: setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(subst core,,$*)]'
+	touch $@
+
+demo: $(VENV)/.core          ## install, train SAC on Pendulum-v1, evaluate, save, load
+	$(BIN)/python examples/sac.py
+
+test: $(VENV)/.test          ## the test suite, as CI runs it
+	$(BIN)/python -m pytest -n $(JOBS) --durations 10
+
+test-slow: $(VENV)/.test     ## the long proofs: learning gates over several seeds
+	$(BIN)/python -m pytest -m slow -n $(JOBS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.core         ## whole-process seconds and returns of every preset
+	$(BIN)/python benchmarks/presets.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

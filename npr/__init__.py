@@ -1,0 +1,49 @@
+"""npr: reinforcement learning with NumPy.
+
+    import npr
+    agent = npr.SAC("Pendulum-v1", seed=0).learn()
+    agent.evaluate().mean
+
+Importing npr imports NumPy and nothing else: Gymnasium comes with the first agent, Numba with
+the first kernel.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_ALGORITHMS = ("QLearning", "DQN", "PPO", "SAC")
+_MODULES = ("autodiff", "heads", "infer", "kernels", "nn", "optim", "presets")
+_ERRORS = (
+    "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
+    "GradientError", "NumericsError", "SpaceError",
+)  # fmt: skip
+
+__all__ = ["__version__", "load", *_ALGORITHMS, *_MODULES, *_ERRORS]
+
+
+def __getattr__(name):
+    if name in _ALGORITHMS:
+        return getattr(importlib.import_module("npr.algorithms"), name)
+    if name in _ERRORS:
+        return getattr(importlib.import_module("npr.errors"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"npr.{name}")
+    raise AttributeError(f"module 'npr' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)
+
+
+def load(path, env=None):
+    """The agent in a file written by `agent.save(path)`, ready to act, evaluate and go on learning.
+
+    env   what it goes on learning in: an id, an Env, a VectorEnv or a factory; None: the id in
+          the file. Loading itself never makes an environment, and never runs code from the file.
+    """
+    from npr import checkpoint
+    from npr.algorithms.base import REGISTRY
+
+    importlib.import_module("npr.algorithms")
+    return checkpoint.load(path, env, REGISTRY)

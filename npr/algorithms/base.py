@@ -1,0 +1,459 @@
+"""What every algorithm takes for granted: settings, environments, the loop as a generator,
+evaluation, files. What the pseudocode says stands in the algorithm's own file.
+"""
+
+import copy
+import difflib
+import inspect
+import numbers
+import types
+import typing
+
+import numpy as np
+
+from npr import checkpoint, evaluation, presets
+from npr.backend import ON_HOST, to_host
+from npr.buffers import Rollout
+from npr.envs import env_id, open_environments
+from npr.errors import ConfigError, SpaceError
+from npr.logger import Logger, Progress
+from npr.policy import Policy
+from npr.spaces import Actions, Observations
+
+REGISTRY = {}  # name -> class: what `npr.load` may build
+DEFAULT_BUDGET = 100_000  # env steps of learn() where no preset knows better
+
+# purposes of random numbers, one generator each: drawing more of one never moves another
+_STREAMS = ("init", "explore", "sample", "noise", "act")
+
+# (smallest, largest, whether the ends count) of the settings that have a range
+_POSITIVE = (0, np.inf, False)
+_RANGES = {
+    "learning_rate": (0, np.inf, True), "gamma": (0, 1, True), "gae_lambda": (0, 1, True),
+    "tau": (0, 1, True), "exploration_initial_eps": (0, 1, True),
+    "exploration_final_eps": (0, 1, True), "exploration_fraction": (0, 1, True),
+    "learning_starts": (0, np.inf, True), "gradient_steps": (-1, np.inf, True),
+    "buffer_size": (1, np.inf, True), "batch_size": (1, np.inf, True), "train_freq": (1, np.inf, True),
+    "n_envs": (1, np.inf, True), "n_steps": (1, np.inf, True), "n_epochs": (1, np.inf, True),
+    "target_update_interval": (1, np.inf, True), "max_episode_steps": (1, np.inf, True),
+    "max_grad_norm": _POSITIVE, "clip_range": _POSITIVE, "target_kl": _POSITIVE,
+}  # fmt: skip
+
+
+class Algorithm:
+    """The shared half of an agent. Annotated class attributes are its settings."""
+
+    n_envs: int = 1  # environments stepped side by side
+    max_episode_steps: int | None = None  # own time limit; None: the environment's
+    verbose: int = 1  # 0: silent; 1: settings, progress and result
+
+    action_kinds = ("discrete", "box")  # which action spaces it can learn
+    needs_bounds = False  # whether a Box must be finite
+    table = False  # whether observations are indices of a table
+    policy_parts = ()  # (head, name of the network, name of its parameters)
+
+    def __init_subclass__(cls):
+        cls.settings = {}
+        for base in reversed(cls.__mro__):
+            for name in getattr(base, "__annotations__", {}):
+                cls.settings[name] = getattr(cls, name)
+        cls._types = typing.get_type_hints(cls)
+        parameters = [
+            inspect.Parameter("env", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None),
+            inspect.Parameter("seed", inspect.Parameter.KEYWORD_ONLY, default=None),
+        ] + [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+            for name, default in cls.settings.items()
+        ]
+        cls.__signature__ = inspect.Signature(parameters)
+        REGISTRY[cls.__name__] = cls
+
+    def __init__(self, env=None, *args, seed=None, **given):
+        if env == "MlpPolicy" and args:  # Stable-Baselines3's first argument
+            env, *args = args
+        if env is None or args:
+            raise ConfigError(
+                f"{type(self).__name__} takes one environment: an id, a gymnasium.Env, a VectorEnv "
+                f"or a function that makes one; got {(env, *args)}."
+            )
+        self.env_id = env_id(env)
+        self.preset = presets.find(type(self).__name__, self.env_id)
+        self._configure(given, seed)
+        self.env = env
+        self._seed_streams()
+        self.envs = self._open_envs()
+        self._start(self.envs.observations, self.envs.actions)
+
+    @classmethod
+    def restore(cls, manifest, env=None):
+        """An agent as a file describes it, without an environment until it learns again."""
+        agent = cls.__new__(cls)
+        agent.env_id = manifest["env"]
+        agent.preset = presets.find(cls.__name__, agent.env_id)
+        agent._configure(manifest["settings"], manifest["seed"])
+        agent.env = agent.env_id if env is None else env
+        agent._seed_streams()
+        agent.envs = None
+        spec = manifest["policy"]
+        agent._start(Observations(spec["observations"]), Actions(spec["actions"]))
+        return agent
+
+    # ---- settings
+
+    def _configure(self, given, seed):
+        """Defaults, then the preset, then what the user gave."""
+        preset = {k: v for k, v in self.preset.items() if k != "total_timesteps"}
+        for name in given:
+            if name not in self.settings:
+                raise ConfigError(self._unknown(name))
+        for name, value in {**self.settings, **preset, **given}.items():
+            setattr(self, name, self._checked(name, copy.copy(value)))
+        if seed is not None and not (isinstance(seed, numbers.Integral) and seed >= 0):
+            raise ConfigError(f"seed must be a whole number >= 0 or None, got {seed!r}.")
+        self.seed = None if seed is None else int(seed)
+        self.check()
+
+    def _unknown(self, name):
+        hints = {"polyak": "tau (tau = 1 - polyak)", "lr": "learning_rate", "policy": "net_arch"}
+        near = difflib.get_close_matches(name, self.settings, 1)
+        nearest = hints.get(name) or (near[0] if near else None)
+        advice = f"did you mean {nearest}?" if nearest else f"it has {', '.join(self.settings)}."
+        return f"{type(self).__name__} has no setting {name!r}; {advice}"
+
+    def _checked(self, name, value):
+        """The value with the type of its setting, within its range."""
+        hint = self._types[name]
+        kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        wanted = " or ".join("None" if k is type(None) else k.__name__ for k in kinds)
+        error = ConfigError(f"{type(self).__name__}: {name} must be {wanted}, got {value!r}.")
+        if value is None and type(None) in kinds:
+            return None
+        if isinstance(value, (bool, np.bool_)):
+            if bool not in kinds:
+                raise error
+            return bool(value)
+        if isinstance(value, numbers.Real):
+            if int in kinds and value == value // 1 and abs(value) < 2**62:
+                value = int(value)
+            elif float in kinds and value == value:
+                value = float(value)
+            else:
+                raise error
+        elif type(value) is tuple and list in kinds:
+            value = list(value)
+        elif type(value) not in kinds:
+            raise error
+        if isinstance(value, (str, list)) and name in _RANGES:
+            _schedule(name, value)
+        self._check_range(name, value)
+        return value
+
+    def _check_range(self, name, value):
+        if name not in _RANGES or isinstance(value, (str, list, dict)):
+            return
+        low, high, closed = _RANGES[name]
+        if not (low <= value <= high if closed else low < value < high):
+            ends = f"{'[' if closed else '('}{low}, {high}{']' if closed else ')'}"
+            raise ConfigError(f"{type(self).__name__}: {name} must be in {ends}, got {value!r}.")
+
+    def check(self):
+        """What a subclass demands of its settings together."""
+
+    def now(self, setting):
+        """The present value of a setting that may be a schedule, e.g. "linear:3e-4"."""
+        if isinstance(setting, (int, float)):
+            return setting
+        first, last = _schedule("", setting)
+        return first + (last - first) * self.progress
+
+    @property
+    def progress(self) -> float:
+        """The share of the budget that is used, from 0 to 1."""
+        return min(1.0, self.num_timesteps / self.end) if self.end else 0.0
+
+    def widths(self, part) -> list:
+        """The hidden widths of one network: net_arch is a list for all, or a dict by part."""
+        arch = self.net_arch
+        if isinstance(arch, dict):
+            if part not in arch:
+                raise ConfigError(f"net_arch has {', '.join(arch)}, but no {part!r}.")
+            arch = arch[part]
+        if not all(isinstance(n, int) and n > 0 for n in arch):
+            raise ConfigError(f"net_arch must hold whole numbers above 0, got {arch!r}.")
+        return arch
+
+    # ---- construction
+
+    def _seed_streams(self):
+        seeds = np.random.SeedSequence(self.seed)
+        *streams, self._env_seeds = seeds.spawn(len(_STREAMS) + 1)
+        self.rng = {name: np.random.default_rng(s) for name, s in zip(_STREAMS, streams)}
+
+    def _open_envs(self):
+        envs = open_environments(
+            self.env, self.n_envs, self._env_seeds, self.max_episode_steps, self.table
+        )
+        self.n_envs = envs.n
+        self._check_spaces(envs)
+        return envs
+
+    def _reopen_envs(self):
+        """The environments of an agent that came from a file."""
+        if self.env is None or (isinstance(self.env, str) and ":" in self.env):
+            raise ConfigError(
+                f"This agent's file names no environment that npr would open by itself "
+                f"({self.env!r}); pass one: npr.load(path, env=...)."
+            )
+        envs = self._open_envs()
+        for mine, theirs in ((self.observations, envs.observations), (self.actions, envs.actions)):
+            if mine.spec != theirs.spec:
+                raise SpaceError(
+                    f"The agent was trained with {mine.spec}, this environment has {theirs.spec}."
+                )
+        return envs
+
+    def _check_spaces(self, envs):
+        name, space = type(self).__name__, envs.action_space
+        kind = envs.actions.kind if envs.actions else type(space).__name__
+        if kind not in self.action_kinds:
+            wanted = " or ".join(k.capitalize() for k in self.action_kinds)
+            fits = ", ".join(n for n, c in REGISTRY.items() if kind in c.action_kinds)
+            advice = f"for {kind} actions use {fits}." if fits else "wrap the environment."
+            raise SpaceError(f"{name} needs a {wanted} action space, got {space}; {advice}")
+        if self.needs_bounds and kind == "box" and not envs.actions.bounded:
+            raise SpaceError(
+                f"{name} squashes actions into finite bounds, got {space}. Give the action_space "
+                "finite low and high, or use PPO, whose Gaussian is not squashed."
+            )
+        if self.table and envs.observations.kind != "discrete":
+            raise SpaceError(
+                f"{name} keeps a table and needs a Discrete observation space, got "
+                f"{envs.observations.spec}; for other observations use DQN or PPO."
+            )
+
+    def _start(self, observations: Observations, actions: Actions):
+        self.observations, self.actions = observations, actions
+        self.num_timesteps, self.end, self.n_updates = 0, 0, 0
+        self._taken = 0  # env steps of the last interaction
+        self.logger = Logger()
+        self._policy = None
+        self.build()
+
+    def build(self):
+        """Make networks, parameters, optimisers and buffers."""
+        raise NotImplementedError
+
+    # ---- learning
+
+    def learn(self, total_timesteps=None, callback=None, progress_bar=None, log_interval=None,
+              reset_num_timesteps=True):  # fmt: skip
+        """Learn for a number of environment steps and return the agent.
+
+        total_timesteps      None: the preset's budget for this environment
+        callback             called with the agent after every step; returning False stops
+        progress_bar         False: none; None or True: one line, on runs longer than a second
+        log_interval         episodes between tables of the logged values; None: no tables
+        reset_num_timesteps  False: go on counting, where schedules stood
+        """
+        budget = self._budget(total_timesteps)
+        if reset_num_timesteps:
+            self.num_timesteps = 0
+        start = self.num_timesteps
+        self.end = start + budget
+        if self.envs is None:
+            self.envs = self._reopen_envs()
+        self._describe(budget)
+        shown = progress_bar if progress_bar is not None else bool(self.verbose)
+        title = f"{type(self).__name__} {self.env_id or ''}".strip()
+        self._progress = Progress(title, start, self.end, shown)
+        self._callback, self._log_interval = callback, log_interval
+        try:
+            self.train()
+        finally:
+            self._progress.close(self.num_timesteps, self.logger)
+            self._callback = None
+        return self
+
+    def _budget(self, total_timesteps):
+        if total_timesteps is None:
+            return self.preset.get("total_timesteps", DEFAULT_BUDGET)
+        if not isinstance(total_timesteps, numbers.Real) or total_timesteps != total_timesteps // 1:
+            raise ConfigError(f"total_timesteps must be a whole number, got {total_timesteps!r}.")
+        if total_timesteps < 0:
+            raise ConfigError(f"total_timesteps must not be negative, got {total_timesteps!r}.")
+        return int(total_timesteps)
+
+    def _describe(self, budget):
+        if self.verbose and not getattr(self, "_described", False):
+            self._described = True
+            where = self.env_id or type(self.env).__name__
+            print(f"{type(self).__name__} on {where}, {budget:,} steps: {self._differences()}")
+
+    def _differences(self):
+        """The settings that are not the defaults, as they would be written in a call."""
+        default = self.settings
+        changed = {k: getattr(self, k) for k in default if getattr(self, k) != default[k]}
+        return ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "default settings"
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.env_id!r}, {self._differences()})"
+
+    def train(self):
+        """The algorithm: iterate over interact or rollouts until they end."""
+        raise NotImplementedError
+
+    def interact(self, choose):
+        """Step the environments with a = choose(s) until the budget is used.
+
+        Yields (s, a, r, s2, terminated), each (n, ...), on the host: real transitions only, s2
+        the true next observation. Resets, statistics, progress and callbacks happen here.
+        """
+        for s, a, r, s2, terminated, _, valid in self._steps(choose):
+            if valid.all():
+                yield s, a, r, s2, terminated
+            elif valid.any():
+                yield s[valid], a[valid], r[valid], s2[valid], terminated[valid]
+
+    def rollouts(self, n_steps, choose):
+        """Yield Rollouts of n_steps of all environments until the budget is used."""
+        envs = self.envs
+        shape, dtype = self.action_columns()
+        t, rollout = 0, None
+        for s, a, r, s2, terminated, truncated, valid in self._steps(choose):
+            if rollout is None:
+                rollout = Rollout(n_steps, envs.n, self.observations.size, shape, dtype)
+            rollout.put(t, s, a, r, s2, terminated, truncated, valid)
+            t += 1
+            if t == n_steps:
+                yield rollout
+                t, rollout = 0, None
+
+    def _steps(self, choose):
+        envs, progress, logger = self.envs, self._progress, self.logger
+        if envs.s is None:
+            envs.reset()
+        while self.num_timesteps < self.end:
+            s = envs.s
+            a = choose(s)
+            s2, r, terminated, truncated, valid = envs.step(a)
+            self._taken = envs.n if valid is envs.all_valid else int(valid.sum())
+            self.num_timesteps += self._taken
+            yield s, a, r, s2, terminated, truncated, valid
+            for episode in envs.finished:
+                logger.episode(episode)
+                if self._log_interval and logger.episode_count % self._log_interval == 0:
+                    self._log_table()
+            progress.update(self.num_timesteps, logger)
+            if self._callback is not None and self._callback(self) is False:
+                return
+
+    @property
+    def epsilon(self) -> float:
+        """The present share of random actions: linear over exploration_fraction of the budget."""
+        share = min(1.0, self.progress / max(self.exploration_fraction, 1e-9))
+        first, last = self.exploration_initial_eps, self.exploration_final_eps
+        return first + (last - first) * share
+
+    def every(self, interval: int) -> int:
+        """How many multiples of `interval` env steps the last step reached."""
+        t = self.num_timesteps
+        return t // interval - (t - self._taken) // interval
+
+    def updates_due(self) -> int:
+        """Gradient steps owed after the last step: `gradient_steps` every `train_freq` env steps
+        once `learning_starts` is reached; gradient_steps = -1 means one per env step."""
+        if self.num_timesteps < self.learning_starts:
+            return 0
+        each = self.gradient_steps if self.gradient_steps >= 0 else self.train_freq
+        return each * self.every(self.train_freq)
+
+    def log(self, metrics: dict) -> None:
+        """Note the metrics of one update; arrays stay where they are until somebody looks."""
+        self.n_updates += 1
+        self.logger.record("train", metrics)
+
+    def _log_table(self):
+        self.logger.record(
+            "time", {"total_timesteps": self.num_timesteps, "episodes": self.logger.episode_count}
+        )
+        self.logger.record("train", {"n_updates": self.n_updates})
+        self.logger.table()
+
+    def action_columns(self):
+        """Shape and dtype of one stored action."""
+        if self.actions.kind == "discrete":
+            return (), np.dtype(np.int64)
+        return (self.actions.size,), None
+
+    # ---- acting
+
+    @property
+    def policy(self) -> Policy:
+        """The present policy, on the host. On the NumPy backend it shares the parameters."""
+        if self._policy is None or not ON_HOST:
+            head, network, theta = self.policy_parts
+            net = getattr(self, network) if network else None
+            spec = {
+                "observations": self.observations.spec,
+                "actions": self.actions.spec,
+                "head": head,
+                "sizes": net.sizes if net else None,
+                "activation": getattr(self, "activation", "identity"),
+                "free": net.free if net else 0,
+                "epsilon": float(getattr(self, "exploration_final_eps", 0.0)),
+            }
+            self._policy = Policy(spec, to_host(getattr(self, theta)))
+        return self._policy
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        """(action, None) for one observation or a batch: Stable-Baselines3's signature."""
+        return self.policy(observation, deterministic, self.rng["act"]), None
+
+    def act(self, observation, deterministic=True):
+        """The environment's action for one observation or a batch."""
+        return self.policy(observation, deterministic, self.rng["act"])
+
+    def evaluate(self, env=None, episodes=100, seed=None, deterministic=True):
+        """Whole episodes in an environment of their own: .mean .std .returns .lengths"""
+        if env is None:
+            env = self._evaluation_env()
+        return evaluation.evaluate(
+            self.policy, env, episodes, seed, deterministic, self.max_episode_steps
+        )
+
+    def _evaluation_env(self):
+        import gymnasium
+
+        if isinstance(self.env, str) or not isinstance(
+            self.env, (gymnasium.Env, gymnasium.vector.VectorEnv)
+        ):
+            if self.env is not None:
+                return self.env
+        elif getattr(self.env, "spec", None) is not None:
+            spec = self.env.spec
+            return lambda: gymnasium.make(spec, disable_env_checker=True)
+        raise ConfigError(
+            "evaluate() needs an environment of its own; pass one: evaluate(env=...)."
+        )
+
+    # ---- files
+
+    def save(self, path) -> None:
+        """Write the whole agent to one file: see npr.checkpoint."""
+        checkpoint.save(self, path)
+
+
+def _schedule(name, value):
+    """(first, last) of "linear:first", "linear:first:last" or a pair."""
+    parts = value.removeprefix("linear:").split(":") if isinstance(value, str) else value
+    try:
+        if isinstance(value, str) and not value.startswith("linear:"):
+            raise ValueError
+        first, last = (float(p) for p in parts) if len(parts) == 2 else (float(parts[0]), 0.0)
+        if len(parts) > 2:
+            raise ValueError
+    except (ValueError, TypeError, IndexError):
+        raise ConfigError(
+            f"{name} must be a number, 'linear:first', 'linear:first:last' or a pair, got {value!r}."
+        ) from None
+    return first, last

@@ -1,0 +1,100 @@
+"""DQN: Q-learning with a network, a replay buffer and a target network.
+
+Mnih et al. 2013 (replay) and 2015 (target network); double Q: van Hasselt et al. 2016.
+
+     1  initialise theta
+     2  theta_bar <- theta
+     3  replay buffer D
+     4  for each episode:
+     5      s <- reset
+     6      for each step:
+     7          a <- epsilon-greedy in Q(theta, s)
+     8          r, s2, terminated <- environment(a)
+     9          store (s, a, r, s2, terminated) in D
+    10          s <- s2
+    11          update, every train_freq steps from learning_starts on:
+    12              draw a batch from D
+    13              y = r + gamma (1 - terminated) max_a' Q(theta_bar, s2)[a']
+    14              one step down the gradient of the mean Huber loss of Q(theta, s)[a] and y
+    15      end
+    16      every C steps: theta_bar <- theta
+    17  end
+
+Departures from the source: terminated is stored and masks the target (9, 13); 10 assigns the
+other way round there; 13 uses the target network, as Mnih et al. 2015 do; the loss is Huber's and
+the gradient's norm is clipped (14); 16 counts environment steps, not episodes, whose length
+varies fifty-fold in training.
+"""
+
+import numpy as np
+
+from npr.algorithms.base import Algorithm
+from npr.autodiff import huber, pick, value_and_grad
+from npr.backend import Array, to_device, to_host
+from npr.buffers import ReplayBuffer
+from npr.nn import MLP
+from npr.optim import Adam, clip_norm
+
+
+class DQN(Algorithm):
+    """Deep Q-learning, for Discrete actions."""
+
+    learning_rate: float | str | list = 6.3e-4  # of Adam
+    gamma: float = 0.99  # discount per env step
+    net_arch: list | dict = [64, 64]  # hidden widths; {"qf": [...]} as well
+    activation: str = "relu"
+    buffer_size: int = 50_000  # transitions
+    learning_starts: int = 1_000  # env steps before the first update
+    batch_size: int = 64
+    train_freq: int = 4  # env steps between rounds of updates
+    gradient_steps: int = 1  # updates per round; -1: one per env step
+    target_update_interval: int = 250  # C, env steps
+    exploration_initial_eps: float = 1.0
+    exploration_final_eps: float = 0.05
+    exploration_fraction: float = 0.2  # of the budget, until epsilon is final
+    max_grad_norm: float = 10.0
+    double: bool = False  # choose a' by theta, value it by theta_bar
+
+    action_kinds = ("discrete",)
+    policy_parts = ("argmax", "Q", "theta")
+
+    def build(self):
+        self.Q = MLP(self.observations.size, self.widths("qf"), self.actions.n, self.activation)
+        self.theta = self.Q.init(self.rng["init"])  # [1]
+        self.theta_bar = self.theta.copy()  # [2]
+        self.adam = Adam(self.theta)
+        self.buffer = ReplayBuffer(self.buffer_size, self.observations.size)  # [3]
+
+    def train(self):
+        for transition in self.interact(self.explore):  # [4-8]
+            self.buffer.add(*transition)  # [9]; [10] is interact's
+            for _ in range(self.updates_due()):  # [11]
+                batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [12]
+                self.log(self.update(*batch))
+            if self.every(self.target_update_interval):
+                self.theta_bar[:] = self.theta  # [16]
+        # [15, 17]
+
+    def explore(self, s):
+        rng, n = self.rng["explore"], self.actions.n
+        random = rng.random(len(s)) < self.epsilon
+        greedy = to_host(self.Q(self.theta, to_device(s)).argmax(axis=-1))
+        return np.where(random, rng.integers(n, size=len(s)), greedy)
+
+    def target(self, r, s2, terminated) -> Array:
+        """y of line 13, (B,); with double=True the choice of a' is theta's."""
+        q2 = self.Q(self.theta_bar, s2)
+        best = pick(q2, self.Q(self.theta, s2).argmax(axis=-1)) if self.double else q2.max(axis=-1)
+        return r + self.gamma * (1 - terminated) * best
+
+    def update(self, s, a, r, s2, terminated):
+        y = self.target(r, s2, terminated)  # [13]
+
+        def L(theta):
+            q = pick(self.Q(theta, s), a)
+            return huber(q, y).mean(), q
+
+        (loss, q), g = value_and_grad(L, has_aux=True)(self.theta)
+        self.adam.learning_rate = self.now(self.learning_rate)
+        self.adam.step(self.theta, clip_norm(g, self.max_grad_norm))  # [14]
+        return {"loss": loss, "q_mean": q.mean()}

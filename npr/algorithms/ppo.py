@@ -1,0 +1,131 @@
+"""PPO-Clip: several epochs on each rollout, held near the policy that collected it.
+
+Schulman et al. 2017, eq. 7, 9, 11-12; GAE: Schulman et al. 2016.
+
+     1  initialise actor theta and critic phi
+     2  clip range epsilon
+     3  number of epochs K
+     4  rollout buffer D, emptied every iteration
+     5  for each iteration:
+     6      collect n_steps of every environment into D with theta_old <- theta
+     7      for k = 1..K, for each shuffled minibatch:
+     8          (once, before the epochs) R = A + V(phi, s)
+     9          (once, before the epochs) A = GAE of r and V(phi, .)
+    10          ratio = pi(theta)(a|s) / pi(theta_old)(a|s)
+    11          L = mean min(ratio A, clip(ratio, 1 - epsilon, 1 + epsilon) A)
+    12          theta <- one step up the gradient of L (and of the entropy, times ent_coef)
+    13          critic:
+    14          phi <- one step down the gradient of mean (V(phi, s) - R)^2
+    15      end
+    16  end
+
+Departures from the source: the advantage is R - V, not V - R (9); theta_old stays fixed for all
+epochs, otherwise nothing is ever clipped (7, 11); 8 and 9 are computed once per rollout; 12 goes
+up and 14 goes down; the buffer is not replay (4). Advantages are normalised per minibatch, both
+gradients have their norms clipped, time-outs are bootstrapped from the true last observation.
+"""
+
+from npr.algorithms.base import Algorithm
+from npr.autodiff import clip, exp, minimum, value_and_grad
+from npr.backend import to_device, to_host, xp
+from npr.errors import ConfigError
+from npr.heads import Categorical, Gaussian
+from npr.kernels import gae
+from npr.nn import MLP
+from npr.optim import Adam, clip_norm
+
+
+class PPO(Algorithm):
+    """Proximal policy optimisation with a clipped surrogate, for Discrete and Box actions."""
+
+    n_envs: int = 8
+    learning_rate: float | str | list = 3e-4  # of Adam, for both networks
+    gamma: float = 0.99  # discount per env step
+    gae_lambda: float = 0.95  # lambda of GAE, per env step
+    net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "vf": [...]} as well
+    activation: str = "tanh"
+    n_steps: int = 256  # env steps per environment and rollout
+    batch_size: int = 64  # of a minibatch
+    n_epochs: int = 10  # K
+    clip_range: float | str | list = 0.2  # epsilon
+    ent_coef: float = 0.0  # weight of the entropy
+    vf_coef: float = 0.5  # weight of the critic's loss
+    max_grad_norm: float = 0.5
+    normalize_advantage: bool = True
+    log_std_init: float = 0.0  # of the Gaussian, per action dimension
+
+    @property
+    def policy_parts(self):
+        return ("categorical" if self.discrete else "gaussian", "actor", "theta")
+
+    def check(self):
+        if self.batch_size < 2 and self.normalize_advantage:
+            raise ConfigError(
+                "PPO: batch_size=1 has no standard deviation to normalise advantages by; "
+                "use batch_size >= 2 or normalize_advantage=False."
+            )
+
+    def build(self):
+        self.discrete = self.actions.kind == "discrete"
+        self.head = Categorical if self.discrete else Gaussian
+        n, k, rng = self.observations.size, self.actions.size, self.rng["init"]
+        free = 0 if self.discrete else k
+        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
+        self.critic = MLP(n, self.widths("vf"), None, self.activation)
+        self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
+        self.phi = self.critic.init(rng, "orthogonal", 1.0)
+        self.adam_theta = Adam(self.theta, eps=1e-5)
+        self.adam_phi = Adam(self.phi, eps=1e-5)
+
+    def pi(self, theta, s):
+        """The distribution of actions at s."""
+        return self.head(self.actor(theta, s))
+
+    def V(self, phi, s):
+        return self.critic(phi, s)
+
+    def explore(self, s):
+        noise = self.head.noise(self.rng["explore"], s.shape[:1], self.actions.size)
+        return to_host(self.pi(self.theta, to_device(s)).sample(to_device(noise)))
+
+    def train(self):
+        for D in self.rollouts(self.n_steps, self.explore):  # [4-6]
+            s, a, r, s2, terminated, done = D.arrays()
+            v, v2 = self.V(self.phi, s), self.V(self.phi, s2)
+            A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)
+            data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, A + v)]
+            data.append(self.pi(self.theta, data[0]).log_prob(data[1]))
+            for _ in range(self.n_epochs):  # [7]
+                for i in D.minibatches(self.batch_size, self.rng["sample"]):
+                    self.log(self.update(*(x[i] for x in data)))
+
+    def update(self, s, a, A, R, logp_old):
+        if self.normalize_advantage:
+            A = (A - A.mean()) / (A.std(ddof=1) + 1e-8)
+        epsilon = self.now(self.clip_range)
+
+        def L_clip(theta):
+            pi = self.pi(theta, s)
+            log_ratio = pi.log_prob(a) - logp_old
+            ratio = exp(log_ratio)  # [10]
+            L = minimum(ratio * A, clip(ratio, 1 - epsilon, 1 + epsilon) * A).mean()  # [11]
+            entropy = pi.entropy().mean()
+            return -L - self.ent_coef * entropy, (L, log_ratio, entropy)
+
+        (_, (L, log_ratio, entropy)), g = value_and_grad(L_clip, has_aux=True)(self.theta)
+        self.adam_theta.learning_rate = self.adam_phi.learning_rate = self.now(self.learning_rate)
+        self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [12]
+
+        def L_V(phi):  # [13]
+            return self.vf_coef * ((self.V(phi, s) - R) ** 2).mean()
+
+        value_loss, g = value_and_grad(L_V)(self.phi)
+        self.adam_phi.step(self.phi, clip_norm(g, self.max_grad_norm))  # [14]
+        ratio = xp.exp(log_ratio)
+        return {
+            "policy_gradient_loss": -L,
+            "value_loss": value_loss,
+            "entropy_loss": -entropy,
+            "approx_kl": (ratio - 1 - log_ratio).mean(),
+            "clip_fraction": (xp.abs(ratio - 1) > epsilon).mean(),
+        }

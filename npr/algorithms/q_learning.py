@@ -1,0 +1,61 @@
+"""Q-learning: off-policy temporal differences on a table.
+
+Sutton and Barto 2018, section 6.5, eq. 6.8.
+
+     1  Q(s, a) <- 0
+     2  for each episode:
+     3      s <- reset
+     4      for each step:
+     5          a <- epsilon-greedy in Q(s, .)
+     6          r, s2, terminated <- environment(a)
+     7          update:
+     8              Q(s, a) <- Q(s, a) + alpha [r + gamma (1 - terminated) max_a' Q(s2, a') - Q(s, a)]
+     9          s <- s2
+    10      end, also where the episode terminated or timed out
+    11  end
+
+Departures from the source: the value of a terminal state is masked rather than kept at zero in
+the table (8); 9 assigns the other way round there; episodes also end by time, which is not
+terminal (10); ties are broken at random, and epsilon follows a schedule (5).
+"""
+
+import numpy as np
+
+from npr.algorithms.base import Algorithm
+
+
+class QLearning(Algorithm):
+    """Tabular Q-learning, for Discrete observations and actions."""
+
+    learning_rate: float | str | list = 0.5  # alpha: share of the TD error learnt per step
+    gamma: float = 0.99  # discount per env step
+    exploration_initial_eps: float = 1.0  # epsilon at the start
+    exploration_final_eps: float = 0.05  # epsilon from exploration_fraction of the budget on
+    exploration_fraction: float = 0.5
+
+    action_kinds = ("discrete",)
+    table = True
+    policy_parts = ("table", None, "Q")
+
+    def build(self):
+        self.Q = np.zeros((self.observations.size, self.actions.n))  # [1]
+
+    def train(self):
+        for transitions in self.interact(self.explore):  # [2-4]
+            for s, a, r, s2, terminated in zip(*transitions):
+                self.update(s, a, r, s2, terminated)
+        # [9-11] are interact's: it goes on from s2, or from a reset
+
+    def explore(self, s):
+        return np.array([self.epsilon_greedy(self.Q[x]) for x in s])  # [5-6]
+
+    def epsilon_greedy(self, q):
+        rng = self.rng["explore"]
+        if rng.random() < self.epsilon:
+            return int(rng.random() * len(q))
+        best = np.flatnonzero(q == q.max())
+        return best[int(rng.random() * len(best))]
+
+    def update(self, s, a, r, s2, terminated):  # [7]
+        y = r + self.gamma * (1 - terminated) * self.Q[s2].max()
+        self.Q[s, a] += self.now(self.learning_rate) * (y - self.Q[s, a])  # [8]

@@ -1,0 +1,147 @@
+"""SAC: off-policy actor-critic that keeps its policy random, with a learnt temperature.
+
+Haarnoja et al. 2018b, eq. 5-10 and 18; squashed Gaussian: Haarnoja et al. 2018a, eq. 21.
+
+     1  initialise theta_1, theta_2, phi and log alpha
+     2  theta_bar_i <- theta_i
+     3  replay buffer D
+     4  for each episode:
+     5      s <- reset
+     6      for each step:
+     7          a ~ pi(phi, s)
+     8          r, s2, terminated <- environment(a)
+     9          store (s, a, r, s2, terminated) in D
+    10          s <- s2
+    11          update, every train_freq steps from learning_starts on:
+    12              a2 ~ pi(phi, s2);  y = r + gamma (1 - terminated) [min_i Q(theta_bar_i, s2, a2) - alpha log pi(a2|s2)]
+                    theta_i <- one step down the gradient of 1/2 mean (Q(theta_i, s, a) - y)^2
+    13              a' ~ pi(phi, s), reparameterised
+                    phi <- one step down the gradient of mean [alpha log pi(a'|s) - min_i Q(theta_i, s, a')]
+    14              log alpha <- one step down -log alpha mean [log pi(a'|s) + H_bar]
+    15              theta_bar_i <- tau theta_i + (1 - tau) theta_bar_i
+    16      end
+    17  end
+
+Departures from the source: terminated is stored and masks the target (9, 12); 10 assigns the other
+way round there; target and actor take the minimum of both critics (12, 13); the gradient of 13 is
+left to autodiff. The first learning_starts actions are uniform. Actions, and so log pi, live in
+[-1, 1] per dimension; H_bar = -D.
+"""  # noqa: E501
+
+from npr.algorithms.base import Algorithm
+from npr.autodiff import min, value_and_grad
+from npr.backend import FLOAT, to_device, to_host, xp
+from npr.buffers import ReplayBuffer
+from npr.errors import ConfigError
+from npr.heads import TanhGaussian
+from npr.nn import MLP
+from npr.optim import Adam, polyak
+
+
+class SAC(Algorithm):
+    """Soft actor-critic, for bounded Box actions."""
+
+    learning_rate: float | str | list = 3e-4  # of Adam, for critics, actor and temperature
+    gamma: float = 0.99  # discount per env step
+    tau: float = 0.005  # share of theta taken into theta_bar per update
+    net_arch: list | dict = [256, 256]  # hidden widths; {"pi": [...], "qf": [...]} as well
+    activation: str = "relu"
+    buffer_size: int = 1_000_000  # transitions
+    learning_starts: int = 100  # env steps with uniform actions before the first update
+    batch_size: int = 256
+    train_freq: int = 1  # env steps between rounds of updates
+    gradient_steps: int = 1  # updates per round; -1: one per env step
+    ent_coef: float | str = "auto"  # temperature alpha: fixed, "auto" (from 1) or "auto_0.1"
+    target_entropy: float | str = "auto"  # H_bar; "auto" is minus the number of action dimensions
+
+    action_kinds = ("box",)
+    needs_bounds = True
+    policy_parts = ("tanh_gaussian", "pi", "phi")
+
+    def check(self):
+        first = self.ent_coef
+        if isinstance(first, str):
+            kind, _, number = first.partition("_")
+            try:
+                first = float(number or 1.0)
+            except ValueError:
+                first = 0.0
+            if kind != "auto" or first <= 0:
+                raise ConfigError(
+                    f"SAC: ent_coef must be a number, 'auto' or 'auto_<first value above 0>', got "
+                    f"{self.ent_coef!r}."
+                )
+        self.first_alpha = first
+        if isinstance(self.target_entropy, str) and self.target_entropy != "auto":
+            raise ConfigError(
+                f"SAC: target_entropy must be a number or 'auto', got {self.target_entropy!r}."
+            )
+        if self.tau > 0.5:
+            raise ConfigError(
+                f"SAC: tau={self.tau} takes over half of theta into theta_bar at every update. "
+                "tau is 1 - polyak; did you mean the other one?"
+            )
+
+    def build(self):
+        n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
+        self.pi = MLP(n, self.widths("pi"), 2 * D, self.activation)
+        self.Q = MLP([n, D], self.widths("qf"), None, self.activation, rows=2)
+        self.phi = self.pi.init(rng)  # [1]
+        self.theta = self.Q.init(rng)  # (2, size): a row for each critic
+        self.log_alpha = xp.log(xp.full(1, self.first_alpha or 1e-30, FLOAT))
+        self.theta_bar = self.theta.copy()  # [2]
+        self.adam_phi, self.adam_theta = Adam(self.phi), Adam(self.theta)
+        self.adam_alpha = Adam(self.log_alpha)
+        self.buffer = ReplayBuffer(self.buffer_size, n, (D,), FLOAT)  # [3]
+        self.H_bar = -float(D) if self.target_entropy == "auto" else self.target_entropy
+
+    def train(self):
+        for transition in self.interact(self.explore):  # [4-8]
+            self.buffer.add(*transition)  # [9]; [10] is interact's
+            for _ in range(self.updates_due()):  # [11]
+                batch = self.buffer.sample(self.batch_size, self.rng["sample"])
+                self.log(self.update(*batch, self.noise(), self.noise()))
+        # [16, 17]
+
+    def explore(self, s):
+        rng, shape = self.rng["explore"], (len(s), self.actions.size)
+        if self.num_timesteps < self.learning_starts:
+            return rng.uniform(-1, 1, shape).astype(FLOAT)
+        noise = to_device(rng.standard_normal(shape, FLOAT))
+        a, _ = TanhGaussian(self.pi(self.phi, to_device(s))).sample(noise)  # [7]
+        return to_host(a)
+
+    def noise(self):
+        shape = (self.batch_size, self.actions.size)
+        return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
+
+    def update(self, s, a, r, s2, terminated, noise, noise2):
+        for adam in (self.adam_theta, self.adam_phi, self.adam_alpha):
+            adam.learning_rate = self.now(self.learning_rate)
+        alpha = xp.exp(self.log_alpha)
+
+        a2, logp2 = TanhGaussian(self.pi(self.phi, s2)).sample(noise2)
+        q2 = self.Q(self.theta_bar, s2, a2).min(axis=0)
+        y = r + self.gamma * (1 - terminated) * (q2 - alpha * logp2)
+
+        def J_Q(theta):
+            q = self.Q(theta, s, a)  # (2, B)
+            return 0.5 * ((q - y) ** 2).sum() / len(y)
+
+        critic_loss, g = value_and_grad(J_Q)(self.theta)
+        self.adam_theta.step(self.theta, g)  # [12]
+
+        def J_pi(phi):
+            a, logp = TanhGaussian(self.pi(phi, s)).sample(noise)
+            q = min(self.Q(self.theta, s, a), axis=0)
+            return (alpha * logp - q).mean(), logp
+
+        (actor_loss, logp), g = value_and_grad(J_pi, has_aux=True)(self.phi)
+        self.adam_phi.step(self.phi, g)  # [13]
+
+        if isinstance(self.ent_coef, str):
+            g = -(logp + self.H_bar).mean(keepdims=True)
+            self.adam_alpha.step(self.log_alpha, g)  # [14]
+
+        polyak(self.theta_bar, self.theta, self.tau)  # [15]
+        return {"critic_loss": critic_loss, "actor_loss": actor_loss, "ent_coef": alpha[0]}

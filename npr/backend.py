@@ -1,0 +1,59 @@
+"""The array module that everything numerical is written in: NumPy, or CuPy on a GPU.
+
+NPR_BACKEND=numpy|cupy      where parameters live and updates run (default numpy)
+NPR_DTYPE=float32|float64   the one floating type of parameters and batches (default float32)
+
+Read once, at import. Code that computes imports `xp`; code that handles what is truly on the
+host (environments, replay columns, files) imports numpy itself, so that the import line tells
+the reader on which side of the door a file stands.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from npr.errors import BackendError
+
+Array = Any  # an array of either backend
+
+BACKEND = os.environ.get("NPR_BACKEND", "numpy")
+_DTYPE = os.environ.get("NPR_DTYPE", "float32")
+
+if _DTYPE not in ("float32", "float64"):
+    raise BackendError(f"NPR_DTYPE={_DTYPE!r} is not known; use 'float32' or 'float64'.")
+FLOAT = np.dtype(_DTYPE)
+
+
+def _load(name: str):
+    if name == "numpy":
+        return np
+    if name != "cupy":
+        raise BackendError(f"NPR_BACKEND={name!r} is not known; use 'numpy' or 'cupy'.")
+    try:
+        import cupy
+    except ImportError as error:
+        raise BackendError(
+            "NPR_BACKEND=cupy, but CuPy is not installed. Install npr-rl[cuda12] or "
+            "npr-rl[cuda13], or unset NPR_BACKEND to run on the CPU."
+        ) from error
+    if not cupy.is_available():
+        raise BackendError(
+            f"NPR_BACKEND=cupy, but no usable NVIDIA GPU was found (cupy {cupy.__version__} "
+            "imports; the driver is missing or too old). Unset NPR_BACKEND to run on the CPU."
+        )
+    return cupy
+
+
+xp = _load(BACKEND)
+ON_HOST = xp is np
+
+
+def to_device(array) -> Array:
+    """A host array as an array of the backend. On the NumPy backend: the same object."""
+    return array if ON_HOST else xp.asarray(array)
+
+
+def to_host(array) -> np.ndarray:
+    """An array of the backend as a NumPy array. On the NumPy backend: the same object."""
+    return array if ON_HOST else xp.asnumpy(array)

@@ -1,0 +1,131 @@
+"""Saving and loading of whole agents: parameters, optimisers, replay, counters, generators.
+
+What an agent holds is found by its type, so that no algorithm can forget to save a part: arrays
+of the backend are parameters, optimisers and buffers know their own state.
+"""
+
+import numpy as np
+
+from npr.archive import read_archive, write_archive
+from npr.backend import to_device, to_host, xp
+from npr.buffers import ReplayBuffer
+from npr.errors import CheckpointError
+from npr.optim import SGD, Adam, RMSprop
+
+_OPTIMISERS = (Adam, RMSprop, SGD)
+
+
+def save(agent, path) -> None:
+    """Write an agent to one file without pickle."""
+    arrays, counters = {}, {}
+    for name, part in sorted(vars(agent).items()):
+        for key, array in _arrays(name, part).items():
+            arrays[key] = to_host(array)
+        if isinstance(part, Adam):
+            counters[name] = part.t
+    manifest = {
+        "algorithm": type(agent).__name__,
+        "env": agent.env_id,
+        "settings": {name: getattr(agent, name) for name in agent.settings},
+        "seed": agent.seed,
+        "policy": agent.policy.spec,
+        "policy_parameters": f"params/{agent.policy_parts[2]}",
+        "counters": {
+            "num_timesteps": agent.num_timesteps,
+            "end": agent.end,
+            "n_updates": agent.n_updates,
+            "episodes": agent.logger.episode_count,
+            "optimisers": counters,
+        },
+        "rng": {name: _rng_state(rng) for name, rng in agent.rng.items()},
+        "numpy": np.__version__,
+    }
+    write_archive(path, manifest, arrays)
+
+
+def _arrays(name, part):
+    """The arrays of one attribute of an agent, by their name in the file."""
+    if isinstance(part, (np.ndarray, xp.ndarray)):
+        return {f"params/{name}": part}
+    if isinstance(part, _OPTIMISERS):
+        held = {key: value for key, value in vars(part).items() if isinstance(value, xp.ndarray)}
+        return {f"optim/{name}.{key}": value for key, value in held.items()}
+    if isinstance(part, ReplayBuffer):
+        return {f"buffer/{name}.{key}": value for key, value in part.state().items()}
+    return {}
+
+
+def load(path, env, registry):
+    """The agent in a file. env: what it goes on learning in; None: the id in the file, if any.
+
+    registry maps the name of an algorithm to its class: names from a file are looked up there
+    and nowhere else. Everything is checked before anything is changed.
+    """
+    manifest, arrays = read_archive(path)
+    try:
+        return _rebuild(path, manifest, arrays, env, registry)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} does not describe a whole agent: {error!r}.") from error
+
+
+def _rebuild(path, manifest, arrays, env, registry):
+    name = manifest["algorithm"]
+    if name not in registry:
+        raise CheckpointError(
+            f"{path} holds an agent of {name!r}; this npr has {', '.join(sorted(registry))}."
+        )
+    agent = registry[name].restore(manifest, env)
+    counters = manifest["counters"]
+    used = set()
+    for attribute, part in vars(agent).items():
+        for key, present in _arrays(attribute, part).items():
+            if key not in arrays:
+                raise CheckpointError(f"{path}: {key} is missing.")
+            used.add(key)
+            if key.startswith("buffer/"):
+                continue
+            if arrays[key].shape != present.shape or arrays[key].dtype != present.dtype:
+                raise CheckpointError(
+                    f"{path}: {key} is {arrays[key].dtype}{arrays[key].shape}, the agent needs "
+                    f"{present.dtype}{present.shape}."
+                )
+            if key.startswith("params/") and not np.isfinite(arrays[key]).all():
+                raise CheckpointError(f"{path}: {key} holds numbers that are not finite.")
+            present[...] = to_device(arrays[key])
+        if isinstance(part, Adam):
+            part.t = int(counters["optimisers"][attribute])
+        if isinstance(part, ReplayBuffer):
+            prefix = f"buffer/{attribute}."
+            part.load(
+                {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+            )
+    if set(arrays) != used:
+        raise CheckpointError(f"{path}: nothing of the agent is called {set(arrays) - used}.")
+    agent.num_timesteps, agent.end = int(counters["num_timesteps"]), int(counters["end"])
+    agent.n_updates = int(counters["n_updates"])
+    agent.logger.episode_count = int(counters["episodes"])
+    for purpose, rng in agent.rng.items():
+        _set_rng_state(rng, manifest["rng"][purpose])
+    return agent
+
+
+def _rng_state(rng):
+    """PCG64's state: its integers exceed what JSON readers agree on, hence as text."""
+    state = rng.bit_generator.state
+    return {
+        "state": hex(state["state"]["state"]),
+        "inc": hex(state["state"]["inc"]),
+        "has_uint32": state["has_uint32"],
+        "uinteger": state["uinteger"],
+    }
+
+
+def _set_rng_state(rng, held):
+    rng.bit_generator.state = {
+        "bit_generator": "PCG64",
+        "state": {"state": int(held["state"], 16), "inc": int(held["inc"], 16)},
+        "has_uint32": int(held["has_uint32"]),
+        "uinteger": int(held["uinteger"]),
+    }

@@ -1,0 +1,250 @@
+"""The one door to Gymnasium: spaces, seeds, time limits, autoreset and contract checks.
+
+Whatever stands behind it (an id, an Env, a factory, a VectorEnv in any autoreset mode), the
+learner sees one record per step: (s2, r, terminated, truncated, valid), where s2 is the true
+next observation, also where the episode ended. `envs.s` is the observation to act on next.
+"""
+
+import numpy as np
+
+from npr.backend import FLOAT
+from npr.errors import ConfigError, EnvContractError, SpaceError
+from npr.spaces import Actions, Observations
+
+
+def observation_spec(space) -> dict:
+    """A Gymnasium observation space as the plain data that `Observations` takes."""
+    import gymnasium.spaces as gs
+
+    if isinstance(space, gs.Box):
+        return {"kind": "box", "shape": list(space.shape)}
+    if isinstance(space, gs.Discrete):
+        return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, gs.MultiDiscrete):
+        return {"kind": "multidiscrete", "nvec": space.nvec.tolist()}
+    if isinstance(space, gs.MultiBinary):
+        return {"kind": "multibinary", "shape": list(space.shape)}
+    if isinstance(space, gs.Dict):
+        keys, parts = list(space.spaces), list(space.spaces.values())
+    elif isinstance(space, gs.Tuple):
+        keys, parts = list(range(len(space.spaces))), list(space.spaces)
+    else:
+        raise SpaceError(
+            f"npr's networks need observations of fixed size, got {space}; wrap the environment "
+            "with gymnasium.wrappers.TransformObservation to make them a Box."
+        )
+    return {"kind": "group", "keys": keys, "parts": [observation_spec(part) for part in parts]}
+
+
+def action_spec(space) -> dict:
+    """A Gymnasium action space as the plain data that `Actions` takes."""
+    import gymnasium.spaces as gs
+
+    if isinstance(space, gs.Discrete):
+        return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, gs.Box) and space.dtype.kind == "f":
+        bounds = {"low": space.low.ravel().tolist(), "high": space.high.ravel().tolist()}
+        return {"kind": "box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
+    return {"kind": type(space).__name__.lower(), "text": str(space)}
+
+
+def make_env(env, max_episode_steps=None):
+    """One Gymnasium environment from an id, a factory or an Env, with its time limit."""
+    import gymnasium
+
+    if isinstance(env, str):
+        # the contract is checked in `step`, every time; Gymnasium's checker looks once
+        env = gymnasium.make(env, disable_env_checker=True)
+    elif not isinstance(env, gymnasium.Env):
+        env = env()
+        if not isinstance(env, gymnasium.Env):
+            raise ConfigError(
+                f"env must be an id, a gymnasium.Env, a VectorEnv or a function that returns an "
+                f"Env; the function returned {type(env).__name__}."
+            )
+    if max_episode_steps is not None:
+        env = gymnasium.wrappers.TimeLimit(env, max_episode_steps)
+    return env
+
+
+def env_id(env) -> str | None:
+    """The registered id of an environment, where it has one."""
+    spec = getattr(env, "spec", None)
+    return env if isinstance(env, str) else getattr(spec, "id", None)
+
+
+def open_environments(env, n_envs, seeds, max_episode_steps=None, table=False):
+    """The record interface for whatever the user gave. seeds: a SeedSequence."""
+    import gymnasium
+
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        return VectorEnvironments(env, seeds, table)
+    if n_envs > 1 and isinstance(env, gymnasium.Env):
+        raise ConfigError(
+            f"n_envs={n_envs} needs an id or a function that makes an environment, got one Env."
+        )
+    return EnvironmentList([make_env(env, max_episode_steps) for _ in range(n_envs)], seeds, table)
+
+
+class _Records:
+    """What both kinds share: encoding, episode statistics and checks."""
+
+    def __init__(self, n, observation_space, action_space, seeds, table):
+        self.n, self.table = n, table
+        self.observations = Observations(observation_spec(observation_space))
+        actions = action_spec(action_space)
+        self.actions = Actions(actions) if actions["kind"] in ("discrete", "box") else None
+        self.action_space = action_space
+        self.seeds = [int(child.generate_state(1)[0]) for child in seeds.spawn(n)]
+        self.s = None
+        self.all_valid = np.ones(n, bool)
+        self.steps = 0
+        self.returns, self.lengths = [0.0] * n, [0] * n
+        self.finished = []  # (return, length) of the episodes that ended in the last step
+        self._zeros = np.zeros(n if table else n * self.observations.size, FLOAT)
+
+    def _blank(self):
+        if self.table:
+            return np.empty(self.n, np.int64)
+        return np.empty((self.n, self.observations.size), FLOAT)
+
+    def _write(self, rows, i, observation):
+        if self.table:
+            rows[i] = self.observations.index(observation)
+        else:
+            self.observations.row(observation, rows[i])
+
+    def _check_finite(self, s, r=None):
+        """A dot product with zeros is NaN just where something is not finite, in one pass."""
+        if not self.table and self._zeros.dot(s.reshape(-1)) != 0:
+            i, j = np.argwhere(~np.isfinite(s))[0]
+            raise EnvContractError(
+                f"env {i} returned a non-finite observation (index {j} = {s[i, j]}) at step "
+                f"{self.steps}, {self.lengths[i]} steps into its episode. Nothing of it was "
+                "stored. Fix the environment."
+            )
+        if r is not None and not np.isfinite(r).all():
+            i = int(np.flatnonzero(~np.isfinite(r))[0])
+            raise EnvContractError(
+                f"env {i} returned a non-finite reward ({r[i]}) at step {self.steps}, "
+                f"{self.lengths[i]} steps into its episode. Nothing of it was stored. Fix the "
+                "environment."
+            )
+
+    def _count(self, i, reward, done):
+        self.returns[i] += reward
+        self.lengths[i] += 1
+        if done:
+            self.finished.append((self.returns[i], self.lengths[i]))
+            self.returns[i], self.lengths[i] = 0.0, 0
+
+
+class EnvironmentList(_Records):
+    """Single environments, stepped in turn and reset in the step that ends an episode."""
+
+    def __init__(self, envs, seeds, table):
+        self.envs = envs
+        super().__init__(len(envs), envs[0].observation_space, envs[0].action_space, seeds, table)
+
+    def reset(self):
+        """Start every environment; the seeds count the first time only."""
+        self.s = self._blank()
+        for i, env in enumerate(self.envs):
+            result = env.reset(seed=self.seeds[i])
+            if not isinstance(result, tuple) or len(result) != 2:
+                raise EnvContractError(
+                    f"env {i}: reset() must return (observation, info), got {type(result).__name__}"
+                    ". This is the API of old Gym; wrap the environment, or return the pair."
+                )
+            self._write(self.s, i, result[0])
+        self._check_finite(self.s)
+
+    def step(self, a):
+        s2 = s = self._blank()
+        r = np.empty(self.n, FLOAT)
+        terminated, truncated = np.zeros(self.n, bool), np.zeros(self.n, bool)
+        self.finished = []
+        self.steps += 1
+        for i, env in enumerate(self.envs):
+            try:
+                observation, reward, ended, cut, _ = env.step(self.actions.to_env(a[i]))
+            except ValueError as error:
+                if "unpack" not in str(error):
+                    raise
+                raise EnvContractError(
+                    f"env {i}: step() must return (observation, reward, terminated, truncated, "
+                    "info). Four values are the API of old Gym: return both flags."
+                ) from error
+            self._write(s2, i, observation)
+            r[i] = reward
+            self._count(i, float(reward), ended or cut)
+            if ended or cut:
+                terminated[i], truncated[i] = ended, cut
+                if s is s2:
+                    s = s2.copy()
+                self._write(s, i, env.reset()[0])
+        self._check_finite(s2, r)
+        if s is not s2:
+            self._check_finite(s)
+        self.s = s
+        return s2, r, terminated, truncated, self.all_valid
+
+    def close(self):
+        for env in self.envs:
+            env.close()
+
+
+class VectorEnvironments(_Records):
+    """A gymnasium VectorEnv, in the autoreset mode that it declares."""
+
+    def __init__(self, env, seeds, table):
+        mode = env.metadata.get("autoreset_mode")
+        self.mode = getattr(mode, "name", mode)
+        if self.mode not in ("NEXT_STEP", "SAME_STEP", "DISABLED"):
+            raise EnvContractError(
+                "This vector environment does not declare metadata['autoreset_mode'] (NEXT_STEP, "
+                "SAME_STEP or DISABLED), so where an episode ends cannot be known. Set it, or "
+                "pass an id with n_envs."
+            )
+        self.env = env
+        super().__init__(
+            env.num_envs, env.single_observation_space, env.single_action_space, seeds, table
+        )
+        self._dead = np.zeros(self.n, bool)  # NEXT_STEP: the coming step only resets
+
+    def _encode(self, observation):
+        if self.table:
+            return np.array([self.observations.index(one) for one in observation])
+        return self.observations.encode(observation)
+
+    def reset(self):
+        observation, _ = self.env.reset(seed=self.seeds)
+        self.s = self._encode(observation)
+        self._check_finite(self.s)
+
+    def step(self, a):
+        self.steps += 1
+        observation, r, terminated, truncated, info = self.env.step(self.actions.to_env_batch(a))
+        r = np.asarray(r, FLOAT)
+        valid = ~self._dead if self._dead.any() else self.all_valid
+        done = terminated | truncated
+        self.finished = []
+        for i in np.flatnonzero(valid):
+            self._count(i, float(r[i]), bool(done[i]))
+        s = s2 = self._encode(observation)
+        if done.any():
+            if self.mode == "SAME_STEP":
+                s2 = s.copy()
+                for i in np.flatnonzero(done):
+                    self._write(s2, i, info["final_obs"][i])
+            elif self.mode == "DISABLED":
+                s = self._encode(self.env.reset(options={"reset_mask": done.copy()})[0])
+                s = np.where(done if self.table else done[:, None], s, s2)
+        if self.mode == "NEXT_STEP":
+            self._dead = done
+        self._check_finite(s2, r)
+        self.s = s
+        return s2, r, terminated, truncated, valid
+
+    def close(self):
+        self.env.close()

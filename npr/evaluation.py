@@ -1,0 +1,59 @@
+"""Episodes of a fixed policy in an environment of its own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from npr.envs import make_env
+
+EPISODE_LIMIT = 10_000  # steps; for an environment that has no limit and a policy that circles
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Undiscounted returns and lengths of whole episodes."""
+
+    returns: np.ndarray  # (episodes,)
+    lengths: np.ndarray  # (episodes,)
+
+    @property
+    def mean(self) -> float:
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        return float(self.returns.std())
+
+    def __repr__(self):
+        return (
+            f"Evaluation(mean={self.mean:.2f}, std={self.std:.2f}, "
+            f"min={self.returns.min():.2f}, max={self.returns.max():.2f}, "
+            f"episodes={len(self.returns)})"
+        )
+
+
+def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episode_steps=None):
+    """Run `policy` for whole episodes.
+
+    policy             observation, deterministic, rng -> action of the environment
+    env                id, Env or factory; an Env is used as it is, and not closed
+    seed               of the first reset and of sampled actions: same seed, same episodes
+    """
+    seeds = np.random.SeedSequence(seed)
+    env_seed, rng = int(seeds.generate_state(1)[0]), np.random.default_rng(seeds.spawn(1)[0])
+    own = make_env(env, max_episode_steps)
+    returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
+    try:
+        for episode in range(episodes):
+            observation, _ = own.reset(seed=env_seed if episode == 0 else None)
+            for length in range(1, EPISODE_LIMIT + 1):
+                action = policy(observation, deterministic, rng)
+                observation, reward, terminated, truncated, _ = own.step(action)
+                returns[episode] += reward
+                if terminated or truncated:
+                    break
+            lengths[episode] = length
+    finally:
+        if own is not env:
+            own.close()
+    return Evaluation(returns, lengths)

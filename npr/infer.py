@@ -1,0 +1,14 @@
+"""Trained policies with NumPy alone: `policy = npr.infer.load("sac.npz"); policy(observation)`."""
+
+from npr.archive import read_archive
+from npr.errors import CheckpointError
+from npr.policy import Policy
+
+
+def load(path) -> Policy:
+    """The policy in an agent's file. Needs none of npr's dependencies but NumPy."""
+    manifest, arrays = read_archive(path)
+    try:
+        return Policy(manifest["policy"], arrays[manifest["policy_parameters"]])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not hold a whole policy: {error!r}.") from error

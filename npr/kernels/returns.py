@@ -1,0 +1,96 @@
+"""Returns and advantages, backwards through time."""
+
+from npr.backend import xp
+from npr.kernels.jit import Kernel
+
+
+def _gae_twin(r, v, v_next, terminated, done, gamma, lam):
+    advantage = xp.empty_like(v)
+    delta = r + gamma * v_next * (1 - terminated) - v
+    keep = gamma * lam * (1 - done)
+    trace = xp.zeros_like(v[0])
+    for t in range(len(r) - 1, -1, -1):
+        trace = delta[t] + keep[t] * trace
+        advantage[t] = trace
+    return advantage
+
+
+def _gae_loop(r, v, v_next, terminated, done, gamma, lam):
+    T, N = r.shape
+    advantage = v.copy()
+    for n in range(N):
+        trace = 0.0
+        for t in range(T - 1, -1, -1):
+            delta = r[t, n] + gamma * v_next[t, n] * (1.0 - terminated[t, n]) - v[t, n]
+            trace = delta + gamma * lam * (1.0 - done[t, n]) * trace
+            advantage[t, n] = trace
+    return advantage
+
+
+_gae = Kernel(_gae_loop, _gae_twin)
+
+
+def gae(r, v, v_next, terminated, done, gamma, lam):
+    """Generalised advantage estimates, backwards through time.
+
+    r, v, v_next      (T, N) rewards, V(s_t), V(s_{t+1}); v_next at a cut is V(final observation)
+    terminated, done  (T, N) 0/1: the world ended / the trace is cut here (ended or timed out)
+    gamma, lam        per env step, in [0, 1]
+    Returns           (T, N) advantages in reward units; returns-to-go are advantages + v.
+    Source: Schulman et al. 2016, eq. 11-16; time-outs after Pardo et al. 2018.
+    """
+    _check_shapes("gae", r, v=v, v_next=v_next, terminated=terminated, done=done)
+    return _gae(r, v, v_next, terminated, done, float(gamma), float(lam))
+
+
+def _returns_twin(r, done, gamma, bootstrap):
+    G = xp.empty_like(r)
+    G_next = xp.zeros_like(r[0])
+    for t in range(len(r) - 1, -1, -1):
+        last = done[t] if t < len(r) - 1 else xp.ones_like(done[t])
+        G_next = r[t] + gamma * xp.where(last, bootstrap[t], G_next)
+        G[t] = G_next
+    return G
+
+
+def _returns_loop(r, done, gamma, bootstrap):
+    T, N = r.shape
+    G = r.copy()
+    for n in range(N):
+        G_next = 0.0
+        for t in range(T - 1, -1, -1):
+            if t == T - 1 or done[t, n]:
+                G_next = bootstrap[t, n]
+            G_next = r[t, n] + gamma * G_next
+            G[t, n] = G_next
+    return G
+
+
+_returns = Kernel(_returns_loop, _returns_twin)
+
+
+def discounted_returns(r, done, gamma, bootstrap=None):
+    """Discounted returns G_t = r_t + gamma G_{t+1}, restarted at every cut.
+
+    r, done     (T, N) rewards; 1 where an episode ends or is cut after this step
+    gamma       per env step, in [0, 1]
+    bootstrap   (T, N) value of what follows a cut, and the last row: V(final observation) where
+                the episode was cut by time, 0 where the world ended; default 0 everywhere
+    Returns     (T, N) in reward units.
+    Source: Sutton and Barto 2018, eq. 3.9.
+    """
+    if bootstrap is None:
+        bootstrap = xp.zeros_like(r)
+    _check_shapes("discounted_returns", r, done=done, bootstrap=bootstrap)
+    return _returns(r, done, float(gamma), bootstrap)
+
+
+def _check_shapes(name, r, **others):
+    if r.ndim != 2:
+        raise ValueError(
+            f"{name} needs arrays of shape (T, N), got r of shape {r.shape}; "
+            "one environment is N = 1: r[:, None]."
+        )
+    for key, value in others.items():
+        if value.shape != r.shape:
+            raise ValueError(f"{name} needs {key} of r's shape {r.shape}, got {value.shape}.")

@@ -1,0 +1,85 @@
+"""A tanh-Gaussian action with its log-probability, and the way back: one pass over the batch.
+
+out (B, 2 D) holds means and log standard deviations side by side, noise (B, D) the standard
+normal numbers; u = mean + exp(log_std) noise, a = tanh(u).
+"""
+
+import math
+
+from npr.backend import xp
+from npr.kernels.jit import Kernel
+
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+_LOG_2 = math.log(2)
+
+
+def _squash_twin(out, noise, a, logp):
+    """a <- tanh(u), logp <- log density of a, summed over D."""
+    D = noise.shape[1]
+    log_std = xp.clip(out[:, D:], LOG_STD_MIN, LOG_STD_MAX)
+    u = out[:, :D] + xp.exp(log_std) * noise
+    xp.tanh(u, out=a)
+    log_slope = 2 * (_LOG_2 - u - xp.logaddexp(-2 * u, 0))
+    xp.sum(-0.5 * noise * noise - log_std - _HALF_LOG_2PI - log_slope, axis=1, out=logp)
+
+
+def _squash_loop(out, noise, a, logp):
+    B, D = noise.shape
+    number = out.dtype.type
+    low, high = number(LOG_STD_MIN), number(LOG_STD_MAX)
+    half, two, log_2, c = number(0.5), number(2), number(_LOG_2), number(_HALF_LOG_2PI)
+    for i in range(B):
+        total = number(0)
+        for j in range(D):
+            e = noise[i, j]
+            log_std = min(max(out[i, D + j], low), high)
+            u = out[i, j] + math.exp(log_std) * e
+            a[i, j] = math.tanh(u)
+            x = -two * u
+            softplus = max(x, number(0)) + math.log1p(math.exp(-abs(x)))
+            total += -half * e * e - log_std - c - two * (log_2 - u - softplus)
+        logp[i] = total
+
+
+def _squash_backward_twin(out, noise, a, da, dlogp, dout):
+    """dout <- da . da/dout + dlogp . dlogp/dout."""
+    D = noise.shape[1]
+    log_std = xp.clip(out[:, D:], LOG_STD_MIN, LOG_STD_MAX)
+    inside = log_std == out[:, D:]
+    du = da * (1 - a * a) + 2 * dlogp[:, None] * a
+    dout[:, :D] = du
+    dout[:, D:] = inside * (du * xp.exp(log_std) * noise - dlogp[:, None])
+
+
+def _squash_backward_loop(out, noise, a, da, dlogp, dout):
+    B, D = noise.shape
+    number = out.dtype.type
+    low, high, one, two = number(LOG_STD_MIN), number(LOG_STD_MAX), number(1), number(2)
+    for i in range(B):
+        for j in range(D):
+            log_std = out[i, D + j]
+            du = da[i, j] * (one - a[i, j] * a[i, j]) + two * dlogp[i] * a[i, j]
+            dout[i, j] = du
+            if low <= log_std <= high:
+                dout[i, D + j] = du * math.exp(log_std) * noise[i, j] - dlogp[i]
+            else:
+                dout[i, D + j] = number(0)
+
+
+_squash = Kernel(_squash_loop, _squash_twin)
+_squash_backward = Kernel(_squash_backward_loop, _squash_backward_twin)
+
+
+def squash(out, noise):
+    """Actions (B, D) and their log-probabilities (B,)."""
+    a, logp = xp.empty_like(noise), xp.empty(len(noise), noise.dtype)
+    _squash(out, noise, a, logp)
+    return a, logp
+
+
+def squash_backward(out, noise, a, da, dlogp, shape):
+    """The cotangent of `out`, of the given shape, from those of the actions and log-probs."""
+    dout = xp.empty_like(out)
+    _squash_backward(out, noise, a, da, dlogp, dout)
+    return dout.reshape(shape)

@@ -1,0 +1,117 @@
+"""A trained policy as it runs in the world: encode -> network -> head -> scale to the space.
+
+This is what `predict`, `act` and `evaluate` call, what a file holds and what gets exported. It
+computes with NumPy alone.
+"""
+
+import numpy as np
+
+from npr.errors import ConfigError
+from npr.spaces import Actions, Observations
+
+HEADS = ("table", "argmax", "categorical", "gaussian", "tanh_gaussian", "tanh")
+
+
+def _softmax(x):
+    p = np.exp(x - x.max(axis=-1, keepdims=True))
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+_ACTIVATE = {
+    "relu": lambda x: np.maximum(x, 0),
+    "tanh": np.tanh,
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "identity": lambda x: x,
+}
+
+
+class Policy:
+    """action = policy(observation).
+
+    spec    plain data, as it stands in a file:
+            observations, actions   specs of npr.spaces
+            head        what the outputs of the network mean:
+                        table, argmax   values of discrete actions
+                        categorical     logits
+                        gaussian        mean and log std, side by side; clipped to the box
+                        tanh_gaussian   the same, squashed into the box
+                        tanh            the action before tanh
+            sizes       widths of the layers, input first; None for a table
+            activation  of the hidden layers
+            free        number of outputs at the end of theta that ignore the observation
+            epsilon     share of random actions of a table or argmax when not deterministic
+    theta   the flat parameter vector (npr.nn), or the table (states, actions); not copied
+    """
+
+    def __init__(self, spec: dict, theta: np.ndarray):
+        self.spec, self.theta = spec, theta
+        self.observations = Observations(spec["observations"])
+        self.actions = Actions(spec["actions"])
+        self.head, self.epsilon = spec["head"], spec["epsilon"]
+        if self.head not in HEADS or spec["activation"] not in _ACTIVATE:
+            raise ConfigError(
+                f"A policy with head {self.head!r} and activation {spec['activation']!r} is not "
+                f"known; heads are {', '.join(HEADS)}, activations {', '.join(_ACTIVATE)}."
+            )
+        self._activate = _ACTIVATE[spec["activation"]]
+        self.layers, self.free = [], None
+        if self.head != "table":
+            end = 0
+            for n, m in zip(spec["sizes"], spec["sizes"][1:]):
+                start, end = end, end + n * m + m
+                W, b = theta[start : start + n * m], theta[start + n * m : end]
+                self.layers.append((W.reshape(n, m), b))
+            if spec["free"]:
+                self.free = theta[end:]
+            if end + spec["free"] != theta.size:
+                raise ConfigError(
+                    f"A network of widths {spec['sizes']} has {end + spec['free']} parameters, "
+                    f"got {theta.size}."
+                )
+
+    def __call__(self, observation, deterministic: bool = True, rng=None):
+        """The environment's action for one observation, or a batch of them for a batch."""
+        a = self.choose(self.read(observation), deterministic, rng)
+        if self.observations.batched(observation):
+            return self.actions.to_env_batch(a)
+        return self.actions.to_env(a[0])
+
+    def read(self, observation):
+        """What the network takes: rows (B, size), or indices (B,) for a table."""
+        if self.head != "table":
+            return self.observations.encode(observation)
+        batch = observation if self.observations.batched(observation) else [observation]
+        return np.array([self.observations.index(one) for one in batch])
+
+    def choose(self, x, deterministic: bool = True, rng=None):
+        """The learner's actions (B, ...) for rows x, before they are scaled to the space."""
+        y = self.outputs(x)
+        rng = None if deterministic else rng or np.random.default_rng()
+        if self.head in ("table", "argmax"):
+            a = y.argmax(axis=-1)
+            if rng is not None and self.epsilon:
+                random = rng.random(len(a)) < self.epsilon
+                a = np.where(random, rng.integers(self.actions.n, size=len(a)), a)
+            return a
+        if self.head == "categorical":
+            if rng is None:
+                return y.argmax(axis=-1)
+            reached = np.cumsum(_softmax(y), axis=-1)
+            return (reached <= rng.random((len(y), 1)) * reached[:, -1:]).sum(axis=-1)
+        D = self.actions.size
+        a = y[:, :D]
+        if rng is not None and self.head != "tanh":
+            a = a + np.exp(np.clip(y[:, D:], -20, 2)) * rng.standard_normal(a.shape, y.dtype)
+        return a if self.head == "gaussian" else np.tanh(a)
+
+    def outputs(self, x):
+        """The network's outputs (B, K) for rows x; the rows of the table for indices x."""
+        if self.head == "table":
+            return self.theta[x]
+        *hidden, (W, b) = self.layers
+        for V, c in hidden:
+            x = self._activate(x @ V + c)
+        y = x @ W + b
+        if self.free is not None:
+            y = np.concatenate([y, np.broadcast_to(self.free, (len(y), len(self.free)))], axis=-1)
+        return y

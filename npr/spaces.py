@@ -1,0 +1,144 @@
+"""Spaces as plain data: what a policy file needs to turn observations into network inputs and
+network outputs into actions. Built from Gymnasium's spaces in envs.py; needs NumPy alone here.
+"""
+
+import math
+
+import numpy as np
+
+from npr.backend import FLOAT
+from npr.errors import ConfigError, EnvContractError
+
+_ACTION_KINDS = ("discrete", "box")
+
+
+class Observations:
+    """How one observation becomes a row of numbers.
+
+    spec is plain data: {"kind": "box", "shape": [3]}, {"kind": "discrete", "n": 16, "start": 0},
+    {"kind": "multidiscrete", "nvec": [3, 2]}, {"kind": "multibinary", "shape": [4]}, or
+    {"kind": "group", "keys": [...], "parts": [spec, ...]} for Dict (keys) and Tuple (indices).
+    """
+
+    def __init__(self, spec: dict):
+        self.spec, self.kind = spec, spec["kind"]
+        if self.kind in ("box", "multibinary"):
+            self.shape = tuple(spec["shape"])
+            self.size = math.prod(self.shape)
+        elif self.kind == "discrete":
+            self.shape, self.size, self.start = (), spec["n"], spec["start"]
+        elif self.kind == "multidiscrete":
+            self.nvec = np.array(spec["nvec"])
+            self.shape, self.size = self.nvec.shape, int(self.nvec.sum())
+            self._offsets = np.concatenate([[0], np.cumsum(self.nvec.ravel())[:-1]])
+        elif self.kind == "group":
+            self.parts = [Observations(part) for part in spec["parts"]]
+            self.shape, self.size = None, sum(part.size for part in self.parts)
+        else:
+            raise ConfigError(f"Observation kind {self.kind!r} is not known.")
+
+    def row(self, observation, out: np.ndarray) -> None:
+        """Write one observation to out, (size,)."""
+        if self.kind in ("box", "multibinary"):
+            if getattr(observation, "shape", None) != self.shape:
+                observation = self._shaped(observation)
+            out[...] = observation if len(self.shape) == 1 else observation.reshape(-1)
+        elif self.kind == "discrete":
+            out[...] = 0
+            out[self.index(observation)] = 1
+        elif self.kind == "multidiscrete":
+            out[...] = 0
+            out[self._offsets + self._shaped(observation).ravel()] = 1
+        else:
+            start = 0
+            for key, part in zip(self.spec["keys"], self.parts):
+                part.row(observation[key], out[start : start + part.size])
+                start += part.size
+
+    def index(self, observation) -> int:
+        """The row of a table for a Discrete observation."""
+        index = int(observation) - self.start
+        if not 0 <= index < self.size:
+            raise EnvContractError(
+                f"The observation {observation!r} is outside Discrete({self.size}, "
+                f"start={self.start}). Fix the environment's observation_space or its step()."
+            )
+        return index
+
+    def _shaped(self, observation):
+        array = np.asarray(observation)
+        if array.shape != self.shape:
+            raise EnvContractError(
+                f"Got an observation of shape {array.shape}, the space says {self.shape}. "
+                "Fix the environment's observation_space or what reset() and step() return."
+            )
+        return array
+
+    def batched(self, observation) -> bool:
+        """Whether this is a batch of observations (one leading axis) rather than one."""
+        if self.kind == "group":
+            key, part = self.spec["keys"][0], self.parts[0]
+            return part.batched(observation[key])
+        return np.ndim(observation) == len(self.shape) + 1
+
+    def encode(self, observation) -> np.ndarray:
+        """Network input (B, size) of a batch of observations, or of one (B = 1)."""
+        if self.kind == "box" and isinstance(observation, np.ndarray):
+            if observation.shape[-len(self.shape) :] != self.shape and self.shape:
+                self._shaped(observation)
+            return observation.reshape(-1, self.size).astype(FLOAT)
+        rows = self._rows(observation)
+        out = np.empty((len(rows), self.size), FLOAT)
+        for row, one in zip(out, rows):
+            self.row(one, row)
+        return out
+
+    def _rows(self, observation):
+        if not self.batched(observation):
+            return [observation]
+        if self.kind != "group":
+            return observation
+        columns = [part._rows(observation[key]) for key, part in zip(self.spec["keys"], self.parts)]
+        return [dict(zip(self.spec["keys"], row)) for row in zip(*columns)]
+
+
+class Actions:
+    """How what the learner chooses becomes what the environment gets.
+
+    discrete  learner: int in 0..n-1                    environment: start + that
+    box       learner: (size,) in [-1, 1], clipped      environment: low + (a+1)/2 (high-low)
+
+    A Box dimension without finite bounds passes unscaled and unclipped; one with low == high is
+    held there.
+    """
+
+    def __init__(self, spec: dict):
+        self.spec, self.kind = spec, spec["kind"]
+        if self.kind == "discrete":
+            self.n, self.start, self.size = spec["n"], spec["start"], spec["n"]
+        elif self.kind == "box":
+            self.shape, self.dtype = tuple(spec["shape"]), np.dtype(spec["dtype"])
+            self.size = math.prod(self.shape)
+            low = np.array(spec["low"], np.float64)
+            high = np.array(spec["high"], np.float64)
+            finite = np.isfinite(low) & np.isfinite(high)
+            self.low, self.high, self.bounded = low, high, bool(finite.all())
+            self._limit = np.where(finite, 1.0, np.inf)
+            self._middle = np.where(finite, low / 2 + high / 2, 0.0)
+            self._half = np.where(finite, high / 2 - low / 2, 1.0)
+        else:
+            raise ConfigError(f"Action kind {self.kind!r} is not known; use {_ACTION_KINDS}.")
+
+    def to_env(self, action):
+        """The environment's action for one action of the learner."""
+        if self.kind == "discrete":
+            return self.start + int(action)
+        a = np.minimum(np.maximum(action, -self._limit), self._limit)
+        return (self._middle + a * self._half).astype(self.dtype).reshape(self.shape)
+
+    def to_env_batch(self, actions) -> np.ndarray:
+        """The environments' actions (B, ...) for a batch of the learner's."""
+        if self.kind == "discrete":
+            return np.asarray(actions) + self.start
+        a = np.clip(actions, -self._limit, self._limit)
+        return (self._middle + a * self._half).astype(self.dtype).reshape(-1, *self.shape)
