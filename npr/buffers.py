@@ -4,6 +4,7 @@ import numpy as np
 
 from npr.backend import FLOAT, to_device
 from npr.errors import ConfigError
+from npr.kernels.returns import n_step_returns
 
 CHOICE = np.dtype(np.int64)  # of discrete actions
 
@@ -11,60 +12,93 @@ CHOICE = np.dtype(np.int64)  # of discrete actions
 class ReplayBuffer:
     """The last `capacity` transitions (s, a, r, s2, terminated), in a ring.
 
-    s_size       numbers per observation
-    a_shape      () with a_dtype int64 for discrete actions, (D,) otherwise
+    s_size    numbers per observation
+    a_shape   () with a_dtype int64 for discrete actions, (D,) otherwise
+    gamma     discount per env step
+    n_step    a sample's reward is the discounted sum over up to n steps of its episode
+
     A time-out is not stored: s2 is always the true next observation, and `terminated` alone
     decides whether its value counts.
     """
 
-    def __init__(self, capacity: int, s_size: int, a_shape=(), a_dtype=CHOICE):
+    def __init__(
+        self, capacity: int, s_size: int, a_shape=(), a_dtype=CHOICE, gamma=0.99, n_step=1
+    ):
         self.capacity, self.position, self.size = capacity, 0, 0
+        self.gamma, self.n_step = gamma, n_step
         self.s = np.zeros((capacity, s_size), FLOAT)
         self.a = np.zeros((capacity, *a_shape), a_dtype)
         self.r = np.zeros(capacity, FLOAT)
         self.s2 = np.zeros((capacity, s_size), FLOAT)
         self.terminated = np.zeros(capacity, FLOAT)
-        self.columns = (self.s, self.a, self.r, self.s2, self.terminated)
+        self.columns = {name: getattr(self, name) for name in ("s", "a", "r", "s2", "terminated")}
+        if n_step > 1:
+            self.next = np.full(capacity, -1)  # row of the same episode's next step, or -1
+            self.columns["next"] = self.next
+            self._newest = {}  # episode -> its newest row
 
-    def add(self, *transition) -> None:
-        """Store a batch of transitions: s (N, ...), a (N, ...), r, s2, terminated (N,)."""
-        n = len(transition[2])
+    def add(self, s, a, r, s2, terminated, episode=None) -> None:
+        """Store transitions: s (N, ...), a (N, ...), r, s2, terminated (N,).
+
+        episode   (N,) numbers of the episodes they belong to; needed for n_step > 1
+        """
+        n, start = len(r), self.position
         if n > self.capacity:
             raise ConfigError(
                 f"{n} transitions at once do not fit a replay buffer of {self.capacity}; "
                 "raise buffer_size to at least n_envs."
             )
-        start = self.position
         end = start + n
-        if end <= self.capacity:
-            for column, values in zip(self.columns, transition):
-                column[start:end] = values
-        else:
-            index = np.arange(start, end) % self.capacity
-            for column, values in zip(self.columns, transition):
-                column[index] = values
+        rows = slice(start, end) if end <= self.capacity else np.arange(start, end) % self.capacity
+        self.s[rows], self.a[rows], self.r[rows] = s, a, r
+        self.s2[rows], self.terminated[rows] = s2, terminated
+        if self.n_step > 1:
+            self._link(range(start, end), episode)
         self.position = end % self.capacity
         self.size = min(self.size + n, self.capacity)
 
+    def _link(self, rows, episode):
+        newest = {}
+        for row, number in zip(rows, episode.tolist()):
+            row %= self.capacity
+            self.next[row] = -1
+            newest[number] = row
+        for number, row in newest.items():
+            before = self._newest.get(number)
+            if before is not None and before not in newest.values():  # a ring of one step
+                self.next[before] = row
+        self._newest = newest
+
     def sample(self, batch_size: int, rng: np.random.Generator) -> tuple:
-        """A batch (s, a, r, s2, terminated) on the device, drawn uniformly with replacement."""
+        """A batch (s, a, r, s2, terminated, gamma) on the device, uniform with replacement.
+
+        gamma is what the value of s2 is discounted by: a number, or (B,) powers where n_step > 1,
+        since a return is cut short where its episode ends.
+        """
         if not self.size:
             raise ConfigError("The replay buffer is empty; add transitions before sampling.")
         index = (rng.random(batch_size) * self.size).astype(np.int64)
-        return tuple(to_device(column.take(index, axis=0)) for column in self.columns)
+        s, a = self.s.take(index, axis=0), self.a.take(index, axis=0)
+        if self.n_step == 1:
+            r, gamma = self.r.take(index), self.gamma
+        else:
+            r, power = np.empty(batch_size, FLOAT), np.empty(batch_size, FLOAT)
+            last = np.empty_like(index)
+            n_step_returns(self.r, self.next, index, self.n_step, self.gamma, r, power, last)
+            index, gamma = last, to_device(power)
+        batch = (s, a, r, self.s2.take(index, axis=0), self.terminated.take(index))
+        return (*(to_device(column) for column in batch), gamma)
 
     def state(self) -> dict:
         """The filled part of every column, and where the next transition goes."""
-        names = ("s", "a", "r", "s2", "terminated")
-        arrays = {name: column[: self.size] for name, column in zip(names, self.columns)}
+        arrays = {name: column[: self.size] for name, column in self.columns.items()}
         return {**arrays, "position": np.array(self.position, np.int64)}
 
     def load(self, state: dict) -> None:
-        position = int(state["position"])
-        size = len(state["r"])
+        position, size = int(state["position"]), len(state["r"])
         if size > self.capacity or not 0 <= position < self.capacity:
             raise ConfigError(f"A replay of {size} does not fit buffer_size={self.capacity}.")
-        for name, column in zip(("s", "a", "r", "s2", "terminated"), self.columns):
+        for name, column in self.columns.items():
             column[:size] = state[name]
         self.position, self.size = position, size
 

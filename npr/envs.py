@@ -100,6 +100,8 @@ class _Records:
         self.all_valid = np.ones(n, bool)
         self.steps = 0
         self.returns, self.lengths = [0.0] * n, [0] * n
+        self.episode = np.arange(n)  # the number of the episode that each environment is in
+        self._next_episode = n
         self.finished = []  # (return, length) of the episodes that ended in the last step
         self._zeros = np.zeros(n if table else n * self.observations.size, FLOAT)
 
@@ -137,6 +139,9 @@ class _Records:
         if done:
             self.finished.append((self.returns[i], self.lengths[i]))
             self.returns[i], self.lengths[i] = 0.0, 0
+            self.episode = self.episode.copy()  # the old array may have been handed out
+            self.episode[i] = self._next_episode
+            self._next_episode += 1
 
 
 class EnvironmentList(_Records):

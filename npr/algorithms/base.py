@@ -34,7 +34,7 @@ _RANGES = {
     "exploration_final_eps": (0, 1, True), "exploration_fraction": (0, 1, True),
     "learning_starts": (0, np.inf, True), "gradient_steps": (-1, np.inf, True),
     "buffer_size": (1, np.inf, True), "batch_size": (1, np.inf, True), "train_freq": (1, np.inf, True),
-    "n_envs": (1, np.inf, True), "n_steps": (1, np.inf, True), "n_epochs": (1, np.inf, True),
+    "n_step_return": (1, np.inf, True), "n_envs": (1, np.inf, True), "n_steps": (1, np.inf, True), "n_epochs": (1, np.inf, True),
     "target_update_interval": (1, np.inf, True), "max_episode_steps": (1, np.inf, True),
     "max_grad_norm": _POSITIVE, "clip_range": _POSITIVE, "target_kl": _POSITIVE,
 }  # fmt: skip
@@ -234,7 +234,7 @@ class Algorithm:
     def _start(self, observations: Observations, actions: Actions):
         self.observations, self.actions = observations, actions
         self.num_timesteps, self.end, self.n_updates = 0, 0, 0
-        self._taken = 0  # env steps of the last interaction
+        self.last = types.SimpleNamespace(steps=0, episode=None)  # of the last interaction
         self.logger = Logger()
         self._policy = None
         self.build()
@@ -306,12 +306,14 @@ class Algorithm:
         """Step the environments with a = choose(s) until the budget is used.
 
         Yields (s, a, r, s2, terminated), each (n, ...), on the host: real transitions only, s2
-        the true next observation. Resets, statistics, progress and callbacks happen here.
+        the true next observation; self.last.episode (n,) numbers their episodes. Resets,
+        statistics, progress and callbacks happen here.
         """
         for s, a, r, s2, terminated, _, valid in self._steps(choose):
-            if valid.all():
+            if valid is self.envs.all_valid:
                 yield s, a, r, s2, terminated
             elif valid.any():
+                self.last.episode = self.last.episode[valid]
                 yield s[valid], a[valid], r[valid], s2[valid], terminated[valid]
 
     def rollouts(self, n_steps, choose):
@@ -329,15 +331,15 @@ class Algorithm:
                 t, rollout = 0, None
 
     def _steps(self, choose):
-        envs, progress, logger = self.envs, self._progress, self.logger
+        envs, progress, logger, last = self.envs, self._progress, self.logger, self.last
         if envs.s is None:
             envs.reset()
         while self.num_timesteps < self.end:
-            s = envs.s
+            s, last.episode = envs.s, envs.episode
             a = choose(s)
             s2, r, terminated, truncated, valid = envs.step(a)
-            self._taken = envs.n if valid is envs.all_valid else int(valid.sum())
-            self.num_timesteps += self._taken
+            last.steps = envs.n if valid is envs.all_valid else int(valid.sum())
+            self.num_timesteps += last.steps
             yield s, a, r, s2, terminated, truncated, valid
             for episode in envs.finished:
                 logger.episode(episode)
@@ -357,7 +359,7 @@ class Algorithm:
     def every(self, interval: int) -> int:
         """How many multiples of `interval` env steps the last step reached."""
         t = self.num_timesteps
-        return t // interval - (t - self._taken) // interval
+        return t // interval - (t - self.last.steps) // interval
 
     def updates_due(self) -> int:
         """Gradient steps owed after the last step: `gradient_steps` every `train_freq` env steps

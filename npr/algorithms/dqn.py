@@ -17,7 +17,7 @@ Mnih et al. 2013 (replay) and 2015 (target network); double Q: van Hasselt et al
     13              y = r + gamma (1 - terminated) max_a' Q(theta_bar, s2)[a']
     14              one step down the gradient of the mean Huber loss of Q(theta, s)[a] and y
     15      end
-    16      every C steps: theta_bar <- theta
+    16      every C steps: theta_bar <- theta (or a share tau of it)
     17  end
 
 Departures from the source: terminated is stored and masks the target (9, 13); 10 assigns the
@@ -33,7 +33,7 @@ from npr.autodiff import huber, pick, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import ReplayBuffer
 from npr.nn import MLP
-from npr.optim import Adam, clip_norm
+from npr.optim import Adam, clip_norm, polyak
 
 
 class DQN(Algorithm):
@@ -49,10 +49,12 @@ class DQN(Algorithm):
     train_freq: int = 4  # env steps between rounds of updates
     gradient_steps: int = 1  # updates per round; -1: one per env step
     target_update_interval: int = 250  # C, env steps
+    tau: float = 1.0  # share of theta taken into theta_bar every C steps; 1 is a copy
     exploration_initial_eps: float = 1.0
     exploration_final_eps: float = 0.05
     exploration_fraction: float = 0.2  # of the budget, until epsilon is final
     max_grad_norm: float = 10.0
+    n_step_return: int = 1  # env steps of reward in y, before Q(theta_bar) takes over
     double: bool = False  # choose a' by theta, value it by theta_bar
 
     action_kinds = ("discrete",)
@@ -63,16 +65,18 @@ class DQN(Algorithm):
         self.theta = self.Q.init(self.rng["init"])  # [1]
         self.theta_bar = self.theta.copy()  # [2]
         self.adam = Adam(self.theta)
-        self.buffer = ReplayBuffer(self.buffer_size, self.observations.size)  # [3]
+        self.buffer = ReplayBuffer(  # [3]
+            self.buffer_size, self.observations.size, gamma=self.gamma, n_step=self.n_step_return
+        )
 
     def train(self):
         for transition in self.interact(self.explore):  # [4-8]
-            self.buffer.add(*transition)  # [9]; [10] is interact's
+            self.buffer.add(*transition, self.last.episode)  # [9]; [10] is interact's
             for _ in range(self.updates_due()):  # [11]
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [12]
                 self.log(self.update(*batch))
             if self.every(self.target_update_interval):
-                self.theta_bar[:] = self.theta  # [16]
+                polyak(self.theta_bar, self.theta, self.tau)  # [16]
         # [15, 17]
 
     def explore(self, s):
@@ -81,14 +85,14 @@ class DQN(Algorithm):
         greedy = to_host(self.Q(self.theta, to_device(s)).argmax(axis=-1))
         return np.where(random, rng.integers(n, size=len(s)), greedy)
 
-    def target(self, r, s2, terminated) -> Array:
+    def target(self, r, s2, terminated, gamma) -> Array:
         """y of line 13, (B,); with double=True the choice of a' is theta's."""
         q2 = self.Q(self.theta_bar, s2)
         best = pick(q2, self.Q(self.theta, s2).argmax(axis=-1)) if self.double else q2.max(axis=-1)
-        return r + self.gamma * (1 - terminated) * best
+        return r + gamma * (1 - terminated) * best
 
-    def update(self, s, a, r, s2, terminated):
-        y = self.target(r, s2, terminated)  # [13]
+    def update(self, s, a, r, s2, terminated, gamma):
+        y = self.target(r, s2, terminated, gamma)  # [13]
 
         def L(theta):
             q = pick(self.Q(theta, s), a)

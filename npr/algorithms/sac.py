@@ -51,6 +51,7 @@ class SAC(Algorithm):
     batch_size: int = 256
     train_freq: int = 1  # env steps between rounds of updates
     gradient_steps: int = 1  # updates per round; -1: one per env step
+    n_step_return: int = 1  # env steps of reward in y, before the critics take over
     ent_coef: float | str = "auto"  # temperature alpha: fixed, "auto" (from 1) or "auto_0.1"
     target_entropy: float | str = "auto"  # H_bar; "auto" is minus the number of action dimensions
 
@@ -92,12 +93,14 @@ class SAC(Algorithm):
         self.theta_bar = self.theta.copy()  # [2]
         self.adam_phi, self.adam_theta = Adam(self.phi), Adam(self.theta)
         self.adam_alpha = Adam(self.log_alpha)
-        self.buffer = ReplayBuffer(self.buffer_size, n, (D,), FLOAT)  # [3]
+        self.buffer = ReplayBuffer(  # [3]
+            self.buffer_size, n, (D,), FLOAT, self.gamma, self.n_step_return
+        )
         self.H_bar = -float(D) if self.target_entropy == "auto" else self.target_entropy
 
     def train(self):
         for transition in self.interact(self.explore):  # [4-8]
-            self.buffer.add(*transition)  # [9]; [10] is interact's
+            self.buffer.add(*transition, self.last.episode)  # [9]; [10] is interact's
             for _ in range(self.updates_due()):  # [11]
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])
                 self.log(self.update(*batch, self.noise(), self.noise()))
@@ -115,14 +118,14 @@ class SAC(Algorithm):
         shape = (self.batch_size, self.actions.size)
         return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
 
-    def update(self, s, a, r, s2, terminated, noise, noise2):
+    def update(self, s, a, r, s2, terminated, gamma, noise, noise2):
         for adam in (self.adam_theta, self.adam_phi, self.adam_alpha):
             adam.learning_rate = self.now(self.learning_rate)
         alpha = xp.exp(self.log_alpha)
 
         a2, logp2 = TanhGaussian(self.pi(self.phi, s2)).sample(noise2)
         q2 = self.Q(self.theta_bar, s2, a2).min(axis=0)
-        y = r + self.gamma * (1 - terminated) * (q2 - alpha * logp2)
+        y = r + gamma * (1 - terminated) * (q2 - alpha * logp2)
 
         def J_Q(theta):
             q = self.Q(theta, s, a)  # (2, B)

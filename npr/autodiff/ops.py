@@ -97,8 +97,9 @@ def _spread(g, x, axis, keepdims):
 
 
 def _count(x, axis):
-    axes = range(x.ndim) if axis is None else (axis if isinstance(axis, tuple) else (axis,))
-    return math.prod(x.shape[i] for i in axes)
+    if axis is None:
+        return x.size
+    return math.prod(x.shape[i] for i in (axis if isinstance(axis, tuple) else (axis,)))
 
 
 def _extremum(g, y, x, axis=None, keepdims=False):
@@ -106,17 +107,22 @@ def _extremum(g, y, x, axis=None, keepdims=False):
     return _spread(g, x, axis, keepdims) * (hit / hit.sum(axis=axis, keepdims=True)).astype(x.dtype)
 
 
+def _fill(value, shape):
+    """value spread over a new array: much cheaper than a broadcast view at these sizes."""
+    full = xp.empty(shape, value.dtype)
+    full[...] = value
+    return full
+
+
 sum = op(
     "sum",
     lambda x, axis=None, keepdims=False: x.sum(axis=axis, keepdims=keepdims),
-    lambda g, y, x, axis=None, keepdims=False: xp.broadcast_to(
-        _spread(g, x, axis, keepdims), x.shape
-    ),
+    lambda g, y, x, axis=None, keepdims=False: _fill(_spread(g, x, axis, keepdims), x.shape),
 )
 mean = op(
     "mean",
-    lambda x, axis=None, keepdims=False: x.mean(axis=axis, keepdims=keepdims),
-    lambda g, y, x, axis=None, keepdims=False: xp.broadcast_to(
+    lambda x, axis=None, keepdims=False: x.sum(axis=axis, keepdims=keepdims) / _count(x, axis),
+    lambda g, y, x, axis=None, keepdims=False: _fill(
         _spread(g, x, axis, keepdims) / _count(x, axis), x.shape
     ),
 )
@@ -176,11 +182,23 @@ def _scatter(g, y, x, index):
 
 
 getitem = op("getitem", lambda x, index: x[index], _scatter)
-pick = op(
-    "pick",
-    lambda x, index: xp.take_along_axis(x, index[..., None], -1)[..., 0],
-    lambda g, y, x, index: xp.where(index[..., None] == xp.arange(x.shape[-1]), g[..., None], 0),
-)
+
+
+def _pick(x, index):
+    if x.ndim == 2:
+        return x[xp.arange(len(x)), index]
+    return xp.take_along_axis(x, index[..., None], -1)[..., 0]
+
+
+def _unpick(g, y, x, index):
+    if x.ndim == 2:
+        dx = xp.zeros_like(x)
+        dx[xp.arange(len(x)), index] = g
+        return dx
+    return xp.where(index[..., None] == xp.arange(x.shape[-1]), g[..., None], 0)
+
+
+pick = op("pick", _pick, _unpick)  # x (..., K), index (...) -> (...): one entry of each row
 
 
 def _join(name, forward, split):
@@ -221,17 +239,21 @@ stack = _join(
 
 
 # losses, as one node each
+def _bound(error, delta):
+    return xp.minimum(xp.maximum(error, -delta), delta)
+
+
 def _huber(q, target, delta=1.0):
     error = q - target
-    size = xp.abs(error)
-    return xp.where(size <= delta, 0.5 * error * error, delta * (size - 0.5 * delta))
+    slope = _bound(error, delta)
+    return slope * (error - 0.5 * slope)
 
 
 huber = op(
     "huber",
     _huber,
-    lambda g, y, q, target, delta=1.0: g * xp.clip(q - target, -delta, delta),
-    lambda g, y, q, target, delta=1.0: -g * xp.clip(q - target, -delta, delta),
+    lambda g, y, q, target, delta=1.0: g * _bound(q - target, delta),
+    lambda g, y, q, target, delta=1.0: -g * _bound(q - target, delta),
 )
 
 

@@ -1,5 +1,7 @@
 """Returns and advantages, backwards through time."""
 
+import numpy as np
+
 from npr.backend import xp
 from npr.kernels.jit import Kernel
 
@@ -83,6 +85,36 @@ def discounted_returns(r, done, gamma, bootstrap=None):
         bootstrap = xp.zeros_like(r)
     _check_shapes("discounted_returns", r, done=done, bootstrap=bootstrap)
     return _returns(r, done, float(gamma), bootstrap)
+
+
+def _n_step_twin(rewards, next_row, index, n, gamma, r, power, last):
+    """Walk up to n steps from each row of `index` along next_row (-1: nothing follows).
+
+    r <- the discounted sum of rewards, power <- gamma^(steps taken), last <- the last row.
+    """
+    r[:], power[:], last[:] = rewards[index], gamma, index
+    for _ in range(n - 1):
+        follow = next_row[last]
+        goes_on = follow >= 0  # and once nothing follows, nothing ever will: `last` stays
+        r += goes_on * power * rewards[follow]
+        power[goes_on] *= gamma
+        last[goes_on] = follow[goes_on]
+
+
+def _n_step_loop(rewards, next_row, index, n, gamma, r, power, last):
+    for i in range(index.shape[0]):
+        row, total, factor = index[i], 0.0, 1.0
+        for k in range(n):
+            total += factor * rewards[row]
+            factor *= gamma
+            last[i] = row
+            row = next_row[row]
+            if row < 0:
+                break
+        r[i], power[i] = total, factor
+
+
+n_step_returns = Kernel(_n_step_loop, _n_step_twin, host=True)
 
 
 def _check_shapes(name, r, **others):

@@ -73,7 +73,7 @@ _squash_backward = Kernel(_squash_backward_loop, _squash_backward_twin)
 
 def squash(out, noise):
     """Actions (B, D) and their log-probabilities (B,)."""
-    a, logp = xp.empty_like(noise), xp.empty(len(noise), noise.dtype)
+    a, logp = xp.empty(noise.shape, out.dtype), xp.empty(len(noise), out.dtype)
     _squash(out, noise, a, logp)
     return a, logp
 
