@@ -12,6 +12,7 @@ import importlib
 
 __version__ = "0.1.0"
 
+# the lists below are what `npr.` completes to; __getattr__ imports each at its first use
 _ALGORITHMS = ("QLearning", "DQN", "PPO", "SAC")
 _MODULES = ("autodiff", "heads", "infer", "kernels", "nn", "optim", "presets")
 _ERRORS = (
@@ -19,7 +20,7 @@ _ERRORS = (
     "GradientError", "NumericsError", "SpaceError",
 )  # fmt: skip
 
-__all__ = ["__version__", "load", *_ALGORITHMS, *_MODULES, *_ERRORS]
+__all__ = ["load", *_ALGORITHMS, *_MODULES, *_ERRORS]  # noqa: PLE0604
 
 
 def __getattr__(name):

@@ -35,7 +35,7 @@ class ReplayBuffer:
         if n_step > 1:
             self.next = np.full(capacity, -1)  # row of the same episode's next step, or -1
             self.columns["next"] = self.next
-            self._newest = {}  # episode -> its newest row
+            self._newest: dict[int, int] = {}  # episode -> its newest row
 
     def add(self, s, a, r, s2, terminated, episode=None) -> None:
         """Store transitions: s (N, ...), a (N, ...), r, s2, terminated (N,).

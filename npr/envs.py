@@ -27,7 +27,7 @@ def observation_spec(space) -> dict:
     if isinstance(space, gs.Dict):
         keys, parts = list(space.spaces), list(space.spaces.values())
     elif isinstance(space, gs.Tuple):
-        keys, parts = list(range(len(space.spaces))), list(space.spaces)
+        keys, parts = [*range(len(space.spaces))], list(space.spaces)
     else:
         raise SpaceError(
             f"npr's networks need observations of fixed size, got {space}; wrap the environment "

@@ -46,13 +46,13 @@ def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episo
     try:
         for episode in range(episodes):
             observation, _ = own.reset(seed=env_seed if episode == 0 else None)
-            for length in range(1, EPISODE_LIMIT + 1):
+            for _ in range(EPISODE_LIMIT):
                 action = policy(observation, deterministic, rng)
                 observation, reward, terminated, truncated, _ = own.step(action)
                 returns[episode] += reward
+                lengths[episode] += 1
                 if terminated or truncated:
                     break
-            lengths[episode] = length
     finally:
         if own is not env:
             own.close()

@@ -2,7 +2,55 @@
 cores: small networks where they suffice. Every value can be overridden in the constructor.
 """
 
-PRESETS = {}
+PRESETS: dict[str, dict] = {
+    "QLearning": {
+        "CliffWalking-v1": {
+            "total_timesteps": 20_000, "learning_rate": 0.5, "gamma": 1.0,
+            "exploration_initial_eps": 0.1, "exploration_final_eps": 0.1,
+            "max_episode_steps": 500,
+        },
+        "FrozenLake-v1": {
+            "total_timesteps": 300_000, "learning_rate": "linear:0.1:0.01", "gamma": 0.99,
+            "exploration_final_eps": 0.01,
+        },
+        "Taxi-v4": {
+            "total_timesteps": 300_000, "learning_rate": 0.5, "gamma": 0.99,
+        },
+    },
+    "DQN": {
+        "CartPole-v1": {
+            "total_timesteps": 40_000, "learning_rate": "linear:3e-3", "n_step_return": 3,
+            "double": True, "net_arch": [64, 64], "gradient_steps": 2,
+            "target_update_interval": 200, "exploration_final_eps": 0.04,
+        },
+        "Acrobot-v1": {
+            "total_timesteps": 50_000, "learning_rate": "linear:1e-3", "n_step_return": 3,
+            "double": True, "net_arch": [64, 64], "gradient_steps": 2,
+            "target_update_interval": 250,
+        },
+    },
+    "PPO": {
+        "CartPole-v1": {
+            "total_timesteps": 60_000, "n_steps": 32, "batch_size": 256, "n_epochs": 20,
+            "learning_rate": "linear:1e-3", "gamma": 0.98, "gae_lambda": 0.8,
+            "clip_range": "linear:0.2",
+        },
+        "Acrobot-v1": {
+            "total_timesteps": 150_000, "n_envs": 16, "n_steps": 64, "batch_size": 256,
+            "n_epochs": 8, "learning_rate": "linear:1e-3", "gae_lambda": 0.94,
+        },
+        "Pendulum-v1": {
+            "total_timesteps": 120_000, "n_envs": 8, "n_steps": 128, "batch_size": 128,
+            "n_epochs": 10, "learning_rate": "linear:1e-3:1e-4", "gamma": 0.9,
+        },
+    },
+    "SAC": {
+        "Pendulum-v1": {
+            "total_timesteps": 6_000, "learning_rate": 1e-3, "net_arch": [64, 64],
+            "batch_size": 100, "learning_starts": 500,
+        },
+    },
+}  # fmt: skip
 
 
 def find(algorithm: str, env_id: str | None) -> dict:

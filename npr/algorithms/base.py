@@ -20,24 +20,30 @@ from npr.logger import Logger, Progress
 from npr.policy import Policy
 from npr.spaces import Actions, Observations
 
-REGISTRY = {}  # name -> class: what `npr.load` may build
+REGISTRY: dict[str, type] = {}  # name -> class: what `npr.load` may build
 DEFAULT_BUDGET = 100_000  # env steps of learn() where no preset knows better
 
 # purposes of random numbers, one generator each: drawing more of one never moves another
 _STREAMS = ("init", "explore", "sample", "noise", "act")
 
-# (smallest, largest, whether the ends count) of the settings that have a range
-_POSITIVE = (0, np.inf, False)
+# settings with a range: shares in [0, 1], counts of at least one, numbers above zero
+_SHARES = (
+    "gamma", "gae_lambda", "tau", "exploration_initial_eps", "exploration_final_eps",
+    "exploration_fraction",
+)  # fmt: skip
+_COUNTS = (
+    "buffer_size", "batch_size", "train_freq", "n_step_return", "n_envs", "n_steps", "n_epochs",
+    "target_update_interval", "max_episode_steps",
+)  # fmt: skip
+_POSITIVE = ("max_grad_norm", "target_kl")
+_NOT_NEGATIVE = ("learning_rate", "learning_starts", "clip_range", "vf_coef")
 _RANGES = {
-    "learning_rate": (0, np.inf, True), "gamma": (0, 1, True), "gae_lambda": (0, 1, True),
-    "tau": (0, 1, True), "exploration_initial_eps": (0, 1, True),
-    "exploration_final_eps": (0, 1, True), "exploration_fraction": (0, 1, True),
-    "learning_starts": (0, np.inf, True), "gradient_steps": (-1, np.inf, True),
-    "buffer_size": (1, np.inf, True), "batch_size": (1, np.inf, True), "train_freq": (1, np.inf, True),
-    "n_step_return": (1, np.inf, True), "n_envs": (1, np.inf, True), "n_steps": (1, np.inf, True), "n_epochs": (1, np.inf, True),
-    "target_update_interval": (1, np.inf, True), "max_episode_steps": (1, np.inf, True),
-    "max_grad_norm": _POSITIVE, "clip_range": _POSITIVE, "target_kl": _POSITIVE,
-}  # fmt: skip
+    **dict.fromkeys(_SHARES, ("in [0, 1]", lambda x: 0 <= x <= 1)),
+    **dict.fromkeys(_COUNTS, ("at least 1", lambda x: x >= 1)),
+    **dict.fromkeys(_POSITIVE, ("above 0", lambda x: x > 0)),
+    **dict.fromkeys(_NOT_NEGATIVE, ("at least 0", lambda x: x >= 0)),
+    "gradient_steps": ("at least -1", lambda x: x >= -1),
+}
 
 
 class Algorithm:
@@ -143,18 +149,16 @@ class Algorithm:
             value = list(value)
         elif type(value) not in kinds:
             raise error
-        if isinstance(value, (str, list)) and name in _RANGES:
-            _schedule(name, value)
-        self._check_range(name, value)
+        if name in _RANGES:
+            self._check_range(name, value)
         return value
 
     def _check_range(self, name, value):
-        if name not in _RANGES or isinstance(value, (str, list, dict)):
-            return
-        low, high, closed = _RANGES[name]
-        if not (low <= value <= high if closed else low < value < high):
-            ends = f"{'[' if closed else '('}{low}, {high}{']' if closed else ')'}"
-            raise ConfigError(f"{type(self).__name__}: {name} must be in {ends}, got {value!r}.")
+        numbers_in = _schedule(name, value) if isinstance(value, (str, list)) else (value,)
+        for number in numbers_in:
+            text, fits = _RANGES[name]
+            if not fits(number):
+                raise ConfigError(f"{type(self).__name__}: {name} must be {text}, got {value!r}.")
 
     def check(self):
         """What a subclass demands of its settings together."""
@@ -236,7 +240,7 @@ class Algorithm:
         self.num_timesteps, self.end, self.n_updates = 0, 0, 0
         self.last = types.SimpleNamespace(steps=0, episode=None)  # of the last interaction
         self.logger = Logger()
-        self._policy = None
+        self._policy: Policy | None = None
         self.build()
 
     def build(self):
@@ -456,6 +460,7 @@ def _schedule(name, value):
             raise ValueError
     except (ValueError, TypeError, IndexError):
         raise ConfigError(
-            f"{name} must be a number, 'linear:first', 'linear:first:last' or a pair, got {value!r}."
+            f"{name} must be a number, 'linear:first', 'linear:first:last' or a pair, "
+            f"got {value!r}."
         ) from None
     return first, last

@@ -9,7 +9,8 @@ Sutton and Barto 2018, section 6.5, eq. 6.8.
      5          a <- epsilon-greedy in Q(s, .)
      6          r, s2, terminated <- environment(a)
      7          update:
-     8              Q(s, a) <- Q(s, a) + alpha [r + gamma (1 - terminated) max_a' Q(s2, a') - Q(s, a)]
+     8              y = r + gamma (1 - terminated) max_a' Q(s2, a')
+                    Q(s, a) <- Q(s, a) + alpha [y - Q(s, a)]
      9          s <- s2
     10      end, also where the episode terminated or timed out
     11  end

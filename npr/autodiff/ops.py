@@ -258,11 +258,12 @@ huber = op(
 
 
 # the operators and methods of Tensor
-for _name, _op in {
+_OPERATORS = {
     "add": add, "sub": subtract, "mul": multiply, "truediv": divide, "pow": power, "matmul": matmul,
-}.items():  # fmt: skip
-    setattr(Tensor, f"__{_name}__", _op)
-    setattr(Tensor, f"__r{_name}__", lambda self, other, _op=_op: _op(other, self))
+}  # fmt: skip
+for _name, _function in _OPERATORS.items():
+    setattr(Tensor, f"__{_name}__", _function)
+    setattr(Tensor, f"__r{_name}__", lambda self, other, _f=_function: _f(other, self))
 Tensor.__neg__, Tensor.__abs__, Tensor.__getitem__ = negative, abs, getitem
 Tensor.sum, Tensor.mean, Tensor.max, Tensor.min = sum, mean, max, min
 Tensor.reshape = lambda self, *shape: reshape(self, shape)

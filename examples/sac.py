@@ -1,0 +1,11 @@
+"""SAC swings up a pendulum: train, evaluate, save, load. Well under a minute on two cores."""
+
+import npr
+
+agent = npr.SAC("Pendulum-v1", seed=0)
+agent.learn()
+print(agent.evaluate(seed=1))
+
+agent.save("sac.npz")
+again = npr.load("sac.npz")
+print(f"loaded from sac.npz: mean return {again.evaluate(seed=1).mean:.1f} over 100 episodes")
