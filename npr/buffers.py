@@ -1,5 +1,7 @@
 """Where experience is kept: preallocated columns on the host; batches go to the device."""
 
+import copy
+
 import numpy as np
 
 from npr.backend import FLOAT, to_device
@@ -98,6 +100,9 @@ class ReplayBuffer:
         position, size = int(state["position"]), len(state["r"])
         if size > self.capacity or not 0 <= position < self.capacity:
             raise ConfigError(f"A replay of {size} does not fit buffer_size={self.capacity}.")
+        links = state.get("next", np.array(-1))
+        if (links < -1).any() or (links >= size).any():
+            raise ConfigError("A replay's column `next` leads outside of it.")
         for name, column in self.columns.items():
             column[:size] = state[name]
         self.position, self.size = position, size
@@ -126,6 +131,13 @@ class Rollout:
         self.terminated[t] = terminated | ~valid
         self.done[t] = terminated | truncated | ~valid
         self.valid[t] = valid
+
+    def head(self, t: int) -> "Rollout":
+        """The first t steps, as views."""
+        part = copy.copy(self)
+        for name, column in vars(self).items():
+            setattr(part, name, column[:t])
+        return part
 
     def arrays(self) -> tuple:
         """(s, a, r, s2, terminated, done) on the device, each (T, N, ...)."""

@@ -93,7 +93,7 @@ def _rebuild(path, manifest, arrays, env, registry):
                 )
             if key.startswith("params/") and not np.isfinite(arrays[key]).all():
                 raise CheckpointError(f"{path}: {key} holds numbers that are not finite.")
-            present[...] = to_device(arrays[key])
+            present[...] = arrays[key] if type(present) is np.ndarray else to_device(arrays[key])
         if isinstance(part, Adam):
             part.t = int(counters["optimisers"][attribute])
         if isinstance(part, ReplayBuffer):

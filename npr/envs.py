@@ -5,6 +5,8 @@ learner sees one record per step: (s2, r, terminated, truncated, valid), where s
 next observation, also where the episode ended. `envs.s` is the observation to act on next.
 """
 
+import math
+
 import numpy as np
 
 from npr.backend import FLOAT
@@ -21,7 +23,7 @@ def observation_spec(space) -> dict:
     if isinstance(space, gs.Discrete):
         return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, gs.MultiDiscrete):
-        return {"kind": "multidiscrete", "nvec": space.nvec.tolist()}
+        return {"kind": "multidiscrete", "nvec": space.nvec.tolist(), "start": space.start.tolist()}
     if isinstance(space, gs.MultiBinary):
         return {"kind": "multibinary", "shape": list(space.shape)}
     if isinstance(space, gs.Dict):
@@ -78,6 +80,11 @@ def open_environments(env, n_envs, seeds, max_episode_steps=None, table=False):
     import gymnasium
 
     if isinstance(env, gymnasium.vector.VectorEnv):
+        if max_episode_steps is not None:
+            raise ConfigError(
+                f"max_episode_steps={max_episode_steps} cannot be imposed on a VectorEnv; give it "
+                "to gymnasium.make_vec, or pass an id with n_envs."
+            )
         return VectorEnvironments(env, seeds, table)
     if n_envs > 1 and isinstance(env, gymnasium.Env):
         raise ConfigError(
@@ -99,9 +106,8 @@ class _Records:
         self.s = None
         self.all_valid = np.ones(n, bool)
         self.steps = 0
-        self.returns, self.lengths = [0.0] * n, [0] * n
-        self.episode = np.arange(n)  # the number of the episode that each environment is in
-        self._next_episode = n
+        self._next_episode = 0
+        self._start_counting()
         self.finished = []  # (return, length) of the episodes that ended in the last step
         self._zeros = np.zeros(n if table else n * self.observations.size, FLOAT)
 
@@ -116,22 +122,42 @@ class _Records:
         else:
             self.observations.row(observation, rows[i])
 
-    def _check_finite(self, s, r=None):
-        """A dot product with zeros is NaN just where something is not finite, in one pass."""
-        if not self.table and self._zeros.dot(s.reshape(-1)) != 0:
-            i, j = np.argwhere(~np.isfinite(s))[0]
-            raise EnvContractError(
-                f"env {i} returned a non-finite observation (index {j} = {s[i, j]}) at step "
-                f"{self.steps}, {self.lengths[i]} steps into its episode. Nothing of it was "
-                "stored. Fix the environment."
-            )
-        if r is not None and not np.isfinite(r).all():
+    def _start_counting(self):
+        self.returns, self.lengths = [0.0] * self.n, [0] * self.n
+        # the number of the episode that each environment is in
+        self.episode = np.arange(self._next_episode, self._next_episode + self.n)
+        self._next_episode += self.n
+
+    def _check_start(self, s):
+        """First observations of episodes, all (n, ...) of them."""
+        if not self._finite(s):
+            self._refuse_observation(s, np.zeros(self.n, bool))
+
+    def _check_step(self, s2, r, valid):
+        """What a step returned; rows that are not valid are first observations."""
+        if not self._finite(s2):
+            self._refuse_observation(s2, valid)
+        if not math.isfinite(r.sum()) and not np.isfinite(r).all():
             i = int(np.flatnonzero(~np.isfinite(r))[0])
-            raise EnvContractError(
-                f"env {i} returned a non-finite reward ({r[i]}) at step {self.steps}, "
-                f"{self.lengths[i]} steps into its episode. Nothing of it was stored. Fix the "
-                "environment."
-            )
+            self._refuse(i, f"reward ({r[i]})", valid)
+
+    def _finite(self, s):
+        """A dot product with zeros is NaN just where something is not finite, in one pass."""
+        if self.table:
+            return True
+        with np.errstate(invalid="ignore"):
+            return self._zeros.dot(s.reshape(-1)) == 0
+
+    def _refuse_observation(self, s, stepped):
+        i, j = np.argwhere(~np.isfinite(s))[0]
+        self._refuse(i, f"observation (index {j} = {s[i, j]})", stepped)
+
+    def _refuse(self, i, what, stepped):
+        raise EnvContractError(
+            f"env {i} returned a non-finite {what} at step {self.steps}, "
+            f"{self.lengths[i] + int(stepped[i])} steps into its episode. Nothing of it was "
+            "stored. Fix the environment."
+        )
 
     def _count(self, i, reward, done):
         self.returns[i] += reward
@@ -153,19 +179,22 @@ class EnvironmentList(_Records):
 
     def reset(self):
         """Start every environment; the seeds count the first time only."""
-        self.s = self._blank()
+        self._start_counting()
+        s = self._blank()
         for i, env in enumerate(self.envs):
             result = env.reset(seed=self.seeds[i])
+            self.seeds[i] = None
             if not isinstance(result, tuple) or len(result) != 2:
                 raise EnvContractError(
                     f"env {i}: reset() must return (observation, info), got {type(result).__name__}"
                     ". This is the API of old Gym; wrap the environment, or return the pair."
                 )
-            self._write(self.s, i, result[0])
-        self._check_finite(self.s)
+            self._write(s, i, result[0])
+        self._check_start(s)
+        self.s = s
 
     def step(self, a):
-        s2 = s = self._blank()
+        s2, self.s = self._blank(), None  # if this step breaks off, the next one starts anew
         r = np.empty(self.n, FLOAT)
         terminated, truncated = np.zeros(self.n, bool), np.zeros(self.n, bool)
         self.finished = []
@@ -181,16 +210,16 @@ class EnvironmentList(_Records):
                     "info). Four values are the API of old Gym: return both flags."
                 ) from error
             self._write(s2, i, observation)
-            r[i] = reward
-            self._count(i, float(reward), ended or cut)
-            if ended or cut:
-                terminated[i], truncated[i] = ended, cut
-                if s is s2:
-                    s = s2.copy()
-                self._write(s, i, env.reset()[0])
-        self._check_finite(s2, r)
-        if s is not s2:
-            self._check_finite(s)
+            r[i], terminated[i], truncated[i] = reward, ended, cut
+        self._check_step(s2, r, self.all_valid)
+        for i in range(self.n):
+            self._count(i, float(r[i]), terminated[i] or truncated[i])
+        s = s2
+        if self.finished:
+            s = s2.copy()
+            for i in np.flatnonzero(terminated | truncated):
+                self._write(s, i, self.envs[i].reset()[0])
+            self._check_start(s)
         self.s = s
         return s2, r, terminated, truncated, self.all_valid
 
@@ -223,19 +252,24 @@ class VectorEnvironments(_Records):
         return self.observations.encode(observation)
 
     def reset(self):
-        observation, _ = self.env.reset(seed=self.seeds)
-        self.s = self._encode(observation)
-        self._check_finite(self.s)
+        # only Gymnasium's own lists of environments take a seed for each
+        many = hasattr(self.env.unwrapped, "env_fns") or self.seeds is None
+        observation, _ = self.env.reset(seed=self.seeds if many else self.seeds[0])
+        self.seeds = None
+        self._start_counting()
+        self._dead = np.zeros(self.n, bool)
+        s = self._encode(observation)
+        self._check_start(s)
+        self.s = s
 
     def step(self, a):
         self.steps += 1
+        self.s = None  # if this step breaks off, the next one starts anew
         observation, r, terminated, truncated, info = self.env.step(self.actions.to_env_batch(a))
         r = np.asarray(r, FLOAT)
         valid = ~self._dead if self._dead.any() else self.all_valid
         done = terminated | truncated
         self.finished = []
-        for i in np.flatnonzero(valid):
-            self._count(i, float(r[i]), bool(done[i]))
         s = s2 = self._encode(observation)
         if done.any():
             if self.mode == "SAME_STEP":
@@ -247,7 +281,11 @@ class VectorEnvironments(_Records):
                 s = np.where(done if self.table else done[:, None], s, s2)
         if self.mode == "NEXT_STEP":
             self._dead = done
-        self._check_finite(s2, r)
+        self._check_step(s2, r, valid)
+        for i in np.flatnonzero(valid):
+            self._count(i, float(r[i]), bool(done[i]))
+        if s is not s2:
+            self._check_start(s)
         self.s = s
         return s2, r, terminated, truncated, valid
 

@@ -28,7 +28,7 @@ class Observations:
         elif self.kind == "discrete":
             self.shape, self.size, self.start = (), spec["n"], spec["start"]
         elif self.kind == "multidiscrete":
-            self.nvec = np.array(spec["nvec"])
+            self.nvec, self.start = np.array(spec["nvec"]), np.array(spec["start"])
             self.shape, self.size = self.nvec.shape, int(self.nvec.sum())
             self._offsets = np.concatenate([[0], np.cumsum(self.nvec.ravel())[:-1]])
         elif self.kind == "group":
@@ -48,7 +48,14 @@ class Observations:
             out[self.index(observation)] = 1
         elif self.kind == "multidiscrete":
             out[...] = 0
-            out[self._offsets + self._shaped(observation).ravel()] = 1
+            index = self._shaped(observation) - self.start
+            if (index < 0).any() or (index >= self.nvec).any():
+                raise EnvContractError(
+                    f"The observation {observation!r} is outside MultiDiscrete({self.nvec.tolist()}"
+                    f", start={self.start.tolist()}). Fix the environment's observation_space or its "
+                    "step()."
+                )
+            out[self._offsets + index.ravel()] = 1
         else:
             start = 0
             for key, part in zip(self.spec["keys"], self.parts):
@@ -123,9 +130,8 @@ class Actions:
             high = np.array(spec["high"], np.float64)
             finite = np.isfinite(low) & np.isfinite(high)
             self.low, self.high, self.bounded = low, high, bool(finite.all())
-            self._limit = np.where(finite, 1.0, np.inf)
-            self._middle = np.where(finite, low / 2 + high / 2, 0.0)
-            self._half = np.where(finite, high / 2 - low / 2, 1.0)
+            low, high = np.where(finite, low, -1), np.where(finite, high, 1)
+            self._middle, self._half = low / 2 + high / 2, high / 2 - low / 2
         else:
             raise ConfigError(f"Action kind {self.kind!r} is not known; use {_ACTION_KINDS}.")
 
@@ -133,12 +139,12 @@ class Actions:
         """The environment's action for one action of the learner."""
         if self.kind == "discrete":
             return self.start + int(action)
-        a = np.minimum(np.maximum(action, -self._limit), self._limit)
-        return (self._middle + a * self._half).astype(self.dtype).reshape(self.shape)
+        a = np.minimum(np.maximum(self._middle + action * self._half, self.low), self.high)
+        return a.astype(self.dtype).reshape(self.shape)
 
     def to_env_batch(self, actions) -> np.ndarray:
         """The environments' actions (B, ...) for a batch of the learner's."""
         if self.kind == "discrete":
             return np.asarray(actions) + self.start
-        a = np.clip(actions, -self._limit, self._limit)
-        return (self._middle + a * self._half).astype(self.dtype).reshape(-1, *self.shape)
+        a = np.clip(self._middle + actions * self._half, self.low, self.high)
+        return a.astype(self.dtype).reshape(-1, *self.shape)

@@ -12,7 +12,7 @@ import typing
 import numpy as np
 
 from npr import checkpoint, evaluation, presets
-from npr.backend import ON_HOST, to_host
+from npr.backend import FLOAT, ON_HOST, to_host
 from npr.buffers import Rollout
 from npr.envs import env_id, open_environments
 from npr.errors import ConfigError, SpaceError
@@ -85,6 +85,8 @@ class Algorithm:
         self.env_id = env_id(env)
         self.preset = presets.find(type(self).__name__, self.env_id)
         self._configure(given, seed)
+        if hasattr(env, "step") and "n_envs" not in given:
+            self.n_envs = 1  # an Env stands for itself; a VectorEnv brings its own number
         self.env = env
         self._seed_streams()
         self.envs = self._open_envs()
@@ -321,7 +323,7 @@ class Algorithm:
                 yield s[valid], a[valid], r[valid], s2[valid], terminated[valid]
 
     def rollouts(self, n_steps, choose):
-        """Yield Rollouts of n_steps of all environments until the budget is used."""
+        """Yield Rollouts of n_steps of all environments, the last one perhaps shorter."""
         envs = self.envs
         shape, dtype = self.action_columns()
         t, rollout = 0, None
@@ -333,6 +335,8 @@ class Algorithm:
             if t == n_steps:
                 yield rollout
                 t, rollout = 0, None
+        if t and rollout.valid[:t].sum() > 1:  # the budget is used, and so is what it bought
+            yield rollout.head(t)
 
     def _steps(self, choose):
         envs, progress, logger, last = self.envs, self._progress, self.logger, self.last
@@ -389,7 +393,7 @@ class Algorithm:
         """Shape and dtype of one stored action."""
         if self.actions.kind == "discrete":
             return (), np.dtype(np.int64)
-        return (self.actions.size,), None
+        return (self.actions.size,), FLOAT
 
     # ---- acting
 

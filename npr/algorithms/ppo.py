@@ -127,5 +127,5 @@ class PPO(Algorithm):
             "value_loss": value_loss,
             "entropy_loss": -entropy,
             "approx_kl": (ratio - 1 - log_ratio).mean(),
-            "clip_fraction": (xp.abs(ratio - 1) > epsilon).mean(),
+            "clip_fraction": (xp.abs(ratio - 1) > epsilon).astype(ratio.dtype).mean(),
         }

@@ -103,8 +103,8 @@ def _count(x, axis):
 
 
 def _extremum(g, y, x, axis=None, keepdims=False):
-    hit = x == _spread(y, x, axis, keepdims)  # ties share the cotangent
-    return _spread(g, x, axis, keepdims) * (hit / hit.sum(axis=axis, keepdims=True)).astype(x.dtype)
+    hit = (x == _spread(y, x, axis, keepdims)).astype(x.dtype)  # ties share the cotangent
+    return _spread(g, x, axis, keepdims) * (hit / hit.sum(axis=axis, keepdims=True))
 
 
 def _fill(value, shape):

@@ -1,0 +1,476 @@
+"""A strict double of CuPy: it computes on the host, and refuses what a GPU would punish.
+
+Put tests/strict_device on PYTHONPATH and set NPR_BACKEND=cupy: `import cupy` then finds this
+module. Its `ndarray` wraps a NumPy array and is not one, so nothing reaches the memory below
+except through the names listed here. The rules are those of the strict host double R1 .. R15:
+
+R1   turning a device array into a NumPy array behind the user's back raises, with CuPy's text
+R2   a host array as operand, index or assigned value raises (CuPy uploads some of them silently)
+R3   a reduction returns a 0-d device array, never a Python or NumPy scalar
+R4   bool, int, float, item, tolist, format, print, `in` and walking along a vector read values,
+     so the CPU would wait for the GPU: they raise outside `with allow_sync():`. Walking over the
+     rows of a matrix is allowed: CuPy's __iter__ only indexes, and rows are still device arrays.
+R5   results whose shape depends on values (boolean masks, nonzero, unique) wait as well: they raise
+R6   only the parameters that CuPy has: no where= or initial= in reductions, no setflags
+R7   assigning through an integer index with duplicates raises: a GPU has no "last one wins"
+R9   fresh `empty` memory is NaN (integers: the smallest), so that reading it is seen
+R10  a float64 result raises where NPR_DTYPE is float32
+R15  uploads, downloads and synchronisations are counted, in `counts`
+
+There is no `random`: npr draws on the host.
+
+What it can catch: host and device mixed, hidden transfers and synchronisations, names and
+parameters that CuPy lacks, float64 creeping in, use of uninitialised memory, transfers per update.
+What it cannot catch: errors in kernel sources, races and the order of atomics, the GPU's own
+rounding (FMA, TF32, other sums), CuPy's wrap-around of indices out of range (NumPy's IndexError
+comes instead), stream order, memory running out, drivers, speed. No line of GPU code runs here.
+"""
+
+import builtins
+import contextlib
+import os
+from dataclasses import dataclass
+
+import numpy as _np
+
+__version__ = "14.2.0"  # the CuPy whose names and parameters are offered
+
+_TOO_WIDE = (_np.float64, _np.complex128) if os.environ.get("NPR_DTYPE") != "float64" else ()
+
+float32, float64, int32, int64, bool_ = _np.float32, _np.float64, _np.int32, _np.int64, _np.bool_
+dtype, newaxis, pi, inf, nan = _np.dtype, None, _np.pi, _np.inf, _np.nan
+
+
+class SynchronisationError(RuntimeError):
+    """Something would have made the CPU wait for the GPU (R4, R5)."""
+
+
+class PrecisionError(RuntimeError):
+    """A float64 array was made where the compute type is float32 (R10)."""
+
+
+@dataclass
+class Counts:
+    """What crossed the bus, and what would have waited for the device."""
+
+    uploads: int = 0
+    downloads: int = 0
+    synchronisations: int = 0  # also those that were refused
+
+    def reset(self):
+        self.uploads = self.downloads = self.synchronisations = 0
+
+
+counts = Counts()
+_sync_allowed = False
+
+
+@contextlib.contextmanager
+def allow_sync():
+    """Within this block the host may read values; each reading is still counted."""
+    global _sync_allowed
+    before, _sync_allowed = _sync_allowed, True
+    try:
+        yield
+    finally:
+        _sync_allowed = before
+
+
+def _synchronise(what):
+    counts.synchronisations += 1
+    if not _sync_allowed:
+        raise SynchronisationError(f"{what} of a device array makes the CPU wait for the GPU.")
+
+
+def is_available():
+    """Whether there is a GPU: here, always the pretence of one."""
+    return True
+
+
+# ---- crossing the bus
+
+
+def asarray(a, dtype=None):
+    """A device array; one that is on the host is copied over and counted."""
+    if isinstance(a, ndarray):
+        return a if dtype is None or a.dtype == dtype else a.astype(dtype)
+    counts.uploads += 1
+    return _wrap(_np.array(a, dtype))
+
+
+def array(a, dtype=None):
+    """A new device array."""
+    return a.astype(dtype or a.dtype) if isinstance(a, ndarray) else asarray(a, dtype)
+
+
+def asnumpy(a):
+    """A host array; one that is on the device is copied back and counted."""
+    if not isinstance(a, ndarray):
+        return _np.asarray(a)
+    counts.downloads += 1
+    return a._host.copy()
+
+
+def _wrap(value):
+    """The device array of a NumPy result; scalars become 0-d arrays (R3), float64 raises (R10)."""
+    host = _np.asarray(value)
+    if host.dtype in _TOO_WIDE:
+        raise PrecisionError(f"A {host.dtype} array of shape {host.shape} was made; see R10.")
+    result = object.__new__(ndarray)
+    result._host = host
+    return result
+
+
+def _argument(value):
+    """What NumPy gets for an argument: the memory of a device array, never a host array (R2)."""
+    if isinstance(value, ndarray):
+        return value._host
+    if isinstance(value, _np.ndarray):
+        raise TypeError(f"Unsupported type {type(value)}")
+    if isinstance(value, (list, tuple)):
+        return type(value)(_argument(item) for item in value)
+    return value
+
+
+def _operand(value):
+    """An argument of arithmetic: a device array or a number."""
+    if isinstance(value, (ndarray, bool, int, float, complex, _np.generic)):
+        return _argument(value)
+    raise TypeError(f"Unsupported type {type(value)}")
+
+
+def _index(index):
+    """An index without host arrays (R2) and without masks (R5)."""
+    if isinstance(index, tuple):
+        return tuple(_index(part) for part in index)
+    if isinstance(index, (list, _np.ndarray)):
+        raise TypeError("A host array or list as an index would be uploaded silently; see R2.")
+    if isinstance(index, (bool, _np.bool_)) or getattr(index, "dtype", None) == _np.bool_:
+        _synchronise("Boolean indexing")
+    return _argument(index)
+
+
+# ---- the array
+
+
+class ndarray:
+    """An array that pretends to be on a GPU."""
+
+    __slots__ = ("_host",)
+    __array_priority__ = 100
+    __hash__ = None
+
+    def __init__(self, shape, dtype=float):
+        self._host = empty(shape, dtype)._host
+
+    shape = property(lambda self: self._host.shape)
+    ndim = property(lambda self: self._host.ndim)
+    size = property(lambda self: self._host.size)
+    dtype = property(lambda self: self._host.dtype)
+    itemsize = property(lambda self: self._host.itemsize)
+    nbytes = property(lambda self: self._host.nbytes)
+    T = property(lambda self: _wrap(self._host.T))
+
+    def __len__(self):
+        return len(self._host)
+
+    # the ways to NumPy: closed (R1)
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. "
+            "Please use `.get()` to construct a NumPy array explicitly."
+        )
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        hosts = [x for x in inputs if isinstance(x, _np.ndarray)]
+        raise TypeError(
+            f"Unsupported type {type(hosts[0])}"
+            if hosts
+            else f"np.{ufunc.__name__} or a NumPy scalar met a device array: use xp and numbers."
+        )
+
+    def __array_function__(self, function, types, args, kwargs):
+        raise TypeError(f"np.{function.__name__} got a device array: use xp.{function.__name__}.")
+
+    def get(self):
+        return asnumpy(self)
+
+    # reading values (R4)
+    def _read(self, what):
+        _synchronise(what)
+        return self._host
+
+    def __bool__(self):
+        return bool(self._read("bool()"))
+
+    def __int__(self):
+        return int(self._read("int()"))
+
+    def __float__(self):
+        return float(self._read("float()"))
+
+    def __complex__(self):
+        return complex(self._read("complex()"))
+
+    def __format__(self, spec):
+        return format(self._read("format()")[()], spec)
+
+    def __repr__(self):
+        return repr(self._read("repr()"))
+
+    def __str__(self):
+        return str(self._read("str()"))
+
+    def __contains__(self, value):
+        return value in self._read("`in`")
+
+    def item(self):
+        return self._read("item()").item()
+
+    def tolist(self):
+        return self._read("tolist()").tolist()
+
+    def nonzero(self):
+        return tuple(_wrap(index) for index in self._read("nonzero()").nonzero())
+
+    def __iter__(self):
+        if self.ndim < 2:
+            _synchronise("Walking along a vector")
+        return (self[i] for i in range(len(self)))
+
+    # selecting and assigning
+    def __getitem__(self, index):
+        return _wrap(self._host[_index(index)])
+
+    def __setitem__(self, index, value):
+        where = _index(index)
+        parts = where if isinstance(where, tuple) else (where,)
+        if builtins.any(isinstance(part, _np.ndarray) for part in parts):  # R7
+            hits = _np.zeros(self.shape, int)
+            _np.add.at(hits, where, 1)
+            if (hits > 1).any():
+                raise ValueError("Assigning twice to one place has no defined result on a GPU.")
+        self._host[where] = _operand(value)
+
+    # shapes and copies
+    def reshape(self, *shape):
+        return _wrap(self._host.reshape(*shape))
+
+    def transpose(self, *axes):
+        return _wrap(self._host.transpose(*axes))
+
+    def astype(self, dtype, copy=True):
+        return _wrap(self._host.astype(dtype, copy=copy))
+
+    def copy(self):
+        return _wrap(self._host.copy())
+
+    def flatten(self):
+        return self.reshape(-1).copy()
+
+    def fill(self, value):
+        self._host.fill(_operand(value))
+
+
+def _names(text):
+    return text.split()
+
+
+# ---- elementwise functions: as in CuPy, with out= and dtype=, without where=
+
+
+class ufunc:
+    """NumPy's ufunc of the same name, on device arrays and numbers."""
+
+    def __init__(self, name):
+        self._numpy, self.__name__ = getattr(_np, name), name
+
+    def __call__(self, *args, out=None, dtype=None):
+        values = [_operand(arg) for arg in args]
+        if out is None:
+            return _wrap(self._numpy(*values, dtype=dtype))
+        self._numpy(*values, out=_into(out), dtype=dtype)
+        return out
+
+
+def _into(out):
+    if not isinstance(out, ndarray):
+        raise TypeError("Output arguments type must be cupy.ndarray")
+    return out._host
+
+
+class _Add(ufunc):
+    def at(self, a, indices, b):
+        """a[indices] += b, adding up where an index repeats."""
+        _np.add.at(_into(a), _index(indices), _operand(b))
+
+
+add = _Add("add")
+for _name in _names("""
+abs absolute arccos arcsin arctan arctan2 arctanh bitwise_and bitwise_or bitwise_xor ceil cos cosh
+divide equal exp exp2 expm1 floor floor_divide fmax fmin greater greater_equal hypot invert isfinite
+isinf isnan less less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or
+logical_xor matmul maximum minimum multiply negative not_equal power reciprocal remainder rint sign
+signbit sin sinh sqrt square subtract tan tanh true_divide
+"""):
+    globals()[_name] = ufunc(_name)
+
+
+def _binary(function):
+    def operator(self, other):
+        # Tensor and its like say __array_ufunc__ = None: then their reflected operator runs
+        if not isinstance(other, ndarray) and getattr(other, "__array_ufunc__", 0) is None:
+            return NotImplemented
+        return function(self, other)
+
+    return operator
+
+
+def _reflected(function):
+    return lambda self, other: function(other, self)
+
+
+def _in_place(function):
+    return lambda self, other: function(self, other, out=self)
+
+
+def _unary(function):
+    return lambda self: function(self)
+
+
+for _name, _function in {
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power",
+    "floordiv": "floor_divide", "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or",
+    "xor": "bitwise_xor", "matmul": "matmul",
+}.items():  # fmt: skip
+    setattr(ndarray, f"__{_name}__", _binary(globals()[_function]))
+    setattr(ndarray, f"__r{_name}__", _reflected(globals()[_function]))
+    if _name != "matmul":  # CuPy has no __imatmul__
+        setattr(ndarray, f"__i{_name}__", _in_place(globals()[_function]))
+for _name, _function in {
+    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
+    "ge": "greater_equal",
+}.items():  # fmt: skip
+    setattr(ndarray, f"__{_name}__", _binary(globals()[_function]))
+for _name, _function in {"neg": "negative", "abs": "absolute", "invert": "invert"}.items():
+    setattr(ndarray, f"__{_name}__", _unary(globals()[_function]))
+
+
+# ---- everything else: the name and the parameters that CuPy has (R6), and no other
+
+SIGNATURES = {
+    # reductions; those of METHODS are methods of the array too
+    "sum": "a axis dtype out keepdims",
+    "prod": "a axis dtype out keepdims",
+    "mean": "a axis dtype out keepdims",
+    "std": "a axis dtype out ddof keepdims",
+    "var": "a axis dtype out ddof keepdims",
+    "max": "a axis out keepdims",
+    "min": "a axis out keepdims",
+    "any": "a axis out keepdims",
+    "all": "a axis out keepdims",
+    "argmax": "a axis out keepdims",
+    "argmin": "a axis out keepdims",
+    "count_nonzero": "a axis",
+    "array_equal": "a1 a2 equal_nan",
+    "cumsum": "a axis dtype out",
+    "cumprod": "a axis dtype out",
+    # selecting, joining, reordering
+    "clip": "a a_min a_max out",
+    "where": "condition x y",
+    "take": "a indices axis out",
+    "take_along_axis": "a indices axis",
+    "concatenate": "tup axis out",
+    "stack": "tup axis out",
+    "expand_dims": "a axis",
+    "squeeze": "a axis",
+    "broadcast_to": "array shape",
+    "moveaxis": "a source destination",
+    "swapaxes": "a axis1 axis2",
+    "transpose": "a axes",
+    "reshape": "a newshape",
+    "ravel": "a",
+    "flip": "a axis",
+    "roll": "a shift axis",
+    "repeat": "a repeats axis",
+    "tile": "A reps",
+    "sort": "a axis",
+    "argsort": "a axis",
+    "diagonal": "a offset axis1 axis2",
+    "tril": "m k",
+    "triu": "m k",
+    "ascontiguousarray": "a dtype",
+    # products
+    "dot": "a b out",
+    "outer": "a b out",
+    "tensordot": "a b axes",
+    "einsum": "subscripts *",
+    # fresh arrays; empty and empty_like stand below
+    "zeros": "shape dtype",
+    "ones": "shape dtype",
+    "full": "shape fill_value dtype",
+    "zeros_like": "a dtype",
+    "ones_like": "a dtype",
+    "full_like": "a fill_value dtype",
+    "arange": "start stop step dtype",
+    "linspace": "start stop num endpoint retstep dtype axis",
+    "eye": "N M k dtype",
+}
+METHODS = _names("""
+sum prod mean std var max min any all argmax argmin cumsum cumprod clip take dot squeeze swapaxes
+ravel repeat diagonal
+""")
+
+
+def _offer(name, signature):
+    """NumPy's function on device arrays, taking no parameter that CuPy does not have."""
+    numpy_function, parameters = getattr(_np, name), _names(signature)
+
+    def function(*args, **options):
+        excess = len(args) > len(parameters) and "*" not in parameters
+        unknown = set(options) - set(parameters)
+        if excess or unknown:
+            raise TypeError(f"Wrong arguments {unknown or args} for cupy.{name}({signature})")
+        if name == "where" and len(args) == 1:
+            _synchronise("where() of a condition alone")
+        out = options.pop("out", None)
+        if out is not None:
+            numpy_function(*map(_argument, args), out=_into(out), **_arguments(options))
+            return out
+        return _wrap(numpy_function(*map(_argument, args), **_arguments(options)))
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+def _arguments(options):
+    return {name: _argument(value) for name, value in options.items()}
+
+
+for _name, _signature in SIGNATURES.items():
+    globals()[_name] = _offer(_name, _signature)
+for _name in METHODS:
+    setattr(ndarray, _name, globals()[_name])
+
+
+def empty(shape, dtype=float):
+    """Fresh memory: NaN, or the smallest integer, so that nobody can mistake it for zero (R9)."""
+    kind = _np.dtype(dtype)
+    fill = _np.nan if kind.kind in "fc" else _np.iinfo(kind).min if kind.kind in "iu" else True
+    return _wrap(_np.full(shape, fill, kind))
+
+
+def empty_like(prototype, dtype=None):
+    return empty(prototype.shape, dtype or prototype.dtype)
+
+
+def _data_dependent(name):
+    def function(a):
+        _synchronise(f"{name}()")
+        return _wrap(getattr(_np, name)(_argument(a)))
+
+    return function
+
+
+nonzero = ndarray.nonzero
+flatnonzero, argwhere, unique = map(_data_dependent, ("flatnonzero", "argwhere", "unique"))

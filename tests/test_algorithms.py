@@ -1,0 +1,420 @@
+"""Each algorithm against numbers worked out by hand, by dynamic programming or by quadrature."""
+
+import numpy as np
+import pytest
+from toy_envs import M2, Bandit, ConstantReward
+
+import npr
+from npr.autodiff import clip, exp, gradcheck, minimum, value_and_grad
+from npr.autodiff import min as ad_min
+from npr.autodiff import stack as ad_stack
+from npr.buffers import ReplayBuffer
+from npr.heads import TanhGaussian
+
+F = np.float32
+
+
+def rows(*values):
+    """One number per row, as the algorithms get them."""
+    return np.array(values, F)
+
+
+def every_loss_checked(monkeypatch, module):
+    """Hold each gradient that an update takes against finite differences, and count them."""
+    checked = []
+
+    def both(f, has_aux=False):
+        def run(theta):
+            scalar = (lambda t: f(t)[0]) if has_aux else f
+            checked.append(gradcheck(scalar, theta.astype(np.float64)))
+            return value_and_grad(f, has_aux)(theta)
+
+        return run
+
+    monkeypatch.setattr(f"npr.algorithms.{module}.value_and_grad", both)
+    return checked
+
+
+def small(rng, n=7, s=4, a=None):
+    """A batch (s, a, r, s2, terminated) of random transitions."""
+    action = (
+        rng.integers(2, size=n) if a is None else np.tanh(rng.standard_normal((n, a))).astype(F)
+    )
+    states = rng.standard_normal((2, n, s)).astype(F)
+    terminated = (rng.random(n) < 0.3).astype(F)
+    return states[0], action, rng.standard_normal(n).astype(F), states[1], terminated
+
+
+# ---- Q-learning
+
+
+def q_learning(env=M2, **settings):
+    return npr.QLearning(env, seed=0, verbose=0, **settings)
+
+
+@pytest.mark.parametrize(("terminated", "expected"), [(False, 1.45), (True, 1.0)])
+def test_q_learning_steps_by_hand(terminated, expected):
+    agent = q_learning(learning_rate=0.1, gamma=0.9)
+    agent.Q[:] = [[1, 2], [3, 5]]
+    agent.update(0, 0, 1.0, 1, terminated)
+    assert agent.Q[0, 0] == pytest.approx(expected)
+    assert agent.Q.tolist()[1] == [3, 5]
+
+
+def test_q_learning_reaches_the_optimum_of_dynamic_programming():
+    agent = q_learning(
+        gamma=0.9, learning_rate=0.2, exploration_final_eps=1.0, max_episode_steps=20
+    ).learn(6_000)
+    assert np.abs(agent.Q - M2.Q_STAR).max() < 1e-2
+
+
+def test_epsilon_greedy_breaks_ties_at_random_and_draws_from_all_actions():
+    agent = q_learning(exploration_initial_eps=0.2)
+    draws = [agent.epsilon_greedy(np.array([0.0, 1.0, 1.0])) for _ in range(6_000)]
+    share = np.bincount(draws, minlength=3) / len(draws)
+    assert np.abs(share - [0.2 / 3, 0.4 + 0.2 / 3, 0.4 + 0.2 / 3]).max() < 0.02
+
+
+def test_epsilon_falls_in_a_line_over_its_fraction_of_the_budget():
+    agent = q_learning(exploration_fraction=0.5, exploration_final_eps=0.1)
+    agent.end = 100
+    seen = []
+    for agent.num_timesteps in (0, 25, 50, 100):
+        seen.append(agent.epsilon)
+    assert seen == pytest.approx([1.0, 0.55, 0.1, 0.1])
+
+
+# ---- DQN
+
+
+def dqn(env="CartPole-v1", **settings):
+    return npr.DQN(env, seed=0, verbose=0, **{"net_arch": [8], "buffer_size": 100, **settings})
+
+
+@pytest.mark.parametrize(
+    ("double", "terminated", "y"), [(False, 0, 2.8), (True, 0, 2.35), (False, 1, 1), (True, 1, 1)]
+)
+def test_dqn_target_by_hand(double, terminated, y):
+    agent = dqn(double=double)
+    values = {"theta": rows(1, 3), "theta_bar": rows(2, 1.5)}
+    agent.Q = lambda theta, s: values["theta" if theta is agent.theta else "theta_bar"][None]
+    got = agent.target(rows(1), np.zeros((1, 4), F), rows(terminated), 0.9)
+    assert got == pytest.approx(y)
+
+
+def test_dqn_takes_the_gradient_of_its_loss(monkeypatch):
+    checked = every_loss_checked(monkeypatch, "dqn")
+    agent, rng = dqn(), np.random.default_rng(1)
+    before = agent.theta.copy()
+    agent.update(*small(rng), 0.99)
+    assert len(checked) == 1 and not np.array_equal(agent.theta, before)
+
+
+@pytest.mark.parametrize(
+    ("ended", "r", "power"),
+    [(None, 1 + 0.9 * 2 + 0.81 * 3, 0.729), (2, 1 + 0.9 * 2, 0.81), (1, 1.0, 0.9)],
+)
+def test_n_step_return_by_hand(ended, r, power):
+    """r = 1, 2, 3 in one episode, or one that ends after `ended` steps."""
+    buffer = ReplayBuffer(10, 1, gamma=0.9, n_step=3)
+    episode = 0
+    for t in range(4):
+        s, s2 = np.full((1, 1), t, F), np.full((1, 1), t + 0.5, F)
+        buffer.add(s, np.zeros(1, int), rows(t + 1), s2, rows(t + 1 == ended), np.array([episode]))
+        episode += t + 1 == ended
+    s, a, got, s2, terminated, gamma = buffer.sample(200, np.random.default_rng(0))
+    first = s[:, 0] == 0
+    assert got[first] == pytest.approx(r) and gamma[first] == pytest.approx(power)
+    steps = ended or 3
+    assert (s2[first] == steps - 0.5).all()  # the true observation after the last of the steps
+    assert (terminated[first] == (ended is not None)).all()
+
+
+def test_linear_dqn_reaches_the_optimum_of_dynamic_programming():
+    """One-hot states and no hidden layer are a table. Episodes are cut at 20 steps, so that a
+    time-out taken for the end of the world would show."""
+    agent = dqn(
+        M2, net_arch=[], gamma=0.9, max_episode_steps=20, learning_rate="linear:0.05:0.001",
+        batch_size=32, buffer_size=5_000, learning_starts=200, train_freq=1,
+        exploration_final_eps=1.0, target_update_interval=50, max_grad_norm=1e6,
+    )  # fmt: skip
+    agent.learn(6_000)
+    assert np.abs(agent.Q(agent.theta, np.eye(2, dtype=F)) - M2.Q_STAR).max() < 1e-2
+
+
+# ---- PPO
+
+
+def ppo(env="CartPole-v1", **settings):
+    given = {"net_arch": [8], "n_envs": 1, "n_steps": 16, "batch_size": 8, **settings}
+    return npr.PPO(env, seed=0, verbose=0, **given)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "A", "objective", "slope"),
+    [(1.5, 1, 1.2, 0), (1.5, -1, -1.5, -1.5), (0.5, 1, 0.5, 0.5), (0.5, -1, -0.8, 0),
+     (1.1, 1, 1.1, 1.1)],
+)  # fmt: skip
+def test_clipped_objective_by_hand(ratio, A, objective, slope):
+    def L(logp):
+        r = exp(logp)
+        return minimum(r * A, clip(r, 0.8, 1.2) * A).sum()
+
+    value, g = value_and_grad(L)(np.log(np.array([ratio])))
+    assert value == pytest.approx(objective) and g[0] == pytest.approx(slope)
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+def test_ppo_takes_the_gradients_of_its_losses(monkeypatch, env):
+    checked = every_loss_checked(monkeypatch, "ppo")
+    agent, rng = ppo(env, ent_coef=0.1), np.random.default_rng(1)
+    box = env == "Pendulum-v1"
+    s, a, A, _, _ = small(rng, s=agent.observations.size, a=1 if box else None)
+    logp = agent.pi(agent.theta, s).log_prob(a) + rng.normal(0, 0.1, len(A)).astype(F)
+    agent.update(s, a, A, A + 1, logp)
+    assert len(checked) == 2
+
+
+def test_first_minibatch_of_a_rollout_has_ratio_one():
+    agent = ppo(n_epochs=1, batch_size=16)
+    seen = []
+    agent.log = seen.append
+    agent.learn(16)
+    assert len(seen) == 1
+    assert abs(seen[0]["approx_kl"]) < 1e-6 and seen[0]["clip_fraction"] == 0
+
+
+def test_approx_kl_is_the_k3_estimate():
+    agent = ppo()
+    s = np.zeros((4, 4), F)
+    a = np.zeros(4, int)
+    logp = agent.pi(agent.theta, s).log_prob(a) - np.log(F(1.5))
+    metrics = agent.update(s, a, rows(1, 2, 3, 4), rows(0, 0, 0, 0), logp)
+    assert metrics["approx_kl"] == pytest.approx(0.094535, abs=1e-5)
+    assert metrics["clip_fraction"] == 1
+
+
+def test_clipping_stops_a_two_armed_bandit_at_six_tenths():
+    """pi_old = (1/2, 1/2) and A = (1, -1). With p the new chance of arm 0, the ratios are 2p and
+    2(1 - p); arm 0 has no slope from 2p = 1.2 on, arm 1 none from 2(1 - p) = 0.8 on: both stop
+    at p = 0.6, and without clipping p would go to 1."""
+    agent = ppo(net_arch=[], normalize_advantage=False, learning_rate=1e-3)
+    s, a = np.zeros((2, 4), F), np.array([0, 1])
+    for _ in range(2_000):
+        agent.update(s, a, rows(1, -1), rows(0, 0), np.log(rows(0.5, 0.5)))
+    p = np.exp(agent.pi(agent.theta, s[:1]).log_prob(np.array([0])))[0]
+    assert 0.599 < p < 0.61
+
+
+def test_advantages_are_normalised_with_the_unbiased_deviation():
+    agent = ppo(learning_rate=0.0)
+    s, a = np.zeros((4, 4), F), np.zeros(4, int)
+    logp = agent.pi(agent.theta, s).log_prob(a)
+    # at ratio e^d the surrogate is e^d A where it is not clipped: read the normalised A off it
+    for i, expected in enumerate([-1.161895, -0.387298, 0.387298, 1.161895]):
+        moved = logp.copy()
+        moved[i] -= 0.1
+        loss = agent.update(s, a, rows(1, 2, 3, 4), rows(0, 0, 0, 0), moved)
+        assert -4 * loss["policy_gradient_loss"] / (np.exp(0.1) - 1) == pytest.approx(
+            expected, 1e-3
+        )
+
+
+# ---- SAC
+
+
+def sac(env="Pendulum-v1", **settings):
+    given = {"net_arch": [8], "buffer_size": 5_000, "batch_size": 1, **settings}
+    return npr.SAC(env, seed=0, verbose=0, **given)
+
+
+def u_of_log_prob(logp):
+    """u > 0 with log-density `logp` under tanh of the standard normal."""
+    u = np.linspace(0, 6, 600_001)
+    density = TanhGaussian(np.zeros((len(u), 2))).log_prob_u(u[:, None])
+    return u[np.abs(density - logp).argmin()]
+
+
+@pytest.mark.parametrize(("terminated", "y"), [(0, 2.6236), (1, 1.0)])
+def test_sac_target_by_hand(terminated, y):
+    """Critics that say 2 and 1.5 everywhere, log pi = -.7: y = 1 + .99 (1.5 + .2 x .7)."""
+    agent = sac(ent_coef=0.2, learning_rate=0.0)
+    for vector in (agent.theta, agent.theta_bar, agent.phi):
+        vector[:] = 0
+    agent.theta_bar[:, -1] = 2, 1.5
+    noise2 = np.array([[u_of_log_prob(-0.7)]], F)
+    s, a = np.zeros((1, 3), F), np.zeros((1, 1), F)
+    loss = agent.update(s, a, rows(1), s, rows(terminated), 0.99, np.zeros((1, 1), F), noise2)
+    assert loss["critic_loss"] == pytest.approx(y**2, rel=1e-4)  # two critics at zero
+
+
+def test_sac_actor_loss_by_hand():
+    """Q = -2 (a - .3)^2, alpha = .2, mean 0, log std 0, noise 1."""
+
+    def J(out):
+        a, logp = TanhGaussian(out).sample(np.ones((1, 1)))
+        q = ad_min(ad_stack([-2 * (a[:, 0] - 0.3) ** 2] * 2), axis=0)
+        return (0.2 * logp - q).mean()
+
+    loss, g = value_and_grad(J)(np.zeros((1, 2)))
+    assert loss == pytest.approx(0.315863, abs=1e-6)
+    assert g[0] == pytest.approx([1.080068, 0.880068], abs=1e-6)
+
+
+def test_sac_takes_the_gradients_of_its_losses_and_the_actor_leaves_the_critics_alone(monkeypatch):
+    checked = every_loss_checked(monkeypatch, "sac")
+    rng = np.random.default_rng(1)
+    agent = sac(batch_size=7)
+    noise = rng.standard_normal((2, 7, 1)).astype(F)
+    theta = agent.theta.copy()
+    agent.adam_theta.step = lambda *_: None
+    agent.update(*small(rng, s=3, a=1), 0.99, *noise)
+    assert len(checked) == 2
+    assert np.array_equal(agent.theta, theta)
+
+
+@pytest.mark.parametrize(("log_prob", "falls"), [(-1, True), (3, False)])
+def test_sac_temperature_moves_towards_the_target_entropy(log_prob, falls):
+    """H_bar = -1: at log pi = -1 the policy is more random than asked, at 3 it is less."""
+    agent = sac(learning_rate=1e-2)
+    agent.phi[:] = 0
+    s, a, zero = np.zeros((1, 3), F), np.zeros((1, 1), F), np.zeros((1, 1), F)
+    if falls:
+        noise = np.array([[u_of_log_prob(log_prob)]], F)
+    else:
+        agent.phi[-1] = -6  # log std: a density of e^5
+        noise = zero
+    agent.update(s, a, rows(0), s, rows(1), 0.99, noise, zero)
+    assert (agent.log_alpha[0] < 0) == falls
+
+
+def best_tanh_gaussian(alpha):
+    """(mean of a, entropy) of the tanh-Gaussian that maximises E[-4 (a - .3)^2] + alpha H, by
+    Gauss-Hermite quadrature and gradient ascent on its two parameters."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    weights = (weights / weights.sum())[:, None]
+
+    def J(out):
+        a, logp = TanhGaussian(out + np.zeros((80, 2))).sample(nodes[:, None])
+        reward = -4 * (a - 0.3) ** 2
+        return -((reward - alpha * logp.reshape(80, 1)) * weights).sum(), (a, logp)
+
+    out = np.array([0.3, -1.0])
+    adam = npr.optim.Adam(out)
+    for step in range(300):
+        adam.learning_rate = 0.1 * (1 - step / 300)
+        (_, (a, logp)), g = value_and_grad(J, has_aux=True)(out)
+        adam.step(out, g)
+    return (a * weights).sum(), -(logp * weights[:, 0]).sum()
+
+
+def temperature_of_entropy(target):
+    """The alpha whose best policy has that entropy, by bisection: entropy rises with alpha."""
+    low, high = 0.01, 3.0
+    for _ in range(10):
+        middle = np.sqrt(low * high)
+        low, high = (middle, high) if best_tanh_gaussian(middle)[1] < target else (low, middle)
+    return middle
+
+
+def learnt_bandit(**settings):
+    agent = sac(
+        Bandit, net_arch=[16, 16], batch_size=64, learning_rate="linear:5e-3:5e-4",
+        learning_starts=200, **settings,
+    ).learn(4_000)  # fmt: skip
+    noise = np.random.default_rng(0).standard_normal((4_000, 1)).astype(F)
+    a, logp = TanhGaussian(agent.pi(agent.phi, np.zeros((4_000, 1), F))).sample(noise)
+    return agent, a.mean(), -logp.mean()
+
+
+def test_sac_with_a_fixed_temperature_finds_the_best_policy_of_a_bandit():
+    mean, entropy = best_tanh_gaussian(0.5)
+    _, got_mean, got_entropy = learnt_bandit(ent_coef=0.5)
+    assert got_mean == pytest.approx(mean, abs=0.05)
+    assert got_entropy == pytest.approx(entropy, abs=0.1)
+
+
+def test_sac_learns_the_temperature_that_its_target_entropy_asks_for():
+    alpha = temperature_of_entropy(-1.0)
+    agent, _, entropy = learnt_bandit()
+    assert entropy == pytest.approx(-1.0, abs=0.15)
+    assert np.exp(agent.log_alpha[0]) == pytest.approx(alpha, rel=0.3)
+
+
+# ---- an endless world: V = 1 / (1 - .9) = 10, though episodes are cut after ten steps
+
+
+class ConstantBox(ConstantReward):
+    def __init__(self, both=False):
+        super().__init__(10, both)
+        self.action_space = Bandit().action_space
+
+
+def test_time_outs_are_not_terminal_for_q_learning():
+    class Table(ConstantReward):
+        observation_space = None
+
+        def __init__(self):
+            super().__init__(10)
+            self.observation_space = M2().observation_space
+
+        def reset(self, **kwargs):
+            super().reset(**kwargs)
+            return 0, {}
+
+        def step(self, action):
+            return 0, *super().step(action)[1:]
+
+    agent = q_learning(Table, gamma=0.9, learning_rate=0.5).learn(2_000)
+    assert agent.Q[0] == pytest.approx([10, 10], rel=0.01)
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_time_outs_are_not_terminal_for_dqn(n_step):
+    agent = dqn(
+        lambda: ConstantReward(10), gamma=0.9, net_arch=[], learning_rate=0.05, learning_starts=100,
+        train_freq=1, target_update_interval=20, n_step_return=n_step, buffer_size=2_000,
+        max_grad_norm=1e6,
+    ).learn(2_500)  # fmt: skip
+    assert agent.Q(agent.theta, np.ones((1, 1), F)).max() == pytest.approx(10, rel=0.01)
+
+
+def test_time_outs_are_not_terminal_for_ppo():
+    agent = ppo(
+        lambda: ConstantReward(10), gamma=0.9, net_arch=[], learning_rate="linear:0.1:0.01",
+        n_steps=32, batch_size=32, n_epochs=4, max_grad_norm=1e6,
+    ).learn(6_000)  # fmt: skip
+    assert agent.V(agent.phi, np.ones((1, 1), F))[0] == pytest.approx(10, rel=0.01)
+
+
+def test_time_outs_are_not_terminal_for_sac():
+    """With a negligible temperature the soft value is the plain one."""
+    agent = sac(
+        ConstantBox, gamma=0.9, ent_coef=1e-6, learning_rate=0.02, batch_size=32, tau=0.05,
+        learning_starts=50,
+    ).learn(1_500)  # fmt: skip
+    q = agent.Q(agent.theta, np.ones((1, 1), F), np.zeros((1, 1), F))
+    assert q[:, 0] == pytest.approx([10, 10], rel=0.01)
+
+
+def test_death_is_terminal_for_dqn():
+    """The same world, ended for good after ten steps: of ten targets from its one state, nine are
+    1 + .9 Q and one is 1. Huber's slope is the error held to one, so Q rests where
+    .9 (1 + .9 Q - Q) - .1 = 0: at 80/9 = 8.889."""
+    agent = dqn(
+        lambda: ConstantReward(10, both=True), gamma=0.9, net_arch=[], batch_size=256,
+        learning_rate="linear:0.1:0.001", learning_starts=1_000, train_freq=1, buffer_size=1_000,
+        target_update_interval=20, max_grad_norm=1e6,
+    ).learn(5_000)  # fmt: skip
+    assert agent.Q(agent.theta, np.ones((1, 1), F)).mean() == pytest.approx(80 / 9, abs=0.15)
+
+
+def test_death_is_terminal_for_sac():
+    """Of squared errors the mean: Q = 1 + .9 (.9 Q) = 5.263158; the smaller of two critics is
+    a little below it, and without the mask it were 10."""
+    agent = sac(
+        lambda: ConstantBox(both=True), gamma=0.9, ent_coef=1e-6, batch_size=256, tau=0.05,
+        learning_rate="linear:0.02:0.001", learning_starts=50, buffer_size=1_000,
+    ).learn(2_500)  # fmt: skip
+    q = agent.Q(agent.theta, np.ones((1, 1), F), np.zeros((1, 1), F))
+    assert q.mean() == pytest.approx(5.263158, abs=0.5)

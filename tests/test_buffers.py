@@ -1,0 +1,317 @@
+"""Where experience is kept, against the plainest models: a list of tuples, and loops over it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from npr.backend import FLOAT, to_host
+from npr.buffers import CHOICE, ReplayBuffer, Rollout
+from npr.errors import ConfigError
+
+
+def transitions(rng, n, first=0, s_size=2, a_shape=(), a_dtype=CHOICE):
+    """n transitions whose reward is their number."""
+    a = rng.integers(5, size=(n, *a_shape)) if a_dtype == CHOICE else rng.random((n, *a_shape))
+    return (
+        rng.random((n, s_size)).astype(FLOAT),
+        a.astype(a_dtype),
+        np.arange(first, first + n, dtype=FLOAT),
+        rng.random((n, s_size)).astype(FLOAT),
+        rng.random(n) < 0.3,
+    )
+
+
+def batch_of(buffer, n, seed=0):
+    """A sample as host arrays (s, a, r, s2, terminated), and its discount."""
+    *columns, gamma = buffer.sample(n, np.random.default_rng(seed))
+    return [to_host(column) for column in columns], gamma
+
+
+def rows_of(columns):
+    """Columns as a list of comparable rows."""
+    columns = [np.asarray(column, float) for column in columns]
+    return [tuple(np.concatenate([np.ravel(part) for part in row])) for row in zip(*columns)]
+
+
+# ---- the replay buffer
+
+
+KINDS = {"discrete": {}, "box": {"a_shape": (3,), "a_dtype": FLOAT}}
+
+
+@settings(max_examples=50)
+@given(
+    capacity=st.integers(1, 9),
+    sizes=st.lists(st.integers(1, 9), max_size=12),
+    kind=st.sampled_from(list(KINDS)),
+)
+def test_it_holds_the_newest_transitions_like_a_list(capacity, sizes, kind):
+    rng = np.random.default_rng(0)
+    buffer, model = ReplayBuffer(capacity, 2, **KINDS[kind]), []
+    for size in sizes:
+        new = transitions(rng, min(size, capacity), first=len(model), **KINDS[kind])
+        buffer.add(*new)
+        model += rows_of(new)
+    newest = model[-capacity:]
+    assert buffer.size == len(newest)
+    state = buffer.state()
+    held = rows_of(state[name] for name in ("s", "a", "r", "s2", "terminated"))
+    assert sorted(held) == sorted(newest)
+    if model:
+        columns, _ = batch_of(buffer, 64)
+        assert set(rows_of(columns)) <= set(newest), "what is sampled is what was stored"
+
+
+def test_the_oldest_goes_first():
+    buffer = ReplayBuffer(4, 2)
+    for first in (0, 3, 6):
+        buffer.add(*transitions(np.random.default_rng(0), 3, first))
+    assert sorted(buffer.state()["r"]) == [5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_have_the_types_of_the_network(kind):
+    buffer = ReplayBuffer(8, 2, **KINDS[kind])
+    buffer.add(*transitions(np.random.default_rng(0), 5, **KINDS[kind]))
+    (s, a, r, s2, terminated), gamma = batch_of(buffer, 7)
+    assert [x.shape for x in (s, r, s2, terminated)] == [(7, 2), (7,), (7, 2), (7,)]
+    assert {x.dtype for x in (s, r, s2, terminated)} == {FLOAT}
+    assert a.shape == (7, *KINDS[kind].get("a_shape", ()))
+    assert a.dtype == KINDS[kind].get("a_dtype", CHOICE)
+    assert gamma == 0.99, "the default; one step needs no column of its own"
+
+
+def test_wide_numbers_are_stored_in_the_compute_type():
+    buffer = ReplayBuffer(4, 2)
+    s, a, r, s2, terminated = transitions(np.random.default_rng(0), 2)
+    buffer.add(s.astype(float), a.astype(np.int32), r.astype(float), s2.tolist(), terminated)
+    columns, _ = batch_of(buffer, 3)
+    assert [x.dtype for x in columns] == [FLOAT, CHOICE, FLOAT, FLOAT, FLOAT]
+
+
+def test_nothing_is_shared_with_the_caller():
+    """Environments overwrite their arrays, and learners may do what they like with a batch."""
+    buffer = ReplayBuffer(4, 2)
+    given = transitions(np.random.default_rng(0), 3)
+    buffer.add(*given)
+    before = {name: column.copy() for name, column in buffer.state().items()}
+    for array in given:
+        array[...] = 1
+    for array in batch_of(buffer, 16)[0]:
+        array[...] = 1
+    for name, column in buffer.state().items():
+        assert np.array_equal(column, before[name])
+
+
+@pytest.mark.parametrize(("stored", "capacity"), [(50, 80), (130, 50)])
+def test_sampling_is_uniform(stored, capacity):
+    """Chi-square of 200,000 draws over 50 rows: above 85.4 with probability .001 (49 degrees)."""
+    buffer = ReplayBuffer(capacity, 1)
+    for first in range(0, stored, 10):
+        buffer.add(*transitions(np.random.default_rng(0), 10, first, s_size=1))
+    (_, _, r, _, _), _ = batch_of(buffer, 200_000, seed=1)
+    drawn = np.bincount(r.astype(int), minlength=stored)[stored - 50 :]
+    assert drawn.sum() == 200_000, "only the 50 newest are held"
+    assert ((drawn - 4_000) ** 2 / 4_000).sum() < 85.4
+
+
+def test_a_batch_is_a_function_of_the_generator():
+    buffer = ReplayBuffer(64, 2)
+    buffer.add(*transitions(np.random.default_rng(0), 64))
+    one, same, other = (batch_of(buffer, 32, seed)[0][2] for seed in (1, 1, 2))
+    assert np.array_equal(one, same) and not np.array_equal(one, other)
+
+
+def test_a_batch_may_be_larger_than_what_is_stored():
+    buffer = ReplayBuffer(8, 2)
+    buffer.add(*transitions(np.random.default_rng(0), 1))
+    assert batch_of(buffer, 5)[0][0].shape == (5, 2)
+
+
+def test_refusals():
+    buffer = ReplayBuffer(3, 2)
+    with pytest.raises(ConfigError, match="The replay buffer is empty; add transitions before"):
+        buffer.sample(1, np.random.default_rng(0))
+    with pytest.raises(
+        ConfigError,
+        match="4 transitions at once do not fit a replay buffer of 3; raise buffer_size to at "
+        "least n_envs",
+    ):
+        buffer.add(*transitions(np.random.default_rng(0), 4))
+    assert buffer.size == 0
+
+
+def filled(n_step=1, capacity=8, rounds=7):
+    """A buffer of two environments with episodes of three steps, and a number for the next row."""
+    buffer, rng = ReplayBuffer(capacity, 2, n_step=n_step), np.random.default_rng(0)
+    for t in range(rounds):
+        episode = np.array([0, 1]) + 2 * (t // 3)
+        buffer.add(*transitions(rng, 2, first=2 * t), episode)
+    return buffer
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("rounds", [3, 7])
+def test_a_saved_buffer_samples_the_same(n_step, rounds):
+    buffer, other = filled(n_step, rounds=rounds), ReplayBuffer(8, 2, n_step=n_step)
+    other.load({name: column.copy() for name, column in buffer.state().items()})
+    one, gamma = batch_of(buffer, 64)
+    two, gamma2 = batch_of(other, 64)
+    assert rows_of(one) == rows_of(two)
+    assert np.array_equal(to_host(gamma), to_host(gamma2))
+    new = transitions(np.random.default_rng(9), 1, first=100)
+    for each in (buffer, other):  # and goes on at the same place
+        each.add(*new, np.array([99]))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(buffer.state().values(), other.state().values())
+    )
+
+
+@pytest.mark.parametrize("name, value", [("position", 8), ("position", -1), ("size", 9)])
+def test_a_file_that_does_not_fit_is_refused(name, value):
+    state = dict(filled().state())
+    if name == "position":
+        state["position"] = np.array(value)
+    else:
+        state = {k: np.resize(v, (value, *v.shape[1:])) for k, v in state.items()}
+        state["position"] = np.array(0)
+    with pytest.raises(ConfigError, match=r"A replay of [89] does not fit buffer_size=8"):
+        ReplayBuffer(8, 2).load(state)
+
+
+@pytest.mark.parametrize("row", [8, -2, 2**40])
+def test_a_file_cannot_send_the_walk_outside_the_buffer(row):
+    """Compiled loops do not check bounds, so what comes from a file is checked before."""
+    state = dict(filled(n_step=3).state())
+    state["next"] = np.full_like(state["next"], row)
+    with pytest.raises(ConfigError, match="next"):
+        ReplayBuffer(8, 2, n_step=3).load(state)
+
+
+# ---- several steps of reward
+
+
+def n_step_model(stored, i, n, gamma):
+    """From row i of a list of (r, episode, s2, terminated, s): the (r, s2, terminated, gamma)
+    that `sample` must return for it."""
+    episode = stored[i][1]
+    rest = [row for row in stored[i:] if row[1] == episode][:n]
+    total = sum(gamma**k * row[0] for k, row in enumerate(rest))
+    return [total, rest[-1][2], float(rest[-1][3]), gamma ** len(rest)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_envs=st.integers(1, 3),
+    capacity=st.integers(3, 12),
+    n_step=st.integers(2, 5),
+    lengths=st.lists(st.integers(1, 5), min_size=3, max_size=3),
+    rounds=st.integers(1, 15),
+)
+def test_n_step_rewards_stay_within_the_episode(n_envs, capacity, n_step, lengths, rounds):
+    """Any number of environments, episode lengths and wraps around the ring."""
+    buffer = ReplayBuffer(capacity, 1, gamma=0.5, n_step=n_step)
+    rng, stored, number, t = np.random.default_rng(0), [], n_envs, [0] * n_envs
+    episode = np.arange(n_envs)
+    for _ in range(rounds):
+        s, a, r, s2, terminated = transitions(rng, n_envs, len(stored), s_size=1)
+        terminated = np.array([t[i] + 1 == lengths[i] for i in range(n_envs)])
+        buffer.add(s, a, r, s2, terminated, episode.copy())
+        stored += zip(r, episode.tolist(), s2[:, 0], terminated, s[:, 0])
+        for i in range(n_envs):
+            t[i] = 0 if terminated[i] else t[i] + 1
+            if terminated[i]:
+                episode[i], number = number, number + 1
+    stored = stored[-capacity:]
+    model = {
+        row[4]: n_step_model(stored, i, n_step, 0.5)  # s tells which row a sample began at
+        for i, row in enumerate(stored)
+    }
+    (s, _, *got), gamma = batch_of(buffer, 200, seed=3)
+    for start, row in zip(s[:, 0], rows_of([*got, to_host(gamma)])):
+        assert row == pytest.approx(model[start], rel=1e-5)
+
+
+# ---- rollouts
+
+
+def rollout(valid, terminated=None, truncated=None, **columns):
+    """A Rollout of len(valid) steps; columns that are not given are counted up."""
+    valid = np.array(valid, bool)
+    T, N = valid.shape
+    none = np.zeros((T, N), bool)
+    terminated = none if terminated is None else np.array(terminated, bool)
+    truncated = none if truncated is None else np.array(truncated, bool)
+    D, rng = Rollout(T, N, 2, **columns), np.random.default_rng(0)
+    for t in range(T):
+        s, a, _, s2, _ = transitions(rng, N, **columns)
+        D.put(t, s, a, np.full(N, t), s2, terminated[t], truncated[t], valid[t])
+    return D
+
+
+def test_a_cut_is_a_death_or_a_time_out_or_a_dead_row():
+    D = rollout(
+        valid=[[1, 1], [1, 0], [1, 1], [1, 1]],
+        terminated=[[1, 0], [0, 0], [0, 0], [1, 0]],
+        truncated=[[0, 0], [0, 0], [1, 0], [1, 0]],
+    )
+    assert D.done.tolist() == [[1, 0], [0, 1], [1, 0], [1, 0]]
+    assert D.terminated.tolist() == [[1, 0], [0, 1], [0, 0], [1, 0]]
+    assert D.valid.tolist() == [[True, True], [True, False], [True, True], [True, True]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rollout_holds_what_it_was_given(kind):
+    D = rollout(np.ones((3, 2)), **KINDS[kind])
+    rng = np.random.default_rng(0)
+    for t in range(3):
+        s, a, _, s2, _ = transitions(rng, 2, **KINDS[kind])
+        assert np.array_equal(D.s[t], s) and np.array_equal(D.s2[t], s2)
+        assert np.array_equal(D.a[t], a) and (D.r[t] == t).all()
+    s, a, *rest = (to_host(x) for x in D.arrays())
+    assert a.dtype == KINDS[kind].get("a_dtype", CHOICE)
+    assert {x.dtype for x in (s, *rest)} == {FLOAT}
+
+
+def test_a_rollout_shares_nothing_with_the_environment():
+    D, (s, a, r, s2, flags) = Rollout(1, 2, 2), transitions(np.random.default_rng(0), 2)
+    terminated, truncated, valid = flags, np.zeros(2, bool), np.ones(2, bool)
+    D.put(0, s, a, r, s2, terminated, truncated, valid)
+    before = [to_host(x).copy() for x in D.arrays()]
+    for array in (s, a, r, s2, terminated, truncated, valid):
+        array[...] = 1 - array
+    assert all(np.array_equal(x, to_host(y)) for x, y in zip(before, D.arrays()))
+    assert D.valid.all()
+
+
+@given(
+    valid=st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=9),
+    batch_size=st.integers(2, 12),
+)
+def test_minibatches_visit_each_valid_step_once(valid, batch_size):
+    D = rollout(valid)
+    batches = [to_host(b) for b in D.minibatches(batch_size, np.random.default_rng(0))]
+    visited = np.concatenate([*batches, np.zeros(0, int)])
+    assert sorted(visited) == np.flatnonzero(valid).tolist()
+    sizes = [len(b) for b in batches]
+    assert all(size == batch_size for size in sizes[:-1])
+    if len(sizes) > 1:
+        assert 2 <= sizes[-1] <= batch_size + 1, "a single step joins the batch before it"
+
+
+def test_a_single_last_step_joins_the_batch_before_it():
+    D = rollout(np.ones((3, 3)))
+    sizes = [len(b) for b in D.minibatches(4, np.random.default_rng(0))]
+    assert sizes == [4, 5]
+    assert [len(b) for b in D.minibatches(7, np.random.default_rng(0))] == [7, 2]
+    assert [len(b) for b in rollout([[1]]).minibatches(4, np.random.default_rng(0))] == [1]
+
+
+def test_minibatches_are_shuffled_anew():
+    D, rng = rollout(np.ones((8, 3))), np.random.default_rng(0)
+    one, two = (np.concatenate([to_host(b) for b in D.minibatches(5, rng)]) for _ in range(2))
+    assert not np.array_equal(one, two) and not np.array_equal(one, np.sort(one))
+    again = np.random.default_rng(0)
+    same = np.concatenate([to_host(b) for b in D.minibatches(5, again)])
+    assert np.array_equal(one, same)
