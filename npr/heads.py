@@ -111,6 +111,11 @@ class TanhGaussian:
     def sample(self, noise):
         """Actions (..., D) and their log-probabilities (...), both differentiable in `out`."""
         out, shape = stop_gradient(self.out), noise.shape
+        if shape != (*out.shape[:-1], out.shape[-1] // 2):
+            raise ValueError(
+                f"TanhGaussian.sample needs noise of shape "
+                f"{(*out.shape[:-1], out.shape[-1] // 2)}, got {shape}."
+            )
         flat, e = out.reshape(-1, out.shape[-1]), noise.reshape(-1, shape[-1])
         a, logp = squash(flat, e)
         if type(self.out) is not Tensor:

@@ -71,8 +71,10 @@ class MLP:
                 raise ConfigError(
                     f"activation={name!r} is not known; use {', '.join(ACTIVATIONS)}."
                 )
-        self.inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        self.sizes = [sum(self.inputs), *hidden, 1 if outputs is None else outputs]
+        if free and outputs is None:
+            raise ConfigError(f"free={free} needs outputs to stand beside; outputs is None.")
+        width = sum(inputs) if isinstance(inputs, (list, tuple)) else inputs
+        self.sizes = [width, *hidden, 1 if outputs is None else outputs]
         self.outputs, self.rows, self.free = outputs, rows, free
         self.activations = [ACTIVATIONS[activation]] * len(hidden) + [ACTIVATIONS[out]]
         self.size = free
@@ -111,10 +113,10 @@ class MLP:
         held = self._cache.get(id(theta))
         if held is not None and held[0] is theta:
             return held[1]
-        if theta.shape != ((self.rows, self.size) if self.rows else (self.size,)):
+        shape = (self.rows, self.size) if self.rows else (self.size,)
+        if theta.shape != shape:
             raise ConfigError(
-                f"This network has parameters of shape {(self.rows or 1, self.size)}, got theta of "
-                f"shape {theta.shape}."
+                f"This network has parameters of shape {shape}, got theta of shape {theta.shape}."
             )
         views = [
             [(row[i:j].reshape(n, m), row[j:k]) for i, j, k, n, m in self._spans]
@@ -148,8 +150,8 @@ class MLP:
             dtheta, dx = self._pull(g, plain, rows, hs, wants_theta, bool(wanted))
             cotangents = [dtheta] if wants_theta else []
             for i in wanted:
-                start = sum(self.inputs[:i])
-                part = dx[:, start : start + self.inputs[i]]
+                start = sum(part.shape[-1] for part in inputs[:i])
+                part = dx[:, start : start + inputs[i].shape[-1]]
                 cotangents.append(part.reshape(inputs[i].shape))
             return cotangents
 
@@ -176,14 +178,13 @@ class MLP:
         y = xp.stack(ys) if self.rows else ys[0]
         if len(batch) == 1:
             return y
-        return y.reshape(
-            *(y.shape[:1] if self.rows else ()), *batch, *y.shape[1 + bool(self.rows) :]
-        )
+        lead = (self.rows,) if self.rows else ()
+        return y.reshape((*lead, *batch, *y.shape[len(lead) + 1 :]))
 
     def _pull(self, g, theta, rows, hs, wants_theta, wants_x):
         """The cotangents of theta and of the concatenated inputs; None where not wanted."""
         g = g.reshape(len(rows), -1, self.sizes[-1] + self.free)
-        dtheta = xp.empty_like(theta) if wants_theta else None
+        dtheta = xp.empty(theta.shape, theta.dtype) if wants_theta else None
         views = self._fresh_views(dtheta) if wants_theta else None
         dx = None
         for row, layers in enumerate(rows):

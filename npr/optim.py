@@ -7,7 +7,24 @@ adam.step(theta, gradient)
 import math
 
 from npr.backend import Array, xp
+from npr.errors import ConfigError
 from npr.kernels import dense
+
+
+def _flat(array: Array) -> Array:
+    """A flat view; a copy would be moved in its place and lost."""
+    if not array.flags.c_contiguous:
+        raise ConfigError(
+            f"A step in place needs a contiguous array, got strides {array.strides} for shape "
+            f"{array.shape}; pass the vector itself, or its .copy()."
+        )
+    return array.reshape(-1)
+
+
+def _same_shape(what: str, array: Array, theta: Array) -> Array:
+    if array.shape != theta.shape:
+        raise ConfigError(f"The {what} must have shape {theta.shape}, got {array.shape}.")
+    return array.reshape(-1)
 
 
 class Adam:
@@ -23,7 +40,7 @@ class Adam:
         correction = math.sqrt(1 - self.beta2**self.t)
         step = self.learning_rate * correction / (1 - self.beta1**self.t)
         dense.adam(
-            theta.reshape(-1), g.reshape(-1), self.m, self.v,
+            _flat(theta), _same_shape("gradient", g, theta), self.m, self.v,
             step, self.beta1, self.beta2, self.eps * correction,
         )  # fmt: skip
 
@@ -36,9 +53,8 @@ class RMSprop:
         self.v = xp.zeros(theta.size, theta.dtype)
 
     def step(self, theta: Array, g: Array) -> None:
-        g = g.reshape(-1)
+        flat, g = _flat(theta), _same_shape("gradient", g, theta)
         self.v += (1 - self.decay) * (g * g - self.v)
-        flat = theta.reshape(-1)
         flat -= self.learning_rate * g / (xp.sqrt(self.v) + self.eps)
 
 
@@ -50,18 +66,18 @@ class SGD:
         self.velocity = xp.zeros(theta.size, theta.dtype)
 
     def step(self, theta: Array, g: Array) -> None:
+        flat = _flat(theta)
         self.velocity *= self.momentum
-        self.velocity += g.reshape(-1)
-        flat = theta.reshape(-1)
+        self.velocity += _same_shape("gradient", g, theta)
         flat -= self.learning_rate * self.velocity
 
 
 def clip_norm(g: Array, max_norm: float) -> Array:
     """Scale g in place so that its Euclidean norm is at most max_norm; returns g."""
-    dense.clip_norm(g.reshape(-1), max_norm)
+    dense.clip_norm(_flat(g), max_norm)
     return g
 
 
 def polyak(theta_bar: Array, theta: Array, tau: float) -> None:
     """theta_bar <- tau theta + (1 - tau) theta_bar, in place."""
-    dense.polyak(theta_bar.reshape(-1), theta.reshape(-1), tau)
+    dense.polyak(_flat(theta_bar), _same_shape("target's source", theta, theta_bar), tau)

@@ -51,9 +51,9 @@ class Observations:
             index = self._shaped(observation) - self.start
             if (index < 0).any() or (index >= self.nvec).any():
                 raise EnvContractError(
-                    f"The observation {observation!r} is outside MultiDiscrete({self.nvec.tolist()}"
-                    f", start={self.start.tolist()}). Fix the environment's observation_space or its "
-                    "step()."
+                    f"The observation {observation!r} is outside MultiDiscrete("
+                    f"{self.nvec.tolist()}, start={self.start.tolist()}). Fix the environment's "
+                    "observation_space or its step()."
                 )
             out[self._offsets + index.ravel()] = 1
         else:

@@ -19,7 +19,7 @@ power = op(
     "power",
     lambda x, p: x**p,
     lambda g, y, x, p: g * p * x ** (p - 1),
-    lambda g, y, x, p: g * y * xp.log(x),
+    lambda g, y, x, p: g * y * xp.log(xp.asarray(x, y.dtype)),
 )
 
 
@@ -152,9 +152,16 @@ logsumexp = op(
         _spread(g, x, axis, keepdims) * xp.exp(x - _spread(y, x, axis, keepdims))
     ),
 )
+
+
+def _log_softmax(x, axis=-1):
+    x = x - x.max(axis=axis, keepdims=True)
+    return x - xp.log(xp.exp(x).sum(axis=axis, keepdims=True))
+
+
 log_softmax = op(
     "log_softmax",
-    lambda x, axis=-1: x - _logsumexp(x, axis, True),
+    _log_softmax,
     lambda g, y, x, axis=-1: g - xp.exp(y) * g.sum(axis=axis, keepdims=True),
 )
 
@@ -195,7 +202,8 @@ def _unpick(g, y, x, index):
         dx = xp.zeros_like(x)
         dx[xp.arange(len(x)), index] = g
         return dx
-    return xp.where(index[..., None] == xp.arange(x.shape[-1]), g[..., None], 0)
+    K = x.shape[-1]
+    return xp.where((index % K)[..., None] == xp.arange(K), g[..., None], 0)
 
 
 pick = op("pick", _pick, _unpick)  # x (..., K), index (...) -> (...): one entry of each row
@@ -257,6 +265,11 @@ huber = op(
 )
 
 
+def _tuple(sizes):
+    """(2, 3), whether called as x.reshape(2, 3) or x.reshape((2, 3))."""
+    return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple) else sizes
+
+
 # the operators and methods of Tensor
 _OPERATORS = {
     "add": add, "sub": subtract, "mul": multiply, "truediv": divide, "pow": power, "matmul": matmul,
@@ -266,6 +279,6 @@ for _name, _function in _OPERATORS.items():
     setattr(Tensor, f"__r{_name}__", lambda self, other, _f=_function: _f(other, self))
 Tensor.__neg__, Tensor.__abs__, Tensor.__getitem__ = negative, abs, getitem
 Tensor.sum, Tensor.mean, Tensor.max, Tensor.min = sum, mean, max, min
-Tensor.reshape = lambda self, *shape: reshape(self, shape)
-Tensor.transpose = lambda self, *axes: transpose(self, axes or None)
+Tensor.reshape = lambda self, *shape: reshape(self, _tuple(shape))
+Tensor.transpose = lambda self, *axes: transpose(self, _tuple(axes) or None)
 Tensor.T = property(transpose)

@@ -11,6 +11,8 @@ The tape holds arrays and indices, never Tensors, so nothing here is a reference
 Source: Wengert 1964; Griewank and Walther 2008, chapter 3.
 """
 
+import operator
+
 from npr.backend import ON_HOST, Array, xp
 from npr.errors import GradientError
 
@@ -39,6 +41,9 @@ class Tensor:
     ndim = property(lambda self: self.data.ndim)
     size = property(lambda self: self.data.size)
     dtype = property(lambda self: self.data.dtype)
+
+    # comparisons are constants: plain arrays of truths, for `where`
+    __hash__ = object.__hash__
 
     def __len__(self):
         return len(self.data)
@@ -71,6 +76,11 @@ class Tensor:
             "float(tensor) inside a gradient would lose it. Return it with has_aux=True, "
             "or use stop_gradient(tensor)."
         )
+
+
+for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
+    _compare = getattr(operator, _name)
+    setattr(Tensor, f"__{_name}__", lambda a, b, _f=_compare: _f(a.data, stop_gradient(b)))
 
 
 def _foreign(name):
@@ -124,6 +134,12 @@ def op(name: str, forward, *rules):
         values = [arg.data if type(arg) is Tensor else arg for arg in args]
         y = forward(*values, **options)
         active = [i for i, arg in enumerate(args) if type(arg) is Tensor]
+        for i in active:
+            if i >= len(rules) or rules[i] is None:
+                raise GradientError(
+                    f"{name} has no derivative in its argument {i + 1}; give it a plain array, "
+                    "or stop_gradient(tensor)."
+                )
 
         def pullback(g):
             return [
@@ -193,9 +209,12 @@ def vjp(f, x: Array, *args):
     before = x.copy() if ON_HOST else None  # comparing on a GPU would wait for it
 
     def pullback(v):
-        if getattr(v, "shape", ()) != value.shape:
-            got = getattr(v, "shape", type(v).__name__)
-            raise GradientError(f"The pullback needs v of shape {value.shape}, got {got}.")
+        if not hasattr(v, "shape"):
+            v = xp.asarray(v, x.dtype)
+        if v.shape != getattr(value, "shape", ()):
+            raise GradientError(
+                f"The pullback needs v of f(x)'s shape, {value.shape}; got {v.shape}."
+            )
         if before is not None and not xp.array_equal(before, x, equal_nan=True):
             raise GradientError(
                 "x was changed in place after vjp(f, x): this pullback belongs to the old value. "

@@ -21,7 +21,7 @@ def _bias_relu_loop(z, b):
         row = z[i]
         for j in range(z.shape[1]):
             x = row[j] + b[j]
-            row[j] = x if x > zero else zero
+            row[j] = zero if x < zero else x  # in this order a NaN stays one
 
 
 def _relu_backward_twin(g, h, out):
@@ -109,7 +109,7 @@ def _clip_norm_loop(g, max_norm):
     for i in range(g.shape[0]):
         square += g[i] * g[i]
     scale = max_norm / (square**0.5 + 1e-6)
-    if scale < 1.0:
+    if not scale >= 1.0:  # also when it is NaN
         factor = g.dtype.type(scale)
         for i in range(g.shape[0]):
             g[i] *= factor

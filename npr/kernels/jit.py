@@ -23,25 +23,35 @@ class Kernel:
     def __init__(self, loop, twin, host=False):
         self.loop, self.twin, self.host = loop, twin, host
         self.__name__, self.__doc__ = twin.__name__, twin.__doc__
-        self._run = None
+        self._run, self._cached = None, False
 
     def __call__(self, *args):
         if self._run is None:
-            self._run = self._choose(args)
-        return self._run(*args)
-
-    def _choose(self, args):
-        numba = _numba() if (ON_HOST or self.host) else None
-        if numba is None:
-            return self.twin
-        options = {"error_model": "numpy", "nogil": True}
+            self._run = self._choose()
         try:
-            compiled = numba.njit(cache=True, **options)(self.loop)
-            compiled.compile(tuple(numba.typeof(arg) for arg in args))
-        except Exception as error:  # no place for a cache, or a damaged file in it
-            _warn_once("cache", f"Numba's cache cannot be used ({error}); compiling anew.")
-            compiled = numba.njit(**options)(self.loop)
-        return compiled
+            return self._run(*args)
+        except Exception as error:
+            if not self._cached:
+                raise
+            # Numba compiles for new types of arguments in the call itself, and a damaged file in
+            # its cache, or no place for one, raises anything
+            _warn_once("cache", f"Numba's cache cannot be used ({error!r}); compiling anew.")
+            self._run, self._cached = self._compile(cache=False), False
+            return self._run(*args)
+
+    def _choose(self):
+        if _numba() is None or not (ON_HOST or self.host):
+            return self.twin
+        try:
+            run = self._compile(cache=True)
+        except Exception as error:
+            _warn_once("cache", f"Numba's cache cannot be used ({error!r}); compiling anew.")
+            return self._compile(cache=False)
+        self._cached = True
+        return run
+
+    def _compile(self, cache):
+        return _numba().njit(cache=cache, error_model="numpy", nogil=True)(self.loop)
 
 
 def _numba():

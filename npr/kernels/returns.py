@@ -1,6 +1,6 @@
 """Returns and advantages, backwards through time."""
 
-from npr.backend import xp
+from npr.backend import FLOAT, xp
 from npr.kernels.jit import Kernel
 
 
@@ -40,7 +40,7 @@ def gae(r, v, v_next, terminated, done, gamma, lam):
     Source: Schulman et al. 2016, eq. 11-16; time-outs after Pardo et al. 2018.
     """
     _check_shapes("gae", r, v=v, v_next=v_next, terminated=terminated, done=done)
-    return _gae(r, v, v_next, terminated, done, float(gamma), float(lam))
+    return _gae(r, _floats(v), v_next, terminated, done, float(gamma), float(lam))
 
 
 def _returns_twin(r, done, gamma, bootstrap):
@@ -79,6 +79,7 @@ def discounted_returns(r, done, gamma, bootstrap=None):
     Returns     (T, N) in reward units.
     Source: Sutton and Barto 2018, eq. 3.9.
     """
+    r = _floats(r)
     if bootstrap is None:
         bootstrap = xp.zeros_like(r)
     _check_shapes("discounted_returns", r, done=done, bootstrap=bootstrap)
@@ -113,6 +114,11 @@ def _n_step_loop(rewards, next_row, index, n, gamma, r, power, last):
 
 
 n_step_returns = Kernel(_n_step_loop, _n_step_twin, host=True)
+
+
+def _floats(x):
+    """The result has the type of this argument, and must hold fractions."""
+    return x if x.dtype.kind == "f" else x.astype(FLOAT)
 
 
 def _check_shapes(name, r, **others):

@@ -1,0 +1,420 @@
+"""Distributions over actions: densities, samples, entropies, divergences and their gradients.
+
+Each quantity is held against its definition (a sum, a grid, a sample), against finite differences,
+and against the numbers worked out by hand in algorithms.md sections 6.6, 8.6 and 12.6.
+"""
+
+import gc
+import math
+import weakref
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from npr import autodiff as ad
+from npr.autodiff import gradcheck, value_and_grad, vjp
+from npr.backend import FLOAT
+from npr.heads import Categorical, Gaussian, TanhGaussian
+from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
+
+# Outputs of a network, (3, 4): logits of four choices, or means and log stds of two dimensions.
+OUT = np.array([[0.3, -1.2, 0.4, -0.7], [1.5, 0.2, -1.0, 0.1], [-0.4, 0.9, -0.2, -1.6]])
+OTHER = np.array([[0.5, 0.1, -0.3, 0.6], [-1.1, 0.8, 0.2, -0.5], [0.0, -0.6, 0.7, 0.3]])
+CHOICES = np.array([2, 0, 3])
+ACTIONS = np.array([[0.2, -0.6], [0.9, 0.1], [-0.3, 0.5]])
+NOISE = np.array([[0.4, -1.3], [1.1, 0.3], [-0.8, 2.0]])
+
+HEADS = {Categorical: CHOICES, Gaussian: ACTIONS, TanhGaussian: ACTIONS}
+every_head = pytest.mark.parametrize("head", HEADS)
+continuous = pytest.mark.parametrize("head", [Gaussian, TanhGaussian])
+
+
+def logits(*probabilities):
+    return np.log(np.array(probabilities))
+
+
+# --- shapes, types, gradients --------------------------------------------------------------------
+
+
+@every_head
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+def test_one_number_per_row_of_the_type_of_the_outputs(head, batch, dtype):
+    out, other = (np.resize(x, (*batch, 4)).astype(dtype) for x in (OUT, OTHER))
+    actions = np.resize(HEADS[head], (*batch, *HEADS[head].shape[1:]))
+    if actions.dtype.kind == "f":
+        actions = actions.astype(dtype)
+    pi = head(out)
+    for number in (pi.log_prob(actions), pi.entropy(), pi.kl(head(other))):
+        assert number.shape == batch and number.dtype == dtype
+    assert pi.mode().shape == actions.shape
+
+
+@every_head
+def test_noise_has_the_shape_that_sample_needs(head):
+    noise = head.noise(np.random.default_rng(0), (3,), 2)
+    assert noise.dtype == FLOAT
+    assert noise.shape == ((3,) if head is Categorical else (3, 2))
+    again = head.noise(np.random.default_rng(0), (3,), 2)
+    np.testing.assert_array_equal(noise, again)
+    sample = head(OUT.astype(FLOAT)).sample(noise)
+    actions = sample[0] if head is TanhGaussian else sample
+    assert actions.shape == HEADS[head].shape
+
+
+@every_head
+def test_gradients_of_log_prob_entropy_and_kl(head):
+    gradcheck(lambda out: head(out).log_prob(HEADS[head]), OUT, tolerance=1e-6)
+    gradcheck(lambda out: head(out).entropy(), OUT, tolerance=1e-6)
+    gradcheck(lambda out: head(out).kl(head(OTHER)), OUT, tolerance=1e-6)
+    gradcheck(lambda out: head(OTHER).kl(head(out)), OUT, tolerance=1e-6)
+
+
+def test_gradients_of_samples():
+    gradcheck(lambda out: Gaussian(out).sample(NOISE), OUT, tolerance=1e-6)
+    gradcheck(lambda out: TanhGaussian(out).sample(NOISE)[0], OUT, tolerance=1e-6)
+    gradcheck(lambda out: TanhGaussian(out).sample(NOISE)[1], OUT, tolerance=1e-6)
+    gradcheck(lambda u: TanhGaussian(OUT).log_prob_u(u), ACTIONS, tolerance=1e-6)
+
+
+# --- probabilities add up to one -----------------------------------------------------------------
+
+
+def test_categorical_probabilities_add_up_to_one():
+    total = sum(np.exp(Categorical(OUT).log_prob(np.full(3, k))) for k in range(4))
+    np.testing.assert_allclose(total, 1, rtol=1e-14)
+
+
+def test_the_gaussian_density_integrates_to_one():
+    x = np.linspace(-12, 12, 601)
+    grid = np.stack(np.meshgrid(x, x), axis=-1)
+    for out in OUT:
+        density = np.exp(Gaussian(np.broadcast_to(out, (601, 601, 4))).log_prob(grid))
+        np.testing.assert_allclose(density.sum() * (x[1] - x[0]) ** 2, 1, rtol=1e-9)
+
+
+def actions_and_their_share(n=100_001):
+    """A grid of actions in (-1, 1), finer towards the ends, and the length that each stands for."""
+    u = np.linspace(-7, 7, n)
+    return np.tanh(u)[:, None], (1 - np.tanh(u) ** 2) * (u[1] - u[0])
+
+
+@pytest.mark.parametrize("mean, log_std", [(0.0, 0.0), (0.7, -1.0), (-1.0, -0.3), (0.2, -3.0)])
+def test_the_tanh_gaussian_density_integrates_to_one(mean, log_std):
+    a, share = actions_and_their_share()
+    pi = TanhGaussian(np.broadcast_to([mean, log_std], (len(a), 2)))
+    np.testing.assert_allclose((np.exp(pi.log_prob(a)) * share).sum(), 1, rtol=1e-6)
+
+
+# --- samples follow the density ------------------------------------------------------------------
+
+
+def test_categorical_samples_have_their_probabilities():
+    n = 10_000
+    noise = (np.arange(n) + 0.5) / n  # evenly spread, so that frequencies are exact to 1 / n
+    for row in OUT:
+        chosen = Categorical(np.broadcast_to(row, (n, 4))).sample(noise)
+        probabilities = np.exp(row) / np.exp(row).sum()
+        np.testing.assert_allclose(np.bincount(chosen) / n, probabilities, atol=1.01 / n)
+
+
+def test_categorical_noise_is_uniform():
+    noise = Categorical.noise(np.random.default_rng(0), (20_000,), 4)
+    assert noise.min() >= 0 and noise.max() < 1
+    np.testing.assert_allclose(np.histogram(noise, 10, (0, 1))[0] / 20_000, 0.1, atol=0.01)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1 - 2**-24])
+@pytest.mark.parametrize("K", [1, 2, 7, 1000])
+def test_categorical_never_draws_a_choice_that_does_not_exist(K, noise, dtype):
+    logp = np.random.default_rng(K).normal(size=(50, K)).astype(dtype)
+    chosen = Categorical(logp).sample(np.full(50, noise, dtype))
+    assert chosen.min() >= 0 and chosen.max() < K
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3, 1 - 2**-24])
+def test_categorical_never_draws_an_impossible_choice(noise):
+    out = np.array([[-1e4, 0, -1e4, 0, -1e4]], np.float32)
+    assert Categorical(out).sample(np.array([noise], np.float32))[0] in (1, 3)
+
+
+def test_gaussian_samples_have_their_mean_and_standard_deviation():
+    n = 40_000
+    noise = Gaussian.noise(np.random.default_rng(0), (n,), 2)
+    for out in OUT:
+        sample = Gaussian(np.broadcast_to(out, (n, 4))).sample(noise)
+        mean, std = out[:2], np.exp(out[2:])
+        np.testing.assert_allclose((sample.mean(axis=0) - mean) / std, 0, atol=4 / math.sqrt(n))
+        np.testing.assert_allclose(sample.std(axis=0) / std, 1, atol=4 / math.sqrt(2 * n))
+
+
+def test_tanh_gaussian_samples_have_their_distribution():
+    n, out = 40_000, np.array([0.6, -0.5])
+    noise = TanhGaussian.noise(np.random.default_rng(0), (n,), 1)
+    sample, logp = TanhGaussian(np.broadcast_to(out, (n, 2))).sample(noise)
+    a, share = actions_and_their_share()
+    density = np.exp(TanhGaussian(np.broadcast_to(out, (len(a), 2))).log_prob(a))
+    for edge in (-0.5, 0.0, 0.4, 0.7, 0.9):
+        expected = (density * share)[a[:, 0] <= edge].sum()
+        assert abs((sample <= edge).mean() - expected) < 4 * 0.5 / math.sqrt(n)
+
+
+def test_the_log_probability_of_a_sample_is_that_of_its_action():
+    a, logp = TanhGaussian(OUT).sample(NOISE)
+    np.testing.assert_allclose(TanhGaussian(OUT).log_prob(a), logp, rtol=1e-9)
+    u = OUT[:, :2] + np.exp(OUT[:, 2:]) * NOISE
+    np.testing.assert_allclose(a, np.tanh(u), rtol=1e-14)
+    np.testing.assert_allclose(TanhGaussian(OUT).log_prob_u(u), logp, rtol=1e-12)
+
+
+# --- entropy -------------------------------------------------------------------------------------
+
+
+def test_categorical_entropy_by_hand_and_by_definition():
+    np.testing.assert_allclose(Categorical(logits(0.25, 0.75)).entropy(), 0.562335, atol=5e-7)
+    np.testing.assert_allclose(Categorical(np.zeros(8)).entropy(), math.log(8), rtol=1e-14)
+    p = np.exp(OUT) / np.exp(OUT).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(Categorical(OUT).entropy(), -(p * np.log(p)).sum(axis=1))
+
+
+def test_gaussian_entropy_by_its_formula_and_from_samples():
+    np.testing.assert_allclose(
+        Gaussian(OUT).entropy(),
+        (0.5 * np.log(2 * math.pi * math.e) + OUT[:, 2:]).sum(axis=1),
+        rtol=1e-13,
+    )
+    pi, noise = Gaussian(OUT[:, None]), np.random.default_rng(0).standard_normal((3, 20_000, 2))
+    surprise = -pi.log_prob(pi.sample(noise))
+    np.testing.assert_allclose(
+        surprise.mean(axis=1), pi.entropy()[:, 0], atol=4 / math.sqrt(20_000)
+    )
+
+
+@pytest.mark.parametrize(
+    "mean, log_std, precision",
+    [(0.0, 0.0, 1e-6), (0.7, -1.0, 1e-6), (3.0, 0.0, 1e-6), (-0.7, 1.0, 1e-3), (0.0, 2.0, 0.05)],
+)
+def test_tanh_gaussian_entropy_is_the_integral_of_the_surprise(mean, log_std, precision):
+    """The quadrature inside is good to 1e-6 up to a standard deviation of one."""
+    z = np.linspace(-12, 12, 200_001)
+    u = (mean + np.exp(log_std) * z)[:, None]
+    surprise = -TanhGaussian(np.broadcast_to([mean, log_std], (len(u), 2))).log_prob_u(u)
+    expected = (np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi) * surprise).sum() * (z[1] - z[0])
+    entropy = TanhGaussian(np.array([mean, log_std])).entropy()
+    np.testing.assert_allclose(entropy, expected, atol=precision)
+
+
+def test_tanh_gaussian_entropy_is_the_mean_surprise_of_samples():
+    noise = np.random.default_rng(0).standard_normal((20_000, 3, 2))
+    _, logp = TanhGaussian(np.broadcast_to(OUT, (20_000, 3, 4))).sample(noise)
+    error = 4 * logp.std(axis=0) / math.sqrt(20_000)
+    assert (np.abs(TanhGaussian(OUT).entropy() + logp.mean(axis=0)) < error).all()
+
+
+# --- divergence ----------------------------------------------------------------------------------
+
+
+def test_divergences_by_hand():
+    even, skewed = Categorical(logits(0.5, 0.5)), Categorical(logits(0.8, 0.2))
+    np.testing.assert_allclose(even.kl(skewed), 0.223144, atol=5e-7)
+    np.testing.assert_allclose(skewed.kl(even), 0.192745, atol=5e-7)
+    for head in (Gaussian, TanhGaussian):
+        narrow, wide = head(np.array([0.0, 0.0])), head(np.array([1.0, math.log(2)]))
+        np.testing.assert_allclose(narrow.kl(wide), 0.443147, atol=5e-7)
+        np.testing.assert_allclose(wide.kl(narrow), 1.306853, atol=5e-7)
+
+
+@every_head
+def test_divergence_from_itself_is_zero_and_flat(head):
+    kl, gradient = value_and_grad(lambda out: head(out).kl(head(OUT)).sum())(OUT)
+    np.testing.assert_allclose(kl, 0, atol=1e-15)
+    np.testing.assert_allclose(gradient, 0, atol=1e-15)
+
+
+@continuous
+def test_divergence_is_the_mean_log_ratio_of_samples(head):
+    n = 20_000
+    noise = np.random.default_rng(0).standard_normal((n, 3, 2))
+    p, q = head(np.broadcast_to(OUT, (n, 3, 4))), head(np.broadcast_to(OTHER, (n, 3, 4)))
+    u = Gaussian(OUT).sample(noise)
+    ratio = (
+        p.log_prob_u(u) - q.log_prob_u(u) if head is TanhGaussian else p.log_prob(u) - q.log_prob(u)
+    )
+    error = 4 * ratio.std(axis=0) / math.sqrt(n)
+    assert (np.abs(head(OUT).kl(head(OTHER)) - ratio.mean(axis=0)) < error).all()
+
+
+def test_categorical_divergence_by_definition():
+    p, q = (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (OUT, OTHER))
+    expected = (p * np.log(p / q)).sum(axis=1)
+    np.testing.assert_allclose(Categorical(OUT).kl(Categorical(OTHER)), expected, rtol=1e-13)
+
+
+# --- the tanh-Gaussian by hand -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "u, mean, log_std, expected",
+    [
+        (0, 0, 0, -0.918939),
+        (1, 0, 0, -0.551377),
+        (-2, 0.5, -1, -20.359733),
+        (10, 0, 0, -32.305233),
+    ],
+)
+def test_log_probabilities_by_hand(u, mean, log_std, expected):
+    pi = TanhGaussian(np.array([mean, log_std], np.float64))
+    np.testing.assert_allclose(pi.log_prob_u(np.array([u], np.float64)), expected, atol=1e-6)
+    _, logp = pi.sample(np.array([(u - mean) / math.exp(log_std)]))
+    np.testing.assert_allclose(logp, expected, atol=1e-6)
+
+
+def test_reparameterised_gradients_by_hand():
+    out, noise = np.zeros(2), np.ones(1)
+    _, pullback = vjp(lambda out: TanhGaussian(out).sample(noise)[1], out)
+    np.testing.assert_allclose(pullback(np.ones(())), [1.523188, 0.523188], atol=1e-6)
+
+    def actor_loss(out):
+        a, logp = TanhGaussian(out).sample(noise)
+        q = -2 * (a[0] - 0.3) ** 2
+        return 0.2 * logp - q
+
+    loss, gradient = value_and_grad(actor_loss)(out)
+    np.testing.assert_allclose(loss, 0.315863, atol=1e-6)
+    np.testing.assert_allclose(gradient, [1.080068, 0.880068], atol=1e-6)
+
+
+# --- the coarse node of a tanh-Gaussian sample ---------------------------------------------------
+
+
+def composed_sample(out, noise):
+    """TanhGaussian.sample out of small operations."""
+    D = noise.shape[-1]
+    mean, log_std = out[..., :D], ad.clip(out[..., D:], LOG_STD_MIN, LOG_STD_MAX)
+    u = mean + ad.exp(log_std) * noise
+    density = -0.5 * noise * noise - log_std - 0.5 * math.log(2 * math.pi)
+    slope = 2 * (math.log(2) - u - ad.softplus(-2 * u))
+    return ad.tanh(u), (density - slope).sum(axis=-1)
+
+
+PARTS = {
+    "action": lambda a, logp: a,
+    "log-probability": lambda a, logp: logp,
+    "both": lambda a, logp: (a * a).sum(axis=-1) + 0.7 * logp,
+}
+every_part = pytest.mark.parametrize("part", PARTS)
+
+
+@every_part
+@settings(
+    max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    batch=st.sampled_from([(), (1,), (0,), (4,), (2, 3)]),
+    D=st.integers(1, 3),
+    scale=st.sampled_from([0.5, 3.0, 30.0]),
+)
+def test_a_sample_is_its_composition_of_small_operations(part, seed, batch, D, scale):
+    rng = np.random.default_rng(seed)
+    out, noise = rng.normal(0, scale, (*batch, 2 * D)), rng.standard_normal((*batch, D))
+    y, pullback = vjp(lambda out: PARTS[part](*TanhGaussian(out).sample(noise)), out)
+    expected, pullback_composed = vjp(lambda out: PARTS[part](*composed_sample(out, noise)), out)
+    np.testing.assert_allclose(y, expected, rtol=1e-11, atol=1e-12)
+    v = np.asarray(rng.standard_normal(expected.shape))
+    np.testing.assert_allclose(pullback(v), pullback_composed(v), rtol=1e-9, atol=1e-10)
+
+
+@every_part
+def test_a_sample_writes_to_nothing_and_its_graph_is_freed(part):
+    out, noise = OUT.copy(), NOISE.copy()
+    out.flags.writeable = noise.flags.writeable = False
+    held = weakref.ref(out)
+    gc.disable()
+    try:
+        y, pullback = vjp(lambda out: PARTS[part](*TanhGaussian(out).sample(noise)), out)
+        v = np.ones_like(y)
+        v.flags.writeable = False
+        np.testing.assert_array_equal(pullback(v), pullback(v))
+        del out, y, pullback
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (1, 2), (3, 1), (3, 3)])
+def test_noise_of_another_shape_is_refused(shape):
+    with pytest.raises(ValueError, match=r"needs noise of shape \(3, 2\), got"):
+        TanhGaussian(OUT).sample(np.zeros(shape))
+
+
+# --- extremes ------------------------------------------------------------------------------------
+
+
+def assert_finite(f, out):
+    y, pullback = vjp(f, out)
+    assert np.isfinite(y).all() and np.isfinite(pullback(np.ones_like(y))).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_extreme_logits_stay_finite(dtype):
+    out = np.array([[1e4, -1e4, 0], [-1e4, -1e4, -1e4], [1e4, 1e4, 0]], dtype)
+    assert_finite(lambda out: Categorical(out).log_prob(np.array([1, 2, 0])), out)
+    assert_finite(lambda out: Categorical(out).entropy(), out)
+    assert_finite(lambda out: Categorical(out).kl(Categorical(-out)), out)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("log_std", [-1e4, -20, 2, 1e4])
+@pytest.mark.parametrize("mean", [-1e4, -50, 50, 1e4])
+def test_extreme_tanh_gaussians_stay_finite(mean, log_std, dtype):
+    out, noise = np.array([[mean, log_std]], dtype), np.array([[3.0]], dtype)
+    a, logp = TanhGaussian(out).sample(noise)
+    assert (np.abs(a) <= 1).all()
+    assert_finite(lambda out: TanhGaussian(out).sample(noise)[0], out)
+    assert_finite(lambda out: TanhGaussian(out).sample(noise)[1], out)
+    assert_finite(lambda out: TanhGaussian(out).entropy(), out)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_actions_at_the_end_of_their_range_have_a_finite_density(dtype):
+    ends, out = np.array([[-1.0], [1.0]], dtype), np.array([[0.3, -0.5], [0.3, -0.5]], dtype)
+    assert_finite(lambda out: TanhGaussian(out).log_prob(ends), out)
+
+
+def test_the_log_standard_deviation_is_held_to_its_range():
+    pi, held = TanhGaussian(np.array([[0.5, 7.0]])), TanhGaussian(np.array([[0.5, LOG_STD_MAX]]))
+    noise = np.array([[0.3]])
+    for number, expected in zip(pi.sample(noise), held.sample(noise)):
+        np.testing.assert_array_equal(number, expected)
+    for out in ([0.5, 7.0], [0.5, -30.0]):
+        _, pullback = vjp(lambda out: TanhGaussian(out).sample(noise)[1], np.array([out]))
+        gradient = pullback(np.ones(1))
+        assert gradient[0, 0] != 0 and gradient[0, 1] == 0
+
+
+# --- modes ---------------------------------------------------------------------------------------
+
+
+def test_the_mode_is_a_plain_array_even_of_a_tensor():
+    expected = {Categorical: [2, 0, 1], Gaussian: OUT[:, :2], TanhGaussian: np.tanh(OUT[:, :2])}
+    for head, mode in expected.items():
+        seen = []
+
+        def f(out, head=head, seen=seen):
+            seen.append(head(out).mode())
+            return out.sum()
+
+        value_and_grad(f)(OUT)
+        assert type(seen[0]) is np.ndarray
+        np.testing.assert_array_equal(seen[0], mode)
+
+
+def test_the_mode_is_the_likeliest_choice():
+    likelihoods = np.stack([Categorical(OUT).log_prob(np.full(3, k)) for k in range(4)], axis=-1)
+    np.testing.assert_array_equal(Categorical(OUT).mode(), likelihoods.argmax(axis=-1))
+    nearby = Gaussian(OUT).mode() + 0.01
+    assert (Gaussian(OUT).log_prob(Gaussian(OUT).mode()) > Gaussian(OUT).log_prob(nearby)).all()

@@ -1,0 +1,450 @@
+"""Every kernel, three times over: the loop as Python runs it, the array twin, and as npr calls it
+(compiled, unless NPR_NUMBA=0), all held against a slow and obvious loop in float64.
+
+Also the numbers of algorithms.md sections 5.6 and 6.6, and what happens where Numba cannot be used.
+"""
+
+import importlib
+import math
+import os
+import pkgutil
+import subprocess
+import sys
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import npr.kernels
+from npr.kernels import discounted_returns, gae
+from npr.kernels.jit import Kernel
+
+KERNELS = {
+    name.lstrip("_"): kernel
+    for module in pkgutil.iter_modules(npr.kernels.__path__)
+    for name, kernel in vars(importlib.import_module(f"npr.kernels.{module.name}")).items()
+    if isinstance(kernel, Kernel)
+}
+
+# --- the slow and obvious loops: they write their results into their arguments, or return them ---
+
+
+def slow_bias_relu(z, b):
+    for i, j in np.ndindex(z.shape):
+        z[i, j] = max(z[i, j] + b[j], 0)
+
+
+def slow_relu_backward(g, h, out):
+    for i, j in np.ndindex(g.shape):
+        g[i, j] = g[i, j] if h[i, j] > 0 else 0
+    slow_column_sum(g, out)
+
+
+def slow_tanh_backward(g, h, out):
+    for i, j in np.ndindex(g.shape):
+        g[i, j] = g[i, j] * (1 - h[i, j] ** 2)
+    slow_column_sum(g, out)
+
+
+def slow_column_sum(g, out):
+    for j in range(len(out)):
+        out[j] = math.fsum(g[:, j])
+
+
+def slow_adam(theta, g, m, v, step, beta1, beta2, eps):
+    for i in range(len(theta)):
+        m[i] = beta1 * m[i] + (1 - beta1) * g[i]
+        v[i] = beta2 * v[i] + (1 - beta2) * g[i] ** 2
+        theta[i] = theta[i] - step * m[i] / (math.sqrt(v[i]) + eps)
+
+
+def slow_polyak(theta_bar, theta, tau):
+    for i in range(len(theta)):
+        theta_bar[i] = tau * theta[i] + (1 - tau) * theta_bar[i]
+
+
+def slow_clip_norm(g, max_norm):
+    norm = math.sqrt(math.fsum(x * x for x in g))
+    for i in range(len(g)):
+        g[i] = g[i] * min(1, max_norm / (norm + 1e-6))
+
+
+def slow_squash(out, noise, a, logp):
+    B, D = noise.shape
+    for i in range(B):
+        logp[i] = 0
+        for j in range(D):
+            log_std = min(max(out[i, D + j], -20), 2)
+            u = out[i, j] + math.exp(log_std) * noise[i, j]
+            a[i, j] = math.tanh(u)
+            normal = -0.5 * noise[i, j] ** 2 - log_std - 0.5 * math.log(2 * math.pi)
+            logp[i] += normal + 2 * math.log(math.cosh(u))  # d tanh(u) / du = 1 / cosh(u)^2
+
+
+def slow_squash_backward(out, noise, a, da, dlogp, dout):
+    B, D = noise.shape
+    for i, j in np.ndindex(B, D):
+        log_std = out[i, D + j]
+        du = da[i, j] * (1 - a[i, j] ** 2) + dlogp[i] * 2 * a[i, j]
+        dout[i, j] = du
+        inside = -20 <= log_std <= 2
+        dout[i, D + j] = du * math.exp(log_std) * noise[i, j] - dlogp[i] if inside else 0
+
+
+def slow_gae(r, v, v_next, terminated, done, gamma, lam):
+    """The definition, a sum over all later steps of the trace: O(T^2)."""
+    T, N = r.shape
+    A = np.zeros((T, N))
+    for t, n in np.ndindex(T, N):
+        weight = 1.0
+        for k in range(t, T):
+            delta = r[k, n] + gamma * v_next[k, n] * (1 - terminated[k, n]) - v[k, n]
+            A[t, n] += weight * delta
+            weight *= gamma * lam * (1 - done[k, n])
+    return A
+
+
+def slow_returns(r, done, gamma, bootstrap):
+    T, N = r.shape
+    G = np.zeros((T, N))
+    for t, n in np.ndindex(T, N):
+        for k in range(t, T):
+            G[t, n] += gamma ** (k - t) * r[k, n]
+            if done[k, n] or k == T - 1:
+                G[t, n] += gamma ** (k - t + 1) * bootstrap[k, n]
+                break
+    return G
+
+
+def slow_n_step_returns(rewards, next_row, index, n, gamma, r, power, last):
+    for i, row in enumerate(index):
+        rows = [row]
+        while len(rows) < n and next_row[rows[-1]] >= 0:
+            rows.append(next_row[rows[-1]])
+        r[i] = sum(gamma**k * rewards[row] for k, row in enumerate(rows))
+        power[i], last[i] = gamma ** len(rows), rows[-1]
+
+
+# --- what to call them with ----------------------------------------------------------------------
+
+
+class Draw:
+    """Random arguments of drawn sizes (B, n), all of one floating type."""
+
+    def __init__(self, seed, B, n, dtype):
+        self.rng, self.B, self.n, self.dtype = np.random.default_rng(seed), B, n, dtype
+
+    def normal(self, *shape):
+        return self.rng.standard_normal(shape).astype(self.dtype)
+
+    def table(self):
+        return self.normal(self.B, self.n)
+
+    def row(self):
+        return self.normal(self.n)
+
+    def truths(self, kind):
+        return (self.rng.random((self.B + 1, self.n)) < 0.3).astype(kind)
+
+
+def rollout(d):
+    """r, v, v_next, terminated, done of at least one step; ended and timed out are drawn apart."""
+    kind = d.rng.choice([bool, d.dtype])
+    terminated = d.truths(kind)
+    done = np.maximum(terminated, d.truths(kind))
+    return *(d.normal(d.B + 1, d.n) for _ in range(3)), terminated, done
+
+
+def returns_of(d):
+    r, _, bootstrap, _, done = rollout(d)
+    return r, done, float(d.rng.random()), bootstrap
+
+
+def squash_backward_of(d):
+    out, noise = 3 * d.normal(d.B, 2 * d.n), d.table()
+    return out, noise, np.tanh(d.table()), d.table(), d.normal(d.B), d.normal(d.B, 2 * d.n)
+
+
+def n_steps_of(d):
+    capacity = d.B + 3
+    next_row = np.append(np.arange(1, capacity), 0)  # a ring, with cuts
+    next_row[d.rng.random(capacity) < 0.3] = -1
+    index, steps = d.rng.integers(capacity, size=d.B), int(d.rng.integers(1, 6))
+    r, power, last = d.normal(d.B), d.normal(d.B), 0 * index
+    return d.normal(capacity), next_row, index, steps, 0.9, r, power, last
+
+
+CASES = {
+    "bias_relu": (slow_bias_relu, lambda d: (d.table(), d.row())),
+    "relu_backward": (slow_relu_backward, lambda d: (d.table(), np.maximum(d.table(), 0), d.row())),
+    "tanh_backward": (slow_tanh_backward, lambda d: (d.table(), np.tanh(d.table()), d.row())),
+    "column_sum": (slow_column_sum, lambda d: (d.table(), d.row())),
+    "adam": (
+        slow_adam,
+        lambda d: (d.row(), d.row(), d.row(), d.row() ** 2, 0.01, 0.9, 0.99, 1e-3),
+    ),
+    "polyak": (slow_polyak, lambda d: (d.row(), d.row(), 0.3)),
+    "clip_norm": (slow_clip_norm, lambda d: (d.row(), float(d.rng.choice([0.1, 1.0, 100.0])))),
+    "squash": (
+        slow_squash,
+        lambda d: (3 * d.normal(d.B, 2 * d.n), d.table(), d.table(), d.normal(d.B)),
+    ),
+    "squash_backward": (slow_squash_backward, squash_backward_of),
+    "gae": (slow_gae, lambda d: (*rollout(d), *map(float, d.rng.random(2)))),
+    "returns": (slow_returns, returns_of),
+    "n_step_returns": (slow_n_step_returns, n_steps_of),
+}
+
+
+def after(body, arguments):
+    """The arrays among copies of the arguments, and the result, when the body has run."""
+    arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in arguments]
+    result = body(*arguments)
+    return [x for x in (*arguments, result) if isinstance(x, np.ndarray)]
+
+
+def exactly(x):
+    """Truths and floats as float64."""
+    return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind in "bf" else x
+
+
+def test_every_kernel_has_a_case_and_every_case_a_kernel():
+    assert set(CASES) == set(KERNELS)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", CASES)
+@settings(
+    max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(seed=st.integers(0, 2**32 - 1), B=st.integers(0, 6), n=st.integers(1, 4))
+def test_loop_twin_and_compiled_kernel_are_the_obvious_loop(name, dtype, seed, B, n):
+    slow, arguments = CASES[name]
+    arguments, kernel = arguments(Draw(seed, B, n, dtype)), KERNELS[name]
+    expected = after(slow, [exactly(x) for x in arguments])
+    precision = (
+        {"rtol": 1e-10, "atol": 1e-12} if dtype is np.float64 else {"rtol": 1e-4, "atol": 1e-4}
+    )
+    for body in (kernel.loop, kernel.twin, kernel):
+        got = after(body, arguments)
+        assert all(x.dtype == dtype for x in got if x.dtype.kind == "f")
+        for x, y in zip(got, expected, strict=True):
+            np.testing.assert_allclose(x, y, **precision)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("name", ["bias_relu", "tanh_backward", "clip_norm", "squash", "gae"])
+def test_no_body_hides_a_nan(name):
+    """A NaN that an activation turned into 0 would never be found again."""
+    first, *rest = CASES[name][1](Draw(0, 3, 2, np.float32))
+    first[0] = np.nan
+    kernel = KERNELS[name]
+    expected = [np.isnan(x) for x in after(kernel.twin, [first, *rest])]
+    assert expected[0].any() or expected[-1].any()
+    for body in (kernel.loop, kernel):
+        for x, y in zip(after(body, [first, *rest]), expected):
+            np.testing.assert_array_equal(np.isnan(x), y)
+
+
+def test_views_are_as_good_as_copies():
+    r, v, v_next, terminated, done, gamma, lam = CASES["gae"][1](Draw(0, 6, 4, np.float32))
+    views = [np.repeat(x, 2, axis=1)[:, ::2] for x in (r, v, v_next)] + [terminated, done]
+    np.testing.assert_array_equal(
+        gae(*views, gamma, lam), gae(r, v, v_next, terminated, done, gamma, lam)
+    )
+
+
+# --- generalised advantage estimates, by hand ----------------------------------------------------
+
+REWARDS = np.array([[1.0], [1.0], [1.0]])
+VALUES = np.array([[0.5], [0.4], [0.3]])
+NEXT_VALUES = np.array([[0.4], [0.3], [0.2]])
+NEVER, AT_ONE = np.zeros((3, 1)), np.array([[0.0], [1.0], [0.0]])
+
+
+@pytest.mark.parametrize(
+    "terminated, done, lam, expected",
+    [
+        (NEVER, NEVER, 0.8, [1.942592, 1.5036, 0.88]),
+        (AT_ONE, AT_ONE, 0.8, [1.292, 0.6, 0.88]),
+        (NEVER, AT_ONE, 0.8, [0.86 + 0.72 * 0.87, 0.87, 0.88]),  # timed out: bootstrapped, but cut
+        (NEVER, NEVER, 1.0, [2.3558, 1.662, 0.88]),
+        (NEVER, NEVER, 0.0, [0.86, 0.87, 0.88]),
+    ],
+    ids=["going on", "terminated", "timed out", "lambda 1", "lambda 0"],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gae_by_hand(terminated, done, lam, expected, dtype):
+    arrays = [x.astype(dtype) for x in (REWARDS, VALUES, NEXT_VALUES, terminated, done)]
+    A = gae(*arrays, 0.9, lam)
+    assert A.shape == (3, 1) and A.dtype == dtype
+    np.testing.assert_allclose(A[:, 0], expected, rtol=1e-6)
+
+
+def test_returns_to_go_by_hand():
+    A = gae(REWARDS, VALUES, NEXT_VALUES, NEVER, NEVER, 0.9, 0.8)
+    np.testing.assert_allclose((A + VALUES)[:, 0], [2.442592, 1.9036, 1.18], rtol=1e-6)
+
+
+def test_no_advantage_crosses_an_episode_or_an_environment():
+    r, v, v_next, terminated, done, gamma, lam = CASES["gae"][1](Draw(1, 7, 3, np.float64))
+    done[3] = 1
+    before = gae(r, v, v_next, terminated, done, gamma, lam)
+    r[4:], r[:, 2] = 1e6, -1e6
+    after = gae(r, v, v_next, terminated, done, gamma, lam)
+    np.testing.assert_array_equal(after[:4, :2], before[:4, :2])
+
+
+# --- discounted returns, by hand -----------------------------------------------------------------
+
+
+def column(*numbers):
+    return np.array(numbers, np.float64)[:, None]
+
+
+@pytest.mark.parametrize(
+    "done, bootstrap, expected",
+    [
+        (column(0, 0, 0), None, [2.75, 3.5, 3]),
+        (column(0, 0, 1), None, [2.75, 3.5, 3]),
+        (column(0, 0, 1), column(0, 0, 4), [3.25, 4.5, 5]),
+        (column(0, 0, 0), column(0, 0, 4), [3.25, 4.5, 5]),
+        (column(0, 0, 0), column(9, 9, 4), [3.25, 4.5, 5]),  # asked for at cuts only
+        (column(1, 0, 1), column(8, 0, 4), [5, 4.5, 5]),
+        (column(0, 1, 0), None, [2, 2, 3]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_discounted_returns_by_hand(done, bootstrap, expected, dtype):
+    G = discounted_returns(
+        column(1, 2, 3).astype(dtype),
+        done,
+        0.5,
+        None if bootstrap is None else bootstrap.astype(dtype),
+    )
+    assert G.shape == (3, 1) and G.dtype == dtype
+    np.testing.assert_array_equal(G[:, 0], expected)
+
+
+def test_rewards_that_are_whole_numbers_have_returns_that_are_not():
+    whole = np.array([[1], [2], [3]])
+    np.testing.assert_array_equal(discounted_returns(whole, 0 * whole, 0.5)[:, 0], [2.75, 3.5, 3])
+    advantages = gae(whole, whole, whole, 0 * whole, 0 * whole, 0.5, 0.5)
+    np.testing.assert_array_equal(advantages[:, 0], [0.84375, 1.375, 1.5])
+
+
+# --- wrong shapes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2, 1)])
+def test_rewards_of_one_environment_need_an_axis(shape):
+    x = np.zeros(shape)
+    for name, call in (
+        ("gae", lambda: gae(x, x, x, x, x, 0.9, 0.9)),
+        ("discounted_returns", lambda: discounted_returns(x, x, 0.9)),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"{name} needs arrays of shape \(T, N\), got .* N = 1"
+        ):
+            call()
+
+
+@pytest.mark.parametrize("wrong", ["v", "v_next", "terminated", "done"])
+def test_gae_names_the_array_whose_shape_is_wrong(wrong):
+    arrays = {key: np.zeros((3, 2)) for key in ("r", "v", "v_next", "terminated", "done")}
+    arrays[wrong] = np.zeros((3, 1))
+    with pytest.raises(ValueError, match=rf"gae needs {wrong} of r's shape \(3, 2\), got \(3, 1\)"):
+        gae(**arrays, gamma=0.9, lam=0.9)
+
+
+@pytest.mark.parametrize("wrong", ["done", "bootstrap"])
+def test_discounted_returns_names_the_array_whose_shape_is_wrong(wrong):
+    arrays = {key: np.zeros((3, 2)) for key in ("r", "done", "bootstrap")}
+    arrays[wrong] = np.zeros((4, 2))
+    with pytest.raises(ValueError, match=rf"needs {wrong} of r's shape \(3, 2\), got \(4, 2\)"):
+        discounted_returns(**arrays, gamma=0.9)
+
+
+# --- with and without Numba, each time in a fresh interpreter ------------------------------------
+
+
+def fresh(script, **environment):
+    """What the script prints in an interpreter of its own."""
+    environment = {**os.environ, "NPR_NUMBA": "1", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+GAE_BY_HAND = """
+import sys, warnings
+{first}
+import numpy as np
+from npr.kernels import discounted_returns, gae
+x = np.ones((3, 1))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    A = gae(x, 0 * x, 0 * x, 0 * x, 0 * x, 0.5, 1.0)
+    discounted_returns(x, 0 * x, 0.5)
+kinds = [w.category.__name__ for w in caught if "Numba" in str(w.message)]
+print(A[0, 0], "numba" in sys.modules, *kinds)
+"""
+
+
+def test_npr_numba_0_runs_the_twins_and_does_not_import_numba():
+    assert fresh(GAE_BY_HAND.format(first=""), NPR_NUMBA="0") == ["1.75", "False"]
+
+
+def test_kernels_are_not_compiled_before_the_first_call():
+    script = "import sys, npr.kernels, npr.nn, npr.optim, npr.heads; print('numba' in sys.modules)"
+    assert fresh(script) == ["False"]
+
+
+def test_a_numba_that_cannot_be_imported_costs_one_warning():
+    blocked = GAE_BY_HAND.format(first="sys.modules['numba'] = None")
+    assert fresh(blocked) == ["1.75", "True", "RuntimeWarning"]
+
+
+def test_a_place_without_a_cache_costs_one_warning():
+    script = """
+import warnings
+import numpy as np
+from npr.kernels.jit import Kernel
+
+def double(x):  # a function without a file: Numba has nowhere to cache it
+    for i in range(len(x)):
+        x[i] *= 2
+
+x = np.ones(2)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    kernel = Kernel(double, double)
+    kernel(x)
+    kernel(x)
+print(*x, *(w.category.__name__ for w in caught if "cache cannot be used" in str(w.message)))
+"""
+    pytest.importorskip("numba")
+    assert fresh(script) == ["4.0", "4.0", "RuntimeWarning"]
+
+
+@pytest.mark.parametrize("damaged", ["*", "*.2.nbc"], ids=["all files", "of the second type"])
+def test_a_damaged_cache_does_not_stop_a_run(damaged, tmp_path):
+    script = """
+import numpy as np
+from npr.optim import polyak
+for dtype in (np.float32, np.float64):
+    theta_bar = np.zeros(1, dtype)
+    polyak(theta_bar, np.ones(1, dtype), 0.25)
+    print(theta_bar[0])
+"""
+    pytest.importorskip("numba")
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    assert fresh(script, **cache) == ["0.25", "0.25"]
+    files = [path for path in tmp_path.rglob(damaged) if path.is_file()]
+    assert files
+    for path in files:
+        path.write_bytes(b"damaged")
+    assert fresh(script, **cache) == ["0.25", "0.25"]

@@ -1,0 +1,413 @@
+"""The MLP as one node on the tape, held against the same network composed op by op.
+
+Also: the layout of theta, stacks of networks, initialisation, and what is refused.
+"""
+
+import gc
+import tracemalloc
+import weakref
+from functools import partial
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from npr import autodiff as ad
+from npr.autodiff import gradcheck, stop_gradient, vjp
+from npr.backend import FLOAT
+from npr.errors import ConfigError
+from npr.nn import ACTIVATIONS, MLP
+
+# --- the oracle ----------------------------------------------------------------------------------
+
+
+def elu(z):
+    return ad.where(stop_gradient(z) > 0, z, ad.exp(ad.minimum(z, 0)) - 1)
+
+
+ORACLE = {"relu": ad.relu, "tanh": ad.tanh, "elu": elu, "identity": lambda z: z}
+
+
+def composed(theta, *xs, widths, activation="relu", out="identity", free=0):
+    """One network of the given widths, inputs and outputs included, out of small operations."""
+    h, start = ad.concatenate(list(xs), axis=-1), 0
+    for layer, (n, m) in enumerate(zip(widths, widths[1:])):
+        W = ad.reshape(theta[start : start + n * m], (n, m))
+        b = theta[start + n * m : start + n * m + m]
+        h = ORACLE[out if layer == len(widths) - 2 else activation](h @ W + b)
+        start += n * m + m
+    if free:
+        h = ad.concatenate([h, theta[start:] + np.zeros((*h.shape[:-1], free))], axis=-1)
+    return h
+
+
+def numbers(*shape, seed=0, dtype=np.float64):
+    return np.random.default_rng([seed, *shape]).uniform(-1, 1, shape).astype(dtype)
+
+
+def cotangents(f, x, v):
+    """f(x), and the cotangent of x that belongs to v."""
+    y, pullback = vjp(f, x)
+    return y, pullback(v)
+
+
+def in_input(i, network, theta, xs):
+    """The network as a function of its i-th input alone."""
+    return lambda x: network(theta, *xs[:i], x, *xs[i + 1 :])
+
+
+def assert_same_node(f, oracle, x, v):
+    for ours, expected in zip(cotangents(f, x, v), cotangents(oracle, x, v)):
+        np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-13)
+
+
+# --- the node equals the composed network --------------------------------------------------------
+
+
+def test_every_activation_has_an_oracle():
+    assert set(ORACLE) == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("out", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_node_is_the_composed_network(activation, out):
+    mlp = MLP(3, [5, 4], 2, activation, out)
+    oracle = partial(composed, widths=[3, 5, 4, 2], activation=activation, out=out)
+    theta, x, v = numbers(mlp.size), numbers(6, 3), numbers(6, 2)
+    np.testing.assert_allclose(mlp(theta, x), oracle(theta, x), rtol=1e-13)
+    assert_same_node(lambda t: mlp(t, x), lambda t: oracle(t, x), theta, v)
+    assert_same_node(lambda x: mlp(theta, x), lambda x: oracle(theta, x), x, v)
+
+    def of_both(network):
+        return lambda z: network(z[: mlp.size], ad.reshape(z[mlp.size :], (6, 3)))
+
+    assert_same_node(of_both(mlp), of_both(oracle), np.concatenate([theta, x.ravel()]), v)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_gradient_is_that_of_finite_differences(activation):
+    mlp = MLP(2, [4, 3], 2, activation, "tanh")
+    theta, x = numbers(mlp.size), numbers(5, 2)
+    gradcheck(lambda theta: mlp(theta, x), theta, tolerance=1e-6)
+    gradcheck(lambda x: mlp(theta, x), x, tolerance=1e-6)
+
+
+@st.composite
+def architectures(draw):
+    sizes = st.integers(1, 4)
+    rows, batch = draw(st.none() | st.integers(1, 3)), draw(st.integers(0, 5))
+    spec = {
+        "inputs": draw(sizes | st.lists(sizes, min_size=1, max_size=3)),
+        "hidden": draw(st.lists(sizes, max_size=3)),
+        "outputs": draw(sizes),
+        "activation": draw(st.sampled_from(sorted(ACTIVATIONS))),
+        "out": draw(st.sampled_from(sorted(ACTIVATIONS))),
+        "free": draw(st.integers(0, 2)),
+    }
+    return spec, rows, batch
+
+
+@settings(
+    max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(architectures())
+def test_the_node_is_the_composed_network_for_any_architecture(drawn):
+    spec, rows, batch = drawn
+    mlp = MLP(**spec, rows=rows)
+    inputs = np.atleast_1d(spec["inputs"])
+    oracle = partial(
+        composed,
+        widths=[sum(inputs), *spec["hidden"], spec["outputs"]],
+        activation=spec["activation"],
+        out=spec["out"],
+        free=spec["free"],
+    )
+    xs = [numbers(batch, n, seed=i) for i, n in enumerate(inputs)]
+
+    def stacked(theta, *xs):
+        return (
+            ad.stack([oracle(theta[i], *xs) for i in range(rows)]) if rows else oracle(theta, *xs)
+        )
+
+    theta = numbers(*((rows,) if rows else ()), mlp.size)
+    v = numbers(*((rows,) if rows else ()), batch, spec["outputs"] + spec["free"])
+    assert_same_node(lambda t: mlp(t, *xs), lambda t: stacked(t, *xs), theta, v)
+    for i, x in enumerate(xs):
+        assert_same_node(in_input(i, mlp, theta, xs), in_input(i, stacked, theta, xs), x, v)
+
+
+# --- shapes of inputs and outputs ----------------------------------------------------------------
+
+
+def test_a_stack_of_rows_is_that_many_separate_networks():
+    twin, single = MLP([3, 1], [8, 8], None, rows=2), MLP([3, 1], [8, 8], None)
+    theta, s, a, v = numbers(2, twin.size), numbers(6, 3), numbers(6, 1), numbers(2, 6)
+    assert single.size == twin.size
+    y, pullback = vjp(lambda theta: twin(theta, s, a), theta)
+    assert y.shape == (2, 6)
+    for row in range(2):
+        expected, gradient = cotangents(lambda theta: single(theta, s, a), theta[row], v[row])
+        np.testing.assert_array_equal(y[row], expected)
+        np.testing.assert_array_equal(pullback(v)[row], gradient)
+    pulled = [cotangents(partial(single, theta[row], s), a, v[row])[1] for row in range(2)]
+    _, both = cotangents(partial(twin, theta, s), a, v)
+    np.testing.assert_allclose(both, pulled[0] + pulled[1], rtol=1e-12)
+
+
+def test_outputs_none_is_one_number_without_an_axis():
+    flat, column = MLP(3, [4], None), MLP(3, [4], 1)
+    theta, x, v = numbers(flat.size), numbers(6, 3), numbers(6)
+    assert flat(theta, x).shape == (6,)
+    np.testing.assert_array_equal(flat(theta, x), column(theta, x)[:, 0])
+    assert_same_node(lambda t: flat(t, x), lambda t: column(t, x)[:, 0], theta, v)
+    assert_same_node(lambda x: flat(theta, x), lambda x: column(theta, x)[:, 0], x, v)
+
+
+@pytest.mark.parametrize("rows, lead", [(None, ()), (2, (2,))])
+@pytest.mark.parametrize("outputs, tail", [(None, ()), (3, (3,))])
+@pytest.mark.parametrize("batch", [(), (1,), (0,), (4,), (2, 4)])
+def test_the_batch_axes_of_x_are_those_of_the_result(batch, outputs, tail, rows, lead):
+    mlp = MLP(2, [5], outputs, rows=rows)
+    theta, x = numbers(*lead, mlp.size), numbers(*batch, 2)
+    v = numbers(*lead, *batch, *tail)
+    rows_of_x, rows_of_v = x.reshape(-1, 2), v.reshape(*lead, -1, *tail)
+    y, pullback = vjp(lambda x: mlp(theta, x), x)
+    assert y.shape == (*lead, *batch, *tail)
+    flat, gradient = cotangents(lambda x: mlp(theta, x), rows_of_x, rows_of_v)
+    np.testing.assert_allclose(y.ravel(), flat.ravel(), rtol=1e-13)
+    assert pullback(v).shape == x.shape
+    np.testing.assert_allclose(pullback(v).ravel(), gradient.ravel(), rtol=1e-13)
+    np.testing.assert_allclose(
+        cotangents(lambda theta: mlp(theta, x), theta, v)[1],
+        cotangents(lambda theta: mlp(theta, rows_of_x), theta, rows_of_v)[1],
+        rtol=1e-12,
+    )
+
+
+def test_several_inputs_are_one_input_cut_in_pieces():
+    pieces, whole = MLP([3, 1, 2], [5], 2), MLP(6, [5], 2)
+    theta, x = numbers(whole.size), numbers(4, 6)
+    s, a, z = np.split(x, [3, 4], axis=1)
+    np.testing.assert_array_equal(pieces(theta, s, a, z), whole(theta, x))
+    v = numbers(4, 2)
+    _, gradient = cotangents(lambda x: whole(theta, x), x, v)
+    np.testing.assert_array_equal(
+        cotangents(lambda a: pieces(theta, s, a, z), a, v)[1], gradient[:, 3:4]
+    )
+
+
+@pytest.mark.parametrize("declared", [3, [2, 1], [1, 2]])
+def test_inputs_may_be_cut_otherwise_than_they_were_declared(declared):
+    """Only their sum is fixed: the cotangent of an input has that input's width."""
+    mlp, whole = MLP(declared, [5], 2), MLP(3, [5], 2)
+    theta, x, v = numbers(whole.size), numbers(4, 3), numbers(4, 2)
+    _, gradient = cotangents(partial(whole, theta), x, v)
+    first, last = x[:, :1], x[:, 1:]
+    np.testing.assert_array_equal(cotangents(partial(mlp, theta), x, v)[1], gradient)
+    np.testing.assert_array_equal(
+        cotangents(partial(mlp, theta, first), last, v)[1], gradient[:, 1:]
+    )
+
+
+def test_free_outputs_ignore_x_and_sit_at_the_end_of_theta():
+    mlp = MLP(3, [4], 2, free=2)
+    theta, x, v = numbers(mlp.size), numbers(6, 3), numbers(6, 4)
+    y, gradient = cotangents(lambda theta: mlp(theta, x), theta, v)
+    assert y.shape == (6, 4)
+    np.testing.assert_array_equal(y[:, 2:], np.broadcast_to(theta[-2:], (6, 2)))
+    np.testing.assert_allclose(gradient[-2:], v[:, 2:].sum(axis=0), rtol=1e-13)
+    np.testing.assert_array_equal(y[:, :2], MLP(3, [4], 2)(theta[:-2], x))
+
+
+# --- types, memory, cost -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_float32_stays_float32(activation):
+    mlp = MLP([2, 1], [5], 2, activation, "tanh", rows=2, free=1)
+    theta, s = numbers(2, mlp.size, dtype=np.float32), numbers(4, 2, dtype=np.float32)
+    a, v = numbers(4, 1, dtype=np.float32), numbers(2, 4, 3, dtype=np.float32)
+    assert mlp(theta, s, a).dtype == np.float32
+    for f, x in ((lambda t: mlp(t, s, a), theta), (lambda a: mlp(theta, s, a), a)):
+        y, gradient = cotangents(f, x, v)
+        assert y.dtype == gradient.dtype == np.float32
+        _, exact = cotangents(f, x.astype(np.float64), v.astype(np.float64))
+        np.testing.assert_allclose(gradient, exact, rtol=1e-4, atol=1e-5)
+
+
+def test_plain_arrays_in_plain_arrays_out():
+    mlp = MLP(2, [3], 1)
+    assert type(mlp(numbers(mlp.size), numbers(4, 2))) is np.ndarray
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_theta_inputs_and_cotangents_are_only_read(activation):
+    mlp = MLP([2, 1], [3], 2, activation, activation, rows=2, free=1)
+    theta, s, a, v = numbers(2, mlp.size), numbers(4, 2), numbers(4, 1), numbers(2, 4, 3)
+    for array in (theta, s, a, v):
+        array.flags.writeable = False
+    for f, x in ((lambda t: mlp(t, s, a), theta), (lambda a: mlp(theta, s, a), a)):
+        _, pullback = vjp(f, x)
+        np.testing.assert_array_equal(pullback(v), pullback(v))
+
+
+def test_layers_are_views_that_share_memory_with_theta():
+    mlp = MLP(3, [4], 2, rows=2, free=1)
+    theta = numbers(2, mlp.size)
+    for row, layers in enumerate(mlp.layers(theta)):
+        assert [(W.shape, b.shape) for W, b in layers] == [((3, 4), (4,)), ((4, 2), (2,))]
+        flat = np.concatenate([part.ravel() for layer in layers for part in layer])
+        np.testing.assert_array_equal(flat, theta[row, :-1])
+        assert all(np.shares_memory(part, theta) for layer in layers for part in layer)
+
+
+def test_a_theta_that_changes_in_place_changes_the_network():
+    mlp = MLP(3, [4], 2)
+    theta, x = numbers(mlp.size), numbers(6, 3)
+    mlp(theta, x)
+    theta *= 0.5
+    np.testing.assert_array_equal(mlp(theta, x), composed(theta, x, widths=[3, 4, 2]))
+
+
+def test_many_parameter_vectors_do_not_get_mixed_up():
+    mlp, x = MLP(3, [4], 2), numbers(6, 3)
+    for seed in range(30):  # more than are remembered; short-lived arrays reuse each other's id
+        theta = numbers(mlp.size, seed=seed)
+        np.testing.assert_allclose(
+            mlp(theta, x), composed(theta, x, widths=[3, 4, 2]), rtol=1e-12, atol=1e-13
+        )
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [np.asfortranarray, lambda t: np.repeat(t, 2, axis=-1)[..., ::2]],
+    ids=["F", "strided"],
+)
+def test_a_theta_in_any_memory_layout_has_the_same_gradient(layout):
+    mlp, x = MLP(3, [4], 2, rows=2), numbers(6, 3)
+    theta, v = numbers(2, mlp.size), numbers(2, 6, 2)
+    _, expected = cotangents(lambda theta: mlp(theta, x), theta, v)
+    _, gradient = cotangents(lambda theta: mlp(theta, x), layout(theta), v)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-13)
+
+
+def peak_bytes(f):
+    tracemalloc.start()
+    try:
+        f()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_only_the_cotangents_asked_for_are_computed():
+    mlp = MLP(1000, [300], 2)
+    theta, x, v = numbers(mlp.size), numbers(1000, 1000), numbers(1000, 2)
+    row = x[:1].copy()
+    _, pull_row = vjp(lambda x: mlp(theta, x), row)
+    assert peak_bytes(lambda: pull_row(v[:1])) < theta.nbytes / 2
+    _, pull_theta = vjp(lambda theta: mlp(theta, x), theta)
+    assert peak_bytes(lambda: pull_theta(v)) < theta.nbytes + x.nbytes / 2
+
+
+def test_the_graph_is_freed_without_the_garbage_collector():
+    mlp = MLP(3, [4], 2)
+    theta, x = numbers(mlp.size), numbers(6, 3)
+    held = weakref.ref(x)
+    gc.disable()
+    try:
+        y, pullback = vjp(lambda x: mlp(theta, x), x)
+        pullback(y)
+        del x, y, pullback
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+# --- initialisation ------------------------------------------------------------------------------
+
+
+def test_fan_in_draws_weights_and_biases_within_their_bound_and_fills_it():
+    mlp = MLP(16, [100], 50, rows=2)
+    theta = mlp.init(np.random.default_rng(0))
+    assert theta.shape == (2, mlp.size) and theta.dtype == FLOAT
+    assert not np.array_equal(theta[0], theta[1])
+    for layers in mlp.layers(theta):
+        for n, layer in zip([16, 100], layers):
+            bound = 1 / np.sqrt(n)
+            for part in layer:
+                assert 0.9 * bound < np.abs(part).max() <= bound
+                assert abs(part.mean()) < 0.3 * bound
+                np.testing.assert_allclose(part.std(), bound / np.sqrt(3), rtol=0.2)
+
+
+@pytest.mark.parametrize("n, m", [(7, 4), (4, 7), (5, 5)])
+def test_orthogonal_weights_are_orthogonal_with_their_gain(n, m):
+    mlp = MLP(n, [m], n, free=2)
+    theta = mlp.init(np.random.default_rng(0), "orthogonal", out_gain=0.01, free=-1.5)
+    assert theta.shape == (mlp.size,) and theta.dtype == FLOAT
+    (hidden, out), k = mlp.layers(theta)[0], min(n, m)
+    for (W, b), gain in ((hidden, np.sqrt(2)), (out, 0.01)):
+        gram = W.T @ W if W.shape[0] >= W.shape[1] else W @ W.T
+        np.testing.assert_allclose(gram, gain**2 * np.eye(k), atol=1e-6 * gain**2)
+        np.testing.assert_array_equal(b, 0)
+    np.testing.assert_array_equal(theta[-2:], -1.5)
+
+
+def test_orthogonal_weights_are_uniform_among_the_orthogonal_ones():
+    """Without the signs of R, one sign of the diagonal would be drawn far more often."""
+    mlp, rng = MLP(2, [], 2), np.random.default_rng(0)
+    corners = [mlp.layers(mlp.init(rng, "orthogonal"))[0][0][0][0, 0] for _ in range(400)]
+    assert abs(np.mean(np.array(corners) > 0) - 0.5) < 0.1
+
+
+def test_free_outputs_start_at_their_value_in_every_scheme():
+    mlp = MLP(2, [3], 1, free=2)
+    for scheme in ("fan_in", "orthogonal"):
+        theta = mlp.init(np.random.default_rng(0), scheme, free=-0.5)
+        np.testing.assert_array_equal(theta[-2:], -0.5)
+
+
+def test_the_same_generator_draws_the_same_theta():
+    mlp = MLP(2, [3], 1, rows=2)
+    first, second = (mlp.init(np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", [{"activation": "gelu"}, {"out": "gelu"}])
+def test_an_unknown_activation_is_refused(setting):
+    with pytest.raises(ConfigError, match="activation='gelu' is not known; use relu, tanh, elu,"):
+        MLP(2, [3], 1, **setting)
+
+
+def test_an_unknown_scheme_is_refused():
+    with pytest.raises(ConfigError, match="scheme='xavier' is not known; use fan_in or orthogonal"):
+        MLP(2, [3], 1).init(np.random.default_rng(0), "xavier")
+
+
+def test_free_outputs_need_an_axis_to_sit_on():
+    with pytest.raises(ConfigError, match="free=1 needs outputs"):
+        MLP(2, [3], None, free=1)
+
+
+@pytest.mark.parametrize(
+    "rows, shape, needed",
+    [(None, (12,), r"\(13,\)"), (None, (1, 13), r"\(13,\)"), (2, (13,), r"\(2, 13\)")],
+)
+def test_a_theta_of_another_shape_is_refused(rows, shape, needed):
+    mlp = MLP(2, [3], 1, rows=rows)
+    with pytest.raises(ConfigError, match=rf"parameters of shape {needed}, got theta of shape"):
+        mlp(np.zeros(shape), np.zeros((4, 2)))
+
+
+def test_an_input_of_another_width_is_refused():
+    mlp = MLP([2, 1], [3], 1)
+    theta = np.zeros(mlp.size)
+    with pytest.raises(ConfigError, match=r"takes 3 inputs, got shape \(4, 2\)"):
+        mlp(theta, np.zeros((4, 2)))
+    with pytest.raises(ConfigError, match=r"takes 3 inputs, got shape \(4, 5\)"):
+        mlp(theta, np.zeros((4, 2)), np.zeros((4, 3)))

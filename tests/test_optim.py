@@ -1,0 +1,199 @@
+"""Optimisers against the published update, one number at a time, and by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from npr.backend import FLOAT
+from npr.errors import ConfigError
+from npr.optim import SGD, Adam, RMSprop, clip_norm, polyak
+
+# --- the updates as they are published, for one number and its gradients -------------------------
+
+
+def scalar_adam(theta, gradients, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    """Kingma and Ba 2015, algorithm 1."""
+    m = v = 0.0
+    for t, g in enumerate(gradients, 1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+        theta -= learning_rate * m_hat / (math.sqrt(v_hat) + eps)
+    return theta
+
+
+def scalar_rmsprop(theta, gradients, learning_rate=7e-4, decay=0.99, eps=1e-5):
+    v = 0.0
+    for g in gradients:
+        v = decay * v + (1 - decay) * g * g
+        theta -= learning_rate * g / (math.sqrt(v) + eps)
+    return theta
+
+
+def scalar_sgd(theta, gradients, learning_rate=1e-2, momentum=0.0):
+    velocity = 0.0
+    for g in gradients:
+        velocity = momentum * velocity + g
+        theta -= learning_rate * velocity
+    return theta
+
+
+OPTIMISERS = [
+    (Adam, scalar_adam, {}),
+    (Adam, scalar_adam, {"learning_rate": 0.05, "beta1": 0.5, "beta2": 0.9, "eps": 1e-2}),
+    (Adam, scalar_adam, {"beta1": 0.0}),
+    (RMSprop, scalar_rmsprop, {}),
+    (RMSprop, scalar_rmsprop, {"learning_rate": 0.05, "decay": 0.5, "eps": 0.1}),
+    (SGD, scalar_sgd, {}),
+    (SGD, scalar_sgd, {"learning_rate": 0.05, "momentum": 0.9}),
+]
+every_optimiser = pytest.mark.parametrize("optimiser, scalar, options", OPTIMISERS)
+STEPS = 12
+
+
+def run(optimiser, theta, gradients, **options):
+    theta = theta.copy()
+    optimiser = optimiser(theta, **options)
+    for g in gradients:
+        optimiser.step(theta, g)
+    return theta
+
+
+def drawn(*shape, dtype=np.float64):
+    """Parameters, and as many gradients as there are steps; some are tiny, some zero."""
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(STEPS, *shape)) * rng.choice([0, 1e-6, 1, 10], (STEPS, *shape))
+    return rng.normal(size=shape).astype(dtype), gradients.astype(dtype)
+
+
+@every_optimiser
+@pytest.mark.parametrize("shape", [(7,), (2, 5), (1,)], ids=["flat", "stacked", "one"])
+def test_each_number_moves_as_published(optimiser, scalar, options, shape):
+    theta, gradients = drawn(*shape)
+    moved = run(optimiser, theta, gradients, **options)
+    for i in np.ndindex(shape):
+        expected = scalar(theta[i], gradients[(slice(None), *i)], **options)
+        np.testing.assert_allclose(moved[i], expected, rtol=1e-11, atol=1e-13)
+
+
+@every_optimiser
+def test_float32_stays_float32(optimiser, scalar, options):
+    theta, gradients = drawn(2, 5, dtype=np.float32)
+    moved = run(optimiser, theta, gradients, **options)
+    assert moved.dtype == np.float32
+    exact = run(optimiser, theta.astype(np.float64), gradients.astype(np.float64), **options)
+    np.testing.assert_allclose(moved, exact, rtol=1e-4, atol=1e-5)
+
+
+@every_optimiser
+def test_the_gradient_is_only_read_and_rows_do_not_mix(optimiser, scalar, options):
+    theta, gradients = drawn(2, 5)
+    gradients.flags.writeable = False
+    stacked = run(optimiser, theta, gradients, **options)
+    for row in range(2):
+        alone = run(optimiser, theta[row], gradients[:, row], **options)
+        np.testing.assert_array_equal(stacked[row], alone)
+
+
+@pytest.mark.parametrize("optimiser", [Adam, RMSprop, SGD])
+def test_the_learning_rate_may_change_between_steps(optimiser):
+    theta, gradients = drawn(4)
+    twice, once = theta.copy(), theta.copy()
+    changing, constant = optimiser(twice, 0.1), optimiser(once, 0.1)
+    for t, g in enumerate(gradients):
+        start = once.copy()
+        constant.step(once, g)
+        changing.learning_rate = 0.1 * (t + 1)
+        before = twice.copy()
+        changing.step(twice, g)
+        np.testing.assert_allclose(twice - before, (t + 1) * (once - start), rtol=1e-9, atol=1e-12)
+
+
+def test_the_first_step_of_adam_has_the_length_of_its_learning_rate():
+    theta = np.array([1.0, 1.0, 1.0])
+    Adam(theta, 0.1).step(theta, np.array([1e-3, -5.0, 200.0]))
+    np.testing.assert_allclose(theta, [0.9, 1.1, 0.9], atol=1e-5)
+
+
+@pytest.mark.parametrize("optimiser", [Adam, RMSprop, SGD])
+def test_a_quadratic_is_minimised(optimiser):
+    theta = np.array([3.0, -2.0], FLOAT)
+    optimiser = optimiser(theta, 0.05)
+    for _ in range(500):
+        optimiser.step(theta, 2 * (theta - 1))
+    np.testing.assert_allclose(theta, 1, atol=0.05)
+
+
+# --- clipping by the norm ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_a_long_gradient_keeps_its_direction(shape, dtype):
+    g = np.array([3, -4], dtype).reshape(shape)
+    assert clip_norm(g, 0.5) is g
+    np.testing.assert_allclose(g.ravel(), [0.3, -0.4], rtol=1e-6)
+    assert g.dtype == dtype and np.linalg.norm(g) <= 0.5
+
+
+@pytest.mark.parametrize("g", [[0.3, -0.4], [0.0, 0.0]])
+def test_a_short_gradient_is_left_alone(g):
+    np.testing.assert_array_equal(clip_norm(np.array(g), 0.6), g)
+
+
+# --- Polyak averaging ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps, expected", [(100, 0.394230), (1000, 0.993346)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_polyak_by_hand(steps, expected, dtype):
+    theta_bar, theta = np.zeros((2, 3), dtype), np.ones((2, 3), dtype)
+    for _ in range(steps):
+        polyak(theta_bar, theta, 0.005)
+    np.testing.assert_allclose(theta_bar, expected, atol=2e-5 if dtype is np.float32 else 5e-7)
+    np.testing.assert_array_equal(theta, 1)
+    assert theta_bar.dtype == dtype
+
+
+@pytest.mark.parametrize("tau, expected", [(0.0, [1, 2]), (1.0, [5, 10]), (0.25, [2, 4])])
+def test_polyak_goes_the_share_tau_of_the_way(tau, expected):
+    theta_bar = np.array([1.0, 2.0])
+    polyak(theta_bar, np.array([5.0, 10.0]), tau)
+    np.testing.assert_allclose(theta_bar, expected, rtol=1e-15)
+
+
+# --- what could not be done in place is refused --------------------------------------------------
+
+
+def every_other(*shape):
+    """An array whose flat form would be a copy, so that a step in place would be lost."""
+    return np.ones((*shape, 2))[..., 0]
+
+
+@pytest.mark.parametrize("optimiser", [Adam, RMSprop, SGD])
+def test_a_theta_that_is_not_contiguous_is_refused(optimiser):
+    theta = every_other(2, 3)
+    with pytest.raises(ConfigError, match="needs a contiguous array"):
+        optimiser(theta).step(theta, np.ones((2, 3)))
+
+
+def test_clip_norm_and_polyak_refuse_what_is_not_contiguous():
+    with pytest.raises(ConfigError, match="needs a contiguous array"):
+        clip_norm(every_other(2, 3), 0.1)
+    with pytest.raises(ConfigError, match="needs a contiguous array"):
+        polyak(every_other(2, 3), np.ones((2, 3)), 0.1)
+
+
+@pytest.mark.parametrize("optimiser", [Adam, RMSprop, SGD])
+@pytest.mark.parametrize("n", [2, 4])
+def test_a_gradient_of_another_shape_is_refused(optimiser, n):
+    theta = np.ones(3)
+    with pytest.raises(ConfigError, match=rf"shape \(3,\), got \({n},\)"):
+        optimiser(theta).step(theta, np.ones(n))
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_polyak_refuses_a_target_of_another_shape(n):
+    with pytest.raises(ConfigError, match=rf"shape \(3,\), got \({n},\)"):
+        polyak(np.ones(3), np.ones(n), 0.1)
