@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import re
 import tempfile
 import zipfile
 
@@ -21,6 +22,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 _DTYPES = {np.dtype(code) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4",
                                        "u8", "b1")}  # fmt: skip
+_MEMBER = re.compile(r"[a-z]+/[A-Za-z_]\w*(\.[A-Za-z_]\w*)?\.npy", re.ASCII)
 _MANIFEST_LIMIT = 1 << 20
 _MEMBER_LIMIT = 10_000
 
@@ -42,6 +44,9 @@ def write_archive(path, manifest: dict, arrays: dict) -> None:
                     archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
             file.flush()
             os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # a temporary file is its owner's alone
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -95,7 +100,7 @@ def _check_directory(path, infos, size):
     if len(names) > _MEMBER_LIMIT or len(set(names)) != len(names):
         raise CheckpointError(f"{path} has too many members, or one name twice.")
     for info in infos:
-        if info.filename != MANIFEST and not info.filename.endswith(".npy"):
+        if info.filename != MANIFEST and not _MEMBER.fullmatch(info.filename):
             raise CheckpointError(f"{path}: the member {info.filename!r} does not belong here.")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise CheckpointError(f"{path}: {info.filename} is compressed; npr's files are not.")
@@ -109,7 +114,11 @@ def _read_manifest(path, data):
     def refuse(constant):
         raise CheckpointError(f"{path}: {constant} is not a number that a manifest may hold.")
 
-    manifest = json.loads(data, parse_constant=refuse)
+    def finite(text):
+        number = float(text)
+        return number if math.isfinite(number) else refuse(text)
+
+    manifest = json.loads(data, parse_constant=refuse, parse_float=finite)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("sha256"), dict):
         raise CheckpointError(f"{path}: the manifest is not npr's.")
     version = manifest.get("format")

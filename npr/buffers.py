@@ -97,9 +97,23 @@ class ReplayBuffer:
         return {**arrays, "position": np.array(self.position, np.int64)}
 
     def load(self, state: dict) -> None:
+        """Take over a state; raises ConfigError, and changes nothing, if it is not a whole one."""
         position, size = int(state["position"]), len(state["r"])
-        if size > self.capacity or not 0 <= position < self.capacity:
-            raise ConfigError(f"A replay of {size} does not fit buffer_size={self.capacity}.")
+        full = size == self.capacity
+        if size > self.capacity or not (0 <= position < size if full else position == size):
+            raise ConfigError(
+                f"A replay of {size} does not fit buffer_size={self.capacity}, or cannot go on at "
+                f"row {position}."
+            )
+        for name, column in self.columns.items():
+            held = state[name]
+            if held.shape != column[:size].shape or held.dtype != column.dtype:
+                raise ConfigError(
+                    f"A replay's column {name!r} must be {column.dtype}{column[:size].shape}, got "
+                    f"{held.dtype}{held.shape}."
+                )
+            if held.dtype.kind == "f" and not np.isfinite(held).all():
+                raise ConfigError(f"A replay's column {name!r} holds numbers that are not finite.")
         links = state.get("next", np.array(-1))
         if (links < -1).any() or (links >= size).any():
             raise ConfigError("A replay's column `next` leads outside of it.")

@@ -11,6 +11,8 @@ from npr.backend import to_device, to_host, xp
 from npr.buffers import ReplayBuffer
 from npr.errors import CheckpointError
 from npr.optim import SGD, Adam, RMSprop
+from npr.policy import Policy
+from npr.spaces import Observations
 
 _OPTIMISERS = (Adam, RMSprop, SGD)
 
@@ -23,13 +25,14 @@ def save(agent, path) -> None:
             arrays[key] = to_host(array)
         if isinstance(part, Adam):
             counters[name] = part.t
+    policy, parameters = _policy(agent)
     manifest = {
         "algorithm": type(agent).__name__,
         "env": agent.env_id,
         "settings": {name: getattr(agent, name) for name in agent.settings},
         "seed": agent.seed,
-        "policy": agent.policy.spec,
-        "policy_parameters": f"params/{agent.policy_parts[2]}",
+        "policy": policy,
+        "policy_parameters": parameters,
         "counters": {
             "num_timesteps": agent.num_timesteps,
             "end": agent.end,
@@ -41,6 +44,28 @@ def save(agent, path) -> None:
         "numpy": np.__version__,
     }
     write_archive(path, manifest, arrays)
+
+
+def _policy(agent):
+    """The spec of an agent's policy, and where its parameters are."""
+    return agent.policy.spec, f"params/{agent.policy_parts[2]}"
+
+
+def _check_widths(path, manifest, arrays):
+    """Every matrix that the settings ask for must be among the arrays of the file: so a small
+    file cannot make a large network."""
+    held = sum(array.size for array in arrays.values())
+    arch = manifest["settings"].get("net_arch", [])
+    for widths in arch.values() if isinstance(arch, dict) else [arch]:
+        for n, m in zip([Observations(manifest["policy"]["observations"]).size, *widths], widths):
+            if _count(n) * _count(m) > held:
+                raise CheckpointError(f"{path}: a layer of {n} x {m} is more than the file holds.")
+
+
+def _count(n):
+    if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < 1 << 62:
+        raise CheckpointError(f"A counter must be a whole number of at least 0, got {n!r}.")
+    return n
 
 
 def _arrays(name, part):
@@ -64,10 +89,11 @@ def load(path, env, registry):
     manifest, arrays = read_archive(path)
     try:
         return _rebuild(path, manifest, arrays, env, registry)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{path} does not describe a whole agent: {error!r}.") from error
+    except CheckpointError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, MemoryError,
+            RecursionError) as error:  # fmt: skip
+        raise CheckpointError(f"{path} does not describe a whole agent: {error}.") from error
 
 
 def _rebuild(path, manifest, arrays, env, registry):
@@ -76,7 +102,13 @@ def _rebuild(path, manifest, arrays, env, registry):
         raise CheckpointError(
             f"{path} holds an agent of {name!r}; this npr has {', '.join(sorted(registry))}."
         )
+    if not isinstance(manifest["env"], str | None):
+        raise CheckpointError(f"{path}: the environment is {manifest['env']!r}, not an id.")
+    Policy(manifest["policy"], arrays[manifest["policy_parameters"]])
+    _check_widths(path, manifest, arrays)
     agent = registry[name].restore(manifest, env)
+    if (manifest["policy"], manifest["policy_parameters"]) != _policy(agent):
+        raise CheckpointError(f"{path}: the policy is not that of the agent's settings.")
     counters = manifest["counters"]
     used = set()
     for attribute, part in vars(agent).items():
@@ -93,9 +125,10 @@ def _rebuild(path, manifest, arrays, env, registry):
                 )
             if key.startswith("params/") and not np.isfinite(arrays[key]).all():
                 raise CheckpointError(f"{path}: {key} holds numbers that are not finite.")
-            present[...] = arrays[key] if type(present) is np.ndarray else to_device(arrays[key])
+            on_host = type(present) is np.ndarray
+            present[...] = arrays[key] if on_host else to_device(arrays[key])
         if isinstance(part, Adam):
-            part.t = int(counters["optimisers"][attribute])
+            part.t = _count(counters["optimisers"][attribute])
         if isinstance(part, ReplayBuffer):
             prefix = f"buffer/{attribute}."
             part.load(
@@ -103,9 +136,9 @@ def _rebuild(path, manifest, arrays, env, registry):
             )
     if set(arrays) != used:
         raise CheckpointError(f"{path}: nothing of the agent is called {set(arrays) - used}.")
-    agent.num_timesteps, agent.end = int(counters["num_timesteps"]), int(counters["end"])
-    agent.n_updates = int(counters["n_updates"])
-    agent.logger.episode_count = int(counters["episodes"])
+    agent.num_timesteps, agent.end = _count(counters["num_timesteps"]), _count(counters["end"])
+    agent.n_updates = _count(counters["n_updates"])
+    agent.logger.episode_count = _count(counters["episodes"])
     for purpose, rng in agent.rng.items():
         _set_rng_state(rng, manifest["rng"][purpose])
     return agent
@@ -123,9 +156,12 @@ def _rng_state(rng):
 
 
 def _set_rng_state(rng, held):
+    state, inc = int(held["state"], 16), int(held["inc"], 16)
+    if not (0 <= state < 1 << 128 and 0 <= inc < 1 << 128):
+        raise CheckpointError("The state of a generator must have 128 bits.")
     rng.bit_generator.state = {
         "bit_generator": "PCG64",
-        "state": {"state": int(held["state"], 16), "inc": int(held["inc"], 16)},
+        "state": {"state": state, "inc": inc},
         "has_uint32": int(held["has_uint32"]),
         "uinteger": int(held["uinteger"]),
     }

@@ -10,5 +10,5 @@ def load(path) -> Policy:
     manifest, arrays = read_archive(path)
     try:
         return Policy(manifest["policy"], arrays[manifest["policy_parameters"]])
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"{path} does not hold a whole policy: {error!r}.") from error

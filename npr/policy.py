@@ -12,6 +12,9 @@ from npr.spaces import Actions, Observations
 HEADS = ("table", "argmax", "categorical", "gaussian", "tanh_gaussian", "tanh")
 
 
+_SPEC = ("observations", "actions", "head", "sizes", "activation", "free", "epsilon")
+
+
 def _softmax(x):
     p = np.exp(x - x.max(axis=-1, keepdims=True))
     return p / p.sum(axis=-1, keepdims=True)
@@ -53,6 +56,13 @@ class Policy:
                 f"A policy with head {self.head!r} and activation {spec['activation']!r} is not "
                 f"known; heads are {', '.join(HEADS)}, activations {', '.join(_ACTIVATE)}."
             )
+        if theta.dtype.kind != "f" or not np.isfinite(theta).all():
+            raise ConfigError("The parameters of this policy are not finite floating-point numbers.")
+        if set(spec) != set(_SPEC):
+            raise ConfigError(
+                f"The spec of a policy has {', '.join(_SPEC)}; got {', '.join(spec)}."
+            )
+        self._check_sizes(spec, theta)
         self._activate = _ACTIVATE[spec["activation"]]
         self.layers, self.free = [], None
         if self.head != "table":
@@ -63,11 +73,26 @@ class Policy:
                 self.layers.append((W.reshape(n, m), b))
             if spec["free"]:
                 self.free = theta[end:]
-            if end + spec["free"] != theta.size:
-                raise ConfigError(
-                    f"A network of widths {spec['sizes']} has {end + spec['free']} parameters, "
-                    f"got {theta.size}."
-                )
+
+    def _check_sizes(self, spec, theta):
+        """Widths against the spaces and the parameters, before anything is cut from them."""
+        n, choices = self.observations.size, self.actions.size
+        if self.head == "table":
+            if theta.shape != (n, choices):
+                raise ConfigError(f"The table must have shape {(n, choices)}, got {theta.shape}.")
+            return
+        sizes, free = spec["sizes"], spec["free"]
+        if any(type(m) is not int or m < 0 for m in (*sizes, free)) or len(sizes) < 2:
+            raise ConfigError(f"Widths must be whole numbers, two at least, got {sizes!r}.")
+        outputs = 2 * choices if self.head in ("gaussian", "tanh_gaussian") else choices
+        if sizes[0] != n or sizes[-1] + free != outputs:
+            raise ConfigError(
+                f"A network of widths {sizes} and {free} free outputs does not lead from {n} "
+                f"numbers to {outputs} for the head {self.head!r}."
+            )
+        needed = sum(a * b + b for a, b in zip(sizes, sizes[1:])) + free
+        if theta.shape != (needed,):
+            raise ConfigError(f"Widths {sizes} need {needed} parameters, got {theta.shape}.")
 
     def __call__(self, observation, deterministic: bool = True, rng=None):
         """The environment's action for one observation, or a batch of them for a batch."""

@@ -12,6 +12,13 @@ from npr.errors import ConfigError, EnvContractError
 _ACTION_KINDS = ("discrete", "box")
 
 
+def _count(n) -> int:
+    """n, where it is a whole number from 0 to 2^31: sizes may come from a file."""
+    if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < 1 << 31:
+        raise ConfigError(f"A size in a space must be a whole number from 0 to 2^31, got {n!r}.")
+    return n
+
+
 class Observations:
     """How one observation becomes a row of numbers.
 
@@ -20,19 +27,21 @@ class Observations:
     {"kind": "group", "keys": [...], "parts": [spec, ...]} for Dict (keys) and Tuple (indices).
     """
 
-    def __init__(self, spec: dict):
+    def __init__(self, spec: dict, depth: int = 8):
         self.spec, self.kind = spec, spec["kind"]
+        if depth == 0:
+            raise ConfigError("Observation spaces are nested more than eight deep.")
         if self.kind in ("box", "multibinary"):
-            self.shape = tuple(spec["shape"])
+            self.shape = tuple(_count(n) for n in spec["shape"])
             self.size = math.prod(self.shape)
         elif self.kind == "discrete":
-            self.shape, self.size, self.start = (), spec["n"], spec["start"]
+            self.shape, self.size, self.start = (), _count(spec["n"]), int(spec["start"])
         elif self.kind == "multidiscrete":
             self.nvec, self.start = np.array(spec["nvec"]), np.array(spec["start"])
             self.shape, self.size = self.nvec.shape, int(self.nvec.sum())
             self._offsets = np.concatenate([[0], np.cumsum(self.nvec.ravel())[:-1]])
         elif self.kind == "group":
-            self.parts = [Observations(part) for part in spec["parts"]]
+            self.parts = [Observations(part, depth - 1) for part in spec["parts"]]
             self.shape, self.size = None, sum(part.size for part in self.parts)
         else:
             raise ConfigError(f"Observation kind {self.kind!r} is not known.")
@@ -122,9 +131,13 @@ class Actions:
     def __init__(self, spec: dict):
         self.spec, self.kind = spec, spec["kind"]
         if self.kind == "discrete":
-            self.n, self.start, self.size = spec["n"], spec["start"], spec["n"]
+            self.n = self.size = _count(spec["n"])
+            self.start = int(spec["start"])
         elif self.kind == "box":
-            self.shape, self.dtype = tuple(spec["shape"]), np.dtype(spec["dtype"])
+            self.shape = tuple(_count(n) for n in spec["shape"])
+            self.dtype = np.dtype(
+                {"float32": "f4", "float64": "f8", "float16": "f2"}[spec["dtype"]]
+            )
             self.size = math.prod(self.shape)
             low = np.array(spec["low"], np.float64)
             high = np.array(spec["high"], np.float64)

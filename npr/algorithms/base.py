@@ -99,7 +99,9 @@ class Algorithm:
         agent.env_id = manifest["env"]
         agent.preset = presets.find(cls.__name__, agent.env_id)
         agent._configure(manifest["settings"], manifest["seed"])
-        agent.env = agent.env_id if env is None else env
+        # gymnasium.make("package:id") imports the package: not on a file's word
+        own = None if ":" in (agent.env_id or "") else agent.env_id
+        agent.env = own if env is None else env
         agent._seed_streams()
         agent.envs = None
         spec = manifest["policy"]
@@ -205,10 +207,10 @@ class Algorithm:
 
     def _reopen_envs(self):
         """The environments of an agent that came from a file."""
-        if self.env is None or (isinstance(self.env, str) and ":" in self.env):
+        if self.env is None:
             raise ConfigError(
                 f"This agent's file names no environment that npr would open by itself "
-                f"({self.env!r}); pass one: npr.load(path, env=...)."
+                f"({self.env_id!r}); pass one: npr.load(path, env=...)."
             )
         envs = self._open_envs()
         for mine, theirs in ((self.observations, envs.observations), (self.actions, envs.actions)):

@@ -209,12 +209,12 @@ def vjp(f, x: Array, *args):
     before = x.copy() if ON_HOST else None  # comparing on a GPU would wait for it
 
     def pullback(v):
-        if not hasattr(v, "shape"):
+        if isinstance(v, (int, float)):
             v = xp.asarray(v, x.dtype)
-        if v.shape != getattr(value, "shape", ()):
-            raise GradientError(
-                f"The pullback needs v of f(x)'s shape, {value.shape}; got {v.shape}."
-            )
+        shape = getattr(value, "shape", ())
+        if getattr(v, "shape", None) != shape:
+            got = getattr(v, "shape", type(v).__name__)
+            raise GradientError(f"The pullback needs v of shape {shape}, got {got}.")
         if before is not None and not xp.array_equal(before, x, equal_nan=True):
             raise GradientError(
                 "x was changed in place after vjp(f, x): this pullback belongs to the old value. "

@@ -1,0 +1,95 @@
+"""The algorithms on budgets so small that a test can afford them, settings written out.
+
+Every setting is given, the defaults too, so that these agents learn the same way whatever the
+presets say: a few dozen updates, a replay that wraps around, a second for them all.
+"""
+
+import hashlib
+
+import gymnasium
+import numpy as np
+
+import npr
+
+BUDGET = 96  # env steps of `trained`: six rounds of PPO, a replay of 64 that wraps
+
+_TABULAR = {"max_episode_steps": 30, "exploration_final_eps": 0.3}
+_OFF_POLICY = {
+    "net_arch": [8], "buffer_size": 64, "learning_starts": 32, "batch_size": 16, "train_freq": 2,
+    "learning_rate": 1e-3,
+}  # fmt: skip
+_DQN = {**_OFF_POLICY, "target_update_interval": 20}
+_PPO = {
+    "net_arch": [8], "n_steps": 16, "batch_size": 8, "n_epochs": 2, "n_envs": 1,
+    "learning_rate": 1e-3, "max_episode_steps": 20,
+}  # fmt: skip
+
+# name of the case -> (algorithm, environment, settings)
+CASES = {
+    "QLearning": ("QLearning", "CliffWalking-v1", _TABULAR),
+    "DQN": ("DQN", "CartPole-v1", _DQN),
+    "DQN-n": ("DQN", "CartPole-v1", {**_DQN, "n_step_return": 3, "double": True}),
+    "PPO": ("PPO", "CartPole-v1", _PPO),
+    "PPO-Box": ("PPO", "Pendulum-v1", _PPO),  # a Gaussian head, its log std free
+    "SAC": ("SAC", "Pendulum-v1", {**_OFF_POLICY, "max_episode_steps": 20}),
+}
+
+
+def tiny(case, env=None, seed=0, **settings):
+    """A new agent of one case, silent; `env` and `settings` in place of the case's own."""
+    name, own_env, own_settings = CASES[case]
+    algorithm = getattr(npr, name)
+    given = {**algorithm.settings, "verbose": 0, **own_settings, **settings}
+    return algorithm(own_env if env is None else env, seed=seed, **given)
+
+
+def trained(case, seed=0, **settings):
+    return tiny(case, seed=seed, **settings).learn(BUDGET)
+
+
+def parameters(agent):
+    """Name -> array of everything that learns: vectors, tables, temperatures, targets."""
+    return {k: np.array(v) for k, v in sorted(vars(agent).items()) if isinstance(v, np.ndarray)}
+
+
+def assert_same_parameters(one, other):
+    mine, theirs = parameters(one), parameters(other)
+    assert mine and mine.keys() == theirs.keys()
+    for name, array in mine.items():
+        assert array.tobytes() == theirs[name].tobytes(), f"{name} differs"
+
+
+def observations(agent, n, seed=0):
+    """n observations of the agent's space, for a network or for a table."""
+    rng = np.random.default_rng(seed)
+    if agent.observations.kind == "discrete":
+        return rng.integers(agent.observations.size, size=n)
+    return rng.standard_normal((n, *agent.observations.shape)).astype(np.float32)
+
+
+def digest(agent):
+    """A text that is equal for equal parameters, to compare agents of two processes."""
+    whole = hashlib.sha256()
+    for name, array in parameters(agent).items():
+        whole.update(name.encode() + array.tobytes())
+    return whole.hexdigest()
+
+
+class Spaces(gymnasium.Env):
+    """Random observations of any space, for actions of any space; episodes of `length` steps."""
+
+    def __init__(self, observation_space, action_space, length=10):
+        self.observation_space, self.action_space = observation_space, action_space
+        self.length = length
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self.t = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        if not self.action_space.contains(action):
+            raise ValueError(f"{action!r} is not in {self.action_space}")
+        self.t += 1
+        return self.observation_space.sample(), 1.0, False, self.t == self.length, {}
