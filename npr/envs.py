@@ -45,9 +45,13 @@ def action_spec(space) -> dict:
     if isinstance(space, gs.Discrete):
         return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, gs.Box) and space.dtype.kind == "f":
-        bounds = {"low": space.low.ravel().tolist(), "high": space.high.ravel().tolist()}
+        bounds = {
+            name: [x if math.isfinite(x) else None for x in bound.ravel().tolist()]
+            for name, bound in (("low", space.low), ("high", space.high))
+        }
         return {"kind": "box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
-    return {"kind": type(space).__name__.lower(), "text": str(space)}
+    dtype = f" of {space.dtype}" if isinstance(space, gs.Box) else ""
+    return {"kind": type(space).__name__.lower() + dtype}
 
 
 def make_env(env, max_episode_steps=None):
@@ -58,12 +62,16 @@ def make_env(env, max_episode_steps=None):
         # the contract is checked in `step`, every time; Gymnasium's checker looks once
         env = gymnasium.make(env, disable_env_checker=True)
     elif not isinstance(env, gymnasium.Env):
-        env = env()
-        if not isinstance(env, gymnasium.Env):
-            raise ConfigError(
-                f"env must be an id, a gymnasium.Env, a VectorEnv or a function that returns an "
-                f"Env; the function returned {type(env).__name__}."
+        made = env() if callable(env) else None
+        if not isinstance(made, gymnasium.Env):
+            got = (
+                f"the function returned {type(made).__name__}" if callable(env) else f"got {env!r}"
             )
+            raise ConfigError(
+                "env must be an id, a gymnasium.Env, a VectorEnv or a function that returns an "
+                f"Env; {got}."
+            )
+        env = made
     if max_episode_steps is not None:
         env = gymnasium.wrappers.TimeLimit(env, max_episode_steps)
     return env

@@ -57,7 +57,9 @@ class Policy:
                 f"known; heads are {', '.join(HEADS)}, activations {', '.join(_ACTIVATE)}."
             )
         if theta.dtype.kind != "f" or not np.isfinite(theta).all():
-            raise ConfigError("The parameters of this policy are not finite floating-point numbers.")
+            raise ConfigError(
+                "The parameters of this policy are not finite floating-point numbers."
+            )
         if set(spec) != set(_SPEC):
             raise ConfigError(
                 f"The spec of a policy has {', '.join(_SPEC)}; got {', '.join(spec)}."

@@ -100,7 +100,7 @@ class Observations:
     def encode(self, observation) -> np.ndarray:
         """Network input (B, size) of a batch of observations, or of one (B = 1)."""
         if self.kind == "box" and isinstance(observation, np.ndarray):
-            if observation.shape[-len(self.shape) :] != self.shape and self.shape:
+            if self.shape not in (observation.shape, observation.shape[1:]):
                 self._shaped(observation)
             return observation.reshape(-1, self.size).astype(FLOAT)
         rows = self._rows(observation)
@@ -139,8 +139,9 @@ class Actions:
                 {"float32": "f4", "float64": "f8", "float16": "f2"}[spec["dtype"]]
             )
             self.size = math.prod(self.shape)
-            low = np.array(spec["low"], np.float64)
-            high = np.array(spec["high"], np.float64)
+            # None in a file: JSON has no infinity
+            low = np.array([-np.inf if x is None else x for x in spec["low"]], np.float64)
+            high = np.array([np.inf if x is None else x for x in spec["high"]], np.float64)
             finite = np.isfinite(low) & np.isfinite(high)
             self.low, self.high, self.bounded = low, high, bool(finite.all())
             low, high = np.where(finite, low, -1), np.where(finite, high, 1)

@@ -141,6 +141,20 @@ def test_categorical_never_draws_an_impossible_choice(noise):
     assert Categorical(out).sample(np.array([noise], np.float32))[0] in (1, 3)
 
 
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+def test_every_row_of_a_batch_is_sampled_from_its_own_logits(batch):
+    out, noise = np.resize(OUT, (*batch, 4)), np.linspace(0.1, 0.9, 6)[: int(np.prod(batch))]
+    chosen = Categorical(out).sample(noise.reshape(batch))
+    assert chosen.shape == batch
+    alone = [Categorical(row).sample(x) for row, x in zip(out.reshape(-1, 4), noise)]
+    np.testing.assert_array_equal(chosen.ravel(), alone)
+
+
+def test_a_gaussian_sample_is_the_noise_moved_and_stretched():
+    expected = OUT[:, :2] + np.exp(OUT[:, 2:]) * NOISE
+    np.testing.assert_allclose(Gaussian(OUT).sample(NOISE), expected, rtol=1e-15)
+
+
 def test_gaussian_samples_have_their_mean_and_standard_deviation():
     n = 40_000
     noise = Gaussian.noise(np.random.default_rng(0), (n,), 2)
@@ -390,10 +404,17 @@ def test_the_log_standard_deviation_is_held_to_its_range():
     noise = np.array([[0.3]])
     for number, expected in zip(pi.sample(noise), held.sample(noise)):
         np.testing.assert_array_equal(number, expected)
-    for out in ([0.5, 7.0], [0.5, -30.0]):
-        _, pullback = vjp(lambda out: TanhGaussian(out).sample(noise)[1], np.array([out]))
-        gradient = pullback(np.ones(1))
-        assert gradient[0, 0] != 0 and gradient[0, 1] == 0
+
+
+@pytest.mark.parametrize(
+    "log_std, moves",
+    [(-30, False), (-20.001, False), (-20, True), (0, True), (2, True), (2.001, False), (7, False)],
+)
+def test_a_log_standard_deviation_moves_within_its_range_alone(log_std, moves):
+    noise = np.array([[0.3]])
+    _, pullback = vjp(lambda out: TanhGaussian(out).sample(noise)[1], np.array([[0.5, log_std]]))
+    d_mean, d_log_std = pullback(np.ones(1))[0]
+    assert d_mean != 0 and (d_log_std != 0) == moves
 
 
 # --- modes ---------------------------------------------------------------------------------------

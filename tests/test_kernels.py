@@ -162,7 +162,7 @@ def returns_of(d):
 
 
 def squash_backward_of(d):
-    out, noise = 3 * d.normal(d.B, 2 * d.n), d.table()
+    out, noise = 10 * d.normal(d.B, 2 * d.n), d.table()
     return out, noise, np.tanh(d.table()), d.table(), d.normal(d.B), d.normal(d.B, 2 * d.n)
 
 
@@ -188,7 +188,7 @@ CASES = {
     "clip_norm": (slow_clip_norm, lambda d: (d.row(), float(d.rng.choice([0.1, 1.0, 100.0])))),
     "squash": (
         slow_squash,
-        lambda d: (3 * d.normal(d.B, 2 * d.n), d.table(), d.table(), d.normal(d.B)),
+        lambda d: (10 * d.normal(d.B, 2 * d.n), d.table(), d.table(), d.normal(d.B)),
     ),
     "squash_backward": (slow_squash_backward, squash_backward_of),
     "gae": (slow_gae, lambda d: (*rollout(d), *map(float, d.rng.random(2)))),

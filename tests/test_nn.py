@@ -185,16 +185,16 @@ def test_the_batch_axes_of_x_are_those_of_the_result(batch, outputs, tail, rows,
     )
 
 
-def test_several_inputs_are_one_input_cut_in_pieces():
+@pytest.mark.parametrize("batch", [(), (4,), (2, 4)])
+def test_several_inputs_are_one_input_cut_in_pieces(batch):
     pieces, whole = MLP([3, 1, 2], [5], 2), MLP(6, [5], 2)
-    theta, x = numbers(whole.size), numbers(4, 6)
-    s, a, z = np.split(x, [3, 4], axis=1)
-    np.testing.assert_array_equal(pieces(theta, s, a, z), whole(theta, x))
-    v = numbers(4, 2)
-    _, gradient = cotangents(lambda x: whole(theta, x), x, v)
-    np.testing.assert_array_equal(
-        cotangents(lambda a: pieces(theta, s, a, z), a, v)[1], gradient[:, 3:4]
-    )
+    theta, x, v = numbers(whole.size), numbers(*batch, 6), numbers(*batch, 2)
+    inputs = np.split(x, [3, 4], axis=-1)
+    np.testing.assert_array_equal(pieces(theta, *inputs), whole(theta, x))
+    _, gradient = cotangents(partial(whole, theta), x, v)
+    for i, part in enumerate(np.split(gradient, [3, 4], axis=-1)):
+        _, pulled = cotangents(in_input(i, pieces, theta, inputs), inputs[i], v)
+        np.testing.assert_array_equal(pulled, part)
 
 
 @pytest.mark.parametrize("declared", [3, [2, 1], [1, 2]])
@@ -270,13 +270,14 @@ def test_a_theta_that_changes_in_place_changes_the_network():
     np.testing.assert_array_equal(mlp(theta, x), composed(theta, x, widths=[3, 4, 2]))
 
 
-def test_many_parameter_vectors_do_not_get_mixed_up():
-    mlp, x = MLP(3, [4], 2), numbers(6, 3)
-    for seed in range(30):  # more than are remembered; short-lived arrays reuse each other's id
+def test_many_parameter_vectors_are_neither_mixed_up_nor_all_kept():
+    mlp, x, held = MLP(3, [4], 2), numbers(6, 3), []
+    for seed in range(30):  # short-lived arrays reuse each other's id
         theta = numbers(mlp.size, seed=seed)
-        np.testing.assert_allclose(
-            mlp(theta, x), composed(theta, x, widths=[3, 4, 2]), rtol=1e-12, atol=1e-13
-        )
+        held.append(weakref.ref(theta))
+        expected = composed(theta, x, widths=[3, 4, 2])
+        np.testing.assert_allclose(mlp(theta, x), expected, rtol=1e-12, atol=1e-13)
+    assert sum(theta() is not None for theta in held) < 15
 
 
 @pytest.mark.parametrize(
@@ -353,6 +354,14 @@ def test_orthogonal_weights_are_orthogonal_with_their_gain(n, m):
         np.testing.assert_allclose(gram, gain**2 * np.eye(k), atol=1e-6 * gain**2)
         np.testing.assert_array_equal(b, 0)
     np.testing.assert_array_equal(theta[-2:], -1.5)
+
+
+def test_the_last_layer_has_gain_one_and_free_outputs_are_zero_unless_told_otherwise():
+    mlp = MLP(3, [], 3, free=2)
+    theta = mlp.init(np.random.default_rng(0), "orthogonal")
+    ((W, _),) = mlp.layers(theta)[0]
+    np.testing.assert_allclose(W.T @ W, np.eye(3), atol=1e-6)
+    np.testing.assert_array_equal(theta[-2:], 0)
 
 
 def test_orthogonal_weights_are_uniform_among_the_orthogonal_ones():

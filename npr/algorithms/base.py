@@ -5,7 +5,9 @@ evaluation, files. What the pseudocode says stands in the algorithm's own file.
 import copy
 import difflib
 import inspect
+import math
 import numbers
+import time
 import types
 import typing
 
@@ -17,6 +19,7 @@ from npr.buffers import Rollout
 from npr.envs import env_id, open_environments
 from npr.errors import ConfigError, SpaceError
 from npr.logger import Logger, Progress
+from npr.nn import ACTIVATIONS
 from npr.policy import Policy
 from npr.spaces import Actions, Observations
 
@@ -55,6 +58,7 @@ class Algorithm:
 
     action_kinds = ("discrete", "box")  # which action spaces it can learn
     needs_bounds = False  # whether a Box must be finite
+    parts = ()  # names of its networks, for net_arch as a dict
     table = False  # whether observations are indices of a table
     policy_parts = ()  # (head, name of the network, name of its parameters)
 
@@ -74,9 +78,10 @@ class Algorithm:
         cls.__signature__ = inspect.Signature(parameters)
         REGISTRY[cls.__name__] = cls
 
-    def __init__(self, env=None, *args, seed=None, **given):
-        if env == "MlpPolicy" and args:  # Stable-Baselines3's first argument
-            env, *args = args
+    def __init__(self, *args, seed=None, **given):
+        env, *args = args or (given.pop("env", None),)
+        if isinstance(env, str) and env == "MlpPolicy":  # Stable-Baselines3's first argument
+            env, *args = args or (given.pop("env", None),)
         if env is None or args:
             raise ConfigError(
                 f"{type(self).__name__} takes one environment: an id, a gymnasium.Env, a VectorEnv "
@@ -118,8 +123,11 @@ class Algorithm:
                 raise ConfigError(self._unknown(name))
         for name, value in {**self.settings, **preset, **given}.items():
             setattr(self, name, self._checked(name, copy.copy(value)))
-        if seed is not None and not (isinstance(seed, numbers.Integral) and seed >= 0):
-            raise ConfigError(f"seed must be a whole number >= 0 or None, got {seed!r}.")
+        whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+        if seed is not None and not (whole and seed >= 0):
+            raise ConfigError(
+                f"{type(self).__name__}: seed must be a whole number >= 0 or None, got {seed!r}."
+            )
         self.seed = None if seed is None else int(seed)
         self.check()
 
@@ -143,9 +151,9 @@ class Algorithm:
                 raise error
             return bool(value)
         if isinstance(value, numbers.Real):
-            if int in kinds and value == value // 1 and abs(value) < 2**62:
+            if int in kinds and abs(value) < 2**62 and value == int(value):
                 value = int(value)
-            elif float in kinds and value == value:
+            elif float in kinds and math.isfinite(value):
                 value = float(value)
             else:
                 raise error
@@ -153,13 +161,21 @@ class Algorithm:
             value = list(value)
         elif type(value) not in kinds:
             raise error
+        if name == "net_arch":
+            self._check_widths(value)
+        if name == "activation" and value not in ACTIVATIONS:
+            raise ConfigError(
+                f"{type(self).__name__}: activation must be one of {', '.join(ACTIVATIONS)}, got "
+                f"{value!r}."
+            )
         if name in _RANGES:
             self._check_range(name, value)
         return value
 
     def _check_range(self, name, value):
-        numbers_in = _schedule(name, value) if isinstance(value, (str, list)) else (value,)
-        for number in numbers_in:
+        name_here = f"{type(self).__name__}: {name}"
+        ends = _schedule(name_here, value) if isinstance(value, (str, list)) else (value,)
+        for number in ends:
             text, fits = _RANGES[name]
             if not fits(number):
                 raise ConfigError(f"{type(self).__name__}: {name} must be {text}, got {value!r}.")
@@ -181,14 +197,18 @@ class Algorithm:
 
     def widths(self, part) -> list:
         """The hidden widths of one network: net_arch is a list for all, or a dict by part."""
-        arch = self.net_arch
-        if isinstance(arch, dict):
-            if part not in arch:
-                raise ConfigError(f"net_arch has {', '.join(arch)}, but no {part!r}.")
-            arch = arch[part]
-        if not all(isinstance(n, int) and n > 0 for n in arch):
-            raise ConfigError(f"net_arch must hold whole numbers above 0, got {arch!r}.")
-        return arch
+        return self.net_arch[part] if isinstance(self.net_arch, dict) else self.net_arch
+
+    def _check_widths(self, arch):
+        parts = arch if isinstance(arch, dict) else dict.fromkeys(self.parts, arch)
+        if set(parts) != set(self.parts) or not all(
+            type(widths) is list and all(type(n) is int and n > 0 for n in widths)
+            for widths in parts.values()
+        ):
+            raise ConfigError(
+                f"{type(self).__name__}: net_arch must be a list of whole numbers above 0, or a "
+                f"dict of such lists for {' and '.join(self.parts)}; got {arch!r}."
+            )
 
     # ---- construction
 
@@ -225,7 +245,11 @@ class Algorithm:
         kind = envs.actions.kind if envs.actions else type(space).__name__
         if kind not in self.action_kinds:
             wanted = " or ".join(k.capitalize() for k in self.action_kinds)
-            fits = ", ".join(n for n, c in REGISTRY.items() if kind in c.action_kinds)
+            fits = ", ".join(
+                n
+                for n, c in REGISTRY.items()
+                if kind in c.action_kinds and (not c.table or envs.observations.kind == "discrete")
+            )
             advice = f"for {kind} actions use {fits}." if fits else "wrap the environment."
             raise SpaceError(f"{name} needs a {wanted} action space, got {space}; {advice}")
         if self.needs_bounds and kind == "box" and not envs.actions.bounded:
@@ -275,6 +299,7 @@ class Algorithm:
         title = f"{type(self).__name__} {self.env_id or ''}".strip()
         self._progress = Progress(title, start, self.end, shown)
         self._callback, self._log_interval = callback, log_interval
+        self._began = time.perf_counter(), start
         try:
             self.train()
         finally:
@@ -285,7 +310,7 @@ class Algorithm:
     def _budget(self, total_timesteps):
         if total_timesteps is None:
             return self.preset.get("total_timesteps", DEFAULT_BUDGET)
-        if not isinstance(total_timesteps, numbers.Real) or total_timesteps != total_timesteps // 1:
+        if not _is_whole(total_timesteps):
             raise ConfigError(f"total_timesteps must be a whole number, got {total_timesteps!r}.")
         if total_timesteps < 0:
             raise ConfigError(f"total_timesteps must not be negative, got {total_timesteps!r}.")
@@ -356,8 +381,10 @@ class Algorithm:
                 if self._log_interval and logger.episode_count % self._log_interval == 0:
                     self._log_table()
             progress.update(self.num_timesteps, logger)
-            if self._callback is not None and self._callback(self) is False:
-                return
+            if self._callback is not None:
+                answer = self._callback(self)
+                if isinstance(answer, (bool, np.bool_)) and not answer:
+                    return
 
     @property
     def epsilon(self) -> float:
@@ -385,10 +412,21 @@ class Algorithm:
         self.logger.record("train", metrics)
 
     def _log_table(self):
+        began, start = self._began
+        elapsed = time.perf_counter() - began
         self.logger.record(
-            "time", {"total_timesteps": self.num_timesteps, "episodes": self.logger.episode_count}
+            "time",
+            {
+                "total_timesteps": self.num_timesteps,
+                "episodes": self.logger.episode_count,
+                "time_elapsed": elapsed,
+                "fps": (self.num_timesteps - start) / elapsed,
+            },
         )
-        self.logger.record("train", {"n_updates": self.n_updates})
+        rates = {"n_updates": self.n_updates, "learning_rate": self.now(self.learning_rate)}
+        self.logger.record("train", rates)
+        if "exploration_fraction" in self.settings:
+            self.logger.record("rollout", {"exploration_rate": self.epsilon})
         self.logger.table()
 
     def action_columns(self):
@@ -427,23 +465,26 @@ class Algorithm:
 
     def evaluate(self, env=None, episodes=100, seed=None, deterministic=True):
         """Whole episodes in an environment of their own: .mean .std .returns .lengths"""
+        if not _is_whole(episodes) or episodes < 1:
+            raise ConfigError(f"episodes must be a whole number above 0, got {episodes!r}.")
         if env is None:
             env = self._evaluation_env()
         return evaluation.evaluate(
-            self.policy, env, episodes, seed, deterministic, self.max_episode_steps
+            self.policy, env, int(episodes), seed, deterministic, self.max_episode_steps
         )
 
     def _evaluation_env(self):
         import gymnasium
 
-        if isinstance(self.env, str) or not isinstance(
-            self.env, (gymnasium.Env, gymnasium.vector.VectorEnv)
-        ):
-            if self.env is not None:
-                return self.env
-        elif getattr(self.env, "spec", None) is not None:
-            spec = self.env.spec
+        spec = getattr(self.env, "spec", None)
+        if isinstance(self.env, gymnasium.vector.VectorEnv) and spec is not None:
+            vector = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
+            kwargs = {k: v for k, v in spec.kwargs.items() if k not in vector}
+            return lambda: gymnasium.make(spec.id, disable_env_checker=True, **kwargs)
+        if isinstance(self.env, gymnasium.Env) and spec is not None:
             return lambda: gymnasium.make(spec, disable_env_checker=True)
+        if isinstance(self.env, str) or not hasattr(self.env, "step") and self.env is not None:
+            return self.env
         raise ConfigError(
             "evaluate() needs an environment of its own; pass one: evaluate(env=...)."
         )
@@ -455,15 +496,28 @@ class Algorithm:
         checkpoint.save(self, path)
 
 
+def _is_whole(number) -> bool:
+    return (
+        isinstance(number, (int, float, np.number))
+        and not isinstance(number, bool)
+        and math.isfinite(number)
+        and number == int(number)
+    )
+
+
+def _number(part):
+    if isinstance(part, bool) or not math.isfinite(float(part)):
+        raise ValueError
+    return float(part)
+
+
 def _schedule(name, value):
     """(first, last) of "linear:first", "linear:first:last" or a pair."""
     parts = value.removeprefix("linear:").split(":") if isinstance(value, str) else value
     try:
         if isinstance(value, str) and not value.startswith("linear:"):
             raise ValueError
-        first, last = (float(p) for p in parts) if len(parts) == 2 else (float(parts[0]), 0.0)
-        if len(parts) > 2:
-            raise ValueError
+        first, last = (*map(_number, parts), 0.0)[:2] if len(parts) in (1, 2) else ()
     except (ValueError, TypeError, IndexError):
         raise ConfigError(
             f"{name} must be a number, 'linear:first', 'linear:first:last' or a pair, "

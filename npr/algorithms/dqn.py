@@ -57,6 +57,7 @@ class DQN(Algorithm):
     n_step_return: int = 1  # env steps of reward in y, before Q(theta_bar) takes over
     double: bool = False  # choose a' by theta, value it by theta_bar
 
+    parts = ("qf",)
     action_kinds = ("discrete",)
     policy_parts = ("argmax", "Q", "theta")
 

@@ -46,13 +46,15 @@ class PPO(Algorithm):
     activation: str = "tanh"
     n_steps: int = 256  # env steps per environment and rollout
     batch_size: int = 64  # of a minibatch
-    n_epochs: int = 10  # K
-    clip_range: float | str | list = 0.2  # epsilon
+    clip_range: float | str | list = 0.2  # [2] epsilon
+    n_epochs: int = 10  # [3] K
     ent_coef: float = 0.0  # weight of the entropy
     vf_coef: float = 0.5  # weight of the critic's loss
     max_grad_norm: float = 0.5
     normalize_advantage: bool = True
     log_std_init: float = 0.0  # of the Gaussian, per action dimension
+
+    parts = ("pi", "vf")
 
     @property
     def policy_parts(self):
@@ -92,15 +94,17 @@ class PPO(Algorithm):
         for D in self.rollouts(self.n_steps, self.explore):  # [4-6]
             s, a, r, s2, terminated, done = D.arrays()
             v, v2 = self.V(self.phi, s), self.V(self.phi, s2)
-            A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)
-            data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, A + v)]
+            A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [9]
+            R = A + v  # [8]
+            data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, R)]
             data.append(self.pi(self.theta, data[0]).log_prob(data[1]))
             for _ in range(self.n_epochs):  # [7]
                 for i in D.minibatches(self.batch_size, self.rng["sample"]):
                     self.log(self.update(*(x[i] for x in data)))
+        # [15, 16]
 
     def update(self, s, a, A, R, logp_old):
-        if self.normalize_advantage:
+        if self.normalize_advantage and len(A) > 1:
             A = (A - A.mean()) / (A.std(ddof=1) + 1e-8)
         epsilon = self.now(self.clip_range)
 

@@ -55,6 +55,7 @@ class SAC(Algorithm):
     ent_coef: float | str = "auto"  # temperature alpha: fixed, "auto" (from 1) or "auto_0.1"
     target_entropy: float | str = "auto"  # H_bar; "auto" is minus the number of action dimensions
 
+    parts = ("pi", "qf")
     action_kinds = ("box",)
     needs_bounds = True
     policy_parts = ("tanh_gaussian", "pi", "phi")
@@ -62,16 +63,18 @@ class SAC(Algorithm):
     def check(self):
         first = self.ent_coef
         if isinstance(first, str):
-            kind, _, number = first.partition("_")
+            _, auto, number = first.partition("auto")
             try:
-                first = float(number or 1.0)
+                first = float(number.removeprefix("_")) if number else 1.0
             except ValueError:
                 first = 0.0
-            if kind != "auto" or first <= 0:
-                raise ConfigError(
-                    f"SAC: ent_coef must be a number, 'auto' or 'auto_<first value above 0>', got "
-                    f"{self.ent_coef!r}."
-                )
+            if not auto or not 0 < first < float("inf"):
+                first = -1.0
+        if first < 0:
+            raise ConfigError(
+                "SAC: ent_coef must be a number of at least 0, 'auto' or 'auto_<first value above "
+                f"0>', got {self.ent_coef!r}."
+            )
         self.first_alpha = first
         if isinstance(self.target_entropy, str) and self.target_entropy != "auto":
             raise ConfigError(
@@ -99,7 +102,7 @@ class SAC(Algorithm):
         self.H_bar = -float(D) if self.target_entropy == "auto" else self.target_entropy
 
     def train(self):
-        for transition in self.interact(self.explore):  # [4-8]
+        for transition in self.interact(self.explore):  # [4-6, 8]
             self.buffer.add(*transition, self.last.episode)  # [9]; [10] is interact's
             for _ in range(self.updates_due()):  # [11]
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])

@@ -277,8 +277,12 @@ _OPERATORS = {
 for _name, _function in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _function)
     setattr(Tensor, f"__r{_name}__", lambda self, other, _f=_function: _f(other, self))
-Tensor.__neg__, Tensor.__abs__, Tensor.__getitem__ = negative, abs, getitem
-Tensor.sum, Tensor.mean, Tensor.max, Tensor.min = sum, mean, max, min
+_METHODS = {
+    "__neg__": negative, "__abs__": abs, "__getitem__": getitem,
+    "sum": sum, "mean": mean, "max": max, "min": min,
+}  # fmt: skip
+for _name, _function in _METHODS.items():
+    setattr(Tensor, _name, _function)
 Tensor.reshape = lambda self, *shape: reshape(self, _tuple(shape))
 Tensor.transpose = lambda self, *axes: transpose(self, _tuple(axes) or None)
 Tensor.T = property(transpose)

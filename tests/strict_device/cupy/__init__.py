@@ -169,6 +169,8 @@ class ndarray:
     dtype = property(lambda self: self._host.dtype)
     itemsize = property(lambda self: self._host.itemsize)
     nbytes = property(lambda self: self._host.nbytes)
+    flags = property(lambda self: self._host.flags)
+    strides = property(lambda self: self._host.strides)
     T = property(lambda self: _wrap(self._host.T))
 
     def __len__(self):

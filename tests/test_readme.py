@@ -1,0 +1,108 @@
+"""The README tells the truth: its Python runs as it stands, its `make` targets exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+
+
+def python_blocks(text):
+    """[(first line, source)] of the fences marked python."""
+    return [
+        (text.count("\n", 0, fence.start(2)) + 1, fence[2])
+        for fence in FENCE.finditer(text)
+        if fence[1].split()[:1] == ["python"]
+    ]
+
+
+def make_targets_named(text):
+    """The targets after `make` in code: spans in backticks, and lines of fences."""
+    spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", FENCE.sub("", text))
+    lines = [line for fence in FENCE.finditer(text) for line in fence[2].splitlines()]
+    found = set()
+    for code in spans + lines:
+        for words in re.findall(r"(?:^|&&|;|\$)\s*make((?:\s+[\w./=-]+)+)", code):
+            found |= {word for word in words.split() if re.fullmatch(r"[a-z][\w-]*", word)}
+    return found
+
+
+def makefile_targets(text):
+    return set(re.findall(r"^([a-z][\w-]*):", text, re.MULTILINE))
+
+
+def run(text, name):
+    """Run the blocks in order, as a reader who types them into one session."""
+    blocks = python_blocks(text)
+    if "```" in text:
+        assert blocks, f"{name} has fences, and none is marked python"
+    namespace = {"__name__": "__main__"}
+    for line, source in blocks:
+        # padded, so that a traceback names the line of the README
+        exec(compile("\n" * (line - 1) + source, name, "exec"), namespace)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_python_block_of_the_readme_runs(folder):
+    run(README, "README.md")
+
+
+def test_every_make_target_of_the_readme_exists():
+    targets = makefile_targets((ROOT / "Makefile").read_text())
+    assert {"demo", "test", "lint", "bench"} <= targets
+    assert make_targets_named(README) <= targets
+
+
+# ---- these tests can fail
+
+PAGE = """# npr
+Type `make demo`, or make do:
+
+```sh
+git clone https://example.org/npr && cd npr
+make test JOBS=4   # two minutes
+cd npr && make lint
+```
+
+```python
+x = 1
+```
+
+```python
+open("y", "w").write(str(x + 1))
+```
+"""
+
+
+def test_blocks_run_in_order_in_a_folder_of_their_own(folder):
+    run(PAGE, "page")
+    assert (folder / "y").read_text() == "2"
+
+
+def test_a_block_that_fails_is_seen_at_its_line(folder):
+    page = PAGE.replace("x = 1", "x = npr.SAC()")
+    with pytest.raises(NameError) as caught:
+        run(page, "page")
+    assert caught.traceback[-1].lineno + 1 == page[: page.index("x = npr")].count("\n") + 1
+
+
+def test_fences_without_python_are_seen():
+    with pytest.raises(AssertionError, match="none is marked python"):
+        run(PAGE.replace("```python", "```"), "page")
+
+
+def test_make_targets_are_found_in_code_and_not_in_prose():
+    assert make_targets_named(PAGE) == {"demo", "test", "lint"}
+    assert makefile_targets("VENV ?= x\n.PHONY: a\ndemo: $(V)/.core\n\tmake me\ntest-slow:\n") == {
+        "demo",
+        "test-slow",
+    }
