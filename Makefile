@@ -14,7 +14,8 @@ $(VENV)/.%: setup.cfg pyproject.toml
 demo: $(VENV)/.core          ## install, train SAC on Pendulum-v1, evaluate, save, load
 	$(BIN)/python examples/sac.py
 
-test: $(VENV)/.test          ## the test suite, as CI runs it
+test: $(VENV)/.test          ## the test suite, first without Numba, then as users have it
+	NPR_NUMBA=0 $(BIN)/python -m pytest -n $(JOBS) --ignore tests/test_learning.py
 	$(BIN)/python -m pytest -n $(JOBS) --durations 10
 
 test-slow: $(VENV)/.test     ## the long proofs: learning gates over several seeds

@@ -8,6 +8,8 @@ host (environments, replay columns, files) imports numpy itself, so that the imp
 the reader on which side of the door a file stands.
 """
 
+import contextlib
+import ctypes
 import os
 from typing import Any
 
@@ -57,3 +59,30 @@ def to_device(array) -> Array:
 def to_host(array) -> np.ndarray:
     """An array of the backend as a NumPy array. On the NumPy backend: the same object."""
     return array if ON_HOST else xp.asnumpy(array)
+
+
+_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@contextlib.contextmanager
+def one_blas_thread():
+    """Run with one thread of the OpenBLAS in NumPy's wheels; elsewhere nothing changes.
+
+    On the small products of small networks a second thread costs more than it brings, and many
+    times more where the cores are shared, since OpenBLAS waits busily. Untouched where the user
+    has set OPENBLAS_NUM_THREADS, OMP_NUM_THREADS or MKL_NUM_THREADS.
+    """
+    threads = None
+    if not any(name in os.environ for name in _THREAD_VARIABLES):
+        with contextlib.suppress(AttributeError, OSError):
+            library = ctypes.CDLL(np._core._multiarray_umath.__file__)
+            threads = library.scipy_openblas_get_num_threads64_()
+            set_threads = library.scipy_openblas_set_num_threads64_
+    if threads is None:
+        yield
+        return
+    set_threads(1)
+    try:
+        yield
+    finally:
+        set_threads(threads)

@@ -19,14 +19,12 @@ PRESETS: dict[str, dict] = {
     },
     "DQN": {
         "CartPole-v1": {
-            "total_timesteps": 40_000, "learning_rate": "linear:3e-3", "n_step_return": 3,
-            "double": True, "net_arch": [64, 64], "gradient_steps": 2,
-            "target_update_interval": 200, "exploration_final_eps": 0.04,
+            "total_timesteps": 40_000, "learning_rate": "linear:2e-3", "n_step_return": 4,
+            "double": True, "batch_size": 128, "gradient_steps": 4, "target_update_interval": 200,
         },
         "Acrobot-v1": {
-            "total_timesteps": 50_000, "learning_rate": "linear:1e-3", "n_step_return": 3,
-            "double": True, "net_arch": [64, 64], "gradient_steps": 2,
-            "target_update_interval": 250,
+            "total_timesteps": 30_000, "learning_rate": "linear:2e-3", "n_step_return": 3,
+            "double": True, "gradient_steps": 2, "target_update_interval": 200,
         },
     },
     "PPO": {
@@ -36,17 +34,17 @@ PRESETS: dict[str, dict] = {
             "clip_range": "linear:0.2",
         },
         "Acrobot-v1": {
-            "total_timesteps": 150_000, "n_envs": 16, "n_steps": 64, "batch_size": 256,
-            "n_epochs": 8, "learning_rate": "linear:1e-3", "gae_lambda": 0.94,
+            "total_timesteps": 80_000, "n_steps": 64, "batch_size": 128, "n_epochs": 8,
+            "learning_rate": "linear:2e-3", "gae_lambda": 0.94,
         },
         "Pendulum-v1": {
-            "total_timesteps": 120_000, "n_envs": 8, "n_steps": 128, "batch_size": 128,
-            "n_epochs": 10, "learning_rate": "linear:1e-3:1e-4", "gamma": 0.9,
+            "total_timesteps": 100_000, "n_steps": 128, "batch_size": 128,
+            "learning_rate": "linear:1e-3", "gamma": 0.9,
         },
     },
     "SAC": {
         "Pendulum-v1": {
-            "total_timesteps": 6_000, "learning_rate": 1e-3, "net_arch": [64, 64],
+            "total_timesteps": 5_000, "learning_rate": 1e-3, "net_arch": [64, 64],
             "batch_size": 100, "learning_starts": 500,
         },
     },

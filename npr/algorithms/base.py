@@ -2,6 +2,7 @@
 evaluation, files. What the pseudocode says stands in the algorithm's own file.
 """
 
+import contextlib
 import copy
 import difflib
 import inspect
@@ -14,16 +15,17 @@ import typing
 import numpy as np
 
 from npr import checkpoint, evaluation, presets
-from npr.backend import FLOAT, ON_HOST, to_host
+from npr.backend import FLOAT, ON_HOST, one_blas_thread, to_host
 from npr.buffers import Rollout
 from npr.envs import env_id, open_environments
 from npr.errors import ConfigError, SpaceError
 from npr.logger import Logger, Progress
-from npr.nn import ACTIVATIONS
+from npr.nn import ACTIVATIONS, MLP
 from npr.policy import Policy
 from npr.spaces import Actions, Observations
 
 REGISTRY: dict[str, type] = {}  # name -> class: what `npr.load` may build
+SMALL_WIDTH = 128  # networks up to this width learn on one BLAS thread
 DEFAULT_BUDGET = 100_000  # env steps of learn() where no preset knows better
 
 # purposes of random numbers, one generator each: drawing more of one never moves another
@@ -301,11 +303,17 @@ class Algorithm:
         self._callback, self._log_interval = callback, log_interval
         self._began = time.perf_counter(), start
         try:
-            self.train()
+            with one_blas_thread() if self._is_small() else contextlib.nullcontext():
+                self.train()
         finally:
             self._progress.close(self.num_timesteps, self.logger)
             self._callback = None
         return self
+
+    def _is_small(self):
+        """Whether its matrix products are too small to be shared between threads."""
+        nets = [part for part in vars(self).values() if isinstance(part, MLP)]
+        return all(max(net.sizes) <= SMALL_WIDTH for net in nets)
 
     def _budget(self, total_timesteps):
         if total_timesteps is None:

@@ -1,0 +1,59 @@
+"""Small networks learn on one BLAS thread, and the user's word on threads counts."""
+
+import ctypes
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tiny import tiny
+
+from npr.backend import one_blas_thread
+
+try:
+    library = ctypes.CDLL(np._core._multiarray_umath.__file__)
+    threads = library.scipy_openblas_get_num_threads64_
+except (AttributeError, OSError):
+    pytest.skip("this NumPy does not bring its own OpenBLAS", allow_module_level=True)
+
+COUNT = """
+import ctypes, numpy as np
+from npr.backend import one_blas_thread
+threads = ctypes.CDLL(np._core._multiarray_umath.__file__).scipy_openblas_get_num_threads64_
+before = threads()
+with one_blas_thread():
+    print(before, threads())
+"""
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    before = threads()
+    library.scipy_openblas_set_num_threads64_(2)
+    yield
+    library.scipy_openblas_set_num_threads64_(before)
+
+
+def test_one_thread_inside_and_as_before_outside_also_after_an_error(two_threads):
+    with pytest.raises(KeyError), one_blas_thread():
+        assert threads() == 1
+        raise KeyError
+    assert threads() == 2
+
+
+@pytest.mark.parametrize(("width", "inside"), [(128, 1), (129, 2)])
+def test_only_small_networks_learn_on_one_thread(two_threads, width, inside):
+    seen = set()
+    agent = tiny("DQN", net_arch=[width], batch_size=2, gradient_steps=1)
+    agent.learn(40, callback=lambda _: seen.add(threads()))
+    assert (seen, threads()) == ({inside}, 2)
+
+
+def test_the_user_s_number_of_threads_stays(monkeypatch):
+    for number in ("1", "2"):
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", number)
+        out = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True)
+        before, during = out.stdout.split()
+        assert before == during, out.stderr
