@@ -197,3 +197,9 @@ def test_a_gradient_of_another_shape_is_refused(optimiser, n):
 def test_polyak_refuses_a_target_of_another_shape(n):
     with pytest.raises(ConfigError, match=rf"shape \(3,\), got \({n},\)"):
         polyak(np.ones(3), np.ones(n), 0.1)
+
+
+@pytest.mark.parametrize("optimiser", [Adam, RMSprop, SGD])
+def test_an_optimiser_moves_only_parameters_of_the_size_it_was_made_for(optimiser):
+    with pytest.raises(ConfigError, match="made for 4 parameters, got 3"):
+        optimiser(np.ones(4)).step(np.ones(3), np.ones(3))
