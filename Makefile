@@ -8,7 +8,7 @@ JOBS   ?= 2
 # One stamp file per extra, so that each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(subst core,,$*)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '$(if $(filter core,$*),.,.[$*])'
 	touch $@
 
 demo: $(VENV)/.core          ## install, train SAC on Pendulum-v1, evaluate, save, load
