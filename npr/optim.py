@@ -11,6 +11,16 @@ from npr.errors import ConfigError
 from npr.kernels import dense
 
 
+def _parameters(theta: Array, state: Array) -> Array:
+    """theta as a flat view, of the size that the optimiser's state was made for."""
+    if theta.size != state.size:
+        raise ConfigError(
+            f"This optimiser was made for {state.size} parameters, got {theta.size}; "
+            "make one for each parameter vector."
+        )
+    return _flat(theta)
+
+
 def _flat(array: Array) -> Array:
     """A flat view; a copy would be moved in its place and lost."""
     if not array.flags.c_contiguous:
@@ -40,7 +50,7 @@ class Adam:
         correction = math.sqrt(1 - self.beta2**self.t)
         step = self.learning_rate * correction / (1 - self.beta1**self.t)
         dense.adam(
-            _flat(theta), _same_shape("gradient", g, theta), self.m, self.v,
+            _parameters(theta, self.m), _same_shape("gradient", g, theta), self.m, self.v,
             step, self.beta1, self.beta2, self.eps * correction,
         )  # fmt: skip
 
@@ -53,7 +63,7 @@ class RMSprop:
         self.v = xp.zeros(theta.size, theta.dtype)
 
     def step(self, theta: Array, g: Array) -> None:
-        flat, g = _flat(theta), _same_shape("gradient", g, theta)
+        flat, g = _parameters(theta, self.v), _same_shape("gradient", g, theta)
         self.v += (1 - self.decay) * (g * g - self.v)
         flat -= self.learning_rate * g / (xp.sqrt(self.v) + self.eps)
 
@@ -66,7 +76,7 @@ class SGD:
         self.velocity = xp.zeros(theta.size, theta.dtype)
 
     def step(self, theta: Array, g: Array) -> None:
-        flat = _flat(theta)
+        flat = _parameters(theta, self.velocity)
         self.velocity *= self.momentum
         self.velocity += _same_shape("gradient", g, theta)
         flat -= self.learning_rate * self.velocity
