@@ -9,10 +9,12 @@ keeps the figures in benchmarks/presets.json, which the README's table is made f
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 from npr.presets import PRESETS
@@ -39,6 +41,14 @@ def run(algorithm, env, seed):
     return mean, seconds - evaluation, int(steps)
 
 
+def cpu():
+    """The processor's name, where the system tells it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else ():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
@@ -49,7 +59,10 @@ def main():
     print(f"{'algorithm':<12} {'environment':<18} {'steps':>9} {'mean':>8} {'worst':>8} {'s':>6}")
     for algorithm, table in PRESETS.items():
         for env in table:
-            if not all(word in (algorithm, env) for word in arguments.only):
+            names = set(arguments.only)
+            if names & set(PRESETS) and algorithm not in names:
+                continue
+            if names - set(PRESETS) and env not in names:
                 continue
             runs = [run(algorithm, env, seed) for seed in range(arguments.seeds)]
             scores, seconds = [r[0] for r in runs], sorted(r[1] for r in runs)
@@ -65,11 +78,16 @@ def main():
                 flush=True,
             )
     if arguments.write:
-        import numpy as np
-
         path = Path(__file__).with_name("presets.json")
-        machine = {"python": platform.python_version(), "numpy": np.__version__}
-        path.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+        versions = {name: metadata.version(name) for name in ("numpy", "numba", "gymnasium")}
+        machine = {
+            "cpu": cpu(), "cores": os.cpu_count(), "python": platform.python_version(), **versions,
+        }  # fmt: skip
+        held = {(row["algorithm"], row["env"]): row for row in json.loads(path.read_text())["rows"]}
+        held |= {(row["algorithm"], row["env"]): row for row in rows}
+        order = [(name, env) for name, table in PRESETS.items() for env in table]
+        kept = [held[key] for key in order if key in held]
+        path.write_text(json.dumps({"machine": machine, "rows": kept}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ The table stands between two marks in README.md.
 import json
 from pathlib import Path
 
+import npr
+
 HERE = Path(__file__).parent
 START, END = "<!-- results -->", "<!-- /results -->"
-FILES = {"QLearning": "q_learning", "DQN": "dqn", "PPO": "ppo", "SAC": "sac"}
 
 
 def main():
@@ -21,9 +22,10 @@ def main():
     ]
     for row in rows:
         name = row["algorithm"]
+        file = getattr(npr, name).__module__.rsplit(".")[-1]
         digits = 2 if abs(row["mean"]) < 10 else 1
         lines.append(
-            f"| `{name}` | [{FILES[name]}.py](npr/algorithms/{FILES[name]}.py) | {row['env']} | "
+            f"| `{name}` | [{file}.py](npr/algorithms/{file}.py) | {row['env']} | "
             f"{row['steps']:,} | {row['mean']:.{digits}f} | {row['worst']:.{digits}f} | "
             f"{row['seconds']:.1f} |"
         )

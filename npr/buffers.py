@@ -7,6 +7,7 @@ import numpy as np
 from npr.backend import FLOAT, to_device
 from npr.errors import ConfigError
 from npr.kernels.returns import n_step_returns
+from npr.kernels.sumtree import SumTree
 
 CHOICE = np.dtype(np.int64)  # of discrete actions
 
@@ -79,7 +80,11 @@ class ReplayBuffer:
         """
         if not self.size:
             raise ConfigError("The replay buffer is empty; add transitions before sampling.")
-        index = (rng.random(batch_size) * self.size).astype(np.int64)
+        return self.gather((rng.random(batch_size) * self.size).astype(np.int64))
+
+    def gather(self, index: np.ndarray) -> tuple:
+        """The batch of the transitions that start at rows `index` (B,); see `sample`."""
+        batch_size = len(index)
         s, a = self.s.take(index, axis=0), self.a.take(index, axis=0)
         if self.n_step == 1:
             r, gamma = self.r.take(index), self.gamma
@@ -120,6 +125,71 @@ class ReplayBuffer:
         for name, column in self.columns.items():
             column[:size] = state[name]
         self.position, self.size = position, size
+
+
+class PrioritizedReplayBuffer(ReplayBuffer):
+    """A replay buffer that is drawn from with chances p^alpha / sum p^alpha.
+
+    alpha          0 draws uniformly, 1 in proportion to the priorities
+    eps            added to every |TD error|, so that nothing is never drawn
+    normalization  importance weights are divided by their maximum over the "batch" or the "buffer"
+
+    New transitions get the largest priority so far: their TD error is not known yet.
+    Source: Schaul et al. 2016, section 3.3-3.4.
+    """
+
+    def __init__(self, *args, alpha=0.6, eps=1e-6, normalization="batch", **options):
+        super().__init__(*args, **options)
+        self.alpha, self.eps, self.normalization = alpha, eps, normalization
+        self.tree = SumTree(self.capacity)
+        self.largest = 1.0  # of the priorities so far, to the power of alpha
+
+    def add(self, s, a, r, s2, terminated, episode=None) -> None:
+        rows = np.arange(self.position, self.position + len(r)) % self.capacity
+        super().add(s, a, r, s2, terminated, episode)
+        self.tree.set(rows, self.largest)
+
+    def sample(self, batch_size: int, rng: np.random.Generator, beta: float = 1.0) -> tuple:
+        """A batch as of ReplayBuffer, then weights (B,) on the device and rows (B,) on the host.
+
+        One draw in each of B equal shares of the total; beta is the exponent of the weights.
+        """
+        if not self.size:
+            raise ConfigError("The replay buffer is empty; add transitions before sampling.")
+        total = self.tree.total
+        if total > 0:
+            index = self.tree.find(
+                (np.arange(batch_size) + rng.random(batch_size)) / batch_size * total
+            )
+        else:  # all priorities are zero: all alike
+            index = (rng.random(batch_size) * self.size).astype(np.int64)
+        chance = self.tree[index] / total if total > 0 else np.full(batch_size, 1 / self.size)
+        w = (self.size * chance) ** -beta
+        if self.normalization == "buffer" and total > 0:
+            priorities = self.tree[: self.size]
+            w /= (self.size * priorities[priorities > 0].min() / total) ** -beta
+        else:
+            w /= w.max()
+        return (*self.gather(index), to_device(w.astype(FLOAT)), index)
+
+    def set_priorities(self, index, td_error) -> None:
+        """Take |TD error| (B,), a host array, for the rows of a batch; of a row twice the last."""
+        priority = (np.abs(td_error).astype(np.float64) + self.eps) ** self.alpha
+        self.tree.set(index, priority)
+        self.largest = max(self.largest, float(priority.max()))
+
+    def state(self) -> dict:
+        priorities = {"priority": self.tree[: self.size], "largest": np.array(self.largest)}
+        return {**super().state(), **priorities}
+
+    def load(self, state: dict) -> None:
+        priority, largest = state["priority"], float(state["largest"])
+        if priority.shape != state["r"].shape or not 0 < largest < np.inf:
+            raise ConfigError("A prioritised replay needs one priority per transition.")
+        super().load(state)
+        self.tree = SumTree(self.capacity)
+        self.tree.set(np.arange(self.size), priority)
+        self.largest = largest
 
 
 class Rollout:

@@ -9,7 +9,7 @@ import numpy as np
 from npr.archive import read_archive, write_archive
 from npr.backend import to_device, to_host, xp
 from npr.buffers import ReplayBuffer
-from npr.errors import CheckpointError
+from npr.errors import CheckpointError, NumericsError
 from npr.optim import SGD, Adam, RMSprop
 from npr.policy import Policy
 from npr.spaces import Observations
@@ -25,6 +25,13 @@ def save(agent, path) -> None:
             arrays[key] = to_host(array)
         if isinstance(part, Adam):
             counters[name] = part.t
+    for key, array in arrays.items():
+        floats = key.startswith("params/") and array.dtype.kind == "f"
+        if floats and not np.isfinite(array).all():
+            raise NumericsError(
+                f"{key} holds numbers that are not finite: training has diverged. Nothing was "
+                "written, so that a good file is not lost; lower learning_rate and train again."
+            )
     policy, parameters = _policy(agent)
     manifest = {
         "algorithm": type(agent).__name__,

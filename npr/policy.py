@@ -7,6 +7,7 @@ computes with NumPy alone.
 import numpy as np
 
 from npr.errors import ConfigError
+from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 from npr.spaces import Actions, Observations
 
 HEADS = ("table", "argmax", "categorical", "gaussian", "tanh_gaussian", "tanh")
@@ -128,7 +129,10 @@ class Policy:
         D = self.actions.size
         a = y[:, :D]
         if rng is not None and self.head != "tanh":
-            a = a + np.exp(np.clip(y[:, D:], -20, 2)) * rng.standard_normal(a.shape, y.dtype)
+            log_std = y[:, D:]
+            if self.head == "tanh_gaussian":
+                log_std = np.clip(log_std, LOG_STD_MIN, LOG_STD_MAX)
+            a = a + np.exp(log_std) * rng.standard_normal(a.shape, y.dtype)
         return a if self.head == "gaussian" else np.tanh(a)
 
     def outputs(self, x):

@@ -2,6 +2,19 @@
 cores: small networks where they suffice. Every value can be overridden in the constructor.
 """
 
+_DQN = {
+    "CartPole-v1": {
+        # no longer: once every episode is long, replay forgets what falling is like
+        "total_timesteps": 20_000, "learning_rate": "linear:2e-3", "n_step_return": 4,
+        "double": True, "batch_size": 128, "gradient_steps": 4, "target_update_interval": 200,
+        "exploration_fraction": 0.3, "exploration_final_eps": 0.1,
+    },
+    "Acrobot-v1": {
+        "total_timesteps": 30_000, "learning_rate": "linear:2e-3", "n_step_return": 3,
+        "double": True, "gradient_steps": 2, "target_update_interval": 200,
+    },
+}  # fmt: skip
+
 PRESETS: dict[str, dict] = {
     "QLearning": {
         "CliffWalking-v1": {
@@ -17,18 +30,23 @@ PRESETS: dict[str, dict] = {
             "total_timesteps": 300_000, "learning_rate": 0.5, "gamma": 0.99,
         },
     },
-    "DQN": {
-        "CartPole-v1": {
-            # no longer: once every episode is long, replay forgets what falling is like
-            "total_timesteps": 20_000, "learning_rate": "linear:2e-3", "n_step_return": 4,
-            "double": True, "batch_size": 128, "gradient_steps": 4, "target_update_interval": 200,
-            "exploration_fraction": 0.3, "exploration_final_eps": 0.1,
+    "Sarsa": {
+        "CliffWalking-v1": {
+            "total_timesteps": 50_000, "learning_rate": "linear:0.5:0.05", "gamma": 1.0,
+            "exploration_initial_eps": 0.1, "exploration_final_eps": 0.1,
+            "max_episode_steps": 500,
         },
-        "Acrobot-v1": {
-            "total_timesteps": 30_000, "learning_rate": "linear:2e-3", "n_step_return": 3,
-            "double": True, "gradient_steps": 2, "target_update_interval": 200,
+        "FrozenLake-v1": {
+            "total_timesteps": 300_000, "learning_rate": "linear:0.1:0.01", "gamma": 0.99,
+            "exploration_final_eps": 0.01,
+        },
+        "Taxi-v4": {
+            "total_timesteps": 300_000, "learning_rate": "linear:0.5:0.05", "gamma": 0.99,
+            "exploration_final_eps": 0.01,
         },
     },
+    "DQN": _DQN,
+    "PERDQN": _DQN,
     "PPO": {
         "CartPole-v1": {
             "total_timesteps": 60_000, "n_steps": 32, "batch_size": 256, "n_epochs": 20,

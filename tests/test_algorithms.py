@@ -323,7 +323,7 @@ def learnt_bandit(**settings):
         learning_starts=200, **settings,
     ).learn(4_000)  # fmt: skip
     noise = np.random.default_rng(0).standard_normal((4_000, 1)).astype(F)
-    a, logp = TanhGaussian(agent.pi(agent.phi, np.zeros((4_000, 1), F))).sample(noise)
+    a, logp = agent.pi(agent.phi, np.zeros((4_000, 1), F)).sample(noise)
     return agent, a.mean(), -logp.mean()
 
 
@@ -418,3 +418,103 @@ def test_death_is_terminal_for_sac():
     ).learn(2_500)  # fmt: skip
     q = agent.Q(agent.theta, np.ones((1, 1), F), np.zeros((1, 1), F))
     assert q.mean() == pytest.approx(5.263158, abs=0.5)
+
+
+# ---- Sarsa
+
+
+def sarsa(env=M2, **settings):
+    return npr.Sarsa(env, seed=0, verbose=0, **settings)
+
+
+@pytest.mark.parametrize(("expected", "value"), [(False, 1.27), (True, 1.441)])
+def test_sarsa_steps_by_hand(expected, value):
+    """a2 = 0: the target is 1 + .9 x 3; the mean over an epsilon of .1: 1 + .9 x 4.9."""
+    agent = sarsa(
+        learning_rate=0.1, gamma=0.9, expected=expected, exploration_initial_eps=0.1,
+        exploration_final_eps=0.1,
+    )  # fmt: skip
+    agent.Q[:] = [[1, 2], [3, 5]]
+    agent.update(0, 0, 1.0, 1, 0, False)
+    assert agent.Q[0, 0] == pytest.approx(value)
+
+
+def soft_optimum(epsilon, gamma=0.9):
+    """The best table among epsilon-greedy policies in M2, by dynamic programming."""
+    Q = np.zeros((2, 2))
+    for _ in range(1_000):
+        v = (1 - epsilon) * Q.max(axis=1) + epsilon * Q.mean(axis=1)
+        Q = np.array([[gamma * v[0], 1 + gamma * v[1]], [2 + gamma * v[0], 3.0]])
+    return Q
+
+
+@pytest.mark.parametrize("expected", [False, True])
+def test_sarsa_reaches_the_best_soft_policy_not_the_best_policy(expected):
+    target = soft_optimum(0.3)
+    assert np.abs(target - M2.Q_STAR).max() > 1
+    agent = sarsa(
+        gamma=0.9, learning_rate="linear:0.2:0.002", expected=expected, max_episode_steps=20,
+        exploration_initial_eps=0.3, exploration_final_eps=0.3,
+    ).learn(20_000)  # fmt: skip
+    assert np.abs(agent.Q - target).max() < (0.02 if expected else 0.3)
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_sarsa_takes_the_action_that_it_learnt_with(n_envs):
+    agent = sarsa(n_envs=n_envs, exploration_final_eps=1.0)
+    learnt, taken = {}, []
+    original = agent.update
+
+    def update(s, a, r, s2, a2, terminated):
+        learnt.setdefault("rows", []).append((int(s2), int(a2), bool(terminated)))
+        taken.append((int(s), int(a)))
+        original(s, a, r, s2, a2, terminated)
+
+    agent.update = update
+    agent.learn(60 * n_envs)
+    for i in range(n_envs):  # environment after environment, in turn
+        rows, actions = learnt["rows"][i::n_envs], taken[i::n_envs]
+        for (s2, a2, ended), (s, a) in zip(rows, actions[1:]):
+            assert ended or (s, a) == (s2, a2)
+
+
+# ---- PER-DQN
+
+
+def per_dqn(**settings):
+    given = {"net_arch": [8], "buffer_size": 100, **settings}
+    return npr.PERDQN("CartPole-v1", seed=0, verbose=0, **given)
+
+
+def test_the_weight_multiplies_the_loss_of_its_sample():
+    """y = 3, 1, Q = 2, 3, w = 1, .5, on squares without the half: Huber's slope is the error held
+    to one, so the gradients in Q are -1 and .5 of -1, over the two of them."""
+    agent = per_dqn(net_arch=[], double=False)
+    seen = {}
+    agent.adam.step = lambda theta, g: seen.update(g=g.copy())
+    agent.theta[:] = 0
+    agent.theta[-2:] = 2, 3  # the biases are the values of both actions
+    s, a = np.zeros((2, 4), F), np.array([0, 1])
+    metrics = agent.update(s, a, rows(3, 1), s, rows(1, 1), 0.99, rows(1, 0.5))
+    assert metrics["delta"] == pytest.approx([1, -2])
+    assert seen["g"][-2:] == pytest.approx([-0.5, 0.25])
+    assert metrics["loss"] == pytest.approx((0.5 + 0.5 * 1.5) / 2)
+
+
+def test_priorities_follow_the_td_errors_of_the_batch():
+    agent = per_dqn(learning_starts=20, batch_size=8, per_alpha=1.0).learn(60)
+    tree = agent.buffer.tree
+    assert len(set(tree[:60].tolist())) > 10
+    assert (tree[:60] > 0).all() and (tree[60:] == 0).all()
+
+
+def test_per_dqn_takes_the_gradient_of_its_loss(monkeypatch):
+    checked = every_loss_checked(monkeypatch, "per_dqn")
+    agent, rng = per_dqn(), np.random.default_rng(1)
+    agent.update(*small(rng), 0.99, rng.random(7).astype(F))
+    assert len(checked) == 1
+
+
+def test_another_normalization_is_refused():
+    with pytest.raises(npr.ConfigError, match="PERDQN: per_normalization must be 'batch' or"):
+        per_dqn(per_normalization="sum")

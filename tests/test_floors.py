@@ -134,7 +134,7 @@ GENERATORS = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64
 
 
 def forbidden(source, lazy=False):
-    """Complaints about a source: code from data (law 8), the global generator (law 5), assert.
+    """Complaints about a source: code from data, the global generator, assert.
 
     lazy    importlib is allowed, for modules of npr that the source itself names
     """

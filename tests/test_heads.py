@@ -1,7 +1,7 @@
 """Distributions over actions: densities, samples, entropies, divergences and their gradients.
 
 Each quantity is held against its definition (a sum, a grid, a sample), against finite differences,
-and against the numbers worked out by hand in algorithms.md sections 6.6, 8.6 and 12.6.
+and against the numbers worked out by hand.
 """
 
 import gc

@@ -19,12 +19,17 @@ slow = pytest.mark.slow
 
 GATES = [
     ("QLearning", "CliffWalking-v1", -13.0),
+    ("Sarsa", "CliffWalking-v1", -17.0),
     ("DQN", "CartPole-v1", 475),
     ("PPO", "CartPole-v1", 475),
     ("SAC", "Pendulum-v1", -200),
     pytest.param("QLearning", "FrozenLake-v1", 0.70, marks=slow),
     pytest.param("QLearning", "Taxi-v4", 7.7, marks=slow),
+    pytest.param("Sarsa", "FrozenLake-v1", 0.65, marks=slow),
+    pytest.param("Sarsa", "Taxi-v4", 7.0, marks=slow),
     pytest.param("DQN", "Acrobot-v1", -100, marks=slow),
+    pytest.param("PERDQN", "CartPole-v1", 475, marks=slow),
+    pytest.param("PERDQN", "Acrobot-v1", -100, marks=slow),
     pytest.param("PPO", "Acrobot-v1", -100, marks=slow),
     pytest.param("PPO", "Pendulum-v1", -300, marks=slow),
 ]

@@ -314,7 +314,7 @@ ALL = pytest.mark.parametrize("case", device_cases.CASES)
 
 @ALL
 def test_an_update_runs_on_the_device_alone(case):
-    """Host arrays, values read and float64 raise; transfers are counted: law 4 and law 6."""
+    """Host arrays, values read and float64 raise; transfers are counted"""
     assert part(case, "update")["crossed"] == {
         "uploads": 0, "downloads": 0, "synchronisations": 0,
     }  # fmt: skip
@@ -362,7 +362,7 @@ def test_learning_saving_and_loading_work_end_to_end(case):
 
 
 def budget(case, steps, updates):
-    """The most uploads and downloads that `learn` may need: see law 6, and act.
+    """The most uploads and downloads that `learn` may need.
 
     An action sends the observations and the noise, and fetches itself. An update sends each column
     of its batch; PPO sends a rollout once, and an order of its steps per epoch.

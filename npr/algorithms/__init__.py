@@ -1,8 +1,10 @@
 """The algorithms, one file each, in the order of the pseudocode."""
 
 from npr.algorithms.dqn import DQN
+from npr.algorithms.per_dqn import PERDQN
 from npr.algorithms.ppo import PPO
 from npr.algorithms.q_learning import QLearning
 from npr.algorithms.sac import SAC
+from npr.algorithms.sarsa import Sarsa
 
-__all__ = ["DQN", "PPO", "QLearning", "SAC"]
+__all__ = ["DQN", "PERDQN", "PPO", "QLearning", "SAC", "Sarsa"]

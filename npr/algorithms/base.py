@@ -5,6 +5,7 @@ evaluation, files. What the pseudocode says stands in the algorithm's own file.
 import contextlib
 import copy
 import difflib
+import functools
 import inspect
 import math
 import numbers
@@ -18,7 +19,7 @@ from npr import checkpoint, evaluation, presets
 from npr.backend import FLOAT, ON_HOST, one_blas_thread, to_host
 from npr.buffers import Rollout
 from npr.envs import env_id, open_environments
-from npr.errors import ConfigError, SpaceError
+from npr.errors import ConfigError, NumericsError, SpaceError
 from npr.logger import Logger, Progress
 from npr.nn import ACTIVATIONS, MLP
 from npr.policy import Policy
@@ -34,13 +35,13 @@ _STREAMS = ("init", "explore", "sample", "noise", "act")
 # settings with a range: shares in [0, 1], counts of at least one, numbers above zero
 _SHARES = (
     "gamma", "gae_lambda", "tau", "exploration_initial_eps", "exploration_final_eps",
-    "exploration_fraction",
+    "exploration_fraction", "per_alpha", "per_beta",
 )  # fmt: skip
 _COUNTS = (
     "buffer_size", "batch_size", "train_freq", "n_step_return", "n_envs", "n_steps", "n_epochs",
     "target_update_interval", "max_episode_steps",
 )  # fmt: skip
-_POSITIVE = ("max_grad_norm", "target_kl")
+_POSITIVE = ("max_grad_norm", "target_kl", "per_eps")
 _NOT_NEGATIVE = ("learning_rate", "learning_starts", "clip_range", "vf_coef")
 _RANGES = {
     **dict.fromkeys(_SHARES, ("in [0, 1]", lambda x: 0 <= x <= 1)),
@@ -189,7 +190,7 @@ class Algorithm:
         """The present value of a setting that may be a schedule, e.g. "linear:3e-4"."""
         if isinstance(setting, (int, float)):
             return setting
-        first, last = _schedule("", setting)
+        first, last = _ends(setting) if isinstance(setting, str) else setting
         return first + (last - first) * self.progress
 
     @property
@@ -234,6 +235,10 @@ class Algorithm:
                 f"This agent's file names no environment that npr would open by itself "
                 f"({self.env_id!r}); pass one: npr.load(path, env=...)."
             )
+        # other seeds than the agent's first environments had: their episodes were seen already
+        self._env_seeds = np.random.SeedSequence(
+            self._env_seeds.entropy, spawn_key=(len(_STREAMS), self.num_timesteps)
+        )
         envs = self._open_envs()
         for mine, theirs in ((self.observations, envs.observations), (self.actions, envs.actions)):
             if mine.spec != theirs.spec:
@@ -380,6 +385,12 @@ class Algorithm:
         while self.num_timesteps < self.end:
             s, last.episode = envs.s, envs.episode
             a = choose(s)
+            if a.dtype.kind == "f" and not math.isfinite(a.sum()):
+                raise NumericsError(
+                    f"The policy chose an action that is not finite at step {self.num_timesteps}: "
+                    "its parameters have diverged. The environment was not stepped. Lower "
+                    "learning_rate, or look at the scale of rewards and observations."
+                )
             s2, r, terminated, truncated, valid = envs.step(a)
             last.steps = envs.n if valid is envs.all_valid else int(valid.sum())
             self.num_timesteps += last.steps
@@ -400,6 +411,14 @@ class Algorithm:
         share = min(1.0, self.progress / max(self.exploration_fraction, 1e-9))
         first, last = self.exploration_initial_eps, self.exploration_final_eps
         return first + (last - first) * share
+
+    def epsilon_greedy(self, q) -> int:
+        """A random action with chance epsilon, else one of the best in q (K,), ties at random."""
+        rng = self.rng["explore"]
+        if rng.random() < self.epsilon:
+            return int(rng.random() * len(q))
+        best = np.flatnonzero(q == q.max())
+        return best[int(rng.random() * len(best))]
 
     def every(self, interval: int) -> int:
         """How many multiples of `interval` env steps the last step reached."""
@@ -497,6 +516,12 @@ class Algorithm:
             "evaluate() needs an environment of its own; pass one: evaluate(env=...)."
         )
 
+    def close(self) -> None:
+        """Close the environments. The agent can still act, evaluate and save."""
+        if self.envs is not None:
+            self.envs.close()
+            self.envs = None
+
     # ---- files
 
     def save(self, path) -> None:
@@ -517,6 +542,12 @@ def _number(part):
     if isinstance(part, bool) or not math.isfinite(float(part)):
         raise ValueError
     return float(part)
+
+
+@functools.lru_cache(maxsize=64)
+def _ends(text):
+    """_schedule for text, which is asked for at every update."""
+    return _schedule("", text)
 
 
 def _schedule(name, value):

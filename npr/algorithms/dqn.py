@@ -20,9 +20,9 @@ Mnih et al. 2013 (replay) and 2015 (target network); double Q: van Hasselt et al
     16      every C steps: theta_bar <- theta (or a share tau of it)
     17  end
 
-Departures from the source: terminated is stored and masks the target (9, 13); 10 assigns the
-other way round there; 13 uses the target network, as Mnih et al. 2015 do; the loss is Huber's and
-the gradient's norm is clipped (14); 16 counts environment steps, not episodes, whose length
+Departures from JoyRL's pseudocode: terminated is stored and masks the target (9, 13); 10 assigns
+the other way round there; 13 uses the target network, as Mnih et al. 2015 do; the loss is Huber's
+and the gradient's norm is clipped (14); 16 counts environment steps, not episodes, whose length
 varies fifty-fold in training.
 """
 
@@ -62,10 +62,11 @@ class DQN(Algorithm):
     policy_parts = ("argmax", "Q", "theta")
 
     def build(self):
+        rate = self.now(self.learning_rate)
         self.Q = MLP(self.observations.size, self.widths("qf"), self.actions.n, self.activation)
         self.theta = self.Q.init(self.rng["init"])  # [1]
         self.theta_bar = self.theta.copy()  # [2]
-        self.adam = Adam(self.theta)
+        self.adam = Adam(self.theta, rate)
         self.buffer = ReplayBuffer(  # [3]
             self.buffer_size, self.observations.size, gamma=self.gamma, n_step=self.n_step_return
         )
@@ -74,6 +75,7 @@ class DQN(Algorithm):
         for transition in self.interact(self.explore):  # [4-8]
             self.buffer.add(*transition, self.last.episode)  # [9]; [10] is interact's
             for _ in range(self.updates_due()):  # [11]
+                self.adam.learning_rate = self.now(self.learning_rate)
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [12]
                 self.log(self.update(*batch))
             if self.every(self.target_update_interval):
@@ -100,6 +102,5 @@ class DQN(Algorithm):
             return huber(q, y).mean(), q
 
         (loss, q), g = value_and_grad(L, has_aux=True)(self.theta)
-        self.adam.learning_rate = self.now(self.learning_rate)
         self.adam.step(self.theta, clip_norm(g, self.max_grad_norm))  # [14]
         return {"loss": loss, "q_mean": q.mean()}

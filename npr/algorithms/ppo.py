@@ -19,10 +19,10 @@ Schulman et al. 2017, eq. 7, 9, 11-12; GAE: Schulman et al. 2016.
     15      end
     16  end
 
-Departures from the source: the advantage is R - V, not V - R (9); theta_old stays fixed for all
-epochs, otherwise nothing is ever clipped (7, 11); 8 and 9 are computed once per rollout; 12 goes
-up and 14 goes down; the buffer is not replay (4). Advantages are normalised per minibatch, both
-gradients have their norms clipped, time-outs are bootstrapped from the true last observation.
+Departures from JoyRL's pseudocode: the advantage is R - V, not V - R (9); theta_old stays fixed
+for all epochs, otherwise nothing is ever clipped (7, 11); 8 and 9 are computed once per rollout;
+12 goes up and 14 goes down; the buffer is not replay (4). Advantages are normalised per minibatch,
+both gradients have their norms clipped, time-outs are bootstrapped from the true last observation.
 """
 
 from npr.algorithms.base import Algorithm
@@ -49,7 +49,7 @@ class PPO(Algorithm):
     clip_range: float | str | list = 0.2  # [2] epsilon
     n_epochs: int = 10  # [3] K
     ent_coef: float = 0.0  # weight of the entropy
-    vf_coef: float = 0.5  # weight of the critic's loss
+    vf_coef: float = 0.5  # of the critic's loss, before the norm of its gradient is clipped
     max_grad_norm: float = 0.5
     normalize_advantage: bool = True
     log_std_init: float = 0.0  # of the Gaussian, per action dimension
@@ -68,6 +68,7 @@ class PPO(Algorithm):
             )
 
     def build(self):
+        rate = self.now(self.learning_rate)
         self.discrete = self.actions.kind == "discrete"
         self.head = Categorical if self.discrete else Gaussian
         n, k, rng = self.observations.size, self.actions.size, self.rng["init"]
@@ -76,8 +77,9 @@ class PPO(Algorithm):
         self.critic = MLP(n, self.widths("vf"), None, self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
-        self.adam_theta = Adam(self.theta, eps=1e-5)
-        self.adam_phi = Adam(self.phi, eps=1e-5)
+        self.adam_theta = Adam(self.theta, rate, eps=1e-5)
+        self.adam_phi = Adam(self.phi, rate, eps=1e-5)
+        self.clip_epsilon = self.now(self.clip_range)
 
     def pi(self, theta, s):
         """The distribution of actions at s."""
@@ -92,6 +94,9 @@ class PPO(Algorithm):
 
     def train(self):
         for D in self.rollouts(self.n_steps, self.explore):  # [4-6]
+            self.adam_theta.learning_rate = self.now(self.learning_rate)
+            self.adam_phi.learning_rate = self.now(self.learning_rate)
+            self.clip_epsilon = self.now(self.clip_range)
             s, a, r, s2, terminated, done = D.arrays()
             v, v2 = self.V(self.phi, s), self.V(self.phi, s2)
             A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [9]
@@ -101,12 +106,13 @@ class PPO(Algorithm):
             for _ in range(self.n_epochs):  # [7]
                 for i in D.minibatches(self.batch_size, self.rng["sample"]):
                     self.log(self.update(*(x[i] for x in data)))
+            self.logger.record("train", {"explained_variance": 1 - (R - v).var() / R.var()})
         # [15, 16]
 
     def update(self, s, a, A, R, logp_old):
         if self.normalize_advantage and len(A) > 1:
             A = (A - A.mean()) / (A.std(ddof=1) + 1e-8)
-        epsilon = self.now(self.clip_range)
+        epsilon = self.clip_epsilon
 
         def L_clip(theta):
             pi = self.pi(theta, s)
@@ -117,13 +123,13 @@ class PPO(Algorithm):
             return -L - self.ent_coef * entropy, (L, log_ratio, entropy)
 
         (_, (L, log_ratio, entropy)), g = value_and_grad(L_clip, has_aux=True)(self.theta)
-        self.adam_theta.learning_rate = self.adam_phi.learning_rate = self.now(self.learning_rate)
         self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [12]
 
         def L_V(phi):  # [13]
-            return self.vf_coef * ((self.V(phi, s) - R) ** 2).mean()
+            loss = ((self.V(phi, s) - R) ** 2).mean()
+            return self.vf_coef * loss, loss
 
-        value_loss, g = value_and_grad(L_V)(self.phi)
+        (_, value_loss), g = value_and_grad(L_V, has_aux=True)(self.phi)
         self.adam_phi.step(self.phi, clip_norm(g, self.max_grad_norm))  # [14]
         ratio = xp.exp(log_ratio)
         return {

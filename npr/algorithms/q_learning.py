@@ -15,8 +15,8 @@ Sutton and Barto 2018, section 6.5, eq. 6.8.
     10      end, also where the episode terminated or timed out
     11  end
 
-Departures from the source: the value of a terminal state is masked rather than kept at zero in
-the table (8); 9 assigns the other way round there; episodes also end by time, which is not
+Departures from JoyRL's pseudocode: the value of a terminal state is masked rather than kept at
+zero in the table (8); 9 assigns the other way round there; episodes also end by time, which is not
 terminal (10); ties are broken at random, and epsilon follows a schedule (5).
 """
 
@@ -42,20 +42,13 @@ class QLearning(Algorithm):
         self.Q = np.zeros((self.observations.size, self.actions.n))  # [1]
 
     def train(self):
-        for transitions in self.interact(self.explore):  # [2-4]
+        for transitions in self.interact(self.explore):  # [2-4, 6]
             for s, a, r, s2, terminated in zip(*transitions):
                 self.update(s, a, r, s2, terminated)
         # [9-11] are interact's: it goes on from s2, or from a reset
 
     def explore(self, s):
-        return np.array([self.epsilon_greedy(self.Q[x]) for x in s])  # [5-6]
-
-    def epsilon_greedy(self, q):
-        rng = self.rng["explore"]
-        if rng.random() < self.epsilon:
-            return int(rng.random() * len(q))
-        best = np.flatnonzero(q == q.max())
-        return best[int(rng.random() * len(best))]
+        return np.array([self.epsilon_greedy(self.Q[x]) for x in s])  # [5]
 
     def update(self, s, a, r, s2, terminated):  # [7]
         y = r + self.gamma * (1 - terminated) * self.Q[s2].max()

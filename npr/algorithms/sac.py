@@ -22,10 +22,10 @@ Haarnoja et al. 2018b, eq. 5-10 and 18; squashed Gaussian: Haarnoja et al. 2018a
     16      end
     17  end
 
-Departures from the source: terminated is stored and masks the target (9, 12); 10 assigns the other
-way round there; target and actor take the minimum of both critics (12, 13); the gradient of 13 is
-left to autodiff. The first learning_starts actions are uniform. Actions, and so log pi, live in
-[-1, 1] per dimension; H_bar = -D.
+Departures from JoyRL's pseudocode: terminated is stored and masks the target (9, 12); 10 assigns
+the other way round there; target and actor take the minimum of both critics (12, 13); the gradient
+of 13 is left to autodiff. The first learning_starts actions are uniform. Actions, and so log pi,
+live in [-1, 1] per dimension; H_bar = -D.
 """  # noqa: E501
 
 from npr.algorithms.base import Algorithm
@@ -58,7 +58,7 @@ class SAC(Algorithm):
     parts = ("pi", "qf")
     action_kinds = ("box",)
     needs_bounds = True
-    policy_parts = ("tanh_gaussian", "pi", "phi")
+    policy_parts = ("tanh_gaussian", "actor", "phi")
 
     def check(self):
         first = self.ent_coef
@@ -80,31 +80,38 @@ class SAC(Algorithm):
             raise ConfigError(
                 f"SAC: target_entropy must be a number or 'auto', got {self.target_entropy!r}."
             )
-        if self.tau > 0.5:
+        if 0.5 < self.tau < 1:
             raise ConfigError(
                 f"SAC: tau={self.tau} takes over half of theta into theta_bar at every update. "
                 "tau is 1 - polyak; did you mean the other one?"
             )
 
     def build(self):
+        rate = self.now(self.learning_rate)
         n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
-        self.pi = MLP(n, self.widths("pi"), 2 * D, self.activation)
+        self.actor = MLP(n, self.widths("pi"), 2 * D, self.activation)
         self.Q = MLP([n, D], self.widths("qf"), None, self.activation, rows=2)
-        self.phi = self.pi.init(rng)  # [1]
+        self.phi = self.actor.init(rng)  # [1]
         self.theta = self.Q.init(rng)  # (2, size): a row for each critic
         self.log_alpha = xp.log(xp.full(1, self.first_alpha or 1e-30, FLOAT))
         self.theta_bar = self.theta.copy()  # [2]
-        self.adam_phi, self.adam_theta = Adam(self.phi), Adam(self.theta)
-        self.adam_alpha = Adam(self.log_alpha)
+        self.adam_phi, self.adam_theta = Adam(self.phi, rate), Adam(self.theta, rate)
+        self.adam_alpha = Adam(self.log_alpha, rate)
         self.buffer = ReplayBuffer(  # [3]
             self.buffer_size, n, (D,), FLOAT, self.gamma, self.n_step_return
         )
         self.H_bar = -float(D) if self.target_entropy == "auto" else self.target_entropy
 
+    def pi(self, phi, s):
+        """The distribution of actions at s."""
+        return TanhGaussian(self.actor(phi, s))
+
     def train(self):
         for transition in self.interact(self.explore):  # [4-6, 8]
             self.buffer.add(*transition, self.last.episode)  # [9]; [10] is interact's
             for _ in range(self.updates_due()):  # [11]
+                for adam in (self.adam_theta, self.adam_phi, self.adam_alpha):
+                    adam.learning_rate = self.now(self.learning_rate)
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])
                 self.log(self.update(*batch, self.noise(), self.noise()))
         # [16, 17]
@@ -114,7 +121,7 @@ class SAC(Algorithm):
         if self.num_timesteps < self.learning_starts:
             return rng.uniform(-1, 1, shape).astype(FLOAT)
         noise = to_device(rng.standard_normal(shape, FLOAT))
-        a, _ = TanhGaussian(self.pi(self.phi, to_device(s))).sample(noise)  # [7]
+        a, _ = self.pi(self.phi, to_device(s)).sample(noise)  # [7]
         return to_host(a)
 
     def noise(self):
@@ -122,11 +129,9 @@ class SAC(Algorithm):
         return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
 
     def update(self, s, a, r, s2, terminated, gamma, noise, noise2):
-        for adam in (self.adam_theta, self.adam_phi, self.adam_alpha):
-            adam.learning_rate = self.now(self.learning_rate)
         alpha = xp.exp(self.log_alpha)
 
-        a2, logp2 = TanhGaussian(self.pi(self.phi, s2)).sample(noise2)
+        a2, logp2 = self.pi(self.phi, s2).sample(noise2)
         q2 = self.Q(self.theta_bar, s2, a2).min(axis=0)
         y = r + gamma * (1 - terminated) * (q2 - alpha * logp2)
 
@@ -138,7 +143,7 @@ class SAC(Algorithm):
         self.adam_theta.step(self.theta, g)  # [12]
 
         def J_pi(phi):
-            a, logp = TanhGaussian(self.pi(phi, s)).sample(noise)
+            a, logp = self.pi(phi, s).sample(noise)
             q = min(self.Q(self.theta, s, a), axis=0)
             return (alpha * logp - q).mean(), logp
 

@@ -13,13 +13,18 @@ from npr.backend import xp
 add = op("add", lambda a, b: a + b, lambda g, y, a, b: g, lambda g, y, a, b: g)
 subtract = op("subtract", lambda a, b: a - b, lambda g, y, a, b: g, lambda g, y, a, b: -g)
 multiply = op("multiply", lambda a, b: a * b, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
-divide = op("divide", lambda a, b: a / b, lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b)
+divide = op(
+    "divide",
+    lambda a, b: a / b,
+    lambda g, y, a, b: _ratio(g, b),
+    lambda g, y, a, b: -_ratio(g * y, b),
+)
 negative = op("negative", lambda x: -x, lambda g, y, x: -g)
 power = op(
     "power",
     lambda x, p: x**p,
-    lambda g, y, x, p: g * p * x ** (p - 1),
-    lambda g, y, x, p: g * y * xp.log(xp.asarray(x, y.dtype)),
+    lambda g, y, x, p: _power_slope(g, x, p),
+    lambda g, y, x, p: g * y * xp.log(xp.where(y == 0, 1, xp.asarray(x, y.dtype))),
 )
 
 
@@ -87,7 +92,15 @@ def _sigmoid(x):
 
 def _ratio(g, x):
     """g / x, but 0 where g is 0: a branch that `where` switched off stays off at x = 0."""
+    if isinstance(x, (int, float)):
+        return g / x
     return xp.where(g == 0, 0, g / xp.where(g == 0, 1, x))
+
+
+def _power_slope(g, x, p):
+    """g p x^(p - 1), but 0 where g or p is 0, however steep the power is at x = 0."""
+    g = g * p
+    return xp.where(g == 0, 0, g * xp.where(g == 0, g + 1, x) ** (p - 1))
 
 
 # reductions

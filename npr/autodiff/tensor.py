@@ -237,8 +237,12 @@ def value_and_grad(f, has_aux: bool = False):
         tape, out = _trace(f, theta, args)
         aux = None
         if has_aux:
-            out, aux = out
-            aux = _plain(aux)
+            if type(out) is not tuple or len(out) != 2:
+                raise GradientError(
+                    "has_aux=True needs a function that returns the pair (loss, aux), got "
+                    f"{type(out).__name__}."
+                )
+            out, aux = out[0], _plain(out[1])
         value = stop_gradient(out)
         shape = getattr(value, "shape", ())
         if shape != ():
@@ -262,5 +266,6 @@ def _plain(tree):
     if isinstance(tree, dict):
         return {key: _plain(value) for key, value in tree.items()}
     if isinstance(tree, (tuple, list)):
-        return type(tree)(_plain(value) for value in tree)
+        plain = [_plain(value) for value in tree]
+        return type(tree)(*plain) if hasattr(tree, "_fields") else type(tree)(plain)
     return stop_gradient(tree)

@@ -1,5 +1,6 @@
 """Numba loops with their array twins: what a tape of array operations cannot do fast."""
 
 from npr.kernels.returns import discounted_returns, gae
+from npr.kernels.sumtree import SumTree
 
-__all__ = ["discounted_returns", "gae"]
+__all__ = ["SumTree", "discounted_returns", "gae"]

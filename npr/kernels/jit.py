@@ -31,8 +31,8 @@ class Kernel:
         try:
             return self._run(*args)
         except Exception as error:
-            if not self._cached:
-                raise
+            if not self._cached or type(error).__module__ == "numba.core.errors":
+                raise  # nothing to do with the cache
             # Numba compiles for new types of arguments in the call itself, and a damaged file in
             # its cache, or no place for one, raises anything
             _warn_once("cache", f"Numba's cache cannot be used ({error!r}); compiling anew.")

@@ -1,0 +1,69 @@
+"""Sarsa: on-policy temporal differences on a table.
+
+Sutton and Barto 2018, section 6.4, eq. 6.7.
+
+     1  Q(s, a) <- 0
+     2  for each episode:
+     3      s <- reset
+     4      a <- epsilon-greedy in Q(s, .)
+     5      for each step:
+     6          r, s2, terminated <- environment(a)
+     7          a2 <- epsilon-greedy in Q(s2, .)
+     8          update:
+     9              y = r + gamma (1 - terminated) Q(s2, a2)
+                    Q(s, a) <- Q(s, a) + alpha [y - Q(s, a)]
+    10          s <- s2
+    11          a <- a2: the action that is taken next
+    12      end, also where the episode terminated or timed out
+    13  end
+
+Departures from JoyRL's pseudocode: the value of a terminal state is masked rather than kept at
+zero in the table (9); 10 and 11 assign the other way round there; episodes also end by time, which
+is not terminal: then a2 is drawn for the bootstrap alone (7, 12). With expected=True the mean over
+a2 takes the place of its sample.
+"""
+
+import numpy as np
+
+from npr.algorithms.base import Algorithm
+
+
+class Sarsa(Algorithm):
+    """Tabular Sarsa, for Discrete observations and actions."""
+
+    learning_rate: float | str | list = 0.5  # alpha: share of the TD error learnt per step
+    gamma: float = 0.99  # discount per env step
+    exploration_initial_eps: float = 1.0  # epsilon at the start
+    exploration_final_eps: float = 0.05  # epsilon from exploration_fraction of the budget on
+    exploration_fraction: float = 0.5
+    expected: bool = False  # Expected Sarsa: the mean over a2 instead of its sample
+
+    action_kinds = ("discrete",)
+    table = True
+    policy_parts = ("table", None, "Q")
+
+    def build(self):
+        self.Q = np.zeros((self.observations.size, self.actions.n))  # [1]
+        self.chosen = {}  # number of an episode -> the action that is taken next in it
+
+    def train(self):
+        for transitions in self.interact(self.explore):  # [2, 3, 5, 6]
+            episodes = self.last.episode.tolist()
+            for episode, s, a, r, s2, terminated in zip(episodes, *transitions):
+                a2 = self.epsilon_greedy(self.Q[s2])  # [7]
+                self.update(s, a, r, s2, a2, terminated)
+                self.chosen[episode] = a2  # [10, 11]; [12, 13] are interact's
+
+    def explore(self, s):
+        """The action chosen in line 7, or at the start of an episode a new one."""
+        chosen = self.chosen
+        a = [chosen.get(e) for e in self.envs.episode.tolist()]
+        self.chosen = {}
+        return np.array([self.epsilon_greedy(self.Q[x]) if b is None else b  # [4]
+                         for x, b in zip(s, a)])  # fmt: skip
+
+    def update(self, s, a, r, s2, a2, terminated):  # [8]
+        q = self.Q[s2]
+        v = (1 - self.epsilon) * q.max() + self.epsilon * q.mean() if self.expected else q[a2]
+        y = r + self.gamma * (1 - terminated) * v
+        self.Q[s, a] += self.now(self.learning_rate) * (y - self.Q[s, a])  # [9]

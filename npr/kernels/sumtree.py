@@ -1,0 +1,111 @@
+"""A sum tree: draw an index with a chance proportional to its priority, in log n steps."""
+
+import numpy as np
+
+from npr.errors import NumericsError
+from npr.kernels.jit import Kernel
+
+
+def _set_twin(tree, leaves, priority):
+    """Write priorities at leaves, in order, and recompute every sum above them."""
+    tree[leaves] = priority
+    nodes = leaves
+    while nodes[0] > 1:
+        nodes = np.unique(nodes >> 1)
+        tree[nodes] = tree[2 * nodes] + tree[2 * nodes + 1]
+
+
+def _set_loop(tree, leaves, priority):
+    for i in range(leaves.shape[0]):
+        node = leaves[i]
+        tree[node] = priority[i]
+        node >>= 1
+        while node >= 1:
+            tree[node] = tree[2 * node] + tree[2 * node + 1]
+            node >>= 1
+
+
+def _find_twin(tree, mass, leaves):
+    """leaves <- where `mass` runs out, walking the leaves from left to right."""
+    mass = mass.copy()
+    leaves[:] = 1
+    for _ in range(int(len(tree)).bit_length() - 2):
+        left, right = tree[2 * leaves], tree[2 * leaves + 1]
+        goes_left = (mass < left) | (right <= 0)
+        mass -= np.where(goes_left, 0, left)
+        leaves[:] = 2 * leaves + ~goes_left
+
+
+def _find_loop(tree, mass, leaves):
+    half = tree.shape[0] // 2
+    for i in range(mass.shape[0]):
+        node, rest = 1, mass[i]
+        while node < half:
+            node *= 2
+            # rounding may leave more than there is: never walk into a half that is empty
+            if rest >= tree[node] and tree[node + 1] > 0.0:
+                rest -= tree[node]
+                node += 1
+        leaves[i] = node
+
+
+_set = Kernel(_set_loop, _set_twin, host=True)
+_find = Kernel(_find_loop, _find_twin, host=True)
+
+
+class SumTree:
+    """Priorities of 0..capacity-1, all zero at first, with their sum and the way back from it.
+
+    float64, on the host. Sums are recomputed from both children, never adjusted by differences,
+    so that the tree equals a rebuilt one bit for bit however often it was written.
+    Source: Schaul et al. 2016, appendix B.2.1.
+    """
+
+    def __init__(self, capacity: int):
+        if capacity < 1:
+            raise ValueError(f"SumTree needs a capacity of at least 1, got {capacity}.")
+        self.capacity = capacity
+        self._half = 1 << max(capacity - 1, 1).bit_length()  # leaves, a power of two
+        self._tree = np.zeros(2 * self._half)
+
+    def set(self, index, priority) -> None:
+        """priority (n,), or one number, at index (n,); of an index given twice the last counts.
+
+        Raises NumericsError for priorities that are NaN, infinite or negative, IndexError for an
+        index outside the tree; then nothing is changed.
+        """
+        index = np.atleast_1d(np.asarray(index, np.int64))
+        priority = np.broadcast_to(np.asarray(priority, np.float64), index.shape)
+        if not index.size:
+            return
+        if index.min() < 0 or index.max() >= self.capacity:
+            raise IndexError(
+                f"SumTree.set needs indices in 0..{self.capacity - 1}, got {index.min()} to "
+                f"{index.max()}."
+            )
+        if not (priority.min() >= 0 and priority.max() < np.inf):
+            bad = ~(np.isfinite(priority) & (priority >= 0))
+            raise NumericsError(
+                f"{bad.sum()} of {bad.size} priorities are NaN, infinite or negative (the first: "
+                f"{priority[bad][0]}); they come from TD errors, so look at rewards and the loss."
+            )
+        _set(self._tree, index + self._half, np.ascontiguousarray(priority))
+
+    @property
+    def total(self) -> float:
+        """The sum of all priorities."""
+        return float(self._tree[1])
+
+    def __getitem__(self, index):
+        """The priorities at index."""
+        return self._tree[self._half : self._half + self.capacity][index]
+
+    def find(self, mass) -> np.ndarray:
+        """The indices (n,) at which `mass` (n,), each in [0, total), runs out.
+
+        A priority of zero is never found while any is above zero.
+        """
+        mass = np.atleast_1d(np.asarray(mass, np.float64))
+        leaves = np.empty(mass.shape, np.int64)
+        _find(self._tree, mass, leaves)
+        return leaves - self._half

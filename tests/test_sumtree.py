@@ -1,0 +1,230 @@
+"""The sum tree and prioritised replay against a plain list, and numbers worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from npr.buffers import PrioritizedReplayBuffer
+from npr.errors import ConfigError, NumericsError
+from npr.kernels import SumTree
+from npr.kernels.sumtree import _find, _set
+
+F = np.float32
+
+
+def rebuilt(tree):
+    """A tree of the same priorities, written once."""
+    other = SumTree(tree.capacity)
+    other.set(np.arange(tree.capacity), tree[:])
+    return other
+
+
+class AgainstAList(RuleBasedStateMachine):
+    """Any sequence of writes, held against a list that is summed from left to right."""
+
+    @initialize(capacity=st.integers(1, 40))
+    def start(self, capacity):
+        self.tree, self.plain = SumTree(capacity), [0.0] * capacity
+
+    @rule(data=st.data())
+    def write(self, data):
+        places = st.integers(0, len(self.plain) - 1)
+        values = st.one_of(st.just(0.0), st.floats(1e-6, 1e6))
+        pairs = data.draw(st.lists(st.tuples(places, values), min_size=1, max_size=12))
+        index, priority = zip(*pairs)
+        self.tree.set(index, priority)
+        for i, p in pairs:  # of an index given twice the last counts
+            self.plain[i] = p
+
+    @invariant()
+    def the_same_priorities(self):
+        assert self.tree[:].tolist() == self.plain
+        assert self.tree.total == pytest.approx(sum(self.plain), rel=1e-12)
+        assert self.tree._tree.tobytes() == rebuilt(self.tree)._tree.tobytes()
+
+    @rule(share=st.floats(0, 1, exclude_max=True))
+    def find(self, share):
+        if self.tree.total == 0:
+            return
+        mass = share * self.tree.total
+        [found] = self.tree.find(mass)
+        assert self.plain[found] > 0
+        below = sum(self.plain[:found])
+        slack = 1e-9 * self.tree.total
+        assert below - slack <= mass <= below + self.plain[found] + slack
+
+
+TestAgainstAList = AgainstAList.TestCase
+TestAgainstAList.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+def test_finding_by_hand():
+    tree = SumTree(4)
+    tree.set([0, 1, 2, 3], [1, 2, 3, 4])
+    assert tree.total == 10
+    masses = [0.999, 1.0, 2.5, 5.5, 6.0, 9.999]
+    assert tree.find(masses).tolist() == [0, 1, 1, 2, 3, 3]
+
+
+@given(seed=st.integers(0, 2**32), capacity=st.integers(1, 70))
+@settings(max_examples=60, deadline=None)
+def test_both_bodies_write_and_find_the_same(seed, capacity):
+    rng = np.random.default_rng(seed)
+    one, other = SumTree(capacity), SumTree(capacity)
+    for _ in range(4):
+        index = rng.integers(capacity, size=9)
+        priority = rng.random(9) * (rng.random(9) > 0.4)
+        _set.loop(one._tree, index + one._half, priority)
+        _set.twin(other._tree, index + other._half, priority)
+        assert one._tree.tobytes() == other._tree.tobytes()
+    mass = rng.random(20) * one.total
+    found = np.empty((2, 20), np.int64)
+    _find.loop(one._tree, mass, found[0])
+    _find.twin(one._tree, mass, found[1])
+    assert found[0].tolist() == found[1].tolist()
+
+
+def test_a_million_writes_leave_no_drift():
+    rng, tree = np.random.default_rng(0), SumTree(5_000)
+    for _ in range(1_000):
+        tree.set(rng.integers(5_000, size=1_000), rng.pareto(1.0, 1_000))
+    assert tree._tree.tobytes() == rebuilt(tree)._tree.tobytes()
+
+
+def test_rounding_never_finds_a_zero():
+    """u just below one, times the total, may round to the total itself."""
+    rng = np.random.default_rng(0)
+    for n in (3, 17, 1_000):
+        tree = SumTree(n)
+        tree.set(np.arange(n), rng.random(n) * (rng.random(n) < 0.5) + 1e-30 * (np.arange(n) == 1))
+        masses = np.array([0.0, np.nextafter(1, 0) * tree.total, tree.total, 2 * tree.total])
+        assert (tree[tree.find(masses)] > 0).all()
+
+
+def test_draws_follow_the_priorities():
+    """Chi-square of 200,000 draws over 20 classes: 19 degrees, p = .001 at 43.8."""
+    rng, tree = np.random.default_rng(1), SumTree(20)
+    tree.set(np.arange(20), np.arange(20))
+    counts = np.bincount(tree.find(rng.random(200_000) * tree.total), minlength=20)
+    expected = 200_000 * np.arange(1, 20) / tree.total
+    assert counts[0] == 0
+    assert ((counts[1:] - expected) ** 2 / expected).sum() < 43.8
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
+def test_a_priority_that_is_none_is_refused_and_changes_nothing(bad):
+    tree = SumTree(4)
+    tree.set([0, 1], [1, 2])
+    before = tree._tree.copy()
+    with pytest.raises(NumericsError, match="1 of 2 priorities are NaN, infinite or negative"):
+        tree.set([2, 3], [1, bad])
+    assert tree._tree.tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize("index", [-1, 4])
+def test_an_index_outside_is_refused(index):
+    with pytest.raises(IndexError, match=r"needs indices in 0\.\.3"):
+        SumTree(4).set(index, 1.0)
+
+
+def test_a_tree_has_room():
+    with pytest.raises(ValueError, match="capacity of at least 1"):
+        SumTree(0)
+
+
+# ---- prioritised replay
+
+
+def filled(n=4, capacity=4, **options):
+    buffer = PrioritizedReplayBuffer(capacity, 1, **options)
+    for i in range(n):
+        buffer.add(np.full((1, 1), i, F), np.zeros(1, int), np.full(1, i, F), np.zeros((1, 1), F),
+                   np.zeros(1, F))  # fmt: skip
+    return buffer
+
+
+def prioritised(normalization):
+    buffer = filled(alpha=1.0, eps=1e-12, normalization=normalization)
+    buffer.set_priorities(np.arange(4), np.array([1.0, 2.0, 3.0, 4.0]))
+    return buffer
+
+
+@pytest.mark.parametrize("normalization", ["batch", "buffer"])
+def test_weights_by_hand(normalization):
+    """Priorities 1, 2, 3, 4: P = .1 .2 .3 .4, raw weights 2.5 1.25 .833 .625 at beta = 1."""
+    buffer = prioritised(normalization)
+    *_, w, index = buffer.sample(64, np.random.default_rng(0), beta=1.0)
+    raw = np.array([2.5, 1.25, 2.5 / 3, 0.625])
+    top = raw[index].max() if normalization == "batch" else raw.max()
+    assert w == pytest.approx(raw[index] / top, rel=1e-5)
+
+
+def test_a_batch_and_the_buffer_differ_where_the_rarest_is_not_in_the_batch():
+    shares = []
+    for normalization in ("batch", "buffer"):
+        buffer = prioritised(normalization)
+        buffer.tree.find = lambda mass: np.array([1, 3])
+        *_, w, _ = buffer.sample(2, np.random.default_rng(0), beta=1.0)
+        shares.append(w.tolist())
+    assert shares == [pytest.approx([1, 0.5]), pytest.approx([0.5, 0.25])]
+
+
+def test_weights_make_the_mean_over_draws_the_plain_mean():
+    buffer = filled(7, 7, alpha=0.6, normalization="buffer")
+    buffer.set_priorities(np.arange(7), np.linspace(0.1, 4, 7))
+    rng, scale = np.random.default_rng(0), (7 * (buffer.tree[:7].min() / buffer.tree.total)) ** -1
+    x = np.array([1.0, 5, 2, 8, 3, 9, 4])
+    *_, w, index = buffer.sample(100_000, rng, beta=1.0)
+    assert (w * scale * x[index]).mean() == pytest.approx(x.mean(), rel=0.01)
+
+
+def test_one_draw_in_each_equal_share():
+    buffer = filled(4, 4, alpha=0.0)
+    *_, index = buffer.sample(8, np.random.default_rng(0))
+    assert index.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_new_transitions_get_the_largest_priority_so_far():
+    buffer = filled(2, 4, alpha=0.5, eps=0.0)
+    assert buffer.tree[:2].tolist() == [1, 1]
+    buffer.set_priorities(np.array([0]), np.array([-9.0]))  # |TD error| to the power of alpha
+    buffer.add(np.zeros((1, 1), F), np.zeros(1, int), np.zeros(1, F), np.zeros((1, 1), F),
+               np.zeros(1, F))  # fmt: skip
+    assert buffer.tree[:].tolist() == [3, 1, 3, 0]
+
+
+def test_the_newest_is_drawn_and_a_slot_never_written_is_not():
+    buffer = filled(3, 8)
+    *_, index = buffer.sample(300, np.random.default_rng(0))
+    assert set(index.tolist()) == {0, 1, 2}
+
+
+def test_a_total_of_zero_draws_uniformly():
+    buffer = filled(4, 8, eps=0.0)
+    buffer.set_priorities(np.arange(4), np.zeros(4))
+    *_, w, index = buffer.sample(400, np.random.default_rng(0))
+    assert set(index.tolist()) == {0, 1, 2, 3}
+    assert (w == 1).all()
+
+
+def test_a_nan_td_error_is_refused():
+    with pytest.raises(NumericsError, match="they come from TD errors"):
+        filled().set_priorities(np.array([1]), np.array([np.nan]))
+
+
+def test_an_empty_buffer_says_so():
+    with pytest.raises(ConfigError, match="is empty"):
+        filled(0).sample(2, np.random.default_rng(0))
+
+
+def test_state_comes_back_and_priorities_must_be_whole():
+    buffer, again = filled(3, 8), filled(0, 8)
+    buffer.set_priorities(np.array([1]), np.array([5.0]))
+    again.load(buffer.state())
+    assert again.tree._tree.tobytes() == buffer.tree._tree.tobytes()
+    assert again.largest == buffer.largest
+    for key, value in (("priority", np.zeros(2)), ("largest", np.array(np.nan))):
+        with pytest.raises(ConfigError, match="one priority per transition"):
+            filled(0, 8).load({**buffer.state(), key: value})
