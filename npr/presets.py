@@ -62,6 +62,18 @@ PRESETS: dict[str, dict] = {
             "learning_rate": "linear:1e-3", "gamma": 0.9,
         },
     },
+    "DDPG": {
+        "Pendulum-v1": {
+            "total_timesteps": 10_000, "net_arch": [64, 64], "batch_size": 100, "gamma": 0.98,
+            "learning_starts": 500,
+        },
+    },
+    "TD3": {
+        "Pendulum-v1": {
+            "total_timesteps": 10_000, "net_arch": [64, 64], "batch_size": 100, "gamma": 0.98,
+            "learning_starts": 500,
+        },
+    },
     "SAC": {
         "Pendulum-v1": {
             "total_timesteps": 5_000, "learning_rate": 1e-3, "net_arch": [64, 64],

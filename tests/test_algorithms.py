@@ -10,6 +10,7 @@ from npr.autodiff import min as ad_min
 from npr.autodiff import stack as ad_stack
 from npr.buffers import ReplayBuffer
 from npr.heads import TanhGaussian
+from npr.noise import OrnsteinUhlenbeck
 
 F = np.float32
 
@@ -518,3 +519,125 @@ def test_per_dqn_takes_the_gradient_of_its_loss(monkeypatch):
 def test_another_normalization_is_refused():
     with pytest.raises(npr.ConfigError, match="PERDQN: per_normalization must be 'batch' or"):
         per_dqn(per_normalization="sum")
+
+
+# ---- DDPG and TD3
+
+
+def ddpg(env="Pendulum-v1", algorithm="DDPG", **settings):
+    given = {"net_arch": [8], "buffer_size": 5_000, "batch_size": 1, **settings}
+    return getattr(npr, algorithm)(env, seed=0, verbose=0, **given)
+
+
+def test_the_actor_climbs_its_critic_by_hand():
+    """mu = w s with w = .5, s = 1, Q = -(a - 2)^2: dJ/dw = 3, and one step of .1 leads to .8."""
+
+    def minus_J(w):
+        return ((w * 1.0 - 2.0) ** 2).mean()
+
+    w = np.array([0.5])
+    _, g = value_and_grad(minus_J)(w)
+    npr.optim.SGD(w, 0.1).step(w, g)
+    assert -g[0] == pytest.approx(3) and w[0] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(("terminated", "y"), [(0, -1.304), (1, 1.0)])
+def test_ddpg_target_by_hand(terminated, y):
+    """Q = -(2 a - 2)^2 at the target's action .2, r = 1, gamma = .9."""
+    agent = ddpg(learning_rate=0.0)
+    agent.theta[:] = 0
+    agent.mu = lambda phi, s: np.full((1, 1), 0.2, F)
+    Q = agent.Q
+    agent.Q = lambda theta, s, a: (
+        -((2 * a[:, 0] - 2) ** 2)[None] if theta is agent.theta_bar else Q(theta, s, a)
+    )
+    s, a, zero = np.zeros((1, 3), F), np.zeros((1, 1), F), np.zeros((1, 1), F)
+    loss = agent.update(s, a, rows(1), s, rows(terminated), 0.9, zero, delayed=True)
+    assert loss["critic_loss"] == pytest.approx(y**2 if terminated else (1 - 0.9 * 2.56) ** 2)
+    assert terminated or pytest.approx(y) == 1 - 0.9 * 2.56
+
+
+@pytest.mark.parametrize("algorithm", ["DDPG", "TD3"])
+def test_ddpg_takes_the_gradients_of_its_losses_and_the_actor_leaves_the_critic_alone(
+    monkeypatch, algorithm
+):
+    checked = every_loss_checked(monkeypatch, "ddpg")
+    rng = np.random.default_rng(1)
+    agent = ddpg(algorithm=algorithm, batch_size=7)
+    theta, phi = agent.theta.copy(), agent.phi.copy()
+    agent.adam_theta.step = lambda *_: None
+    agent.update(*small(rng, s=3, a=1), 0.99, agent.target_noise())
+    assert len(checked) == 2
+    assert np.array_equal(agent.theta, theta) and not np.array_equal(agent.phi, phi)
+
+
+def test_td3_moves_actor_and_targets_every_second_time():
+    agent = ddpg(algorithm="TD3", batch_size=4, learning_starts=4)
+    moved = []
+    agent.log = lambda metrics: (
+        moved.append("actor_loss" in metrics) or setattr(agent, "n_updates", agent.n_updates + 1)
+    )
+    agent.learn(12)
+    assert moved == [True, False] * 4 + [True]
+
+
+def test_ddpg_finds_the_best_action_of_a_bandit():
+    agent = ddpg(
+        Bandit, net_arch=[32, 32], batch_size=64, learning_rate="linear:3e-3:1e-4",
+        learning_starts=500,
+    ).learn(2_500)  # fmt: skip
+    assert agent.act(np.zeros(1, F))[0] == pytest.approx(0.3, abs=0.05)
+
+
+def test_time_outs_are_not_terminal_for_ddpg():
+    agent = ddpg(
+        ConstantBox, gamma=0.9, learning_rate=0.02, batch_size=32, tau=0.05, learning_starts=50
+    ).learn(1_500)
+    q = agent.Q(agent.theta, np.ones((1, 1), F), np.zeros((1, 1), F))
+    assert q[0, 0] == pytest.approx(10, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "dt", "deviation"),
+    [(0.2, 1.0, 0.379663), (0.2, 0.01, 0.365285), (0.5, 0.01, 0.913213)],
+)
+def test_ornstein_uhlenbeck_noise_has_its_stationary_deviation(sigma, dt, deviation):
+    assert sigma * np.sqrt(dt / (1 - (1 - 0.15 * dt) ** 2)) == pytest.approx(deviation, abs=1e-6)
+    noise, rng = OrnsteinUhlenbeck((4_000, 1), sigma, 0.15, dt), np.random.default_rng(0)
+    noise.x[:] = deviation * rng.standard_normal((4_000, 1))
+    for _ in range(50):
+        x = noise(rng)
+    assert x.std() == pytest.approx(deviation, rel=0.05)
+    noise.reset(np.arange(4_000) < 1_000)
+    assert (noise.x[:1_000] == 0).all() and (noise.x[1_000:] != 0).all()
+
+
+def test_another_noise_is_refused():
+    with pytest.raises(npr.ConfigError, match="DDPG: action_noise must be 'normal' or 'ou'"):
+        ddpg(action_noise="pink")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "env", "settings"),
+    [
+        ("Sarsa", "CliffWalking-v1", {"max_episode_steps": 30}),
+        ("PERDQN", "CartPole-v1", {"net_arch": [8], "learning_starts": 20, "n_step_return": 2}),
+        ("DDPG", "Pendulum-v1", {"net_arch": [8], "learning_starts": 20, "batch_size": 8}),
+        ("TD3", "Pendulum-v1", {"net_arch": [8], "learning_starts": 20, "action_noise": "ou",
+                                "batch_size": 8, "n_envs": 2}),
+    ],
+)  # fmt: skip
+def test_same_seed_same_bytes_and_a_file_keeps_them(tmp_path, algorithm, env, settings):
+    if algorithm != "Sarsa":
+        settings = {**settings, "buffer_size": 100}
+    paths = [tmp_path / name for name in ("one.npz", "two.npz", "again.npz")]
+    for path in paths[:2]:
+        agent = getattr(npr, algorithm)(env, seed=3, verbose=0, **settings).learn(80)
+        agent.save(path)
+    loaded = npr.load(paths[0])
+    loaded.save(paths[2])
+    assert paths[0].read_bytes() == paths[1].read_bytes() == paths[2].read_bytes()
+    s = 7 if algorithm == "Sarsa" else np.zeros(agent.observations.shape, F)
+    assert np.array_equal(loaded.act(s), agent.act(s))
+    assert np.array_equal(npr.infer.load(paths[0])(s), agent.act(s))
+    assert loaded.learn(40, reset_num_timesteps=False).num_timesteps == 120

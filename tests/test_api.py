@@ -208,7 +208,7 @@ def test_every_pair_of_spaces_is_learnt_or_refused_with_advice(case, seen, done,
     "name, env, match",
     [
         ("SAC", "CartPole-v1", r"SAC needs a Box action space, got Discrete\(2\);.* DQN, .*PPO"),
-        ("DQN", "Pendulum-v1", r"DQN needs a Discrete action space, got Box.*; .* use PPO, SAC"),
+        ("DQN", "Pendulum-v1", r"DQN needs a Discrete action space, got Box.*; .* PPO, SAC"),
         ("QLearning", "Pendulum-v1", "QLearning needs a Discrete action space, got Box"),
         ("QLearning", "CartPole-v1", "QLearning keeps a table .* Discrete observation .* use DQN"),
         ("SAC", Spaces(OBSERVATIONS["Box"], ACTIONS["Box unbounded"]),

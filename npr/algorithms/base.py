@@ -39,10 +39,18 @@ _SHARES = (
 )  # fmt: skip
 _COUNTS = (
     "buffer_size", "batch_size", "train_freq", "n_step_return", "n_envs", "n_steps", "n_epochs",
-    "target_update_interval", "max_episode_steps",
+    "target_update_interval", "max_episode_steps", "n_critics", "policy_delay",
 )  # fmt: skip
 _POSITIVE = ("max_grad_norm", "target_kl", "per_eps")
-_NOT_NEGATIVE = ("learning_rate", "learning_starts", "clip_range", "vf_coef")
+_NOT_NEGATIVE = (
+    "learning_rate",
+    "learning_starts",
+    "clip_range",
+    "vf_coef",
+    "exploration_noise",
+    "target_policy_noise",
+    "target_noise_clip",
+)
 _RANGES = {
     **dict.fromkeys(_SHARES, ("in [0, 1]", lambda x: 0 <= x <= 1)),
     **dict.fromkeys(_COUNTS, ("at least 1", lambda x: x >= 1)),
