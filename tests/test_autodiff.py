@@ -565,9 +565,9 @@ def test_on_a_kink_the_slope_is_pinned(op, x, slope):
 
 
 def test_huber_by_hand():
-    """An error of 2.3 with delta = 1."""
-    loss, slope = value_and_grad(lambda q: ad.huber(q, 2.8))(np.array(0.5))
-    np.testing.assert_allclose((loss, slope), (1.8, -1))
+    """An error of 2.3 with delta = 1, as in algorithms.md section 3.6."""
+    loss, slope = value_and_grad(lambda x: ad.huber(x[0], x[1]))(np.array([0.5, 2.8]))
+    np.testing.assert_allclose((loss, *slope), (1.8, -1, 1))
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 2, 3)])
@@ -627,6 +627,7 @@ def test_a_pullback_of_our_own_may_return_none_for_zero():
     def first(a, b):
         return record(a.data, [a, b], lambda g: [g, None])
 
+    np.testing.assert_array_equal(grad(lambda x: first(x, x).sum())(X), [1, 1, 1])
     np.testing.assert_array_equal(grad(lambda x: first(2 * x, x).sum())(X), [2, 2, 2])
 
 

@@ -110,7 +110,7 @@ def _spread(g, x, axis, keepdims):
 
 
 def _count(x, axis):
-    if axis is None:
+    if axis is None or x.ndim == 0:
         return x.size
     return math.prod(x.shape[i] for i in (axis if isinstance(axis, tuple) else (axis,)))
 

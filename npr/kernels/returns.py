@@ -8,7 +8,7 @@ def _gae_twin(r, v, v_next, terminated, done, gamma, lam):
     advantage = xp.empty_like(v)
     delta = r + gamma * v_next * (1 - terminated) - v
     keep = gamma * lam * (1 - done)
-    trace = xp.zeros_like(v[0])
+    trace = xp.zeros(v.shape[1:], v.dtype)
     for t in range(len(r) - 1, -1, -1):
         trace = delta[t] + keep[t] * trace
         advantage[t] = trace
@@ -45,7 +45,7 @@ def gae(r, v, v_next, terminated, done, gamma, lam):
 
 def _returns_twin(r, done, gamma, bootstrap):
     G = xp.empty_like(r)
-    G_next = xp.zeros_like(r[0])
+    G_next = xp.zeros(r.shape[1:], r.dtype)
     for t in range(len(r) - 1, -1, -1):
         last = done[t] if t < len(r) - 1 else xp.ones_like(done[t])
         G_next = r[t] + gamma * xp.where(last, bootstrap[t], G_next)
