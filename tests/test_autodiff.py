@@ -565,7 +565,7 @@ def test_on_a_kink_the_slope_is_pinned(op, x, slope):
 
 
 def test_huber_by_hand():
-    """An error of 2.3 with delta = 1, as in algorithms.md section 3.6."""
+    """An error of 2.3 with delta = 1."""
     loss, slope = value_and_grad(lambda x: ad.huber(x[0], x[1]))(np.array([0.5, 2.8]))
     np.testing.assert_allclose((loss, *slope), (1.8, -1, 1))
 
