@@ -77,13 +77,12 @@ class MLP:
         self.sizes = [width, *hidden, 1 if outputs is None else outputs]
         self.outputs, self.rows, self.free = outputs, rows, free
         self.activations = [ACTIVATIONS[activation]] * len(hidden) + [ACTIVATIONS[out]]
-        self.size = free
         self._spans = []  # (start of W, start of b, end, in, out) of each layer
         start = 0
         for n, m in zip(self.sizes, self.sizes[1:]):
             self._spans.append((start, start + n * m, start + n * m + m, n, m))
             start += n * m + m
-        self.size += start
+        self.size = start + free  # parameters of one network
         self._cache = {}
 
     def init(self, rng: np.random.Generator, scheme="fan_in", out_gain=1.0, free=0.0) -> Array:
@@ -118,14 +117,17 @@ class MLP:
             raise ConfigError(
                 f"This network has parameters of shape {shape}, got theta of shape {theta.shape}."
             )
-        views = [
-            [(row[i:j].reshape(n, m), row[j:k]) for i, j, k, n, m in self._spans]
-            for row in theta.reshape(-1, self.size)
-        ]
+        views = self._views(theta)
         if len(self._cache) >= 8:  # an entry keeps its theta alive, so few of them
             self._cache.clear()
         self._cache[id(theta)] = theta, views
         return views
+
+    def _views(self, theta):
+        return [
+            [(row[i:j].reshape(n, m), row[j:k]) for i, j, k, n, m in self._spans]
+            for row in theta.reshape(-1, self.size)
+        ]
 
     def __call__(self, theta, *xs):
         plain = theta.data if type(theta) is Tensor else theta
@@ -185,7 +187,7 @@ class MLP:
         """The cotangents of theta and of the concatenated inputs; None where not wanted."""
         g = g.reshape(len(rows), -1, self.sizes[-1] + self.free)
         dtheta = xp.empty(theta.shape, theta.dtype) if wants_theta else None
-        views = self._fresh_views(dtheta) if wants_theta else None
+        views = self._views(dtheta) if wants_theta else None
         dx = None
         for row, layers in enumerate(rows):
             grad, h = g[row], hs[row]
@@ -210,9 +212,3 @@ class MLP:
             if wants_x:
                 dx = grad if dx is None else dx + grad
         return dtheta, dx
-
-    def _fresh_views(self, theta):
-        return [
-            [(row[i:j].reshape(n, m), row[j:k]) for i, j, k, n, m in self._spans]
-            for row in theta.reshape(-1, self.size)
-        ]
