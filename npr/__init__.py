@@ -13,7 +13,10 @@ import importlib
 __version__ = "0.1.0"
 
 # the lists below are what `npr.` completes to; __getattr__ imports each at its first use
-_ALGORITHMS = ("QLearning", "Sarsa", "DQN", "PERDQN", "PPO", "DDPG", "TD3", "SAC")
+_ALGORITHMS = (
+    "QLearning", "Sarsa", "DQN", "PERDQN", "REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL",
+    "DDPG", "TD3", "SAC",
+)  # fmt: skip
 _MODULES = ("autodiff", "heads", "infer", "kernels", "nn", "optim", "presets")
 _ERRORS = (
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",

@@ -8,8 +8,7 @@ from npr.backend import FLOAT, to_device
 from npr.errors import ConfigError
 from npr.kernels.returns import n_step_returns
 from npr.kernels.sumtree import SumTree
-
-CHOICE = np.dtype(np.int64)  # of discrete actions
+from npr.spaces import CHOICE
 
 
 class ReplayBuffer:
@@ -228,10 +227,21 @@ class Rollout:
         columns = (self.s, self.a, self.r, self.s2, self.terminated, self.done)
         return tuple(to_device(column) for column in columns)
 
-    def minibatches(self, batch_size: int, rng: np.random.Generator):
-        """Index arrays on the device that visit every valid step once, in random order.
+    def steps(self):
+        """(T, N), on the host: how many steps of its episode came before each, from row 0 on."""
+        t = np.arange(len(self.r))[:, None]
+        begins = np.zeros(self.r.shape, np.int64)
+        begins[1:] = np.where(self.done[:-1] > 0, t[1:], 0)
+        return (t - np.maximum.accumulate(begins)).astype(FLOAT)
 
-        They index columns flattened to (T N, ...). A last minibatch of a single step joins the
+    def rows(self):
+        """The valid steps as indices of columns flattened to (T N, ...), on the device."""
+        return to_device(np.flatnonzero(self.valid))
+
+    def minibatches(self, batch_size: int, rng: np.random.Generator):
+        """Indices as `rows`, in arrays that visit every valid step once, in random order.
+
+        A last minibatch of a single step joins the
         one before it: one step has no standard deviation.
         """
         index = np.flatnonzero(self.valid)

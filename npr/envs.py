@@ -11,7 +11,7 @@ import numpy as np
 
 from npr.backend import FLOAT
 from npr.errors import ConfigError, EnvContractError, SpaceError
-from npr.spaces import Actions, Observations
+from npr.spaces import ACTION_KINDS, Actions, Observations
 
 
 def observation_spec(space) -> dict:
@@ -50,6 +50,10 @@ def action_spec(space) -> dict:
             for name, bound in (("low", space.low), ("high", space.high))
         }
         return {"kind": "box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
+    if isinstance(space, gs.MultiDiscrete):
+        return {"kind": "multidiscrete", "nvec": space.nvec.tolist(), "start": space.start.tolist()}
+    if isinstance(space, gs.MultiBinary):
+        return {"kind": "multibinary", "shape": list(space.shape)}
     dtype = f" of {space.dtype}" if isinstance(space, gs.Box) else ""
     return {"kind": type(space).__name__.lower() + dtype}
 
@@ -108,7 +112,7 @@ class _Records:
         self.n, self.table = n, table
         self.observations = Observations(observation_spec(observation_space))
         actions = action_spec(action_space)
-        self.actions = Actions(actions) if actions["kind"] in ("discrete", "box") else None
+        self.actions = Actions(actions) if actions["kind"] in ACTION_KINDS else None
         self.action_space = action_space
         self.seeds = [int(child.generate_state(1)[0]) for child in seeds.spawn(n)]
         self.s = None

@@ -5,7 +5,9 @@ Random numbers come from outside (`noise`), so that what is computed from them i
 All work on plain arrays and on Tensors.
 """
 
+import functools
 import math
+import operator
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from npr.autodiff import (
     log_softmax,
     pick,
     record,
+    sigmoid,
     softplus,
     stop_gradient,
     sum,
@@ -33,10 +36,9 @@ class Categorical:
     def __init__(self, logits):
         self.logp = log_softmax(logits)
 
-    @staticmethod
-    def noise(rng: np.random.Generator, shape, size):
-        """What `sample` needs for `shape` choices of `size`: one uniform number each."""
-        return rng.random(shape, FLOAT)
+    def noise(self, rng: np.random.Generator):
+        """What `sample` needs, on the host: one uniform number (...) for each choice."""
+        return rng.random(self.logp.shape[:-1], FLOAT)
 
     def sample(self, noise):
         """Choices (...), by inverting the distribution function at noise in [0, 1)."""
@@ -58,6 +60,72 @@ class Categorical:
         return sum(exp(self.logp) * (self.logp - other.logp), axis=-1)
 
 
+class MultiCategorical:
+    """Independent choices, one of nvec[i] each, from their logits side by side (..., sum(nvec)).
+
+    Actions are (..., len(nvec)).
+    """
+
+    def __init__(self, logits, nvec):
+        ends = np.cumsum(nvec).tolist()
+        self.parts = [Categorical(logits[..., i:j]) for i, j in zip([0, *ends], ends)]
+
+    def noise(self, rng: np.random.Generator):
+        """What `sample` needs, on the host: one uniform number (..., len(nvec)) per choice."""
+        return rng.random((*self.parts[0].logp.shape[:-1], len(self.parts)), FLOAT)
+
+    def sample(self, noise):
+        return xp.stack([p.sample(noise[..., i]) for i, p in enumerate(self.parts)], axis=-1)
+
+    def mode(self):
+        return xp.stack([part.mode() for part in self.parts], axis=-1)
+
+    def log_prob(self, a):
+        return _total(part.log_prob(a[..., i]) for i, part in enumerate(self.parts))
+
+    def entropy(self):
+        return _total(part.entropy() for part in self.parts)
+
+    def kl(self, other):
+        """KL(self || other)."""
+        return _total(p.kl(q) for p, q in zip(self.parts, other.parts))
+
+
+def _total(parts):
+    return functools.reduce(operator.add, parts)
+
+
+class Bernoulli:
+    """Independent switches, on (1) or off (0), from the log odds (..., D) of on."""
+
+    def __init__(self, logits):
+        self.logits = logits
+
+    def noise(self, rng: np.random.Generator):
+        """What `sample` needs, on the host: one uniform number (..., D) per switch."""
+        return rng.random(self.logits.shape, FLOAT)
+
+    def sample(self, noise):
+        # sigmoid through tanh, which cannot overflow
+        return (noise < 0.5 + 0.5 * xp.tanh(0.5 * stop_gradient(self.logits))).astype(np.int64)
+
+    def mode(self):
+        return (stop_gradient(self.logits) > 0).astype(np.int64)
+
+    def log_prob(self, a):
+        sign = (1 - 2 * a).astype(stop_gradient(self.logits).dtype)
+        return -sum(softplus(sign * self.logits), axis=-1)
+
+    def entropy(self):
+        return sum(softplus(self.logits) - sigmoid(self.logits) * self.logits, axis=-1)
+
+    def kl(self, other):
+        """KL(self || other)."""
+        p = sigmoid(self.logits)
+        off = softplus(other.logits) - softplus(self.logits)  # log of the ratio of being off
+        return sum(off + p * (self.logits - other.logits), axis=-1)
+
+
 class Gaussian:
     """Independent normal distributions, from mean and log standard deviation side by side."""
 
@@ -65,10 +133,9 @@ class Gaussian:
         D = out.shape[-1] // 2
         self.mean, self.log_std = out[..., :D], out[..., D:]
 
-    @staticmethod
-    def noise(rng: np.random.Generator, shape, size):
-        """What `sample` needs: standard normal numbers (*shape, size)."""
-        return rng.standard_normal((*shape, size), FLOAT)
+    def noise(self, rng: np.random.Generator):
+        """What `sample` needs, on the host: standard normal numbers (..., D)."""
+        return rng.standard_normal(self.mean.shape, FLOAT)
 
     def sample(self, noise):
         return self.mean + exp(self.log_std) * noise
@@ -98,10 +165,13 @@ class TanhGaussian:
     Source: Haarnoja et al. 2018, eq. 21.
     """
 
-    noise = staticmethod(Gaussian.noise)
-
     def __init__(self, out):
         self.out = out
+
+    def noise(self, rng: np.random.Generator):
+        """What `sample` needs, on the host: standard normal numbers (..., D)."""
+        *batch, width = self.out.shape
+        return rng.standard_normal((*batch, width // 2), FLOAT)
 
     def _base(self):
         D = self.out.shape[-1] // 2
@@ -163,3 +233,18 @@ class TanhGaussian:
 def _log_slope(u):
     """log d tanh(u) / du."""
     return 2 * (math.log(2) - u - softplus(-2 * u))
+
+
+def policy_head(actions):
+    """What a stochastic policy for these npr.spaces.Actions is made of: its name in a policy's
+    spec, the outputs of its network, how many more of them are free, its distribution.
+    """
+    n = actions.size
+    return {
+        "discrete": ("categorical", n, 0, Categorical),
+        "box": ("gaussian", n, n, Gaussian),
+        "multidiscrete": (
+            "multi_categorical", n, 0, functools.partial(MultiCategorical, nvec=actions.nvec),
+        ),
+        "multibinary": ("bernoulli", n, 0, Bernoulli),
+    }[actions.kind]  # fmt: skip

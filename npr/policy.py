@@ -10,15 +10,30 @@ from npr.errors import ConfigError
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 from npr.spaces import Actions, Observations
 
-HEADS = ("table", "argmax", "categorical", "gaussian", "tanh_gaussian", "tanh")
+# head -> the kinds of action spaces that it chooses from
+HEADS = {
+    "table": ("discrete",),
+    "argmax": ("discrete",),
+    "dueling": ("discrete",),
+    "categorical": ("discrete",),
+    "multi_categorical": ("multidiscrete",),
+    "bernoulli": ("multibinary",),
+    "gaussian": ("box",),
+    "tanh_gaussian": ("box",),
+    "tanh": ("box",),
+    "sampler": ("box",),
+}
+_SPEC = (
+    "observations", "actions", "head", "sizes", "activation", "free", "epsilon", "temperature",
+)  # fmt: skip
 
 
-_SPEC = ("observations", "actions", "head", "sizes", "activation", "free", "epsilon")
-
-
-def _softmax(x):
-    p = np.exp(x - x.max(axis=-1, keepdims=True))
-    return p / p.sum(axis=-1, keepdims=True)
+def _choice(logits, rng):
+    """The likeliest choice of every row (B, K), or one drawn with its probability."""
+    if rng is None:
+        return logits.argmax(axis=-1)
+    reached = np.cumsum(np.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
+    return (reached <= rng.random((len(logits), 1)) * reached[:, -1:]).sum(axis=-1)
 
 
 _ACTIVATE = {
@@ -36,22 +51,32 @@ class Policy:
             observations, actions   specs of npr.spaces
             head        what the outputs of the network mean:
                         table, argmax   values of discrete actions
+                        dueling         value of the state, then those of actions, less any number
                         categorical     logits
+                        multi_categorical  those of every choice, side by side
+                        bernoulli       log odds
                         gaussian        mean and log std, side by side; clipped to the box
                         tanh_gaussian   the same, squashed into the box
                         tanh            the action before tanh
+                        sampler         the same, from the observation and as many normal numbers
             sizes       widths of the layers, input first; None for a table
             activation  of the hidden layers
             free        number of outputs at the end of theta that ignore the observation
             epsilon     share of random actions of a table or argmax when not deterministic
+            temperature what categorical divides the outputs by
     theta   the flat parameter vector (npr.nn), or the table (states, actions); not copied
     """
 
     def __init__(self, spec: dict, theta: np.ndarray):
+        if set(spec) != set(_SPEC):
+            raise ConfigError(
+                f"The spec of a policy has {', '.join(_SPEC)}; got {', '.join(spec)}."
+            )
         self.spec, self.theta = spec, theta
         self.observations = Observations(spec["observations"])
         self.actions = Actions(spec["actions"])
         self.head, self.epsilon = spec["head"], spec["epsilon"]
+        self.temperature = spec["temperature"]
         if self.head not in HEADS or spec["activation"] not in _ACTIVATE:
             raise ConfigError(
                 f"A policy with head {self.head!r} and activation {spec['activation']!r} is not "
@@ -61,9 +86,11 @@ class Policy:
             raise ConfigError(
                 "The parameters of this policy are not finite floating-point numbers."
             )
-        if set(spec) != set(_SPEC):
+        if self.actions.kind not in HEADS[self.head] or not 0 < self.temperature < np.inf:
             raise ConfigError(
-                f"The spec of a policy has {', '.join(_SPEC)}; got {', '.join(spec)}."
+                f"The head {self.head!r} at temperature {self.temperature!r} does not choose "
+                f"{self.actions.kind} actions; it chooses {' or '.join(HEADS[self.head])} ones, "
+                "at a temperature above 0."
             )
         self._check_sizes(spec, theta)
         self._activate = _ACTIVATE[spec["activation"]]
@@ -88,6 +115,8 @@ class Policy:
         if any(type(m) is not int or m < 0 for m in (*sizes, free)) or len(sizes) < 2:
             raise ConfigError(f"Widths must be whole numbers, two at least, got {sizes!r}.")
         outputs = 2 * choices if self.head in ("gaussian", "tanh_gaussian") else choices
+        outputs += self.head == "dueling"
+        n += choices if self.head == "sampler" else 0
         if sizes[0] != n or sizes[-1] + free != outputs:
             raise ConfigError(
                 f"A network of widths {sizes} and {free} free outputs does not lead from {n} "
@@ -113,19 +142,28 @@ class Policy:
 
     def choose(self, x, deterministic: bool = True, rng=None):
         """The learner's actions (B, ...) for rows x, before they are scaled to the space."""
-        y = self.outputs(x)
         rng = None if deterministic else rng or np.random.default_rng()
-        if self.head in ("table", "argmax"):
-            a = y.argmax(axis=-1)
+        if self.head == "sampler":
+            shape = len(x), self.actions.size
+            noise = np.zeros(shape, x.dtype) if rng is None else rng.standard_normal(shape, x.dtype)
+            return np.tanh(self.outputs(np.concatenate([x, noise], axis=-1)))
+        y = self.outputs(x)
+        if self.head in ("table", "argmax", "dueling"):
+            a = y[:, self.head == "dueling" :].argmax(axis=-1)
             if rng is not None and self.epsilon:
                 random = rng.random(len(a)) < self.epsilon
                 a = np.where(random, rng.integers(self.actions.n, size=len(a)), a)
             return a
         if self.head == "categorical":
+            return _choice(y / self.temperature, rng)
+        if self.head == "multi_categorical":
+            ends = np.cumsum(self.actions.nvec).tolist()
+            parts = [_choice(y[:, i:j], rng) for i, j in zip([0, *ends], ends)]
+            return np.stack(parts, axis=-1)
+        if self.head == "bernoulli":
             if rng is None:
-                return y.argmax(axis=-1)
-            reached = np.cumsum(_softmax(y), axis=-1)
-            return (reached <= rng.random((len(y), 1)) * reached[:, -1:]).sum(axis=-1)
+                return (y > 0).astype(np.int64)
+            return (rng.random(y.shape) < 0.5 + 0.5 * np.tanh(0.5 * y)).astype(np.int64)
         D = self.actions.size
         a = y[:, :D]
         if rng is not None and self.head != "tanh":

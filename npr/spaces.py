@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from npr.backend import FLOAT
+from npr.backend import FLOAT, xp
 from npr.errors import ConfigError, EnvContractError
 
-_ACTION_KINDS = ("discrete", "box")
+CHOICE = np.dtype(np.int64)  # of a choice of the learner
+ACTION_KINDS = ("discrete", "box", "multidiscrete", "multibinary")
 
 
 def _count(n) -> int:
@@ -121,12 +122,16 @@ class Observations:
 class Actions:
     """How what the learner chooses becomes what the environment gets.
 
-    discrete  learner: int in 0..n-1                    environment: start + that
-    box       learner: (size,) in [-1, 1], clipped      environment: low + (a+1)/2 (high-low)
+    discrete       learner: int in 0..n-1                environment: start + that
+    box            learner: (size,) in [-1, 1], clipped  environment: low + (a+1)/2 (high-low)
+    multidiscrete  learner: (len(nvec),) ints            environment: start + that, in its shape
+    multibinary    learner: (size,) of 0 and 1           environment: that, in its shape
 
     A Box dimension without finite bounds passes unscaled and unclipped; one with low == high is
-    held there.
+    held there. size is how many numbers a network puts out for an action, or its mean.
     """
+
+    nvec: np.ndarray | None = None  # number of values of each choice of a multidiscrete action
 
     def __init__(self, spec: dict):
         self.spec, self.kind = spec, spec["kind"]
@@ -146,13 +151,39 @@ class Actions:
             self.low, self.high, self.bounded = low, high, bool(finite.all())
             low, high = np.where(finite, low, -1), np.where(finite, high, 1)
             self._middle, self._half = low / 2 + high / 2, high / 2 - low / 2
+        elif self.kind == "multidiscrete":
+            nvec, start = np.array(spec["nvec"]), np.array(spec["start"])
+            self.shape, self.dtype = nvec.shape, np.dtype(np.int64)
+            self.nvec = np.array([_count(n) for n in nvec.ravel().tolist()])
+            self.start, self.size = start.ravel(), int(self.nvec.sum())
+        elif self.kind == "multibinary":
+            self.shape, self.dtype = tuple(_count(n) for n in spec["shape"]), np.dtype(np.int8)
+            self.start, self.size = 0, math.prod(self.shape)
         else:
-            raise ConfigError(f"Action kind {self.kind!r} is not known; use {_ACTION_KINDS}.")
+            raise ConfigError(f"Action kind {self.kind!r} is not known; use {ACTION_KINDS}.")
+
+    def columns(self):
+        """Shape and dtype of one action of the learner, as a buffer stores it."""
+        if self.kind == "discrete":
+            return (), CHOICE
+        if self.kind == "box":
+            return (self.size,), FLOAT
+        return (self.size if self.nvec is None else len(self.nvec),), CHOICE
+
+    def encode(self, a):
+        """A batch of the learner's actions as critics take them, (..., size) on the device:
+        numbers and switches as they are, a one for each choice of a multidiscrete action."""
+        if self.kind == "multidiscrete":
+            choices = [xp.eye(n, dtype=FLOAT)[a[..., i]] for i, n in enumerate(self.nvec.tolist())]
+            return xp.concatenate(choices, axis=-1)
+        return a.astype(FLOAT) if self.kind == "multibinary" else a
 
     def to_env(self, action):
         """The environment's action for one action of the learner."""
         if self.kind == "discrete":
             return self.start + int(action)
+        if self.kind != "box":
+            return (action + self.start).astype(self.dtype).reshape(self.shape)
         a = np.minimum(np.maximum(self._middle + action * self._half, self.low), self.high)
         return a.astype(self.dtype).reshape(self.shape)
 
@@ -160,5 +191,7 @@ class Actions:
         """The environments' actions (B, ...) for a batch of the learner's."""
         if self.kind == "discrete":
             return np.asarray(actions) + self.start
+        if self.kind != "box":
+            return (actions + self.start).astype(self.dtype).reshape(-1, *self.shape)
         a = np.clip(self._middle + actions * self._half, self.low, self.high)
         return a.astype(self.dtype).reshape(-1, *self.shape)

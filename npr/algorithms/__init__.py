@@ -1,11 +1,18 @@
 """The algorithms, one file each, in the order of the pseudocode."""
 
+from npr.algorithms.a2c import A2C
 from npr.algorithms.ddpg import DDPG, TD3
 from npr.algorithms.dqn import DQN
 from npr.algorithms.per_dqn import PERDQN
 from npr.algorithms.ppo import PPO
+from npr.algorithms.ppo_kl import PPOKL
+from npr.algorithms.q_actor_critic import QActorCritic
 from npr.algorithms.q_learning import QLearning
+from npr.algorithms.reinforce import REINFORCE
 from npr.algorithms.sac import SAC
 from npr.algorithms.sarsa import Sarsa
 
-__all__ = ["DDPG", "DQN", "PERDQN", "PPO", "QLearning", "SAC", "TD3", "Sarsa"]
+__all__ = [
+    "A2C", "DDPG", "DQN", "PERDQN", "PPO", "PPOKL", "QActorCritic", "QLearning", "REINFORCE", "SAC",
+    "TD3", "Sarsa",
+]  # fmt: skip

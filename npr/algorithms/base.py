@@ -16,7 +16,7 @@ import typing
 import numpy as np
 
 from npr import checkpoint, evaluation, presets
-from npr.backend import FLOAT, ON_HOST, one_blas_thread, to_host
+from npr.backend import ON_HOST, one_blas_thread, to_host
 from npr.buffers import Rollout
 from npr.envs import env_id, open_environments
 from npr.errors import ConfigError, NumericsError, SpaceError
@@ -39,14 +39,16 @@ _SHARES = (
 )  # fmt: skip
 _COUNTS = (
     "buffer_size", "batch_size", "train_freq", "n_step_return", "n_envs", "n_steps", "n_epochs",
-    "target_update_interval", "max_episode_steps", "n_critics", "policy_delay",
+    "target_update_interval", "max_episode_steps", "n_critics", "policy_delay", "n_episodes",
+    "value_n_particles", "baseline_actions",
 )  # fmt: skip
-_POSITIVE = ("max_grad_norm", "target_kl", "per_eps")
+_POSITIVE = ("max_grad_norm", "target_kl", "per_eps", "kl_coef")
 _NOT_NEGATIVE = (
     "learning_rate",
     "learning_starts",
     "clip_range",
     "vf_coef",
+    "vf_epochs",
     "exploration_noise",
     "target_policy_noise",
     "target_noise_clip",
@@ -57,6 +59,7 @@ _RANGES = {
     **dict.fromkeys(_POSITIVE, ("above 0", lambda x: x > 0)),
     **dict.fromkeys(_NOT_NEGATIVE, ("at least 0", lambda x: x >= 0)),
     "gradient_steps": ("at least -1", lambda x: x >= -1),
+    **dict.fromkeys(("kl_tol", "kl_scale"), ("above 1", lambda x: x > 1)),
 }
 
 
@@ -72,6 +75,7 @@ class Algorithm:
     parts = ()  # names of its networks, for net_arch as a dict
     table = False  # whether observations are indices of a table
     policy_parts = ()  # (head, name of the network, name of its parameters)
+    temperature = 1.0  # what a categorical policy divides the network's outputs by
 
     def __init_subclass__(cls):
         cls.settings = {}
@@ -373,7 +377,7 @@ class Algorithm:
     def rollouts(self, n_steps, choose):
         """Yield Rollouts of n_steps of all environments, the last one perhaps shorter."""
         envs = self.envs
-        shape, dtype = self.action_columns()
+        shape, dtype = self.actions.columns()
         t, rollout = 0, None
         for s, a, r, s2, terminated, truncated, valid in self._steps(choose):
             if rollout is None:
@@ -385,6 +389,40 @@ class Algorithm:
                 t, rollout = 0, None
         if t and rollout.valid[:t].sum() > 1:  # the budget is used, and so is what it bought
             yield rollout.head(t)
+
+    def episodes(self, n_episodes, choose):
+        """Yield Rollouts of whole episodes, n_episodes in all, of one policy each.
+
+        Every environment gives as many of them: those that end first would be the short ones. What
+        an environment does beyond its share, and an episode that the budget cuts, is not used.
+        """
+        envs = self.envs
+        share = -(-n_episodes // envs.n)
+        steps, missing = [], np.full(envs.n, share)
+        envs.reset()
+        for *step, terminated, truncated, valid in self._steps(choose):
+            valid = valid & (missing > 0)
+            steps.append((*step, terminated, truncated, valid))
+            missing = missing - (valid & (terminated | truncated))
+            if not missing.any():
+                yield self._whole(steps)
+                steps, missing = [], np.full(envs.n, share)
+                if envs.n > 1:
+                    envs.reset()
+        if (missing < share).any():
+            yield self._whole(steps)
+
+    def _whole(self, steps):
+        """The rollout of the whole episodes among some steps of all environments."""
+        rollout = Rollout(
+            len(steps), self.envs.n, self.observations.size, *self.actions.columns()
+        )
+        for t, step in enumerate(steps):
+            rollout.put(t, *step)
+        # an episode is whole if it ends; a row that is not valid also counts as its end
+        ended = (rollout.done > 0) & rollout.valid
+        rollout.valid &= np.logical_or.accumulate(ended[::-1])[::-1]
+        return rollout
 
     def _steps(self, choose):
         envs, progress, logger, last = self.envs, self._progress, self.logger, self.last
@@ -464,12 +502,6 @@ class Algorithm:
             self.logger.record("rollout", {"exploration_rate": self.epsilon})
         self.logger.table()
 
-    def action_columns(self):
-        """Shape and dtype of one stored action."""
-        if self.actions.kind == "discrete":
-            return (), np.dtype(np.int64)
-        return (self.actions.size,), FLOAT
-
     # ---- acting
 
     @property
@@ -486,6 +518,7 @@ class Algorithm:
                 "activation": getattr(self, "activation", "identity"),
                 "free": net.free if net else 0,
                 "epsilon": float(getattr(self, "exploration_final_eps", 0.0)),
+                "temperature": self.temperature,
             }
             self._policy = Policy(spec, to_host(getattr(self, theta)))
         return self._policy

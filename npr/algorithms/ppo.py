@@ -29,14 +29,15 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import clip, exp, minimum, value_and_grad
 from npr.backend import to_device, to_host, xp
 from npr.errors import ConfigError
-from npr.heads import Categorical, Gaussian
+from npr.heads import policy_head
 from npr.kernels import gae
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
+from npr.spaces import ACTION_KINDS
 
 
 class PPO(Algorithm):
-    """Proximal policy optimisation with a clipped surrogate, for Discrete and Box actions."""
+    """Proximal policy optimisation with a clipped surrogate, for all kinds of actions."""
 
     n_envs: int = 8
     learning_rate: float | str | list = 3e-4  # of Adam, for both networks
@@ -55,10 +56,11 @@ class PPO(Algorithm):
     log_std_init: float = 0.0  # of the Gaussian, per action dimension
 
     parts = ("pi", "vf")
+    action_kinds = ACTION_KINDS
 
     @property
     def policy_parts(self):
-        return ("categorical" if self.discrete else "gaussian", "actor", "theta")
+        return self.head_name, "actor", "theta"
 
     def check(self):
         if self.batch_size < 2 and self.normalize_advantage:
@@ -69,10 +71,8 @@ class PPO(Algorithm):
 
     def build(self):
         rate = self.now(self.learning_rate)
-        self.discrete = self.actions.kind == "discrete"
-        self.head = Categorical if self.discrete else Gaussian
-        n, k, rng = self.observations.size, self.actions.size, self.rng["init"]
-        free = 0 if self.discrete else k
+        n, rng = self.observations.size, self.rng["init"]
+        self.head_name, k, free, self.head = policy_head(self.actions)
         self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
         self.critic = MLP(n, self.widths("vf"), None, self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
@@ -89,8 +89,8 @@ class PPO(Algorithm):
         return self.critic(phi, s)
 
     def explore(self, s):
-        noise = self.head.noise(self.rng["explore"], s.shape[:1], self.actions.size)
-        return to_host(self.pi(self.theta, to_device(s)).sample(to_device(noise)))
+        pi = self.pi(self.theta, to_device(s))
+        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
 
     def train(self):
         for D in self.rollouts(self.n_steps, self.explore):  # [4-6]

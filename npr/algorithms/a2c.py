@@ -1,0 +1,114 @@
+"""A2C: a policy gradient every few steps, with the advantages of a learnt value.
+
+Mnih et al. 2016 (A3C), run in step; Sutton and Barto 2018, section 13.5. The modern sibling of
+q_actor_critic.py, whose numbers its lines carry.
+
+     1  initialise actor theta and critic phi
+     2  for each iteration:
+     3      collect n_steps of every environment with pi(theta)
+     4      A = GAE of r and V(phi, .): with gae_lambda = 1, returns of up to n_steps less V(phi, s)
+     5      R = A + V(phi, s)
+     6      L_V = mean (V(phi, s) - R)^2
+     7      phi <- one step down the gradient of L_V
+     8      L = mean A log pi(theta)(a|s)
+     9      theta <- one step up the gradient of L (and of the entropy, times ent_coef)
+    10  end
+
+Departures from JoyRL's pseudocode, which has a Q-critic: the critic is V, so that its TD error is
+an advantage. One update of PPO with one epoch, one minibatch and no clipping is the same update.
+Both gradients have their norms clipped; time-outs are bootstrapped from the true last observation.
+"""
+
+from npr.algorithms.base import Algorithm
+from npr.autodiff import value_and_grad
+from npr.backend import to_device, to_host
+from npr.heads import policy_head
+from npr.kernels import gae
+from npr.nn import MLP
+from npr.optim import Adam, RMSprop, clip_norm
+from npr.spaces import ACTION_KINDS
+
+
+class A2C(Algorithm):
+    """Advantage actor-critic, for all kinds of actions."""
+
+    n_envs: int = 8
+    learning_rate: float | str | list = 7e-4  # of the optimiser, for both networks
+    gamma: float = 0.99  # discount per env step
+    gae_lambda: float = 1.0  # lambda of GAE, per env step
+    net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "vf": [...]} as well
+    activation: str = "tanh"
+    n_steps: int = 5  # env steps per environment and update
+    ent_coef: float = 0.0  # weight of the entropy
+    vf_coef: float = 0.5  # of the critic's loss, before the norm of its gradient is clipped
+    max_grad_norm: float = 0.5
+    normalize_advantage: bool = False
+    use_rms_prop: bool = True  # RMSprop; False: Adam
+    log_std_init: float = 0.0  # of the Gaussian, per action dimension
+
+    parts = ("pi", "vf")
+    action_kinds = ACTION_KINDS
+
+    @property
+    def policy_parts(self):
+        return self.head_name, "actor", "theta"
+
+    def build(self):
+        rate = self.now(self.learning_rate)
+        n, rng = self.observations.size, self.rng["init"]
+        self.head_name, k, free, self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
+        self.critic = MLP(n, self.widths("vf"), None, self.activation)
+        self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
+        self.phi = self.critic.init(rng, "orthogonal", 1.0)
+        optimiser = RMSprop if self.use_rms_prop else Adam
+        self.optimiser_theta = optimiser(self.theta, rate, eps=1e-5)
+        self.optimiser_phi = optimiser(self.phi, rate, eps=1e-5)
+
+    def pi(self, theta, s):
+        """The distribution of actions at s."""
+        return self.head(self.actor(theta, s))
+
+    def V(self, phi, s):
+        return self.critic(phi, s)
+
+    def explore(self, s):
+        pi = self.pi(self.theta, to_device(s))
+        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+
+    def train(self):
+        for D in self.rollouts(self.n_steps, self.explore):  # [2, 3]
+            self.optimiser_theta.learning_rate = self.now(self.learning_rate)
+            self.optimiser_phi.learning_rate = self.now(self.learning_rate)
+            s, a, r, s2, terminated, done = D.arrays()
+            v, v2 = self.V(self.phi, s), self.V(self.phi, s2)
+            A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [4]
+            R = A + v  # [5]
+            i = D.rows()
+            data = (x.reshape(-1, *x.shape[2:])[i] for x in (s, a, A, R))
+            self.log(self.update(*data))
+        # [10]
+
+    def update(self, s, a, A, R):
+        if self.normalize_advantage and len(A) > 1:
+            A = (A - A.mean()) / (A.std(ddof=1) + 1e-8)
+
+        def L_V(phi):
+            loss = ((self.V(phi, s) - R) ** 2).mean()  # [6]
+            return self.vf_coef * loss, loss
+
+        (_, value_loss), g = value_and_grad(L_V, has_aux=True)(self.phi)
+        self.optimiser_phi.step(self.phi, clip_norm(g, self.max_grad_norm))  # [7]
+
+        def minus_L(theta):
+            pi = self.pi(theta, s)
+            L, entropy = (A * pi.log_prob(a)).mean(), pi.entropy().mean()  # [8]
+            return -L - self.ent_coef * entropy, (L, entropy)
+
+        (_, (L, entropy)), g = value_and_grad(minus_L, has_aux=True)(self.theta)
+        self.optimiser_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [9]
+        return {
+            "policy_gradient_loss": -L,
+            "value_loss": value_loss,
+            "entropy_loss": -entropy,
+        }

@@ -1,0 +1,170 @@
+"""PPO-KL: several epochs on each rollout, held near its policy by a penalty that adapts.
+
+Schulman et al. 2017, eq. 8 and section 4; Heess et al. 2017, algorithm 1; GAE: Schulman et al. 2016.
+
+     1  initialise actor theta and critic phi
+     2  coefficient of the penalty: lambda
+     3  number of iterations: by the budget of env steps
+     4  number of epochs K
+     5  rollout buffer D, emptied every iteration
+     6  for each iteration:
+     7      collect n_steps of every environment into D with theta_old <- theta
+     8      for k = 1..K, for each shuffled minibatch:
+     9          (once, before the epochs) R = A + V(phi, s)
+    10          (once, before the epochs) A = GAE of r and V(phi, .)
+    11          ratio = pi(theta)(a|s) / pi(theta_old)(a|s)
+    12          L = mean [ratio A - lambda KL(pi(theta_old)(.|s) || pi(theta)(.|s))]
+    13          theta <- one step up the gradient of L (and of the entropy, times ent_coef)
+    14          critic:
+    15          phi <- one step down the gradient of mean (V(phi, s) - R)^2
+    16      end
+    17      d = mean KL(pi(theta_old)(.|s) || pi(theta)(.|s)) over D; if d > kl_tol target_kl:
+    18          lambda <- kl_scale lambda
+    19      end
+    20      if d < target_kl / kl_tol:
+    21          lambda <- lambda / kl_scale
+    22      end
+    23  end
+
+Departures from JoyRL's pseudocode: lambda is adapted once per iteration, after the epochs, as in
+both papers; inside of them, where d is still small, it would be halved K times (17-22). Ratio and
+divergence are both means, so that lambda does not depend on the length of a rollout (12). The
+divergence is of the full distributions, from old to new. 9 and 10 are computed once per rollout;
+15 goes down a gradient; the constants of 17-22 are those of Schulman et al.; D is not replay (5).
+lambda stays in [1e-4, 1e2], and epochs end early where d > 4 target_kl. Advantages are normalised
+per minibatch, both gradients have their norms clipped, time-outs are bootstrapped from the true
+last observation.
+"""
+
+import numpy as np
+
+from npr.algorithms.base import Algorithm
+from npr.autodiff import exp, value_and_grad
+from npr.backend import to_device, to_host
+from npr.errors import ConfigError
+from npr.heads import policy_head
+from npr.kernels import gae
+from npr.nn import MLP
+from npr.optim import Adam, clip_norm
+from npr.spaces import ACTION_KINDS
+
+
+class PPOKL(Algorithm):
+    """Proximal policy optimisation with a KL penalty, for all kinds of actions."""
+
+    n_envs: int = 8
+    learning_rate: float | str | list = 3e-4  # of Adam, for both networks
+    gamma: float = 0.99  # discount per env step
+    gae_lambda: float = 0.95  # lambda of GAE, per env step
+    net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "vf": [...]} as well
+    activation: str = "tanh"
+    n_steps: int = 256  # env steps per environment and rollout
+    batch_size: int = 64  # of a minibatch
+    kl_coef: float = 1.0  # [2] lambda at the start
+    target_kl: float = 0.01  # divergence between two policies that is aimed at, nats
+    kl_tol: float = 1.5  # by which factor it may be missed before lambda moves
+    kl_scale: float = 2.0  # by which factor lambda moves
+    n_epochs: int = 10  # [4] K
+    ent_coef: float = 0.0  # weight of the entropy
+    vf_coef: float = 0.5  # of the critic's loss, before the norm of its gradient is clipped
+    max_grad_norm: float = 0.5
+    normalize_advantage: bool = True
+    log_std_init: float = 0.0  # of the Gaussian, per action dimension
+
+    parts = ("pi", "vf")
+    action_kinds = ACTION_KINDS
+
+    @property
+    def policy_parts(self):
+        return self.head_name, "actor", "theta"
+
+    def check(self):
+        if self.batch_size < 2 and self.normalize_advantage:
+            raise ConfigError(
+                "PPOKL: batch_size=1 has no standard deviation to normalise advantages by; "
+                "use batch_size >= 2 or normalize_advantage=False."
+            )
+
+    def build(self):
+        rate = self.now(self.learning_rate)
+        n, rng = self.observations.size, self.rng["init"]
+        self.head_name, k, free, self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
+        self.critic = MLP(n, self.widths("vf"), None, self.activation)
+        self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
+        self.phi = self.critic.init(rng, "orthogonal", 1.0)
+        self.adam_theta = Adam(self.theta, rate, eps=1e-5)
+        self.adam_phi = Adam(self.phi, rate, eps=1e-5)
+        self.kl_weight = np.array([self.kl_coef])  # lambda, on the host
+
+    def pi(self, theta, s):
+        """The distribution of actions at s."""
+        return self.head(self.actor(theta, s))
+
+    def V(self, phi, s):
+        return self.critic(phi, s)
+
+    def explore(self, s):
+        pi = self.pi(self.theta, to_device(s))
+        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+
+    def train(self):
+        for D in self.rollouts(self.n_steps, self.explore):  # [3, 5-7]
+            self.adam_theta.learning_rate = self.now(self.learning_rate)
+            self.adam_phi.learning_rate = self.now(self.learning_rate)
+            s, a, r, s2, terminated, done = D.arrays()
+            v, v2 = self.V(self.phi, s), self.V(self.phi, s2)
+            A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [10]
+            R = A + v  # [9]
+            data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, R)]
+            data.append(self.actor(self.theta, data[0]))
+            for _ in range(self.n_epochs):  # [8]
+                for i in D.minibatches(self.batch_size, self.rng["sample"]):
+                    self.log(self.update(*(x[i] for x in data), self.kl_weight.item()))
+                d = self.divergence(data[0][D.rows()], data[-1][D.rows()])
+                if d > 4 * self.target_kl:
+                    break
+            self.adapt(d)  # [16]
+            self.logger.record("train", {"explained_variance": 1 - (R - v).var() / R.var()})
+        # [23]
+
+    def divergence(self, s, out_old):
+        """Mean KL(old || new) over states s, from the actor's outputs before the epochs."""
+        return float(self.head(out_old).kl(self.pi(self.theta, s)).mean())
+
+    def adapt(self, d):
+        """Move lambda towards a divergence of target_kl."""
+        if d > self.kl_tol * self.target_kl:  # [17]
+            self.kl_weight *= self.kl_scale  # [18, 19]
+        elif d < self.target_kl / self.kl_tol:  # [20]
+            self.kl_weight /= self.kl_scale  # [21, 22]
+        np.clip(self.kl_weight, 1e-4, 1e2, out=self.kl_weight)
+        self.logger.record("train", {"approx_kl": d, "kl_coef": self.kl_weight.item()})
+
+    def update(self, s, a, A, R, out_old, kl_weight):
+        if self.normalize_advantage and len(A) > 1:
+            A = (A - A.mean()) / (A.std(ddof=1) + 1e-8)
+        old = self.head(out_old)
+        logp_old = old.log_prob(a)
+
+        def L_KL(theta):
+            pi = self.pi(theta, s)
+            ratio = exp(pi.log_prob(a) - logp_old)  # [11]
+            L = (ratio * A - kl_weight * old.kl(pi)).mean()  # [12]
+            entropy = pi.entropy().mean()
+            return -L - self.ent_coef * entropy, (L, entropy)
+
+        (_, (L, entropy)), g = value_and_grad(L_KL, has_aux=True)(self.theta)
+        self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [13]
+
+        def L_V(phi):  # [14]
+            loss = ((self.V(phi, s) - R) ** 2).mean()
+            return self.vf_coef * loss, loss
+
+        (_, value_loss), g = value_and_grad(L_V, has_aux=True)(self.phi)
+        self.adam_phi.step(self.phi, clip_norm(g, self.max_grad_norm))  # [15]
+        return {
+            "policy_gradient_loss": -L,
+            "value_loss": value_loss,
+            "entropy_loss": -entropy,
+        }

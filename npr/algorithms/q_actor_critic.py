@@ -1,0 +1,126 @@
+"""Q Actor-Critic: a policy gradient weighted by a critic of actions that learns as Sarsa does.
+
+Sutton and Barto 2018, section 13.5, with the action values of section 13.1.
+
+     1  initialise actor theta and critic w
+     2  for each iteration:
+     3      collect n_steps of every environment with pi(theta): (s, a, r, s2, a2, terminated)
+     4      critic:
+     5      for every step t:
+     6          delta = r + gamma (1 - terminated) Q(w, s2, a2) - Q(w, s, a)
+     7          w <- one step down the gradient of 1/2 mean delta^2, the target held fixed
+     8          (s, a) <- (s2, a2): a2 is the action of the next step
+     9      end
+    10      theta <- one step up the gradient of mean [Q(w, s, a) - E Q(w, s, .)] log pi(theta)(a|s)
+    11  end
+
+Departures from JoyRL's pseudocode: its loop counts down and walks up at once (5, 8); here all steps
+make one gradient. delta is the TD error of Sarsa, not an advantage, which it is called there (6).
+terminated masks the target, and where no action follows (the last step, a time-out) a2 is drawn
+from pi(theta) at the true s2 (6). The mean over actions is subtracted from Q (10), without which
+the gradient is very noisy; baseline=False gives the original. The sum over t was missing (10).
+"""
+
+from npr.algorithms.base import Algorithm
+from npr.autodiff import exp, pick, value_and_grad
+from npr.backend import to_device, to_host, xp
+from npr.heads import policy_head
+from npr.nn import MLP
+from npr.optim import Adam, clip_norm
+from npr.spaces import ACTION_KINDS
+
+
+class QActorCritic(Algorithm):
+    """Actor-critic with action values, for all kinds of actions."""
+
+    n_envs: int = 8
+    learning_rate: float | str | list = 1e-3  # of Adam, for both networks
+    gamma: float = 0.99  # discount per env step
+    net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "qf": [...]} as well
+    activation: str = "tanh"
+    n_steps: int = 16  # env steps per environment and update
+    baseline: bool = True  # weigh by Q less its mean over actions, not by Q
+    baseline_actions: int = 8  # drawn for that mean, where actions cannot be enumerated
+    ent_coef: float = 0.0  # weight of the entropy
+    max_grad_norm: float = 0.5
+    log_std_init: float = 0.0  # of the Gaussian, per action dimension
+
+    parts = ("pi", "qf")
+    action_kinds = ACTION_KINDS
+
+    @property
+    def policy_parts(self):
+        return self.head_name, "actor", "theta"
+
+    def build(self):
+        rate = self.now(self.learning_rate)
+        n, rng = self.observations.size, self.rng["init"]
+        self.discrete = self.actions.kind == "discrete"
+        self.head_name, k, free, self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
+        inputs, outputs = (n, k) if self.discrete else ([n, k], None)
+        self.critic = MLP(inputs, self.widths("qf"), outputs, self.activation)
+        self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
+        self.w = self.critic.init(rng, "orthogonal", 1.0)
+        self.adam_theta, self.adam_w = Adam(self.theta, rate, eps=1e-5), Adam(self.w, rate, eps=1e-5)
+
+    def pi(self, theta, s):
+        """The distribution of actions at s."""
+        return self.head(self.actor(theta, s))
+
+    def Q(self, w, s, a):
+        """The value of a at s: an output for each discrete action, other actions are inputs."""
+        if self.discrete:
+            return pick(self.critic(w, s), a)
+        return self.critic(w, s, self.actions.encode(a))
+
+    def mean_Q(self, w, s, pi, noises):
+        """E Q(w, s, .) under pi: exact for discrete actions, else over one action per noise."""
+        if self.discrete:
+            return (exp(pi.logp) * self.critic(w, s)).sum(axis=-1)
+        return sum(self.Q(w, s, pi.sample(noise)) for noise in noises) / len(noises)
+
+    def explore(self, s):
+        pi = self.pi(self.theta, to_device(s))
+        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+
+    def noise(self, pi, n=1):
+        return [to_device(pi.noise(self.rng["noise"])) for _ in range(n)]
+
+    def train(self):
+        for D in self.rollouts(self.n_steps, self.explore):  # [2, 3]
+            self.adam_theta.learning_rate = self.now(self.learning_rate)
+            self.adam_w.learning_rate = self.now(self.learning_rate)
+            s, a, r, s2, terminated, done = D.arrays()
+            pi2 = self.pi(self.theta, s2)
+            a2 = pi2.sample(*self.noise(pi2))
+            follows = 1 - done[:-1] > 0
+            a2[:-1][follows] = a[1:][follows]  # [5, 8]
+            i = D.rows()
+            data = [x.reshape(-1, *x.shape[2:])[i] for x in (s, a, r, s2, a2, terminated)]
+            noises = self.noise(self.pi(self.theta, data[0]), self.baseline_actions)
+            self.log(self.update(*data, noises))
+        # [9, 11]
+
+    def update(self, s, a, r, s2, a2, terminated, noises):  # [4]
+        y = r + self.gamma * (1 - terminated) * self.Q(self.w, s2, a2)
+
+        def L(w):
+            delta = y - self.Q(w, s, a)  # [6]
+            return 0.5 * (delta**2).mean()
+
+        critic_loss, g = value_and_grad(L)(self.w)
+        self.adam_w.step(self.w, clip_norm(g, self.max_grad_norm))  # [7]
+
+        q = self.Q(self.w, s, a)
+        if self.baseline:
+            q = q - self.mean_Q(self.w, s, self.pi(self.theta, s), noises)
+
+        def minus_J(theta):
+            pi = self.pi(theta, s)
+            J, entropy = (q * pi.log_prob(a)).mean(), pi.entropy().mean()
+            return -J - self.ent_coef * entropy, (J, entropy)
+
+        (_, (J, entropy)), g = value_and_grad(minus_J, has_aux=True)(self.theta)
+        self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [10]
+        return {"critic_loss": critic_loss, "policy_gradient_loss": -J, "entropy_loss": -entropy}

@@ -1,0 +1,111 @@
+"""REINFORCE: the policy gradient of whole episodes.
+
+Sutton and Barto 2018, section 13.3, eq. 13.8; with a baseline, eq. 13.11.
+
+     1  initialise theta (and the baseline's phi)
+     2  for each update:
+     3      collect n_episodes whole episodes with pi(theta)
+     4      for t = T - 1, ..., 0 in each episode:
+     5          G_t = r_t + gamma G_{t+1};  A_t = G_t - V(phi, s_t)
+     6          theta <- one step up the gradient of mean gamma^t A_t log pi(theta)(a_t|s_t)
+     7      end; phi <- vf_epochs steps down the gradient of mean (V(phi, s) - G)^2
+     8  end
+
+Departures from JoyRL's pseudocode: all steps make one gradient, where theta moves from step to step
+there, away from the policy that collected the rest (6); a baseline is subtracted (5) and learnt
+(7); advantages are normalised over the batch; gamma^t is left out, as nearly everywhere: with it
+(discount_state=True) the last steps of an episode hardly count. An episode that was cut by time
+goes on with the value of its last observation, if there is a baseline.
+"""
+
+from npr.algorithms.base import Algorithm
+from npr.autodiff import value_and_grad
+from npr.backend import FLOAT, to_device, to_host, xp
+from npr.heads import policy_head
+from npr.kernels import discounted_returns
+from npr.nn import MLP
+from npr.optim import Adam, clip_norm
+from npr.spaces import ACTION_KINDS
+
+
+class REINFORCE(Algorithm):
+    """Monte-Carlo policy gradient, for all kinds of actions."""
+
+    learning_rate: float | str | list = 1e-3  # of Adam, for both networks
+    gamma: float = 0.99  # discount per env step
+    net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "vf": [...]} as well
+    activation: str = "tanh"
+    n_episodes: int = 8  # per update
+    baseline: bool = True  # subtract V(phi, s) from the returns
+    vf_epochs: int = 5  # steps of the baseline per update
+    discount_state: bool = False  # weigh step t by gamma^t
+    normalize_advantage: bool = True
+    ent_coef: float = 0.0  # weight of the entropy
+    max_grad_norm: float = 1.0
+    log_std_init: float = 0.0  # of the Gaussian, per action dimension
+
+    parts = ("pi", "vf")
+    action_kinds = ACTION_KINDS
+
+    @property
+    def policy_parts(self):
+        return self.head_name, "actor", "theta"
+
+    def build(self):
+        rate = self.now(self.learning_rate)
+        n, rng = self.observations.size, self.rng["init"]
+        self.head_name, k, free, self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
+        self.critic = MLP(n, self.widths("vf"), None, self.activation)
+        self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
+        self.phi = self.critic.init(rng, "orthogonal", 1.0)
+        self.adam_theta = Adam(self.theta, rate)
+        self.adam_phi = Adam(self.phi, rate)
+
+    def pi(self, theta, s):
+        """The distribution of actions at s."""
+        return self.head(self.actor(theta, s))
+
+    def V(self, phi, s):
+        """The baseline; zero everywhere where there is none."""
+        return self.critic(phi, s) if self.baseline else xp.zeros(s.shape[:-1], FLOAT)
+
+    def explore(self, s):
+        pi = self.pi(self.theta, to_device(s))
+        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+
+    def train(self):
+        for D in self.episodes(self.n_episodes, self.explore):  # [2, 3]
+            self.adam_theta.learning_rate = self.now(self.learning_rate)
+            self.adam_phi.learning_rate = self.now(self.learning_rate)
+            s, a, r, s2, terminated, done = D.arrays()
+            after = (1 - terminated) * self.V(self.phi, s2)
+            G = discounted_returns(r, done, self.gamma, after)  # [4, 5]
+            weight = self.gamma ** to_device(D.steps()) if self.discount_state else xp.ones_like(G)
+            i = D.rows()
+            data = (x.reshape(-1, *x.shape[2:])[i] for x in (s, a, G, weight))
+            self.log(self.update(*data))
+        # [8]
+
+    def update(self, s, a, G, weight):
+        A = G - self.V(self.phi, s)
+        if self.normalize_advantage and len(A) > 1:
+            A = (A - A.mean()) / (A.std(ddof=1) + 1e-8)
+        A = weight * A
+
+        def J(theta):
+            pi = self.pi(theta, s)
+            J, entropy = (A * pi.log_prob(a)).mean(), pi.entropy().mean()
+            return -J - self.ent_coef * entropy, (J, entropy)
+
+        (_, (J, entropy)), g = value_and_grad(J, has_aux=True)(self.theta)
+        self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [6]
+
+        def L_V(phi):
+            return ((self.V(phi, s) - G) ** 2).mean()
+
+        metrics = {"policy_gradient_loss": -J, "entropy_loss": -entropy}
+        for _ in range(self.vf_epochs if self.baseline else 0):  # [7]
+            metrics["value_loss"], g = value_and_grad(L_V)(self.phi)
+            self.adam_phi.step(self.phi, clip_norm(g, self.max_grad_norm))
+        return metrics
