@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 # the lists below are what `npr.` completes to; __getattr__ imports each at its first use
 _ALGORITHMS = (
     "QLearning", "Sarsa", "DQN", "PERDQN", "REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL",
-    "DDPG", "TD3", "SAC",
+    "DDPG", "TD3", "SoftQ", "SACS", "SAC",
 )  # fmt: skip
 _MODULES = ("autodiff", "heads", "infer", "kernels", "nn", "optim", "presets")
 _ERRORS = (

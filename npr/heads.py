@@ -213,7 +213,7 @@ class TanhGaussian:
 
     def log_prob_u(self, u):
         """Of tanh(u), from u: exact where tanh has long been rounded to one."""
-        return self._base().log_prob(u) - sum(_log_slope(u), axis=-1)
+        return self._base().log_prob(u) - sum(log_slope(u), axis=-1)
 
     def entropy(self):
         """By Gauss-Hermite quadrature in each dimension (there is no closed form): within 1e-4 for
@@ -223,14 +223,14 @@ class TanhGaussian:
         weights = to_device((weights / weights.sum()).astype(self.out.dtype))
         nodes = to_device(nodes.astype(self.out.dtype))
         u = base.mean[..., None] + exp(base.log_std)[..., None] * nodes
-        return base.entropy() + sum(sum(_log_slope(u) * weights, axis=-1), axis=-1)
+        return base.entropy() + sum(sum(log_slope(u) * weights, axis=-1), axis=-1)
 
     def kl(self, other):
         """KL(self || other), which tanh leaves as it is."""
         return self._base().kl(other._base())
 
 
-def _log_slope(u):
+def log_slope(u):
     """log d tanh(u) / du."""
     return 2 * (math.log(2) - u - softplus(-2 * u))
 

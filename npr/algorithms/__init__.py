@@ -10,9 +10,11 @@ from npr.algorithms.q_actor_critic import QActorCritic
 from npr.algorithms.q_learning import QLearning
 from npr.algorithms.reinforce import REINFORCE
 from npr.algorithms.sac import SAC
+from npr.algorithms.sac_s import SACS
 from npr.algorithms.sarsa import Sarsa
+from npr.algorithms.soft_q import SoftQ
 
 __all__ = [
     "A2C", "DDPG", "DQN", "PERDQN", "PPO", "PPOKL", "QActorCritic", "QLearning", "REINFORCE", "SAC",
-    "TD3", "Sarsa",
+    "SACS", "TD3", "Sarsa", "SoftQ",
 ]  # fmt: skip

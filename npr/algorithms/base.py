@@ -36,11 +36,12 @@ _STREAMS = ("init", "explore", "sample", "noise", "act")
 _SHARES = (
     "gamma", "gae_lambda", "tau", "exploration_initial_eps", "exploration_final_eps",
     "exploration_fraction", "per_alpha", "per_beta",
+    "kernel_update_ratio",
 )  # fmt: skip
 _COUNTS = (
     "buffer_size", "batch_size", "train_freq", "n_step_return", "n_envs", "n_steps", "n_epochs",
     "target_update_interval", "max_episode_steps", "n_critics", "policy_delay", "n_episodes",
-    "value_n_particles", "baseline_actions",
+    "n_particles", "value_n_particles", "baseline_actions",
 )  # fmt: skip
 _POSITIVE = ("max_grad_norm", "target_kl", "per_eps", "kl_coef")
 _NOT_NEGATIVE = (
@@ -414,9 +415,7 @@ class Algorithm:
 
     def _whole(self, steps):
         """The rollout of the whole episodes among some steps of all environments."""
-        rollout = Rollout(
-            len(steps), self.envs.n, self.observations.size, *self.actions.columns()
-        )
+        rollout = Rollout(len(steps), self.envs.n, self.observations.size, *self.actions.columns())
         for t, step in enumerate(steps):
             rollout.put(t, *step)
         # an episode is whole if it ends; a row that is not valid also counts as its end

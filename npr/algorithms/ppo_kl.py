@@ -1,6 +1,6 @@
 """PPO-KL: several epochs on each rollout, held near its policy by a penalty that adapts.
 
-Schulman et al. 2017, eq. 8 and section 4; Heess et al. 2017, algorithm 1; GAE: Schulman et al. 2016.
+Schulman et al. 2017, eq. 8 and section 4; Heess et al. 2017, alg. 1; GAE: Schulman et al. 2016.
 
      1  initialise actor theta and critic phi
      2  coefficient of the penalty: lambda

@@ -6,24 +6,25 @@ Sutton and Barto 2018, section 13.5, with the action values of section 13.1.
      2  for each iteration:
      3      collect n_steps of every environment with pi(theta): (s, a, r, s2, a2, terminated)
      4      critic:
-     5      for every step t:
-     6          delta = r + gamma (1 - terminated) Q(w, s2, a2) - Q(w, s, a)
+     5      for t = n_steps - 1, ..., 0:
+     6          delta = r_t + gamma (1 - terminated_t) Q(w, s_{t+1}, a_{t+1}) - Q(w, s_t, a_t)
      7          w <- one step down the gradient of 1/2 mean delta^2, the target held fixed
-     8          (s, a) <- (s2, a2): a2 is the action of the next step
+     8          the step before this one is next: it sees what was just learnt of its successor
      9      end
     10      theta <- one step up the gradient of mean [Q(w, s, a) - E Q(w, s, .)] log pi(theta)(a|s)
     11  end
 
-Departures from JoyRL's pseudocode: its loop counts down and walks up at once (5, 8); here all steps
-make one gradient. delta is the TD error of Sarsa, not an advantage, which it is called there (6).
-terminated masks the target, and where no action follows (the last step, a time-out) a2 is drawn
-from pi(theta) at the true s2 (6). The mean over actions is subtracted from Q (10), without which
-the gradient is very noisy; baseline=False gives the original. The sum over t was missing (10).
+Departures from JoyRL's pseudocode: its loop counts down, and its line 8 walks up (8). delta is the
+TD error of Sarsa, not an advantage, which it is called there (6). terminated masks the target, and
+where no action follows (the last step, a time-out) the next one is drawn from pi(theta) at the true
+next observation (6). The mean over actions is subtracted from Q (10), without which the gradient is
+very noisy; baseline=False gives the original. The sum over t was missing (10). A step of the critic
+is one of all environments at once.
 """
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import exp, pick, value_and_grad
-from npr.backend import to_device, to_host, xp
+from npr.backend import to_device, to_host
 from npr.heads import policy_head
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
@@ -62,7 +63,10 @@ class QActorCritic(Algorithm):
         self.critic = MLP(inputs, self.widths("qf"), outputs, self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.w = self.critic.init(rng, "orthogonal", 1.0)
-        self.adam_theta, self.adam_w = Adam(self.theta, rate, eps=1e-5), Adam(self.w, rate, eps=1e-5)
+        self.adam_theta, self.adam_w = (
+            Adam(self.theta, rate, eps=1e-5),
+            Adam(self.w, rate, eps=1e-5),
+        )
 
     def pi(self, theta, s):
         """The distribution of actions at s."""
@@ -94,27 +98,28 @@ class QActorCritic(Algorithm):
             s, a, r, s2, terminated, done = D.arrays()
             pi2 = self.pi(self.theta, s2)
             a2 = pi2.sample(*self.noise(pi2))
-            follows = 1 - done[:-1] > 0
-            a2[:-1][follows] = a[1:][follows]  # [5, 8]
-            i = D.rows()
-            data = [x.reshape(-1, *x.shape[2:])[i] for x in (s, a, r, s2, a2, terminated)]
-            noises = self.noise(self.pi(self.theta, data[0]), self.baseline_actions)
-            self.log(self.update(*data, noises))
-        # [9, 11]
+            follows = done[:-1] == 0
+            a2[:-1][follows] = a[1:][follows]
+            noises = self.noise(self.pi(self.theta, s), self.baseline_actions)
+            self.log(self.update(s, a, r, s2, a2, terminated, to_device(D.valid), noises))
+        # [11]
 
-    def update(self, s, a, r, s2, a2, terminated, noises):  # [4]
-        y = r + self.gamma * (1 - terminated) * self.Q(self.w, s2, a2)
+    def update(self, s, a, r, s2, a2, terminated, valid, noises):
+        for t in range(len(s) - 1, -1, -1):  # [4, 5]
+            y = r[t] + self.gamma * (1 - terminated[t]) * self.Q(self.w, s2[t], a2[t])
 
-        def L(w):
-            delta = y - self.Q(w, s, a)  # [6]
-            return 0.5 * (delta**2).mean()
+            def L(w, t=t, y=y):
+                delta = y - self.Q(w, s[t], a[t])  # [6]
+                return 0.5 * (valid[t] * delta**2).mean()
 
-        critic_loss, g = value_and_grad(L)(self.w)
-        self.adam_w.step(self.w, clip_norm(g, self.max_grad_norm))  # [7]
+            critic_loss, g = value_and_grad(L)(self.w)
+            self.adam_w.step(self.w, clip_norm(g, self.max_grad_norm))  # [7]
+            # [8, 9]
 
         q = self.Q(self.w, s, a)
         if self.baseline:
             q = q - self.mean_Q(self.w, s, self.pi(self.theta, s), noises)
+        q = valid * q
 
         def minus_J(theta):
             pi = self.pi(theta, s)

@@ -2,5 +2,6 @@
 
 from npr.kernels.returns import discounted_returns, gae
 from npr.kernels.sumtree import SumTree
+from npr.kernels.svgd import svgd_bandwidth, svgd_direction
 
-__all__ = ["SumTree", "discounted_returns", "gae"]
+__all__ = ["SumTree", "discounted_returns", "gae", "svgd_bandwidth", "svgd_direction"]

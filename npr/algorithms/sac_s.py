@@ -1,0 +1,140 @@
+"""SAC-S: the first soft actor-critic, with a value network and a fixed temperature.
+
+Haarnoja et al. 2018a, eq. 5-13, algorithm 1.
+
+     1  initialise psi, theta_1, theta_2 and phi;  psi_bar <- psi;  replay buffer D
+     2  for each episode: s <- reset
+     3      for each step:
+     4          a ~ pi(phi, s)
+     5          r, s2, terminated <- environment(a)
+     6          store (s, a, r, s2, terminated) in D
+     7          s <- s2
+     8          update, every train_freq steps from learning_starts on:
+     9              a' ~ pi(phi, s), reparameterised
+                    v = min_i Q(theta_i, s, a') - alpha log pi(a'|s)
+                    psi <- one step down the gradient of 1/2 mean (V(psi, s) - v)^2
+    10              y = r + gamma (1 - terminated) V(psi_bar, s2)
+                    theta_i <- one step down the gradient of 1/2 mean (Q(theta_i, s, a) - y)^2
+    11              phi <- one step down the gradient of mean [alpha log pi(a'|s) - min_i Q(theta_i, s, a')]
+    12              psi_bar <- tau psi + (1 - tau) psi_bar
+    13      end
+    14  end
+
+Departures from JoyRL's pseudocode: it leaves the three losses of 9-11 undefined, and the second
+critic, psi_bar <- psi and D out of 1; the episodes are not reset there (2); terminated is stored and
+masks the target (6, 10); 7 assigns the other way round. The target of 9 holds no reward and no
+discount, and its actions are drawn anew from the present policy; the target of 10 needs no action.
+The paper scales the reward by 1 / alpha instead. The first learning_starts actions are uniform.
+Actions, and so log pi, live in [-1, 1] per dimension.
+"""  # noqa: E501
+
+from npr.algorithms.base import Algorithm
+from npr.autodiff import min, value_and_grad
+from npr.backend import FLOAT, to_device, to_host
+from npr.buffers import ReplayBuffer
+from npr.errors import ConfigError
+from npr.heads import TanhGaussian
+from npr.nn import MLP
+from npr.optim import Adam, polyak
+
+
+class SACS(Algorithm):
+    """Soft actor-critic with a value network, for bounded Box actions."""
+
+    learning_rate: float | str | list = 3e-4  # of Adam, for values, critics and actor
+    gamma: float = 0.99  # discount per env step
+    tau: float = 0.005  # share of psi taken into psi_bar per update
+    net_arch: list | dict = [256, 256]  # hidden widths; {"pi": [...], "qf": [...], "vf": [...]} too
+    activation: str = "relu"
+    buffer_size: int = 1_000_000  # transitions
+    learning_starts: int = 100  # env steps with uniform actions before the first update
+    batch_size: int = 256
+    train_freq: int = 1  # env steps between rounds of updates
+    gradient_steps: int = 1  # updates per round; -1: one per env step
+    n_step_return: int = 1  # env steps of reward in y, before V takes over
+    ent_coef: float = 0.2  # temperature alpha, in units of reward
+
+    parts = ("pi", "qf", "vf")
+    action_kinds = ("box",)
+    needs_bounds = True
+    policy_parts = ("tanh_gaussian", "actor", "phi")
+
+    def check(self):
+        if 0.5 < self.tau < 1:
+            raise ConfigError(
+                f"SACS: tau={self.tau} takes over half of psi into psi_bar at every update. "
+                "tau is 1 - polyak; did you mean the other one?"
+            )
+
+    def build(self):
+        rate = self.now(self.learning_rate)
+        n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
+        self.actor = MLP(n, self.widths("pi"), 2 * D, self.activation)
+        self.Q = MLP([n, D], self.widths("qf"), None, self.activation, rows=2)
+        self.V = MLP(n, self.widths("vf"), None, self.activation)
+        self.phi = self.actor.init(rng)
+        self.theta = self.Q.init(rng)  # (2, size): a row for each critic
+        self.psi = self.V.init(rng)
+        self.psi_bar = self.psi.copy()
+        self.adam_phi, self.adam_theta = Adam(self.phi, rate), Adam(self.theta, rate)
+        self.adam_psi = Adam(self.psi, rate)
+        self.buffer = ReplayBuffer(  # [1]
+            self.buffer_size, n, (D,), FLOAT, self.gamma, self.n_step_return
+        )
+
+    def pi(self, phi, s):
+        """The distribution of actions at s."""
+        return TanhGaussian(self.actor(phi, s))
+
+    def train(self):
+        for transition in self.interact(self.explore):  # [2, 3, 5]
+            self.buffer.add(*transition, self.last.episode)  # [6]; [7] is interact's
+            for _ in range(self.updates_due()):  # [8]
+                for adam in (self.adam_psi, self.adam_theta, self.adam_phi):
+                    adam.learning_rate = self.now(self.learning_rate)
+                batch = self.buffer.sample(self.batch_size, self.rng["sample"])
+                self.log(self.update(*batch, self.noise()))
+        # [13, 14]
+
+    def explore(self, s):
+        rng, shape = self.rng["explore"], (len(s), self.actions.size)
+        if self.num_timesteps < self.learning_starts:
+            return rng.uniform(-1, 1, shape).astype(FLOAT)
+        noise = to_device(rng.standard_normal(shape, FLOAT))
+        a, _ = self.pi(self.phi, to_device(s)).sample(noise)  # [4]
+        return to_host(a)
+
+    def noise(self):
+        shape = (self.batch_size, self.actions.size)
+        return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
+
+    def update(self, s, a, r, s2, terminated, gamma, noise):
+        alpha = self.ent_coef
+        a_new, logp = self.pi(self.phi, s).sample(noise)
+        v = self.Q(self.theta, s, a_new).min(axis=0) - alpha * logp
+
+        def J_V(psi):
+            return 0.5 * ((self.V(psi, s) - v) ** 2).mean()
+
+        value_loss, g = value_and_grad(J_V)(self.psi)
+        self.adam_psi.step(self.psi, g)  # [9]
+
+        y = r + gamma * (1 - terminated) * self.V(self.psi_bar, s2)
+
+        def J_Q(theta):
+            q = self.Q(theta, s, a)  # (2, B)
+            return 0.5 * ((q - y) ** 2).sum() / len(y)
+
+        critic_loss, g = value_and_grad(J_Q)(self.theta)
+        self.adam_theta.step(self.theta, g)  # [10]
+
+        def J_pi(phi):
+            a, logp = self.pi(phi, s).sample(noise)
+            q = min(self.Q(self.theta, s, a), axis=0)
+            return (alpha * logp - q).mean()
+
+        actor_loss, g = value_and_grad(J_pi)(self.phi)
+        self.adam_phi.step(self.phi, g)  # [11]
+
+        polyak(self.psi_bar, self.psi, self.tau)  # [12]
+        return {"value_loss": value_loss, "critic_loss": critic_loss, "actor_loss": actor_loss}

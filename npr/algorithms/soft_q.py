@@ -1,0 +1,206 @@
+"""SoftQ: a soft Q-function, and a network that learns to sample from exp(Q / alpha).
+
+Haarnoja et al. 2017, eq. 10-14; SVGD: Liu and Wang 2016.
+
+     1  initialise theta and phi
+     2  theta_bar <- theta
+     3  replay buffer D
+     4  for each episode: s <- reset
+     5      for each step:
+     6          a <- tanh f(phi, s, xi), xi ~ N(0, I)
+     7          r, s2, terminated <- environment(a)
+     8          store (s, a, r, s2, terminated) in D
+     9          s <- s2; update, every train_freq steps from learning_starts on:
+    10              draw a batch from D
+    11              draw actions a' from q, uniform in the box
+    12              V = alpha log mean_a' [exp(Q(theta_bar, s2, a') / alpha) / q(a')]
+    13              y = r + gamma (1 - terminated) V;  J = 1/2 mean (y - Q(theta, s, a))^2
+    14              theta <- one step down the gradient of J
+    15              for each s, draw xi ~ N(0, I) for all particles:
+    16                  u = f(phi, s, xi): some that stay, u_j, and some to be moved, u_i
+    17                  p(u) = exp(Q(theta, s, tanh u) / alpha) |d tanh u / du|
+    18                  Delta_i = mean_j [k(u_j, u_i) d log p(u_j) / du_j + d k(u_j, u_i) / du_j]
+    19              g = mean_i Delta_i du_i / dphi
+    20              phi <- one step up along g
+    21          end
+    22          every C steps:
+    23              theta_bar <- theta (or a share tau of it)
+    24  end
+
+Departures from JoyRL's pseudocode: V is that of the next state, by theta_bar, and its importance
+weight 1 / q, the volume of the box, is not dropped (12); terminated is stored and masks the target
+(8, 13); 9 assigns the other way round there; 14 goes down the gradient of J and 20 up along Delta,
+which lowers the divergence; 23 counts steps, not episodes. The particles are those before tanh,
+with its slope in their density (16-18): between actions, as the paper has it
+(svgd_space="legacy"), the sampler learns exp(Q / alpha) (1 - a^2), and without the slope
+(svgd_space="a") it piles up at the ends of the box. Discrete actions need no sampler: V = alpha log sum exp(Q / alpha), and actions are
+drawn from softmax(Q / alpha).
+"""
+
+import math
+
+from npr.algorithms.base import Algorithm
+from npr.autodiff import grad, log, logsumexp, pick, sum, tanh, value_and_grad, vjp
+from npr.backend import FLOAT, to_device, to_host, xp
+from npr.buffers import ReplayBuffer
+from npr.errors import ConfigError
+from npr.heads import Categorical, log_slope
+from npr.kernels import svgd_bandwidth, svgd_direction
+from npr.nn import MLP
+from npr.optim import Adam, polyak
+
+
+class SoftQ(Algorithm):
+    """Soft Q-learning, for bounded Box actions and for Discrete ones."""
+
+    learning_rate: float | str | list = 3e-4  # of Adam, for critic and sampler
+    gamma: float = 0.99  # discount per env step
+    tau: float = 1.0  # share of theta taken into theta_bar every C steps; 1 is a copy
+    net_arch: list | dict = [128, 128]  # hidden widths; {"pi": [...], "qf": [...]} as well
+    activation: str = "relu"
+    buffer_size: int = 1_000_000  # transitions
+    learning_starts: int = 1_000  # env steps with uniform actions before the first update
+    batch_size: int = 128
+    train_freq: int = 1  # env steps between rounds of updates
+    gradient_steps: int = 1  # updates per round; -1: one per env step
+    target_update_interval: int = 1_000  # C, env steps
+    n_step_return: int = 1  # env steps of reward in y, before V takes over
+    ent_coef: float = 0.2  # temperature alpha, in units of reward
+    value_n_particles: int = 16  # actions a' in V, the same for the whole batch
+    n_particles: int = 16  # of SVGD, for each state
+    kernel_update_ratio: float = 0.5  # share of them that is moved
+    svgd_space: str = "u"  # where: before tanh; "legacy", "a": see the module's docstring
+
+    parts = ("pi", "qf")
+    action_kinds = ("box", "discrete")
+    needs_bounds = True
+
+    def check(self):
+        self.n_moved = int(self.n_particles * self.kernel_update_ratio)
+        if self.n_moved < 1 or self.n_particles - self.n_moved < 2:
+            raise ConfigError(
+                f"SoftQ: n_particles={self.n_particles} and kernel_update_ratio="
+                f"{self.kernel_update_ratio} leave {self.n_moved} particles to move and "
+                f"{self.n_particles - self.n_moved} that stay; at least 1 and 2 are needed."
+            )
+        if self.svgd_space not in ("u", "a", "legacy"):
+            raise ConfigError(
+                f"SoftQ: svgd_space must be 'u', 'a' or 'legacy', got {self.svgd_space!r}."
+            )
+
+    @property
+    def policy_parts(self):
+        return ("categorical", "Q", "theta") if self.discrete else ("sampler", "f", "phi")
+
+    @property
+    def temperature(self):
+        return self.ent_coef if self.discrete else 1.0
+
+    def build(self):
+        rate = self.now(self.learning_rate)
+        n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
+        self.discrete = self.actions.kind == "discrete"
+        inputs, outputs = (n, D) if self.discrete else ([n, D], None)
+        self.Q = MLP(inputs, self.widths("qf"), outputs, self.activation)
+        self.theta = self.Q.init(rng)  # [1]
+        self.theta_bar = self.theta.copy()  # [2]
+        self.adam_theta = Adam(self.theta, rate)
+        if not self.discrete:
+            self.f = MLP([n, D], self.widths("pi"), D, self.activation)
+            self.phi = self.f.init(rng)
+            self.adam_phi = Adam(self.phi, rate)
+        self.buffer = ReplayBuffer(  # [3]
+            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return
+        )
+
+    def train(self):
+        for transition in self.interact(self.explore):  # [4, 5, 7]
+            self.buffer.add(*transition, self.last.episode)  # [8]
+            for _ in range(self.updates_due()):  # [9]
+                self.adam_theta.learning_rate = self.now(self.learning_rate)
+                if not self.discrete:
+                    self.adam_phi.learning_rate = self.now(self.learning_rate)
+                batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [10]
+                self.log(self.update(*batch, *self.noise()))
+            if self.every(self.target_update_interval):  # [22]
+                polyak(self.theta_bar, self.theta, self.tau)  # [23]
+        # [24]
+
+    def explore(self, s):
+        rng, (shape, _) = self.rng["explore"], self.actions.columns()
+        shape = len(s), *shape
+        if self.num_timesteps < self.learning_starts:
+            if self.discrete:
+                return rng.integers(self.actions.n, size=shape)
+            return rng.uniform(-1, 1, shape).astype(FLOAT)
+        if self.discrete:
+            pi = Categorical(self.Q(self.theta, to_device(s)) / self.ent_coef)
+            return to_host(pi.sample(to_device(pi.noise(rng))))
+        xi = to_device(rng.standard_normal(shape, FLOAT))
+        return to_host(tanh(self.f(self.phi, to_device(s), xi)))  # [6]
+
+    def noise(self):
+        """Actions (K, D) of line 11 and noise (B, n_particles, D) of line 15."""
+        rng, D = self.rng["noise"], self.actions.size
+        if self.discrete:
+            return None, None
+        a = rng.uniform(-1, 1, (self.value_n_particles, D)).astype(FLOAT)
+        xi = rng.standard_normal((self.batch_size, self.n_particles, D), FLOAT)
+        return to_device(a), to_device(xi)
+
+    def Q_of_many(self, theta, s, a):
+        """Q(theta, s, a) (B, K) for actions (B, K, D) or, the same at every s, (K, D)."""
+        K, D = a.shape[-2:]
+        s = xp.broadcast_to(s[:, None], (len(s), K, s.shape[1]))
+        return self.Q(theta, s, a if a.ndim == 3 else xp.broadcast_to(a, (len(s), K, D)))
+
+    def V(self, theta, s, a):
+        """The soft value of s (B,), from actions a (K, D) drawn uniformly in [-1, 1]^D."""
+        alpha = self.ent_coef
+        if self.discrete:
+            return alpha * logsumexp(self.Q(theta, s) / alpha, axis=-1)
+        K, D = a.shape
+        log_mean = logsumexp(self.Q_of_many(theta, s, a) / alpha, axis=-1) - math.log(K)
+        return alpha * (log_mean + D * math.log(2))  # q is 2^-D
+
+    def update(self, s, a, r, s2, terminated, gamma, a2, xi):
+        v2 = self.V(self.theta_bar, s2, a2)  # [11, 12]
+        y = r + gamma * (1 - terminated) * v2
+
+        def J(theta):
+            q = pick(self.Q(theta, s), a) if self.discrete else self.Q(theta, s, a)
+            return 0.5 * ((y - q) ** 2).mean(), q  # [13]
+
+        (critic_loss, q), g = value_and_grad(J, has_aux=True)(self.theta)
+        self.adam_theta.step(self.theta, g)  # [14]
+        metrics = {"critic_loss": critic_loss, "q_mean": q.mean()}
+        if not self.discrete:
+            metrics["svgd_kernel_bandwidth"] = self.move_particles(s, xi)
+        return metrics
+
+    def move_particles(self, s, xi):
+        """One step of the sampler; returns the mean bandwidth of the kernel."""
+        moved, staying = xi[:, : self.n_moved], xi[:, self.n_moved :]
+
+        def particles(phi, xi):  # [15, 16]
+            many = xp.broadcast_to(s[:, None], (*xi.shape[:2], s.shape[1]))
+            u = self.f(phi, many, xi)
+            return u if self.svgd_space == "u" else tanh(u)
+
+        fixed = particles(self.phi, staying)
+        x, pullback = vjp(lambda phi: particles(phi, moved), self.phi)
+        h = svgd_bandwidth(fixed, x)
+        score = grad(lambda x: self.log_p(s, x).sum())(fixed)
+        Delta = svgd_direction(fixed, x, score, h)  # [18]
+        g = pullback(Delta / (x.shape[0] * x.shape[1]))  # [19]
+        self.adam_phi.step(self.phi, -g)  # [20, 21]
+        return h.mean()
+
+    def log_p(self, s, x):
+        """Log density (B, K) of particles, up to a constant."""
+        a = tanh(x) if self.svgd_space == "u" else x
+        energy = self.Q_of_many(self.theta, s, a) / self.ent_coef
+        if self.svgd_space == "a":
+            return energy
+        slope = log_slope(x) if self.svgd_space == "u" else log(1 - x**2 + 1e-6)
+        return energy + sum(slope, axis=-1)  # [17]

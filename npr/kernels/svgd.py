@@ -1,0 +1,113 @@
+"""Stein variational gradient descent: particles that follow a density and repel each other."""
+
+import math
+
+import numpy as np
+
+from npr.backend import xp
+from npr.kernels.jit import Kernel
+
+MIN_BANDWIDTH = 1e-3
+
+
+def _bandwidth_twin(fixed, updated):
+    square = ((fixed[:, :, None] - updated[:, None]) ** 2).sum(axis=-1).reshape(len(fixed), -1)
+    median = xp.sort(square, axis=-1)[:, (square.shape[1] - 1) // 2]
+    h = xp.maximum(median / math.log(fixed.shape[1]), MIN_BANDWIDTH)
+    return h + 0 * square.sum(axis=-1)  # sorting hides what is not a number
+
+
+def _bandwidth_loop(fixed, updated):
+    B, K, D = fixed.shape
+    L = updated.shape[1]
+    h = np.empty(B, fixed.dtype)
+    square = np.empty(K * L, fixed.dtype)
+    for b in range(B):
+        for j in range(K):
+            for i in range(L):
+                total = 0.0
+                for d in range(D):
+                    total += (fixed[b, j, d] - updated[b, i, d]) ** 2
+                square[j * L + i] = total
+        hidden = 0 * square.sum()
+        square.sort()
+        h[b] = max(square[(K * L - 1) // 2] / math.log(K), MIN_BANDWIDTH) + hidden
+    return h
+
+
+def _direction_twin(fixed, updated, score, h):
+    difference = fixed[:, :, None] - updated[:, None]  # (B, K, L, D)
+    kernel = xp.exp(-(difference**2).sum(axis=-1, keepdims=True) / h[:, None, None, None])
+    slope = -2 * difference / h[:, None, None, None] * kernel  # in the fixed particle
+    return (kernel * score[:, :, None] + slope).mean(axis=1)
+
+
+def _direction_loop(fixed, updated, score, h):
+    B, K, D = fixed.shape
+    direction = np.zeros_like(updated)
+    for b in range(B):
+        for i in range(updated.shape[1]):
+            for j in range(K):
+                square = 0.0
+                for d in range(D):
+                    square += (fixed[b, j, d] - updated[b, i, d]) ** 2
+                kernel = math.exp(-square / h[b])
+                for d in range(D):
+                    slope = -2.0 * (fixed[b, j, d] - updated[b, i, d]) / h[b]
+                    direction[b, i, d] += kernel * (score[b, j, d] + slope)
+            for d in range(D):
+                direction[b, i, d] /= K
+    return direction
+
+
+_bandwidth = Kernel(_bandwidth_loop, _bandwidth_twin)
+_direction = Kernel(_direction_loop, _direction_twin)
+
+
+def svgd_bandwidth(fixed, updated):
+    """The median heuristic: median squared distance of fixed and updated particles / log K.
+
+    fixed    (..., K, D), K > 1
+    updated  (..., L, D)
+    Returns  (...), at least 1e-3. Of an even number of distances the smaller middle one counts.
+    """
+    batch = _check(fixed, updated, fixed)
+    if fixed.shape[-2] < 2:
+        raise ValueError("The bandwidth of one fixed particle is not defined: log 1 = 0.")
+    return _bandwidth(*_flat(fixed, updated)).reshape(batch)
+
+
+def svgd_direction(fixed, updated, score, bandwidth=None):
+    """Where to move particles, so that their distribution comes nearer to a density p.
+
+    fixed      (..., K, D) particles that stay
+    updated    (..., L, D) particles to move
+    score      (..., K, D) the gradient of log p at the fixed ones
+    bandwidth  h of the kernel exp(-|x - y|^2 / h), a number or (...); None: svgd_bandwidth
+    Returns    (..., L, D): ascend along it. mean over j of kernel(x_j, x) score_j, which pulls
+               towards the density, plus the kernel's gradient in x_j, which pushes x away from x_j.
+    Source: Liu and Wang 2016, eq. 8; Haarnoja et al. 2017, eq. 13.
+    """
+    batch = _check(fixed, updated, score)
+    if bandwidth is None:
+        bandwidth = svgd_bandwidth(fixed, updated)
+    h = xp.broadcast_to(xp.asarray(bandwidth, fixed.dtype), batch).reshape(-1)
+    return _direction(*_flat(fixed, updated, score), h).reshape(updated.shape)
+
+
+def _flat(*particles):
+    """The particles with one leading axis."""
+    return [x.reshape(-1, *x.shape[-2:]) for x in particles]
+
+
+def _check(fixed, updated, score):
+    if (
+        fixed.ndim < 2
+        or score.shape != fixed.shape
+        or (*fixed.shape[:-2], fixed.shape[-1]) != (*updated.shape[:-2], updated.shape[-1])
+    ):
+        raise ValueError(
+            "SVGD needs fixed particles and scores (..., K, D) and updated particles (..., L, D), "
+            f"got {fixed.shape}, {score.shape} and {updated.shape}."
+        )
+    return fixed.shape[:-2]
