@@ -1,6 +1,7 @@
 """DQN: Q-learning with a network, a replay buffer and a target network.
 
-Mnih et al. 2013 (replay) and 2015 (target network); double Q: van Hasselt et al. 2016.
+Mnih et al. 2013 (replay) and 2015 (target network); double Q: van Hasselt et al. 2016; dueling:
+Wang et al. 2016.
 
      1  initialise theta
      2  theta_bar <- theta
@@ -29,7 +30,7 @@ varies fifty-fold in training.
 import numpy as np
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import huber, pick, value_and_grad
+from npr.autodiff import huber, mean, pick, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import ReplayBuffer
 from npr.nn import MLP
@@ -56,20 +57,33 @@ class DQN(Algorithm):
     max_grad_norm: float = 10.0
     n_step_return: int = 1  # env steps of reward in y, before Q(theta_bar) takes over
     double: bool = False  # choose a' by theta, value it by theta_bar
+    dueling: bool = False  # Q(s)[a] = V(s) + A(s)[a] - mean A(s), on shared hidden layers
 
     parts = ("qf",)
     action_kinds = ("discrete",)
-    policy_parts = ("argmax", "Q", "theta")
+
+    @property
+    def policy_parts(self):
+        return "dueling" if self.dueling else "argmax", "net", "theta"
 
     def build(self):
         rate = self.now(self.learning_rate)
-        self.Q = MLP(self.observations.size, self.widths("qf"), self.actions.n, self.activation)
-        self.theta = self.Q.init(self.rng["init"])  # [1]
+        outputs = self.actions.n + self.dueling
+        self.net = MLP(self.observations.size, self.widths("qf"), outputs, self.activation)
+        self.theta = self.net.init(self.rng["init"])  # [1]
         self.theta_bar = self.theta.copy()  # [2]
         self.adam = Adam(self.theta, rate)
         self.buffer = ReplayBuffer(  # [3]
             self.buffer_size, self.observations.size, gamma=self.gamma, n_step=self.n_step_return
         )
+
+    def Q(self, theta, s):
+        """The values of all actions at s, (B, K)."""
+        y = self.net(theta, s)
+        if not self.dueling:
+            return y
+        V, A = y[:, :1], y[:, 1:]
+        return V + A - mean(A, axis=-1, keepdims=True)
 
     def train(self):
         for transition in self.interact(self.explore):  # [4-8]

@@ -1,6 +1,6 @@
 """PER-DQN: DQN whose replay is drawn by TD error, corrected by importance weights.
 
-Schaul et al. 2016, section 3.3-3.4 and algorithm 1.
+Schaul et al. 2016, section 3.3-3.4 and algorithm 1; dueling: Wang et al. 2016.
 
      1  initialise theta
      2  theta_bar <- theta
@@ -33,7 +33,7 @@ steps.
 import numpy as np
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import huber, pick, value_and_grad
+from npr.autodiff import huber, mean, pick, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import PrioritizedReplayBuffer
 from npr.errors import ConfigError
@@ -65,10 +65,14 @@ class PERDQN(Algorithm):
     per_eps: float = 1e-6  # added to every |TD error|
     per_normalization: str = "batch"  # weights are divided by the largest of the batch or "buffer"
     double: bool = True  # choose a' by theta, value it by theta_bar
+    dueling: bool = False  # Q(s)[a] = V(s) + A(s)[a] - mean A(s), on shared hidden layers
 
     parts = ("qf",)
     action_kinds = ("discrete",)
-    policy_parts = ("argmax", "Q", "theta")
+
+    @property
+    def policy_parts(self):
+        return "dueling" if self.dueling else "argmax", "net", "theta"
 
     def check(self):
         if self.per_normalization not in ("batch", "buffer"):
@@ -79,14 +83,23 @@ class PERDQN(Algorithm):
 
     def build(self):
         rate = self.now(self.learning_rate)
-        self.Q = MLP(self.observations.size, self.widths("qf"), self.actions.n, self.activation)
-        self.theta = self.Q.init(self.rng["init"])  # [1]
+        outputs = self.actions.n + self.dueling
+        self.net = MLP(self.observations.size, self.widths("qf"), outputs, self.activation)
+        self.theta = self.net.init(self.rng["init"])  # [1]
         self.theta_bar = self.theta.copy()  # [2]
         self.adam = Adam(self.theta, rate)
         self.buffer = PrioritizedReplayBuffer(  # [3]
             self.buffer_size, self.observations.size, gamma=self.gamma, n_step=self.n_step_return,
             alpha=self.per_alpha, eps=self.per_eps, normalization=self.per_normalization,
         )  # fmt: skip
+
+    def Q(self, theta, s):
+        """The values of all actions at s, (B, K)."""
+        y = self.net(theta, s)
+        if not self.dueling:
+            return y
+        V, A = y[:, :1], y[:, 1:]
+        return V + A - mean(A, axis=-1, keepdims=True)
 
     def train(self):
         for transition in self.interact(self.explore):  # [4-8]

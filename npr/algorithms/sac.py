@@ -1,6 +1,7 @@
 """SAC: off-policy actor-critic that keeps its policy random, with a learnt temperature.
 
-Haarnoja et al. 2018b, eq. 5-10 and 18; squashed Gaussian: Haarnoja et al. 2018a, eq. 21.
+Haarnoja et al. 2018b, eq. 5-10 and 18; squashed Gaussian: Haarnoja et al. 2018a, eq. 21; Discrete
+actions: Christodoulou 2019.
 
      1  initialise theta_1, theta_2, phi and log alpha
      2  theta_bar_i <- theta_i
@@ -25,21 +26,24 @@ Haarnoja et al. 2018b, eq. 5-10 and 18; squashed Gaussian: Haarnoja et al. 2018a
 Departures from JoyRL's pseudocode: terminated is stored and masks the target (9, 12); 10 assigns
 the other way round there; target and actor take the minimum of both critics (12, 13); the gradient
 of 13 is left to autodiff. The first learning_starts actions are uniform. Actions, and so log pi,
-live in [-1, 1] per dimension; H_bar = -D.
+live in [-1, 1] per dimension; H_bar = -D. For Discrete actions the brackets of 12-14 are summed
+over all of them with their probabilities, not drawn; H_bar is then 0.6 log K.
 """  # noqa: E501
 
+import math
+
 from npr.algorithms.base import Algorithm
-from npr.autodiff import min, value_and_grad
+from npr.autodiff import exp, min, pick, sum, value_and_grad
 from npr.backend import FLOAT, to_device, to_host, xp
 from npr.buffers import ReplayBuffer
 from npr.errors import ConfigError
-from npr.heads import TanhGaussian
+from npr.heads import Categorical, TanhGaussian
 from npr.nn import MLP
 from npr.optim import Adam, polyak
 
 
 class SAC(Algorithm):
-    """Soft actor-critic, for bounded Box actions."""
+    """Soft actor-critic, for bounded Box actions and for Discrete ones."""
 
     learning_rate: float | str | list = 3e-4  # of Adam, for critics, actor and temperature
     gamma: float = 0.99  # discount per env step
@@ -53,12 +57,15 @@ class SAC(Algorithm):
     gradient_steps: int = 1  # updates per round; -1: one per env step
     n_step_return: int = 1  # env steps of reward in y, before the critics take over
     ent_coef: float | str = "auto"  # temperature alpha: fixed, "auto" (from 1) or "auto_0.1"
-    target_entropy: float | str = "auto"  # H_bar; "auto" is minus the number of action dimensions
+    target_entropy: float | str = "auto"  # H_bar; "auto": -D in a box, 0.6 log K of K choices
 
     parts = ("pi", "qf")
-    action_kinds = ("box",)
+    action_kinds = ("box", "discrete")
     needs_bounds = True
-    policy_parts = ("tanh_gaussian", "actor", "phi")
+
+    @property
+    def policy_parts(self):
+        return "categorical" if self.discrete else "tanh_gaussian", "actor", "phi"
 
     def check(self):
         first = self.ent_coef
@@ -89,8 +96,13 @@ class SAC(Algorithm):
     def build(self):
         rate = self.now(self.learning_rate)
         n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
-        self.actor = MLP(n, self.widths("pi"), 2 * D, self.activation)
-        self.Q = MLP([n, D], self.widths("qf"), None, self.activation, rows=2)
+        self.discrete = self.actions.kind == "discrete"
+        if self.discrete:
+            self.actor = MLP(n, self.widths("pi"), D, self.activation)
+            self.Q = MLP(n, self.widths("qf"), D, self.activation, rows=2)
+        else:
+            self.actor = MLP(n, self.widths("pi"), 2 * D, self.activation)
+            self.Q = MLP([n, D], self.widths("qf"), None, self.activation, rows=2)
         self.phi = self.actor.init(rng)  # [1]
         self.theta = self.Q.init(rng)  # (2, size): a row for each critic
         self.log_alpha = xp.log(xp.full(1, self.first_alpha or 1e-30, FLOAT))
@@ -98,13 +110,15 @@ class SAC(Algorithm):
         self.adam_phi, self.adam_theta = Adam(self.phi, rate), Adam(self.theta, rate)
         self.adam_alpha = Adam(self.log_alpha, rate)
         self.buffer = ReplayBuffer(  # [3]
-            self.buffer_size, n, (D,), FLOAT, self.gamma, self.n_step_return
+            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return
         )
-        self.H_bar = -float(D) if self.target_entropy == "auto" else self.target_entropy
+        self.H_bar = self.target_entropy
+        if self.H_bar == "auto":
+            self.H_bar = 0.6 * math.log(D) if self.discrete else -float(D)
 
     def pi(self, phi, s):
         """The distribution of actions at s."""
-        return TanhGaussian(self.actor(phi, s))
+        return (Categorical if self.discrete else TanhGaussian)(self.actor(phi, s))
 
     def train(self):
         for transition in self.interact(self.explore):  # [4-6, 8]
@@ -117,35 +131,46 @@ class SAC(Algorithm):
         # [16, 17]
 
     def explore(self, s):
-        rng, shape = self.rng["explore"], (len(s), self.actions.size)
+        rng, n = self.rng["explore"], self.actions.size
         if self.num_timesteps < self.learning_starts:
-            return rng.uniform(-1, 1, shape).astype(FLOAT)
-        noise = to_device(rng.standard_normal(shape, FLOAT))
-        a, _ = self.pi(self.phi, to_device(s)).sample(noise)  # [7]
-        return to_host(a)
+            if self.discrete:
+                return rng.integers(n, size=len(s))
+            return rng.uniform(-1, 1, (len(s), n)).astype(FLOAT)
+        pi = self.pi(self.phi, to_device(s))
+        a = pi.sample(to_device(pi.noise(rng)))  # [7]
+        return to_host(a if self.discrete else a[0])
 
     def noise(self):
         shape = (self.batch_size, self.actions.size)
         return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
 
-    def update(self, s, a, r, s2, terminated, gamma, noise, noise2):
-        alpha = xp.exp(self.log_alpha)
+    def soft_value(self, phi, theta, s, noise):
+        """(min_i Q(theta_i, s, a) - alpha log pi(a|s), log pi(a|s)), each (B,), for a ~ pi(phi, s)
+        made from the noise; for Discrete actions the mean of both over all a."""
+        pi, alpha = self.pi(phi, s), xp.exp(self.log_alpha)
+        if self.discrete:
+            p, q = exp(pi.logp), min(self.Q(theta, s), axis=0)
+            return sum(p * (q - alpha * pi.logp), axis=-1), sum(p * pi.logp, axis=-1)
+        a, logp = pi.sample(noise)
+        return min(self.Q(theta, s, a), axis=0) - alpha * logp, logp
 
-        a2, logp2 = self.pi(self.phi, s2).sample(noise2)
-        q2 = self.Q(self.theta_bar, s2, a2).min(axis=0)
-        y = r + gamma * (1 - terminated) * (q2 - alpha * logp2)
+    def update(self, s, a, r, s2, terminated, gamma, noise, noise2):
+        v2, _ = self.soft_value(self.phi, self.theta_bar, s2, noise2)
+        y = r + gamma * (1 - terminated) * v2
 
         def J_Q(theta):
-            q = self.Q(theta, s, a)  # (2, B)
+            if self.discrete:
+                q = pick(self.Q(theta, s), xp.stack([a, a]))
+            else:
+                q = self.Q(theta, s, a)  # (2, B)
             return 0.5 * ((q - y) ** 2).sum() / len(y)
 
         critic_loss, g = value_and_grad(J_Q)(self.theta)
         self.adam_theta.step(self.theta, g)  # [12]
 
         def J_pi(phi):
-            a, logp = self.pi(phi, s).sample(noise)
-            q = min(self.Q(self.theta, s, a), axis=0)
-            return (alpha * logp - q).mean(), logp
+            v, logp = self.soft_value(phi, self.theta, s, noise)
+            return -v.mean(), logp
 
         (actor_loss, logp), g = value_and_grad(J_pi, has_aux=True)(self.phi)
         self.adam_phi.step(self.phi, g)  # [13]
@@ -155,4 +180,8 @@ class SAC(Algorithm):
             self.adam_alpha.step(self.log_alpha, g)  # [14]
 
         polyak(self.theta_bar, self.theta, self.tau)  # [15]
-        return {"critic_loss": critic_loss, "actor_loss": actor_loss, "ent_coef": alpha[0]}
+        return {
+            "critic_loss": critic_loss,
+            "actor_loss": actor_loss,
+            "ent_coef": xp.exp(self.log_alpha)[0],
+        }

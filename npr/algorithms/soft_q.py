@@ -33,8 +33,8 @@ weight 1 / q, the volume of the box, is not dropped (12); terminated is stored a
 which lowers the divergence; 23 counts steps, not episodes. The particles are those before tanh,
 with its slope in their density (16-18): between actions, as the paper has it
 (svgd_space="legacy"), the sampler learns exp(Q / alpha) (1 - a^2), and without the slope
-(svgd_space="a") it piles up at the ends of the box. Discrete actions need no sampler: V = alpha log sum exp(Q / alpha), and actions are
-drawn from softmax(Q / alpha).
+(svgd_space="a") it piles up at the ends of the box. Discrete actions need no sampler: there
+V = alpha log sum exp(Q / alpha), and actions are drawn from softmax(Q / alpha).
 """
 
 import math
