@@ -2,49 +2,16 @@
 
 import numpy as np
 import pytest
-from toy_envs import M2, Bandit, ConstantReward
+from oracles import F, best_tanh_gaussian, every_loss_checked, rows, small, u_of_log_prob
+from toy_envs import M2, Bandit, ConstantBox, ConstantReward
 
 import npr
-from npr.autodiff import clip, exp, gradcheck, minimum, value_and_grad
+from npr.autodiff import clip, exp, minimum, value_and_grad
 from npr.autodiff import min as ad_min
 from npr.autodiff import stack as ad_stack
 from npr.buffers import ReplayBuffer
 from npr.heads import TanhGaussian
 from npr.noise import OrnsteinUhlenbeck
-
-F = np.float32
-
-
-def rows(*values):
-    """One number per row, as the algorithms get them."""
-    return np.array(values, F)
-
-
-def every_loss_checked(monkeypatch, module):
-    """Hold each gradient that an update takes against finite differences, and count them."""
-    checked = []
-
-    def both(f, has_aux=False):
-        def run(theta):
-            scalar = (lambda t: f(t)[0]) if has_aux else f
-            checked.append(gradcheck(scalar, theta.astype(np.float64)))
-            return value_and_grad(f, has_aux)(theta)
-
-        return run
-
-    monkeypatch.setattr(f"npr.algorithms.{module}.value_and_grad", both)
-    return checked
-
-
-def small(rng, n=7, s=4, a=None):
-    """A batch (s, a, r, s2, terminated) of random transitions."""
-    action = (
-        rng.integers(2, size=n) if a is None else np.tanh(rng.standard_normal((n, a))).astype(F)
-    )
-    states = rng.standard_normal((2, n, s)).astype(F)
-    terminated = (rng.random(n) < 0.3).astype(F)
-    return states[0], action, rng.standard_normal(n).astype(F), states[1], terminated
-
 
 # ---- Q-learning
 
@@ -229,13 +196,6 @@ def sac(env="Pendulum-v1", **settings):
     return npr.SAC(env, seed=0, verbose=0, **given)
 
 
-def u_of_log_prob(logp):
-    """u > 0 with log-density `logp` under tanh of the standard normal."""
-    u = np.linspace(0, 6, 600_001)
-    density = TanhGaussian(np.zeros((len(u), 2))).log_prob_u(u[:, None])
-    return u[np.abs(density - logp).argmin()]
-
-
 @pytest.mark.parametrize(("terminated", "y"), [(0, 2.6236), (1, 1.0)])
 def test_sac_target_by_hand(terminated, y):
     """Critics that say 2 and 1.5 everywhere, log pi = -.7: y = 1 + .99 (1.5 + .2 x .7)."""
@@ -289,26 +249,6 @@ def test_sac_temperature_moves_towards_the_target_entropy(log_prob, falls):
     assert (agent.log_alpha[0] < 0) == falls
 
 
-def best_tanh_gaussian(alpha):
-    """(mean of a, entropy) of the tanh-Gaussian that maximises E[-4 (a - .3)^2] + alpha H, by
-    Gauss-Hermite quadrature and gradient ascent on its two parameters."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
-    weights = (weights / weights.sum())[:, None]
-
-    def J(out):
-        a, logp = TanhGaussian(out + np.zeros((80, 2))).sample(nodes[:, None])
-        reward = -4 * (a - 0.3) ** 2
-        return -((reward - alpha * logp.reshape(80, 1)) * weights).sum(), (a, logp)
-
-    out = np.array([0.3, -1.0])
-    adam = npr.optim.Adam(out)
-    for step in range(300):
-        adam.learning_rate = 0.1 * (1 - step / 300)
-        (_, (a, logp)), g = value_and_grad(J, has_aux=True)(out)
-        adam.step(out, g)
-    return (a * weights).sum(), -(logp * weights[:, 0]).sum()
-
-
 def temperature_of_entropy(target):
     """The alpha whose best policy has that entropy, by bisection: entropy rises with alpha."""
     low, high = 0.01, 3.0
@@ -343,12 +283,6 @@ def test_sac_learns_the_temperature_that_its_target_entropy_asks_for():
 
 
 # ---- an endless world: V = 1 / (1 - .9) = 10, though episodes are cut after ten steps
-
-
-class ConstantBox(ConstantReward):
-    def __init__(self, both=False):
-        super().__init__(10, both)
-        self.action_space = Bandit().action_space
 
 
 def test_time_outs_are_not_terminal_for_q_learning():

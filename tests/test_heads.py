@@ -4,7 +4,9 @@ Each quantity is held against its definition (a sum, a grid, a sample), against 
 and against the numbers worked out by hand.
 """
 
+import functools
 import gc
+import itertools
 import math
 import weakref
 
@@ -16,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from npr import autodiff as ad
 from npr.autodiff import gradcheck, value_and_grad, vjp
 from npr.backend import FLOAT
-from npr.heads import Categorical, Gaussian, TanhGaussian
+from npr.heads import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 
 # Outputs of a network, (3, 4): logits of four choices, or means and log stds of two dimensions.
@@ -26,8 +28,17 @@ CHOICES = np.array([2, 0, 3])
 ACTIONS = np.array([[0.2, -0.6], [0.9, 0.1], [-0.3, 0.5]])
 NOISE = np.array([[0.4, -1.3], [1.1, 0.3], [-0.8, 2.0]])
 
-HEADS = {Categorical: CHOICES, Gaussian: ACTIONS, TanhGaussian: ACTIONS}
-every_head = pytest.mark.parametrize("head", HEADS)
+PAIRS = np.array([[1, 0], [0, 1], [1, 1]])
+SWITCHES = np.array([[1, 0, 0, 1], [0, 0, 0, 0], [1, 1, 0, 1]])
+Pair = functools.partial(MultiCategorical, nvec=[2, 2])  # four logits are two choices of two
+
+HEADS = {
+    Categorical: CHOICES, Pair: PAIRS, Bernoulli: SWITCHES, Gaussian: ACTIONS,
+    TanhGaussian: ACTIONS,
+}  # fmt: skip
+every_head = pytest.mark.parametrize(
+    "head", HEADS, ids=["Categorical", "MultiCategorical", "Bernoulli", "Gaussian", "TanhGaussian"]
+)
 continuous = pytest.mark.parametrize("head", [Gaussian, TanhGaussian])
 
 
@@ -54,12 +65,11 @@ def test_one_number_per_row_of_the_type_of_the_outputs(head, batch, dtype):
 
 @every_head
 def test_noise_has_the_shape_that_sample_needs(head):
-    noise = head.noise(np.random.default_rng(0), (3,), 2)
-    assert noise.dtype == FLOAT
-    assert noise.shape == ((3,) if head is Categorical else (3, 2))
-    again = head.noise(np.random.default_rng(0), (3,), 2)
-    np.testing.assert_array_equal(noise, again)
-    sample = head(OUT.astype(FLOAT)).sample(noise)
+    pi = head(OUT.astype(FLOAT))
+    noise = pi.noise(np.random.default_rng(0))
+    assert noise.dtype == FLOAT and noise.shape == HEADS[head].shape
+    np.testing.assert_array_equal(noise, pi.noise(np.random.default_rng(0)))
+    sample = pi.sample(noise)
     actions = sample[0] if head is TanhGaussian else sample
     assert actions.shape == HEADS[head].shape
 
@@ -85,6 +95,52 @@ def test_gradients_of_samples():
 def test_categorical_probabilities_add_up_to_one():
     total = sum(np.exp(Categorical(OUT).log_prob(np.full(3, k))) for k in range(4))
     np.testing.assert_allclose(total, 1, rtol=1e-14)
+
+
+def outcomes(*counts):
+    """All joint choices, one of counts[i] each."""
+    return np.array(list(itertools.product(*map(range, counts))))
+
+
+def joint(pi, counts):
+    """The probabilities (3, outcomes) of all joint choices under a head of OUT's three rows."""
+    return np.stack([np.exp(pi.log_prob(np.tile(a, (3, 1)))) for a in outcomes(*counts)], axis=-1)
+
+
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+
+
+def test_independent_choices_have_the_product_of_their_probabilities():
+    first = softmax(OUT[:, :3])
+    np.testing.assert_allclose(joint(MultiCategorical(OUT, [3, 1]), (3, 1)), first, rtol=1e-13)
+    both = softmax(OUT[:, :2])[:, :, None] * softmax(OUT[:, 2:])[:, None]
+    np.testing.assert_allclose(joint(Pair(OUT), (2, 2)), both.reshape(3, 4), rtol=1e-13)
+
+
+def test_switches_have_the_product_of_their_probabilities():
+    on = 1 / (1 + np.exp(-OUT))
+    a = outcomes(2, 2, 2, 2)
+    expected = np.where(a == 1, on[:, None], 1 - on[:, None]).prod(axis=-1)
+    np.testing.assert_allclose(joint(Bernoulli(OUT), (2, 2, 2, 2)), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("head", "counts"), [(Pair, (2, 2)), (Bernoulli, (2, 2, 2, 2))])
+def test_entropy_and_divergence_of_joint_choices_by_definition(head, counts):
+    p, q = joint(head(OUT), counts), joint(head(OTHER), counts)
+    np.testing.assert_allclose(head(OUT).entropy(), -(p * np.log(p)).sum(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(
+        head(OUT).kl(head(OTHER)), (p * np.log(p / q)).sum(axis=1), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize(("head", "counts"), [(Pair, (2, 2)), (Bernoulli, (2, 2, 2, 2))])
+def test_joint_choices_are_drawn_with_their_probabilities(head, counts):
+    n, rng = 20_000, np.random.default_rng(0)
+    for row, expected in zip(OUT, joint(head(OUT), counts)):
+        pi = head(np.tile(row, (n, 1)))
+        drawn = np.ravel_multi_index(pi.sample(pi.noise(rng)).T, counts)
+        assert np.abs(np.bincount(drawn, minlength=len(expected)) / n - expected).max() < 0.015
 
 
 def test_the_gaussian_density_integrates_to_one():
@@ -121,7 +177,7 @@ def test_categorical_samples_have_their_probabilities():
 
 
 def test_categorical_noise_is_uniform():
-    noise = Categorical.noise(np.random.default_rng(0), (20_000,), 4)
+    noise = Categorical(np.zeros((20_000, 4))).noise(np.random.default_rng(0))
     assert noise.min() >= 0 and noise.max() < 1
     np.testing.assert_allclose(np.histogram(noise, 10, (0, 1))[0] / 20_000, 0.1, atol=0.01)
 
@@ -157,7 +213,7 @@ def test_a_gaussian_sample_is_the_noise_moved_and_stretched():
 
 def test_gaussian_samples_have_their_mean_and_standard_deviation():
     n = 40_000
-    noise = Gaussian.noise(np.random.default_rng(0), (n,), 2)
+    noise = Gaussian(np.zeros((n, 4))).noise(np.random.default_rng(0))
     for out in OUT:
         sample = Gaussian(np.broadcast_to(out, (n, 4))).sample(noise)
         mean, std = out[:2], np.exp(out[2:])
@@ -167,7 +223,7 @@ def test_gaussian_samples_have_their_mean_and_standard_deviation():
 
 def test_tanh_gaussian_samples_have_their_distribution():
     n, out = 40_000, np.array([0.6, -0.5])
-    noise = TanhGaussian.noise(np.random.default_rng(0), (n,), 1)
+    noise = TanhGaussian(np.zeros((n, 2))).noise(np.random.default_rng(0))
     sample, logp = TanhGaussian(np.broadcast_to(out, (n, 2))).sample(noise)
     a, share = actions_and_their_share()
     density = np.exp(TanhGaussian(np.broadcast_to(out, (len(a), 2))).log_prob(a))
@@ -379,6 +435,10 @@ def test_extreme_logits_stay_finite(dtype):
     assert_finite(lambda out: Categorical(out).log_prob(np.array([1, 2, 0])), out)
     assert_finite(lambda out: Categorical(out).entropy(), out)
     assert_finite(lambda out: Categorical(out).kl(Categorical(-out)), out)
+    assert_finite(lambda out: Bernoulli(out).log_prob(np.array([1, 0, 1])), out)
+    assert_finite(lambda out: Bernoulli(out).entropy(), out)
+    assert_finite(lambda out: Bernoulli(out).kl(Bernoulli(-out)), out)
+    assert (Bernoulli(out).sample(np.full((3, 3), 0.5, dtype))[0] == [1, 0, 0]).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -421,7 +481,10 @@ def test_a_log_standard_deviation_moves_within_its_range_alone(log_std, moves):
 
 
 def test_the_mode_is_a_plain_array_even_of_a_tensor():
-    expected = {Categorical: [2, 0, 1], Gaussian: OUT[:, :2], TanhGaussian: np.tanh(OUT[:, :2])}
+    expected = {
+        Categorical: [2, 0, 1], Pair: [[0, 0], [0, 1], [1, 0]], Bernoulli: OUT > 0,
+        Gaussian: OUT[:, :2], TanhGaussian: np.tanh(OUT[:, :2]),
+    }  # fmt: skip
     for head, mode in expected.items():
         seen = []
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import npr.kernels
-from npr.kernels import discounted_returns, gae
+from npr.kernels import discounted_returns, gae, svgd_bandwidth, svgd_direction
 from npr.kernels.jit import Kernel
 
 KERNELS = {
@@ -126,6 +126,23 @@ def slow_n_step_returns(rewards, next_row, index, n, gamma, r, power, last):
         power[i], last[i] = gamma ** len(rows), rows[-1]
 
 
+def slow_bandwidth(fixed, updated):
+    h = np.empty(len(fixed))
+    for b, (xs, ys) in enumerate(zip(fixed, updated)):
+        square = sorted(((x - y) ** 2).sum() for x in xs for y in ys)
+        h[b] = max(square[(len(square) - 1) // 2] / np.log(len(xs)), 1e-3)
+    return h
+
+
+def slow_direction(fixed, updated, score, h):
+    moved = np.zeros_like(updated)
+    for b, i in np.ndindex(updated.shape[:2]):
+        for x, slope in zip(fixed[b], score[b]):
+            kernel = np.exp(-((x - updated[b, i]) ** 2).sum() / h[b])
+            moved[b, i] += kernel * slope - 2 * (x - updated[b, i]) / h[b] * kernel
+    return moved / fixed.shape[1]
+
+
 # --- what to call them with ----------------------------------------------------------------------
 
 
@@ -175,6 +192,16 @@ def n_steps_of(d):
     return d.normal(capacity), next_row, index, steps, 0.9, r, power, last
 
 
+def particles_of(d):
+    K, L = d.rng.integers(2, 6), d.rng.integers(1, 5)
+    return d.normal(d.B, K, d.n), d.normal(d.B, L, d.n)
+
+
+def direction_of(d):
+    fixed, updated = particles_of(d)
+    return fixed, updated, d.normal(*fixed.shape), 0.5 + d.normal(d.B) ** 2
+
+
 CASES = {
     "bias_relu": (slow_bias_relu, lambda d: (d.table(), d.row())),
     "relu_backward": (slow_relu_backward, lambda d: (d.table(), np.maximum(d.table(), 0), d.row())),
@@ -194,6 +221,8 @@ CASES = {
     "gae": (slow_gae, lambda d: (*rollout(d), *map(float, d.rng.random(2)))),
     "returns": (slow_returns, returns_of),
     "n_step_returns": (slow_n_step_returns, n_steps_of),
+    "bandwidth": (slow_bandwidth, particles_of),
+    "direction": (slow_direction, direction_of),
 }
 
 
@@ -383,7 +412,7 @@ GAE_BY_HAND = """
 import sys, warnings
 {first}
 import numpy as np
-from npr.kernels import discounted_returns, gae
+from npr.kernels import discounted_returns, gae, svgd_bandwidth, svgd_direction
 x = np.ones((3, 1))
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -448,3 +477,62 @@ for dtype in (np.float32, np.float64):
     for path in files:
         path.write_bytes(b"damaged")
     assert fresh(script, **cache) == ["0.25", "0.25"]
+
+
+# --- Stein variational gradient descent, by hand -------------------------------------------------
+
+FIXED, UPDATED = np.array([[-0.5], [0.5]]), np.array([[0.0], [0.25]])
+SCORE = -8 * (FIXED - 0.3)
+
+
+def test_svgd_directions_by_hand():
+    np.testing.assert_allclose(SCORE[:, 0], [6.4, -1.6])
+    moved = svgd_direction(FIXED, UPDATED, SCORE, bandwidth=1.0)
+    np.testing.assert_allclose(moved[:, 0], [1.869122, 1.264258], atol=1e-6)
+
+
+def test_the_bandwidth_is_the_median_over_the_logarithm():
+    """Squared distances .0625, .25, .25, .5625: h = .25 / log 2."""
+    np.testing.assert_allclose(svgd_bandwidth(FIXED, UPDATED), 0.360674, atol=1e-6)
+    moved = svgd_direction(FIXED, UPDATED, SCORE)
+    np.testing.assert_allclose(moved[:, 0], [1.2, -0.145716], atol=1e-6)
+
+
+def test_particles_repel_each_other():
+    moved = svgd_direction(np.zeros((1, 1)), np.full((1, 1), 0.1), np.zeros((1, 1)), 1.0)
+    assert moved[0, 0] > 0
+
+
+def test_leading_axes_are_a_batch():
+    rng = np.random.default_rng(0)
+    fixed, updated, score = (rng.standard_normal((2, 3, n, 2)) for n in (5, 4, 5))
+    moved = svgd_direction(fixed, updated, score)
+    assert moved.shape == updated.shape
+    for where in np.ndindex(2, 3):
+        alone = svgd_direction(fixed[where], updated[where], score[where])
+        np.testing.assert_allclose(moved[where], alone, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("density", "mean", "deviation"), [(8.0, 0.3, 0.353553), (1.0, -1.0, 1.0)])
+def test_particles_come_to_rest_in_their_density(density, mean, deviation):
+    """All particles at once, for a normal density: the mean exactly, the deviation nearly."""
+    x = np.random.default_rng(0).standard_normal((60, 1))
+    for _ in range(600):
+        x += 0.2 / density * svgd_direction(x, x, -density * (x - mean))
+    assert x.mean() == pytest.approx(mean, abs=0.01)
+    assert x.std() == pytest.approx(deviation, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "updated", "score"),
+    [((3, 2), (4, 1), (3, 2)), ((3, 2), (4, 2), (2, 2)), ((3,), (4,), (3,)),
+     ((2, 3, 1), (3, 4, 1), (2, 3, 1))],
+)  # fmt: skip
+def test_particles_of_other_shapes_are_refused(fixed, updated, score):
+    with pytest.raises(ValueError, match=r"SVGD needs fixed particles and scores \(..., K, D\)"):
+        svgd_direction(np.ones(fixed), np.ones(updated), np.ones(score), 1.0)
+
+
+def test_one_fixed_particle_has_no_bandwidth():
+    with pytest.raises(ValueError, match="log 1 = 0"):
+        svgd_direction(np.ones((1, 1)), np.ones((2, 1)), np.ones((1, 1)))

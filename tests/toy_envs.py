@@ -128,6 +128,14 @@ class Bandit(gym.Env):
         return np.zeros(1, np.float32), -4 * float(action[0] - 0.3) ** 2, True, False, {}
 
 
+class ConstantBox(ConstantReward):
+    """ConstantReward for ten steps, with an action in [-1, 1] that does nothing."""
+
+    def __init__(self, both=False):
+        super().__init__(10, both)
+        self.action_space = Bandit().action_space
+
+
 class M2(gym.Env):
     """The two states of the textbook: state 0: a0 -> 0, r 0; a1 -> 1, r 1;
     state 1: a0 -> 0, r 2; a1 -> the end, r 3. With gamma = .9,

@@ -39,10 +39,10 @@ class QActorCritic(Algorithm):
     gamma: float = 0.99  # discount per env step
     net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "qf": [...]} as well
     activation: str = "tanh"
-    n_steps: int = 16  # env steps per environment and update
+    n_steps: int = 32  # env steps per environment and update
     baseline: bool = True  # weigh by Q less its mean over actions, not by Q
     baseline_actions: int = 8  # drawn for that mean, where actions cannot be enumerated
-    ent_coef: float = 0.0  # weight of the entropy
+    ent_coef: float = 0.01  # weight of the entropy
     max_grad_norm: float = 0.5
     log_std_init: float = 0.0  # of the Gaussian, per action dimension
 
@@ -62,7 +62,7 @@ class QActorCritic(Algorithm):
         inputs, outputs = (n, k) if self.discrete else ([n, k], None)
         self.critic = MLP(inputs, self.widths("qf"), outputs, self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
-        self.w = self.critic.init(rng, "orthogonal", 1.0)
+        self.w = self.critic.init(rng, "orthogonal", 0.01)  # no action is better at the start
         self.adam_theta, self.adam_w = (
             Adam(self.theta, rate, eps=1e-5),
             Adam(self.w, rate, eps=1e-5),

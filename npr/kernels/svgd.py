@@ -11,7 +11,8 @@ MIN_BANDWIDTH = 1e-3
 
 
 def _bandwidth_twin(fixed, updated):
-    square = ((fixed[:, :, None] - updated[:, None]) ** 2).sum(axis=-1).reshape(len(fixed), -1)
+    square = ((fixed[:, :, None] - updated[:, None]) ** 2).sum(axis=-1)
+    square = square.reshape(len(fixed), fixed.shape[1] * updated.shape[1])
     median = xp.sort(square, axis=-1)[:, (square.shape[1] - 1) // 2]
     h = xp.maximum(median / math.log(fixed.shape[1]), MIN_BANDWIDTH)
     return h + 0 * square.sum(axis=-1)  # sorting hides what is not a number
