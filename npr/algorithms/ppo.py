@@ -106,7 +106,8 @@ class PPO(Algorithm):
             for _ in range(self.n_epochs):  # [7]
                 for i in D.minibatches(self.batch_size, self.rng["sample"]):
                     self.log(self.update(*(x[i] for x in data)))
-            self.logger.record("train", {"explained_variance": 1 - (R - v).var() / R.var()})
+            unexplained = (R - v).var() / (R.var() + 1e-8)
+            self.logger.record("train", {"explained_variance": 1 - unexplained})
         # [15, 16]
 
     def update(self, s, a, A, R, logp_old):

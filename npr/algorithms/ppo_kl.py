@@ -125,7 +125,8 @@ class PPOKL(Algorithm):
                 if d > 4 * self.target_kl:
                     break
             self.adapt(d)  # [16]
-            self.logger.record("train", {"explained_variance": 1 - (R - v).var() / R.var()})
+            unexplained = (R - v).var() / (R.var() + 1e-8)
+            self.logger.record("train", {"explained_variance": 1 - unexplained})
         # [23]
 
     def divergence(self, s, out_old):
