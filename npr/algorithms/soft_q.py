@@ -76,6 +76,8 @@ class SoftQ(Algorithm):
     needs_bounds = True
 
     def check(self):
+        if self.ent_coef <= 0:
+            raise ConfigError(f"SoftQ: ent_coef must be above 0, got {self.ent_coef!r}.")
         self.n_moved = int(self.n_particles * self.kernel_update_ratio)
         if self.n_moved < 1 or self.n_particles - self.n_moved < 2:
             raise ConfigError(
