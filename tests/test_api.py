@@ -87,7 +87,7 @@ def test_an_environment_may_be_given_in_many_ways(env, n):
     assert agent.evaluate(cartpole, episodes=2, seed=0).lengths.min() > 0
 
 
-@pytest.mark.parametrize("case", ["QLearning", "DQN", "PPO", "SAC"])
+@every_case
 def test_every_algorithm_takes_many_environments(case):
     agent = tiny(case, n_envs=2).learn(BUDGET)
     assert agent.num_timesteps == BUDGET
@@ -176,11 +176,22 @@ ACTIONS = {
 FIXED_SIZE = set(OBSERVATIONS) - {"Text", "Sequence"}
 DISCRETE, BOUNDED = {"Discrete", "Discrete from -1"}, {"Box", "Box float64 (2, 2)"}
 UNBOUNDED = {"Box unbounded", "Box half bounded"}
+JOINT = {"MultiDiscrete", "MultiBinary"}
+ON_POLICY = (FIXED_SIZE, DISCRETE | BOUNDED | UNBOUNDED | JOINT)
 LEARNS = {
     "QLearning": ({"Discrete"}, DISCRETE),
+    "Sarsa": ({"Discrete"}, DISCRETE),
     "DQN": (FIXED_SIZE, DISCRETE),
-    "PPO": (FIXED_SIZE, DISCRETE | BOUNDED | UNBOUNDED),
-    "SAC": (FIXED_SIZE, BOUNDED),
+    "PERDQN": (FIXED_SIZE, DISCRETE),
+    "REINFORCE": ON_POLICY,
+    "QActorCritic": ON_POLICY,
+    "A2C": ON_POLICY,
+    "PPO": ON_POLICY,
+    "PPOKL": ON_POLICY,
+    "DDPG": (FIXED_SIZE, BOUNDED),
+    "SoftQ": (FIXED_SIZE, BOUNDED | DISCRETE),
+    "SACS": (FIXED_SIZE, BOUNDED),
+    "SAC": (FIXED_SIZE, BOUNDED | DISCRETE),
 }
 
 
@@ -207,16 +218,16 @@ def test_every_pair_of_spaces_is_learnt_or_refused_with_advice(case, seen, done,
 @pytest.mark.parametrize(
     "name, env, match",
     [
-        ("SAC", "CartPole-v1", r"SAC needs a Box action space, got Discrete\(2\);.* DQN, .*PPO"),
-        ("DQN", "Pendulum-v1", r"DQN needs a Discrete action space, got Box.*; .* PPO, SAC"),
+        ("SACS", "CartPole-v1", r"SACS needs a Box action space, got Discrete\(2\);.* DQN, .*PPO"),
+        ("DQN", "Pendulum-v1", r"DQN needs a Discrete action space, got Box.*; .* PPO, .*SAC"),
         ("QLearning", "Pendulum-v1", "QLearning needs a Discrete action space, got Box"),
         ("QLearning", "CartPole-v1", "QLearning keeps a table .* Discrete observation .* use DQN"),
         ("SAC", Spaces(OBSERVATIONS["Box"], ACTIONS["Box unbounded"]),
          "SAC squashes actions into finite bounds, got Box.* or use PPO"),
         ("DQN", Spaces(OBSERVATIONS["Box"], ACTIONS["MultiDiscrete"]),
-         r"DQN needs a Discrete action space, got MultiDiscrete\(\[3 2\]\); wrap"),
+         r"DQN needs a Discrete .* got MultiDiscrete\(\[3 2\]\); .* use A2C, PPO, PPOKL, Q"),
         ("SAC", Spaces(OBSERVATIONS["Box"], ACTIONS["Box of integers"]),
-         r"SAC needs a Box action space.*got Box\(0, 5, \(2,\), int32\)"),
+         r"SAC needs a Box or Discrete action space.*got Box\(0, 5, \(2,\), int32\); wrap"),
     ],
 )  # fmt: skip
 def test_a_space_that_does_not_fit_is_refused_with_alternatives(name, env, match):
@@ -257,6 +268,8 @@ def test_predict_samples_and_act_does_not(case):
     best = agent.act(obs)
     np.testing.assert_array_equal(agent.act(obs), best)
     np.testing.assert_array_equal(agent.predict(obs, deterministic=True)[0], best)
+    if CASES[case][0] in ("DDPG", "TD3"):
+        return  # their policy is deterministic, and the noise of exploration no part of it
     assert (agent.predict(obs)[0] != best).any()
     assert (agent.predict(obs)[0] != agent.predict(obs)[0]).any()
     assert (agent.act(obs, deterministic=False) != best).any()
@@ -410,9 +423,7 @@ def test_learn_moves_the_parameters_and_keeps_them_finite(case):
     before, after = parameters(tiny(case)), parameters(trained(case))
     assert all(np.isfinite(array).all() for array in after.values())
     moved = {name for name, array in after.items() if (array != before[name]).any()}
-    learnt = {"QLearning": {"Q"}, "DQN": {"theta", "theta_bar"}, "PPO": {"theta", "phi"},
-              "SAC": {"theta", "theta_bar", "phi", "log_alpha"}}  # fmt: skip
-    assert moved >= learnt[CASES[case][0]]
+    assert moved == set(after)
 
 
 @pytest.mark.parametrize("budget", [1e2, 100, np.int64(100), np.float32(100)])
@@ -479,7 +490,9 @@ def test_an_error_in_a_callback_is_the_user_s_and_learning_can_go_on():
 def test_learning_in_two_halves_is_learning_once(case):
     """With a constant learning rate and exploration, where nothing depends on the budget."""
     steady = {"exploration_initial_eps": 0.3, "exploration_final_eps": 0.3}
-    steady = steady if CASES[case][0] in ("QLearning", "DQN") else {}
+    if CASES[case][0] == "REINFORCE":
+        pytest.skip("an episode that a budget cuts is not learnt from")
+    steady = steady if "exploration_fraction" in getattr(npr, CASES[case][0]).settings else {}
     once = tiny(case, **steady).learn(64)
     twice = tiny(case, **steady).learn(32).learn(32, reset_num_timesteps=False)
     assert twice.num_timesteps == 64
@@ -728,7 +741,7 @@ def test_a_list_of_the_user_s_is_not_shared():
 def test_widths_may_be_given_part_by_part(case, parts):
     widths = {part: [3 + i, 5] for i, part in enumerate(parts)}
     agent = tiny(case, net_arch=widths)
-    networks = {"DQN": ["Q"], "PPO": ["actor", "critic"], "SAC": ["actor", "Q"]}[case]
+    networks = {"DQN": ["net"], "PPO": ["actor", "critic"], "SAC": ["actor", "Q"]}[case]
     assert [getattr(agent, name).sizes[1:-1] for name in networks] == list(widths.values())
     assert tiny(case, net_arch=[]).learn(BUDGET).n_updates > 0  # linear maps
 
@@ -865,14 +878,29 @@ KEYS_OF_SB3 = {
     "train/entropy_loss", "train/approx_kl", "train/clip_fraction", "train/clip_range",
     "train/explained_variance", "train/std",
 }  # fmt: skip
-KEYS_OF_NPR = {"train/td_error", "train/q_mean", "train/grad_norm", "time/peak_rss_mb"}
-KEYS_OF = {
-    "QLearning": {"rollout/exploration_rate"},
-    "DQN": {"rollout/exploration_rate", "train/loss", "train/learning_rate"},
-    "PPO": {"train/policy_gradient_loss", "train/value_loss", "train/entropy_loss",
-            "train/approx_kl", "train/clip_fraction", "train/learning_rate"},
-    "SAC": {"train/actor_loss", "train/critic_loss", "train/ent_coef", "train/learning_rate"},
+KEYS_OF_NPR = {
+    "train/td_error", "train/q_mean", "train/grad_norm", "time/peak_rss_mb", "train/kl_coef",
+    "train/svgd_kernel_bandwidth",
 }  # fmt: skip
+GREEDY = {"rollout/exploration_rate", "train/learning_rate"}
+POLICY = {"train/policy_gradient_loss", "train/entropy_loss", "train/learning_rate"}
+ACTOR = {"train/critic_loss", "train/learning_rate"}
+KEYS_OF = {
+    "QLearning": GREEDY,
+    "Sarsa": GREEDY,
+    "DQN": GREEDY | {"train/loss"},
+    "PERDQN": GREEDY | {"train/loss"},
+    "REINFORCE": POLICY | {"train/value_loss"},
+    "QActorCritic": POLICY | {"train/critic_loss"},
+    "A2C": POLICY | {"train/value_loss"},
+    "PPO": POLICY | {"train/value_loss", "train/approx_kl", "train/clip_fraction"},
+    "PPOKL": POLICY | {"train/value_loss", "train/approx_kl", "train/kl_coef"},
+    "DDPG": ACTOR | {"train/actor_loss"},
+    "TD3": ACTOR,  # its actor moves every second time
+    "SoftQ": ACTOR,
+    "SACS": ACTOR | {"train/actor_loss", "train/value_loss"},
+    "SAC": ACTOR | {"train/actor_loss", "train/ent_coef"},
+}
 
 
 def tables(text):

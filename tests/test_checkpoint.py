@@ -23,6 +23,7 @@ from tiny import (
     BUDGET,
     CASES,
     assert_same_parameters,
+    next_update,
     observations,
     parameters,
     tiny,
@@ -85,31 +86,18 @@ def test_the_same_seed_gives_the_same_evaluation(case, tmp_path):
         np.testing.assert_array_equal(mine.lengths, theirs.lengths)
 
 
-def update(agent):
-    """One update of an agent on the batch that it draws itself, or on rows made up here."""
-    if hasattr(agent, "buffer"):
-        batch = agent.buffer.sample(agent.batch_size, agent.rng["sample"])
-        noise = [agent.noise(), agent.noise()] if hasattr(agent, "noise") else []
-        return agent.update(*batch, *noise)
-    rng = np.random.default_rng(3)
-    if hasattr(agent, "Q"):
-        return agent.update(3, 1, -1.0, 4, False)
-    B = 16
-    s = observations(agent, B)
-    a = rng.integers(agent.actions.n, size=B) if agent.discrete else rng.standard_normal((B, 1))
-    a = a if agent.discrete else a.astype(np.float32)
-    A, R = rng.standard_normal((2, B)).astype(np.float32)
-    return agent.update(s, a, A, R, agent.pi(agent.theta, s).log_prob(a))
-
-
 @every_case
 def test_the_next_updates_are_those_of_the_agent_that_was_never_saved(case, tmp_path):
+    batch = next_update(trained(case))
     agent = trained(case)
     loaded = copy_of(agent, tmp_path / "a.npz")
+    if hasattr(agent, "buffer"):
+        drawn = (x.buffer.sample(x.batch_size, x.rng["sample"]) for x in (agent, loaded))
+        assert all(np.array_equal(mine, theirs) for mine, theirs in zip(*drawn))
     before = parameters(agent)
     for _ in range(3):
-        update(agent)
-        update(loaded)
+        agent.update(*batch)
+        loaded.update(*batch)
         assert_same_parameters(agent, loaded)
     assert any((before[name] != array).any() for name, array in parameters(agent).items())
     assert content(agent, tmp_path / "b.npz") == content(loaded, tmp_path / "c.npz")

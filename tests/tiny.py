@@ -4,6 +4,7 @@ Every setting is given, the defaults too, so that these agents learn the same wa
 presets say: a few dozen updates, a replay that wraps around, a second for them all.
 """
 
+import contextlib
 import hashlib
 
 import gymnasium
@@ -24,14 +25,29 @@ _PPO = {
     "learning_rate": 1e-3, "max_episode_steps": 20,
 }  # fmt: skip
 
+_SAC = {**_OFF_POLICY, "max_episode_steps": 20}
+_ON_POLICY = {"net_arch": [8], "n_envs": 1, "learning_rate": 1e-3, "max_episode_steps": 20}
+
 # name of the case -> (algorithm, environment, settings)
 CASES = {
     "QLearning": ("QLearning", "CliffWalking-v1", _TABULAR),
+    "Sarsa": ("Sarsa", "CliffWalking-v1", _TABULAR),
     "DQN": ("DQN", "CartPole-v1", _DQN),
     "DQN-n": ("DQN", "CartPole-v1", {**_DQN, "n_step_return": 3, "double": True}),
+    "PERDQN": ("PERDQN", "CartPole-v1", {**_DQN, "dueling": True}),
+    "REINFORCE": ("REINFORCE", "CartPole-v1", {**_ON_POLICY, "n_episodes": 1}),
+    "QActorCritic": ("QActorCritic", "CartPole-v1", {**_ON_POLICY, "n_steps": 8}),
+    "A2C": ("A2C", "CartPole-v1", {**_ON_POLICY, "n_steps": 8}),
     "PPO": ("PPO", "CartPole-v1", _PPO),
     "PPO-Box": ("PPO", "Pendulum-v1", _PPO),  # a Gaussian head, its log std free
-    "SAC": ("SAC", "Pendulum-v1", {**_OFF_POLICY, "max_episode_steps": 20}),
+    "PPOKL": ("PPOKL", "CartPole-v1", _PPO),
+    "DDPG": ("DDPG", "Pendulum-v1", _SAC),
+    "TD3": ("TD3", "Pendulum-v1", _SAC),
+    "SoftQ": ("SoftQ", "Pendulum-v1", {**_SAC, "target_update_interval": 20}),
+    "SoftQ-n": ("SoftQ", "CartPole-v1", {**_DQN, "n_step_return": 3}),
+    "SACS": ("SACS", "Pendulum-v1", _SAC),
+    "SAC": ("SAC", "Pendulum-v1", _SAC),
+    "SAC-Discrete": ("SAC", "CartPole-v1", _SAC),
 }
 
 
@@ -45,6 +61,25 @@ def tiny(case, env=None, seed=0, **settings):
 
 def trained(case, seed=0, **settings):
     return tiny(case, seed=seed, **settings).learn(BUDGET)
+
+
+class _Caught(Exception):
+    pass
+
+
+def next_update(agent, steps=200):
+    """What `train` hands to `update` the next time: learn until then, without that update."""
+    caught = []
+
+    def catch(*batch):
+        caught.append(batch)
+        raise _Caught
+
+    agent.update = catch
+    with contextlib.suppress(_Caught):
+        agent.learn(steps, reset_num_timesteps=False)
+    del agent.update
+    return caught[0]
 
 
 def parameters(agent):

@@ -119,11 +119,12 @@ class QActorCritic(Algorithm):
         q = self.Q(self.w, s, a)
         if self.baseline:
             q = q - self.mean_Q(self.w, s, self.pi(self.theta, s), noises)
-        q = valid * q
+        weight = valid / valid.sum(dtype=q.dtype)
 
         def minus_J(theta):
             pi = self.pi(theta, s)
-            J, entropy = (q * pi.log_prob(a)).mean(), pi.entropy().mean()
+            J = (weight * q * pi.log_prob(a)).sum()
+            entropy = (weight * pi.entropy()).sum()
             return -J - self.ent_coef * entropy, (J, entropy)
 
         (_, (J, entropy)), g = value_and_grad(minus_J, has_aux=True)(self.theta)
