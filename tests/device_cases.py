@@ -10,10 +10,12 @@ import os
 import sys
 import traceback
 
+import gymnasium.spaces as gs
 import numpy as np
+from tiny import Spaces, next_update
 
 import npr
-from npr.backend import BACKEND, to_device, to_host, xp
+from npr.backend import BACKEND, to_host, xp
 
 STEPS = 300  # env steps of the short learn
 BATCH = 16
@@ -22,62 +24,72 @@ BATCH = 16
 _OFF_POLICY = {"n_envs": 1, "net_arch": [16, 16], "batch_size": BATCH, "learning_starts": 40,
                "buffer_size": 200, "gradient_steps": 1, "n_step_return": 1}  # fmt: skip
 _DQN = {**_OFF_POLICY, "train_freq": 4, "target_update_interval": 100, "double": False}
-_SAC = {**_OFF_POLICY, "train_freq": 2, "ent_coef": "auto"}
-_PPO = {"n_envs": 2, "net_arch": [16, 16], "batch_size": BATCH, "n_steps": 32, "n_epochs": 2,
-        "clip_range": 0.2}  # fmt: skip
+_SOFTQ = {**_OFF_POLICY, "train_freq": 4, "target_update_interval": 100, "ent_coef": 0.5}
+_ACTOR = {**_OFF_POLICY, "train_freq": 2}
+_SAC = {**_ACTOR, "ent_coef": "auto"}
+_ON_POLICY = {"n_envs": 2, "net_arch": [16, 16], "ent_coef": 0.01}
+_PPO = {**_ON_POLICY, "batch_size": BATCH, "n_steps": 32, "n_epochs": 2}
 
 # name -> (algorithm, environment, settings)
 CASES = {
     "DQN": ("DQN", "CartPole-v1", _DQN),
-    "DQN double, 3 steps": ("DQN", "CartPole-v1", {**_DQN, "double": True, "n_step_return": 3}),
-    "PPO Discrete": ("PPO", "CartPole-v1", _PPO),
-    "PPO Box": ("PPO", "Pendulum-v1", {**_PPO, "ent_coef": 0.01}),
+    "DQN double, dueling, 3 steps": (
+        "DQN", "CartPole-v1", {**_DQN, "double": True, "dueling": True, "n_step_return": 3},
+    ),
+    "PERDQN": ("PERDQN", "CartPole-v1", _DQN),
+    "REINFORCE": ("REINFORCE", "CartPole-v1", {**_ON_POLICY, "n_episodes": 2, "max_episode_steps": 9}),
+    "REINFORCE, discounted": (
+        "REINFORCE", "Pendulum-v1",
+        {**_ON_POLICY, "n_episodes": 2, "discount_state": True, "max_episode_steps": 10},
+    ),
+    "QActorCritic Discrete": ("QActorCritic", "CartPole-v1", {**_ON_POLICY, "n_steps": 8}),
+    "QActorCritic Box": ("QActorCritic", "Pendulum-v1", {**_ON_POLICY, "n_steps": 8}),
+    "A2C": ("A2C", "CartPole-v1", {**_ON_POLICY, "n_steps": 8}),
+    "PPO Discrete": ("PPO", "CartPole-v1", {**_PPO, "clip_range": 0.2}),
+    "PPO Box": ("PPO", "Pendulum-v1", {**_PPO, "clip_range": 0.2}),
+    "PPO MultiDiscrete": ("PPO", "MultiDiscrete", {**_PPO, "clip_range": 0.2}),
+    "PPO MultiBinary": ("PPO", "MultiBinary", {**_PPO, "clip_range": 0.2}),
+    "PPOKL": ("PPOKL", "Pendulum-v1", _PPO),
+    "DDPG": ("DDPG", "Pendulum-v1", _ACTOR),
+    "TD3": ("TD3", "Pendulum-v1", _ACTOR),
+    "SoftQ Discrete": ("SoftQ", "CartPole-v1", _SOFTQ),
+    "SoftQ Box": ("SoftQ", "Pendulum-v1", _SOFTQ),
+    "SoftQ Box, legacy": ("SoftQ", "Pendulum-v1", {**_SOFTQ, "svgd_space": "legacy"}),
+    "SACS": ("SACS", "Pendulum-v1", _ACTOR),
     "SAC": ("SAC", "Pendulum-v1", _SAC),
     "SAC, fixed temperature": ("SAC", "Pendulum-v1", {**_SAC, "ent_coef": 0.2}),
-}
+    "SAC Discrete": ("SAC", "CartPole-v1", _SAC),
+}  # fmt: skip
+JOINT = {"MultiDiscrete": gs.MultiDiscrete([3, 2]), "MultiBinary": gs.MultiBinary(3)}
+
+
+def environment(name):
+    if name not in JOINT:
+        return name
+    return lambda: Spaces(gs.Box(-1, 1, (2,), np.float32), JOINT[name])
 
 
 def make(case):
     name, env, settings = CASES[case]
+    env = environment(env)
     return getattr(npr, name)(env, seed=0, verbose=0, learning_rate=1e-3, **settings)
 
 
 def parameters(agent):
-    """Name -> host array of everything on the device that learns."""
-    held = {name: x for name, x in vars(agent).items() if isinstance(x, xp.ndarray)}
+    """Name -> host array of everything that learns."""
+    kinds = (xp.ndarray, np.ndarray)
+    held = {name: x for name, x in vars(agent).items() if isinstance(x, kinds)}
     return {name: to_host(x).copy() for name, x in held.items()}
-
-
-def random_batch(agent):
-    """What `train` hands to `update`, from random numbers."""
-    rng = np.random.default_rng(1)
-    discrete = agent.actions.kind == "discrete"
-
-    def some(n):
-        s, s2 = rng.standard_normal((2, n, agent.observations.size), np.float32)
-        a = rng.integers(agent.actions.size, size=n) if discrete else (
-            rng.uniform(-1, 1, (n, agent.actions.size)).astype(np.float32))  # fmt: skip
-        return s, a, rng.standard_normal(n, np.float32), s2, rng.random(n) < 0.2
-
-    if isinstance(agent, npr.PPO):
-        s, a, A, _, _ = some(BATCH)
-        R, nudge = rng.standard_normal((2, BATCH), np.float32)
-        s, a, A, R, nudge = (to_device(x) for x in (s, a, A, R, nudge))
-        logp_old = agent.pi(agent.theta, s).log_prob(a) + 0.3 * nudge  # some ratios are clipped
-        return s, a, A, R, logp_old
-    for _ in range(30):
-        agent.buffer.add(*some(2), np.array([0, 1]))
-    batch = agent.buffer.sample(BATCH, rng)
-    return (*batch, agent.noise(), agent.noise()) if isinstance(agent, npr.SAC) else batch
 
 
 def one_update(case):
     """The parameters before and after one update, its metrics, and what crossed the bus."""
     agent = make(case)
-    batch, before = random_batch(agent), parameters(agent)
+    batch, before = next_update(agent, STEPS), parameters(agent)
     forget_counts()
     metrics = agent.update(*batch)
     crossed = counts()
+    agent.update(*batch)  # again: from the second time on, a policy is not the one that acted
     return {
         "before": plain(before),
         "after": plain(parameters(agent)),
@@ -95,7 +107,7 @@ def short_learn(case, folder):
     seen = agent.logger.snapshot()
     path = os.path.join(folder, "agent.npz")
     agent.save(path)
-    other = npr.load(path)
+    other = npr.load(path, environment(CASES[case][1]))
     s = np.linspace(-1, 1, agent.observations.size, dtype=np.float32)
     batch = np.stack([s, 0.5 * s, -s])
     actions = [

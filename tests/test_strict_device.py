@@ -325,8 +325,10 @@ def test_an_update_moves_what_it_should(case):
     before, after = (part(case, "update")[when] for when in ("before", "after"))
     still = {name for name in before if np.array_equal(before[name], after[name])}
     expected = set()
-    if case.startswith("DQN"):
+    if case.startswith(("DQN", "PERDQN", "SoftQ")):
         expected = {"theta_bar"}  # waits for target_update_interval
+    elif case == "PPOKL":
+        expected = {"kl_weight"}  # waits for the end of the epochs
     elif "fixed" in case:
         expected = {"log_alpha"}
     assert still == expected
@@ -361,22 +363,35 @@ def test_learning_saving_and_loading_work_end_to_end(case):
     assert outcome["updates of the loaded"] > outcome["updates"]
 
 
+# uploads per update beside the columns of its batch: weights, noise, particles; valid steps
+EXTRA = {
+    "PERDQN": 1, "DDPG": 1, "TD3": 1, "SoftQ Box": 2, "SoftQ Box, legacy": 2, "SACS": 1, "SAC": 2,
+    "SAC, fixed temperature": 2, "REINFORCE": 1, "REINFORCE, discounted": 2, "A2C": 1,
+    "QActorCritic Discrete": 1 + 1 + 8, "QActorCritic Box": 1 + 1 + 8,
+}  # fmt: skip
+NOISELESS = ("DQN", "PERDQN", "DDPG", "TD3")  # they explore without noise on the device
+
+
 def budget(case, steps, updates):
     """The most uploads and downloads that `learn` may need.
 
     An action sends the observations and the noise, and fetches itself. An update sends each column
-    of its batch; PPO sends a rollout once, and an order of its steps per epoch.
+    of its batch, and what EXTRA says; PPO sends a rollout once, and an order of its steps per
+    epoch. The priorities and the divergences that decide what happens next are fetched.
     """
     name, _, settings = device_cases.CASES[case]
-    columns = 5 + (settings.get("n_step_return", 1) > 1)  # then each row has its own discount
-    if name == "DQN":
-        return steps + columns * updates, steps
-    if name == "SAC":
-        noises = 2
-        return 2 * steps + (columns + noises) * updates, steps
-    acts = steps // settings["n_envs"]
+    acts = steps // settings["n_envs"] + 1
+    sent = acts if name in NOISELESS else 2 * acts
+    if "learning_starts" in settings:
+        columns = 5 + (settings["n_step_return"] > 1)  # then each row has its own discount
+        fetched = acts + (updates if name == "PERDQN" else 0)
+        return sent + (columns + EXTRA.get(case, 0)) * updates, fetched
+    if "n_epochs" not in settings:
+        return sent + (6 + EXTRA[case]) * updates, acts
     rollouts = -(-acts // settings["n_steps"])  # the last one may be shorter
-    return 2 * (acts + 1) + (6 + settings["n_epochs"]) * rollouts, acts + 1
+    epochs = settings["n_epochs"] * rollouts
+    kl = name == "PPOKL"
+    return sent + 6 * rollouts + epochs + kl * rollouts, acts + kl * epochs
 
 
 @ALL

@@ -118,10 +118,11 @@ class PPOKL(Algorithm):
             R = A + v  # [9]
             data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, R)]
             data.append(self.actor(self.theta, data[0]))
+            rows = D.rows()
             for _ in range(self.n_epochs):  # [8]
                 for i in D.minibatches(self.batch_size, self.rng["sample"]):
                     self.log(self.update(*(x[i] for x in data), self.kl_weight.item()))
-                d = self.divergence(data[0][D.rows()], data[-1][D.rows()])
+                d = self.divergence(data[0][rows], data[-1][rows])
                 if d > 4 * self.target_kl:
                     break
             self.adapt(d)  # [16]
@@ -131,7 +132,7 @@ class PPOKL(Algorithm):
 
     def divergence(self, s, out_old):
         """Mean KL(old || new) over states s, from the actor's outputs before the epochs."""
-        return float(self.head(out_old).kl(self.pi(self.theta, s)).mean())
+        return float(to_host(self.head(out_old).kl(self.pi(self.theta, s)).mean()))
 
     def adapt(self, d):
         """Move lambda towards a divergence of target_kl."""

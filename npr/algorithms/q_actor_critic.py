@@ -24,7 +24,7 @@ is one of all environments at once.
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import exp, pick, value_and_grad
-from npr.backend import to_device, to_host
+from npr.backend import to_device, to_host, xp
 from npr.heads import policy_head
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
@@ -97,9 +97,9 @@ class QActorCritic(Algorithm):
             self.adam_w.learning_rate = self.now(self.learning_rate)
             s, a, r, s2, terminated, done = D.arrays()
             pi2 = self.pi(self.theta, s2)
-            a2 = pi2.sample(*self.noise(pi2))
-            follows = done[:-1] == 0
-            a2[:-1][follows] = a[1:][follows]
+            a2 = pi2.sample(*self.noise(pi2))  # where no action follows; else the next one
+            follows = (done[:-1] == 0).reshape(*done[:-1].shape, *(1 for _ in a.shape[2:]))
+            a2[:-1] = xp.where(follows, a[1:], a2[:-1])
             noises = self.noise(self.pi(self.theta, s), self.baseline_actions)
             self.log(self.update(s, a, r, s2, a2, terminated, to_device(D.valid), noises))
         # [11]

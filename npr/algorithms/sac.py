@@ -141,6 +141,9 @@ class SAC(Algorithm):
         return to_host(a if self.discrete else a[0])
 
     def noise(self):
+        """What an action of every row of a batch is made from; Discrete ones need none."""
+        if self.discrete:
+            return None
         shape = (self.batch_size, self.actions.size)
         return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
 
