@@ -28,6 +28,7 @@ _SOFTQ = {**_OFF_POLICY, "train_freq": 4, "target_update_interval": 100, "ent_co
 _ACTOR = {**_OFF_POLICY, "train_freq": 2}
 _SAC = {**_ACTOR, "ent_coef": "auto"}
 _ON_POLICY = {"n_envs": 2, "net_arch": [16, 16], "ent_coef": 0.01}
+_REINFORCE = {**_ON_POLICY, "n_episodes": 2, "max_episode_steps": 9}
 _PPO = {**_ON_POLICY, "batch_size": BATCH, "n_steps": 32, "n_epochs": 2}
 
 # name -> (algorithm, environment, settings)
@@ -37,10 +38,9 @@ CASES = {
         "DQN", "CartPole-v1", {**_DQN, "double": True, "dueling": True, "n_step_return": 3},
     ),
     "PERDQN": ("PERDQN", "CartPole-v1", _DQN),
-    "REINFORCE": ("REINFORCE", "CartPole-v1", {**_ON_POLICY, "n_episodes": 2, "max_episode_steps": 9}),
+    "REINFORCE": ("REINFORCE", "CartPole-v1", _REINFORCE),
     "REINFORCE, discounted": (
-        "REINFORCE", "Pendulum-v1",
-        {**_ON_POLICY, "n_episodes": 2, "discount_state": True, "max_episode_steps": 10},
+        "REINFORCE", "Pendulum-v1", {**_REINFORCE, "discount_state": True},
     ),
     "QActorCritic Discrete": ("QActorCritic", "CartPole-v1", {**_ON_POLICY, "n_steps": 8}),
     "QActorCritic Box": ("QActorCritic", "Pendulum-v1", {**_ON_POLICY, "n_steps": 8}),
