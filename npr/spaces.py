@@ -131,7 +131,7 @@ class Actions:
     held there. size is how many numbers a network puts out for an action, or its mean.
     """
 
-    nvec: np.ndarray | None = None  # number of values of each choice of a multidiscrete action
+    nvec = np.empty(0, np.int64)  # number of values of each choice of a multidiscrete action
 
     def __init__(self, spec: dict):
         self.spec, self.kind = spec, spec["kind"]
@@ -168,7 +168,7 @@ class Actions:
             return (), CHOICE
         if self.kind == "box":
             return (self.size,), FLOAT
-        return (self.size if self.nvec is None else len(self.nvec),), CHOICE
+        return (len(self.nvec) if self.kind == "multidiscrete" else self.size,), CHOICE
 
     def encode(self, a):
         """A batch of the learner's actions as critics take them, (..., size) on the device:

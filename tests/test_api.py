@@ -667,6 +667,8 @@ BAD = {
     ("SAC", "ent_coef"): [-1, nan, inf, True, None, "always", "auto_", "auto_0", "auto_-1",
                           "auto_x", "auto_nan", "auto_inf", "automatic"],
     ("SAC", "target_entropy"): ["low", nan, inf, True, None],
+    ("SAC", "action_noise"): ["pink", 0.1],
+    ("SAC", "exploration_noise"): [-0.1, nan],
     # widths
     ("SAC", "net_arch"): [
         [0], [-4], [2.5], ["64"], [True], [None], 64, "64", None, {"pi": [8]}, {"qf": [8]},

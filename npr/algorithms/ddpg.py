@@ -32,7 +32,7 @@ from npr.backend import FLOAT, to_device, to_host
 from npr.buffers import ReplayBuffer
 from npr.errors import ConfigError
 from npr.nn import MLP
-from npr.noise import OrnsteinUhlenbeck
+from npr.noise import NOISES
 from npr.optim import Adam, polyak
 
 
@@ -63,10 +63,10 @@ class DDPG(Algorithm):
     policy_parts = ("tanh", "actor", "phi")
 
     def check(self):
-        if self.action_noise not in ("normal", "ou"):
+        if self.action_noise not in NOISES:
             raise ConfigError(
-                f"{type(self).__name__}: action_noise must be 'normal' or 'ou', got "
-                f"{self.action_noise!r}."
+                f"{type(self).__name__}: action_noise must be {' or '.join(map(repr, NOISES))}, "
+                f"got {self.action_noise!r}."
             )
 
     def build(self):
@@ -81,8 +81,7 @@ class DDPG(Algorithm):
         self.buffer = ReplayBuffer(  # [3]
             self.buffer_size, n, (D,), FLOAT, self.gamma, self.n_step_return
         )
-        self.ou = OrnsteinUhlenbeck((self.n_envs, D), self.exploration_noise)
-        self.noisy_episodes = [None] * self.n_envs  # that the noise belongs to
+        self.noise = NOISES[self.action_noise](D, self.exploration_noise)
 
     def mu(self, phi, s):
         """The action at s, in (-1, 1)."""
@@ -104,15 +103,7 @@ class DDPG(Algorithm):
         if self.num_timesteps < self.learning_starts:
             return rng.uniform(-1, 1, shape).astype(FLOAT)
         a = to_host(self.mu(self.phi, to_device(s)))
-        return np.clip(a + self.noise(rng, shape), -1, 1)  # [5]
-
-    def noise(self, rng, shape):
-        if self.action_noise == "normal":
-            return self.exploration_noise * rng.standard_normal(shape, FLOAT)
-        episodes = self.envs.episode.tolist()
-        self.ou.reset([now != then for now, then in zip(episodes, self.noisy_episodes)])
-        self.noisy_episodes = episodes
-        return self.ou(rng)
+        return np.clip(a + self.noise(rng, self.envs.episode), -1, 1)  # [5]
 
     def target_noise(self):
         e = self.rng["noise"].standard_normal((self.batch_size, self.actions.size), FLOAT)

@@ -32,6 +32,8 @@ over all of them with their probabilities, not drawn; H_bar is then 0.6 log K.
 
 import math
 
+import numpy as np
+
 from npr.algorithms.base import Algorithm
 from npr.autodiff import exp, min, pick, sum, value_and_grad
 from npr.backend import FLOAT, to_device, to_host, xp
@@ -39,6 +41,7 @@ from npr.buffers import ReplayBuffer
 from npr.errors import ConfigError
 from npr.heads import Categorical, TanhGaussian
 from npr.nn import MLP
+from npr.noise import NOISES
 from npr.optim import Adam, polyak
 
 
@@ -57,6 +60,8 @@ class SAC(Algorithm):
     gradient_steps: int = 1  # updates per round; -1: one per env step
     n_step_return: int = 1  # env steps of reward in y, before the critics take over
     ent_coef: float | str = "auto"  # temperature alpha: fixed, "auto" (from 1) or "auto_0.1"
+    action_noise: str | None = None  # on top of pi in a box: "normal" or "ou", as in DDPG
+    exploration_noise: float = 0.1  # its deviation, in units of the action in [-1, 1]
     target_entropy: float | str = "auto"  # H_bar; "auto": -D in a box, 0.6 log K of K choices
 
     parts = ("pi", "qf")
@@ -87,6 +92,11 @@ class SAC(Algorithm):
             raise ConfigError(
                 f"SAC: target_entropy must be a number or 'auto', got {self.target_entropy!r}."
             )
+        if self.action_noise not in (None, *NOISES):
+            raise ConfigError(
+                f"SAC: action_noise must be None or {' or '.join(map(repr, NOISES))}, got "
+                f"{self.action_noise!r}."
+            )
         if 0.5 < self.tau < 1:
             raise ConfigError(
                 f"SAC: tau={self.tau} takes over half of theta into theta_bar at every update. "
@@ -112,6 +122,9 @@ class SAC(Algorithm):
         self.buffer = ReplayBuffer(  # [3]
             self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return
         )
+        self.wander = None
+        if self.action_noise and not self.discrete:
+            self.wander = NOISES[self.action_noise](D, self.exploration_noise)
         self.H_bar = self.target_entropy
         if self.H_bar == "auto":
             self.H_bar = 0.6 * math.log(D) if self.discrete else -float(D)
@@ -138,7 +151,10 @@ class SAC(Algorithm):
             return rng.uniform(-1, 1, (len(s), n)).astype(FLOAT)
         pi = self.pi(self.phi, to_device(s))
         a = pi.sample(to_device(pi.noise(rng)))  # [7]
-        return to_host(a if self.discrete else a[0])
+        if self.discrete:
+            return to_host(a)
+        a = to_host(a[0])
+        return np.clip(a + self.wander(rng, self.envs.episode), -1, 1) if self.wander else a
 
     def noise(self):
         """What an action of every row of a batch is made from; Discrete ones need none."""
