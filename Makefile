@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: demo test test-slow lint format bench clean
+.PHONY: demo test test-slow test-nightly lint format bench clean
 
 # One stamp file per extra, so that each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
@@ -20,6 +20,9 @@ test: $(VENV)/.test          ## the test suite, first without Numba, then as use
 
 test-slow: $(VENV)/.test     ## the long proofs: learning gates over several seeds
 	$(BIN)/python -m pytest -m slow -n $(JOBS)
+
+test-nightly: $(VENV)/.test $(VENV)/.box2d $(VENV)/.mujoco  ## LunarLander and MuJoCo: hours
+	$(BIN)/python -m pytest -m nightly -n $(JOBS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

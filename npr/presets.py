@@ -1,5 +1,8 @@
 """Settings and budgets per algorithm and environment, chosen for wall-clock time on two CPU
 cores: small networks where they suffice. Every value can be overridden in the constructor.
+
+LONG are those that need more than Gymnasium brings along (`npr-rl[box2d]`, `npr-rl[mujoco]`) and
+take minutes to hours.
 """
 
 _DQN = {
@@ -13,7 +16,54 @@ _DQN = {
         "total_timesteps": 30_000, "learning_rate": "linear:2e-3", "n_step_return": 3,
         "double": True, "gradient_steps": 2, "target_update_interval": 200,
     },
+    "LunarLander-v3": {
+        "total_timesteps": 100_000, "net_arch": [128, 128], "batch_size": 128, "double": True,
+        "learning_rate": "linear:1e-3", "n_step_return": 3, "exploration_final_eps": 0.1,
+    },
 }  # fmt: skip
+
+# the source of these: RL Baselines3 Zoo, CleanRL and Tianshou, without gSDE and normalisation
+_MUJOCO_OFF_POLICY = {"total_timesteps": 1_000_000, "learning_starts": 10_000}
+_MUJOCO_ON_POLICY = {
+    "total_timesteps": 1_000_000, "n_envs": 1, "n_steps": 2048, "learning_rate": "linear:3e-4",
+}  # fmt: skip
+_PPO = {
+    "CartPole-v1": {
+        "total_timesteps": 60_000, "n_steps": 32, "batch_size": 256, "n_epochs": 20,
+        "learning_rate": "linear:1e-3", "gamma": 0.98, "gae_lambda": 0.8,
+    },
+    "Acrobot-v1": {
+        "total_timesteps": 80_000, "n_steps": 64, "batch_size": 128, "n_epochs": 8,
+        "learning_rate": "linear:2e-3", "gae_lambda": 0.94,
+    },
+    "Pendulum-v1": {
+        "total_timesteps": 100_000, "n_steps": 128, "batch_size": 128,
+        "learning_rate": "linear:1e-3", "gamma": 0.9,
+    },
+    "LunarLander-v3": {
+        "total_timesteps": 1_000_000, "n_envs": 16, "n_steps": 1024, "n_epochs": 4,
+        "gamma": 0.999, "gae_lambda": 0.98, "ent_coef": 0.01,
+    },
+    "Hopper-v5": _MUJOCO_ON_POLICY,
+    "HalfCheetah-v5": _MUJOCO_ON_POLICY,
+}  # fmt: skip
+_DDPG = {
+    "Pendulum-v1": {
+        "total_timesteps": 10_000, "net_arch": [64, 64], "batch_size": 100, "gamma": 0.98,
+        "learning_starts": 500,
+    },
+    "MountainCarContinuous-v0": {
+        "total_timesteps": 40_000, "net_arch": [64, 64], "batch_size": 128, "gamma": 0.995,
+        "tau": 0.01, "learning_starts": 1_000, "action_noise": "ou", "exploration_noise": 0.5,
+    },
+    "LunarLanderContinuous-v3": {
+        "total_timesteps": 300_000, "net_arch": [128, 128], "batch_size": 128, "gamma": 0.98,
+        "learning_starts": 10_000, "buffer_size": 200_000,
+    },
+    "Hopper-v5": _MUJOCO_OFF_POLICY,
+    "HalfCheetah-v5": _MUJOCO_OFF_POLICY,
+}  # fmt: skip
+LONG = ("LunarLander-v3", "LunarLanderContinuous-v3", "Hopper-v5", "HalfCheetah-v5")
 
 PRESETS: dict[str, dict] = {
     "QLearning": {
@@ -24,6 +74,10 @@ PRESETS: dict[str, dict] = {
         },
         "FrozenLake-v1": {
             "total_timesteps": 300_000, "learning_rate": "linear:0.1:0.01", "gamma": 0.99,
+            "exploration_final_eps": 0.01,
+        },
+        "FrozenLake8x8-v1": {
+            "total_timesteps": 1_000_000, "learning_rate": "linear:0.1:0.01", "gamma": 0.99,
             "exploration_final_eps": 0.01,
         },
         "Taxi-v4": {
@@ -47,38 +101,74 @@ PRESETS: dict[str, dict] = {
     },
     "DQN": _DQN,
     "PERDQN": _DQN,
-    "PPO": {
-        "CartPole-v1": {
-            "total_timesteps": 60_000, "n_steps": 32, "batch_size": 256, "n_epochs": 20,
-            "learning_rate": "linear:1e-3", "gamma": 0.98, "gae_lambda": 0.8,
-            "clip_range": "linear:0.2",
-        },
+    "REINFORCE": {
+        "CartPole-v1": {"total_timesteps": 100_000, "learning_rate": "linear:3e-3"},
+        "Hopper-v5": {"total_timesteps": 3_000_000, "learning_rate": "linear:1e-3"},
+        "HalfCheetah-v5": {"total_timesteps": 3_000_000, "learning_rate": "linear:1e-3"},
+    },
+    "QActorCritic": {
+        "CartPole-v1": {"total_timesteps": 100_000},
+    },
+    "A2C": {
+        "CartPole-v1": {"total_timesteps": 100_000, "learning_rate": "linear:2e-3"},
         "Acrobot-v1": {
-            "total_timesteps": 80_000, "n_steps": 64, "batch_size": 128, "n_epochs": 8,
-            "learning_rate": "linear:2e-3", "gae_lambda": 0.94,
+            "total_timesteps": 200_000, "learning_rate": "linear:2e-3", "n_steps": 16,
+            "gae_lambda": 0.95, "normalize_advantage": True, "use_rms_prop": False,
         },
         "Pendulum-v1": {
-            "total_timesteps": 100_000, "n_steps": 128, "batch_size": 128,
-            "learning_rate": "linear:1e-3", "gamma": 0.9,
+            # wide exploration to the end: from a narrow Gaussian it never swings up
+            "total_timesteps": 600_000, "n_envs": 4, "learning_rate": "linear:3e-3", "n_steps": 8,
+            "gamma": 0.9, "gae_lambda": 0.95, "ent_coef": 0.03, "log_std_init": 0.5,
+            "normalize_advantage": True, "use_rms_prop": False,
+        },
+        "LunarLander-v3": {
+            "total_timesteps": 200_000, "learning_rate": "linear:8.3e-4", "gamma": 0.995,
+            "ent_coef": 1e-5,
+        },
+        "Hopper-v5": {"total_timesteps": 1_000_000, "n_envs": 16, "gae_lambda": 0.95},
+        "HalfCheetah-v5": {"total_timesteps": 1_000_000, "n_envs": 16, "gae_lambda": 0.95},
+    },
+    "PPO": {
+        **_PPO, "CartPole-v1": {**_PPO["CartPole-v1"], "clip_range": "linear:0.2"},
+    },
+    "PPOKL": _PPO,
+    "DDPG": _DDPG,
+    "TD3": _DDPG,
+    "SoftQ": {
+        "CartPole-v1": {
+            "total_timesteps": 30_000, "learning_rate": "linear:2e-3", "net_arch": [64, 64],
+            "gamma": 0.98, "ent_coef": 0.5, "target_update_interval": 1, "tau": 0.01,
+            "train_freq": 2, "gradient_steps": 2,
+        },
+        "Pendulum-v1": {
+            "total_timesteps": 8_000, "learning_rate": 1e-3, "net_arch": [64, 64],
+            "batch_size": 64, "learning_starts": 500, "target_update_interval": 1, "tau": 0.01,
         },
     },
-    "DDPG": {
+    "SACS": {
         "Pendulum-v1": {
-            "total_timesteps": 10_000, "net_arch": [64, 64], "batch_size": 100, "gamma": 0.98,
-            "learning_starts": 500,
+            "total_timesteps": 10_000, "learning_rate": 1e-3, "net_arch": [64, 64],
+            "batch_size": 100, "learning_starts": 500, "tau": 0.02,
         },
-    },
-    "TD3": {
-        "Pendulum-v1": {
-            "total_timesteps": 10_000, "net_arch": [64, 64], "batch_size": 100, "gamma": 0.98,
-            "learning_starts": 500,
-        },
+        "Hopper-v5": _MUJOCO_OFF_POLICY,
+        "HalfCheetah-v5": _MUJOCO_OFF_POLICY,
     },
     "SAC": {
         "Pendulum-v1": {
             "total_timesteps": 5_000, "learning_rate": 1e-3, "net_arch": [64, 64],
             "batch_size": 100, "learning_starts": 500,
         },
+        "MountainCarContinuous-v0": {
+            "total_timesteps": 30_000, "learning_rate": 1e-3, "net_arch": [64, 64],
+            "batch_size": 128, "learning_starts": 1_000, "ent_coef": 0.1, "action_noise": "ou",
+            "exploration_noise": 0.5,
+        },
+        "LunarLanderContinuous-v3": {
+            "total_timesteps": 300_000, "learning_rate": "linear:1e-3", "net_arch": [128, 128],
+            "batch_size": 128, "learning_starts": 5_000, "tau": 0.01,
+        },
+        "Hopper-v5": _MUJOCO_OFF_POLICY,
+        "HalfCheetah-v5": _MUJOCO_OFF_POLICY,
     },
 }  # fmt: skip
 

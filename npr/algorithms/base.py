@@ -106,7 +106,7 @@ class Algorithm:
         self.env_id = env_id(env)
         self.preset = presets.find(type(self).__name__, self.env_id)
         self._configure(given, seed)
-        if hasattr(env, "step") and "n_envs" not in given:
+        if hasattr(env, "step") and not isinstance(env, type) and "n_envs" not in given:
             self.n_envs = 1  # an Env stands for itself; a VectorEnv brings its own number
         self.env = env
         self._seed_streams()
@@ -345,7 +345,7 @@ class Algorithm:
     def _describe(self, budget):
         if self.verbose and not getattr(self, "_described", False):
             self._described = True
-            where = self.env_id or type(self.env).__name__
+            where = self.env_id or getattr(self.env, "__name__", type(self.env).__name__)
             print(f"{type(self).__name__} on {where}, {budget:,} steps: {self._differences()}")
 
     def _differences(self):
@@ -550,7 +550,7 @@ class Algorithm:
             return lambda: gymnasium.make(spec.id, disable_env_checker=True, **kwargs)
         if isinstance(self.env, gymnasium.Env) and spec is not None:
             return lambda: gymnasium.make(spec, disable_env_checker=True)
-        if isinstance(self.env, str) or not hasattr(self.env, "step") and self.env is not None:
+        if isinstance(self.env, str) or callable(self.env):
             return self.env
         raise ConfigError(
             "evaluate() needs an environment of its own; pass one: evaluate(env=...)."
