@@ -112,13 +112,12 @@ PRESETS: dict[str, dict] = {
     "A2C": {
         "CartPole-v1": {"total_timesteps": 100_000, "learning_rate": "linear:2e-3"},
         "Acrobot-v1": {
-            "total_timesteps": 200_000, "learning_rate": "linear:2e-3", "n_steps": 16,
-            "gae_lambda": 0.95, "normalize_advantage": True, "use_rms_prop": False,
+            "total_timesteps": 200_000, "learning_rate": "linear:2e-3", "ent_coef": 0.01,
         },
         "Pendulum-v1": {
             # wide exploration to the end: from a narrow Gaussian it never swings up
             "total_timesteps": 600_000, "n_envs": 4, "learning_rate": "linear:3e-3", "n_steps": 8,
-            "gamma": 0.9, "gae_lambda": 0.95, "ent_coef": 0.03, "log_std_init": 0.5,
+            "gamma": 0.9, "gae_lambda": 0.95, "ent_coef": 0.05, "log_std_init": 1.0,
             "normalize_advantage": True, "use_rms_prop": False,
         },
         "LunarLander-v3": {
