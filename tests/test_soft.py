@@ -225,7 +225,7 @@ def test_soft_q_takes_the_gradient_of_its_loss(monkeypatch, env, a):
     [
         ({"n_particles": 2}, "1 particles to move and 1 that stay; at least 1 and 2"),
         ({"kernel_update_ratio": 0.01}, "0 particles to move and 16 that stay"),
-        ({"svgd_space": "v"}, "svgd_space must be 'u', 'a' or 'legacy', got 'v'"),
+        ({"svgd_space": "v"}, "svgd_space must be 'u' or 'a' or 'legacy', got 'v'"),
         ({"ent_coef": 0}, "ent_coef must be above 0"),
     ],
 )

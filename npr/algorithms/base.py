@@ -4,24 +4,21 @@ evaluation, files. What the pseudocode says stands in the algorithm's own file.
 
 import contextlib
 import copy
-import difflib
-import functools
 import inspect
 import math
-import numbers
 import time
 import types
 import typing
 
 import numpy as np
 
-from npr import checkpoint, evaluation, presets
+from npr import checkpoint, evaluation, presets, settings
 from npr.backend import ON_HOST, one_blas_thread, to_host
 from npr.buffers import Rollout
 from npr.envs import env_id, open_environments
 from npr.errors import ConfigError, NumericsError, SpaceError
 from npr.logger import Logger, Progress
-from npr.nn import ACTIVATIONS, MLP
+from npr.nn import MLP
 from npr.policy import Policy
 from npr.spaces import Actions, Observations
 
@@ -31,37 +28,6 @@ DEFAULT_BUDGET = 100_000  # env steps of learn() where no preset knows better
 
 # purposes of random numbers, one generator each: drawing more of one never moves another
 _STREAMS = ("init", "explore", "sample", "noise", "act")
-
-# settings with a range: shares in [0, 1], counts of at least one, numbers above zero
-_SHARES = (
-    "gamma", "gae_lambda", "tau", "exploration_initial_eps", "exploration_final_eps",
-    "exploration_fraction", "per_alpha", "per_beta",
-    "kernel_update_ratio",
-)  # fmt: skip
-_COUNTS = (
-    "buffer_size", "batch_size", "train_freq", "n_step_return", "n_envs", "n_steps", "n_epochs",
-    "target_update_interval", "max_episode_steps", "n_critics", "policy_delay", "n_episodes",
-    "n_particles", "value_n_particles", "baseline_actions",
-)  # fmt: skip
-_POSITIVE = ("max_grad_norm", "target_kl", "per_eps", "kl_coef")
-_NOT_NEGATIVE = (
-    "learning_rate",
-    "learning_starts",
-    "clip_range",
-    "vf_coef",
-    "vf_epochs",
-    "exploration_noise",
-    "target_policy_noise",
-    "target_noise_clip",
-)
-_RANGES = {
-    **dict.fromkeys(_SHARES, ("in [0, 1]", lambda x: 0 <= x <= 1)),
-    **dict.fromkeys(_COUNTS, ("at least 1", lambda x: x >= 1)),
-    **dict.fromkeys(_POSITIVE, ("above 0", lambda x: x > 0)),
-    **dict.fromkeys(_NOT_NEGATIVE, ("at least 0", lambda x: x >= 0)),
-    "gradient_steps": ("at least -1", lambda x: x >= -1),
-    **dict.fromkeys(("kl_tol", "kl_scale"), ("above 1", lambda x: x > 1)),
-}
 
 
 class Algorithm:
@@ -133,68 +99,14 @@ class Algorithm:
 
     def _configure(self, given, seed):
         """Defaults, then the preset, then what the user gave."""
+        owner = type(self).__name__
         preset = {k: v for k, v in self.preset.items() if k != "total_timesteps"}
-        for name in given:
-            if name not in self.settings:
-                raise ConfigError(self._unknown(name))
+        settings.check_names(owner, given, self.settings)
         for name, value in {**self.settings, **preset, **given}.items():
-            setattr(self, name, self._checked(name, copy.copy(value)))
-        whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
-        if seed is not None and not (whole and seed >= 0):
-            raise ConfigError(
-                f"{type(self).__name__}: seed must be a whole number >= 0 or None, got {seed!r}."
-            )
-        self.seed = None if seed is None else int(seed)
+            value = settings.checked(owner, name, copy.copy(value), self._types[name], self.parts)
+            setattr(self, name, value)
+        self.seed = settings.checked_seed(owner, seed)
         self.check()
-
-    def _unknown(self, name):
-        hints = {"polyak": "tau (tau = 1 - polyak)", "lr": "learning_rate", "policy": "net_arch"}
-        near = difflib.get_close_matches(name, self.settings, 1)
-        nearest = hints.get(name) or (near[0] if near else None)
-        advice = f"did you mean {nearest}?" if nearest else f"it has {', '.join(self.settings)}."
-        return f"{type(self).__name__} has no setting {name!r}; {advice}"
-
-    def _checked(self, name, value):
-        """The value with the type of its setting, within its range."""
-        hint = self._types[name]
-        kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        wanted = " or ".join("None" if k is type(None) else k.__name__ for k in kinds)
-        error = ConfigError(f"{type(self).__name__}: {name} must be {wanted}, got {value!r}.")
-        if value is None and type(None) in kinds:
-            return None
-        if isinstance(value, (bool, np.bool_)):
-            if bool not in kinds:
-                raise error
-            return bool(value)
-        if isinstance(value, numbers.Real):
-            if int in kinds and abs(value) < 2**62 and value == int(value):
-                value = int(value)
-            elif float in kinds and math.isfinite(value):
-                value = float(value)
-            else:
-                raise error
-        elif type(value) is tuple and list in kinds:
-            value = list(value)
-        elif type(value) not in kinds:
-            raise error
-        if name == "net_arch":
-            self._check_widths(value)
-        if name == "activation" and value not in ACTIVATIONS:
-            raise ConfigError(
-                f"{type(self).__name__}: activation must be one of {', '.join(ACTIVATIONS)}, got "
-                f"{value!r}."
-            )
-        if name in _RANGES:
-            self._check_range(name, value)
-        return value
-
-    def _check_range(self, name, value):
-        name_here = f"{type(self).__name__}: {name}"
-        ends = _schedule(name_here, value) if isinstance(value, (str, list)) else (value,)
-        for number in ends:
-            text, fits = _RANGES[name]
-            if not fits(number):
-                raise ConfigError(f"{type(self).__name__}: {name} must be {text}, got {value!r}.")
 
     def check(self):
         """What a subclass demands of its settings together."""
@@ -203,7 +115,7 @@ class Algorithm:
         """The present value of a setting that may be a schedule, e.g. "linear:3e-4"."""
         if isinstance(setting, (int, float)):
             return setting
-        first, last = _ends(setting) if isinstance(setting, str) else setting
+        first, last = settings.ends(setting)
         return first + (last - first) * self.progress
 
     @property
@@ -214,17 +126,6 @@ class Algorithm:
     def widths(self, part) -> list:
         """The hidden widths of one network: net_arch is a list for all, or a dict by part."""
         return self.net_arch[part] if isinstance(self.net_arch, dict) else self.net_arch
-
-    def _check_widths(self, arch):
-        parts = arch if isinstance(arch, dict) else dict.fromkeys(self.parts, arch)
-        if set(parts) != set(self.parts) or not all(
-            type(widths) is list and all(type(n) is int and n > 0 for n in widths)
-            for widths in parts.values()
-        ):
-            raise ConfigError(
-                f"{type(self).__name__}: net_arch must be a list of whole numbers above 0, or a "
-                f"dict of such lists for {' and '.join(self.parts)}; got {arch!r}."
-            )
 
     # ---- construction
 
@@ -576,30 +477,3 @@ def _is_whole(number) -> bool:
         and math.isfinite(number)
         and number == int(number)
     )
-
-
-def _number(part):
-    if isinstance(part, bool) or not math.isfinite(float(part)):
-        raise ValueError
-    return float(part)
-
-
-@functools.lru_cache(maxsize=64)
-def _ends(text):
-    """_schedule for text, which is asked for at every update."""
-    return _schedule("", text)
-
-
-def _schedule(name, value):
-    """(first, last) of "linear:first", "linear:first:last" or a pair."""
-    parts = value.removeprefix("linear:").split(":") if isinstance(value, str) else value
-    try:
-        if isinstance(value, str) and not value.startswith("linear:"):
-            raise ValueError
-        first, last = (*map(_number, parts), 0.0)[:2] if len(parts) in (1, 2) else ()
-    except (ValueError, TypeError, IndexError):
-        raise ConfigError(
-            f"{name} must be a number, 'linear:first', 'linear:first:last' or a pair, "
-            f"got {value!r}."
-        ) from None
-    return first, last

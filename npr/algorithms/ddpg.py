@@ -30,7 +30,6 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import clip, value_and_grad
 from npr.backend import FLOAT, to_device, to_host
 from npr.buffers import ReplayBuffer
-from npr.errors import ConfigError
 from npr.nn import MLP
 from npr.noise import NOISES
 from npr.optim import Adam, polyak
@@ -61,13 +60,6 @@ class DDPG(Algorithm):
     action_kinds = ("box",)
     needs_bounds = True
     policy_parts = ("tanh", "actor", "phi")
-
-    def check(self):
-        if self.action_noise not in NOISES:
-            raise ConfigError(
-                f"{type(self).__name__}: action_noise must be {' or '.join(map(repr, NOISES))}, "
-                f"got {self.action_noise!r}."
-            )
 
     def build(self):
         n, D, rng = self.observations.size, self.actions.size, self.rng["init"]

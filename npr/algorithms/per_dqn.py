@@ -36,7 +36,6 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import huber, mean, pick, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import PrioritizedReplayBuffer
-from npr.errors import ConfigError
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm, polyak
 
@@ -73,13 +72,6 @@ class PERDQN(Algorithm):
     @property
     def policy_parts(self):
         return "dueling" if self.dueling else "argmax", "net", "theta"
-
-    def check(self):
-        if self.per_normalization not in ("batch", "buffer"):
-            raise ConfigError(
-                "PERDQN: per_normalization must be 'batch' or 'buffer', got "
-                f"{self.per_normalization!r}."
-            )
 
     def build(self):
         rate = self.now(self.learning_rate)

@@ -92,16 +92,6 @@ class SAC(Algorithm):
             raise ConfigError(
                 f"SAC: target_entropy must be a number or 'auto', got {self.target_entropy!r}."
             )
-        if self.action_noise not in (None, *NOISES):
-            raise ConfigError(
-                f"SAC: action_noise must be None or {' or '.join(map(repr, NOISES))}, got "
-                f"{self.action_noise!r}."
-            )
-        if 0.5 < self.tau < 1:
-            raise ConfigError(
-                f"SAC: tau={self.tau} takes over half of theta into theta_bar at every update. "
-                "tau is 1 - polyak; did you mean the other one?"
-            )
 
     def build(self):
         rate = self.now(self.learning_rate)

@@ -32,7 +32,6 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import min, value_and_grad
 from npr.backend import FLOAT, to_device, to_host
 from npr.buffers import ReplayBuffer
-from npr.errors import ConfigError
 from npr.heads import TanhGaussian
 from npr.nn import MLP
 from npr.optim import Adam, polyak
@@ -58,13 +57,6 @@ class SACS(Algorithm):
     action_kinds = ("box",)
     needs_bounds = True
     policy_parts = ("tanh_gaussian", "actor", "phi")
-
-    def check(self):
-        if 0.5 < self.tau < 1:
-            raise ConfigError(
-                f"SACS: tau={self.tau} takes over half of psi into psi_bar at every update. "
-                "tau is 1 - polyak; did you mean the other one?"
-            )
 
     def build(self):
         rate = self.now(self.learning_rate)

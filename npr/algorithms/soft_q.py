@@ -85,10 +85,6 @@ class SoftQ(Algorithm):
                 f"{self.kernel_update_ratio} leave {self.n_moved} particles to move and "
                 f"{self.n_particles - self.n_moved} that stay; at least 1 and 2 are needed."
             )
-        if self.svgd_space not in ("u", "a", "legacy"):
-            raise ConfigError(
-                f"SoftQ: svgd_space must be 'u', 'a' or 'legacy', got {self.svgd_space!r}."
-            )
 
     @property
     def policy_parts(self):
