@@ -17,8 +17,9 @@ _DQN = {
         "double": True, "gradient_steps": 2, "target_update_interval": 200,
     },
     "LunarLander-v3": {
-        "total_timesteps": 100_000, "net_arch": [128, 128], "batch_size": 128, "double": True,
-        "learning_rate": "linear:1e-3", "n_step_return": 3, "exploration_final_eps": 0.1,
+        "total_timesteps": 100_000, "net_arch": [256, 256], "batch_size": 128, "double": True,
+        "learning_rate": "linear:6.3e-4", "gradient_steps": -1, "exploration_fraction": 0.12,
+        "exploration_final_eps": 0.1,
     },
 }  # fmt: skip
 

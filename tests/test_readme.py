@@ -1,5 +1,7 @@
-"""The README tells the truth: its Python runs as it stands, its `make` targets exist."""
+"""The README tells the truth: its Python runs as it stands, its `make` targets exist, and the
+figures here and in the docstrings are those that were measured."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -106,3 +108,16 @@ def test_make_targets_are_found_in_code_and_not_in_prose():
         "demo",
         "test-slow",
     }
+
+
+def test_figures_are_those_that_were_measured():
+    spec = importlib.util.spec_from_file_location("table", ROOT / "benchmarks" / "table.py")
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    paths = [path for path, text in table.files() if path.read_text() == text]
+    stale = {path.name for path, _ in table.files()} - {path.name for path in paths}
+    assert not stale, f"run python benchmarks/table.py: {stale}"
+    written = {path.stem for path in paths} - {"README"}
+    assert written == {p.stem for p in (ROOT / "npr" / "algorithms").glob("*.py")} - {
+        "__init__", "base",
+    }  # fmt: skip
