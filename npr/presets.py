@@ -5,7 +5,7 @@ LONG are those that need more than Gymnasium brings along (`npr-rl[box2d]`, `npr
 take minutes to hours.
 """
 
-_DQN = {
+_DQN: dict[str, dict] = {
     "CartPole-v1": {
         # no longer: once every episode is long, replay forgets what falling is like
         "total_timesteps": 20_000, "learning_rate": "linear:2e-3", "n_step_return": 4,
@@ -28,7 +28,7 @@ _MUJOCO_OFF_POLICY = {"total_timesteps": 1_000_000, "learning_starts": 10_000}
 _MUJOCO_ON_POLICY = {
     "total_timesteps": 1_000_000, "n_envs": 1, "n_steps": 2048, "learning_rate": "linear:3e-4",
 }  # fmt: skip
-_PPO = {
+_PPO: dict[str, dict] = {
     "CartPole-v1": {
         "total_timesteps": 60_000, "n_steps": 32, "batch_size": 256, "n_epochs": 20,
         "learning_rate": "linear:1e-3", "gamma": 0.98, "gae_lambda": 0.8,
@@ -45,10 +45,14 @@ _PPO = {
         "total_timesteps": 1_000_000, "n_envs": 16, "n_steps": 1024, "n_epochs": 4,
         "gamma": 0.999, "gae_lambda": 0.98, "ent_coef": 0.01,
     },
+    "LunarLanderContinuous-v3": {
+        "total_timesteps": 1_000_000, "n_envs": 16, "n_steps": 1024, "n_epochs": 4,
+        "gamma": 0.999, "gae_lambda": 0.98, "ent_coef": 0.01,
+    },
     "Hopper-v5": _MUJOCO_ON_POLICY,
     "HalfCheetah-v5": _MUJOCO_ON_POLICY,
 }  # fmt: skip
-_DDPG = {
+_DDPG: dict[str, dict] = {
     "Pendulum-v1": {
         "total_timesteps": 10_000, "net_arch": [64, 64], "batch_size": 100, "gamma": 0.98,
         "learning_starts": 500,

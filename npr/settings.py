@@ -27,10 +27,10 @@ _COUNTS = (
     "n_episodes", "target_update_interval", "max_episode_steps", "n_critics", "policy_delay",
     "value_n_particles", "n_particles", "baseline_actions",
 )  # fmt: skip
-_POSITIVE = ("max_grad_norm", "target_kl", "kl_coef", "per_eps")
+_POSITIVE = ("max_grad_norm", "target_kl", "per_eps")
 _NOT_NEGATIVE = (
     "learning_rate", "learning_starts", "clip_range", "vf_coef", "vf_epochs", "exploration_noise",
-    "target_policy_noise", "target_noise_clip",
+    "target_policy_noise", "target_noise_clip", "ent_coef",
 )  # fmt: skip
 _RANGES = {
     **dict.fromkeys(_SHARES, ("in [0, 1]", lambda x: 0 <= x <= 1)),
@@ -38,6 +38,8 @@ _RANGES = {
     **dict.fromkeys(_POSITIVE, ("above 0", lambda x: x > 0)),
     **dict.fromkeys(_NOT_NEGATIVE, ("at least 0", lambda x: x >= 0)),
     **dict.fromkeys(("kl_tol", "kl_scale"), ("above 1", lambda x: x > 1)),
+    "kl_coef": ("in [1e-4, 100]", lambda x: 1e-4 <= x <= 100),
+    "log_std_init": ("in [-20, 2]", lambda x: -20 <= x <= 2),
     "gradient_steps": ("at least -1", lambda x: x >= -1),
     "tau": (
         "in [0, 0.5], or 1 for a copy; tau is 1 - polyak, did you mean the other one?",
@@ -79,7 +81,9 @@ def checked(owner, name, value, hint, parts=()):
         raise ConfigError(f"{owner}: {name} must be {choices}, got {value!r}.")
     if name in _RANGES:
         text, fits = _RANGES[name]
-        both = _schedule(f"{owner}: {name}", value) if isinstance(value, (str, list)) else (value,)
+        both = (value,)
+        if isinstance(value, (str, list)):  # a schedule, or a word that the algorithm checks
+            both = _schedule(f"{owner}: {name}", value) if list in kinds else ()
         if not all(map(fits, both)):
             raise ConfigError(f"{owner}: {name} must be {text}, got {value!r}.")
     return value

@@ -536,3 +536,17 @@ def test_particles_of_other_shapes_are_refused(fixed, updated, score):
 def test_one_fixed_particle_has_no_bandwidth():
     with pytest.raises(ValueError, match="log 1 = 0"):
         svgd_direction(np.ones((1, 1)), np.ones((2, 1)), np.ones((1, 1)))
+
+
+def test_the_bandwidth_must_be_above_zero():
+    with pytest.raises(ValueError, match="must be above 0, got 0"):
+        svgd_direction(FIXED, UPDATED, SCORE, bandwidth=0)
+
+
+def test_particles_of_other_types_are_made_floats_of_one():
+    whole = np.array([[0], [2]]), np.array([[1], [3]]), np.array([[1], [-1]])
+    expected = svgd_direction(*(x.astype(float) for x in whole), 1.0)
+    np.testing.assert_allclose(svgd_direction(*whole, 1.0), expected, atol=1e-6)
+    narrow = [FIXED.astype(np.float32), UPDATED.astype(np.float32)]
+    assert svgd_direction(*narrow, SCORE, 1.0).dtype == np.float64
+    assert svgd_direction(*narrow, SCORE.astype(np.float32)).dtype == np.float32

@@ -62,6 +62,8 @@ NIGHTLY = {
     ("A2C", "LunarLander-v3"): 50,
     ("PPO", "LunarLander-v3"): 200,
     ("PPOKL", "LunarLander-v3"): 200,
+    ("PPO", "LunarLanderContinuous-v3"): 200,
+    ("PPOKL", "LunarLanderContinuous-v3"): 200,
     ("DDPG", "LunarLanderContinuous-v3"): 100,
     ("TD3", "LunarLanderContinuous-v3"): 100,
     ("SAC", "LunarLanderContinuous-v3"): 200,

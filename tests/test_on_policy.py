@@ -8,6 +8,7 @@ import math
 import gymnasium.spaces as gs
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from oracles import F, every_loss_checked, rows, small
 from tiny import Spaces
 from toy_envs import Bandit, ConstantReward, CountingEnv, counting_envs
@@ -132,6 +133,31 @@ def test_time_outs_are_not_terminal_for_the_q_critic():
     assert q == pytest.approx([10, 10], rel=0.01)
 
 
+MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
+
+
+@every_algorithm
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n_steps", [1, 2, 5])
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_resets_in_any_mode_are_no_experience(name, mode, n_steps):
+    """Two environments that both reset themselves in every fourth step, and nothing else."""
+    env = SyncVectorEnv([lambda: CountingEnv(0, ((3, "terminated"),))] * 2, autoreset_mode=mode)
+    settings = {} if name == "REINFORCE" else {"n_steps": n_steps}
+    settings |= {"normalize_advantage": False} if name in ("A2C", "PPO", "PPOKL") else {}
+    agent = agent_of(name, env, learning_rate=0.01, **settings)
+    kept = []
+    update = agent.update
+    agent.update = lambda *batch: kept.append(batch[0]) or update(*batch)
+    agent.learn(60)
+    assert agent.n_updates > 2
+    assert all(np.isfinite(x).all() for x in vars(agent).values() if isinstance(x, np.ndarray))
+    seen = agent.logger.snapshot()
+    assert all(np.isfinite(v) for key, v in seen.items() if key.startswith("train/"))
+    # the third and last step of an episode leads to t = 3, where nothing is done
+    assert max(s[..., 2].max() for s in kept) <= (3 if name == "QActorCritic" else 2)
+
+
 # ---- whole episodes
 
 
@@ -162,9 +188,9 @@ def test_rollouts_hold_whole_episodes_from_their_first_step_to_their_last():
 
 def test_every_environment_gives_as_many_episodes():
     factories = iter(counting_envs() * 2)
-    agent, rollouts = episodes_of(lambda: next(factories)(), 6, 60, n_envs=3)
+    agent, rollouts = episodes_of(lambda: next(factories)(), 6, 100, n_envs=3)
     assert len(rollouts) > 2
-    for rollout in rollouts[:-1]:  # the budget ends in the last one
+    for rollout in rollouts:
         finished = (rollout.done > 0) & rollout.valid
         assert (finished.sum(axis=0) == 2).all()
         for i in range(3):
@@ -181,6 +207,12 @@ def test_an_episode_that_the_budget_cuts_is_dropped_and_none_begins_in_its_middl
     agent.train = lambda: seen.extend(agent.episodes(1, lambda s: np.zeros(1, np.int64)))
     agent.learn(4)
     assert seen[0].s[0, 0, 2] == 0 and seen[0].valid.all()
+
+
+def test_no_episode_within_the_budget_is_worth_a_warning():
+    agent = agent_of("REINFORCE", lambda: CountingEnv(0, ((100, "terminated"),)))
+    with pytest.warns(RuntimeWarning, match="no 2 episodes ended within 50 steps"):
+        agent.learn(50)
 
 
 # ---- REINFORCE
@@ -292,7 +324,6 @@ def test_what_the_last_step_taught_is_seen_by_the_step_before():
     """Backwards: the second step raises Q(., 1) before the first one bootstraps from it."""
     agent = agent_of("QActorCritic", net_arch=[], gamma=1.0, max_grad_norm=1e6)
     q_critic_saying(agent, (0, 0))
-    npr.optim.SGD(agent.w)
     agent.adam_w = npr.optim.SGD(agent.w, learning_rate=1.0)
     gradients(agent, "adam_theta")
     agent.update(*q_batch((0, 0.0, 1, 0), (1, 3.0, 0, 1)), [])
@@ -319,7 +350,6 @@ def test_the_actor_is_weighted_by_q_less_its_mean(baseline, weights):
 def test_the_next_action_is_the_one_that_was_taken():
     plan = ((3, "terminated"), (2, "truncated"))
     agent = agent_of("QActorCritic", lambda: CountingEnv(0, plan), n_steps=12)
-    agent.mean_Q = None
     seen = []
     agent.update = lambda *data: seen.append(data) or {}
     agent.learn(24)
@@ -360,7 +390,7 @@ def test_ppo_kl_takes_the_gradients_of_its_losses(monkeypatch, env, a):
     s, a, A, R, _ = small(rng, s=agent.observations.size, a=a)
     out_old = agent.actor(agent.theta, s)
     out_old = out_old + rng.normal(0, 0.3, out_old.shape).astype(F)
-    agent.update(s, a, A, R[:, 0], out_old, 0.7)
+    agent.update(s, a, A, R[:, 0], agent.head(out_old).log_prob(a), out_old, 0.7)
     assert len(checked) == 2
 
 
@@ -408,7 +438,8 @@ def test_the_penalty_stops_a_two_armed_bandit_where_the_forward_divergence_does(
     would stop at 1 / (1 + e^-2) = .881."""
     agent = bandit_policy("PPOKL", learning_rate="linear:0.02")
     s, a = np.zeros((2, 4), F), np.array([0, 1])
+    logp_old, out_old = np.log(rows(0.5, 0.5)), np.zeros((2, 2), F)
     for _ in range(600):
-        agent.update(s, a, rows(1, -1), rows(0, 0), np.zeros((2, 2), F), 1.0)
+        agent.update(s, a, rows(1, -1), rows(0, 0), logp_old, out_old, 1.0)
     p = np.exp(Categorical(stop_gradient(agent.actor(agent.theta, s[:1]))).logp[0, 0])
     assert p == pytest.approx((1 + math.sqrt(5)) / 4, abs=0.005)

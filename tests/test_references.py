@@ -625,7 +625,7 @@ def test_ppo_kl(monkeypatch, kind, normalize):
     s, a, A, R = policy_data(kind)
     width = 3 if kind == "discrete" else 4
     out_old = np.random.default_rng(3).normal(0, 0.5, (6, width))
-    agent.update(s, a, A, R, out_old, 0.7)
+    agent.update(s, a, A, R, agent.head(out_old).log_prob(a), out_old, 0.7)
 
     s, a, A, R, out_old = lists(s, a, A, R, out_old)
     A = normalised(A) if normalize else A
@@ -668,7 +668,7 @@ def q_actor_critic_values(kind):
 
 def critic_loss(Q, s, a, y, valid):
     def loss(w):
-        return mean(v * square(z - Q(w, x, i)) / 2 for x, i, z, v in zip(s, a, y, valid))
+        return mean(square(z - Q(w, x, i)) / 2 for x, i, z, v in zip(s, a, y, valid) if v)
 
     return loss
 

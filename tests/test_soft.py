@@ -226,7 +226,7 @@ def test_soft_q_takes_the_gradient_of_its_loss(monkeypatch, env, a):
         ({"n_particles": 2}, "1 particles to move and 1 that stay; at least 1 and 2"),
         ({"kernel_update_ratio": 0.01}, "0 particles to move and 16 that stay"),
         ({"svgd_space": "v"}, "svgd_space must be 'u' or 'a' or 'legacy', got 'v'"),
-        ({"ent_coef": 0}, "ent_coef must be above 0"),
+        ({"ent_coef": 0}, "ent_coef must be at least 1e-6"),
     ],
 )
 def test_settings_without_a_sampler_are_refused(wrong, message):
@@ -387,6 +387,12 @@ def test_time_outs_are_not_terminal_for_discrete_sac():
     ).learn(1_500)  # fmt: skip
     q = agent.Q(agent.theta, np.ones((1, 1), F))
     assert q.ravel() == pytest.approx([10] * 4, rel=0.01)
+
+
+@pytest.mark.parametrize("wrong", [{"target_entropy": 0.7}, {"action_noise": "ou"}])
+def test_what_does_not_suit_choices_is_refused(wrong):
+    with pytest.raises(npr.ConfigError, match="SAC: .* do not suit 2 Discrete actions"):
+        sac(**wrong)
 
 
 # ---- files

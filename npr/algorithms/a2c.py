@@ -8,11 +8,12 @@ q_actor_critic.py, whose numbers its lines carry.
      3      collect n_steps of every environment with pi(theta)
      4      A = GAE of r and V(phi, .): with gae_lambda = 1, returns of up to n_steps less V(phi, s)
      5      R = A + V(phi, s)
-     6      L_V = mean (V(phi, s) - R)^2
+     6      critic: L_V = mean (V(phi, s) - R)^2
      7      phi <- one step down the gradient of L_V
-     8      L = mean A log pi(theta)(a|s)
-     9      theta <- one step up the gradient of L (and of the entropy, times ent_coef)
-    10  end
+     8      actor: L = mean A log pi(theta)(a|s)
+     9      (and ent_coef times the entropy)
+    10      theta <- one step up the gradient of L
+    11  end
 
 Departures from JoyRL's pseudocode, which has a Q-critic: the critic is V, so that its TD error is
 an advantage. One update of PPO with one epoch, one minibatch and no clipping is the same update.
@@ -22,6 +23,7 @@ Both gradients have their norms clipped; time-outs are bootstrapped from the tru
 from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
 from npr.backend import to_device, to_host
+from npr.errors import ConfigError
 from npr.heads import policy_head
 from npr.kernels import gae
 from npr.nn import MLP
@@ -48,6 +50,13 @@ class A2C(Algorithm):
 
     parts = ("pi", "vf")
     action_kinds = ACTION_KINDS
+
+    def check(self):
+        if self.n_steps * self.n_envs < 2 and self.normalize_advantage:
+            raise ConfigError(
+                "A2C: one step of one environment has no standard deviation to normalise "
+                "advantages by; use n_steps >= 2 or normalize_advantage=False."
+            )
 
     @property
     def policy_parts(self):
@@ -87,7 +96,7 @@ class A2C(Algorithm):
             i = D.rows()
             data = (x.reshape(-1, *x.shape[2:])[i] for x in (s, a, A, R))
             self.log(self.update(*data))
-        # [10]
+        # [11]
 
     def update(self, s, a, A, R):
         if self.normalize_advantage and len(A) > 1:
@@ -103,10 +112,10 @@ class A2C(Algorithm):
         def minus_L(theta):
             pi = self.pi(theta, s)
             L, entropy = (A * pi.log_prob(a)).mean(), pi.entropy().mean()  # [8]
-            return -L - self.ent_coef * entropy, (L, entropy)
+            return -L - self.ent_coef * entropy, (L, entropy)  # [9]
 
         (_, (L, entropy)), g = value_and_grad(minus_L, has_aux=True)(self.theta)
-        self.optimiser_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [9]
+        self.optimiser_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [10]
         return {
             "policy_gradient_loss": -L,
             "value_loss": value_loss,

@@ -224,10 +224,21 @@ class Algorithm:
         try:
             with one_blas_thread() if self._is_small() else contextlib.nullcontext():
                 self.train()
+            self._check_policy()
         finally:
             self._progress.close(self.num_timesteps, self.logger)
             self._callback = None
         return self
+
+    def _check_policy(self):
+        if (
+            self.policy_parts
+            and not np.isfinite(to_host(getattr(self, self.policy_parts[2]))).all()
+        ):
+            raise NumericsError(
+                f"{type(self).__name__}'s policy holds numbers that are not finite: training has "
+                "diverged. Lower learning_rate, or look at the scale of rewards and observations."
+            )
 
     def _is_small(self):
         """Whether its matrix products are too small to be shared between threads."""
@@ -287,16 +298,18 @@ class Algorithm:
             rollout.put(t, s, a, r, s2, terminated, truncated, valid)
             t += 1
             if t == n_steps:
-                yield rollout
+                if rollout.valid.any():  # else every environment did nothing but reset itself
+                    yield rollout
                 t, rollout = 0, None
         if t and rollout.valid[:t].sum() > 1:  # the budget is used, and so is what it bought
             yield rollout.head(t)
 
     def episodes(self, n_episodes, choose):
-        """Yield Rollouts of whole episodes, n_episodes in all, of one policy each.
+        """Yield Rollouts of n_episodes whole episodes of one policy, each begun anew.
 
-        Every environment gives as many of them: those that end first would be the short ones. What
-        an environment does beyond its share, and an episode that the budget cuts, is not used.
+        Every environment gives as many of them (n_episodes is rounded up): those that end first
+        would be the short ones. What an environment does beyond its share is not used, and of what
+        the budget cuts only the whole episodes of a single environment are.
         """
         envs = self.envs
         share = -(-n_episodes // envs.n)
@@ -311,7 +324,7 @@ class Algorithm:
                 steps, missing = [], np.full(envs.n, share)
                 if envs.n > 1:
                     envs.reset()
-        if (missing < share).any():
+        if envs.n == 1 and missing < share:
             yield self._whole(steps)
 
     def _whole(self, steps):
@@ -319,7 +332,6 @@ class Algorithm:
         rollout = Rollout(len(steps), self.envs.n, self.observations.size, *self.actions.columns())
         for t, step in enumerate(steps):
             rollout.put(t, *step)
-        # an episode is whole if it ends; a row that is not valid also counts as its end
         ended = (rollout.done > 0) & rollout.valid
         rollout.valid &= np.logical_or.accumulate(ended[::-1])[::-1]
         return rollout

@@ -73,7 +73,7 @@ class DDPG(Algorithm):
         self.buffer = ReplayBuffer(  # [3]
             self.buffer_size, n, (D,), FLOAT, self.gamma, self.n_step_return
         )
-        self.noise = NOISES[self.action_noise](D, self.exploration_noise)
+        self.disturbance = NOISES[self.action_noise](D, self.exploration_noise)
 
     def mu(self, phi, s):
         """The action at s, in (-1, 1)."""
@@ -95,7 +95,7 @@ class DDPG(Algorithm):
         if self.num_timesteps < self.learning_starts:
             return rng.uniform(-1, 1, shape).astype(FLOAT)
         a = to_host(self.mu(self.phi, to_device(s)))
-        return np.clip(a + self.noise(rng, self.envs.episode), -1, 1)  # [5]
+        return np.clip(a + self.disturbance(rng, self.envs.episode), -1, 1)  # [5]
 
     def target_noise(self):
         e = self.rng["noise"].standard_normal((self.batch_size, self.actions.size), FLOAT)

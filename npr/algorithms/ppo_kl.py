@@ -117,6 +117,7 @@ class PPOKL(Algorithm):
             A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [10]
             R = A + v  # [9]
             data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, R)]
+            data.append(self.pi(self.theta, data[0]).log_prob(data[1]))
             data.append(self.actor(self.theta, data[0]))
             rows = D.rows()
             for _ in range(self.n_epochs):  # [8]
@@ -125,7 +126,8 @@ class PPOKL(Algorithm):
                 d = self.divergence(data[0][rows], data[-1][rows])
                 if d > 4 * self.target_kl:
                     break
-            self.adapt(d)  # [16]
+            # [16]
+            self.adapt(d)
             unexplained = (R - v).var() / (R.var() + 1e-8)
             self.logger.record("train", {"explained_variance": 1 - unexplained})
         # [23]
@@ -143,15 +145,15 @@ class PPOKL(Algorithm):
         np.clip(self.kl_weight, 1e-4, 1e2, out=self.kl_weight)
         self.logger.record("train", {"approx_kl": d, "kl_coef": self.kl_weight.item()})
 
-    def update(self, s, a, A, R, out_old, kl_weight):
+    def update(self, s, a, A, R, logp_old, out_old, kl_weight):
         if self.normalize_advantage and len(A) > 1:
             A = (A - A.mean()) / (A.std(ddof=1) + 1e-8)
         old = self.head(out_old)
-        logp_old = old.log_prob(a)
 
         def L_KL(theta):
             pi = self.pi(theta, s)
-            ratio = exp(pi.log_prob(a) - logp_old)  # [11]
+            log_ratio = pi.log_prob(a) - logp_old
+            ratio = exp(log_ratio)  # [11]
             L = (ratio * A - kl_weight * old.kl(pi)).mean()  # [12]
             entropy = pi.entropy().mean()
             return -L - self.ent_coef * entropy, (L, entropy)

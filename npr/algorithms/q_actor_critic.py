@@ -14,12 +14,12 @@ Sutton and Barto 2018, section 13.5, with the action values of section 13.1.
     10      theta <- one step up the gradient of mean [Q(w, s, a) - E Q(w, s, .)] log pi(theta)(a|s)
     11  end
 
-Departures from JoyRL's pseudocode: its loop counts down, and its line 8 walks up (8). delta is the
-TD error of Sarsa, not an advantage, which it is called there (6). terminated masks the target, and
-where no action follows (the last step, a time-out) the next one is drawn from pi(theta) at the true
-next observation (6). The mean over actions is subtracted from Q (10), without which the gradient is
-very noisy; baseline=False gives the original. The sum over t was missing (10). A step of the critic
-is one of all environments at once.
+Departures from JoyRL's pseudocode, which calls the section Advantage Actor Critic: its loop counts
+down, and its line 8 walks up (8). delta is the TD error of Sarsa, not an advantage, which it is
+called there (6). terminated masks the target, and where no action follows (the last step, a
+time-out) the next one is drawn from pi(theta) at the true next observation (6). The mean over
+actions is subtracted from Q (10), without which the gradient is very noisy; baseline=False gives
+the original. The sum over t was missing (10). A step of the critic is one of all environments.
 """
 
 from npr.algorithms.base import Algorithm
@@ -100,7 +100,8 @@ class QActorCritic(Algorithm):
             a2 = pi2.sample(*self.noise(pi2))  # where no action follows; else the next one
             follows = (done[:-1] == 0).reshape(*done[:-1].shape, *(1 for _ in a.shape[2:]))
             a2[:-1] = xp.where(follows, a[1:], a2[:-1])
-            noises = self.noise(self.pi(self.theta, s), self.baseline_actions)
+            sampled = self.baseline and not self.discrete
+            noises = self.noise(self.pi(self.theta, s), self.baseline_actions) if sampled else []
             self.log(self.update(s, a, r, s2, a2, terminated, to_device(D.valid), noises))
         # [11]
 
@@ -108,9 +109,11 @@ class QActorCritic(Algorithm):
         for t in range(len(s) - 1, -1, -1):  # [4, 5]
             y = r[t] + self.gamma * (1 - terminated[t]) * self.Q(self.w, s2[t], a2[t])
 
-            def L(w, t=t, y=y):
+            weight = valid[t] / xp.maximum(valid[t].sum(dtype=y.dtype), 1)
+
+            def L(w, t=t, y=y, weight=weight):
                 delta = y - self.Q(w, s[t], a[t])  # [6]
-                return 0.5 * (valid[t] * delta**2).mean()
+                return 0.5 * (weight * delta**2).sum()
 
             critic_loss, g = value_and_grad(L)(self.w)
             self.adam_w.step(self.w, clip_norm(g, self.max_grad_norm))  # [7]

@@ -13,10 +13,13 @@ Sutton and Barto 2018, section 13.3, eq. 13.8; with a baseline, eq. 13.11.
 
 Departures from JoyRL's pseudocode: all steps make one gradient, where theta moves from step to step
 there, away from the policy that collected the rest (6); a baseline is subtracted (5) and learnt
-(7); advantages are normalised over the batch; gamma^t is left out, as nearly everywhere: with it
-(discount_state=True) the last steps of an episode hardly count. An episode that was cut by time
-goes on with the value of its last observation, if there is a baseline.
+(7); advantages are normalised over the batch, before gamma^t weighs them; gamma^t is left out, as
+nearly everywhere: with it (discount_state=True) the last steps of an episode hardly count. Both
+gradients have their norms clipped. An episode that was cut by time goes on with the value of its
+last observation, if there is a baseline.
 """
+
+import warnings
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
@@ -35,7 +38,7 @@ class REINFORCE(Algorithm):
     gamma: float = 0.99  # discount per env step
     net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "vf": [...]} as well
     activation: str = "tanh"
-    n_episodes: int = 8  # per update
+    n_episodes: int = 8  # per update; as many from each environment, so rounded up
     baseline: bool = True  # subtract V(phi, s) from the returns
     vf_epochs: int = 5  # steps of the baseline per update
     discount_state: bool = False  # weigh step t by gamma^t
@@ -86,6 +89,13 @@ class REINFORCE(Algorithm):
             data = (x.reshape(-1, *x.shape[2:])[i] for x in (s, a, G, weight))
             self.log(self.update(*data))
         # [8]
+        if not self.n_updates and self.num_timesteps >= self.end > 0:
+            warnings.warn(
+                f"REINFORCE learnt nothing: no {self.n_episodes} episodes ended within "
+                f"{self.num_timesteps:,} steps. Give it more, or set max_episode_steps.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     def update(self, s, a, G, weight):
         A = G - self.V(self.phi, s)
@@ -93,12 +103,12 @@ class REINFORCE(Algorithm):
             A = (A - A.mean()) / (A.std(ddof=1) + 1e-8)
         A = weight * A
 
-        def J(theta):
+        def minus_J(theta):
             pi = self.pi(theta, s)
             J, entropy = (A * pi.log_prob(a)).mean(), pi.entropy().mean()
             return -J - self.ent_coef * entropy, (J, entropy)
 
-        (_, (J, entropy)), g = value_and_grad(J, has_aux=True)(self.theta)
+        (_, (J, entropy)), g = value_and_grad(minus_J, has_aux=True)(self.theta)
         self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [6]
 
         def L_V(phi):

@@ -18,7 +18,7 @@ actions: Christodoulou 2019.
                     theta_i <- one step down the gradient of 1/2 mean (Q(theta_i, s, a) - y)^2
     13              a' ~ pi(phi, s), reparameterised
                     phi <- one step down the gradient of mean [alpha log pi(a'|s) - min_i Q(theta_i, s, a')]
-    14              log alpha <- one step down -log alpha mean [log pi(a'|s) + H_bar]
+    14              log alpha <- one step down the gradient of -log alpha mean [log pi(a'|s) + H_bar]
     15              theta_bar_i <- tau theta_i + (1 - tau) theta_bar_i
     16      end
     17  end
@@ -112,12 +112,18 @@ class SAC(Algorithm):
         self.buffer = ReplayBuffer(  # [3]
             self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return
         )
-        self.wander = None
-        if self.action_noise and not self.discrete:
-            self.wander = NOISES[self.action_noise](D, self.exploration_noise)
         self.H_bar = self.target_entropy
         if self.H_bar == "auto":
             self.H_bar = 0.6 * math.log(D) if self.discrete else -float(D)
+        if self.discrete and (self.action_noise or self.H_bar >= math.log(D) > 0):
+            raise ConfigError(
+                f"SAC: action_noise={self.action_noise!r} and target_entropy={self.H_bar} do not "
+                f"suit {D} Discrete actions: they take no noise, and an entropy below log {D} = "
+                f"{math.log(D):.3f}."
+            )
+        self.disturbance = None
+        if self.action_noise:
+            self.disturbance = NOISES[self.action_noise](D, self.exploration_noise)
 
     def pi(self, phi, s):
         """The distribution of actions at s."""
@@ -144,7 +150,9 @@ class SAC(Algorithm):
         if self.discrete:
             return to_host(a)
         a = to_host(a[0])
-        return np.clip(a + self.wander(rng, self.envs.episode), -1, 1) if self.wander else a
+        if self.disturbance:
+            a = np.clip(a + self.disturbance(rng, self.envs.episode), -1, 1)
+        return a
 
     def noise(self):
         """What an action of every row of a batch is made from; Discrete ones need none."""

@@ -71,7 +71,7 @@ class SACS(Algorithm):
         self.adam_phi, self.adam_theta = Adam(self.phi, rate), Adam(self.theta, rate)
         self.adam_psi = Adam(self.psi, rate)
         self.buffer = ReplayBuffer(  # [1]
-            self.buffer_size, n, (D,), FLOAT, self.gamma, self.n_step_return
+            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return
         )
 
     def pi(self, phi, s):
@@ -89,21 +89,25 @@ class SACS(Algorithm):
         # [13, 14]
 
     def explore(self, s):
-        rng, shape = self.rng["explore"], (len(s), self.actions.size)
+        rng, n = self.rng["explore"], self.actions.size
         if self.num_timesteps < self.learning_starts:
-            return rng.uniform(-1, 1, shape).astype(FLOAT)
-        noise = to_device(rng.standard_normal(shape, FLOAT))
-        a, _ = self.pi(self.phi, to_device(s)).sample(noise)  # [4]
-        return to_host(a)
+            return rng.uniform(-1, 1, (len(s), n)).astype(FLOAT)
+        pi = self.pi(self.phi, to_device(s))
+        a = pi.sample(to_device(pi.noise(rng)))  # [4]
+        return to_host(a[0])
 
     def noise(self):
+        """What an action of every row of a batch is made from."""
         shape = (self.batch_size, self.actions.size)
         return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
 
+    def soft_value(self, phi, theta, s, noise):
+        """min_i Q(theta_i, s, a) - alpha log pi(a|s), (B,), for a ~ pi(phi, s) from the noise."""
+        a, logp = self.pi(phi, s).sample(noise)
+        return min(self.Q(theta, s, a), axis=0) - self.ent_coef * logp
+
     def update(self, s, a, r, s2, terminated, gamma, noise):
-        alpha = self.ent_coef
-        a_new, logp = self.pi(self.phi, s).sample(noise)
-        v = self.Q(self.theta, s, a_new).min(axis=0) - alpha * logp
+        v = self.soft_value(self.phi, self.theta, s, noise)
 
         def J_V(psi):
             return 0.5 * ((self.V(psi, s) - v) ** 2).mean()
@@ -121,9 +125,7 @@ class SACS(Algorithm):
         self.adam_theta.step(self.theta, g)  # [10]
 
         def J_pi(phi):
-            a, logp = self.pi(phi, s).sample(noise)
-            q = min(self.Q(self.theta, s, a), axis=0)
-            return (alpha * logp - q).mean()
+            return -self.soft_value(phi, self.theta, s, noise).mean()
 
         actor_loss, g = value_and_grad(J_pi)(self.phi)
         self.adam_phi.step(self.phi, g)  # [11]

@@ -27,9 +27,10 @@ Haarnoja et al. 2017, eq. 10-14; SVGD: Liu and Wang 2016.
     23              theta_bar <- theta (or a share tau of it)
     24  end
 
-Departures from JoyRL's pseudocode: V is that of the next state, by theta_bar, and its importance
-weight 1 / q, the volume of the box, is not dropped (12); terminated is stored and masks the target
-(8, 13); 9 assigns the other way round there; 14 goes down the gradient of J and 20 up along Delta,
+Departures from JoyRL's pseudocode: episodes are not reset there (4), and their number is also that
+of the samples (11, 15). V is that of the next state, by theta_bar, and its importance weight
+1 / q, the volume of the box, is not dropped (12); terminated is stored and masks the target (8,
+13); 9 assigns the other way round there; 14 goes down the gradient of J and 20 up along Delta,
 which lowers the divergence; 23 counts steps, not episodes. The particles are those before tanh,
 with its slope in their density (16-18): between actions, as the paper has it
 (svgd_space="legacy"), the sampler learns exp(Q / alpha) (1 - a^2), and without the slope
@@ -76,8 +77,8 @@ class SoftQ(Algorithm):
     needs_bounds = True
 
     def check(self):
-        if self.ent_coef <= 0:
-            raise ConfigError(f"SoftQ: ent_coef must be above 0, got {self.ent_coef!r}.")
+        if self.ent_coef < 1e-6:
+            raise ConfigError(f"SoftQ: ent_coef must be at least 1e-6, got {self.ent_coef!r}.")
         self.n_moved = int(self.n_particles * self.kernel_update_ratio)
         if self.n_moved < 1 or self.n_particles - self.n_moved < 2:
             raise ConfigError(

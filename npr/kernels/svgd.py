@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from npr.backend import xp
+from npr.backend import FLOAT, xp
 from npr.kernels.jit import Kernel
 
 MIN_BANDWIDTH = 1e-3
@@ -15,7 +15,7 @@ def _bandwidth_twin(fixed, updated):
     square = square.reshape(len(fixed), fixed.shape[1] * updated.shape[1])
     median = xp.sort(square, axis=-1)[:, (square.shape[1] - 1) // 2]
     h = xp.maximum(median / math.log(fixed.shape[1]), MIN_BANDWIDTH)
-    return h + 0 * square.sum(axis=-1)  # sorting hides what is not a number
+    return h + 0 * square.sum(axis=-1)  # NaN where any distance is: the median passes over them
 
 
 def _bandwidth_loop(fixed, updated):
@@ -73,6 +73,7 @@ def svgd_bandwidth(fixed, updated):
     Returns  (...), at least 1e-3. Of an even number of distances the smaller middle one counts.
     """
     batch = _check(fixed, updated, fixed)
+    fixed, updated = _floats(fixed, updated)
     if fixed.shape[-2] < 2:
         raise ValueError("The bandwidth of one fixed particle is not defined: log 1 = 0.")
     return _bandwidth(*_flat(fixed, updated)).reshape(batch)
@@ -90,10 +91,20 @@ def svgd_direction(fixed, updated, score, bandwidth=None):
     Source: Liu and Wang 2016, eq. 8; Haarnoja et al. 2017, eq. 13.
     """
     batch = _check(fixed, updated, score)
+    fixed, updated, score = _floats(fixed, updated, score)
     if bandwidth is None:
         bandwidth = svgd_bandwidth(fixed, updated)
+    elif isinstance(bandwidth, (int, float)) and not bandwidth > 0:
+        raise ValueError(f"The bandwidth of SVGD's kernel must be above 0, got {bandwidth!r}.")
     h = xp.broadcast_to(xp.asarray(bandwidth, fixed.dtype), batch).reshape(-1)
     return _direction(*_flat(fixed, updated, score), h).reshape(updated.shape)
+
+
+def _floats(*particles):
+    """Arrays of one floating type."""
+    dtype = np.result_type(*(x.dtype for x in particles))
+    dtype = dtype if dtype.kind == "f" else FLOAT
+    return [x.astype(dtype, copy=False) for x in particles]
 
 
 def _flat(*particles):
@@ -105,6 +116,7 @@ def _check(fixed, updated, score):
     if (
         fixed.ndim < 2
         or score.shape != fixed.shape
+        or 0 in (*fixed.shape[-2:], *updated.shape[-2:])
         or (*fixed.shape[:-2], fixed.shape[-1]) != (*updated.shape[:-2], updated.shape[-1])
     ):
         raise ValueError(
