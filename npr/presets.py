@@ -112,7 +112,7 @@ PRESETS: dict[str, dict] = {
         "HalfCheetah-v5": {"total_timesteps": 3_000_000, "learning_rate": "linear:1e-3"},
     },
     "QActorCritic": {
-        "CartPole-v1": {"total_timesteps": 100_000},
+        "CartPole-v1": {"total_timesteps": 150_000, "n_envs": 16, "n_steps": 16},
     },
     "A2C": {
         "CartPole-v1": {"total_timesteps": 100_000, "learning_rate": "linear:2e-3"},
@@ -137,7 +137,8 @@ PRESETS: dict[str, dict] = {
     },
     "PPOKL": _PPO,
     "DDPG": _DDPG,
-    "TD3": _DDPG,
+    # on MountainCarContinuous-v0 TD3 reached the goal with one seed of three
+    "TD3": {env: preset for env, preset in _DDPG.items() if not env.startswith("MountainCar")},
     "SoftQ": {
         "CartPole-v1": {
             "total_timesteps": 30_000, "learning_rate": "linear:2e-3", "net_arch": [64, 64],

