@@ -529,8 +529,8 @@ def test_ddpg_finds_the_best_action_of_a_bandit():
 @pytest.mark.parametrize("algorithm", ["DDPG", "TD3"])
 def test_time_outs_are_not_terminal_for_ddpg(algorithm):
     agent = ddpg(
-        ConstantBox, algorithm, gamma=0.9, learning_rate="linear:0.02:0.001", batch_size=32, tau=0.05,
-        learning_starts=50,
+        ConstantBox, algorithm, gamma=0.9, learning_rate="linear:0.02:0.001", batch_size=32,
+        tau=0.05, learning_starts=50,
     ).learn(1_500 if algorithm == "DDPG" else 4_000)  # fmt: skip
     q = agent.Q(agent.theta, np.ones((1, 1), F), np.zeros((1, 1), F))
     assert q.ravel() == pytest.approx([10] * len(q), rel=0.01)
