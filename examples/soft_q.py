@@ -37,9 +37,9 @@ class MultiGoal(gym.Env):
 
 def learn(seed, **settings):
     return npr.SoftQ(
-        MultiGoal, seed=seed, max_episode_steps=30, ent_coef=10.0, n_particles=32,
-        net_arch=[64, 64], learning_rate=1e-3, batch_size=64, learning_starts=500,
-        target_update_interval=200, **settings,
+        MultiGoal, seed=seed, max_episode_steps=30, ent_coef=13.0, n_particles=32,
+        value_n_particles=32, net_arch=[64, 64], learning_rate=1e-3, batch_size=64,
+        learning_starts=500, target_update_interval=200, **settings,
     ).learn(10_000)  # fmt: skip
 
 

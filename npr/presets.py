@@ -105,7 +105,13 @@ PRESETS: dict[str, dict] = {
         },
     },
     "DQN": _DQN,
-    "PERDQN": _DQN,
+    "PERDQN": {
+        **_DQN,
+        "LunarLander-v3": {
+            "total_timesteps": 100_000, "net_arch": [128, 128], "batch_size": 128,
+            "learning_rate": "linear:1e-3", "n_step_return": 3, "exploration_final_eps": 0.1,
+        },
+    },
     "REINFORCE": {
         "CartPole-v1": {"total_timesteps": 100_000, "learning_rate": "linear:3e-3"},
         "Hopper-v5": {"total_timesteps": 3_000_000, "learning_rate": "linear:1e-3"},
