@@ -33,8 +33,8 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.core         ## whole-process seconds and returns of every preset
-	$(BIN)/python benchmarks/presets.py
+bench: $(VENV)/.bench        ## steps per second beside Stable-Baselines3 and SBX
+	$(BIN)/python benchmarks/peers.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

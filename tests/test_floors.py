@@ -22,7 +22,8 @@ FILES = sorted(HOUSE.rglob("*.py"))
 FLOORS = {
     "errors": 0, "backend": 0, "archive": 0,
     "autodiff": 1, "kernels": 1,
-    "nn": 2, "optim": 2, "noise": 2, "heads": 2, "spaces": 2, "buffers": 2, "policy": 2, "infer": 2,
+    "nn": 2, "optim": 2, "noise": 2, "losses": 2, "heads": 2, "spaces": 2, "buffers": 2,
+    "policy": 2, "infer": 2,
     "envs": 3, "checkpoint": 3, "logger": 3, "evaluation": 3, "presets": 3, "settings": 3,
     "callbacks": 3,
     "algorithms": 4,

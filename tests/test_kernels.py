@@ -126,6 +126,15 @@ def slow_n_step_returns(rewards, next_row, index, n, gamma, r, power, last):
         power[i], last[i] = gamma ** len(rows), rows[-1]
 
 
+def slow_td_huber(q, a, y, w, loss, chosen, slope):
+    loss[0], slope[:] = 0, 0
+    for i in range(len(q)):
+        chosen[i] = q[i, a[i]]
+        x = chosen[i] - y[i]
+        loss[0] += w[i] * (x**2 / 2 if abs(x) <= 1 else abs(x) - 0.5) / len(q)
+        slope[i, a[i]] = w[i] * (x if abs(x) <= 1 else np.sign(x)) / len(q)
+
+
 def slow_bandwidth(fixed, updated):
     h = np.empty(len(fixed))
     for b, (xs, ys) in enumerate(zip(fixed, updated)):
@@ -192,6 +201,13 @@ def n_steps_of(d):
     return d.normal(capacity), next_row, index, steps, 0.9, r, power, last
 
 
+def td_huber_of(d):
+    B = d.B + 1
+    rows = [2 * d.normal(B) for _ in range(4)]
+    q, y, w, chosen = 2 * d.normal(B, d.n), rows[0], rows[1] ** 2, rows[2]
+    return q, d.rng.integers(d.n, size=B), y, w, d.normal(1), chosen, d.normal(B, d.n)
+
+
 def particles_of(d):
     K, L = d.rng.integers(2, 6), d.rng.integers(1, 5)
     return d.normal(d.B, K, d.n), d.normal(d.B, L, d.n)
@@ -221,6 +237,7 @@ CASES = {
     "gae": (slow_gae, lambda d: (*rollout(d), *map(float, d.rng.random(2)))),
     "returns": (slow_returns, returns_of),
     "n_step_returns": (slow_n_step_returns, n_steps_of),
+    "td_huber": (slow_td_huber, td_huber_of),
     "bandwidth": (slow_bandwidth, particles_of),
     "direction": (slow_direction, direction_of),
 }

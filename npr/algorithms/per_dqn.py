@@ -36,9 +36,10 @@ steps.
 import numpy as np
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import huber, mean, pick, value_and_grad
+from npr.autodiff import mean, pick, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import PrioritizedReplayBuffer
+from npr.losses import td_huber
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm, polyak
 
@@ -128,8 +129,7 @@ class PERDQN(Algorithm):
         y = self.target(r, s2, terminated, gamma)  # [14]
 
         def L(theta):
-            q = pick(self.Q(theta, s), a)
-            return (w * huber(q, y)).mean(), q
+            return td_huber(self.Q(theta, s), a, y, w)
 
         (loss, q), g = value_and_grad(L, has_aux=True)(self.theta)
         self.adam.step(self.theta, clip_norm(g, self.max_grad_norm))  # [16]

@@ -1,0 +1,38 @@
+"""The Huber loss of temporal differences, with its slope: one pass over the batch."""
+
+from npr.backend import xp
+from npr.kernels.jit import Kernel
+
+
+def _td_huber_twin(q, a, y, w, loss, chosen, slope):
+    """chosen <- q[a], loss[0] <- mean w huber(chosen - y), slope <- its gradient in q."""
+    rows = xp.arange(len(q))
+    chosen[:] = q[rows, a]
+    error = chosen - y
+    bounded = xp.clip(error, -1, 1)
+    loss[0] = (w * bounded * (error - 0.5 * bounded)).sum() / len(q)
+    slope[:] = 0
+    slope[rows, a] = w * bounded / len(q)
+
+
+def _td_huber_loop(q, a, y, w, loss, chosen, slope):
+    B, K = q.shape
+    total = 0.0
+    one, half, size = q.dtype.type(1), q.dtype.type(0.5), q.dtype.type(B)
+    for i in range(B):
+        for k in range(K):
+            slope[i, k] = 0
+        value = q[i, a[i]]
+        error = value - y[i]
+        bounded = error  # which may be NaN, and stays so
+        if error > one:
+            bounded = one
+        elif error < -one:
+            bounded = -one
+        chosen[i] = value
+        slope[i, a[i]] = w[i] * bounded / size
+        total += w[i] * bounded * (error - half * bounded)
+    loss[0] = total / B
+
+
+td_huber = Kernel(_td_huber_loop, _td_huber_twin)

@@ -1,0 +1,37 @@
+"""Losses as one node on the tape each: on small networks the cost is Python per node."""
+
+from npr.autodiff import Tensor, record
+from npr.backend import xp
+from npr.errors import ConfigError
+from npr.kernels import td
+
+_ones: dict = {}  # (number of rows, type) -> weights of one
+
+
+def td_huber(q, a, y, w=None):
+    """(loss, q[a]): the mean over rows of w huber(q[a] - y), and the values that were chosen.
+
+    q   (B, K) values of all actions
+    a   (B,) the actions taken
+    y   (B,) targets, held fixed
+    w   (B,) weights; None: all one
+    huber(x) is x^2 / 2 up to |x| = 1 and |x| - 1/2 beyond. Differentiable in q; q[a] is a plain
+    array. Source: Huber 1964; the error clipping of Mnih et al. 2015.
+    """
+    plain = q.data if type(q) is Tensor else q
+    if w is None:
+        key = len(plain), plain.dtype
+        w = _ones.get(key)
+        if w is None:
+            w = _ones[key] = xp.ones(*key)
+    if plain.ndim != 2 or not a.shape == y.shape == w.shape == plain.shape[:1]:
+        raise ConfigError(
+            f"td_huber needs q (B, K) and a, y, w (B,), got {plain.shape}, {a.shape}, {y.shape} "
+            f"and {w.shape}."
+        )
+    loss, slope = xp.empty(1, plain.dtype), xp.empty_like(plain)
+    chosen = xp.empty(len(plain), plain.dtype)
+    td.td_huber(plain, a, y, w, loss, chosen, slope)
+    if type(q) is not Tensor:
+        return loss[0], chosen
+    return record(loss.reshape(()), [q], lambda g: [g * slope]), chosen

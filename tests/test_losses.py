@@ -1,0 +1,47 @@
+"""Losses of one node against the same in small operations, and by hand."""
+
+import numpy as np
+import pytest
+
+from npr import ConfigError
+from npr.autodiff import gradcheck, huber, pick, value_and_grad
+from npr.losses import td_huber
+
+RNG = np.random.default_rng(0)
+Q, A, Y = 2 * RNG.standard_normal((6, 3)), np.array([0, 2, 1, 1, 0, 2]), RNG.standard_normal(6)
+W = RNG.random(6)
+
+
+@pytest.mark.parametrize("w", [None, W], ids=["even", "weighted"])
+def test_td_huber_is_its_composition_of_small_operations(w):
+    def composed(q):
+        return ((1 if w is None else w) * huber(pick(q, A), Y)).mean()
+
+    loss, g = value_and_grad(composed)(Q)
+    (got, chosen), got_g = value_and_grad(lambda q: td_huber(q, A, Y, w), has_aux=True)(Q)
+    assert got == pytest.approx(loss, rel=1e-12)
+    np.testing.assert_allclose(got_g, g, rtol=1e-12)
+    np.testing.assert_array_equal(chosen, Q[np.arange(6), A])
+    gradcheck(lambda q: td_huber(q, A, Y, w)[0], Q)
+
+
+def test_td_huber_by_hand():
+    """y = 3, 1 and q = 2, 3: errors -1 and 2, losses .5 and 1.5, slopes -1 and 1."""
+    loss, chosen = td_huber(np.array([[2.0, 9], [9, 3.0]]), np.array([0, 1]), np.array([3.0, 1]))
+    assert loss == 1.0 and chosen.tolist() == [2, 3]
+    (_, _), g = value_and_grad(
+        lambda q: td_huber(q, np.array([0, 1]), np.array([3.0, 1.0])), has_aux=True
+    )(np.array([[2.0, 9], [9, 3.0]]))
+    assert g.tolist() == [[-0.5, 0], [0, 0.5]]
+
+
+def test_td_huber_keeps_float32():
+    q, y = Q.astype(np.float32), Y.astype(np.float32)
+    (loss, chosen), g = value_and_grad(lambda q: td_huber(q, A, y), has_aux=True)(q)
+    assert loss.dtype == chosen.dtype == g.dtype == np.float32
+
+
+@pytest.mark.parametrize(("q", "a", "y"), [(Q[0], A, Y), (Q, A[:5], Y), (Q, A, Y[:, None])])
+def test_td_huber_refuses_other_shapes(q, a, y):
+    with pytest.raises(ConfigError, match=r"td_huber needs q \(B, K\) and a, y, w \(B,\)"):
+        td_huber(q, a, y)
