@@ -24,7 +24,8 @@ there; 13 is an ascent. The first learning_starts actions are uniform. TD3 takes
 critics in 11 and adds clipped noise to its action there, and does 13 and 14 every second time only.
 
 Measured, mean return of 3 seeds: Pendulum-v1 -148.3 in 10,000 steps; MountainCarContinuous-v0 93.3
-in 40,000 steps; TD3: Pendulum-v1 -145.6 in 10,000 steps.
+in 40,000 steps; LunarLanderContinuous-v3 252.5 in 300,000 steps (one seed); TD3: Pendulum-v1 -145.6
+in 10,000 steps; LunarLanderContinuous-v3 127.9 in 300,000 steps (one seed).
 """
 
 import numpy as np

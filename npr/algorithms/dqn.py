@@ -27,7 +27,7 @@ and the gradient's norm is clipped (14); 16 counts environment steps, not episod
 varies fifty-fold in training.
 
 Measured, mean return of 3 seeds: CartPole-v1 499.4 in 20,000 steps; Acrobot-v1 -89.0 in 30,000
-steps.
+steps; LunarLander-v3 255.8 in 100,000 steps (one seed).
 """
 
 import numpy as np

@@ -30,7 +30,7 @@ target, which is theta_bar's, 10 assigns the other way round there, and 18 count
 steps.
 
 Measured, mean return of 3 seeds: CartPole-v1 495.4 in 20,000 steps; Acrobot-v1 -92.1 in 30,000
-steps.
+steps; LunarLander-v3 195.8 in 100,000 steps (one seed).
 """
 
 import numpy as np

@@ -36,7 +36,8 @@ per minibatch, both gradients have their norms clipped, time-outs are bootstrapp
 last observation.
 
 Measured, mean return of 3 seeds: CartPole-v1 500.0 in 60,000 steps; Acrobot-v1 -90.9 in 80,000
-steps; Pendulum-v1 -193.3 in 100,000 steps.
+steps; Pendulum-v1 -193.3 in 100,000 steps; LunarLander-v3 222.4 in 1,000,000 steps (one seed);
+LunarLanderContinuous-v3 200.5 in 1,000,000 steps (one seed).
 """
 
 import numpy as np

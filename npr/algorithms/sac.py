@@ -30,7 +30,7 @@ live in [-1, 1] per dimension; H_bar = -D. For Discrete actions the brackets of 
 over all of them with their probabilities, not drawn; H_bar is then 0.6 log K.
 
 Measured, mean return of 3 seeds: Pendulum-v1 -151.3 in 5,000 steps; MountainCarContinuous-v0 93.9
-in 30,000 steps.
+in 30,000 steps; LunarLanderContinuous-v3 248.3 in 300,000 steps (one seed).
 """  # noqa: E501
 
 import math
