@@ -68,7 +68,7 @@ def npr_side(algorithm, env, n_envs, widths, settings, steps):
         return update(*arguments)
 
     agent.update = keep
-    agent.learn(max(n_envs * settings.get("n_steps", 5), 1), reset_num_timesteps=False)
+    agent.learn(n_envs * settings.get("n_steps", 5), reset_num_timesteps=False)
     agent.update = update
     start = time.perf_counter()
     agent.learn(steps, reset_num_timesteps=False)
@@ -110,11 +110,11 @@ def products(algorithm, widths, settings, inputs, actions):
     B = settings.get("batch_size", 40)
     found = []
 
-    def network(n_in, n_out, forward=1, wants_theta=True, wants_x=False, backward=True):
+    def network(n_in, n_out, forward=1, wants_theta=True, wants_x=False):
         sizes = [n_in, *widths, n_out]
         layers = list(zip(sizes, sizes[1:]))
         found.extend((B, n, m) for n, m in layers * forward)
-        for i, (n, m) in enumerate(layers if backward else ()):
+        for i, (n, m) in enumerate(layers):
             found.extend([(n, B, m)] * wants_theta)
             found.extend([(B, m, n)] * (i > 0 or wants_x))
 

@@ -77,9 +77,13 @@ class ReplayBuffer:
         gamma is what the value of s2 is discounted by: a number, or (B,) powers where n_step > 1,
         since a return is cut short where its episode ends.
         """
+        return self.gather(self._uniform(batch_size, rng))
+
+    def _uniform(self, batch_size, rng):
+        """Rows (B,), all alike."""
         if not self.size:
             raise ConfigError("The replay buffer is empty; add transitions before sampling.")
-        return self.gather((rng.random(batch_size) * self.size).astype(np.int64))
+        return (rng.random(batch_size) * self.size).astype(np.int64)
 
     def gather(self, index: np.ndarray) -> tuple:
         """The batch of the transitions that start at rows `index` (B,); see `sample`."""
@@ -153,15 +157,13 @@ class PrioritizedReplayBuffer(ReplayBuffer):
 
         One draw in each of B equal shares of the total; beta is the exponent of the weights.
         """
-        if not self.size:
-            raise ConfigError("The replay buffer is empty; add transitions before sampling.")
         total = self.tree.total
         if total > 0:
             index = self.tree.find(
                 (np.arange(batch_size) + rng.random(batch_size)) / batch_size * total
             )
-        else:  # all priorities are zero: all alike
-            index = (rng.random(batch_size) * self.size).astype(np.int64)
+        else:  # nothing was added, or all priorities are zero
+            index = self._uniform(batch_size, rng)
         chance = self.tree[index] / total if total > 0 else np.full(batch_size, 1 / self.size)
         w = (self.size * chance) ** -beta
         if self.normalization == "buffer" and total > 0:
@@ -241,8 +243,8 @@ class Rollout:
     def minibatches(self, batch_size: int, rng: np.random.Generator):
         """Indices as `rows`, in arrays that visit every valid step once, in random order.
 
-        A last minibatch of a single step joins the
-        one before it: one step has no standard deviation.
+        A last minibatch of a single step joins the one before it: one step has no standard
+        deviation.
         """
         index = np.flatnonzero(self.valid)
         rng.shuffle(index)

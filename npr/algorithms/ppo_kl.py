@@ -121,8 +121,8 @@ class PPOKL(Algorithm):
             A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [10]
             R = A + v  # [9]
             data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, R)]
-            data.append(self.pi(self.theta, data[0]).log_prob(data[1]))
-            data.append(self.actor(self.theta, data[0]))
+            out_old = self.actor(self.theta, data[0])
+            data += [self.head(out_old).log_prob(data[1]), out_old]
             rows = D.rows()
             for _ in range(self.n_epochs):  # [8]
                 for i in D.minibatches(self.batch_size, self.rng["sample"]):
