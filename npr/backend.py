@@ -10,6 +10,7 @@ the reader on which side of the door a file stands.
 
 import contextlib
 import ctypes
+import functools
 import os
 from typing import Any
 
@@ -64,6 +65,16 @@ def to_host(array) -> np.ndarray:
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+@functools.cache
+def blas():
+    """The OpenBLAS of NumPy's wheels as a ctypes library; None where NumPy has another one."""
+    with contextlib.suppress(AttributeError, OSError):
+        library = ctypes.CDLL(np._core._multiarray_umath.__file__)
+        library.scipy_openblas_get_num_threads64_, library.scipy_cblas_sgemm64_  # noqa: B018
+        return library
+    return None
+
+
 @contextlib.contextmanager
 def one_blas_thread():
     """Run with one thread of the OpenBLAS in NumPy's wheels; elsewhere nothing changes.
@@ -72,17 +83,13 @@ def one_blas_thread():
     times more where the cores are shared, since OpenBLAS waits busily. Untouched where the user
     has set OPENBLAS_NUM_THREADS, OMP_NUM_THREADS or MKL_NUM_THREADS.
     """
-    threads = None
-    if not any(name in os.environ for name in _THREAD_VARIABLES):
-        with contextlib.suppress(AttributeError, OSError):
-            library = ctypes.CDLL(np._core._multiarray_umath.__file__)
-            threads = library.scipy_openblas_get_num_threads64_()
-            set_threads = library.scipy_openblas_set_num_threads64_
-    if threads is None:
+    library = None if any(name in os.environ for name in _THREAD_VARIABLES) else blas()
+    if library is None:
         yield
         return
-    set_threads(1)
+    threads = library.scipy_openblas_get_num_threads64_()
+    library.scipy_openblas_set_num_threads64_(1)
     try:
         yield
     finally:
-        set_threads(threads)
+        library.scipy_openblas_set_num_threads64_(threads)

@@ -16,8 +16,6 @@ from npr.autodiff import (
     clip,
     concatenate,
     exp,
-    log_softmax,
-    pick,
     record,
     sigmoid,
     softplus,
@@ -25,6 +23,7 @@ from npr.autodiff import (
     sum,
 )
 from npr.backend import FLOAT, to_device, xp
+from npr.kernels import categorical
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN, squash, squash_backward
 
 LOG_2PI = math.log(2 * math.pi)
@@ -34,30 +33,54 @@ class Categorical:
     """One of K choices, from logits (..., K)."""
 
     def __init__(self, logits):
-        self.logp = log_softmax(logits)
+        self.logits = logits
+        *self.batch, K = logits.shape
+        plain = xp.ascontiguousarray(stop_gradient(logits)).reshape(-1, K)
+        self._logp = categorical.log_softmax(plain)  # (B, K), as everything of these kernels
+
+    def _node(self, y, pull):
+        """A value of the logits, given how its cotangent (B, ...) is pulled back to them."""
+        y = y.reshape((*self.batch, *y.shape[1:]))
+        if type(self.logits) is not Tensor:
+            return y
+        rows = (len(self._logp), *y.shape[len(self.batch) :])
+
+        def pullback(g):
+            return [pull(xp.ascontiguousarray(g).reshape(rows)).reshape(self.logits.shape)]
+
+        return record(y, [self.logits], pullback)
+
+    @property
+    def logp(self):
+        """The log-probabilities of all choices, (..., K)."""
+        logp = self._logp
+        return self._node(logp, lambda g: categorical.log_softmax_backward(logp, g))
 
     def noise(self, rng: np.random.Generator):
         """What `sample` needs, on the host: one uniform number (...) for each choice."""
-        return rng.random(self.logp.shape[:-1], FLOAT)
+        return rng.random(self.batch, FLOAT)
 
     def sample(self, noise):
         """Choices (...), by inverting the distribution function at noise in [0, 1)."""
-        reached = xp.cumsum(xp.exp(stop_gradient(self.logp)), axis=-1)
-        # scaled by the last sum, so that rounding cannot lead past the last choice
-        return (reached <= noise[..., None] * reached[..., -1:]).sum(axis=-1)
+        return categorical.draw(self._logp, noise.reshape(-1)).reshape(self.batch)
 
     def mode(self):
-        return stop_gradient(self.logp).argmax(axis=-1)
+        return self._logp.argmax(axis=-1).reshape(self.batch)
 
     def log_prob(self, a):
-        return pick(self.logp, a)
+        logp, a = self._logp, xp.ascontiguousarray(a).reshape(-1)
+        chosen = categorical.log_prob(logp, a)
+        return self._node(chosen, lambda g: categorical.log_prob_backward(logp, a, g))
 
     def entropy(self):
-        return -sum(exp(self.logp) * self.logp, axis=-1)
+        logp = self._logp
+        H = categorical.entropy(logp)
+        return self._node(H, lambda g: categorical.entropy_backward(logp, H, g))
 
     def kl(self, other):
         """KL(self || other)."""
-        return sum(exp(self.logp) * (self.logp - other.logp), axis=-1)
+        logp = self.logp
+        return sum(exp(logp) * (logp - other.logp), axis=-1)
 
 
 class MultiCategorical:
@@ -72,7 +95,7 @@ class MultiCategorical:
 
     def noise(self, rng: np.random.Generator):
         """What `sample` needs, on the host: one uniform number (..., len(nvec)) per choice."""
-        return rng.random((*self.parts[0].logp.shape[:-1], len(self.parts)), FLOAT)
+        return rng.random((*self.parts[0].batch, len(self.parts)), FLOAT)
 
     def sample(self, noise):
         return xp.stack([p.sample(noise[..., i]) for i, p in enumerate(self.parts)], axis=-1)

@@ -13,39 +13,9 @@ import numpy as np
 from npr.autodiff import Tensor, record
 from npr.backend import FLOAT, Array, to_device, xp
 from npr.errors import ConfigError
-from npr.kernels.dense import bias_relu, column_sum, relu_backward, tanh_backward
+from npr.kernels import mlp
 
-
-def _bias_tanh(z, b):
-    z += b
-    xp.tanh(z, out=z)
-
-
-def _bias_elu(z, b):
-    z += b
-    z[...] = xp.where(z > 0, z, xp.expm1(xp.minimum(z, 0)))
-
-
-def _elu_backward(g, h, out):
-    g *= xp.where(h > 0, 1, h + 1)
-    column_sum(g, out)
-
-
-def _bias(z, b):
-    z += b
-
-
-def _identity_backward(g, h, out):
-    column_sum(g, out)
-
-
-# name -> (z <- activation(z + b) in place, g <- g * activation'(h) in place with its column sums)
-ACTIVATIONS = {
-    "relu": (bias_relu, relu_backward),
-    "tanh": (_bias_tanh, tanh_backward),
-    "elu": (_bias_elu, _elu_backward),
-    "identity": (_bias, _identity_backward),
-}
+ACTIVATIONS = mlp.ACTIVATIONS
 
 
 class MLP:
@@ -76,14 +46,10 @@ class MLP:
         width = sum(inputs) if isinstance(inputs, (list, tuple)) else inputs
         self.sizes = [width, *hidden, 1 if outputs is None else outputs]
         self.outputs, self.rows, self.free = outputs, rows, free
-        self.activations = [ACTIVATIONS[activation]] * len(hidden) + [ACTIVATIONS[out]]
-        self._spans = []  # (start of W, start of b, end, in, out) of each layer
-        start = 0
-        for n, m in zip(self.sizes, self.sizes[1:]):
-            self._spans.append((start, start + n * m, start + n * m + m, n, m))
-            start += n * m + m
-        self.size = start + free  # parameters of one network
-        self._cache = {}
+        self.size = sum((n + 1) * m for n, m in zip(self.sizes, self.sizes[1:])) + free
+        # what the kernels are called with
+        self._plan = np.array(self.sizes), ACTIVATIONS.index(activation), ACTIVATIONS.index(out)
+        self._units = sum(self.sizes[1:])
 
     def init(self, rng: np.random.Generator, scheme="fan_in", out_gain=1.0, free=0.0) -> Array:
         """A new theta, (size,) or (rows, size), drawn on the host.
@@ -92,42 +58,36 @@ class MLP:
                   sqrt(2), and `out_gain` in the last layer; b zero.
         free      value of the free outputs
         """
+        if scheme not in ("fan_in", "orthogonal"):
+            raise ConfigError(f"scheme={scheme!r} is not known; use fan_in or orthogonal.")
         theta = np.full((self.rows or 1, self.size), free, FLOAT)
         for row in theta:
-            for start, middle, end, n, m in self._spans:
+            layers = mlp.layers(row, self.sizes)
+            for W, b in layers:
+                n, m = W.shape
                 if scheme == "fan_in":
-                    row[start:end] = rng.uniform(-1, 1, end - start) / math.sqrt(n)
-                elif scheme == "orthogonal":
-                    gain = out_gain if end == self._spans[-1][2] else math.sqrt(2)
+                    W[...] = rng.uniform(-1, 1, (n, m)) / math.sqrt(n)
+                    b[...] = rng.uniform(-1, 1, m) / math.sqrt(n)
+                else:
+                    gain = out_gain if W is layers[-1][0] else math.sqrt(2)
                     q, r = np.linalg.qr(rng.standard_normal((max(n, m), min(n, m))))
                     q *= np.sign(np.diag(r))
-                    row[start:middle] = gain * (q if n >= m else q.T).ravel()
-                    row[middle:end] = 0
-                else:
-                    raise ConfigError(f"scheme={scheme!r} is not known; use fan_in or orthogonal.")
+                    W[...] = gain * (q if n >= m else q.T)
+                    b[...] = 0
         return to_device(theta if self.rows else theta[0])
 
     def layers(self, theta: Array) -> list:
         """[(W, b), ...] of every row, as views that share theta's memory."""
-        held = self._cache.get(id(theta))
-        if held is not None and held[0] is theta:
-            return held[1]
+        return [mlp.layers(row, self.sizes) for row in self._networks(theta)]
+
+    def _networks(self, theta):
+        """theta as (rows, size)."""
         shape = (self.rows, self.size) if self.rows else (self.size,)
         if theta.shape != shape:
             raise ConfigError(
                 f"This network has parameters of shape {shape}, got theta of shape {theta.shape}."
             )
-        views = self._views(theta)
-        if len(self._cache) >= 8:  # an entry keeps its theta alive, so few of them
-            self._cache.clear()
-        self._cache[id(theta)] = theta, views
-        return views
-
-    def _views(self, theta):
-        return [
-            [(row[i:j].reshape(n, m), row[j:k]) for i, j, k, n, m in self._spans]
-            for row in theta.reshape(-1, self.size)
-        ]
+        return theta if self.rows else theta.reshape(1, -1)
 
     def __call__(self, theta, *xs):
         plain = theta.data if type(theta) is Tensor else theta
@@ -135,12 +95,21 @@ class MLP:
         x = inputs[0] if len(inputs) == 1 else xp.concatenate(inputs, axis=-1)
         if x.shape[-1] != self.sizes[0]:
             raise ConfigError(f"This network takes {self.sizes[0]} inputs, got shape {x.shape}.")
-        batch = x.shape[:-1]
-        if x.ndim != 2:
-            x = x.reshape(-1, self.sizes[0])
-        rows = self.layers(plain)
-        hs = [self._forward(layers, x) for layers in rows]
-        y = self._result(plain, [h[-1] for h in hs], batch)
+        batch, dtype = x.shape[:-1], plain.dtype
+        if x.dtype != dtype:
+            dtype = np.result_type(x.dtype, dtype)  # as NumPy would
+        x = xp.ascontiguousarray(x.reshape(-1, self.sizes[0]), dtype)
+        networks = xp.ascontiguousarray(self._networks(plain), dtype)
+        N, B, K = len(networks), len(x), self.sizes[-1]
+        values = xp.empty(N * B * self._units, dtype)
+        mlp.forward(networks, x, *self._plan, values)
+
+        y = values[N * B * (self._units - K) :].reshape(N, B, K)
+        if self.free:
+            tail = xp.broadcast_to(networks[:, None, -self.free :], (N, B, self.free))
+            y = xp.concatenate([y, tail], axis=-1)
+        shape = batch if self.outputs is None else (*batch, K + self.free)
+        y = y.reshape((N, *shape) if self.rows else shape)
 
         tensors = [t for t in (theta, *xs) if type(t) is Tensor]
         if not tensors:
@@ -149,8 +118,18 @@ class MLP:
         wanted = [i for i, t in enumerate(xs) if type(t) is Tensor]
 
         def pullback(g):
-            dtheta, dx = self._pull(g, plain, rows, hs, wants_theta, bool(wanted))
-            cotangents = [dtheta] if wants_theta else []
+            g = g.reshape(N, B, K + self.free)
+            dtheta = xp.empty(networks.shape if wants_theta else (0, 0), dtype)
+            dx = xp.empty(x.shape if wanted else (0, 0), dtype)
+            if self.free:
+                if wants_theta:
+                    dtheta[:, -self.free :] = g[..., K:].sum(axis=1)
+                g = g[..., :K]
+            g = xp.ascontiguousarray(g, dtype)
+            mlp.backward(networks, x, *self._plan, values, g, dtheta, dx)
+            cotangents = (
+                [dtheta.reshape(plain.shape).astype(plain.dtype, copy=False)] if wants_theta else []
+            )
             for i in wanted:
                 start = sum(part.shape[-1] for part in inputs[:i])
                 part = dx[:, start : start + inputs[i].shape[-1]]
@@ -158,57 +137,3 @@ class MLP:
             return cotangents
 
         return record(y, tensors, pullback)
-
-    def _forward(self, layers, x):
-        """The values of every layer, x first."""
-        h = [x]
-        for (W, b), (activate, _) in zip(layers, self.activations):
-            z = xp.dot(h[-1], W)
-            activate(z, b)
-            h.append(z)
-        return h
-
-    def _result(self, theta, ys, batch):
-        if self.outputs is None:
-            ys = [y[:, 0] for y in ys]
-        if self.free:
-            tails = theta.reshape(-1, self.size)[:, self.size - self.free :]
-            ys = [
-                xp.concatenate([y, xp.broadcast_to(tail, (len(y), self.free))], axis=-1)
-                for y, tail in zip(ys, tails)
-            ]
-        y = xp.stack(ys) if self.rows else ys[0]
-        if len(batch) == 1:
-            return y
-        lead = (self.rows,) if self.rows else ()
-        return y.reshape((*lead, *batch, *y.shape[len(lead) + 1 :]))
-
-    def _pull(self, g, theta, rows, hs, wants_theta, wants_x):
-        """The cotangents of theta and of the concatenated inputs; None where not wanted."""
-        g = g.reshape(len(rows), -1, self.sizes[-1] + self.free)
-        dtheta = xp.empty(theta.shape, theta.dtype) if wants_theta else None
-        views = self._views(dtheta) if wants_theta else None
-        dx = None
-        for row, layers in enumerate(rows):
-            grad, h = g[row], hs[row]
-            if self.free:
-                if wants_theta:
-                    tail = dtheta.reshape(-1, self.size)[row, self.size - self.free :]
-                    tail[...] = grad[:, -self.free :].sum(axis=0)
-                grad = grad[:, : -self.free]
-            grad = grad.copy()  # the kernels below work in place, and g is not ours
-            for layer in range(len(layers) - 1, -1, -1):
-                backward = self.activations[layer][1]
-                if wants_theta:
-                    dW, db = views[row][layer]
-                    backward(grad, h[layer + 1], db)
-                    xp.dot(h[layer].T, grad, out=dW)
-                else:
-                    backward(grad, h[layer + 1], xp.empty(grad.shape[1], grad.dtype))
-                if layer or wants_x:
-                    W = layers[layer][0]
-                    # a column times a row: BLAS is slow at it
-                    grad = grad * W.T if W.shape[1] == 1 else xp.dot(grad, W.T)
-            if wants_x:
-                dx = grad if dx is None else dx + grad
-        return dtheta, dx

@@ -17,8 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import npr.kernels
+from npr.heads import Categorical
 from npr.kernels import discounted_returns, gae, svgd_bandwidth, svgd_direction
 from npr.kernels.jit import Kernel
+from npr.losses import td_huber
 
 KERNELS = {
     name.lstrip("_"): kernel
@@ -38,18 +40,80 @@ def slow_bias_relu(z, b):
 def slow_relu_backward(g, h, out):
     for i, j in np.ndindex(g.shape):
         g[i, j] = g[i, j] if h[i, j] > 0 else 0
-    slow_column_sum(g, out)
+    slow_bias_backward(g, h, out)
+
+
+def slow_bias(z, b):
+    for i, j in np.ndindex(z.shape):
+        z[i, j] += b[j]
+
+
+def slow_bias_tanh(z, b):
+    for i, j in np.ndindex(z.shape):
+        z[i, j] = math.tanh(z[i, j] + b[j])
+
+
+def slow_bias_elu(z, b):
+    for i, j in np.ndindex(z.shape):
+        x = z[i, j] + b[j]
+        z[i, j] = x if x > 0 else math.exp(x) - 1
+
+
+def slow_elu_backward(g, h, out):
+    for i, j in np.ndindex(g.shape):
+        g[i, j] *= 1 if h[i, j] > 0 else h[i, j] + 1
+    slow_bias_backward(g, h, out)
 
 
 def slow_tanh_backward(g, h, out):
     for i, j in np.ndindex(g.shape):
         g[i, j] = g[i, j] * (1 - h[i, j] ** 2)
-    slow_column_sum(g, out)
+    slow_bias_backward(g, h, out)
 
 
-def slow_column_sum(g, out):
+def slow_bias_backward(g, h, out):
     for j in range(len(out)):
         out[j] = math.fsum(g[:, j])
+
+
+def slow_network(theta, x, sizes, hidden, out):
+    """[(W, its place in theta, input, output, slope of the activation)] of every layer."""
+    f = [lambda z: max(z, 0), math.tanh, lambda z: z if z > 0 else math.expm1(z), lambda z: z]
+    df = [
+        lambda y: float(y > 0), lambda y: 1 - y * y, lambda y: 1 if y > 0 else y + 1, lambda y: 1,
+    ]  # fmt: skip
+    layers, start = [], 0
+    for layer, (n, m) in enumerate(zip(sizes, sizes[1:])):
+        code = out if layer == len(sizes) - 2 else hidden
+        W, y = theta[start : start + n * m].reshape(n, m), np.zeros((len(x), m))
+        for i, j in np.ndindex(y.shape):
+            z = sum(x[i, k] * W[k, j] for k in range(n)) + theta[start + n * m + j]
+            y[i, j] = f[code](z)
+        slope = np.array([df[code](value) for value in y.ravel()]).reshape(y.shape)
+        layers.append((W, start, x, y, slope))
+        x, start = y, start + (n + 1) * m
+    return layers
+
+
+def slow_forward(theta, x, sizes, hidden, out, work):
+    networks = [slow_network(row, x, sizes, hidden, out) for row in theta]
+    work[:] = [v for layer in zip(*networks) for _, _, _, y, _ in layer for v in y.ravel()]
+
+
+def slow_backward(theta, x, sizes, hidden, out, work, g, dtheta, dx):
+    dx[...] = 0
+    for row, network in enumerate(slow_network(row, x, sizes, hidden, out) for row in theta):
+        grad = g[row]
+        for W, start, h, _, slope in reversed(network):
+            grad, (n, m) = grad * slope, W.shape
+            if dtheta.size:
+                for k, j in np.ndindex(n, m):
+                    products = [h[i, k] * grad[i, j] for i in range(len(x))]
+                    dtheta[row, start + k * m + j] = sum(products)
+                dtheta[row, start + n * m : start + (n + 1) * m] = grad.sum(axis=0)
+            grad = np.array([[sum(W[k] * one) for k in range(n)] for one in grad]).reshape(-1, n)
+        if dx.size:
+            dx += grad
 
 
 def slow_adam(theta, g, m, v, step, beta1, beta2, eps):
@@ -135,6 +199,46 @@ def slow_td_huber(q, a, y, w, loss, chosen, slope):
         slope[i, a[i]] = w[i] * (x if abs(x) <= 1 else np.sign(x)) / len(q)
 
 
+def slow_log_softmax(logits, logp):
+    for i, k in np.ndindex(logits.shape):
+        logp[i, k] = logits[i, k] - math.log(sum(math.exp(x) for x in logits[i]))
+
+
+def slow_log_softmax_backward(logp, g, dlogits):
+    """The Jacobian, entry by entry."""
+    for i, k in np.ndindex(logp.shape):
+        slopes = [float(j == k) - math.exp(logp[i, k]) for j in range(logp.shape[1])]
+        dlogits[i, k] = sum(slopes * g[i])
+
+
+def slow_draw(logp, u, a):
+    for i in range(len(logp)):
+        a[i], total = 0, sum(math.exp(x) for x in logp[i])
+        while sum(math.exp(x) for x in logp[i, : a[i] + 1]) <= u[i] * total:
+            a[i] += 1
+
+
+def slow_log_prob(logp, a, chosen):
+    for i in range(len(logp)):
+        chosen[i] = logp[i, a[i]]
+
+
+def slow_log_prob_backward(logp, a, g, dlogits):
+    for i, k in np.ndindex(logp.shape):
+        dlogits[i, k] = g[i] * ((a[i] == k) - math.exp(logp[i, k]))
+
+
+def slow_entropy(logp, H):
+    for i, row in enumerate(logp):
+        H[i] = -sum(math.exp(x) * x for x in row if x > -math.inf)
+
+
+def slow_entropy_backward(logp, H, g, dlogits):
+    """By the chain rule through log_softmax: d(-sum p log p)/d logp = -p (log p + 1)."""
+    inner = np.array([[-math.exp(x) * (x + 1) for x in row] for row in logp]).reshape(logp.shape)
+    slow_log_softmax_backward(logp, g[:, None] * inner, dlogits)
+
+
 def slow_bandwidth(fixed, updated):
     h = np.empty(len(fixed))
     for b, (xs, ys) in enumerate(zip(fixed, updated)):
@@ -218,11 +322,66 @@ def direction_of(d):
     return fixed, updated, d.normal(*fixed.shape), 0.5 + d.normal(d.B) ** 2
 
 
+def network_of(d):
+    """theta with one more number than the layers need, x, sizes, hidden, out, work"""
+    sizes = d.rng.integers(1, 4, d.rng.integers(2, 5))
+    size, rows = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])) + 1, d.rng.integers(1, 3)
+    hidden, out = d.rng.integers(4, size=2).tolist()
+    work = np.zeros(rows * d.B * sizes[1:].sum(), d.dtype)
+    return d.normal(rows, size), d.normal(d.B, sizes[0]), sizes, hidden, out, work
+
+
+def backward_of(d):
+    theta, x, sizes, hidden, out, work = network_of(d)
+    slow_forward(theta, x, sizes, hidden, out, work)
+    g, nothing = d.normal(len(theta), d.B, sizes[-1]), np.zeros((0, 0), d.dtype)
+    dtheta, dx = (nothing if d.rng.random() < 0.3 else np.zeros_like(y) for y in (theta, x))
+    return theta, x, sizes, hidden, out, work, g, dtheta, dx
+
+
+def logp_of(d):
+    logp = 2 * d.table()
+    return logp - np.log(np.exp(logp).sum(axis=1, keepdims=True))
+
+
+def choices_of(d):
+    return d.rng.integers(d.n, size=d.B)
+
+
+def entropy_of(d):
+    logp = logp_of(d)
+    H = np.zeros(d.B, d.dtype)
+    slow_entropy(logp, H)
+    return logp, H, d.normal(d.B), d.table()
+
+
 CASES = {
+    "log_softmax": (slow_log_softmax, lambda d: (3 * d.table(), d.table())),
+    "log_softmax_backward": (
+        slow_log_softmax_backward,
+        lambda d: (logp_of(d), d.table(), d.table()),
+    ),
+    "draw": (
+        slow_draw,
+        lambda d: (logp_of(d), d.rng.random(d.B).astype(d.dtype), choices_of(d)),
+    ),
+    "log_prob": (slow_log_prob, lambda d: (logp_of(d), choices_of(d), d.normal(d.B))),
+    "log_prob_backward": (
+        slow_log_prob_backward,
+        lambda d: (logp_of(d), choices_of(d), d.normal(d.B), d.table()),
+    ),
+    "entropy": (slow_entropy, lambda d: (logp_of(d), d.normal(d.B))),
+    "entropy_backward": (slow_entropy_backward, entropy_of),
+    "bias": (slow_bias, lambda d: (d.table(), d.row())),
+    "bias_tanh": (slow_bias_tanh, lambda d: (5 * d.table(), d.row())),
+    "bias_elu": (slow_bias_elu, lambda d: (d.table(), d.row())),
+    "elu_backward": (slow_elu_backward, lambda d: (d.table(), np.expm1(-d.table()), d.row())),
+    "forward": (slow_forward, network_of),
+    "backward": (slow_backward, backward_of),
     "bias_relu": (slow_bias_relu, lambda d: (d.table(), d.row())),
     "relu_backward": (slow_relu_backward, lambda d: (d.table(), np.maximum(d.table(), 0), d.row())),
     "tanh_backward": (slow_tanh_backward, lambda d: (d.table(), np.tanh(d.table()), d.row())),
-    "column_sum": (slow_column_sum, lambda d: (d.table(), d.row())),
+    "bias_backward": (slow_bias_backward, lambda d: (d.table(), d.table(), d.row())),
     "adam": (
         slow_adam,
         lambda d: (d.row(), d.row(), d.row(), d.row() ** 2, 0.01, 0.9, 0.99, 1e-3),
@@ -280,7 +439,9 @@ def test_loop_twin_and_compiled_kernel_are_the_obvious_loop(name, dtype, seed, B
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-@pytest.mark.parametrize("name", ["bias_relu", "tanh_backward", "clip_norm", "squash", "gae"])
+@pytest.mark.parametrize(
+    "name", ["bias_relu", "bias_tanh", "bias_elu", "tanh_backward", "clip_norm", "squash", "gae"]
+)
 def test_no_body_hides_a_nan(name):
     """A NaN that an activation turned into 0 would never be found again."""
     first, *rest = CASES[name][1](Draw(0, 3, 2, np.float32))
@@ -291,6 +452,32 @@ def test_no_body_hides_a_nan(name):
     for body in (kernel.loop, kernel):
         for x, y in zip(after(body, [first, *rest]), expected):
             np.testing.assert_array_equal(np.isnan(x), y)
+
+
+def test_impossible_choices_have_no_share_in_an_entropy():
+    logits = np.array([[0, -np.inf, 0]], np.float32)
+    logp, H, dlogits = np.empty_like(logits), np.empty(1, np.float32), np.empty_like(logits)
+    for name in ("loop", "twin", "__call__"):
+        getattr(KERNELS["log_softmax"], name)(logits, logp)
+        getattr(KERNELS["entropy"], name)(logp, H)
+        getattr(KERNELS["entropy_backward"], name)(logp, H, np.ones_like(H), dlogits)
+        assert H[0] == pytest.approx(math.log(2)) and np.abs(dlogits).max() < 1e-6
+
+
+def test_a_choice_that_there_is_not_is_refused():
+    values, a = np.zeros((2, 3), np.float32), np.array([0, 3])
+    for refused in (Categorical(values).log_prob, lambda a: td_huber(values, a, values[:, 0])):
+        with pytest.raises(IndexError, match="choice|index"):
+            refused(a)
+
+
+def test_tanh_of_floats_is_within_a_few_roundings():
+    z = np.concatenate([np.linspace(-12, 12, 40_001), np.logspace(-30, 0, 999), [np.inf, -np.inf]])
+    z = z.astype(np.float32)[:, None]
+    exact = np.tanh(z.astype(np.float64))
+    KERNELS["bias_tanh"](z, np.zeros(1, np.float32))
+    np.testing.assert_allclose(z, exact, rtol=4e-7, atol=0)
+    assert np.abs(z).max() == 1
 
 
 def test_views_are_as_good_as_copies():
@@ -458,7 +645,9 @@ def test_a_place_without_a_cache_costs_one_warning():
     script = """
 import warnings
 import numpy as np
+from npr.heads import Categorical
 from npr.kernels.jit import Kernel
+from npr.losses import td_huber
 
 def double(x):  # a function without a file: Numba has nowhere to cache it
     for i in range(len(x)):

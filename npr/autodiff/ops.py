@@ -62,7 +62,7 @@ softplus = op("softplus", lambda x: xp.logaddexp(x, 0), lambda g, y, x: g * _sig
 abs = op("abs", lambda x: xp.abs(x), lambda g, y, x: g * xp.sign(x))
 clip = op(
     "clip",
-    lambda x, low, high: xp.clip(x, low, high),
+    lambda x, low, high: xp.minimum(xp.maximum(x, low), high),  # faster than xp.clip
     lambda g, y, x, low, high: g * ((x >= low) & (x <= high)),
 )
 minimum = op(

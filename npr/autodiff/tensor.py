@@ -101,7 +101,7 @@ def record(data: Array, parents: list, pullback) -> Tensor:
     pullback(g) returns one cotangent per parent (None for zero), each of its parent's shape.
     It must not write to g: other pullbacks may hold it.
     """
-    tape = parents[0].tape
+    tape, indices = parents[0].tape, []
     entries = tape.entries
     for parent in parents:
         if parent.tape is not tape:
@@ -109,12 +109,13 @@ def record(data: Array, parents: list, pullback) -> Tensor:
                 "Tensors of two different gradients met in one operation; gradients do not nest. "
                 "Use stop_gradient on what belongs to the outer one."
             )
+        indices.append(parent.index)
     if entries is None:
         raise GradientError(
             "This Tensor belongs to a gradient that is already finished, and its parameters may "
             "have moved since. Return it with has_aux=True, or use stop_gradient inside the loss."
         )
-    entries.append(([parent.index for parent in parents], pullback))
+    entries.append((indices, pullback))
     return Tensor(data, tape, len(entries) - 1)
 
 
@@ -126,15 +127,17 @@ def op(name: str, forward, *rules):
     """
 
     def apply(*args, **options):
-        for arg in args:
+        values, parents, active = [], [], []
+        for i, arg in enumerate(args):
             if type(arg) is Tensor:
-                break
-        else:
-            return forward(*args, **options)
-        values = [arg.data if type(arg) is Tensor else arg for arg in args]
+                parents.append(arg)
+                active.append((i, arg.data.shape))
+                arg = arg.data
+            values.append(arg)
         y = forward(*values, **options)
-        active = [i for i, arg in enumerate(args) if type(arg) is Tensor]
-        for i in active:
+        if not parents:
+            return y
+        for i, _ in active:
             if i >= len(rules) or rules[i] is None:
                 raise GradientError(
                     f"{name} has no derivative in its argument {i + 1}; give it a plain array, "
@@ -142,11 +145,15 @@ def op(name: str, forward, *rules):
                 )
 
         def pullback(g):
-            return [
-                _unbroadcast(rules[i](g, y, *values, **options), values[i].shape) for i in active
-            ]
+            cotangents = []
+            for i, shape in active:
+                cotangent = rules[i](g, y, *values, **options)
+                if cotangent.shape != shape:
+                    cotangent = _unbroadcast(cotangent, shape)
+                cotangents.append(cotangent)
+            return cotangents
 
-        return record(y, [args[i] for i in active], pullback)
+        return record(y, parents, pullback)
 
     apply.__name__ = apply.__qualname__ = name
     OPS[name] = apply
@@ -155,8 +162,6 @@ def op(name: str, forward, *rules):
 
 def _unbroadcast(g, shape):
     """Sum g over the axes that broadcasting added or stretched to come from `shape`."""
-    if g.shape == shape:
-        return g
     g = g.sum(axis=tuple(range(g.ndim - len(shape))))
     stretched = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
     return g.sum(axis=stretched, keepdims=True) if stretched else g
@@ -249,7 +254,9 @@ def value_and_grad(f, has_aux: bool = False):
             raise GradientError(
                 f"grad needs a scalar, fn returned shape {shape}; did you forget .mean()?"
             )
-        gradient = _backward(tape, out, xp.ones((), theta.dtype), theta)
+        one = xp.empty((), theta.dtype)
+        one[...] = 1
+        gradient = _backward(tape, out, one, theta)
         tape.entries = None  # frees the arrays, and a Tensor that leaked out is recognised
         return ((value, aux) if has_aux else value), gradient
 

@@ -4,6 +4,7 @@ NPR_NUMBA=0 runs every kernel on its twin. So does a machine without a usable Nu
 warning: its absence costs speed, not features.
 """
 
+import contextlib
 import os
 import warnings
 
@@ -18,10 +19,13 @@ class Kernel:
     loop   for Numba: plain loops over arrays
     twin   the same in array operations: the reference, and what CuPy runs
     host   the arguments are host arrays on every backend (trees, replay columns)
+    calls  functions of ours that the loop calls
+    needs  what must be found for the loop to compile, if anything: a function that tells
     """
 
-    def __init__(self, loop, twin, host=False):
+    def __init__(self, loop, twin, host=False, calls=(), needs=None):
         self.loop, self.twin, self.host = loop, twin, host
+        self.calls, self.needs = calls, needs
         self.__name__, self.__doc__ = twin.__name__, twin.__doc__
         self._run, self._cached = None, False
 
@@ -36,11 +40,13 @@ class Kernel:
             # Numba compiles for new types of arguments in the call itself, and a damaged file in
             # its cache, or no place for one, raises anything
             _warn_once("cache", f"Numba's cache cannot be used ({error!r}); compiling anew.")
+            with contextlib.suppress(Exception):
+                self._run._cache.flush()  # so that the next process writes a sound one
             self._run, self._cached = self._compile(cache=False), False
             return self._run(*args)
 
     def _choose(self):
-        if _numba() is None or not (ON_HOST or self.host):
+        if _numba() is None or not (ON_HOST or self.host) or (self.needs and not self.needs()):
             return self.twin
         try:
             run = self._compile(cache=True)
@@ -51,6 +57,8 @@ class Kernel:
         return run
 
     def _compile(self, cache):
+        for function in self.calls:
+            _numba().extending.register_jitable(function)
         return _numba().njit(cache=cache, error_model="numpy", nogil=True)(self.loop)
 
 

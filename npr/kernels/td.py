@@ -22,6 +22,8 @@ def _td_huber_loop(q, a, y, w, loss, chosen, slope):
     for i in range(B):
         for k in range(K):
             slope[i, k] = 0
+        if a[i] < 0 or a[i] >= K:
+            raise IndexError("a choice lies outside of 0..K-1")
         value = q[i, a[i]]
         error = value - y[i]
         bounded = error  # which may be NaN, and stays so
