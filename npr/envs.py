@@ -105,6 +105,11 @@ def open_environments(env, n_envs, seeds, max_episode_steps=None, table=False):
     return EnvironmentList([make_env(env, max_episode_steps) for _ in range(n_envs)], seeds, table)
 
 
+def finite(x) -> bool:
+    """Whether all numbers of an array of the host are finite."""
+    return 0 not in np.isfinite(x).tobytes()  # on a few numbers five times faster than .all()
+
+
 class _Records:
     """What both kinds share: encoding, episode statistics and checks."""
 
@@ -121,7 +126,6 @@ class _Records:
         self._next_episode = 0
         self._start_counting()
         self.finished = []  # (return, length) of the episodes that ended in the last step
-        self._zeros = np.zeros(n if table else n * self.observations.size, FLOAT)
 
     def _blank(self):
         if self.table:
@@ -142,23 +146,16 @@ class _Records:
 
     def _check_start(self, s):
         """First observations of episodes, all (n, ...) of them."""
-        if not self._finite(s):
+        if not self.table and not finite(s):
             self._refuse_observation(s, np.zeros(self.n, bool))
 
     def _check_step(self, s2, r, valid):
         """What a step returned; rows that are not valid are first observations."""
-        if not self._finite(s2):
+        if not self.table and not finite(s2):
             self._refuse_observation(s2, valid)
-        if not math.isfinite(r.sum()) and not np.isfinite(r).all():
+        if not finite(r):
             i = int(np.flatnonzero(~np.isfinite(r))[0])
             self._refuse(i, f"reward ({r[i]})", valid)
-
-    def _finite(self, s):
-        """A dot product with zeros is NaN just where something is not finite, in one pass."""
-        if self.table:
-            return True
-        with np.errstate(invalid="ignore"):
-            return self._zeros.dot(s.reshape(-1)) == 0
 
     def _refuse_observation(self, s, stepped):
         i, j = np.argwhere(~np.isfinite(s))[0]
@@ -224,8 +221,9 @@ class EnvironmentList(_Records):
             self._write(s2, i, observation)
             r[i], terminated[i], truncated[i] = reward, ended, cut
         self._check_step(s2, r, self.all_valid)
-        for i in range(self.n):
-            self._count(i, float(r[i]), terminated[i] or truncated[i])
+        outcomes = zip(r.tolist(), terminated.tolist(), truncated.tolist())
+        for i, (reward, ended, cut) in enumerate(outcomes):
+            self._count(i, reward, ended or cut)
         s = s2
         if self.finished:
             s = s2.copy()

@@ -8,6 +8,18 @@ from npr.kernels import td
 _ones: dict = {}  # (number of rows, type) -> weights of one
 
 
+def mse(x, y):
+    """The mean of (x - y)^2 over all numbers; y is held fixed, and may be broadcast to x."""
+    plain = x.data if type(x) is Tensor else x
+    error = plain - y
+    if error.shape != plain.shape:
+        raise ConfigError(f"mse needs y to fit x of shape {plain.shape}, got {y.shape}.")
+    loss = (error * error).sum() / error.size
+    if type(x) is not Tensor:
+        return loss
+    return record(loss, [x], lambda g: [g * (2 / error.size) * error])
+
+
 def td_huber(q, a, y, w=None):
     """(loss, q[a]): the mean over rows of w huber(q[a] - y), and the values that were chosen.
 

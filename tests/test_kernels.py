@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 
 import npr.kernels
 from npr.heads import Categorical
-from npr.kernels import discounted_returns, gae, svgd_bandwidth, svgd_direction
+from npr.kernels import discounted_returns, gae, standardize, svgd_bandwidth, svgd_direction
 from npr.kernels.jit import Kernel
 from npr.losses import td_huber
 
@@ -471,6 +471,13 @@ def test_a_choice_that_there_is_not_is_refused():
             refused(a)
 
 
+def test_standardize_by_hand():
+    """1, 2, 6 have mean 3 and variance (4 + 1 + 9) / 2 = 7."""
+    x = standardize(np.array([1.0, 2.0, 6.0]))
+    np.testing.assert_allclose(x, np.array([-2, -1, 3]) / math.sqrt(7), rtol=1e-7)
+    assert (standardize(np.full(3, 5.0)) == 0).all()
+
+
 def test_tanh_of_floats_is_within_a_few_roundings():
     z = np.concatenate([np.linspace(-12, 12, 40_001), np.logspace(-30, 0, 999), [np.inf, -np.inf]])
     z = z.astype(np.float32)[:, None]
@@ -645,9 +652,7 @@ def test_a_place_without_a_cache_costs_one_warning():
     script = """
 import warnings
 import numpy as np
-from npr.heads import Categorical
 from npr.kernels.jit import Kernel
-from npr.losses import td_huber
 
 def double(x):  # a function without a file: Numba has nowhere to cache it
     for i in range(len(x)):

@@ -5,7 +5,7 @@ import pytest
 
 from npr import ConfigError
 from npr.autodiff import gradcheck, huber, pick, value_and_grad
-from npr.losses import td_huber
+from npr.losses import mse, td_huber
 
 RNG = np.random.default_rng(0)
 Q, A, Y = 2 * RNG.standard_normal((6, 3)), np.array([0, 2, 1, 1, 0, 2]), RNG.standard_normal(6)
@@ -45,3 +45,19 @@ def test_td_huber_keeps_float32():
 def test_td_huber_refuses_other_shapes(q, a, y):
     with pytest.raises(ConfigError, match=r"td_huber needs q \(B, K\) and a, y, w \(B,\)"):
         td_huber(q, a, y)
+
+
+@pytest.mark.parametrize("y", [Y[:3], Q[::-1]], ids=["broadcast", "whole"])
+def test_mse_is_its_composition_of_small_operations(y):
+    loss, g = value_and_grad(lambda q: ((q - y) ** 2).mean())(Q)
+    got, got_g = value_and_grad(lambda q: mse(q, y))(Q)
+    assert got == pytest.approx(loss, rel=1e-12) == mse(Q, y)
+    np.testing.assert_allclose(got_g, g, rtol=1e-12)
+    gradcheck(lambda q: mse(q, y), Q)
+    assert mse(Q.astype(np.float32), y.astype(np.float32)).dtype == np.float32
+
+
+def test_mse_refuses_what_would_widen_x():
+    """(B,) against (B, 1) would be a table of all pairs, and a wrong loss without an error."""
+    with pytest.raises(ConfigError, match=r"x of shape \(6,\), got \(6, 1\)"):
+        mse(Y, Y[:, None])

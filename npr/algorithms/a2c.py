@@ -28,7 +28,8 @@ from npr.autodiff import value_and_grad
 from npr.backend import to_device, to_host
 from npr.errors import ConfigError
 from npr.heads import policy_head
-from npr.kernels import gae
+from npr.kernels import gae, standardize
+from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, RMSprop, clip_norm
 from npr.spaces import ACTION_KINDS
@@ -103,10 +104,10 @@ class A2C(Algorithm):
 
     def update(self, s, a, A, R):
         if self.normalize_advantage and len(A) > 1:
-            A = (A - A.mean()) / (A.std(ddof=1) + 1e-8)
+            A = standardize(A)
 
         def L_V(phi):
-            loss = ((self.V(phi, s) - R) ** 2).mean()  # [6]
+            loss = mse(self.V(phi, s), R)  # [6]
             return self.vf_coef * loss, loss
 
         (_, value_loss), g = value_and_grad(L_V, has_aux=True)(self.phi)

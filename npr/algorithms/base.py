@@ -15,7 +15,7 @@ import numpy as np
 from npr import checkpoint, evaluation, presets, settings
 from npr.backend import ON_HOST, one_blas_thread, to_host
 from npr.buffers import Rollout
-from npr.envs import env_id, open_environments
+from npr.envs import env_id, finite, open_environments
 from npr.errors import ConfigError, NumericsError, SpaceError
 from npr.logger import Logger, Progress
 from npr.nn import MLP
@@ -343,7 +343,7 @@ class Algorithm:
         while self.num_timesteps < self.end:
             s, last.episode = envs.s, envs.episode
             a = choose(s)
-            if a.dtype.kind == "f" and not math.isfinite(a.sum()):
+            if a.dtype.kind == "f" and not finite(a):
                 raise NumericsError(
                     f"The policy chose an action that is not finite at step {self.num_timesteps}: "
                     "its parameters have diverged. The environment was not stepped. Lower "

@@ -31,9 +31,10 @@ in 10,000 steps; LunarLanderContinuous-v3 127.9 in 300,000 steps (one seed).
 import numpy as np
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import clip, value_and_grad
+from npr.autodiff import clip, min, value_and_grad
 from npr.backend import FLOAT, to_device, to_host
 from npr.buffers import ReplayBuffer
+from npr.losses import mse
 from npr.nn import MLP
 from npr.noise import NOISES
 from npr.optim import Adam, polyak
@@ -108,10 +109,10 @@ class DDPG(Algorithm):
 
     def update(self, s, a, r, s2, terminated, gamma, noise, delayed=False):
         a2 = clip(self.mu(self.phi_bar, s2) + noise, -1, 1)
-        y = r + gamma * (1 - terminated) * self.Q(self.theta_bar, s2, a2).min(axis=0)  # [11]
+        y = r + gamma * (1 - terminated) * min(self.Q(self.theta_bar, s2, a2), axis=0)  # [11]
 
         def L(theta):
-            return ((y - self.Q(theta, s, a)) ** 2).sum() / len(y)
+            return self.n_critics * mse(self.Q(theta, s, a), y)  # the sum of their means
 
         critic_loss, g = value_and_grad(L)(self.theta)
         self.adam_theta.step(self.theta, g)  # [12]

@@ -33,12 +33,13 @@ steps; LunarLander-v3 255.8 in 100,000 steps (one seed).
 import numpy as np
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import mean, pick, value_and_grad
+from npr.autodiff import max, mean, pick, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import ReplayBuffer
 from npr.losses import td_huber
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm, polyak
+from npr.spaces import CHOICE
 
 
 class DQN(Algorithm):
@@ -103,13 +104,14 @@ class DQN(Algorithm):
     def explore(self, s):
         rng, n = self.rng["explore"], self.actions.n
         random = rng.random(len(s)) < self.epsilon
-        greedy = to_host(self.Q(self.theta, to_device(s)).argmax(axis=-1))
-        return np.where(random, rng.integers(n, size=len(s)), greedy)
+        a = to_host(self.Q(self.theta, to_device(s)).argmax(axis=-1))
+        np.copyto(a, (rng.random(len(s)) * n).astype(CHOICE), where=random)
+        return a
 
     def target(self, r, s2, terminated, gamma) -> Array:
         """y of line 13, (B,); with double=True the choice of a' is theta's."""
         q2 = self.Q(self.theta_bar, s2)
-        best = pick(q2, self.Q(self.theta, s2).argmax(axis=-1)) if self.double else q2.max(axis=-1)
+        best = pick(q2, self.Q(self.theta, s2).argmax(axis=-1)) if self.double else max(q2, axis=-1)
         return r + gamma * (1 - terminated) * best
 
     def update(self, s, a, r, s2, terminated, gamma):
@@ -120,4 +122,4 @@ class DQN(Algorithm):
 
         (loss, q), g = value_and_grad(L, has_aux=True)(self.theta)
         self.adam.step(self.theta, clip_norm(g, self.max_grad_norm))  # [14]
-        return {"loss": loss, "q_mean": q.mean()}
+        return {"loss": loss, "q_mean": mean(q)}

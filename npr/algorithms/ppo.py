@@ -30,11 +30,12 @@ LunarLanderContinuous-v3 255.3 in 1,000,000 steps (one seed).
 """
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import clip, exp, minimum, value_and_grad
-from npr.backend import to_device, to_host, xp
+from npr.autodiff import clip, exp, mean, minimum, value_and_grad
+from npr.backend import to_device, to_host
 from npr.errors import ConfigError
 from npr.heads import policy_head
-from npr.kernels import gae
+from npr.kernels import gae, standardize
+from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
 from npr.spaces import ACTION_KINDS
@@ -116,7 +117,7 @@ class PPO(Algorithm):
 
     def update(self, s, a, A, R, logp_old):
         if self.normalize_advantage and len(A) > 1:
-            A = (A - A.mean()) / (A.std(ddof=1) + 1e-8)
+            A = standardize(A)
         epsilon = self.clip_epsilon
 
         def L_clip(theta):
@@ -125,22 +126,21 @@ class PPO(Algorithm):
             ratio = exp(log_ratio)  # [10]
             L = minimum(ratio * A, clip(ratio, 1 - epsilon, 1 + epsilon) * A).mean()  # [11]
             entropy = pi.entropy().mean()
-            return -L - self.ent_coef * entropy, (L, log_ratio, entropy)
+            return -L - self.ent_coef * entropy, (L, ratio, log_ratio, entropy)
 
-        (_, (L, log_ratio, entropy)), g = value_and_grad(L_clip, has_aux=True)(self.theta)
+        (_, (L, ratio, log_ratio, entropy)), g = value_and_grad(L_clip, has_aux=True)(self.theta)
         self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [12]
 
         def L_V(phi):  # [13]
-            loss = ((self.V(phi, s) - R) ** 2).mean()
+            loss = mse(self.V(phi, s), R)
             return self.vf_coef * loss, loss
 
         (_, value_loss), g = value_and_grad(L_V, has_aux=True)(self.phi)
         self.adam_phi.step(self.phi, clip_norm(g, self.max_grad_norm))  # [14]
-        ratio = xp.exp(log_ratio)
         return {
             "policy_gradient_loss": -L,
             "value_loss": value_loss,
             "entropy_loss": -entropy,
-            "approx_kl": (ratio - 1 - log_ratio).mean(),
-            "clip_fraction": (xp.abs(ratio - 1) > epsilon).astype(ratio.dtype).mean(),
+            "approx_kl": mean(ratio - log_ratio) - 1,
+            "clip_fraction": mean(abs(ratio - 1) > epsilon),
         }

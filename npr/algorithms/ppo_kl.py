@@ -47,7 +47,8 @@ from npr.autodiff import exp, value_and_grad
 from npr.backend import to_device, to_host
 from npr.errors import ConfigError
 from npr.heads import policy_head
-from npr.kernels import gae
+from npr.kernels import gae, standardize
+from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
 from npr.spaces import ACTION_KINDS
@@ -151,7 +152,7 @@ class PPOKL(Algorithm):
 
     def update(self, s, a, A, R, logp_old, out_old, kl_weight):
         if self.normalize_advantage and len(A) > 1:
-            A = (A - A.mean()) / (A.std(ddof=1) + 1e-8)
+            A = standardize(A)
         old = self.head(out_old)
 
         def L_KL(theta):
@@ -166,7 +167,7 @@ class PPOKL(Algorithm):
         self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [13]
 
         def L_V(phi):  # [14]
-            loss = ((self.V(phi, s) - R) ** 2).mean()
+            loss = mse(self.V(phi, s), R)
             return self.vf_coef * loss, loss
 
         (_, value_loss), g = value_and_grad(L_V, has_aux=True)(self.phi)

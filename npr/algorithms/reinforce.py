@@ -27,7 +27,8 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
 from npr.backend import FLOAT, to_device, to_host, xp
 from npr.heads import policy_head
-from npr.kernels import discounted_returns
+from npr.kernels import discounted_returns, standardize
+from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
 from npr.spaces import ACTION_KINDS
@@ -102,7 +103,7 @@ class REINFORCE(Algorithm):
     def update(self, s, a, G, weight):
         A = G - self.V(self.phi, s)
         if self.normalize_advantage and len(A) > 1:
-            A = (A - A.mean()) / (A.std(ddof=1) + 1e-8)
+            A = standardize(A)
         A = weight * A
 
         def minus_J(theta):
@@ -114,7 +115,7 @@ class REINFORCE(Algorithm):
         self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [6]
 
         def L_V(phi):
-            return ((self.V(phi, s) - G) ** 2).mean()
+            return mse(self.V(phi, s), G)
 
         metrics = {"policy_gradient_loss": -J, "entropy_loss": -entropy}
         for _ in range(self.vf_epochs if self.baseline else 0):  # [7]

@@ -43,6 +43,7 @@ from npr.backend import FLOAT, to_device, to_host, xp
 from npr.buffers import ReplayBuffer
 from npr.errors import ConfigError
 from npr.heads import Categorical, TanhGaussian
+from npr.losses import mse
 from npr.nn import MLP
 from npr.noise import NOISES
 from npr.optim import Adam, polyak
@@ -183,7 +184,7 @@ class SAC(Algorithm):
                 q = pick(self.Q(theta, s), xp.stack([a, a]))
             else:
                 q = self.Q(theta, s, a)  # (2, B)
-            return 0.5 * ((q - y) ** 2).sum() / len(y)
+            return mse(q, y)  # of both critics: the sum of their halves
 
         critic_loss, g = value_and_grad(J_Q)(self.theta)
         self.adam_theta.step(self.theta, g)  # [12]

@@ -35,6 +35,7 @@ from npr.autodiff import min, value_and_grad
 from npr.backend import FLOAT, to_device, to_host
 from npr.buffers import ReplayBuffer
 from npr.heads import TanhGaussian
+from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, polyak
 
@@ -112,7 +113,7 @@ class SACS(Algorithm):
         v = self.soft_value(self.phi, self.theta, s, noise)
 
         def J_V(psi):
-            return 0.5 * ((self.V(psi, s) - v) ** 2).mean()
+            return 0.5 * mse(self.V(psi, s), v)
 
         value_loss, g = value_and_grad(J_V)(self.psi)
         self.adam_psi.step(self.psi, g)  # [9]
@@ -120,8 +121,7 @@ class SACS(Algorithm):
         y = r + gamma * (1 - terminated) * self.V(self.psi_bar, s2)
 
         def J_Q(theta):
-            q = self.Q(theta, s, a)  # (2, B)
-            return 0.5 * ((q - y) ** 2).sum() / len(y)
+            return mse(self.Q(theta, s, a), y)  # of both critics: the sum of their halves
 
         critic_loss, g = value_and_grad(J_Q)(self.theta)
         self.adam_theta.step(self.theta, g)  # [10]

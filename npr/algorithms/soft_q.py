@@ -50,6 +50,7 @@ from npr.buffers import ReplayBuffer
 from npr.errors import ConfigError
 from npr.heads import Categorical, log_slope
 from npr.kernels import svgd_bandwidth, svgd_direction
+from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, polyak
 
@@ -171,7 +172,7 @@ class SoftQ(Algorithm):
 
         def J(theta):
             q = pick(self.Q(theta, s), a) if self.discrete else self.Q(theta, s, a)
-            return 0.5 * ((y - q) ** 2).mean(), q  # [13]
+            return 0.5 * mse(q, y), q  # [13]
 
         (critic_loss, q), g = value_and_grad(J, has_aux=True)(self.theta)
         self.adam_theta.step(self.theta, g)  # [14]

@@ -4,6 +4,7 @@ A rule gets g, the cotangent of the result y, then y and the arguments; broadcas
 by `op`. All take plain arrays as well, and then return plain arrays. Names are NumPy's.
 """
 
+import functools
 import math
 
 from npr.autodiff.tensor import OPS, Tensor, op, record
@@ -139,14 +140,24 @@ mean = op(
         _spread(g, x, axis, keepdims) / _count(x, axis), x.shape
     ),
 )
+
+
+def _extreme(x, axis, keepdims, reduce, pair):
+    """NumPy's reduction is slow over a short axis: there, the parts are compared in turn."""
+    if keepdims or axis not in (0, -1) or x.ndim < 2 or not 2 <= x.shape[axis] <= 4:
+        return reduce(x, axis=axis, keepdims=keepdims)
+    parts = [x[i] if axis == 0 else x[..., i] for i in range(x.shape[axis])]
+    return functools.reduce(pair, parts)
+
+
 max = op(
     "max",
-    lambda x, axis=None, keepdims=False: x.max(axis=axis, keepdims=keepdims),
+    lambda x, axis=None, keepdims=False: _extreme(x, axis, keepdims, xp.max, xp.maximum),
     _extremum,
 )
 min = op(
     "min",
-    lambda x, axis=None, keepdims=False: x.min(axis=axis, keepdims=keepdims),
+    lambda x, axis=None, keepdims=False: _extreme(x, axis, keepdims, xp.min, xp.minimum),
     _extremum,
 )
 

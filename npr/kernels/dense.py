@@ -5,6 +5,8 @@ All work in place on their first argument or write to `out`; matrix products sta
 
 import math
 
+import numpy as np
+
 from npr.backend import xp
 from npr.kernels.jit import Kernel
 
@@ -160,10 +162,14 @@ def _adam_loop(theta, g, m, v, step, beta1, beta2, eps):
     number = theta.dtype.type
     a, b = number(1.0 - beta1), number(1.0 - beta2)
     step, eps = number(step), number(eps)
+    # the average of a dead unit's gradient would fade into denormal numbers, which are slow
+    zero, faded = number(0), number(1e-30)
     for i in range(theta.shape[0]):
-        m[i] += a * (g[i] - m[i])
-        v[i] += b * (g[i] * g[i] - v[i])
-        theta[i] -= step * m[i] / (math.sqrt(v[i]) + eps)
+        mean = m[i] + a * (g[i] - m[i])
+        square = v[i] + b * (g[i] * g[i] - v[i])
+        m[i] = zero if abs(mean) < faded else mean
+        v[i] = zero if square < faded else square
+        theta[i] -= step * mean / (math.sqrt(square) + eps)
 
 
 def _polyak_twin(theta_bar, theta, tau):
@@ -183,8 +189,14 @@ def _clip_norm_twin(g, max_norm):
 
 
 def _clip_norm_loop(g, max_norm):
-    square = 0.0
-    for i in range(g.shape[0]):
+    square, whole = 0.0, g.shape[0] // 16 * 16
+    parts = np.zeros(16, g.dtype)  # sums side by side, for vector instructions
+    for i in range(0, whole, 16):
+        for k in range(16):
+            parts[k] += g[i + k] * g[i + k]
+    for x in parts:
+        square += x
+    for i in range(whole, g.shape[0]):
         square += g[i] * g[i]
     scale = max_norm / (square**0.5 + 1e-6)
     if not scale >= 1.0:  # also when it is NaN

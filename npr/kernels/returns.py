@@ -116,6 +116,12 @@ def _n_step_loop(rewards, next_row, index, n, gamma, r, power, last):
 n_step_returns = Kernel(_n_step_loop, _n_step_twin, host=True)
 
 
+def standardize(x):
+    """x (n,) less its mean, over its standard deviation with n - 1 (and 1e-8): n of 2 at least."""
+    x = x - x.sum() / len(x)
+    return x / (xp.sqrt((x * x).sum() / (len(x) - 1)) + 1e-8)
+
+
 def _floats(x):
     """The result has the type of this argument, and must hold fractions."""
     return x if x.dtype.kind == "f" else x.astype(FLOAT)
