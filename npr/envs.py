@@ -205,7 +205,7 @@ class EnvironmentList(_Records):
     def step(self, a):
         s2, self.s = self._blank(), None  # if this step breaks off, the next one starts anew
         r = np.empty(self.n, FLOAT)
-        terminated, truncated = np.zeros(self.n, bool), np.zeros(self.n, bool)
+        terminated, truncated = np.empty((2, self.n), bool)
         self.finished = []
         self.steps += 1
         for i, env in enumerate(self.envs):

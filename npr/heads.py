@@ -215,10 +215,10 @@ class TanhGaussian:
             return a.reshape(shape), logp.reshape(shape[:-1])
 
         def pull_action(g):
-            return [squash_backward(flat, e, a, g.reshape(a.shape), xp.zeros_like(logp), out.shape)]
+            return [squash_backward(flat, e, a, g.reshape(a.shape), xp.zeros(logp.shape, g.dtype), out.shape)]
 
         def pull_logp(g):
-            return [squash_backward(flat, e, a, xp.zeros_like(a), g.reshape(-1), out.shape)]
+            return [squash_backward(flat, e, a, xp.zeros(a.shape, g.dtype), g.reshape(-1), out.shape)]
 
         return (
             record(a.reshape(shape), [self.out], pull_action),

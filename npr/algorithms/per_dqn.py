@@ -116,9 +116,9 @@ class PERDQN(Algorithm):
 
     def explore(self, s):
         rng, n = self.rng["explore"], self.actions.n
-        random = rng.random(len(s)) < self.epsilon
+        chance, choice = rng.random((2, len(s)))
         a = to_host(self.Q(self.theta, to_device(s)).argmax(axis=-1))
-        np.copyto(a, (rng.random(len(s)) * n).astype(CHOICE), where=random)
+        np.copyto(a, (choice * n).astype(CHOICE), where=chance < self.epsilon)
         return a
 
     def target(self, r, s2, terminated, gamma) -> Array:
