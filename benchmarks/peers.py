@@ -13,15 +13,13 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from importlib import metadata
-from pathlib import Path
 
 import numpy as np
+import store
 
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}  # side -> its module
 _OFF = {"learning_starts": 1_000, "train_freq": 1, "gradient_steps": 1, "buffer_size": 50_000}
@@ -188,16 +186,6 @@ def measure(case, sides, rounds):
     return better
 
 
-def versions():
-    held = {}
-    for name in ("numpy", "numba", "gymnasium", "torch", "stable-baselines3", "sbx-rl", "jax"):
-        try:
-            held[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {"python": platform.python_version(), "cores": os.cpu_count(), **held}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -229,8 +217,7 @@ def main():
             flush=True,
         )
     if arguments.write:
-        path = Path(__file__).with_name("results.json")
-        path.write_text(json.dumps({"machine": versions(), "rows": rows}, indent=1) + "\n")
+        store.keep("training", rows)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ of Box2D and MuJoCo run where they are named only.
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
+
+import store
 
 from npr.presets import LONG, PRESETS
 
@@ -40,14 +39,6 @@ def run(algorithm, env, seed):
     seconds = time.perf_counter() - start
     mean, evaluation, steps = (float(word) for word in done.stdout.split())
     return mean, seconds - evaluation, int(steps)
-
-
-def cpu():
-    """The processor's name, where the system tells it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else ():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
 
 
 def main():
@@ -82,15 +73,12 @@ def main():
             )
     if arguments.write:
         path = Path(__file__).with_name("presets.json")
-        versions = {name: metadata.version(name) for name in ("numpy", "numba", "gymnasium")}
-        machine = {
-            "cpu": cpu(), "cores": os.cpu_count(), "python": platform.python_version(), **versions,
-        }  # fmt: skip
         held = {(row["algorithm"], row["env"]): row for row in json.loads(path.read_text())["rows"]}
         held |= {(row["algorithm"], row["env"]): row for row in rows}
         order = [(name, env) for name, table in PRESETS.items() for env in table]
         kept = [held[key] for key in order if key in held]
-        path.write_text(json.dumps({"machine": machine, "rows": kept}, indent=1) + "\n")
+        machine = store.machine(("numpy", "numba", "gymnasium"))
+        store.write(path, {"machine": machine, "rows": kept})
 
 
 if __name__ == "__main__":

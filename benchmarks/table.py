@@ -1,8 +1,8 @@
-"""Write what benchmarks/presets.json holds where it is read.
+"""Write what benchmarks/presets.json and benchmarks/results.json hold where it is read.
 
     python benchmarks/table.py
 
-The README's table stands between two marks; the docstring of each algorithm ends in a paragraph
+The README's tables stand between marks; the docstring of each algorithm ends in a paragraph
 that begins with "Measured".
 """
 
@@ -14,11 +14,17 @@ from pathlib import Path
 import npr
 
 HERE = Path(__file__).parent
-START, END = "<!-- results -->", "<!-- /results -->"
 
 
 def rows():
     return json.loads((HERE / "presets.json").read_text())["rows"]
+
+
+def put(readme, mark, lines):
+    """The README's text with these lines between <!-- mark --> and <!-- /mark -->."""
+    start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    before, after = readme.split(start)[0], readme.split(end)[1]
+    return before + start + "\n" + "\n".join(lines) + "\n" + end + after
 
 
 def file_of(row):
@@ -42,8 +48,38 @@ def with_table(readme, rows):
             f"{row['steps']:,} | {row['seeds']} | {number(row['mean'])} | {number(row['worst'])} | "
             f"{row['seconds']:.1f} |"
         )
-    before, after = readme.split(START)[0], readme.split(END)[1]
-    return before + START + "\n" + "\n".join(lines) + "\n" + END + after
+    return put(readme, "results", lines)
+
+
+def significant(x):
+    """Three digits of a number, without an exponent."""
+    return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
+
+
+def with_speed(readme, results):
+    """The README's text with the tables of benchmarks/results.json."""
+    lines = [
+        "| training | npr, steps/s | SB3 | SBX | npr / SB3 | npr / SBX | update, us | floor, us |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in results["training"]:
+        rate = {side: row[side].get("rate") for side in ("npr", "sb3", "sbx")}
+        theirs = [significant(rate[side]) if rate[side] else "-" for side in ("sb3", "sbx")]
+        ratios = [
+            f"**{rate['npr'] / rate[side]:.1f}**" if rate[side] else "-" for side in ("sb3", "sbx")
+        ]
+        lines.append(
+            f"| {row['case']} | {significant(rate['npr'])} | {' | '.join(theirs + ratios)} | "
+            f"{significant(row['npr']['update'])} | {significant(row['floor']['floor'])} |"
+        )
+    names = {"sb3": "SB3", "sbx": "SBX", "numpy": "`import numpy`"}
+    lines += ["", "| piece | npr | others |", "|---|---|---|"]
+    for row in results["pieces"]:
+        others = {k: v for k, v in row.items() if k not in ("case", "unit", "rounds", "npr")}
+        told = (f"{names.get(k, k)} {significant(v)} {row['unit']}" for k, v in others.items())
+        npr_says = f"{significant(row['npr'])} {row['unit']}"
+        lines.append(f"| {row['case']} | {npr_says} | {', '.join(told) or '-'} |")
+    return put(readme, "speed", lines)
 
 
 def with_figures(source, rows):
@@ -65,7 +101,8 @@ def files():
     """(path, text as it should be) of every file that shows figures."""
     held = rows()
     readme = HERE.parent / "README.md"
-    yield readme, with_table(readme.read_text(), held)
+    results = json.loads((HERE / "results.json").read_text())
+    yield readme, with_speed(with_table(readme.read_text(), held), results)
     for file in dict.fromkeys(map(file_of, held)):
         path = HERE.parent / "npr" / "algorithms" / f"{file}.py"
         yield path, with_figures(path.read_text(), [r for r in held if file_of(r) == file])

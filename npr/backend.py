@@ -75,20 +75,26 @@ def blas():
     return None
 
 
+def threads_set_by_user() -> str | None:
+    """The variable that says how many threads BLAS may use, e.g. "OMP_NUM_THREADS=4"."""
+    held = (f"{name}={os.environ[name]}" for name in _THREAD_VARIABLES if name in os.environ)
+    return next(held, None)
+
+
 @contextlib.contextmanager
-def one_blas_thread():
-    """Run with one thread of the OpenBLAS in NumPy's wheels; elsewhere nothing changes.
+def blas_threads(at_most: int):
+    """Run with at most so many threads of the OpenBLAS in NumPy's wheels; else nothing changes.
 
     On the small products of small networks a second thread costs more than it brings, and many
     times more where the cores are shared, since OpenBLAS waits busily. Untouched where the user
     has set OPENBLAS_NUM_THREADS, OMP_NUM_THREADS or MKL_NUM_THREADS.
     """
-    library = None if any(name in os.environ for name in _THREAD_VARIABLES) else blas()
+    library = None if threads_set_by_user() else blas()
     if library is None:
         yield
         return
     threads = library.scipy_openblas_get_num_threads64_()
-    library.scipy_openblas_set_num_threads64_(1)
+    library.scipy_openblas_set_num_threads64_(min(at_most, threads))
     try:
         yield
     finally:

@@ -214,11 +214,14 @@ class TanhGaussian:
         if type(self.out) is not Tensor:
             return a.reshape(shape), logp.reshape(shape[:-1])
 
+        def pull(da, dlogp):
+            return [squash_backward(flat, e, a, da, dlogp, out.shape)]
+
         def pull_action(g):
-            return [squash_backward(flat, e, a, g.reshape(a.shape), xp.zeros(logp.shape, g.dtype), out.shape)]
+            return pull(g.reshape(a.shape), xp.zeros(logp.shape, logp.dtype))
 
         def pull_logp(g):
-            return [squash_backward(flat, e, a, xp.zeros(a.shape, g.dtype), g.reshape(-1), out.shape)]
+            return pull(xp.zeros(a.shape, a.dtype), g.reshape(-1))
 
         return (
             record(a.reshape(shape), [self.out], pull_action),

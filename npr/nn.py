@@ -23,6 +23,11 @@ ACTIVATIONS = mlp.ACTIVATIONS
 np.empty(31 << 20, np.uint8)
 
 
+def threads_for(width: int) -> int:
+    """How many BLAS threads are worth while for networks of this width, at the usual batches."""
+    return max(1, width // 128)
+
+
 class MLP:
     """A stack of dense layers, called as mlp(theta, x) or mlp(theta, s, a).
 

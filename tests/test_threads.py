@@ -1,4 +1,4 @@
-"""Small networks learn on one BLAS thread, and the user's word on threads counts."""
+"""BLAS threads are capped by the width of the networks, and the user's word on threads counts."""
 
 import ctypes
 import subprocess
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import tiny
 
-from npr.backend import one_blas_thread
+from npr.backend import blas_threads
 
 try:
     library = ctypes.CDLL(np._core._multiarray_umath.__file__)
@@ -18,10 +18,10 @@ except (AttributeError, OSError):
 
 COUNT = """
 import ctypes, numpy as np
-from npr.backend import one_blas_thread
+from npr.backend import blas_threads
 threads = ctypes.CDLL(np._core._multiarray_umath.__file__).scipy_openblas_get_num_threads64_
 before = threads()
-with one_blas_thread():
+with blas_threads(1):
     print(before, threads())
 """
 
@@ -37,14 +37,14 @@ def two_threads(monkeypatch):
 
 
 def test_one_thread_inside_and_as_before_outside_also_after_an_error(two_threads):
-    with pytest.raises(KeyError), one_blas_thread():
+    with pytest.raises(KeyError), blas_threads(1):
         assert threads() == 1
         raise KeyError
     assert threads() == 2
 
 
-@pytest.mark.parametrize(("width", "inside"), [(128, 1), (129, 2)])
-def test_only_small_networks_learn_on_one_thread(two_threads, width, inside):
+@pytest.mark.parametrize(("width", "inside"), [(255, 1), (256, 2), (1024, 2)])
+def test_threads_are_capped_by_the_width_of_the_networks(two_threads, width, inside):
     seen = set()
     agent = tiny("DQN", net_arch=[width], batch_size=2, gradient_steps=1)
     agent.learn(40, callback=lambda _: seen.add(threads()))

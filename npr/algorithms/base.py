@@ -2,7 +2,6 @@
 evaluation, files. What the pseudocode says stands in the algorithm's own file.
 """
 
-import contextlib
 import copy
 import inspect
 import math
@@ -13,17 +12,16 @@ import typing
 import numpy as np
 
 from npr import checkpoint, evaluation, presets, settings
-from npr.backend import ON_HOST, one_blas_thread, to_host
+from npr.backend import ON_HOST, blas_threads, to_host
 from npr.buffers import Rollout
 from npr.envs import env_id, finite, open_environments
 from npr.errors import ConfigError, NumericsError, SpaceError
 from npr.logger import Logger, Progress
-from npr.nn import MLP
+from npr.nn import MLP, threads_for
 from npr.policy import Policy
 from npr.spaces import Actions, Observations
 
 REGISTRY: dict[str, type] = {}  # name -> class: what `npr.load` may build
-SMALL_WIDTH = 128  # networks up to this width learn on one BLAS thread
 DEFAULT_BUDGET = 100_000  # env steps of learn() where no preset knows better
 
 # purposes of random numbers, one generator each: drawing more of one never moves another
@@ -222,7 +220,7 @@ class Algorithm:
         self._callback, self._log_interval = callback, log_interval
         self._began = time.perf_counter(), start
         try:
-            with one_blas_thread() if self._is_small() else contextlib.nullcontext():
+            with blas_threads(at_most=threads_for(self._width())):
                 self.train()
             self._check_policy()
         finally:
@@ -240,10 +238,10 @@ class Algorithm:
                 "diverged. Lower learning_rate, or look at the scale of rewards and observations."
             )
 
-    def _is_small(self):
-        """Whether its matrix products are too small to be shared between threads."""
+    def _width(self):
+        """The widest layer of its networks."""
         nets = [part for part in vars(self).values() if isinstance(part, MLP)]
-        return all(max(net.sizes) <= SMALL_WIDTH for net in nets)
+        return max((max(net.sizes) for net in nets), default=0)
 
     def _budget(self, total_timesteps):
         if total_timesteps is None:

@@ -142,5 +142,5 @@ class PPO(Algorithm):
             "value_loss": value_loss,
             "entropy_loss": -entropy,
             "approx_kl": mean(ratio - log_ratio) - 1,
-            "clip_fraction": mean(abs(ratio - 1) > epsilon),
+            "clip_fraction": mean((abs(ratio - 1) > epsilon).astype(ratio.dtype)),
         }

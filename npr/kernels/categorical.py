@@ -90,22 +90,22 @@ def _log_prob_backward_loop(logp, a, g, dlogits):
 
 def _entropy_twin(logp, H):
     """H <- -sum p log p, where 0 log 0 = 0."""
-    H[:] = -xp.where(xp.isneginf(logp), 0, xp.exp(logp) * logp).sum(axis=1)
+    H[:] = -(xp.exp(logp) * xp.where(logp == -math.inf, 0, logp)).sum(axis=1)
 
 
 def _entropy_loop(logp, H):
     for i in range(logp.shape[0]):
         total = logp.dtype.type(0)
         for x in logp[i]:
-            if x != -np.inf:
+            if x != -math.inf:
                 total -= math.exp(x) * x
         H[i] = total
 
 
 def _entropy_backward_twin(logp, H, g, dlogits):
     """dlogits <- the cotangent of the logits from g (B,), that of H."""
-    slope = -xp.exp(logp) * (logp + H[:, None])
-    dlogits[:] = g[:, None] * xp.where(xp.isneginf(logp), 0, slope)
+    finite = xp.where(logp == -math.inf, 0, logp)
+    dlogits[:] = -g[:, None] * xp.exp(logp) * (finite + H[:, None])
 
 
 def _entropy_backward_loop(logp, H, g, dlogits):
@@ -113,7 +113,7 @@ def _entropy_backward_loop(logp, H, g, dlogits):
         for k in range(logp.shape[1]):
             x = logp[i, k]
             slope = -math.exp(x) * (x + H[i])
-            dlogits[i, k] = g[i] * (slope if x != -np.inf else logp.dtype.type(0))
+            dlogits[i, k] = g[i] * (slope if x != -math.inf else logp.dtype.type(0))
 
 
 _log_softmax = Kernel(_log_softmax_loop, _log_softmax_twin)

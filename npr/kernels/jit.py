@@ -62,6 +62,11 @@ class Kernel:
         return _numba().njit(cache=cache, error_model="numpy", nogil=True)(self.loop)
 
 
+def available() -> bool:
+    """Whether kernels are compiled by Numba in this process."""
+    return _numba() is not None
+
+
 def _numba():
     """The numba module, or None where it is switched off or cannot be imported."""
     if not _ASKED:

@@ -1,0 +1,286 @@
+"""The pieces of npr beside what others have: tables, the sum tree, GAE, first contact, solving.
+
+    python benchmarks/pieces.py [--rounds 5] [--only import ...] [--write]
+
+Of every case, npr and its peers run in turn; the medians count. Whole processes are timed from
+their start, Python's own included; a cold start has an empty Numba cache. --write keeps the figures
+in benchmarks/results.json.
+"""
+
+import argparse
+import functools
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import store
+
+
+def microseconds(f, seconds=0.1):
+    """The best of seven timings of a call."""
+    f()
+    start, n = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        f()
+        n += 1
+    best = float("inf")
+    for _ in range(7):
+        start = time.perf_counter()
+        for _ in range(n // 7 + 1):
+            f()
+        best = min(best, (time.perf_counter() - start) / (n // 7 + 1))
+    return 1e6 * best
+
+
+def process(code, **environment):
+    """Seconds of a fresh interpreter that runs this code; what it prints is passed on."""
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], check=True, stdout=sys.stderr,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+    )  # fmt: skip
+    return time.perf_counter() - start
+
+
+# ---- tables: the environment alone is the limit
+
+STEPS = 20_000
+
+
+def table_npr():
+    import npr
+
+    agent = npr.QLearning("CliffWalking-v1", seed=0, verbose=0)
+    agent.learn(1_000)
+    start = time.perf_counter()
+    agent.learn(STEPS, reset_num_timesteps=False)
+    return 1e6 * (time.perf_counter() - start) / STEPS
+
+
+def table_bare():
+    """The same environment under random actions, without a learner."""
+    import gymnasium
+
+    env = gymnasium.make("CliffWalking-v1", disable_env_checker=True)
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).integers(4, size=STEPS).tolist()
+    start = time.perf_counter()
+    for a in actions:
+        _, _, terminated, truncated, _ = env.step(a)
+        if terminated or truncated:
+            env.reset()
+    return 1e6 * (time.perf_counter() - start) / STEPS
+
+
+# ---- prioritised replay: sample 64 of 2^20 and give them new priorities
+
+SIZE, BATCH = 1 << 20, 64
+
+
+@functools.cache
+def prioritized_npr():
+    from npr.buffers import PrioritizedReplayBuffer
+
+    rng = np.random.default_rng(0)
+    buffer = PrioritizedReplayBuffer(SIZE, 4, alpha=0.6)
+    s, a = rng.standard_normal((SIZE, 4), np.float32), rng.integers(2, size=SIZE)
+    buffer.add(s, a, s[:, 0], s, s[:, 1] > 2)
+    buffer.set_priorities(np.arange(SIZE), rng.random(SIZE))
+    return buffer, rng, rng.random(BATCH)
+
+
+def sum_tree_npr():
+    buffer, rng, errors = prioritized_npr()
+    return microseconds(lambda: buffer.set_priorities(buffer.sample(BATCH, rng, 0.4)[-1], errors))
+
+
+@functools.cache
+def prioritized_cpprb():
+    from cpprb import PrioritizedReplayBuffer
+
+    rng = np.random.default_rng(0)
+    columns = {"s": {"shape": 4}, "a": {"dtype": np.int64}, "r": {}, "s2": {"shape": 4}, "t": {}}
+    buffer = PrioritizedReplayBuffer(SIZE, columns, alpha=0.6)
+    s, a = rng.standard_normal((SIZE, 4), np.float32), rng.integers(2, size=SIZE)
+    buffer.add(s=s, a=a, r=s[:, 0], s2=s, t=s[:, 1] > 2)
+    buffer.update_priorities(np.arange(SIZE), rng.random(SIZE))
+    return buffer, rng.random(BATCH)
+
+
+def sum_tree_cpprb():
+    buffer, errors = prioritized_cpprb()
+    return microseconds(
+        lambda: buffer.update_priorities(buffer.sample(BATCH, 0.4)["indexes"], errors)
+    )
+
+
+# ---- GAE over 2,048 steps of 8 environments
+
+T, N = 2_048, 8
+
+
+def gae_npr():
+    from npr.kernels import gae
+
+    rng = np.random.default_rng(0)
+    r, v, v2 = rng.standard_normal((3, T, N), np.float32)
+    done = (rng.random((T, N)) < 0.01).astype(np.float32)
+    return microseconds(lambda: gae(r, v, v2, done, done, 0.99, 0.95))
+
+
+def gae_sb3():
+    import gymnasium.spaces as gs
+    import torch
+    from stable_baselines3.common.buffers import RolloutBuffer
+
+    rng = np.random.default_rng(0)
+    buffer = RolloutBuffer(T, gs.Box(-1, 1, (4,)), gs.Discrete(2), "cpu", 0.95, 0.99, N)
+    buffer.rewards, buffer.values = rng.standard_normal((2, T, N), np.float32)
+    buffer.episode_starts = (rng.random((T, N)) < 0.01).astype(np.float32)
+    last, dones = torch.zeros(N, 1), np.zeros(N)
+    return microseconds(lambda: buffer.compute_returns_and_advantage(last, dones))
+
+
+# ---- first contact
+
+FIRST = {
+    "PPO": "npr.PPO('CartPole-v1', n_envs=1, n_steps=64, verbose=0).learn(64)",
+    "SAC": "npr.SAC('Pendulum-v1', learning_starts=1, verbose=0).learn(2)",
+}
+
+
+def importing(module):
+    return lambda: process(f"import {module}")
+
+
+def first_update(algorithm, cold):
+    def run():
+        with tempfile.TemporaryDirectory() as empty:
+            cache = {"NUMBA_CACHE_DIR": empty} if cold else {}
+            return process(f"import npr; {FIRST[algorithm]}", **cache)
+
+    return run
+
+
+# ---- solved: the mean of 20 deterministic episodes, looked at every so many steps
+
+SOLVE_NPR = """
+import npr
+
+def look(agent):
+    if agent.num_timesteps % {every} == 0:
+        return agent.evaluate(episodes=20, seed=1).mean < {goal}
+
+agent = npr.{algorithm}({env!r}, seed={seed}, verbose=0).learn(callback=look)
+print("npr", agent.num_timesteps, "steps", agent.evaluate(episodes=20, seed=1).mean)
+"""
+SOLVE_SB3 = """
+import stable_baselines3 as sb3
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+
+env, test = make_vec_env({env!r}, {n_envs}, seed={seed}), make_vec_env({env!r}, 1, seed=1)
+agent, mean = sb3.{algorithm}("MlpPolicy", env, seed={seed}, **{settings}), -1e9
+while mean < {goal} and agent.num_timesteps < 100_000:
+    agent.learn({every}, reset_num_timesteps=False)
+    mean = evaluate_policy(agent, test, n_eval_episodes=20)[0]
+print("sb3", agent.num_timesteps, "steps", mean)
+"""
+# npr's settings are its presets, Stable-Baselines3's those of its zoo, without schedules
+SOLVE = {
+    "DQN": {"env": "CartPole-v1", "goal": 475, "every": 2_000},
+    "PPO": {
+        "env": "CartPole-v1", "goal": 475, "every": 4_096, "n_envs": 8,
+        "settings": {
+            "n_steps": 32, "batch_size": 256, "n_epochs": 20, "gae_lambda": 0.8, "gamma": 0.98,
+            "learning_rate": 1e-3,
+        },
+    },
+    "SAC": {
+        "env": "Pendulum-v1", "goal": -200, "every": 500, "n_envs": 1,
+        "settings": {"learning_rate": 1e-3},
+    },
+}  # fmt: skip
+
+
+def solving(algorithm, template):
+    """Seconds of a whole process, with one BLAS thread, for each seed in turn."""
+    seeds = iter(range(1_000))
+
+    def run():
+        code = template.format(algorithm=algorithm, seed=next(seeds), **SOLVE[algorithm])
+        return process(code, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
+
+    return run
+
+
+# case -> (unit, {side: function that measures it once})
+CASES = {
+    "QLearning on CliffWalking-v1": (
+        "us per step", {"npr": table_npr, "bare environment": table_bare},
+    ),
+    "sum tree of 2^20, sample and update 64": (
+        "us", {"npr": sum_tree_npr, "cpprb": sum_tree_cpprb},
+    ),
+    "GAE of (2048, 8)": ("us", {"npr": gae_npr, "sb3": gae_sb3}),
+    "import": (
+        "s",
+        {
+            "npr": importing("npr"), "numpy": importing("numpy"),
+            "sb3": importing("stable_baselines3"), "sbx": importing("sbx"),
+        },
+    ),
+    **{
+        f"first update of {name}, {'cold' if cold else 'warm'}": (
+            "s", {"npr": first_update(name, cold)},
+        )
+        for name in FIRST for cold in (False, True)
+    },
+    **{
+        f"{name} solves {case['env']}": (
+            "s",
+            {"npr": solving(name, SOLVE_NPR)}
+            | ({"sb3": solving(name, SOLVE_SB3)} if "settings" in case else {}),
+        )
+        for name, case in SOLVE.items()
+    },
+}  # fmt: skip
+NEEDS = {"sb3": "stable_baselines3", "sbx": "sbx", "cpprb": "cpprb"}  # side -> its module
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=[], help="beginnings of the names of cases")
+    parser.add_argument("--write", action="store_true", help="keep the figures")
+    arguments = parser.parse_args()
+    rows = []
+    for case, (unit, sides) in CASES.items():
+        if arguments.only and not case.startswith(tuple(arguments.only)):
+            continue
+        sides = {
+            side: measure for side, measure in sides.items()
+            if side not in NEEDS or importlib.util.find_spec(NEEDS[side])
+        }  # fmt: skip
+        seen = {side: [] for side in sides}
+        for _ in range(arguments.rounds):
+            for side, measure in sides.items():
+                seen[side].append(measure())
+        medians = {side: statistics.median(values) for side, values in seen.items()}
+        rows.append({"case": case, "unit": unit, "rounds": arguments.rounds, **medians})
+        figures = "  ".join(
+            f"{side} {value:.3g}" + ("" if side == "npr" else f" ({value / medians['npr']:.2f}x)")
+            for side, value in medians.items()
+        )
+        print(f"{case:<40} {unit:<12} {figures}", flush=True)
+    if arguments.write:
+        store.keep("pieces", rows)
+
+
+if __name__ == "__main__":
+    main()

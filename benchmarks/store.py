@@ -1,0 +1,43 @@
+"""Where benchmarks keep their figures: JSON beside them, with the machine and the versions."""
+
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("results.json")
+PACKAGES = (
+    "numpy", "numba", "gymnasium", "torch", "stable-baselines3", "sbx-rl", "jax", "cpprb",
+)  # fmt: skip
+
+
+def cpu():
+    """The processor's name, where the system tells it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else ():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor()
+
+
+def machine(packages=PACKAGES):
+    held = {"cpu": cpu(), "cores": os.cpu_count(), "python": platform.python_version()}
+    for name in packages:
+        try:
+            held[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return held
+
+
+def write(path, contents):
+    path.write_text(json.dumps(contents, indent=1) + "\n")
+
+
+def keep(part, rows):
+    """Put rows into a part of results.json: a row replaces the one of the same case."""
+    held = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    merged = {row["case"]: row for row in held.get(part, [])}
+    merged |= {row["case"]: row for row in rows}
+    write(RESULTS, {**held, "machine": machine(), part: list(merged.values())})
