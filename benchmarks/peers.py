@@ -5,7 +5,8 @@
 Every side runs in a process of its own, in turn (A B C A B C), with one BLAS thread and with two;
 of each side the better number of threads counts, and of its rounds the median. A run warms up
 (imports, compilers, a filled replay) before the clock starts. Beside the update of npr stands its
-floor: the matrix products of that update alone, in NumPy. --write keeps the figures in
+floor: the matrix products of that update alone, in NumPy, and npr's loop: what a step of an
+environment costs that is neither the environment's step nor an update. --write keeps the figures in
 benchmarks/results.json. Peers that are not installed are left out: pip install 'npr-rl[bench]'.
 """
 
@@ -50,6 +51,21 @@ CASES = {
 # ---- one side, in its own process
 
 
+def timed(f):
+    """f, with its time added to timed.seconds."""
+
+    def wrapped(*arguments):
+        start = time.perf_counter()
+        result = f(*arguments)
+        timed.seconds += time.perf_counter() - start
+        return result
+
+    return wrapped
+
+
+timed.seconds = 0.0
+
+
 def npr_side(algorithm, env, n_envs, widths, settings, steps):
     import npr
 
@@ -76,7 +92,15 @@ def npr_side(algorithm, env, n_envs, widths, settings, steps):
         start = time.perf_counter()
         update(*batch)
         seconds.append(time.perf_counter() - start)
-    return {"rate": rate, "update": 1e6 * statistics.median(seconds)}
+    agent.update = timed(update)
+    for one in agent.envs.envs:
+        one.step = timed(one.step)
+    start = time.perf_counter()
+    agent.learn(steps, reset_num_timesteps=False)
+    rest = time.perf_counter() - start - timed.seconds
+    return {
+        "rate": rate, "update": 1e6 * statistics.median(seconds), "loop": 1e6 * rest / steps,
+    }  # fmt: skip
 
 
 def sb3_side(algorithm, env, n_envs, widths, settings, steps, module="stable_baselines3"):
@@ -200,7 +224,7 @@ def main():
     peers = [side for side, module in PEERS.items() if importlib.util.find_spec(module)]
     rows = []
     print(f"{'steps/s':<26} {'npr':>8} {'sb3':>8} {'sbx':>8} {'/sb3':>6} {'/sbx':>6}"
-          f" {'update':>8} {'floor':>7} {'ratio':>6}")  # fmt: skip
+          f" {'update':>8} {'floor':>7} {'ratio':>6} {'loop':>6}")  # fmt: skip
     for case in CASES:
         if arguments.only and not case.startswith(tuple(arguments.only)):
             continue
@@ -213,7 +237,7 @@ def main():
         print(
             f"{case:<26} {rate['npr']:>8.0f} {rate['sb3']:>8.0f} {rate['sbx']:>8.0f} "
             f"{rate['npr'] / rate['sb3']:>6.1f} {rate['npr'] / rate['sbx']:>6.1f} "
-            f"{update:>8.0f} {least:>7.0f} {update / least:>6.2f}",
+            f"{update:>8.0f} {least:>7.0f} {update / least:>6.2f} {sides['npr']['loop']:>6.1f}",
             flush=True,
         )
     if arguments.write:

@@ -153,7 +153,7 @@ class _Records:
         """What a step returned; rows that are not valid are first observations."""
         if not self.table and not finite(s2):
             self._refuse_observation(s2, valid)
-        if not finite(r):
+        if not math.isfinite(sum(r.tolist())):
             i = int(np.flatnonzero(~np.isfinite(r))[0])
             self._refuse(i, f"reward ({r[i]})", valid)
 

@@ -15,13 +15,12 @@ class Logger:
     """Collects what a run reports. Values may be arrays of the device: they are read at `table`."""
 
     def __init__(self):
-        self.values = {}
+        self.groups: dict[str, dict] = {}
         self.episodes = deque(maxlen=WINDOW)  # (return, length)
         self.episode_count = 0
 
     def record(self, group: str, metrics: dict) -> None:
-        for key, value in metrics.items():
-            self.values[f"{group}/{key}"] = value
+        self.groups.setdefault(group, {}).update(metrics)
 
     def episode(self, episode) -> None:
         self.episodes.append(episode)
@@ -32,8 +31,11 @@ class Logger:
 
     def snapshot(self) -> dict:
         """Every value as a Python number."""
-        values = {key: float(to_host(value)) if hasattr(value, "dtype") else value
-                  for key, value in self.values.items()}  # fmt: skip
+        values = {
+            f"{group}/{key}": float(to_host(value)) if hasattr(value, "dtype") else value
+            for group, metrics in self.groups.items()
+            for key, value in metrics.items()
+        }
         if self.episodes:
             values["rollout/ep_rew_mean"] = self.mean_return()
             values["rollout/ep_len_mean"] = float(np.mean([n for _, n in self.episodes]))

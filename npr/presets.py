@@ -9,8 +9,8 @@ _DQN: dict[str, dict] = {
     "CartPole-v1": {
         # no longer: once every episode is long, replay forgets what falling is like
         "total_timesteps": 20_000, "learning_rate": "linear:2e-3", "n_step_return": 4,
-        "double": True, "batch_size": 128, "gradient_steps": 4, "target_update_interval": 200,
-        "exploration_fraction": 0.3, "exploration_final_eps": 0.1,
+        "double": True, "batch_size": 128, "gradient_steps": 4, "target_update_interval": 1,
+        "tau": 0.01, "exploration_fraction": 0.3, "exploration_final_eps": 0.1,
     },
     "Acrobot-v1": {
         "total_timesteps": 30_000, "learning_rate": "linear:2e-3", "n_step_return": 3,
@@ -107,6 +107,7 @@ PRESETS: dict[str, dict] = {
     "DQN": _DQN,
     "PERDQN": {
         **_DQN,
+        "CartPole-v1": {**_DQN["CartPole-v1"], "exploration_fraction": 0.5},
         "LunarLander-v3": {
             "total_timesteps": 100_000, "net_arch": [128, 128], "batch_size": 128,
             "learning_rate": "linear:1e-3", "n_step_return": 3, "exploration_final_eps": 0.1,
