@@ -1,10 +1,11 @@
 """Where experience is kept: preallocated columns on the host; batches go to the device."""
 
 import copy
+import math
 
 import numpy as np
 
-from npr.backend import FLOAT, to_device
+from npr.backend import FLOAT, to_device, xp
 from npr.errors import ConfigError
 from npr.kernels.returns import n_step_returns
 from npr.kernels.sumtree import SumTree
@@ -28,15 +29,21 @@ class ReplayBuffer:
     ):
         self.capacity, self.position, self.size = capacity, 0, 0
         self.gamma, self.n_step = gamma, n_step
-        self.s = np.zeros((capacity, s_size), FLOAT)
-        self.a = np.zeros((capacity, *a_shape), a_dtype)
-        self.r = np.zeros(capacity, FLOAT)
-        self.s2 = np.zeros((capacity, s_size), FLOAT)
-        self.terminated = np.zeros(capacity, FLOAT)
-        self.columns = {name: getattr(self, name) for name in ("s", "a", "r", "s2", "terminated")}
+        # A row per transition: drawing one is one visit to memory, and a batch is one upload. A
+        # choice is kept as a float, exact below 2^24.
+        widths = {"s": s_size, "a": math.prod(a_shape), "r": 1, "s2": s_size, "terminated": 1}
+        self._rows = np.zeros((capacity, sum(widths.values())), FLOAT)
+        self._spans, start = {}, 0
+        for name, width in widths.items():
+            one = name in ("r", "terminated") or (name == "a" and a_shape == ())
+            self._spans[name] = start if one else slice(start, start + width)
+            start += width
+        self._types = {**dict.fromkeys(widths, FLOAT), "a": np.dtype(a_dtype)}
+        self.columns = {name: self._rows[:, span] for name, span in self._spans.items()}
+        self.s, self.a, self.r, self.s2, self.terminated = self.columns.values()
         if n_step > 1:
             self.next = np.full(capacity, -1)  # row of the same episode's next step, or -1
-            self.columns["next"] = self.next
+            self.columns["next"], self._types["next"] = self.next, self.next.dtype
             self._newest: dict[int, int] = {}  # episode -> its newest row
 
     def add(self, s, a, r, s2, terminated, episode=None) -> None:
@@ -87,21 +94,25 @@ class ReplayBuffer:
 
     def gather(self, index: np.ndarray) -> tuple:
         """The batch of the transitions that start at rows `index` (B,); see `sample`."""
-        batch_size = len(index)
-        s, a = self.s.take(index, axis=0), self.a.take(index, axis=0)
-        if self.n_step == 1:
-            r, gamma = self.r.take(index), self.gamma
-        else:
-            r, power = np.empty(batch_size, FLOAT), np.empty(batch_size, FLOAT)
+        rows, gamma = self._rows.take(index, axis=0), self.gamma
+        if self.n_step > 1:
+            r, power = np.empty(len(index), FLOAT), np.empty(len(index), FLOAT)
             last = np.empty_like(index)
             n_step_returns(self.r, self.next, index, self.n_step, self.gamma, r, power, last)
-            index, gamma = last, to_device(power)
-        batch = (s, a, r, self.s2.take(index, axis=0), self.terminated.take(index))
-        return (*(to_device(column) for column in batch), gamma)
+            rows[:, self._spans["r"]], gamma = r, to_device(power)
+            follow = self._spans["s2"].start  # s2 and terminated, to the end
+            rows[:, follow:] = self._rows[:, follow:].take(last, axis=0)
+        rows = to_device(rows)
+        s, a, r, s2, terminated = [rows[:, span] for span in self._spans.values()]
+        a = a.astype(self._types["a"], copy=False)
+        return xp.ascontiguousarray(s), a, r, xp.ascontiguousarray(s2), terminated, gamma
 
     def state(self) -> dict:
         """The filled part of every column, and where the next transition goes."""
-        arrays = {name: column[: self.size] for name, column in self.columns.items()}
+        arrays = {
+            name: column[: self.size].astype(self._types[name])
+            for name, column in self.columns.items()
+        }
         return {**arrays, "position": np.array(self.position, np.int64)}
 
     def load(self, state: dict) -> None:
@@ -114,10 +125,10 @@ class ReplayBuffer:
                 f"row {position}."
             )
         for name, column in self.columns.items():
-            held = state[name]
-            if held.shape != column[:size].shape or held.dtype != column.dtype:
+            held, dtype = state[name], self._types[name]
+            if held.shape != column[:size].shape or held.dtype != dtype:
                 raise ConfigError(
-                    f"A replay's column {name!r} must be {column.dtype}{column[:size].shape}, got "
+                    f"A replay's column {name!r} must be {dtype}{column[:size].shape}, got "
                     f"{held.dtype}{held.shape}."
                 )
             if held.dtype.kind == "f" and not np.isfinite(held).all():

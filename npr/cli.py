@@ -3,7 +3,7 @@
 import argparse
 import os
 import platform
-from importlib import metadata
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import npr
@@ -17,7 +17,7 @@ def doctor() -> list:
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return [
         ("npr", f"{npr.__version__} on Python {platform.python_version()}, {system}"),
-        ("packages", ", ".join(f"{name} {version(name)}" for name in PACKAGES)),
+        ("packages", ", ".join(f"{name} {installed(name)}" for name in PACKAGES)),
         ("backend", f"{backend.BACKEND}, {backend.FLOAT}"),
         ("kernels", kernels()),
         ("networks", networks()),
@@ -28,10 +28,10 @@ def doctor() -> list:
 PACKAGES = ("numpy", "numba", "gymnasium", "cupy-cuda12x", "cupy-cuda13x")
 
 
-def version(name):
+def installed(name):
     try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
+        return version(name)
+    except PackageNotFoundError:
         return "not installed"
 
 

@@ -149,13 +149,13 @@ class _Records:
         if not self.table and not finite(s):
             self._refuse_observation(s, np.zeros(self.n, bool))
 
-    def _check_step(self, s2, r, valid):
-        """What a step returned; rows that are not valid are first observations."""
+    def _check_step(self, s2, rewards, valid):
+        """What a step returned, rewards as a list; rows that are not valid begin an episode."""
         if not self.table and not finite(s2):
             self._refuse_observation(s2, valid)
-        if not math.isfinite(sum(r.tolist())):
-            i = int(np.flatnonzero(~np.isfinite(r))[0])
-            self._refuse(i, f"reward ({r[i]})", valid)
+        if not math.isfinite(sum(rewards)):
+            i = [math.isfinite(r) for r in rewards].index(False)
+            self._refuse(i, f"reward ({rewards[i]})", valid)
 
     def _refuse_observation(self, s, stepped):
         i, j = np.argwhere(~np.isfinite(s))[0]
@@ -208,9 +208,12 @@ class EnvironmentList(_Records):
         terminated, truncated = np.empty((2, self.n), bool)
         self.finished = []
         self.steps += 1
-        for i, env in enumerate(self.envs):
+        actions = self.actions.to_env_batch(a)
+        if self.actions.kind == "discrete":
+            actions = actions.tolist()  # whole numbers of Python's own
+        for i, (env, action) in enumerate(zip(self.envs, actions)):
             try:
-                observation, reward, ended, cut, _ = env.step(self.actions.to_env(a[i]))
+                observation, reward, ended, cut, _ = env.step(action)
             except ValueError as error:
                 if "unpack" not in str(error):
                     raise
@@ -220,10 +223,10 @@ class EnvironmentList(_Records):
                 ) from error
             self._write(s2, i, observation)
             r[i], terminated[i], truncated[i] = reward, ended, cut
-        self._check_step(s2, r, self.all_valid)
-        outcomes = zip(r.tolist(), terminated.tolist(), truncated.tolist())
-        for i, (reward, ended, cut) in enumerate(outcomes):
-            self._count(i, reward, ended or cut)
+        rewards = r.tolist()
+        self._check_step(s2, rewards, self.all_valid)
+        for i, (reward, done) in enumerate(zip(rewards, (terminated | truncated).tolist())):
+            self._count(i, reward, done)
         s = s2
         if self.finished:
             s = s2.copy()
@@ -291,9 +294,10 @@ class VectorEnvironments(_Records):
                 s = np.where(done if self.table else done[:, None], s, s2)
         if self.mode == "NEXT_STEP":
             self._dead = done
-        self._check_step(s2, r, valid)
+        rewards = r.tolist()
+        self._check_step(s2, rewards, valid)
         for i in np.flatnonzero(valid):
-            self._count(i, float(r[i]), bool(done[i]))
+            self._count(i, rewards[i], bool(done[i]))
         if s is not s2:
             self._check_start(s)
         self.s = s

@@ -12,7 +12,10 @@ WINDOW = 100  # episodes behind ep_rew_mean, as everywhere
 
 
 class Logger:
-    """Collects what a run reports. Values may be arrays of the device: they are read at `table`."""
+    """Collects what a run reports.
+
+    Values may be arrays of the device, of which the mean counts: they are read at `table`.
+    """
 
     def __init__(self):
         self.groups: dict[str, dict] = {}
@@ -32,7 +35,7 @@ class Logger:
     def snapshot(self) -> dict:
         """Every value as a Python number."""
         values = {
-            f"{group}/{key}": float(to_host(value)) if hasattr(value, "dtype") else value
+            f"{group}/{key}": float(to_host(value).mean()) if hasattr(value, "dtype") else value
             for group, metrics in self.groups.items()
             for key, value in metrics.items()
         }

@@ -20,6 +20,21 @@ def mse(x, y):
     return record(loss, [x], lambda g: [g * (2 / error.size) * error])
 
 
+def clipped_surrogate(ratio, A, epsilon):
+    """The mean of min(ratio A, clip(ratio, 1 - epsilon, 1 + epsilon) A), differentiable in ratio.
+
+    ratio, A   (B,) pi(a|s) / pi_old(a|s), and advantages
+    Source: Schulman et al. 2017, eq. 7.
+    """
+    plain = ratio.data if type(ratio) is Tensor else ratio
+    free, held = plain * A, xp.minimum(xp.maximum(plain, 1 - epsilon), 1 + epsilon) * A
+    L = xp.minimum(free, held).sum() / plain.size
+    if type(ratio) is not Tensor:
+        return L
+    # where the clipped term is the smaller one it is constant
+    return record(L, [ratio], lambda g: [(g / plain.size) * (free <= held) * A])
+
+
 def td_huber(q, a, y, w=None):
     """(loss, q[a]): the mean over rows of w huber(q[a] - y), and the values that were chosen.
 

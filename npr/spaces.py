@@ -148,9 +148,12 @@ class Actions:
             low = np.array([-np.inf if x is None else x for x in spec["low"]], np.float64)
             high = np.array([np.inf if x is None else x for x in spec["high"]], np.float64)
             finite = np.isfinite(low) & np.isfinite(high)
-            self.low, self.high, self.bounded = low, high, bool(finite.all())
+            self.bounded = bool(finite.all())
+            bounds = [low, high]
             low, high = np.where(finite, low, -1), np.where(finite, high, 1)
-            self._middle, self._half = low / 2 + high / 2, high / 2 - low / 2
+            bounds += [low / 2 + high / 2, high / 2 - low / 2]
+            precise = np.result_type(self.dtype, np.float32)
+            self._low, self._high, self._middle, self._half = (x.astype(precise) for x in bounds)
         elif self.kind == "multidiscrete":
             nvec, start = np.array(spec["nvec"]), np.array(spec["start"])
             self.shape, self.dtype = nvec.shape, np.dtype(np.int64)
@@ -184,8 +187,7 @@ class Actions:
             return self.start + int(action)
         if self.kind != "box":
             return (action + self.start).astype(self.dtype).reshape(self.shape)
-        a = np.minimum(np.maximum(self._middle + action * self._half, self.low), self.high)
-        return a.astype(self.dtype).reshape(self.shape)
+        return self._into_box(action).reshape(self.shape)
 
     def to_env_batch(self, actions) -> np.ndarray:
         """The environments' actions (B, ...) for a batch of the learner's."""
@@ -193,5 +195,12 @@ class Actions:
             return np.asarray(actions) + self.start
         if self.kind != "box":
             return (actions + self.start).astype(self.dtype).reshape(-1, *self.shape)
-        a = np.clip(self._middle + actions * self._half, self.low, self.high)
-        return a.astype(self.dtype).reshape(-1, *self.shape)
+        return self._into_box(actions).reshape(-1, *self.shape)
+
+    def _into_box(self, a):
+        """a (..., size), scaled to the bounds and held between them."""
+        a = a * self._half
+        a += self._middle
+        np.maximum(a, self._low, out=a)
+        np.minimum(a, self._high, out=a)
+        return a.astype(self.dtype, copy=False)

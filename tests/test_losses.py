@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from npr import ConfigError
-from npr.autodiff import gradcheck, huber, pick, value_and_grad
-from npr.losses import mse, td_huber
+from npr.autodiff import clip, gradcheck, huber, minimum, pick, value_and_grad
+from npr.losses import clipped_surrogate, mse, td_huber
 
 RNG = np.random.default_rng(0)
 Q, A, Y = 2 * RNG.standard_normal((6, 3)), np.array([0, 2, 1, 1, 0, 2]), RNG.standard_normal(6)
@@ -61,3 +61,24 @@ def test_mse_refuses_what_would_widen_x():
     """(B,) against (B, 1) would be a table of all pairs, and a wrong loss without an error."""
     with pytest.raises(ConfigError, match=r"x of shape \(6,\), got \(6, 1\)"):
         mse(Y, Y[:, None])
+
+
+def test_clipped_surrogate_is_its_composition_of_small_operations():
+    ratio, A = np.exp(0.5 * RNG.standard_normal(40)), RNG.standard_normal(40)
+
+    def composed(ratio):
+        return minimum(ratio * A, clip(ratio, 0.8, 1.2) * A).mean()
+
+    loss, g = value_and_grad(composed)(ratio)
+    got, got_g = value_and_grad(lambda ratio: clipped_surrogate(ratio, A, 0.2))(ratio)
+    assert got == pytest.approx(loss, rel=1e-12) == clipped_surrogate(ratio, A, 0.2)
+    np.testing.assert_allclose(got_g, g, rtol=1e-12)
+    assert 0 < (g == 0).sum() < 40
+
+
+def test_clipped_surrogate_by_hand():
+    """Four corners with epsilon = 0.2: only what would move the ratio further out is held."""
+    ratio, A = np.array([1.5, 0.5, 1.5, 0.5]), np.array([1.0, 1, -1, -1])
+    loss, g = value_and_grad(lambda ratio: clipped_surrogate(ratio, A, 0.2))(ratio)
+    assert loss == pytest.approx((1.2 + 0.5 - 1.5 - 0.8) / 4)
+    np.testing.assert_allclose(g, [0, 0.25, -0.25, 0])

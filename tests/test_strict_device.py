@@ -363,10 +363,10 @@ def test_learning_saving_and_loading_work_end_to_end(case):
     assert outcome["updates of the loaded"] > outcome["updates"]
 
 
-# uploads per update beside the columns of its batch: weights, noise, particles; valid steps
+# uploads per update beside its batch: weights, noise, particles; valid steps
 EXTRA = {
-    "PERDQN": 1, "DDPG": 1, "TD3": 1, "SoftQ Box": 2, "SoftQ Box, legacy": 2, "SACS": 1, "SAC": 2,
-    "SAC, fixed temperature": 2, "REINFORCE": 1, "REINFORCE, discounted": 2, "A2C": 1,
+    "PERDQN": 1, "DDPG": 1, "TD3": 1, "SoftQ Box": 2, "SoftQ Box, legacy": 2, "SACS": 1, "SAC": 1,
+    "SAC, fixed temperature": 1, "REINFORCE": 1, "REINFORCE, discounted": 2, "A2C": 1,
     "QActorCritic Discrete": 1 + 1 + 8, "QActorCritic Box": 1 + 1 + 8,
 }  # fmt: skip
 NOISELESS = ("DQN", "PERDQN", "DDPG", "TD3")  # they explore without noise on the device
@@ -375,17 +375,17 @@ NOISELESS = ("DQN", "PERDQN", "DDPG", "TD3")  # they explore without noise on th
 def budget(case, steps, updates):
     """The most uploads and downloads that `learn` may need.
 
-    An action sends the observations and the noise, and fetches itself. An update sends each column
-    of its batch, and what EXTRA says; PPO sends a rollout once, and an order of its steps per
+    An action sends the observations and the noise, and fetches itself. An update sends its batch at
+    once, and what EXTRA says; PPO sends a rollout once, and an order of its steps per
     epoch. The priorities and the divergences that decide what happens next are fetched.
     """
     name, _, settings = device_cases.CASES[case]
     acts = steps // settings["n_envs"] + 1
     sent = acts if name in NOISELESS else 2 * acts
     if "learning_starts" in settings:
-        columns = 5 + (settings["n_step_return"] > 1)  # then each row has its own discount
+        batch = 1 + (settings["n_step_return"] > 1)  # then each row has its own discount
         fetched = acts + (updates if name == "PERDQN" else 0)
-        return sent + (columns + EXTRA.get(case, 0)) * updates, fetched
+        return sent + (batch + EXTRA.get(case, 0)) * updates, fetched
     if "n_epochs" not in settings:
         return sent + (6 + EXTRA[case]) * updates, acts
     rollouts = -(-acts // settings["n_steps"])  # the last one may be shorter

@@ -98,7 +98,7 @@ class A2C(Algorithm):
             A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [4]
             R = A + v  # [5]
             i = D.rows()
-            data = (x.reshape(-1, *x.shape[2:])[i] for x in (s, a, A, R))
+            data = (x.reshape(-1, *x.shape[2:]).take(i, axis=0) for x in (s, a, A, R))
             self.log(self.update(*data))
         # [11]
 
@@ -116,7 +116,8 @@ class A2C(Algorithm):
         def minus_L(theta):
             pi = self.pi(theta, s)
             L, entropy = (A * pi.log_prob(a)).mean(), pi.entropy().mean()  # [8]
-            return -L - self.ent_coef * entropy, (L, entropy)  # [9]
+            whole = L + self.ent_coef * entropy if self.ent_coef else L  # [9]
+            return -whole, (L, entropy)
 
         (_, (L, entropy)), g = value_and_grad(minus_L, has_aux=True)(self.theta)
         self.optimiser_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [10]

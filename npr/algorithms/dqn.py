@@ -122,4 +122,4 @@ class DQN(Algorithm):
 
         (loss, q), g = value_and_grad(L, has_aux=True)(self.theta)
         self.adam.step(self.theta, clip_norm(g, self.max_grad_norm))  # [14]
-        return {"loss": loss, "q_mean": mean(q)}
+        return {"loss": loss, "q_mean": q}

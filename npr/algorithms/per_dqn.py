@@ -135,4 +135,4 @@ class PERDQN(Algorithm):
 
         (loss, q), g = value_and_grad(L, has_aux=True)(self.theta)
         self.adam.step(self.theta, clip_norm(g, self.max_grad_norm))  # [16]
-        return {"loss": loss, "q_mean": mean(q), "delta": y - q}
+        return {"loss": loss, "q_mean": q, "delta": y - q}

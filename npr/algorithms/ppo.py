@@ -30,12 +30,12 @@ LunarLanderContinuous-v3 255.3 in 1,000,000 steps (one seed).
 """
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import clip, exp, mean, minimum, value_and_grad
+from npr.autodiff import exp, value_and_grad
 from npr.backend import to_device, to_host
 from npr.errors import ConfigError
 from npr.heads import policy_head
 from npr.kernels import gae, standardize
-from npr.losses import mse
+from npr.losses import clipped_surrogate, mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
 from npr.spaces import ACTION_KINDS
@@ -110,7 +110,7 @@ class PPO(Algorithm):
             data.append(self.pi(self.theta, data[0]).log_prob(data[1]))
             for _ in range(self.n_epochs):  # [7]
                 for i in D.minibatches(self.batch_size, self.rng["sample"]):
-                    self.log(self.update(*(x[i] for x in data)))
+                    self.log(self.update(*(x.take(i, axis=0) for x in data)))
             unexplained = (R - v).var() / (R.var() + 1e-8)
             self.logger.record("train", {"explained_variance": 1 - unexplained})
         # [15, 16]
@@ -124,9 +124,10 @@ class PPO(Algorithm):
             pi = self.pi(theta, s)
             log_ratio = pi.log_prob(a) - logp_old
             ratio = exp(log_ratio)  # [10]
-            L = minimum(ratio * A, clip(ratio, 1 - epsilon, 1 + epsilon) * A).mean()  # [11]
+            L = clipped_surrogate(ratio, A, epsilon)  # [11]
             entropy = pi.entropy().mean()
-            return -L - self.ent_coef * entropy, (L, ratio, log_ratio, entropy)
+            whole = L + self.ent_coef * entropy if self.ent_coef else L
+            return -whole, (L, ratio, log_ratio, entropy)
 
         (_, (L, ratio, log_ratio, entropy)), g = value_and_grad(L_clip, has_aux=True)(self.theta)
         self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [12]
@@ -141,6 +142,6 @@ class PPO(Algorithm):
             "policy_gradient_loss": -L,
             "value_loss": value_loss,
             "entropy_loss": -entropy,
-            "approx_kl": mean(ratio - log_ratio) - 1,
-            "clip_fraction": mean((abs(ratio - 1) > epsilon).astype(ratio.dtype)),
+            "approx_kl": ratio - 1 - log_ratio,
+            "clip_fraction": abs(ratio - 1) > epsilon,
         }

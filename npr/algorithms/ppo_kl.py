@@ -127,7 +127,8 @@ class PPOKL(Algorithm):
             rows = D.rows()
             for _ in range(self.n_epochs):  # [8]
                 for i in D.minibatches(self.batch_size, self.rng["sample"]):
-                    self.log(self.update(*(x[i] for x in data), self.kl_weight.item()))
+                    batch = (x.take(i, axis=0) for x in data)
+                    self.log(self.update(*batch, self.kl_weight.item()))
                 d = self.divergence(data[0][rows], data[-1][rows])
                 if d > 4 * self.target_kl:
                     break
@@ -161,7 +162,8 @@ class PPOKL(Algorithm):
             ratio = exp(log_ratio)  # [11]
             L = (ratio * A - kl_weight * old.kl(pi)).mean()  # [12]
             entropy = pi.entropy().mean()
-            return -L - self.ent_coef * entropy, (L, entropy)
+            whole = L + self.ent_coef * entropy if self.ent_coef else L
+            return -whole, (L, entropy)
 
         (_, (L, entropy)), g = value_and_grad(L_KL, has_aux=True)(self.theta)
         self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [13]

@@ -140,7 +140,7 @@ class SAC(Algorithm):
                 for adam in (self.adam_theta, self.adam_phi, self.adam_alpha):
                     adam.learning_rate = self.now(self.learning_rate)
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])
-                self.log(self.update(*batch, self.noise(), self.noise()))
+                self.log(self.update(*batch, *self.noise()))
         # [16, 17]
 
     def explore(self, s):
@@ -159,10 +159,10 @@ class SAC(Algorithm):
         return a
 
     def noise(self):
-        """What an action of every row of a batch is made from; Discrete ones need none."""
+        """What two actions of every row of a batch are made from; Discrete ones need none."""
         if self.discrete:
-            return None
-        shape = (self.batch_size, self.actions.size)
+            return None, None
+        shape = (2, self.batch_size, self.actions.size)
         return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
 
     def soft_value(self, phi, theta, s, noise):

@@ -176,7 +176,7 @@ class SoftQ(Algorithm):
 
         (critic_loss, q), g = value_and_grad(J, has_aux=True)(self.theta)
         self.adam_theta.step(self.theta, g)  # [14]
-        metrics = {"critic_loss": critic_loss, "q_mean": q.mean()}
+        metrics = {"critic_loss": critic_loss, "q_mean": q}
         if not self.discrete:
             metrics["svgd_kernel_bandwidth"] = self.move_particles(s, xi)
         return metrics

@@ -4,6 +4,7 @@ A rule gets g, the cotangent of the result y, then y and the arguments; broadcas
 by `op`. All take plain arrays as well, and then return plain arrays. Names are NumPy's.
 """
 
+import builtins
 import functools
 import math
 
@@ -122,7 +123,9 @@ def _count(x, axis):
 
 def _extremum(g, y, x, axis=None, keepdims=False):
     hit = (x == _spread(y, x, axis, keepdims)).astype(x.dtype)  # ties share the cotangent
-    return _spread(g, x, axis, keepdims) * (hit / hit.sum(axis=axis, keepdims=True))
+    parts = None if keepdims else _parts(hit, axis)
+    ties = _spread(builtins.sum(parts), x, axis, False) if parts else hit.sum(axis, keepdims=True)
+    return _spread(g, x, axis, keepdims) * (hit / ties)
 
 
 def _fill(value, shape):
@@ -146,12 +149,16 @@ mean = op(
 )
 
 
+def _parts(x, axis):
+    """x along a short first or last axis, which NumPy reduces slowly; None for others."""
+    if axis not in (0, -1) or x.ndim < 2 or not 2 <= x.shape[axis] <= 4:
+        return None
+    return [x[i] if axis == 0 else x[..., i] for i in range(x.shape[axis])]
+
+
 def _extreme(x, axis, keepdims, reduce, pair):
-    """NumPy's reduction is slow over a short axis: there, the parts are compared in turn."""
-    if keepdims or axis not in (0, -1) or x.ndim < 2 or not 2 <= x.shape[axis] <= 4:
-        return reduce(x, axis=axis, keepdims=keepdims)
-    parts = [x[i] if axis == 0 else x[..., i] for i in range(x.shape[axis])]
-    return functools.reduce(pair, parts)
+    parts = None if keepdims else _parts(x, axis)
+    return functools.reduce(pair, parts) if parts else reduce(x, axis=axis, keepdims=keepdims)
 
 
 max = op(
