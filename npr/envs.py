@@ -121,7 +121,8 @@ class _Records:
         self.action_space = action_space
         self.seeds = [int(child.generate_state(1)[0]) for child in seeds.spawn(n)]
         self.s = None
-        self.all_valid = np.ones(n, bool)
+        self.all_valid, self._never = np.ones(n, bool), np.zeros(n, bool)
+        self._never.flags.writeable = False  # handed out in every step that ends no episode
         self.steps = 0
         self._next_episode = 0
         self._start_counting()
@@ -168,15 +169,18 @@ class _Records:
             "stored. Fix the environment."
         )
 
-    def _count(self, i, reward, done):
-        self.returns[i] += reward
-        self.lengths[i] += 1
-        if done:
-            self.finished.append((self.returns[i], self.lengths[i]))
-            self.returns[i], self.lengths[i] = 0.0, 0
-            self.episode = self.episode.copy()  # the old array may have been handed out
-            self.episode[i] = self._next_episode
-            self._next_episode += 1
+    def _count(self, rewards, valid=None):
+        for i, reward in enumerate(rewards):
+            if valid is None or valid[i]:
+                self.returns[i] += reward
+                self.lengths[i] += 1
+
+    def _finish(self, i):
+        self.finished.append((self.returns[i], self.lengths[i]))
+        self.returns[i], self.lengths[i] = 0.0, 0
+        self.episode = self.episode.copy()  # the old array may have been handed out
+        self.episode[i] = self._next_episode
+        self._next_episode += 1
 
 
 class EnvironmentList(_Records):
@@ -204,8 +208,7 @@ class EnvironmentList(_Records):
 
     def step(self, a):
         s2, self.s = self._blank(), None  # if this step breaks off, the next one starts anew
-        r = np.empty(self.n, FLOAT)
-        terminated, truncated = np.empty((2, self.n), bool)
+        r, ends = np.empty(self.n, FLOAT), []
         self.finished = []
         self.steps += 1
         actions = self.actions.to_env_batch(a)
@@ -222,15 +225,18 @@ class EnvironmentList(_Records):
                     "info). Four values are the API of old Gym: return both flags."
                 ) from error
             self._write(s2, i, observation)
-            r[i], terminated[i], truncated[i] = reward, ended, cut
+            r[i] = reward
+            if ended or cut:
+                ends.append((i, ended, cut))
         rewards = r.tolist()
         self._check_step(s2, rewards, self.all_valid)
-        for i, (reward, done) in enumerate(zip(rewards, (terminated | truncated).tolist())):
-            self._count(i, reward, done)
-        s = s2
-        if self.finished:
-            s = s2.copy()
-            for i in np.flatnonzero(terminated | truncated):
+        self._count(rewards)
+        s, terminated, truncated = s2, self._never, self._never
+        if ends:
+            s, (terminated, truncated) = s2.copy(), np.zeros((2, self.n), bool)
+            for i, ended, cut in ends:
+                terminated[i], truncated[i] = ended, cut
+                self._finish(i)
                 self._write(s, i, self.envs[i].reset()[0])
             self._check_start(s)
         self.s = s
@@ -296,8 +302,9 @@ class VectorEnvironments(_Records):
             self._dead = done
         rewards = r.tolist()
         self._check_step(s2, rewards, valid)
-        for i in np.flatnonzero(valid):
-            self._count(i, rewards[i], bool(done[i]))
+        self._count(rewards, None if valid is self.all_valid else valid)
+        for i in np.flatnonzero(valid & done):
+            self._finish(i)
         if s is not s2:
             self._check_start(s)
         self.s = s

@@ -57,7 +57,8 @@ class MLP:
         self.sizes = [width, *hidden, 1 if outputs is None else outputs]
         self.outputs, self.rows, self.free = outputs, rows, free
         self.size = sum((n + 1) * m for n, m in zip(self.sizes, self.sizes[1:])) + free
-        self._shape = (rows, self.size) if rows else (self.size,)
+        self._shape = (rows, self.size) if rows else (self.size,)  # of theta
+        self._out = () if outputs is None else (outputs + free,)  # of a row of the result
         # what the kernels are called with
         self._plan = np.array(self.sizes), ACTIVATIONS.index(activation), ACTIVATIONS.index(out)
         self._units = sum(self.sizes[1:])
@@ -89,16 +90,7 @@ class MLP:
 
     def layers(self, theta: Array) -> list:
         """[(W, b), ...] of every row, as views that share theta's memory."""
-        return [mlp.layers(row, self.sizes) for row in self._networks(theta)]
-
-    def _networks(self, theta):
-        """theta as (rows, size)."""
-        if theta.shape != self._shape:
-            raise ConfigError(
-                f"This network has parameters of shape {self._shape}, got theta of shape "
-                f"{theta.shape}."
-            )
-        return theta if self.rows else theta.reshape(1, -1)
+        return [mlp.layers(row, self.sizes) for row in theta.reshape(-1, self.size)]
 
     def __call__(self, theta, *xs):
         plain = theta.data if type(theta) is Tensor else theta
@@ -106,13 +98,16 @@ class MLP:
         x = inputs[0] if len(inputs) == 1 else xp.concatenate(inputs, axis=-1)
         if x.shape[-1] != self.sizes[0]:
             raise ConfigError(f"This network takes {self.sizes[0]} inputs, got shape {x.shape}.")
+        if plain.shape != self._shape:
+            raise ConfigError(
+                f"This network has parameters of shape {self._shape}, got theta of shape "
+                f"{plain.shape}."
+            )
         batch, dtype = x.shape[:-1], plain.dtype
         if x.dtype != dtype:
             dtype = np.result_type(x.dtype, dtype)  # as NumPy would
-        if x.ndim != 2:
-            x = x.reshape(-1, self.sizes[0])
-        x = xp.ascontiguousarray(x, dtype)
-        networks = xp.ascontiguousarray(self._networks(plain), dtype)
+        x = xp.ascontiguousarray(x if x.ndim == 2 else x.reshape(-1, self.sizes[0]), dtype)
+        networks = xp.ascontiguousarray(plain.reshape(-1, self.size), dtype)
         N, B, K = len(networks), len(x), self.sizes[-1]
         values = xp.empty(N * B * self._units, dtype)
         mlp.forward(networks, x, *self._plan, values)
@@ -121,13 +116,11 @@ class MLP:
         if self.free:
             tail = xp.broadcast_to(networks[:, None, -self.free :], (N, B, self.free))
             y = xp.concatenate([y.reshape(N, B, K), tail], axis=-1)
-        shape = batch if self.outputs is None else (*batch, K + self.free)
-        y = y.reshape((N, *shape) if self.rows else shape)
-
+        y = y.reshape((*self._shape[:-1], *batch, *self._out))
         wants_theta = type(theta) is Tensor
-        wanted = [i for i, x in enumerate(xs) if type(x) is Tensor]
-        if not (wants_theta or wanted):
+        if not wants_theta and Tensor not in map(type, xs):
             return y
+        wanted = [i for i, x in enumerate(xs) if type(x) is Tensor]
 
         def pullback(g):
             g = g.reshape(N, B, K + self.free)

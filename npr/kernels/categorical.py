@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from npr.backend import xp
-from npr.kernels.jit import Kernel
+from npr.kernels.jit import ChoiceError, Kernel
 
 
 def _log_softmax_twin(logits, logp):
@@ -71,7 +71,7 @@ def _log_prob_twin(logp, a, chosen):
 def _log_prob_loop(logp, a, chosen):
     for i in range(logp.shape[0]):
         if a[i] < 0 or a[i] >= logp.shape[1]:
-            raise IndexError("a choice lies outside of 0..K-1")
+            raise ChoiceError("a choice lies outside of 0..K-1")
         chosen[i] = logp[i, a[i]]
 
 
@@ -112,8 +112,10 @@ def _entropy_backward_loop(logp, H, g, dlogits):
     for i in range(logp.shape[0]):
         for k in range(logp.shape[1]):
             x = logp[i, k]
-            slope = -math.exp(x) * (x + H[i])
-            dlogits[i, k] = g[i] * (slope if x != -math.inf else logp.dtype.type(0))
+            if x == -math.inf:
+                dlogits[i, k] = 0
+            else:
+                dlogits[i, k] = -g[i] * math.exp(x) * (x + H[i])
 
 
 _log_softmax = Kernel(_log_softmax_loop, _log_softmax_twin)

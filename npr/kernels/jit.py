@@ -13,6 +13,10 @@ from npr.backend import ON_HOST
 _ASKED = os.environ.get("NPR_NUMBA", "1") != "0"
 
 
+class ChoiceError(IndexError):
+    """What a loop refuses by itself: an index that would lead out of an array's memory."""
+
+
 class Kernel:
     """A function with two bodies that are tested equal.
 
@@ -35,7 +39,8 @@ class Kernel:
         try:
             return self._run(*args)
         except Exception as error:
-            if not self._cached or type(error).__module__ == "numba.core.errors":
+            ours = isinstance(error, ChoiceError) or type(error).__module__ == "numba.core.errors"
+            if ours or not self._cached:
                 raise  # nothing to do with the cache
             # Numba compiles for new types of arguments in the call itself, and a damaged file in
             # its cache, or no place for one, raises anything

@@ -1,7 +1,7 @@
 """The Huber loss of temporal differences, with its slope: one pass over the batch."""
 
 from npr.backend import xp
-from npr.kernels.jit import Kernel
+from npr.kernels.jit import ChoiceError, Kernel
 
 
 def _td_huber_twin(q, a, y, w, loss, chosen, slope):
@@ -23,7 +23,7 @@ def _td_huber_loop(q, a, y, w, loss, chosen, slope):
         for k in range(K):
             slope[i, k] = 0
         if a[i] < 0 or a[i] >= K:
-            raise IndexError("a choice lies outside of 0..K-1")
+            raise ChoiceError("a choice lies outside of 0..K-1")
         value = q[i, a[i]]
         error = value - y[i]
         bounded = error  # which may be NaN, and stays so
