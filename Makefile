@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: demo test test-slow test-nightly lint format bench clean
+.PHONY: demo test test-slow test-nightly lint format bench growth clean
 
 # One stamp file per extra, so that each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
@@ -33,8 +33,12 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench        ## steps per second beside Stable-Baselines3 and SBX
-	$(BIN)/python benchmarks/peers.py
+bench: $(VENV)/.bench        ## npr beside its peers: half an hour, and benchmarks/results.json anew
+	$(BIN)/python benchmarks/peers.py --write
+	$(BIN)/python benchmarks/pieces.py --write
+
+growth: $(VENV)/.plot        ## docs/growth.png
+	$(BIN)/python benchmarks/growth.py --write
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
