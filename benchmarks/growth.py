@@ -16,9 +16,8 @@ import store
 from peers import SPACES, floor, products
 
 PICTURE = Path(__file__).parent.parent / "docs" / "growth.png"
-BATCHES, WIDTHS, ENVIRONMENTS = (32, 128, 512, 2_048, 8_192), (32, 64, 128, 256, 512, 1_024), (
-    1, 2, 4, 8, 16, 32, 64,
-)  # fmt: skip
+BATCHES, WIDTHS = [2**i for i in range(5, 14)], [2**i for i in range(5, 11)]
+ENVIRONMENTS = [2**i for i in range(7)]
 
 
 def updates(width, batch, env="Pendulum-v1"):
@@ -54,9 +53,11 @@ def steps(n, env="CartPole-v1"):
     start = time.perf_counter()
     agent.learn(8_192, reset_num_timesteps=False)
     per_step = (time.perf_counter() - start) / 8_192
-    envs, a = agent.envs, agent.explore(agent.envs.s)
+    envs = agent.envs
+    actions = [envs.actions.n * x for x in agent.rng["act"].random((4_096 // n, n))]
+    actions = [x.astype(int) for x in actions]
     start = time.perf_counter()
-    for _ in range(4_096 // n):
+    for a in actions:
         envs.step(a)
     return 1e6 * per_step, 1e6 * (time.perf_counter() - start) / (4_096 // n * n)
 

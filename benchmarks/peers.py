@@ -186,6 +186,7 @@ SIDES = {"npr": npr_side, "sb3": sb3_side, "sbx": sbx_side, "floor": floor_side}
 def run(side, case, threads):
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     environment = {**os.environ, **dict.fromkeys(names, str(threads)), "JAX_PLATFORMS": "cpu"}
+    environment["CUDA_VISIBLE_DEVICES"] = ""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", __file__, "--side", side, "--case", case],
         capture_output=True, text=True, env=environment,

@@ -1,6 +1,6 @@
 """The pieces of npr beside what others have: tables, the sum tree, GAE, first contact, solving.
 
-    python benchmarks/pieces.py [--rounds 5] [--only import ...] [--write]
+    python benchmarks/pieces.py [--rounds 3] [--only import ...] [--write]
 
 Of every case, npr and its peers run in turn; the medians count. Whole processes are timed from
 their start, Python's own included; a cold start has an empty Numba cache. --write keeps the figures
@@ -42,7 +42,7 @@ def process(code, **environment):
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], check=True, stdout=sys.stderr,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", **environment},
     )  # fmt: skip
     return time.perf_counter() - start
 
@@ -177,7 +177,9 @@ def look(agent):
         return agent.evaluate(episodes=20, seed=1).mean < {goal}
 
 agent = npr.{algorithm}({env!r}, seed={seed}, verbose=0).learn(callback=look)
-print("npr", agent.num_timesteps, "steps", agent.evaluate(episodes=20, seed=1).mean)
+mean = agent.evaluate(episodes=20, seed=1).mean
+print("npr", agent.num_timesteps, "steps", mean)
+assert mean >= {goal}, "not solved"
 """
 SOLVE_SB3 = """
 import stable_baselines3 as sb3
@@ -190,6 +192,7 @@ while mean < {goal} and agent.num_timesteps < 100_000:
     agent.learn({every}, reset_num_timesteps=False)
     mean = evaluate_policy(agent, test, n_eval_episodes=20)[0]
 print("sb3", agent.num_timesteps, "steps", mean)
+assert mean >= {goal}, "not solved"
 """
 # npr's settings are its presets, Stable-Baselines3's those of its zoo, without schedules
 SOLVE = {

@@ -63,7 +63,7 @@ def with_speed(readme, results):
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in results["training"]:
-        rate = {side: row[side].get("rate") for side in ("npr", "sb3", "sbx")}
+        rate = {side: row.get(side, {}).get("rate") for side in ("npr", "sb3", "sbx")}
         theirs = [significant(rate[side]) if rate[side] else "-" for side in ("sb3", "sbx")]
         ratios = [
             f"**{rate['npr'] / rate[side]:.1f}**" if rate[side] else "-" for side in ("sb3", "sbx")

@@ -101,7 +101,7 @@ class ReplayBuffer:
             n_step_returns(self.r, self.next, index, self.n_step, self.gamma, r, power, last)
             rows[:, self._spans["r"]], gamma = r, to_device(power)
             follow = self._spans["s2"].start  # s2 and terminated, to the end
-            rows[:, follow:] = self._rows[:, follow:].take(last, axis=0)
+            rows[:, follow:] = self._rows.take(last, axis=0)[:, follow:]
         rows = to_device(rows)
         s, a, r, s2, terminated = [rows[:, span] for span in self._spans.values()]
         a = a.astype(self._types["a"], copy=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import npr
 from npr import backend
-from npr.kernels import blas, jit
+from npr.kernels import jit, mlp
 from npr.nn import threads_for
 
 
@@ -48,7 +48,7 @@ def kernels():
 
 
 def networks():
-    if backend.ON_HOST and jit.available() and blas.find():
+    if backend.ON_HOST and jit.available() and mlp.find():
         return "one call each way, on NumPy's OpenBLAS"
     return "layer by layer"
 

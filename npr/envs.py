@@ -154,7 +154,7 @@ class _Records:
         """What a step returned, rewards as a list; rows that are not valid begin an episode."""
         if not self.table and not finite(s2):
             self._refuse_observation(s2, valid)
-        if not math.isfinite(sum(rewards)):
+        if not all(map(math.isfinite, rewards)):
             i = [math.isfinite(r) for r in rewards].index(False)
             self._refuse(i, f"reward ({rewards[i]})", valid)
 

@@ -23,6 +23,7 @@ from npr.autodiff import (
     sum,
 )
 from npr.backend import FLOAT, to_device, xp
+from npr.errors import ConfigError
 from npr.kernels import categorical
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN, squash, squash_backward
 
@@ -33,22 +34,35 @@ class Categorical:
     """One of K choices, from logits (..., K)."""
 
     def __init__(self, logits):
-        self.logits = logits
-        *self.batch, K = logits.shape
-        plain = xp.ascontiguousarray(stop_gradient(logits)).reshape(-1, K)
+        self.logits, self.batch = logits, logits.shape[:-1]
+        plain = xp.ascontiguousarray(stop_gradient(logits)).reshape(-1, logits.shape[-1])
+        if plain.dtype.kind != "f" or not plain.shape[1]:
+            raise ConfigError(
+                f"Categorical needs floating-point logits of at least one choice, got "
+                f"{plain.dtype}{logits.shape}."
+            )
         self._logp = categorical.log_softmax(plain)  # (B, K), as everything of these kernels
 
     def _node(self, y, pull):
         """A value of the logits, given how its cotangent (B, ...) is pulled back to them."""
-        y = y.reshape((*self.batch, *y.shape[1:]))
+        shape, rows = self.logits.shape, y.shape
+        y = y.reshape((*self.batch, *rows[1:]))
         if type(self.logits) is not Tensor:
             return y
-        rows = (len(self._logp), *y.shape[len(self.batch) :])
+        return record(
+            y, [self.logits],
+            lambda g: [pull(xp.ascontiguousarray(g).reshape(rows)).reshape(shape)],
+        )  # fmt: skip
 
-        def pullback(g):
-            return [pull(xp.ascontiguousarray(g).reshape(rows)).reshape(self.logits.shape)]
-
-        return record(y, [self.logits], pullback)
+    def _flat(self, what, x):
+        """One number for each choice, as (B,)."""
+        if getattr(x, "shape", None) != self.batch:
+            got = getattr(x, "shape", type(x).__name__)
+            raise ConfigError(
+                f"Categorical needs {what} of shape {self.batch}, one for each row of logits "
+                f"{self.logits.shape}; got {got}."
+            )
+        return xp.ascontiguousarray(x).reshape(-1)
 
     @property
     def logp(self):
@@ -62,13 +76,13 @@ class Categorical:
 
     def sample(self, noise):
         """Choices (...), by inverting the distribution function at noise in [0, 1)."""
-        return categorical.draw(self._logp, noise.reshape(-1)).reshape(self.batch)
+        return categorical.draw(self._logp, self._flat("noise", noise)).reshape(self.batch)
 
     def mode(self):
         return self._logp.argmax(axis=-1).reshape(self.batch)
 
     def log_prob(self, a):
-        logp, a = self._logp, xp.ascontiguousarray(a).reshape(-1)
+        logp, a = self._logp, self._flat("actions", a)
         chosen = categorical.log_prob(logp, a)
         return self._node(chosen, lambda g: categorical.log_prob_backward(logp, a, g))
 

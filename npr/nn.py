@@ -24,8 +24,12 @@ np.empty(31 << 20, np.uint8)
 
 
 def threads_for(width: int) -> int:
-    """How many BLAS threads are worth while for networks of this width, at the usual batches."""
-    return max(1, width // 128)
+    """How many BLAS threads are safe for networks of this width: one, up to a thousand.
+
+    OpenBLAS waits busily. Where another process has a core, every product waits for a turn of the
+    scheduler, some milliseconds: unnoticed at a width of 1,024, sixty times slower at 256.
+    """
+    return max(1, width // 512)
 
 
 class MLP:
@@ -138,6 +142,7 @@ class MLP:
             for i in wanted:
                 start = sum(part.shape[-1] for part in inputs[:i])
                 part = dx[:, start : start + inputs[i].shape[-1]]
+                part = part.astype(inputs[i].dtype, copy=False)
                 cotangents.append(part.reshape(inputs[i].shape))
             return cotangents
 

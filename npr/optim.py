@@ -8,7 +8,7 @@ import math
 
 from npr.backend import Array, xp
 from npr.errors import ConfigError
-from npr.kernels import dense
+from npr.kernels import steps
 
 
 def _parameters(theta: Array, state: Array) -> Array:
@@ -49,7 +49,7 @@ class Adam:
         self.t += 1
         correction = math.sqrt(1 - self.beta2**self.t)
         step = self.learning_rate * correction / (1 - self.beta1**self.t)
-        dense.adam(
+        steps.adam(
             _parameters(theta, self.m), _same_shape("gradient", g, theta), self.m, self.v,
             step, self.beta1, self.beta2, self.eps * correction,
         )  # fmt: skip
@@ -84,10 +84,10 @@ class SGD:
 
 def clip_norm(g: Array, max_norm: float) -> Array:
     """Scale g in place so that its Euclidean norm is at most max_norm; returns g."""
-    dense.clip_norm(_flat(g), max_norm)
+    steps.clip_norm(_flat(g), max_norm)
     return g
 
 
 def polyak(theta_bar: Array, theta: Array, tau: float) -> None:
     """theta_bar <- tau theta + (1 - tau) theta_bar, in place."""
-    dense.polyak(_flat(theta_bar), _same_shape("target's source", theta, theta_bar), tau)
+    steps.polyak(_flat(theta_bar), _same_shape("target's source", theta, theta_bar), tau)

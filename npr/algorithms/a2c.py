@@ -116,8 +116,8 @@ class A2C(Algorithm):
         def minus_L(theta):
             pi = self.pi(theta, s)
             L, entropy = (A * pi.log_prob(a)).mean(), pi.entropy().mean()  # [8]
-            whole = L + self.ent_coef * entropy if self.ent_coef else L  # [9]
-            return -whole, (L, entropy)
+            objective = L + self.ent_coef * entropy if self.ent_coef else L  # [9]
+            return -objective, (L, entropy)
 
         (_, (L, entropy)), g = value_and_grad(minus_L, has_aux=True)(self.theta)
         self.optimiser_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [10]

@@ -390,7 +390,7 @@ class Algorithm:
         return each * self.every(self.train_freq)
 
     def log(self, metrics: dict) -> None:
-        """Note the metrics of one update; arrays stay where they are until somebody looks."""
+        """Note the metrics of one update: numbers, or arrays of which the mean counts."""
         self.n_updates += 1
         self.logger.record("train", metrics)
 

@@ -126,8 +126,8 @@ class PPO(Algorithm):
             ratio = exp(log_ratio)  # [10]
             L = clipped_surrogate(ratio, A, epsilon)  # [11]
             entropy = pi.entropy().mean()
-            whole = L + self.ent_coef * entropy if self.ent_coef else L
-            return -whole, (L, ratio, log_ratio, entropy)
+            objective = L + self.ent_coef * entropy if self.ent_coef else L
+            return -objective, (L, ratio, log_ratio, entropy)
 
         (_, (L, ratio, log_ratio, entropy)), g = value_and_grad(L_clip, has_aux=True)(self.theta)
         self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [12]

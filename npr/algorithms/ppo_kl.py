@@ -162,8 +162,8 @@ class PPOKL(Algorithm):
             ratio = exp(log_ratio)  # [11]
             L = (ratio * A - kl_weight * old.kl(pi)).mean()  # [12]
             entropy = pi.entropy().mean()
-            whole = L + self.ent_coef * entropy if self.ent_coef else L
-            return -whole, (L, entropy)
+            objective = L + self.ent_coef * entropy if self.ent_coef else L
+            return -objective, (L, entropy)
 
         (_, (L, entropy)), g = value_and_grad(L_KL, has_aux=True)(self.theta)
         self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [13]

@@ -109,8 +109,8 @@ class REINFORCE(Algorithm):
         def minus_J(theta):
             pi = self.pi(theta, s)
             J, entropy = (A * pi.log_prob(a)).mean(), pi.entropy().mean()
-            whole = J + self.ent_coef * entropy if self.ent_coef else J
-            return -whole, (J, entropy)
+            objective = J + self.ent_coef * entropy if self.ent_coef else J
+            return -objective, (J, entropy)
 
         (_, (J, entropy)), g = value_and_grad(minus_J, has_aux=True)(self.theta)
         self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [6]

@@ -170,8 +170,9 @@ class SAC(Algorithm):
         made from the noise; for Discrete actions the mean of both over all a."""
         pi, alpha = self.pi(phi, s), xp.exp(self.log_alpha)
         if self.discrete:
-            p, q = exp(pi.logp), min(self.Q(theta, s), axis=0)
-            return sum(p * (q - alpha * pi.logp), axis=-1), sum(p * pi.logp, axis=-1)
+            logp, q = pi.logp, min(self.Q(theta, s), axis=0)
+            p = exp(logp)
+            return sum(p * (q - alpha * logp), axis=-1), sum(p * logp, axis=-1)
         a, logp = pi.sample(noise)
         return min(self.Q(theta, s, a), axis=0) - alpha * logp, logp
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from npr.backend import xp
+from npr.backend import ON_HOST, xp
 from npr.kernels.jit import ChoiceError, Kernel
 
 
@@ -65,6 +65,8 @@ def _draw_loop(logp, u, a):
 
 def _log_prob_twin(logp, a, chosen):
     """chosen <- logp[a]."""
+    if ON_HOST and (a < 0).any():
+        raise ChoiceError("a choice lies outside of 0..K-1")
     chosen[:] = logp[xp.arange(len(logp)), a]
 
 
@@ -84,8 +86,8 @@ def _log_prob_backward_twin(logp, a, g, dlogits):
 def _log_prob_backward_loop(logp, a, g, dlogits):
     for i in range(logp.shape[0]):
         for k in range(logp.shape[1]):
-            dlogits[i, k] = -g[i] * math.exp(logp[i, k])
-        dlogits[i, a[i]] += g[i]
+            chosen = g[i] if k == a[i] else 0 * g[i]
+            dlogits[i, k] = chosen - g[i] * math.exp(logp[i, k])
 
 
 def _entropy_twin(logp, H):
@@ -148,7 +150,7 @@ def draw(logp, u):
 
 
 def log_prob(logp, a):
-    """logp[a], (B,). Raises IndexError for choices that there are not."""
+    """logp[a], (B,). A choice that there is not raises IndexError; a GPU does not look."""
     chosen = xp.empty(len(logp), logp.dtype)
     _log_prob(logp, a, chosen)
     return chosen

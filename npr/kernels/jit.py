@@ -39,7 +39,10 @@ class Kernel:
         try:
             return self._run(*args)
         except Exception as error:
-            ours = isinstance(error, ChoiceError) or type(error).__module__ == "numba.core.errors"
+            ours = (
+                isinstance(error, (ChoiceError, MemoryError))
+                or type(error).__module__ == "numba.core.errors"
+            )
             if ours or not self._cached:
                 raise  # nothing to do with the cache
             # Numba compiles for new types of arguments in the call itself, and a damaged file in

@@ -1,5 +1,10 @@
 """A stack of dense networks forwards and backwards, one call each.
 
+Matrix products inside a kernel are those of the BLAS that NumPy itself was built with: Numba's own
+would want SciPy. The OpenBLAS in NumPy's wheels is called by name; where it is not found, the array
+twins run, layer by layer. All that a kernel here calls stands in this file, by which Numba knows
+whether what it has cached is still true.
+
 theta  (rows, size) a network per row: layer after layer, W (n, m) row-major, then b (m,)
 x      (B, n) the input of all of them
 sizes  widths of the layers, input first
@@ -7,22 +12,219 @@ hidden, out  activations of the hidden layers and of the last, as indices of ACT
 work   flat, the values of every layer behind the input: a block (rows, B, m) each
 """
 
+import ctypes
+import functools
+import math
+
 import numpy as np
 
-from npr.backend import xp
-from npr.kernels import blas, dense
-from npr.kernels.blas import product
+from npr.backend import blas, xp
 from npr.kernels.jit import Kernel
 
 ACTIVATIONS = ("relu", "tanh", "elu", "identity")
 RELU, TANH, ELU, IDENTITY = range(4)
-_FORWARD = (dense.bias_relu, dense.bias_tanh, dense.bias_elu, dense.bias)
-_BACKWARD = (
-    dense.relu_backward, dense.tanh_backward, dense.elu_backward, dense.bias_backward,
-)  # fmt: skip
+_ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
-_relu, _tanh, _elu, _bias = (kernel.loop for kernel in _FORWARD)
-_pull_relu, _pull_tanh, _pull_elu, _pull_bias = (kernel.loop for kernel in _BACKWARD)
+# ---- matrix products
+
+
+def product(A, B, out, flip_A=False, flip_B=False, add=False):
+    """out (+)= A B, each of A and B transposed where flipped; all C-contiguous, of one type."""
+    value = np.dot(A.T if flip_A else A, B.T if flip_B else B)
+    out[...] = out + value if add else value
+
+
+@functools.cache
+def find() -> bool:
+    """Let kernels call `product`; False where there is no OpenBLAS whose names are known."""
+    library = blas()
+    if library is None:
+        return False
+    import llvmlite.binding
+    from numba import types
+    from numba.extending import overload
+
+    external = {}
+    for number, letter in ((types.float32, "s"), (types.float64, "d")):
+        function = getattr(library, f"scipy_cblas_{letter}gemm64_")
+        name = f"npr_{letter}gemm"
+        llvmlite.binding.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
+        kinds = [types.int32] * 3 + [types.int64] * 3 + [number, types.voidptr, types.int64]
+        kinds += [types.voidptr, types.int64, number, types.voidptr, types.int64]
+        external[number] = types.ExternalFunction(name, types.void(*kinds))
+
+    @overload(product)
+    def _(A, B, out, flip_A=False, flip_B=False, add=False):
+        gemm, number = external[out.dtype], np.dtype(out.dtype.name).type
+
+        def call(A, B, out, flip_A=False, flip_B=False, add=False):
+            gemm(
+                _ROW_MAJOR, _TRANSPOSED if flip_A else _PLAIN, _TRANSPOSED if flip_B else _PLAIN,
+                out.shape[0], out.shape[1], A.shape[0] if flip_A else A.shape[1],
+                number(1), A.ctypes, A.shape[1], B.ctypes, B.shape[1],
+                number(1 if add else 0), out.ctypes, out.shape[1],
+            )  # fmt: skip
+
+        return call
+
+    return True
+
+
+# ---- activations
+
+
+def _bias_twin(z, b):
+    """z <- z + b; z (B, n), b (n,)."""
+    z += b
+
+
+def _bias_loop(z, b):
+    for i in range(z.shape[0]):
+        row = z[i]
+        for j in range(z.shape[1]):
+            row[j] += b[j]
+
+
+def _bias_relu_twin(z, b):
+    """z <- max(z + b, 0); z (B, n), b (n,)."""
+    z += b
+    xp.maximum(z, 0, out=z)
+
+
+def _bias_relu_loop(z, b):
+    zero = z.dtype.type(0)
+    for i in range(z.shape[0]):
+        row = z[i]
+        for j in range(z.shape[1]):
+            x = row[j] + b[j]
+            row[j] = zero if x < zero else x  # in this order a NaN stays one
+
+
+def _bias_tanh_twin(z, b):
+    """z <- tanh(z + b); z (B, n), b (n,)."""
+    z += b
+    xp.tanh(z, out=z)
+
+
+def _bias_tanh_loop(z, b):
+    if z.itemsize == 8:
+        for i in range(z.shape[0]):
+            row = z[i]
+            for j in range(z.shape[1]):
+                row[j] = math.tanh(row[j] + b[j])
+        return
+    # Compilers do not run libm's tanh on several numbers at once, but they do this: the ratio of
+    # two polynomials with the smallest relative error (2e-8) up to 9, where tanh rounds to one.
+    number = z.dtype.type
+    one, edge = number(1), number(9)
+    p1, p2 = number(0.1338102828), number(0.003495589515)
+    p3, p4 = number(2.060904058e-05), number(1.335449363e-08)
+    q1, q2 = number(0.4671434395), number(0.02587699197)
+    q3, q4 = number(0.0003285634222), number(7.776512307e-07)
+    for i in range(z.shape[0]):
+        row = z[i]
+        for j in range(z.shape[1]):
+            x = row[j] + b[j]
+            x = -edge if x < -edge else x
+            x = edge if x > edge else x
+            y = x * x
+            x *= one + y * (p1 + y * (p2 + y * (p3 + y * p4)))
+            x /= one + y * (q1 + y * (q2 + y * (q3 + y * q4)))
+            x = -one if x < -one else x
+            row[j] = one if x > one else x
+
+
+def _bias_elu_twin(z, b):
+    """z <- z + b where that is above 0, exp(z + b) - 1 elsewhere; z (B, n), b (n,)."""
+    z += b
+    z[...] = xp.where(z > 0, z, xp.expm1(xp.minimum(z, 0)))
+
+
+def _bias_elu_loop(z, b):
+    zero = z.dtype.type(0)
+    for i in range(z.shape[0]):
+        row = z[i]
+        for j in range(z.shape[1]):
+            x = row[j] + b[j]
+            row[j] = x if x > zero else math.expm1(x)
+
+
+def _relu_backward_twin(g, h, out):
+    """g <- g * (h > 0), out <- its column sums; g, h (B, n), out (n,)."""
+    g *= h > 0
+    xp.sum(g, axis=0, out=out)
+
+
+def _relu_backward_loop(g, h, out):
+    zero = g.dtype.type(0)
+    out[:] = zero
+    for i in range(g.shape[0]):
+        row, value = g[i], h[i]
+        for j in range(g.shape[1]):
+            x = row[j] if value[j] > zero else zero
+            row[j] = x
+            out[j] += x
+
+
+def _tanh_backward_twin(g, h, out):
+    """g <- g * (1 - h^2), out <- its column sums; g, h (B, n), out (n,)."""
+    g *= 1 - h * h
+    xp.sum(g, axis=0, out=out)
+
+
+def _tanh_backward_loop(g, h, out):
+    one = g.dtype.type(1)
+    out[:] = g.dtype.type(0)
+    for i in range(g.shape[0]):
+        row, value = g[i], h[i]
+        for j in range(g.shape[1]):
+            x = row[j] * (one - value[j] * value[j])
+            row[j] = x
+            out[j] += x
+
+
+def _elu_backward_twin(g, h, out):
+    """g <- g where h > 0, g * (h + 1) elsewhere, out <- its column sums; g, h (B, n), out (n,)."""
+    g *= xp.where(h > 0, 1, h + 1)
+    xp.sum(g, axis=0, out=out)
+
+
+def _elu_backward_loop(g, h, out):
+    zero, one = g.dtype.type(0), g.dtype.type(1)
+    out[:] = zero
+    for i in range(g.shape[0]):
+        row, value = g[i], h[i]
+        for j in range(g.shape[1]):
+            x = row[j] if value[j] > zero else row[j] * (value[j] + one)
+            row[j] = x
+            out[j] += x
+
+
+def _bias_backward_twin(g, h, out):
+    """out <- column sums of g (B, n); g stays as it is, h is not looked at."""
+    xp.sum(g, axis=0, out=out)
+
+
+def _bias_backward_loop(g, h, out):
+    out[:] = g.dtype.type(0)
+    for i in range(g.shape[0]):
+        row = g[i]
+        for j in range(g.shape[1]):
+            out[j] += row[j]
+
+
+bias = Kernel(_bias_loop, _bias_twin)
+bias_relu = Kernel(_bias_relu_loop, _bias_relu_twin)
+bias_tanh = Kernel(_bias_tanh_loop, _bias_tanh_twin)
+bias_elu = Kernel(_bias_elu_loop, _bias_elu_twin)
+bias_backward = Kernel(_bias_backward_loop, _bias_backward_twin)
+relu_backward = Kernel(_relu_backward_loop, _relu_backward_twin)
+tanh_backward = Kernel(_tanh_backward_loop, _tanh_backward_twin)
+elu_backward = Kernel(_elu_backward_loop, _elu_backward_twin)
+_FORWARD = (bias_relu, bias_tanh, bias_elu, bias)  # in the order of ACTIVATIONS
+_BACKWARD = (relu_backward, tanh_backward, elu_backward, bias_backward)
+
+# ---- networks
 
 
 def layers(theta, sizes):
@@ -68,13 +270,13 @@ def _forward_loop(theta, x, sizes, hidden, out, work):
             product(h, W, z)
             activation = out if layer == last else hidden
             if activation == RELU:
-                _relu(z, b)
+                _bias_relu_loop(z, b)
             elif activation == TANH:
-                _tanh(z, b)
+                _bias_tanh_loop(z, b)
             elif activation == ELU:
-                _elu(z, b)
+                _bias_elu_loop(z, b)
             else:
-                _bias(z, b)
+                _bias_loop(z, b)
             h, start, block = z, middle + m, block + rows * B * m
 
 
@@ -123,13 +325,13 @@ def _backward_loop(theta, x, sizes, hidden, out, work, g, dtheta, dx):
             db = dtheta[row, middle : middle + m] if dtheta.size else sums[:m]
             activation = out if layer == last else hidden
             if activation == RELU:
-                _pull_relu(grad, h, db)
+                _relu_backward_loop(grad, h, db)
             elif activation == TANH:
-                _pull_tanh(grad, h, db)
+                _tanh_backward_loop(grad, h, db)
             elif activation == ELU:
-                _pull_elu(grad, h, db)
+                _elu_backward_loop(grad, h, db)
             else:
-                _pull_bias(grad, h, db)
+                _bias_backward_loop(grad, h, db)
             W = theta[row, start:middle].reshape(n, m)
             if dtheta.size:
                 dW = dtheta[row, start:middle].reshape(n, m)
@@ -159,6 +361,9 @@ def _backward_loop(theta, x, sizes, hidden, out, work, g, dtheta, dx):
                 product(grad, W, dx, False, True, row > 0)
 
 
-_CALLS = (_bias, _relu, _tanh, _elu, _pull_bias, _pull_relu, _pull_tanh, _pull_elu)
-forward = Kernel(_forward_loop, _forward_twin, calls=_CALLS, needs=blas.find)
-backward = Kernel(_backward_loop, _backward_twin, calls=_CALLS, needs=blas.find)
+_CALLS = (
+    _bias_relu_loop, _bias_tanh_loop, _bias_elu_loop, _bias_loop,
+    _relu_backward_loop, _tanh_backward_loop, _elu_backward_loop, _bias_backward_loop,
+)  # fmt: skip
+forward = Kernel(_forward_loop, _forward_twin, calls=_CALLS, needs=find)
+backward = Kernel(_backward_loop, _backward_twin, calls=_CALLS, needs=find)

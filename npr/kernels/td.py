@@ -1,11 +1,13 @@
 """The Huber loss of temporal differences, with its slope: one pass over the batch."""
 
-from npr.backend import xp
+from npr.backend import ON_HOST, xp
 from npr.kernels.jit import ChoiceError, Kernel
 
 
 def _td_huber_twin(q, a, y, w, loss, chosen, slope):
     """chosen <- q[a], loss[0] <- mean w huber(chosen - y), slope <- its gradient in q."""
+    if ON_HOST and (a < 0).any():
+        raise ChoiceError("a choice lies outside of 0..K-1")
     rows = xp.arange(len(q))
     chosen[:] = q[rows, a]
     error = chosen - y
