@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from npr import autodiff as ad
 from npr.autodiff import gradcheck, value_and_grad, vjp
 from npr.backend import FLOAT
+from npr.errors import ConfigError
 from npr.heads import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 
@@ -502,3 +503,30 @@ def test_the_mode_is_the_likeliest_choice():
     np.testing.assert_array_equal(Categorical(OUT).mode(), likelihoods.argmax(axis=-1))
     nearby = Gaussian(OUT).mode() + 0.01
     assert (Gaussian(OUT).log_prob(Gaussian(OUT).mode()) > Gaussian(OUT).log_prob(nearby)).all()
+
+
+@pytest.mark.parametrize("x", [np.array([1]), 1, np.zeros((3, 1), int), np.zeros(4, int)])
+def test_a_categorical_refuses_other_shapes(x):
+    """A kernel that read beyond a short array would return garbage."""
+    with pytest.raises(ConfigError, match=r"shape \(3,\), one for each row of logits \(3, 4\)"):
+        Categorical(OUT).log_prob(x)
+    with pytest.raises(ConfigError, match=r"noise of shape \(3,\)"):
+        Categorical(OUT).sample(x)
+
+
+@pytest.mark.parametrize("logits", [np.zeros((3, 4), int), np.zeros((3, 0))])
+def test_a_categorical_refuses_logits_that_are_none(logits):
+    with pytest.raises(ConfigError, match="floating-point logits of at least one choice"):
+        Categorical(logits)
+
+
+def test_a_categorical_is_freed_without_the_garbage_collector():
+    held = weakref.ref(out := OUT.copy())
+    gc.disable()
+    try:
+        y, pullback = vjp(lambda out: Categorical(out).log_prob(CHOICES), out)
+        pullback(y)
+        del out, y, pullback
+        assert held() is None
+    finally:
+        gc.enable()
