@@ -35,12 +35,12 @@ class Categorical:
 
     def __init__(self, logits):
         self.logits, self.batch = logits, logits.shape[:-1]
-        plain = xp.ascontiguousarray(stop_gradient(logits)).reshape(-1, logits.shape[-1])
-        if plain.dtype.kind != "f" or not plain.shape[1]:
+        if logits.dtype.kind != "f" or not logits.shape[-1]:
             raise ConfigError(
                 f"Categorical needs floating-point logits of at least one choice, got "
-                f"{plain.dtype}{logits.shape}."
+                f"{logits.dtype}{logits.shape}."
             )
+        plain = xp.ascontiguousarray(stop_gradient(logits)).reshape(-1, logits.shape[-1])
         self._logp = categorical.log_softmax(plain)  # (B, K), as everything of these kernels
 
     def _node(self, y, pull):

@@ -465,10 +465,11 @@ def test_impossible_choices_have_no_share_in_an_entropy():
 
 
 def test_a_choice_that_there_is_not_is_refused():
-    values, a = np.zeros((2, 3), np.float32), np.array([0, 3])
+    values = np.zeros((2, 3), np.float32)
     for refused in (Categorical(values).log_prob, lambda a: td_huber(values, a, values[:, 0])):
-        with pytest.raises(IndexError, match="choice|index"):
-            refused(a)
+        for a in ([0, 3], [-1, 0]):
+            with pytest.raises(IndexError, match="choice|index"):
+                refused(np.array(a))
 
 
 def test_standardize_by_hand():
