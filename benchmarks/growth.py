@@ -102,7 +102,10 @@ def draw(rows):
                 fontsize=8, color="0.35",
             )  # fmt: skip
         axis.set_xscale("log", base=2)
-        axis.set_yscale("log")
+        if what == "environments":
+            axis.set_ylim(0, 1.4 * max(y))
+        else:
+            axis.set_yscale("log")
         axis.set_xticks(x, [f"{n:,}" for n in x], fontsize=8)
         axis.minorticks_off()
         axis.set_xlabel(label)

@@ -59,8 +59,9 @@ def significant(x):
 def with_speed(readme, results):
     """The README's text with the tables of benchmarks/results.json."""
     lines = [
-        "| training | npr, steps/s | SB3 | SBX | npr / SB3 | npr / SBX | update, us | floor, us |",
-        "|---|---|---|---|---|---|---|---|",
+        "| training | npr, steps/s | SB3 | SBX | npr / SB3 | npr / SBX | update, us | floor, us | "
+        "loop, us |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in results["training"]:
         rate = {side: row.get(side, {}).get("rate") for side in ("npr", "sb3", "sbx")}
@@ -70,7 +71,8 @@ def with_speed(readme, results):
         ]
         lines.append(
             f"| {row['case']} | {significant(rate['npr'])} | {' | '.join(theirs + ratios)} | "
-            f"{significant(row['npr']['update'])} | {significant(row['floor']['floor'])} |"
+            f"{significant(row['npr']['update'])} | {significant(row['floor']['floor'])} | "
+            f"{significant(row['npr']['loop'])} |"
         )
     names = {"sb3": "SB3", "sbx": "SBX", "numpy": "`import numpy`"}
     lines += ["", "| piece | npr | others |", "|---|---|---|"]

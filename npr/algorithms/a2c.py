@@ -19,8 +19,8 @@ Departures from JoyRL's pseudocode, which has a Q-critic: the critic is V, so th
 an advantage. One update of PPO with one epoch, one minibatch and no clipping is the same update.
 Both gradients have their norms clipped; time-outs are bootstrapped from the true last observation.
 
-Measured, mean return of 3 seeds: CartPole-v1 500.0 in 100,000 steps; Acrobot-v1 -82.3 in 200,000
-steps; Pendulum-v1 -173.1 in 600,000 steps; LunarLander-v3 50.2 in 200,000 steps (one seed).
+Measured, mean return of 3 seeds: CartPole-v1 500.0 in 100,000 steps; Acrobot-v1 -85.4 in 200,000
+steps; Pendulum-v1 -220.8 in 600,000 steps; LunarLander-v3 50.2 in 200,000 steps (one seed).
 """
 
 from npr.algorithms.base import Algorithm

@@ -23,8 +23,8 @@ are missing (4); terminated is stored and masks the target (7, 11); 8 assigns th
 there; 13 is an ascent. The first learning_starts actions are uniform. TD3 takes the smaller of two
 critics in 11 and adds clipped noise to its action there, and does 13 and 14 every second time only.
 
-Measured, mean return of 3 seeds: Pendulum-v1 -148.3 in 10,000 steps; MountainCarContinuous-v0 93.3
-in 40,000 steps; LunarLanderContinuous-v3 252.5 in 300,000 steps (one seed); TD3: Pendulum-v1 -145.6
+Measured, mean return of 3 seeds: Pendulum-v1 -142.4 in 10,000 steps; MountainCarContinuous-v0 90.4
+in 40,000 steps; LunarLanderContinuous-v3 252.5 in 300,000 steps (one seed); TD3: Pendulum-v1 -145.0
 in 10,000 steps; LunarLanderContinuous-v3 127.9 in 300,000 steps (one seed).
 """
 

@@ -18,7 +18,7 @@ nearly everywhere: with it (discount_state=True) the last steps of an episode ha
 gradients have their norms clipped. An episode that was cut by time goes on with the value of its
 last observation, if there is a baseline.
 
-Measured, mean return of 3 seeds: CartPole-v1 494.8 in 100,000 steps.
+Measured, mean return of 3 seeds: CartPole-v1 496.7 in 100,000 steps.
 """
 
 import warnings
