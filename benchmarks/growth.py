@@ -89,9 +89,9 @@ def draw(rows):
     )
     names = {"floor": "matrix products alone", "environment": "the environments alone"}
     for axis, (what, label, whole, least) in zip(axes, panels):
-        held = [row for row in rows if row["case"].startswith(what)]
-        x = [int(row["case"].split()[1]) for row in held]
-        y, z = [row[whole] for row in held], [row[least] for row in held]
+        held = {int(row["case"].split()[1]): row for row in rows if row["case"].startswith(what)}
+        x = sorted(held)
+        y, z = [held[n][whole] for n in x], [held[n][least] for n in x]
         axis.plot(x, y, "o-", color="#1f5fa8", label=f"{whole}, whole")
         axis.plot(x, z, "s--", color="#c2571a", label=names[least])
         turn = next((n for n, a, b in zip(x, y, z) if b > a / 2), None)
