@@ -33,7 +33,8 @@ class ReplayBuffer:
         # choice is kept as a float, exact below 2^24.
         widths = {"s": s_size, "a": math.prod(a_shape), "r": 1, "s2": s_size, "terminated": 1}
         self._rows = np.zeros((capacity, sum(widths.values())), FLOAT)
-        self._spans, start = {}, 0
+        self._spans: dict = {}  # name -> its columns
+        start = 0
         for name, width in widths.items():
             one = name in ("r", "terminated") or (name == "a" and a_shape == ())
             self._spans[name] = start if one else slice(start, start + width)
