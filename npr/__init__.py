@@ -20,7 +20,8 @@ _ALGORITHMS = (
 _MODULES = ("autodiff", "heads", "infer", "kernels", "nn", "optim", "presets")
 _ERRORS = (
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
-    "GradientError", "NumericsError", "SpaceError",
+    "EnvCrashedError", "GradientError", "NumericsError", "SpaceError",
+    "CheckpointWarning", "ConfigWarning", "ResumeWarning",
 )  # fmt: skip
 
 __all__ = ["load", *_ALGORITHMS, *_MODULES, *_ERRORS]  # noqa: PLE0604

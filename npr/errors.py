@@ -21,6 +21,10 @@ class EnvContractError(NprError, RuntimeError):
     """An environment broke Gymnasium's contract: shapes, types, finite numbers, call order."""
 
 
+class EnvCrashedError(NprError, RuntimeError):
+    """An environment raised, died or did not answer. The cause hangs on __cause__, if there is one."""
+
+
 class NumericsError(NprError, ArithmeticError):
     """A number that must be finite is not."""
 
@@ -31,3 +35,15 @@ class CheckpointError(NprError, ValueError):
 
 class GradientError(NprError, ArithmeticError):
     """A gradient was asked of something that has none, or does not match its finite difference."""
+
+
+class ConfigWarning(UserWarning):
+    """The settings are allowed, and will probably not do what was meant."""
+
+
+class CheckpointWarning(UserWarning):
+    """A file could not be written; training goes on."""
+
+
+class ResumeWarning(UserWarning):
+    """A loaded agent cannot go on exactly where it was."""
