@@ -17,8 +17,9 @@ import zipfile
 import numpy as np
 
 from npr.errors import CheckpointError
+from npr.generators import generator_state
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 _DTYPES = {np.dtype(code) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4",
                                        "u8", "b1")}  # fmt: skip
@@ -90,6 +91,8 @@ def read_archive(path) -> tuple[dict, dict]:
     missing = set(manifest["sha256"]) - {f"{name}.npy" for name in arrays}
     if missing:
         raise CheckpointError(f"{path}: {', '.join(sorted(missing))} is missing.")
+    if manifest["format"] == 1:
+        manifest, arrays = _from_format_1(manifest, arrays)
     return manifest, arrays
 
 
@@ -122,7 +125,7 @@ def _read_manifest(path, data):
     if not isinstance(manifest, dict) or not isinstance(manifest.get("sha256"), dict):
         raise CheckpointError(f"{path}: the manifest is not npr's.")
     version = manifest.get("format")
-    if version != FORMAT:
+    if version not in (1, FORMAT):
         raise CheckpointError(
             f"{path} has format {version!r}, this npr reads {FORMAT}; "
             "install the version of npr that wrote it, or a newer one."
@@ -141,3 +144,22 @@ def _from_bytes(path, name, data):
     if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
         raise CheckpointError(f"{path}: {name} claims shape {shape}, its data has another size.")
     return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape).copy()
+
+
+def _from_format_1(manifest, arrays):
+    """Format 1 held the agent without its episode, and the generators as texts."""
+    for purpose, held in manifest.pop("rng").items():
+        rng = np.random.default_rng(0)
+        rng.bit_generator.state = {
+            "bit_generator": "PCG64",
+            "state": {name: int(held[name], 16) for name in ("state", "inc")},
+            "has_uint32": held["has_uint32"],
+            "uinteger": held["uinteger"],
+        }
+        arrays[f"rng/{purpose}"] = generator_state(rng)
+    manifest["settings"].update(normalize_obs=False, normalize_reward=False)
+    manifest["policy"]["normalize"] = False
+    manifest["without_episode"] = True
+    if "buffer/buffer.next" in arrays:
+        arrays["buffer/buffer.newest"] = np.empty((0, 2), np.int64)
+    return manifest, arrays

@@ -1,6 +1,5 @@
 """Where experience is kept: preallocated columns on the host; batches go to the device."""
 
-import copy
 import math
 
 import numpy as np
@@ -9,7 +8,23 @@ from npr.backend import FLOAT, to_device, xp
 from npr.errors import ConfigError
 from npr.kernels.returns import n_step_returns
 from npr.kernels.sumtree import SumTree
+from npr.normalize import ObservationNorm, RewardNorm
 from npr.spaces import CHOICE
+
+
+class IntegerMap(dict):
+    """Whole numbers by whole numbers, e.g. an action by the number of its episode."""
+
+    def state(self) -> dict:
+        return {"items": np.array(list(self.items()), np.int64).reshape(-1, 2)}
+
+    def load(self, state: dict) -> None:
+        """Take over a state; raises ConfigError if it is not one."""
+        items = state["items"]
+        if items.dtype != np.int64 or items.ndim != 2 or items.shape[1] != 2:
+            raise ConfigError(f"A map of whole numbers must be int64(K, 2), got {items.shape}.")
+        self.clear()
+        self.update(items.tolist())
 
 
 class ReplayBuffer:
@@ -29,6 +44,9 @@ class ReplayBuffer:
     ):
         self.capacity, self.position, self.size = capacity, 0, 0
         self.gamma, self.n_step = gamma, n_step
+        # what a batch passes through before it goes to the device (npr.normalize)
+        self.obs_norm: ObservationNorm | None = None
+        self.reward_norm: RewardNorm | None = None
         # A row per transition: drawing one is one visit to memory, and a batch is one upload. A
         # choice is kept as a float, exact below 2^24.
         widths = {"s": s_size, "a": math.prod(a_shape), "r": 1, "s2": s_size, "terminated": 1}
@@ -45,7 +63,7 @@ class ReplayBuffer:
         if n_step > 1:
             self.next = np.full(capacity, -1)  # row of the same episode's next step, or -1
             self.columns["next"], self._types["next"] = self.next, self.next.dtype
-            self._newest: dict[int, int] = {}  # episode -> its newest row
+            self._newest = IntegerMap()  # episode -> its newest row
 
     def add(self, s, a, r, s2, terminated, episode=None) -> None:
         """Store transitions: s (N, ...), a (N, ...), r, s2, terminated (N,).
@@ -68,7 +86,7 @@ class ReplayBuffer:
         self.size = min(self.size + n, self.capacity)
 
     def _link(self, rows, episode):
-        newest = {}
+        newest = IntegerMap()
         for row, number in zip(rows, episode.tolist()):
             row %= self.capacity
             self.next[row] = -1
@@ -103,6 +121,11 @@ class ReplayBuffer:
             rows[:, self._spans["r"]], gamma = r, to_device(power)
             follow = self._spans["s2"].start  # s2 and terminated, to the end
             rows[:, follow:] = self._rows.take(last, axis=0)[:, follow:]
+        if self.obs_norm is not None:
+            for name in ("s", "s2"):
+                rows[:, self._spans[name]] = self.obs_norm(rows[:, self._spans[name]])
+        if self.reward_norm is not None:
+            rows[:, self._spans["r"]] = self.reward_norm(rows[:, self._spans["r"]])
         rows = to_device(rows)
         s, a, r, s2, terminated = [rows[:, span] for span in self._spans.values()]
         a = a.astype(self._types["a"], copy=False)
@@ -114,7 +137,10 @@ class ReplayBuffer:
             name: column[: self.size].astype(self._types[name])
             for name, column in self.columns.items()
         }
-        return {**arrays, "position": np.array(self.position, np.int64)}
+        arrays["position"] = np.array(self.position, np.int64)
+        if self.n_step > 1:
+            arrays["newest"] = self._newest.state()["items"]
+        return arrays
 
     def load(self, state: dict) -> None:
         """Take over a state; raises ConfigError, and changes nothing, if it is not a whole one."""
@@ -137,6 +163,11 @@ class ReplayBuffer:
         links = state.get("next", np.array(-1))
         if (links < -1).any() or (links >= size).any():
             raise ConfigError("A replay's column `next` leads outside of it.")
+        if self.n_step > 1:
+            newest = state["newest"]
+            self._newest.load({"items": newest})
+            if (newest[:, 1] < 0).any() or (newest[:, 1] >= size).any():
+                raise ConfigError("A replay's newest rows lie outside of it.")
         for name, column in self.columns.items():
             column[:size] = state[name]
         self.position, self.size = position, size
@@ -205,6 +236,48 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         self.largest = largest
 
 
+class Steps(list):
+    """Steps of all N environments that no rollout was made of yet, oldest first.
+
+    Each is (s, a, r, s2, terminated, truncated, valid), arrays (N, ...) on the host; valid is
+    False where a vector environment only reset itself: that is not an experience.
+    """
+
+    NAMES = ("s", "a", "r", "s2", "terminated", "truncated", "valid")
+
+    def __init__(self, N: int, s_size: int, a_shape=(), a_dtype=CHOICE):
+        super().__init__()
+        self.N = N
+        self._types = {
+            "s": ((N, s_size), FLOAT), "a": ((N, *a_shape), np.dtype(a_dtype)), "r": ((N,), FLOAT),
+            "s2": ((N, s_size), FLOAT), **dict.fromkeys(self.NAMES[4:], ((N,), np.dtype(bool))),
+        }  # fmt: skip
+
+    def columns(self) -> dict:
+        """Name -> (T, N, ...), newly allocated."""
+        held = zip(*self) if self else [[]] * len(self.NAMES)
+        return {
+            name: np.array(column, dtype).reshape(len(self), *shape)
+            for (name, (shape, dtype)), column in zip(self._types.items(), held)
+        }
+
+    def state(self) -> dict:
+        return self.columns()
+
+    def load(self, state: dict) -> None:
+        """Take over a state; raises ConfigError if it is not one of these environments."""
+        for name, (shape, dtype) in self._types.items():
+            held = state[name]
+            if held.shape != (len(state["r"]), *shape) or held.dtype != dtype:
+                raise ConfigError(
+                    f"The steps' {name!r} must be {dtype} of shape (T, *{shape}), got "
+                    f"{held.dtype}{held.shape}."
+                )
+            if held.dtype.kind == "f" and not np.isfinite(held).all():
+                raise ConfigError(f"The steps' {name!r} holds numbers that are not finite.")
+        self[:] = zip(*(state[name] for name in self.NAMES))
+
+
 class Rollout:
     """T steps of N environments as the environments told them: columns (T, N, ...).
 
@@ -213,28 +286,15 @@ class Rollout:
     valid       0 where a vector environment only reset itself: not an experience
     """
 
-    def __init__(self, T: int, N: int, s_size: int, a_shape=(), a_dtype=CHOICE):
-        self.s = np.zeros((T, N, s_size), FLOAT)
-        self.a = np.zeros((T, N, *a_shape), a_dtype)
-        self.r = np.zeros((T, N), FLOAT)
-        self.s2 = np.zeros((T, N, s_size), FLOAT)
-        self.terminated = np.zeros((T, N), FLOAT)
-        self.done = np.zeros((T, N), FLOAT)
-        self.valid = np.zeros((T, N), bool)
-
-    def put(self, t, s, a, r, s2, terminated, truncated, valid) -> None:
-        """Store step t of all environments. A row that is not valid cuts every trace."""
-        self.s[t], self.a[t], self.r[t], self.s2[t] = s, a, r, s2
-        self.terminated[t] = terminated | ~valid
-        self.done[t] = terminated | truncated | ~valid
-        self.valid[t] = valid
-
-    def head(self, t: int) -> "Rollout":
-        """The first t steps, as views."""
-        part = copy.copy(self)
-        for name, column in vars(self).items():
-            setattr(part, name, column[:t])
-        return part
+    def __init__(self, steps: Steps):
+        columns = steps.columns()
+        self.s, self.a, self.r, self.s2 = (columns[name] for name in ("s", "a", "r", "s2"))
+        self.valid = columns["valid"]
+        # a row that is not valid cuts every trace, that of the step before it too
+        self.terminated = (columns["terminated"] | ~self.valid).astype(FLOAT)
+        done = columns["terminated"] | columns["truncated"] | ~self.valid
+        done[:-1] |= ~self.valid[1:]
+        self.done = done.astype(FLOAT)
 
     def arrays(self) -> tuple:
         """(s, a, r, s2, terminated, done) on the device, each (T, N, ...)."""

@@ -1,20 +1,26 @@
-"""Saving and loading of whole agents: parameters, optimisers, replay, counters, generators.
+"""Saving and loading of whole agents: parameters, optimisers, replay, counters, generators, and
+where the run stands in its episodes.
 
 What an agent holds is found by its type, so that no algorithm can forget to save a part: arrays
-of the backend are parameters, optimisers and buffers know their own state.
+of the backend are parameters; optimisers, buffers and others know their own state.
 """
 
 import numpy as np
 
 from npr.archive import read_archive, write_archive
 from npr.backend import to_device, to_host, xp
-from npr.buffers import ReplayBuffer
+from npr.buffers import IntegerMap, ReplayBuffer, Steps
 from npr.errors import CheckpointError, NumericsError
+from npr.generators import generator_state, set_generator_state
+from npr.logger import Logger
+from npr.noise import OrnsteinUhlenbeck
+from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import SGD, Adam, RMSprop
 from npr.policy import Policy
 from npr.spaces import Observations
 
 _OPTIMISERS = (Adam, RMSprop, SGD)
+_STATEFUL = (Steps, IntegerMap, OrnsteinUhlenbeck, ObservationNorm, RewardNorm, Logger)
 
 
 def save(agent, path) -> None:
@@ -25,6 +31,10 @@ def save(agent, path) -> None:
             arrays[key] = to_host(array)
         if isinstance(part, Adam):
             counters[name] = part.t
+    for key, array in agent.position().items():
+        arrays[f"state/envs.{key}"] = array
+    for purpose, rng in agent.rng.items():
+        arrays[f"rng/{purpose}"] = generator_state(rng)
     for key, array in arrays.items():
         floats = key.startswith("params/") and array.dtype.kind == "f"
         if floats and not np.isfinite(array).all():
@@ -47,7 +57,6 @@ def save(agent, path) -> None:
             "episodes": agent.logger.episode_count,
             "optimisers": counters,
         },
-        "rng": {name: _rng_state(rng) for name, rng in agent.rng.items()},
         "numpy": np.__version__,
     }
     write_archive(path, manifest, arrays)
@@ -75,16 +84,28 @@ def _count(n):
     return n
 
 
+def _group(part) -> str | None:
+    """Where in a file an attribute of an agent belongs; None where it does not."""
+    if isinstance(part, (np.ndarray, xp.ndarray)):
+        return "params"
+    if isinstance(part, _OPTIMISERS):
+        return "optim"
+    if isinstance(part, ReplayBuffer):
+        return "buffer"
+    return "state" if isinstance(part, _STATEFUL) else None
+
+
 def _arrays(name, part):
     """The arrays of one attribute of an agent, by their name in the file."""
-    if isinstance(part, (np.ndarray, xp.ndarray)):
+    group = _group(part)
+    if group == "params":
         return {f"params/{name}": part}
-    if isinstance(part, _OPTIMISERS):
+    if group == "optim":
         held = {key: value for key, value in vars(part).items() if isinstance(value, xp.ndarray)}
         return {f"optim/{name}.{key}": value for key, value in held.items()}
-    if isinstance(part, ReplayBuffer):
-        return {f"buffer/{name}.{key}": value for key, value in part.state().items()}
-    return {}
+    if group is None:
+        return {}
+    return {f"{group}/{name}.{key}": value for key, value in part.state().items()}
 
 
 def load(path, env, registry):
@@ -111,64 +132,50 @@ def _rebuild(path, manifest, arrays, env, registry):
         )
     if not isinstance(manifest["env"], str | None):
         raise CheckpointError(f"{path}: the environment is {manifest['env']!r}, not an id.")
-    Policy(manifest["policy"], arrays[manifest["policy_parameters"]])
+    Policy.of_file(manifest, arrays)
     _check_widths(path, manifest, arrays)
     agent = registry[name].restore(manifest, env)
     if (manifest["policy"], manifest["policy_parameters"]) != _policy(agent):
         raise CheckpointError(f"{path}: the policy is not that of the agent's settings.")
     counters = manifest["counters"]
-    used = set()
+    unused = dict(arrays)
     for attribute, part in vars(agent).items():
-        for key, present in _arrays(attribute, part).items():
-            if key not in arrays:
-                raise CheckpointError(f"{path}: {key} is missing.")
-            used.add(key)
-            if key.startswith("buffer/"):
-                continue
-            if arrays[key].shape != present.shape or arrays[key].dtype != present.dtype:
-                raise CheckpointError(
-                    f"{path}: {key} is {arrays[key].dtype}{arrays[key].shape}, the agent needs "
-                    f"{present.dtype}{present.shape}."
-                )
-            if key.startswith("params/") and not np.isfinite(arrays[key]).all():
-                raise CheckpointError(f"{path}: {key} holds numbers that are not finite.")
-            on_host = type(present) is np.ndarray
-            present[...] = arrays[key] if on_host else to_device(arrays[key])
+        group = _group(part)
+        if group in ("params", "optim"):
+            for key, present in _arrays(attribute, part).items():
+                _fill(path, key, present, unused.pop(key, None))
+        elif group:
+            held = _take(unused, f"{group}/{attribute}.")
+            if held or not manifest.get("without_episode"):
+                part.load(held)
         if isinstance(part, Adam):
             part.t = _count(counters["optimisers"][attribute])
-        if isinstance(part, ReplayBuffer):
-            prefix = f"buffer/{attribute}."
-            part.load(
-                {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-            )
-    if set(arrays) != used:
-        raise CheckpointError(f"{path}: nothing of the agent is called {set(arrays) - used}.")
-    agent.num_timesteps, agent.end = _count(counters["num_timesteps"]), _count(counters["end"])
+    for purpose, rng in agent.rng.items():
+        set_generator_state(rng, unused.pop(f"rng/{purpose}"))
+    agent.resume(_count(counters["num_timesteps"]), _count(counters["end"]),
+                 _take(unused, "state/envs."))  # fmt: skip
     agent.n_updates = _count(counters["n_updates"])
     agent.logger.episode_count = _count(counters["episodes"])
-    for purpose, rng in agent.rng.items():
-        _set_rng_state(rng, manifest["rng"][purpose])
+    if unused:
+        raise CheckpointError(f"{path}: nothing of the agent is called {set(unused)}.")
     return agent
 
 
-def _rng_state(rng):
-    """PCG64's state: its integers exceed what JSON readers agree on, hence as text."""
-    state = rng.bit_generator.state
-    return {
-        "state": hex(state["state"]["state"]),
-        "inc": hex(state["state"]["inc"]),
-        "has_uint32": state["has_uint32"],
-        "uinteger": state["uinteger"],
-    }
+def _take(arrays, prefix):
+    """The arrays whose names begin so, by the rest of their names; they are taken out."""
+    keys = [key for key in arrays if key.startswith(prefix)]
+    return {key.removeprefix(prefix): arrays.pop(key) for key in keys}
 
 
-def _set_rng_state(rng, held):
-    state, inc = int(held["state"], 16), int(held["inc"], 16)
-    if not (0 <= state < 1 << 128 and 0 <= inc < 1 << 128):
-        raise CheckpointError("The state of a generator must have 128 bits.")
-    rng.bit_generator.state = {
-        "bit_generator": "PCG64",
-        "state": {"state": state, "inc": inc},
-        "has_uint32": int(held["has_uint32"]),
-        "uinteger": int(held["uinteger"]),
-    }
+def _fill(path, key, present, held):
+    """Put an array of a file into its place."""
+    if held is None:
+        raise CheckpointError(f"{path}: {key} is missing.")
+    if held.shape != present.shape or held.dtype != present.dtype:
+        raise CheckpointError(
+            f"{path}: {key} is {held.dtype}{held.shape}, the agent needs "
+            f"{present.dtype}{present.shape}."
+        )
+    if not np.isfinite(held).all():
+        raise CheckpointError(f"{path}: {key} holds numbers that are not finite.")
+    present[...] = held if type(present) is np.ndarray else to_device(held)

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from npr.backend import FLOAT
+from npr.episodes import EpisodeLog
 from npr.errors import ConfigError, EnvContractError, SpaceError
 from npr.spaces import ACTION_KINDS, Actions, Observations
 
@@ -175,6 +176,38 @@ class _Records:
                 self.returns[i] += reward
                 self.lengths[i] += 1
 
+    def state(self) -> dict:
+        """Arrays that say where the environments are: counters and, where it can be told, how
+        each came into the middle of its episode. `open` is 0 where the next step begins anew."""
+        return {
+            "open": np.array(self.s is not None),
+            "episode": self.episode,
+            "next_episode": np.array(self._next_episode),
+            "steps": np.array(self.steps),
+            "returns": np.array(self.returns, np.float64),
+            "lengths": np.array(self.lengths, np.int64),
+        }
+
+    def resume(self, state: dict) -> str | None:
+        """Go back to where a state was taken; returns why that cannot be, None where it could.
+
+        Where it cannot, new episodes are to begin, whose numbers were never used.
+        """
+        self.steps, self._next_episode = int(state["steps"]), int(state["next_episode"])
+        if not state["open"]:
+            return None
+        if len(state["episode"]) != self.n:
+            return f"it had {len(state['episode'])} environments, now there are {self.n}"
+        why = self._replay(state)
+        if why is None:
+            self.episode = state["episode"].copy()
+            self._next_episode = int(state["next_episode"])
+            self.returns, self.lengths = state["returns"].tolist(), state["lengths"].tolist()
+        return why
+
+    def _replay(self, state) -> str | None:
+        return "a VectorEnv does not tell what its episodes began with"
+
     def _finish(self, i):
         self.finished.append((self.returns[i], self.lengths[i]))
         self.returns[i], self.lengths[i] = 0.0, 0
@@ -187,7 +220,7 @@ class EnvironmentList(_Records):
     """Single environments, stepped in turn and reset in the step that ends an episode."""
 
     def __init__(self, envs, seeds, table):
-        self.envs = envs
+        self.envs, self.logs = envs, [EpisodeLog(env) for env in envs]
         super().__init__(len(envs), envs[0].observation_space, envs[0].action_space, seeds, table)
 
     def reset(self):
@@ -195,6 +228,7 @@ class EnvironmentList(_Records):
         self._start_counting()
         s = self._blank()
         for i, env in enumerate(self.envs):
+            self.logs[i].begin(self.seeds[i])
             result = env.reset(seed=self.seeds[i])
             self.seeds[i] = None
             if not isinstance(result, tuple) or len(result) != 2:
@@ -215,6 +249,7 @@ class EnvironmentList(_Records):
         if self.actions.kind == "discrete":
             actions = actions.tolist()  # whole numbers of Python's own
         for i, (env, action) in enumerate(zip(self.envs, actions)):
+            self.logs[i].actions.append(action)
             try:
                 observation, reward, ended, cut, _ = env.step(action)
             except ValueError as error:
@@ -237,10 +272,43 @@ class EnvironmentList(_Records):
             for i, ended, cut in ends:
                 terminated[i], truncated[i] = ended, cut
                 self._finish(i)
+                self.logs[i].begin(None)
                 self._write(s, i, self.envs[i].reset()[0])
             self._check_start(s)
         self.s = s
         return s2, r, terminated, truncated, self.all_valid
+
+    def state(self):
+        state, logs = super().state(), self.logs
+        if self.s is None:
+            return state
+        return {
+            **state,
+            "s": self.s,
+            "seed": np.array([log.seed for log in logs], np.int64),
+            "start": np.array([log.start for log in logs]),
+            "taken": np.array([len(log.actions) for log in logs]),  # actions since, of each
+            "actions": np.array([action for log in logs for action in log.actions]),
+        }
+
+    def _replay(self, state):
+        s, ends = self._blank(), np.cumsum(state["taken"])
+        actions = state["actions"]
+        if self.actions.kind == "discrete":
+            actions = actions.tolist()
+        for i, (log, end) in enumerate(zip(self.logs, ends)):
+            taken = actions[end - state["taken"][i] : end]
+            observation = log.replay(int(state["seed"][i]), state["start"][i], taken)
+            if observation is None:
+                return f"the episode of env {i} does not lead where it led"
+            self._write(s, i, observation)
+        if s.tobytes() != state["s"].tobytes():
+            return (
+                "its episodes look different when they are played again: it uses randomness "
+                "or memory besides np_random"
+            )
+        self.s, self.seeds = s, [None] * self.n
+        return None
 
     def close(self):
         for env in self.envs:

@@ -9,6 +9,6 @@ def load(path) -> Policy:
     """The policy in an agent's file. Needs none of npr's dependencies but NumPy."""
     manifest, arrays = read_archive(path)
     try:
-        return Policy(manifest["policy"], arrays[manifest["policy_parameters"]])
+        return Policy.of_file(manifest, arrays)
     except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"{path} does not hold a whole policy: {error!r}.") from error

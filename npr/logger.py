@@ -32,6 +32,14 @@ class Logger:
     def mean_return(self):
         return float(np.mean([r for r, _ in self.episodes])) if self.episodes else None
 
+    def state(self) -> dict:
+        """The last episodes; how many there were in all stands among the counters of a file."""
+        return {"episodes": np.array(self.episodes, np.float64).reshape(-1, 2)}
+
+    def load(self, state: dict) -> None:
+        held = state["episodes"]
+        self.episodes = deque(((r, int(n)) for r, n in held.tolist()), maxlen=WINDOW)
+
     def snapshot(self) -> dict:
         """Every value as a Python number."""
         values = {

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from npr.backend import FLOAT
+from npr.errors import ConfigError
 
 
 class Normal:
@@ -28,7 +29,7 @@ class OrnsteinUhlenbeck:
 
     def __init__(self, D, sigma=0.5, theta=0.15, dt=0.01):
         self.D, self.sigma, self.theta, self.dt = D, sigma, theta, dt
-        self.episodes = np.empty(0, np.int64)
+        self.x, self.episodes = np.empty((0, D), FLOAT), np.empty(0, np.int64)
 
     def __call__(self, rng: np.random.Generator, episodes) -> np.ndarray:
         """Noise (N, D) for environments in the episodes of these numbers (N,)."""
@@ -39,6 +40,16 @@ class OrnsteinUhlenbeck:
         e = rng.standard_normal(self.x.shape, FLOAT)
         self.x += -self.theta * self.dt * self.x + self.sigma * math.sqrt(self.dt) * e
         return self.x
+
+    def state(self) -> dict:
+        return {"x": self.x, "episodes": self.episodes}
+
+    def load(self, state: dict) -> None:
+        """Take over a state; raises ConfigError if it is not one of D dimensions."""
+        x, episodes = state["x"], state["episodes"]
+        if x.shape != (*episodes.shape, self.D) or x.dtype != FLOAT or not np.isfinite(x).all():
+            raise ConfigError(f"Noise in {self.D} dimensions has another state than {x.shape}.")
+        self.x, self.episodes = x.copy(), episodes.copy()
 
 
 NOISES = {"normal": Normal, "ou": OrnsteinUhlenbeck}

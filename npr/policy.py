@@ -1,4 +1,4 @@
-"""A trained policy as it runs in the world: encode -> network -> head -> scale to the space.
+"""A trained policy as it runs in the world: encode -> normalise -> network -> head -> scale.
 
 This is what `predict`, `act` and `evaluate` call, what a file holds and what gets exported. It
 computes with NumPy alone.
@@ -8,6 +8,7 @@ import numpy as np
 
 from npr.errors import ConfigError
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
+from npr.normalize import ObservationNorm
 from npr.spaces import Actions, Observations
 
 # head -> the kinds of action spaces that it chooses from
@@ -25,6 +26,7 @@ HEADS = {
 }
 _SPEC = (
     "observations", "actions", "head", "sizes", "activation", "free", "epsilon", "temperature",
+    "normalize",
 )  # fmt: skip
 
 
@@ -64,10 +66,12 @@ class Policy:
             free        number of outputs at the end of theta that ignore the observation
             epsilon     share of random actions of a table or argmax when not deterministic
             temperature what categorical divides the outputs by
+            normalize   whether observations are normalised by `norm`
     theta   the flat parameter vector (npr.nn), or the table (states, actions); not copied
+    norm    the running moments of the observations; acting does not move them
     """
 
-    def __init__(self, spec: dict, theta: np.ndarray):
+    def __init__(self, spec: dict, theta: np.ndarray, norm: ObservationNorm | None = None):
         if set(spec) != set(_SPEC):
             raise ConfigError(
                 f"The spec of a policy has {', '.join(_SPEC)}; got {', '.join(spec)}."
@@ -92,6 +96,12 @@ class Policy:
                 f"{self.actions.kind} actions; it chooses {' or '.join(HEADS[self.head])} ones, "
                 "at a temperature above 0."
             )
+        if spec["normalize"] is not (norm is not None) or (norm and self.head == "table"):
+            raise ConfigError(
+                f"normalize={spec['normalize']!r} does not go with norm={norm!r} and the head "
+                f"{self.head!r}."
+            )
+        self.norm = norm
         self._check_sizes(spec, theta)
         self._activate = _ACTIVATE[spec["activation"]]
         self.layers, self.free = [], None
@@ -126,6 +136,17 @@ class Policy:
         if theta.shape != (needed,):
             raise ConfigError(f"Widths {sizes} need {needed} parameters, got {theta.shape}.")
 
+    @classmethod
+    def of_file(cls, manifest: dict, arrays: dict) -> "Policy":
+        """The policy among the parts of a file (npr.archive); anything wrong raises some error."""
+        spec, norm = manifest["policy"], None
+        if spec["normalize"] is True:
+            norm = ObservationNorm(Observations(spec["observations"]).size)
+            prefix = "state/obs_norm."
+            held = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+            norm.load(held)
+        return cls(spec, arrays[manifest["policy_parameters"]], norm)
+
     def __call__(self, observation, deterministic: bool = True, rng=None):
         """The environment's action for one observation, or a batch of them for a batch."""
         a = self.choose(self.read(observation), deterministic, rng)
@@ -136,7 +157,8 @@ class Policy:
     def read(self, observation):
         """What the network takes: rows (B, size), or indices (B,) for a table."""
         if self.head != "table":
-            return self.observations.encode(observation)
+            rows = self.observations.encode(observation)
+            return rows if self.norm is None else self.norm(rows)
         batch = observation if self.observations.batched(observation) else [observation]
         return np.array([self.observations.index(one) for one in batch])
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npr.backend import FLOAT, to_host
-from npr.buffers import CHOICE, ReplayBuffer, Rollout
+from npr.buffers import CHOICE, ReplayBuffer, Rollout, Steps
 from npr.errors import ConfigError
 
 
@@ -243,11 +243,11 @@ def rollout(valid, terminated=None, truncated=None, **columns):
     none = np.zeros((T, N), bool)
     terminated = none if terminated is None else np.array(terminated, bool)
     truncated = none if truncated is None else np.array(truncated, bool)
-    D, rng = Rollout(T, N, 2, **columns), np.random.default_rng(0)
+    steps, rng = Steps(N, 2, **columns), np.random.default_rng(0)
     for t in range(T):
         s, a, _, s2, _ = transitions(rng, N, **columns)
-        D.put(t, s, a, np.full(N, t), s2, terminated[t], truncated[t], valid[t])
-    return D
+        steps.append((s, a, np.full(N, t), s2, terminated[t], truncated[t], valid[t]))
+    return Rollout(steps)
 
 
 def test_a_cut_is_a_death_or_a_time_out_or_a_dead_row():
@@ -256,7 +256,8 @@ def test_a_cut_is_a_death_or_a_time_out_or_a_dead_row():
         terminated=[[1, 0], [0, 0], [0, 0], [1, 0]],
         truncated=[[0, 0], [0, 0], [1, 0], [1, 0]],
     )
-    assert D.done.tolist() == [[1, 0], [0, 1], [1, 0], [1, 0]]
+    # the step before a dead row too: whatever follows is another episode
+    assert D.done.tolist() == [[1, 1], [0, 1], [1, 0], [1, 0]]
     assert D.terminated.tolist() == [[1, 0], [0, 1], [0, 0], [1, 0]]
     assert D.valid.tolist() == [[True, True], [True, False], [True, True], [True, True]]
 
@@ -275,9 +276,10 @@ def test_a_rollout_holds_what_it_was_given(kind):
 
 
 def test_a_rollout_shares_nothing_with_the_environment():
-    D, (s, a, r, s2, flags) = Rollout(1, 2, 2), transitions(np.random.default_rng(0), 2)
-    terminated, truncated, valid = flags, np.zeros(2, bool), np.ones(2, bool)
-    D.put(0, s, a, r, s2, terminated, truncated, valid)
+    steps, (s, a, r, s2, flags) = Steps(2, 2), transitions(np.random.default_rng(0), 2)
+    terminated, truncated, valid = flags.astype(bool), np.zeros(2, bool), np.ones(2, bool)
+    steps.append((s, a, r, s2, terminated, truncated, valid))
+    D = Rollout(steps)
     before = [to_host(x).copy() for x in D.arrays()]
     for array in (s, a, r, s2, terminated, truncated, valid):
         array[...] = 1 - array

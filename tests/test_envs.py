@@ -745,7 +745,7 @@ def test_a_number_that_is_not_finite_is_named_and_not_stored(kind, fault, bad):
     with pytest.raises(
         EnvContractError,
         match=rf"^env 1 returned a non-finite {what}{bad}\) at step {step}, {into} steps into its "
-        r"episode. Nothing of it was stored. Fix the environment\.$",
+        r"episode. Nothing of it was stored. Fix the environment\.",
     ):
         agent.learn(100)
     D = agent.buffer

@@ -5,19 +5,33 @@ evaluation, files. What the pseudocode says stands in the algorithm's own file.
 import copy
 import inspect
 import math
+import os
+import re
+import sys
 import time
 import types
 import typing
+import warnings
 
 import numpy as np
 
 from npr import checkpoint, evaluation, presets, settings
 from npr.backend import ON_HOST, blas_threads, to_host
-from npr.buffers import Rollout
+from npr.buffers import ReplayBuffer, Rollout, Steps
 from npr.envs import env_id, finite, open_environments
-from npr.errors import ConfigError, NumericsError, SpaceError
+from npr.errors import (
+    CheckpointWarning,
+    ConfigError,
+    EnvCrashedError,
+    NprError,
+    NumericsError,
+    ResumeWarning,
+    SpaceError,
+)
+from npr.interrupts import Interrupts, stopped_by
 from npr.logger import Logger, Progress
 from npr.nn import MLP, threads_for
+from npr.normalize import ObservationNorm, RewardNorm
 from npr.policy import Policy
 from npr.spaces import Actions, Observations
 
@@ -28,11 +42,17 @@ DEFAULT_BUDGET = 100_000  # env steps of learn() where no preset knows better
 _STREAMS = ("init", "explore", "sample", "noise", "act")
 
 
+class _Stopped(Exception):
+    """A signal asked learn() to stop, and everything is in a state that can be saved."""
+
+
 class Algorithm:
     """The shared half of an agent. Annotated class attributes are its settings."""
 
     n_envs: int = 1  # environments stepped side by side
     max_episode_steps: int | None = None  # own time limit; None: the environment's
+    normalize_obs: bool = False  # observations less their running mean, over their deviation
+    normalize_reward: bool = False  # rewards over the deviation of their discounted returns
     verbose: int = 1  # 0: silent; 1: settings, progress and result
 
     action_kinds = ("discrete", "box")  # which action spaces it can learn
@@ -104,6 +124,11 @@ class Algorithm:
             value = settings.checked(owner, name, copy.copy(value), self._types[name], self.parts)
             setattr(self, name, value)
         self.seed = settings.checked_seed(owner, seed)
+        if self.table and self.normalize_obs:
+            raise ConfigError(
+                f"{owner}: normalize_obs=True needs observations that are numbers; a table's are "
+                "indices. Leave it out, or use an algorithm with a network."
+            )
         self.check()
 
     def check(self):
@@ -147,17 +172,48 @@ class Algorithm:
                 f"This agent's file names no environment that npr would open by itself "
                 f"({self.env_id!r}); pass one: npr.load(path, env=...)."
             )
-        # other seeds than the agent's first environments had: their episodes were seen already
-        self._env_seeds = np.random.SeedSequence(
-            self._env_seeds.entropy, spawn_key=(len(_STREAMS), self.num_timesteps)
-        )
+        position, self._position = self._position, {}
+        if position.get("steps", 0) or self.num_timesteps:
+            # not the seeds of the first environments: their episodes were seen already
+            self._env_seeds = np.random.SeedSequence(
+                self._env_seeds.entropy, spawn_key=(len(_STREAMS), self.num_timesteps)
+            )
         envs = self._open_envs()
         for mine, theirs in ((self.observations, envs.observations), (self.actions, envs.actions)):
             if mine.spec != theirs.spec:
                 raise SpaceError(
                     f"The agent was trained with {mine.spec}, this environment has {theirs.spec}."
                 )
+        self._count_environments(envs.n)
+        try:
+            why = envs.resume(position) if position else None
+        except Exception as error:  # an environment may raise anything, and so may a bad file
+            why = f"playing them again ended with {error!r}"
+        if why:
+            self.steps.clear()
+            warnings.warn(
+                f"{type(self).__name__} cannot go on in the middle of its episodes: {why}. They "
+                "begin anew; everything that was learnt is as it was saved.",
+                ResumeWarning,
+                stacklevel=3,
+            )
         return envs
+
+    def _count_environments(self, n):
+        """Make room for what is kept of every environment, unless there were as many already."""
+        if n != self.steps.N:
+            self.steps = Steps(n, self.observations.size, *self.actions.columns())
+            if self.reward_norm:
+                self.reward_norm.begin(n)
+
+    def position(self) -> dict:
+        """Where the environments stand, as arrays that a file can hold."""
+        return self._position if self.envs is None else self.envs.state()
+
+    def resume(self, num_timesteps, end, position) -> None:
+        """Go on from these counters, in environments at this position once they are opened."""
+        self.num_timesteps, self.end, self._position = num_timesteps, end, position
+        self._unfinished = num_timesteps < end
 
     def _check_spaces(self, envs):
         name, space = type(self).__name__, envs.action_space
@@ -185,10 +241,18 @@ class Algorithm:
     def _start(self, observations: Observations, actions: Actions):
         self.observations, self.actions = observations, actions
         self.num_timesteps, self.end, self.n_updates = 0, 0, 0
+        self._unfinished = False  # whether a file holds the middle of a run
+        self._position = {}  # of environments that are closed, or not opened yet
         self.last = types.SimpleNamespace(steps=0, episode=None)  # of the last interaction
         self.logger = Logger()
         self._policy: Policy | None = None
+        self.steps = Steps(self.n_envs, observations.size, *actions.columns())
+        self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
+        self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         self.build()
+        for part in vars(self).values():
+            if isinstance(part, ReplayBuffer):
+                part.obs_norm, part.reward_norm = self.obs_norm, self.reward_norm
 
     def build(self):
         """Make networks, parameters, optimisers and buffers."""
@@ -197,18 +261,29 @@ class Algorithm:
     # ---- learning
 
     def learn(self, total_timesteps=None, callback=None, progress_bar=None, log_interval=None,
-              reset_num_timesteps=True):  # fmt: skip
+              reset_num_timesteps=True, save_path=None, save_freq=None):  # fmt: skip
         """Learn for a number of environment steps and return the agent.
 
-        total_timesteps      None: the preset's budget for this environment
+        total_timesteps      None: the preset's budget for this environment, or what was left of it
         callback             called with the agent after every step; returning False stops
         progress_bar         False: none; None or True: one line, on runs longer than a second
         log_interval         episodes between tables of the logged values; None: no tables
-        reset_num_timesteps  False: go on counting, where schedules stood
+        reset_num_timesteps  False: go on counting, where schedules stood. So does the first learn
+                             of an agent whose file was saved in the middle of a run
+        save_path            file that the agent is written to, however learn ends
+        save_freq            env steps between writes to save_path on the way
+
+        Ctrl-C and SIGTERM end it after the present update: the agent is saved, its environments
+        are closed, and the program ends with KeyboardInterrupt or exit status 143. The second
+        one ends it at once. An NprError (an environment that breaks its contract, numbers that
+        diverge) saves the agent too. Without save_path the file is named after the agent, in the
+        working folder.
         """
         budget = self._budget(total_timesteps)
-        if reset_num_timesteps:
+        self._check_saving(save_path, save_freq)
+        if reset_num_timesteps and not self._unfinished:
             self.num_timesteps = 0
+        self._unfinished = False
         start = self.num_timesteps
         self.end = start + budget
         if self.envs is None:
@@ -218,15 +293,84 @@ class Algorithm:
         title = f"{type(self).__name__} {self.env_id or ''}".strip()
         self._progress = Progress(title, start, self.end, shown)
         self._callback, self._log_interval = callback, log_interval
+        self._save_path, self._save_freq = save_path, save_freq
         self._began = time.perf_counter(), start
         try:
-            with blas_threads(at_most=threads_for(self._width())):
-                self.train()
-            self._check_policy()
+            with Interrupts() as self._interrupts, blas_threads(threads_for(self._width())):
+                self._train()
         finally:
             self._progress.close(self.num_timesteps, self.logger)
             self._callback = None
+        if self._interrupts.asked:
+            self._unfinished = self.num_timesteps < self.end
+            print(f"npr: {self._rescue('interrupted')}", file=sys.stderr, flush=True)
+            if not hasattr(self.env, "step"):  # what was given belongs to the giver
+                self.close()
+            raise stopped_by(self._interrupts.asked)
+        if save_path is not None:
+            self.save(save_path)
         return self
+
+    def _train(self):
+        """train(), and what is to be kept of it where it breaks off."""
+        try:
+            self.train()
+            self._check_policy()
+        except (_Stopped, KeyboardInterrupt, NprError) as error:
+            # Ctrl-C on a terminal reaches worker processes too: then the step breaks off with them
+            stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
+            if stopped and self._interrupts.asked and not self._interrupts.now:
+                return
+            if isinstance(error, NprError):
+                error.add_note(self._rescue("crash"))
+            raise
+
+    def _rescue(self, why):
+        """Save what was learnt until now; returns a sentence about it."""
+        where = f"step {self.num_timesteps:,} of {self.end:,}"
+        if self.position()["steps"] <= 1:
+            return f"Nothing was learnt yet, and so nothing saved ({where})."
+        path = self._save_path or self._own_path(why)
+        try:
+            self.save(path)
+        except Exception as error:  # the reason that learning broke off for is to be seen
+            return f"At {where} the agent could not be saved to {path}: {error}"
+        return (
+            f"At {where} the agent was saved: npr.load({str(path)!r}).learn() goes on from there."
+        )
+
+    def _own_path(self, why):
+        """A name in the working folder that no other process takes, and that is free."""
+        parts = (type(self).__name__, self.env_id, why, os.getpid())
+        stem = re.sub(r"[^\w-]+", "-", "-".join(str(part) for part in parts if part))
+        names = (f"{stem}{suffix}.npz" for suffix in ("", *(f"-{i}" for i in range(2, 1_000))))
+        return next(name for name in names if not os.path.exists(name))
+
+    def _check_saving(self, path, interval):
+        if interval is not None and not (_is_whole(interval) and interval >= 1 and path):
+            raise ConfigError(
+                f"save_freq must be a whole number of env steps, with a save_path to write to; "
+                f"got save_freq={interval!r}, save_path={path!r}."
+            )
+        if path is None:
+            return
+        if not isinstance(path, (str, os.PathLike)) or os.path.isdir(path):
+            raise ConfigError(f"save_path must be the path of a file, got {path!r}.")
+        folder = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(folder):
+            raise ConfigError(f"save_path={path!r}: there is no folder {folder!r}; make it first.")
+
+    def _save_on_the_way(self):
+        try:
+            self.save(self._save_path)
+        except OSError as error:
+            warnings.warn(
+                f"The agent could not be saved to {self._save_path} at step "
+                f"{self.num_timesteps:,} ({error}). What the file held before is untouched, and "
+                "training goes on.",
+                CheckpointWarning,
+                stacklevel=2,
+            )
 
     def _check_policy(self):
         if (
@@ -244,6 +388,8 @@ class Algorithm:
         return max((max(net.sizes) for net in nets), default=0)
 
     def _budget(self, total_timesteps):
+        if total_timesteps is None and self._unfinished:
+            return self.end - self.num_timesteps
         if total_timesteps is None:
             return self.preset.get("total_timesteps", DEFAULT_BUDGET)
         if not _is_whole(total_timesteps):
@@ -278,29 +424,32 @@ class Algorithm:
         the true next observation; self.last.episode (n,) numbers their episodes. Resets,
         statistics, progress and callbacks happen here.
         """
-        for s, a, r, s2, terminated, _, valid in self._steps(choose):
-            if valid is self.envs.all_valid:
-                yield s, a, r, s2, terminated
-            elif valid.any():
+        for s, a, r, s2, terminated, truncated, valid in self._steps(choose):
+            if self.reward_norm:
+                self.reward_norm.add(r, terminated | truncated, valid)
+            if valid is not self.envs.all_valid:
+                if not valid.any():
+                    continue
                 self.last.episode = self.last.episode[valid]
-                yield s[valid], a[valid], r[valid], s2[valid], terminated[valid]
+                s, a, r, s2, terminated = s[valid], a[valid], r[valid], s2[valid], terminated[valid]
+            if self.obs_norm:
+                self.obs_norm.add(s)
+            if self.table and self.reward_norm:  # there is no replay that would do it later
+                r = self.reward_norm(r)
+            yield s, a, r, s2, terminated
 
     def rollouts(self, n_steps, choose):
         """Yield Rollouts of n_steps of all environments, the last one perhaps shorter."""
-        envs = self.envs
-        shape, dtype = self.actions.columns()
-        t, rollout = 0, None
-        for s, a, r, s2, terminated, truncated, valid in self._steps(choose):
-            if rollout is None:
-                rollout = Rollout(n_steps, envs.n, self.observations.size, shape, dtype)
-            rollout.put(t, s, a, r, s2, terminated, truncated, valid)
-            t += 1
-            if t == n_steps:
-                if rollout.valid.any():  # else every environment did nothing but reset itself
-                    yield rollout
-                t, rollout = 0, None
-        if t and rollout.valid[:t].sum() > 1:  # the budget is used, and so is what it bought
-            yield rollout.head(t)
+        for step in self._steps(choose):
+            self.steps.append(step)
+            if len(self.steps) == n_steps:
+                D = self._rollout()
+                if D.valid.any():  # else every environment did nothing but reset itself
+                    yield from self._normalised(D)
+        if self.steps:
+            D = self._rollout()
+            if D.valid.sum() > 1:  # the budget is used, and so is what it bought
+                yield from self._normalised(D)
 
     def episodes(self, n_episodes, choose):
         """Yield Rollouts of n_episodes whole episodes of one policy, each begun anew.
@@ -311,36 +460,63 @@ class Algorithm:
         """
         envs = self.envs
         share = -(-n_episodes // envs.n)
-        steps, missing = [], np.full(envs.n, share)
-        envs.reset()
+        if not self.steps and any(envs.lengths):
+            self._begin()
+        missing = share - sum(
+            (valid & (terminated | truncated)).astype(int)
+            for *_, terminated, truncated, valid in self.steps
+        )
+        missing = np.broadcast_to(missing, envs.n)
         for *step, terminated, truncated, valid in self._steps(choose):
             valid = valid & (missing > 0)
-            steps.append((*step, terminated, truncated, valid))
+            self.steps.append((*step, terminated, truncated, valid))
             missing = missing - (valid & (terminated | truncated))
             if not missing.any():
-                yield self._whole(steps)
-                steps, missing = [], np.full(envs.n, share)
+                yield from self._normalised(self._rollout(whole=True))
+                missing = np.full(envs.n, share)
                 if envs.n > 1:
-                    envs.reset()
+                    self._begin()
         if envs.n == 1 and missing < share:
-            yield self._whole(steps)
+            yield from self._normalised(self._rollout(whole=True))
+        self.steps.clear()
 
-    def _whole(self, steps):
-        """The rollout of the whole episodes among some steps of all environments."""
-        rollout = Rollout(len(steps), self.envs.n, self.observations.size, *self.actions.columns())
-        for t, step in enumerate(steps):
-            rollout.put(t, *step)
-        ended = (rollout.done > 0) & rollout.valid
-        rollout.valid &= np.logical_or.accumulate(ended[::-1])[::-1]
-        return rollout
+    def _begin(self):
+        """Start a new episode in every environment."""
+        self.envs.reset()
+        if self.reward_norm:
+            self.reward_norm.begin(self.envs.n)
+
+    def _rollout(self, whole=False):
+        """The rollout of the steps so far, which it uses up; whole: of their whole episodes."""
+        D = Rollout(self.steps)
+        self.steps.clear()
+        if whole:
+            ended = (D.done > 0) & D.valid
+            D.valid &= np.logical_or.accumulate(ended[::-1])[::-1]
+        return D
+
+    def _normalised(self, D):
+        """Yield one rollout as networks see it; its observations count from the next one on, so
+        that it is learnt from with the moments that it was collected with."""
+        s = D.s[D.valid]
+        if self.reward_norm:
+            for r, done, valid in zip(D.r, D.done > 0, D.valid):
+                self.reward_norm.add(r, done, valid)
+            D.r = self.reward_norm(D.r)
+        if self.obs_norm:
+            D.s, D.s2 = self.obs_norm(D.s), self.obs_norm(D.s2)
+        yield D
+        if self.obs_norm:
+            self.obs_norm.add(s)
 
     def _steps(self, choose):
         envs, progress, logger, last = self.envs, self._progress, self.logger, self.last
-        if envs.s is None:
-            envs.reset()
         while self.num_timesteps < self.end:
+            if envs.s is None:  # at the start, and after a step that broke off
+                self.steps.clear()
+                self._begin()
             s, last.episode = envs.s, envs.episode
-            a = choose(s)
+            a = choose(s if self.obs_norm is None else self.obs_norm(s))
             if a.dtype.kind == "f" and not finite(a):
                 raise NumericsError(
                     f"The policy chose an action that is not finite at step {self.num_timesteps}: "
@@ -360,6 +536,10 @@ class Algorithm:
                 answer = self._callback(self)
                 if isinstance(answer, (bool, np.bool_)) and not answer:
                     return
+            if self._save_freq and self.every(self._save_freq):
+                self._save_on_the_way()
+            if self._interrupts.asked:
+                raise _Stopped
 
     @property
     def epsilon(self) -> float:
@@ -426,11 +606,12 @@ class Algorithm:
                 "head": head,
                 "sizes": net.sizes if net else None,
                 "activation": getattr(self, "activation", "identity"),
+                "normalize": self.normalize_obs,
                 "free": net.free if net else 0,
                 "epsilon": float(getattr(self, "exploration_final_eps", 0.0)),
                 "temperature": self.temperature,
             }
-            self._policy = Policy(spec, to_host(getattr(self, theta)))
+            self._policy = Policy(spec, to_host(getattr(self, theta)), self.obs_norm)
         return self._policy
 
     def predict(self, observation, state=None, episode_start=None, deterministic=False):
@@ -470,6 +651,7 @@ class Algorithm:
     def close(self) -> None:
         """Close the environments. The agent can still act, evaluate and save."""
         if self.envs is not None:
+            self._position = self.envs.state()
             self.envs.close()
             self.envs = None
 

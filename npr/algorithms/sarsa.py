@@ -29,6 +29,7 @@ Measured, mean return of 3 seeds: CliffWalking-v1 -17.0 in 50,000 steps; FrozenL
 import numpy as np
 
 from npr.algorithms.base import Algorithm
+from npr.buffers import IntegerMap
 
 
 class Sarsa(Algorithm):
@@ -47,7 +48,7 @@ class Sarsa(Algorithm):
 
     def build(self):
         self.Q = np.zeros((self.observations.size, self.actions.n))  # [1]
-        self.chosen = {}  # number of an episode -> the action that is taken next in it
+        self.chosen = IntegerMap()  # number of an episode -> the action that is taken next in it
 
     def train(self):
         for transitions in self.interact(self.explore):  # [2, 3, 5, 6]
@@ -61,7 +62,7 @@ class Sarsa(Algorithm):
         """The action chosen in line 7, or at the start of an episode a new one."""
         chosen = self.chosen
         a = [chosen.get(e) for e in self.envs.episode.tolist()]
-        self.chosen = {}
+        self.chosen = IntegerMap()
         return np.array([self.epsilon_greedy(self.Q[x]) if b is None else b  # [4]
                          for x, b in zip(s, a)])  # fmt: skip
 
