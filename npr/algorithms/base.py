@@ -497,8 +497,12 @@ class Algorithm:
 
     def _normalised(self, D):
         """Yield one rollout as networks see it; its observations count from the next one on, so
-        that it is learnt from with the moments that it was collected with."""
+        that it is learnt from with the moments that it was collected with. The first one had none,
+        and is learnt from with its own."""
         s = D.s[D.valid]
+        first = self.obs_norm is not None and not self.obs_norm.moments.count
+        if first:
+            self.obs_norm.add(s)
         if self.reward_norm:
             for r, done, valid in zip(D.r, D.done > 0, D.valid):
                 self.reward_norm.add(r, done, valid)
@@ -506,7 +510,7 @@ class Algorithm:
         if self.obs_norm:
             D.s, D.s2 = self.obs_norm(D.s), self.obs_norm(D.s2)
         yield D
-        if self.obs_norm:
+        if self.obs_norm and not first:
             self.obs_norm.add(s)
 
     def _steps(self, choose):

@@ -1,0 +1,223 @@
+"""Running normalisation: the moments against their definitions, and where they are used."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from proofs import many
+from tiny import CASES, next_update, parameters, tiny
+from toy_envs import ConstantReward, Fixed
+
+import npr
+from npr import ConfigError
+from npr.backend import FLOAT, to_host
+from npr.buffers import ReplayBuffer
+from npr.normalize import EPS, Moments, ObservationNorm, RewardNorm
+
+NETWORKS = [case for case in CASES if case not in ("QLearning", "Sarsa")]
+
+
+# ---- moments
+
+
+@given(
+    sizes=st.lists(st.integers(0, 7), min_size=1, max_size=9),
+    offset=st.sampled_from([0.0, 1e6, -1e6]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_moments_are_those_of_all_rows_however_they_came(sizes, offset, seed):
+    rng, moments = np.random.default_rng(seed), Moments(3)
+    batches = [offset + rng.standard_normal((n, 3)) for n in sizes]
+    for batch in batches:
+        moments.add(batch)
+    rows = np.concatenate(batches)
+    assert moments.count == len(rows)
+    if len(rows):
+        np.testing.assert_allclose(moments.mean, rows.mean(axis=0), rtol=1e-10)
+        np.testing.assert_allclose(moments.variance, rows.var(axis=0), rtol=1e-9, atol=1e-9)
+    else:
+        assert (moments.variance == 1).all()
+
+
+def test_moments_of_very_many_rows_do_not_drift():
+    """Each block holds the same rows around a mean of a million: the moments are theirs."""
+    block = 1e6 + np.random.default_rng(0).standard_normal((1000, 2))
+    moments = Moments(2)
+    for _ in range(many(2_000, 100_000)):  # two million rows, a hundred million
+        moments.add(block)
+    exact = block.astype(np.longdouble)
+    np.testing.assert_allclose(moments.mean, exact.mean(axis=0).astype(float), rtol=1e-12)
+    np.testing.assert_allclose(moments.variance, exact.var(axis=0).astype(float), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean": np.zeros(2)}, {"mean": np.zeros(3, np.float32)}, {"mean": np.full(3, np.nan)},
+        {"squares": np.full(3, -1.0)}, {"count": np.array(-1)}, {"squares": np.full(3, np.inf)},
+    ],
+)  # fmt: skip
+def test_a_state_that_is_none_is_refused_and_changes_nothing(change):
+    moments = Moments(3)
+    moments.add(np.arange(6.0).reshape(2, 3))
+    before = {name: array.copy() for name, array in moments.state().items()}
+    with pytest.raises(ConfigError):
+        moments.load({**before, **change})
+    for name, array in moments.state().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+# ---- observations and rewards
+
+
+def test_observations_lose_mean_and_scale_and_are_clipped():
+    rng, norm = np.random.default_rng(0), ObservationNorm(2)
+    rows = np.array([5.0, -3.0]) + np.array([2.0, 0.1]) * rng.standard_normal((1000, 2))
+    assert norm(rows.astype(FLOAT)).tolist() == np.clip(rows.astype(FLOAT), -10, 10).tolist()
+    norm.add(rows)
+    seen = norm(rows.astype(FLOAT))
+    assert seen.dtype == FLOAT
+    np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(seen.std(axis=0), 1, atol=1e-4)
+    assert norm(np.array([1e9, -1e9], FLOAT)).tolist() == [10, -10]
+
+
+def test_rewards_are_scaled_by_the_deviation_of_their_discounted_returns():
+    """Against a loop over the episodes of two environments."""
+    rng, norm, returns = np.random.default_rng(1), RewardNorm(2, 0.9), []
+    running = [0.0, 0.0]
+    for t in range(50):
+        r, done = rng.standard_normal(2), np.array([t % 7 == 6, t % 11 == 10])
+        valid = np.array([True, t % 7 != 0 or t == 0])  # a dead row after each end, of one of them
+        norm.add(r, done & valid, valid)
+        for i in range(2):
+            running[i] = 0.9 * running[i] + r[i] if valid[i] else 0.0
+            if valid[i]:
+                returns.append(running[i])
+            if done[i] and valid[i]:
+                running[i] = 0.0
+    expected = 1 / np.sqrt(np.var(returns) + EPS)
+    assert norm(np.ones(1, FLOAT)).dtype == FLOAT
+    assert norm(np.ones(1))[0] == pytest.approx(expected, rel=1e-6)
+    assert norm(np.zeros(3)).tolist() == [0, 0, 0], "nothing is added to a reward"
+
+
+# ---- in an agent
+
+
+@pytest.mark.parametrize("case", NETWORKS)
+def test_what_is_learnt_from_is_normalised_with_the_moments_of_what_was_seen(case):
+    agent = tiny(case, normalize_obs=True, normalize_reward=True)
+    seen, step = [], agent.envs.step
+
+    def recorded(a):
+        seen.append(agent.envs.s.copy())
+        return step(a)
+
+    agent.envs.step = recorded
+    agent.learn(96)
+    moments = agent.obs_norm.moments
+    assert 64 <= moments.count <= len(seen) == 96
+    rows = np.concatenate(seen[: moments.count]).astype(np.float64)
+    np.testing.assert_allclose(moments.mean, rows.mean(axis=0), rtol=1e-6, atol=1e-9)
+    s = to_host(next_update(agent)[0])
+    assert np.abs(s).max() <= 10 and s.std() > 0.1
+    assert all(np.isfinite(array).all() for array in parameters(agent).values())
+
+
+@pytest.mark.parametrize("case", ["DQN", "DDPG", "SAC"])
+def test_the_unit_of_observations_does_not_matter(case):
+    """An environment that counts in other units is learnt alike: what the network sees is equal."""
+
+    class Units(gym.ObservationWrapper):
+        def __init__(self, env, unit):
+            super().__init__(env)
+            self.observation_space = gym.spaces.Box(-np.inf, np.inf, env.observation_space.shape)
+            self.unit = unit
+
+        def observation(self, observation):
+            return (observation * self.unit).astype(np.float32)
+
+    def agent(unit):
+        env = Units(gym.make(CASES[case][1]), unit)
+        return tiny(case, env=env, normalize_obs=True).learn(96)
+
+    one, other = agent(1), agent(64)
+    s = np.random.default_rng(0).standard_normal((20, one.observations.size)).astype(np.float32)
+    np.testing.assert_allclose(
+        one.policy.outputs(one.obs_norm(s)), other.policy.outputs(other.obs_norm(64 * s)), atol=1e-3
+    )
+
+
+def test_a_replay_keeps_what_was_seen_and_draws_what_is_normalised():
+    buffer, rng = ReplayBuffer(8, 2), np.random.default_rng(0)
+    s = rng.standard_normal((8, 2)).astype(FLOAT) * 5 + 3
+    buffer.add(s, np.zeros(8, int), np.arange(8), s + 1, np.zeros(8))
+    norm, rewards = ObservationNorm(2), RewardNorm(1, 0.9)
+    norm.add(s)
+    rewards.add(np.array([3.0]), np.array([False]), np.array([True]))
+    rewards.add(np.array([-3.0]), np.array([False]), np.array([True]))
+    plain = [to_host(x) for x in buffer.gather(np.arange(8))[:5]]
+    buffer.obs_norm, buffer.reward_norm = norm, rewards
+    seen = [to_host(x) for x in buffer.gather(np.arange(8))[:5]]
+    np.testing.assert_array_equal(buffer.s, s)
+    np.testing.assert_array_equal(seen[0], norm(plain[0]))
+    np.testing.assert_array_equal(seen[3], norm(plain[3]))
+    np.testing.assert_array_equal(seen[2], rewards(plain[2]))
+    np.testing.assert_array_equal(seen[4], plain[4])
+
+
+def test_acting_and_evaluating_leave_the_moments_alone(tmp_path):
+    agent = tiny("SAC", normalize_obs=True).learn(64)
+    before = agent.obs_norm.moments.mean.copy(), agent.obs_norm.moments.count
+    agent.evaluate(episodes=2)
+    agent.act(np.ones(3)), agent.predict(np.ones((4, 3)))
+    assert (agent.obs_norm.moments.mean == before[0]).all()
+    assert agent.obs_norm.moments.count == before[1]
+
+
+@pytest.mark.parametrize("case", NETWORKS)
+def test_the_moments_are_in_the_policy_and_in_its_file(case, tmp_path):
+    agent = tiny(case, normalize_obs=True).learn(96)
+    agent.save(tmp_path / "a.npz")
+    policy, loaded = npr.infer.load(tmp_path / "a.npz"), npr.load(tmp_path / "a.npz")
+    s = 3 * np.random.default_rng(0).standard_normal((50, agent.observations.size))
+    for acts in (policy, loaded.act):
+        np.testing.assert_array_equal(acts(s.astype(np.float32)), agent.act(s.astype(np.float32)))
+    assert (policy.norm.moments.mean == agent.obs_norm.moments.mean).all()
+    assert policy.norm.moments.mean.any()
+
+
+def test_rewards_of_any_size_are_learnt_alike():
+    """A value near 10 with reward 1 is a value near the same number with reward a million."""
+
+    class Paid(ConstantReward):
+        def __init__(self, pay):
+            super().__init__(length=10)
+            self.pay = pay
+
+        def step(self, action):
+            observation, reward, *rest = super().step(action)
+            return observation, self.pay * reward, *rest
+
+    values = []
+    for pay in (1.0, 1e6):
+        agent = tiny("DQN", env=Paid(pay), normalize_reward=True, gamma=0.9).learn(400)
+        values.append(float(agent.Q(agent.theta, np.ones((1, 1), FLOAT)).max()))
+    assert values[0] == pytest.approx(values[1], rel=0.05)
+
+
+def test_a_table_takes_scaled_rewards_and_no_normalised_observations():
+    with pytest.raises(ConfigError, match="QLearning: normalize_obs=True needs observations that"):
+        npr.QLearning("CliffWalking-v1", normalize_obs=True)
+    plain, scaled = (tiny("QLearning", normalize_reward=n).learn(96) for n in (False, True))
+    assert plain.Q.any() and scaled.Q.any() and (plain.Q != scaled.Q).any()
+
+
+def test_an_observation_that_never_changes_is_zero():
+    space = gym.spaces.Box(-10, 10, (2,), np.float32)
+    env = Fixed(space, np.array([4.0, -7.0], np.float32))
+    agent = tiny("DQN", env=env, normalize_obs=True).learn(40)
+    assert agent.obs_norm(agent.envs.s).tolist() == [[0.0, 0.0]]
+    assert np.isfinite(agent.theta).all()
