@@ -5,12 +5,16 @@ What an agent holds is found by its type, so that no algorithm can forget to sav
 of the backend are parameters; optimisers, buffers and others know their own state.
 """
 
+import os
+import re
+import warnings
+
 import numpy as np
 
 from npr.archive import read_archive, write_archive
 from npr.backend import to_device, to_host, xp
 from npr.buffers import IntegerMap, ReplayBuffer, Steps
-from npr.errors import CheckpointError, NumericsError
+from npr.errors import CheckpointError, CheckpointWarning, ConfigError, NumericsError
 from npr.generators import generator_state, set_generator_state
 from npr.logger import Logger
 from npr.noise import OrnsteinUhlenbeck
@@ -60,6 +64,60 @@ def save(agent, path) -> None:
         "numpy": np.__version__,
     }
     write_archive(path, manifest, arrays)
+
+
+def check_target(path, interval) -> None:
+    """Refuse a path that no file can be written to, and a number of env steps that is none."""
+    whole = isinstance(interval, (int, np.integer)) and not isinstance(interval, bool)
+    if interval is not None and not (whole and interval >= 1 and path is not None):
+        raise ConfigError(
+            "save_freq must be a whole number of env steps, with a save_path to write to; got "
+            f"save_freq={interval!r}, save_path={path!r}."
+        )
+    if path is None:
+        return
+    if not isinstance(path, (str, os.PathLike)) or os.path.isdir(path):
+        raise ConfigError(f"save_path must be the path of a file, got {path!r}.")
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise ConfigError(f"save_path={path!r}: there is no folder {folder!r}; make it first.")
+
+
+def save_or_warn(agent, path) -> None:
+    """Save in the middle of a run, which goes on where the disk is full or gone."""
+    try:
+        save(agent, path)
+    except OSError as error:
+        warnings.warn(
+            f"The agent could not be saved to {path} at step {agent.num_timesteps:,} ({error}). "
+            "What the file held before is untouched, and training goes on.",
+            CheckpointWarning,
+            stacklevel=2,
+        )
+
+
+def rescue(agent, why: str, path=None) -> str:
+    """Save an agent whose run breaks off; returns a sentence about it, and raises nothing.
+
+    path   None: a name of its own in the working folder
+    """
+    where = f"step {agent.num_timesteps:,} of {agent.end:,}"
+    if agent.position()["steps"] <= 1:
+        return f"Nothing was learnt yet, and so nothing saved ({where})."
+    path = path or _free_name(agent, why)
+    try:
+        save(agent, path)
+    except Exception as error:  # what the run broke off for is what the user is to see
+        return f"At {where} the agent could not be saved to {path}: {error}"
+    return f"At {where} the agent was saved: npr.load({str(path)!r}).learn() goes on from there."
+
+
+def _free_name(agent, why):
+    """A file in the working folder that is not there yet, and that no other process will take."""
+    parts = (type(agent).__name__, agent.env_id, why, os.getpid())
+    stem = re.sub(r"[^\w-]+", "-", "-".join(str(part) for part in parts if part))
+    names = (f"{stem}{end}.npz" for end in ("", *(f"-{i}" for i in range(2, 1_000))))
+    return next(name for name in names if not os.path.exists(name))
 
 
 def _policy(agent):

@@ -5,8 +5,6 @@ evaluation, files. What the pseudocode says stands in the algorithm's own file.
 import copy
 import inspect
 import math
-import os
-import re
 import sys
 import time
 import types
@@ -20,7 +18,6 @@ from npr.backend import ON_HOST, blas_threads, to_host
 from npr.buffers import ReplayBuffer, Rollout, Steps
 from npr.envs import env_id, finite, open_environments
 from npr.errors import (
-    CheckpointWarning,
     ConfigError,
     EnvCrashedError,
     NprError,
@@ -280,7 +277,7 @@ class Algorithm:
         working folder.
         """
         budget = self._budget(total_timesteps)
-        self._check_saving(save_path, save_freq)
+        checkpoint.check_target(save_path, save_freq)
         if reset_num_timesteps and not self._unfinished:
             self.num_timesteps = 0
         self._unfinished = False
@@ -303,7 +300,8 @@ class Algorithm:
             self._callback = None
         if self._interrupts.asked:
             self._unfinished = self.num_timesteps < self.end
-            print(f"npr: {self._rescue('interrupted')}", file=sys.stderr, flush=True)
+            said = checkpoint.rescue(self, "interrupted", save_path)
+            print(f"npr: {said}", file=sys.stderr, flush=True)
             if not hasattr(self.env, "step"):  # what was given belongs to the giver
                 self.close()
             raise stopped_by(self._interrupts.asked)
@@ -322,55 +320,8 @@ class Algorithm:
             if stopped and self._interrupts.asked and not self._interrupts.now:
                 return
             if isinstance(error, NprError):
-                error.add_note(self._rescue("crash"))
+                error.add_note(checkpoint.rescue(self, "crash", self._save_path))
             raise
-
-    def _rescue(self, why):
-        """Save what was learnt until now; returns a sentence about it."""
-        where = f"step {self.num_timesteps:,} of {self.end:,}"
-        if self.position()["steps"] <= 1:
-            return f"Nothing was learnt yet, and so nothing saved ({where})."
-        path = self._save_path or self._own_path(why)
-        try:
-            self.save(path)
-        except Exception as error:  # the reason that learning broke off for is to be seen
-            return f"At {where} the agent could not be saved to {path}: {error}"
-        return (
-            f"At {where} the agent was saved: npr.load({str(path)!r}).learn() goes on from there."
-        )
-
-    def _own_path(self, why):
-        """A name in the working folder that no other process takes, and that is free."""
-        parts = (type(self).__name__, self.env_id, why, os.getpid())
-        stem = re.sub(r"[^\w-]+", "-", "-".join(str(part) for part in parts if part))
-        names = (f"{stem}{suffix}.npz" for suffix in ("", *(f"-{i}" for i in range(2, 1_000))))
-        return next(name for name in names if not os.path.exists(name))
-
-    def _check_saving(self, path, interval):
-        if interval is not None and not (_is_whole(interval) and interval >= 1 and path):
-            raise ConfigError(
-                f"save_freq must be a whole number of env steps, with a save_path to write to; "
-                f"got save_freq={interval!r}, save_path={path!r}."
-            )
-        if path is None:
-            return
-        if not isinstance(path, (str, os.PathLike)) or os.path.isdir(path):
-            raise ConfigError(f"save_path must be the path of a file, got {path!r}.")
-        folder = os.path.dirname(os.path.abspath(path))
-        if not os.path.isdir(folder):
-            raise ConfigError(f"save_path={path!r}: there is no folder {folder!r}; make it first.")
-
-    def _save_on_the_way(self):
-        try:
-            self.save(self._save_path)
-        except OSError as error:
-            warnings.warn(
-                f"The agent could not be saved to {self._save_path} at step "
-                f"{self.num_timesteps:,} ({error}). What the file held before is untouched, and "
-                "training goes on.",
-                CheckpointWarning,
-                stacklevel=2,
-            )
 
     def _check_policy(self):
         if (
@@ -541,7 +492,7 @@ class Algorithm:
                 if isinstance(answer, (bool, np.bool_)) and not answer:
                     return
             if self._save_freq and self.every(self._save_freq):
-                self._save_on_the_way()
+                checkpoint.save_or_warn(self, self._save_path)
             if self._interrupts.asked:
                 raise _Stopped
 
