@@ -157,6 +157,7 @@ def _from_format_1(manifest, arrays):
             "uinteger": held["uinteger"],
         }
         arrays[f"rng/{purpose}"] = generator_state(rng)
+    manifest["made_with"] = {"numpy": manifest.pop("numpy")}
     manifest["settings"].update(normalize_obs=False, normalize_reward=False)
     manifest["policy"]["normalize"] = False
     manifest["without_episode"] = True

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import functools
 import os
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,14 @@ def to_device(array) -> Array:
 def to_host(array) -> np.ndarray:
     """An array of the backend as a NumPy array. On the NumPy backend: the same object."""
     return array if ON_HOST else xp.asnumpy(array)
+
+
+def installed(package: str) -> str:
+    """The version of a package, which is not imported for that."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")

@@ -6,13 +6,14 @@ of the backend are parameters; optimisers, buffers and others know their own sta
 """
 
 import os
+import platform
 import re
 import warnings
 
 import numpy as np
 
 from npr.archive import read_archive, write_archive
-from npr.backend import to_device, to_host, xp
+from npr.backend import BACKEND, installed, threads_set_by_user, to_device, to_host, xp
 from npr.buffers import IntegerMap, ReplayBuffer, Steps
 from npr.errors import CheckpointError, CheckpointWarning, ConfigError, NumericsError
 from npr.generators import generator_state, set_generator_state
@@ -61,9 +62,20 @@ def save(agent, path) -> None:
             "episodes": agent.logger.episode_count,
             "optimisers": counters,
         },
-        "numpy": np.__version__,
+        "made_with": made_with(),
     }
     write_archive(path, manifest, arrays)
+
+
+def made_with() -> dict:
+    """What bits depend on besides settings and seeds: another of these, and they may differ."""
+    return {
+        "numpy": np.__version__,
+        "numba": "switched off" if os.environ.get("NPR_NUMBA") == "0" else installed("numba"),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "backend": BACKEND,
+        "threads of BLAS": threads_set_by_user() or "npr's choice",
+    }
 
 
 def check_target(path, interval) -> None:
@@ -210,6 +222,7 @@ def _rebuild(path, manifest, arrays, env, registry):
             part.t = _count(counters["optimisers"][attribute])
     for purpose, rng in agent.rng.items():
         set_generator_state(rng, unused.pop(f"rng/{purpose}"))
+    agent.made_with = {str(name): str(what) for name, what in manifest["made_with"].items()}
     agent.resume(_count(counters["num_timesteps"]), _count(counters["end"]),
                  _take(unused, "state/envs."))  # fmt: skip
     agent.n_updates = _count(counters["n_updates"])

@@ -3,7 +3,6 @@
 import argparse
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import npr
@@ -17,7 +16,7 @@ def doctor() -> list:
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return [
         ("npr", f"{npr.__version__} on Python {platform.python_version()}, {system}"),
-        ("packages", ", ".join(f"{name} {installed(name)}" for name in PACKAGES)),
+        ("packages", ", ".join(f"{name} {backend.installed(name)}" for name in PACKAGES)),
         ("backend", f"{backend.BACKEND}, {backend.FLOAT}"),
         ("kernels", kernels()),
         ("networks", networks()),
@@ -26,13 +25,6 @@ def doctor() -> list:
 
 
 PACKAGES = ("numpy", "numba", "gymnasium", "cupy-cuda12x", "cupy-cuda13x")
-
-
-def installed(name):
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def kernels():

@@ -19,7 +19,7 @@ from tiny import BUDGET, CASES, parameters, tiny, trained
 from toy_envs import CountingEnv, RandomObservation
 
 import npr
-from npr import ResumeWarning
+from npr import ResumeWarning, checkpoint
 from npr.archive import read_archive
 from npr.episodes import EpisodeLog
 from npr.generators import generator_state, set_generator_state
@@ -290,6 +290,19 @@ def test_steps_before_a_fresh_episode_are_not_joined_to_it(tmp_path):
     with pytest.warns(ResumeWarning):
         loaded.learn(16)
     assert sum(seen) == 2 * 16, "two epochs over sixteen new steps"
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba", "machine", "backend", "threads of BLAS"])
+def test_another_machine_goes_on_with_a_warning_that_names_what_changed(
+    name, tmp_path, monkeypatch
+):
+    with pytest.raises(Cut):
+        tiny("DQN").learn(100, callback=cut_at(61, tmp_path / "a.npz"))
+    loaded = npr.load(tmp_path / "a.npz")
+    here = {**checkpoint.made_with(), name: "something else"}
+    monkeypatch.setattr(checkpoint, "made_with", lambda: here)
+    with pytest.warns(ResumeWarning, match=f"not to the last bit: {name} was .*something else"):
+        loaded.learn()
 
 
 # ---- generators and old files

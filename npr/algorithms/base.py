@@ -194,7 +194,22 @@ class Algorithm:
                 ResumeWarning,
                 stacklevel=3,
             )
+        elif position.get("open") and (changed := self._changes()):
+            warnings.warn(
+                f"{type(self).__name__} goes on where it was, but not to the last bit: {changed}.",
+                ResumeWarning,
+                stacklevel=3,
+            )
         return envs
+
+    def _changes(self):
+        """What this process has that the one of the file had not, as far as bits depend on it."""
+        here, there = checkpoint.made_with(), self.made_with
+        return "; ".join(
+            f"{name} was {there.get(name)}, here it is {what}"
+            for name, what in here.items()
+            if there.get(name) != what
+        )
 
     def _count_environments(self, n):
         """Make room for what is kept of every environment, unless there were as many already."""
@@ -240,6 +255,7 @@ class Algorithm:
         self.num_timesteps, self.end, self.n_updates = 0, 0, 0
         self._unfinished = False  # whether a file holds the middle of a run
         self._position = {}  # of environments that are closed, or not opened yet
+        self.made_with = checkpoint.made_with()
         self.last = types.SimpleNamespace(steps=0, episode=None)  # of the last interaction
         self.logger = Logger()
         self._policy: Policy | None = None
