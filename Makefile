@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: demo test test-slow test-nightly lint format bench growth clean
+.PHONY: demo test test-slow test-nightly prove lint format bench growth clean
 
 # One stamp file per extra, so that each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
@@ -23,6 +23,9 @@ test-slow: $(VENV)/.test     ## the long proofs: learning gates over several see
 
 test-nightly: $(VENV)/.test $(VENV)/.box2d $(VENV)/.mujoco  ## LunarLander and MuJoCo: hours
 	$(BIN)/python -m pytest -m nightly -n $(JOBS)
+
+prove: $(VENV)/.test         ## the tests with every proof in full (README, Trust): about an hour
+	NPR_PROOFS=full $(BIN)/python -m pytest -n $(JOBS) --durations 20
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
