@@ -9,6 +9,7 @@ from npr.backend import FLOAT, to_device, xp
 from npr.errors import ConfigError
 from npr.kernels.returns import n_step_returns
 from npr.kernels.sumtree import SumTree
+from npr.memory import check_replay
 from npr.spaces import CHOICE
 
 
@@ -22,7 +23,11 @@ class ReplayBuffer:
 
     A time-out is not stored: s2 is always the true next observation, and `terminated` alone
     decides whether its value counts.
+
+    Raises ConfigError where it would not fit into memory.
     """
+
+    _more_bytes = 0  # per transition, of a subclass
 
     def __init__(
         self, capacity: int, s_size: int, a_shape=(), a_dtype=CHOICE, gamma=0.99, n_step=1
@@ -32,7 +37,9 @@ class ReplayBuffer:
         # A row per transition: drawing one is one visit to memory, and a batch is one upload. A
         # choice is kept as a float, exact below 2^24.
         widths = {"s": s_size, "a": math.prod(a_shape), "r": 1, "s2": s_size, "terminated": 1}
-        self._rows = np.zeros((capacity, sum(widths.values())), FLOAT)
+        width = sum(widths.values())
+        check_replay(capacity, width * FLOAT.itemsize + 8 * (n_step > 1) + self._more_bytes)
+        self._rows = np.zeros((capacity, width), FLOAT)
         self._spans: dict = {}  # name -> its columns
         start = 0
         for name, width in widths.items():
@@ -152,6 +159,8 @@ class PrioritizedReplayBuffer(ReplayBuffer):
     New transitions get the largest priority so far: their TD error is not known yet.
     Source: Schaul et al. 2016, section 3.3-3.4.
     """
+
+    _more_bytes = 32  # of the tree, at most: just above a power of two
 
     def __init__(self, *args, alpha=0.6, eps=1e-6, normalization="batch", **options):
         super().__init__(*args, **options)
