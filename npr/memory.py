@@ -80,10 +80,11 @@ def check_replay(capacity: int, row: int) -> None:
     fits = int(SHARE * there) // row
     step = 10 ** max(0, len(str(fits)) - 3)  # three digits are enough
     raise ConfigError(
-        f"A replay buffer of {capacity:,} transitions needs {_told(capacity * row)}, "
-        f"{_told(there)} are available; buffer_size <= {fits - fits % step:,} fits."
+        f"A replay buffer of {capacity:,} transitions needs {told(capacity * row)}, "
+        f"{told(there)} are available; buffer_size <= {fits - fits % step:,} fits."
     )
 
 
-def _told(size):
+def told(size: int) -> str:
+    """A number of bytes as one reads it."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
