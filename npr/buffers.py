@@ -156,7 +156,8 @@ class PrioritizedReplayBuffer(ReplayBuffer):
     eps            added to every |TD error|, so that nothing is never drawn
     normalization  importance weights are divided by their maximum over the "batch" or the "buffer"
 
-    New transitions get the largest priority so far: their TD error is not known yet.
+    New transitions get the largest priority so far: their TD error is not known yet. It never
+    falls again, so that after an outlier each of them is drawn early, until its own is known.
     Source: Schaul et al. 2016, section 3.3-3.4.
     """
 
