@@ -661,7 +661,8 @@ BAD = {
     ("SAC", "tau"): [-0.1, 1.5, 0.9, 0.995, nan, True],
     # a number, or a schedule
     ("SAC", "learning_rate"): [
-        -1, 10.5, 1e30, nan, inf, True, None, "fast", "linear:11", "linear:0:1e30", [1e30, 0], "linear", "linear:", "linear:x", "linear:1:2:3",
+        10.5, 1e30, "linear:11", "linear:0:1e30", [1e30, 0],
+        -1, nan, inf, True, None, "fast", "linear", "linear:", "linear:x", "linear:1:2:3",
         "linear:nan", "linear:inf", "linear:-1e-3", "linear:1e-3:-1", "cosine:1", "1e-3:0",
         [], [1, 2, 3], ["a", "b"], [nan, 0], [0, inf], [-1e-3, 0], [True, 0], [None, 0], {"a": 1},
     ],

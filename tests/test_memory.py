@@ -1,12 +1,17 @@
 """Memory is asked for before it is taken, given back when it is done with, and does not creep."""
 
+import gc
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from proofs import FULL
 from tiny import CASES, tiny
 
+import npr
 from npr import ConfigError, buffers, memory
 from npr.buffers import CHOICE, PrioritizedReplayBuffer, ReplayBuffer
 
@@ -183,3 +188,62 @@ def peak():
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM")), 0)
+
+
+# ---- over time
+
+
+@pytest.fixture
+def uncollected():
+    """Python's collector of reference cycles is off."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_update_leaves_a_reference_cycle_behind(case, uncollected):
+    """What an update took is free when it ends: no graph waits for the collector."""
+    agent, garbage = tiny(case, **{"train_freq": 1} if case in REPLAYS else {}).learn(96), []
+    gc.collect()
+    for steps in (100, 400):
+        agent.learn(steps, reset_num_timesteps=False)
+        garbage.append(gc.collect())
+    few, many = garbage
+    assert many <= few, f"{few} objects after 100 steps, {many} after 400"
+
+
+DRIFT = """
+import gc, os, sys
+from tiny import tiny
+
+def resident():
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+agent = tiny(sys.argv[1], **{settings}).learn(200_000)
+before = resident()
+agent.learn(1_000_000, reset_num_timesteps=False)
+print(resident() - before)
+"""
+RARELY = {"train_freq": 50}
+PPO = {"n_steps": 128, "batch_size": 128, "n_envs": 4}
+
+
+@pytest.mark.skipif(not FULL, reason="a million steps each: NPR_PROOFS=full")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is told elsewhere")
+@pytest.mark.parametrize(
+    "case, given",
+    [("QLearning", {}), ("DQN", RARELY), ("PERDQN", RARELY), ("SAC", RARELY), ("PPO", PPO)],
+)
+def test_a_million_steps_take_no_more_memory(case, given):
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(npr.__file__).parent.parent)])
+    run = subprocess.run(
+        [sys.executable, "-c", DRIFT.replace("{settings}", repr(given)), case],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    print(f"{case}: {int(run.stdout) / 1e3:+.0f} kB in 1,000,000 steps")
+    assert int(run.stdout) <= 1e6

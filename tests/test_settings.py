@@ -52,6 +52,7 @@ def test_shares_of_nought_and_one_are_learnt_with(case, share, value):
     assert agent.n_updates > 0 or agent.table
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of overflows
 @every_case
 def test_the_largest_learning_rate_is_learnt_with_or_found_out(case):
     try:
