@@ -8,6 +8,7 @@ from npr.backend import FLOAT, to_device, xp
 from npr.errors import ConfigError
 from npr.kernels.returns import n_step_returns
 from npr.kernels.sumtree import SumTree
+from npr.memory import check_replay
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.spaces import CHOICE
 
@@ -37,7 +38,11 @@ class ReplayBuffer:
 
     A time-out is not stored: s2 is always the true next observation, and `terminated` alone
     decides whether its value counts.
+
+    Raises ConfigError where it would not fit into memory.
     """
+
+    _more_bytes = 0  # per transition, of a subclass
 
     def __init__(
         self, capacity: int, s_size: int, a_shape=(), a_dtype=CHOICE, gamma=0.99, n_step=1
@@ -50,7 +55,9 @@ class ReplayBuffer:
         # A row per transition: drawing one is one visit to memory, and a batch is one upload. A
         # choice is kept as a float, exact below 2^24.
         widths = {"s": s_size, "a": math.prod(a_shape), "r": 1, "s2": s_size, "terminated": 1}
-        self._rows = np.zeros((capacity, sum(widths.values())), FLOAT)
+        width = sum(widths.values())
+        check_replay(capacity, width * FLOAT.itemsize + 8 * (n_step > 1) + self._more_bytes)
+        self._rows = np.zeros((capacity, width), FLOAT)
         self._spans: dict = {}  # name -> its columns
         start = 0
         for name, width in widths.items():
@@ -180,9 +187,12 @@ class PrioritizedReplayBuffer(ReplayBuffer):
     eps            added to every |TD error|, so that nothing is never drawn
     normalization  importance weights are divided by their maximum over the "batch" or the "buffer"
 
-    New transitions get the largest priority so far: their TD error is not known yet.
+    New transitions get the largest priority so far: their TD error is not known yet. It never
+    falls again, so that after an outlier each of them is drawn early, until its own is known.
     Source: Schaul et al. 2016, section 3.3-3.4.
     """
+
+    _more_bytes = 32  # of the tree, at most: just above a power of two
 
     def __init__(self, *args, alpha=0.6, eps=1e-6, normalization="batch", **options):
         super().__init__(*args, **options)

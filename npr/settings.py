@@ -29,7 +29,7 @@ _COUNTS = (
 )  # fmt: skip
 _POSITIVE = ("max_grad_norm", "target_kl", "per_eps")
 _NOT_NEGATIVE = (
-    "learning_rate", "learning_starts", "clip_range", "vf_coef", "vf_epochs", "exploration_noise",
+    "learning_starts", "clip_range", "vf_coef", "vf_epochs", "exploration_noise",
     "target_policy_noise", "target_noise_clip", "ent_coef",
 )  # fmt: skip
 _RANGES = {
@@ -38,6 +38,7 @@ _RANGES = {
     **dict.fromkeys(_POSITIVE, ("above 0", lambda x: x > 0)),
     **dict.fromkeys(_NOT_NEGATIVE, ("at least 0", lambda x: x >= 0)),
     **dict.fromkeys(("kl_tol", "kl_scale"), ("above 1", lambda x: x > 1)),
+    "learning_rate": ("in [0, 10]", lambda x: 0 <= x <= 10),
     "kl_coef": ("in [1e-4, 100]", lambda x: 1e-4 <= x <= 100),
     "log_std_init": ("in [-20, 2]", lambda x: -20 <= x <= 2),
     "gradient_steps": ("at least -1", lambda x: x >= -1),

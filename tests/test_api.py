@@ -661,6 +661,7 @@ BAD = {
     ("SAC", "tau"): [-0.1, 1.5, 0.9, 0.995, nan, True],
     # a number, or a schedule
     ("SAC", "learning_rate"): [
+        10.5, 1e30, "linear:11", "linear:0:1e30", [1e30, 0],
         -1, nan, inf, True, None, "fast", "linear", "linear:", "linear:x", "linear:1:2:3",
         "linear:nan", "linear:inf", "linear:-1e-3", "linear:1e-3:-1", "cosine:1", "1e-3:0",
         [], [1, 2, 3], ["a", "b"], [nan, 0], [0, inf], [-1e-3, 0], [True, 0], [None, 0], {"a": 1},
@@ -709,7 +710,7 @@ BAD = {
     [(case, setting, value) for (case, setting), values in BAD.items() for value in values],
 )
 def test_a_bad_setting_is_refused_before_the_first_step(case, setting, value):
-    """The message names the class and the setting, and says what was got."""
+    """The message names the class and the setting, and says what was got and what is needed."""
     env_id = CASES[case][1]
     with pytest.raises(ConfigError) as caught:
         tiny(case, env=lambda: Untouched(gymnasium.make(env_id)), **{setting: value})
@@ -718,6 +719,7 @@ def test_a_bad_setting_is_refused_before_the_first_step(case, setting, value):
     assert setting in message
     shown = {repr(value), repr(float(value)) if isinstance(value, int) else repr(value)}
     assert any(text in message for text in shown), message
+    assert re.search(r" must be ['\w]|; use \w+ (>=|=)|are needed\.", message), message
 
 
 @pytest.mark.parametrize(

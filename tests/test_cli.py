@@ -3,26 +3,33 @@
 import os
 import subprocess
 import sys
+import time
+from functools import partial
 
+import numpy as np
 import pytest
+from proofs import many
 
-from npr import cli
+from npr import cli, memory
+from npr.backend import _THREAD_VARIABLES
 
 
 def npr(*words, **environment):
+    here = {name: value for name, value in os.environ.items() if name not in _THREAD_VARIABLES}
     return subprocess.run(
         [sys.executable, "-m", "npr.cli", *words], capture_output=True, text=True,
-        env={**os.environ, **environment},
+        env={**here, **environment},
     )  # fmt: skip
 
 
-def test_doctor_tells_versions_backend_kernels_networks_and_threads(capsys):
-    cli.main(["doctor"])
+def test_doctor_tells_what_the_machine_will_run_on_and_that_all_is_well(capsys):
+    assert cli.main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [
-        "npr", "packages", "backend", "kernels", "networks", "threads",
+        "npr", "packages", "backend", "kernels", "networks", "threads", "memory", "products",
     ]  # fmt: skip
     assert "numpy, float" in lines[2]
+    assert lines[-1].endswith(" correct")
 
 
 def test_doctor_sees_what_the_user_has_set():
@@ -31,11 +38,142 @@ def test_doctor_sees_what_the_user_has_set():
     assert "OMP_NUM_THREADS=3 is set and holds" in out
 
 
-def test_doctor_sees_a_cache_that_cannot_be_written(monkeypatch):
+@pytest.fixture
+def compiled(monkeypatch):
     pytest.importorskip("numba")
-    monkeypatch.setattr(cli.jit, "available", lambda: True)
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert "cannot be written to" in cli.kernels() and "NUMBA_CACHE_DIR" in cli.kernels()
+    monkeypatch.setattr(cli.jit, "_ASKED", True)
+
+
+def test_doctor_tells_where_kernels_are_kept(compiled, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli.jit, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(cli.jit, "open_to_all", lambda folder: False)
+    (tmp_path / "kernel.1.nbc").touch()
+    assert cli.kernels() == f"compiled by Numba, kept in {tmp_path} (1 so far)"
+    monkeypatch.setattr(cli.jit, "open_to_all", lambda folder: folder == tmp_path)
+    told = cli.kernels()
+    assert f"{tmp_path} is not used: every user of this machine may write there" in told
+    assert "Set NUMBA_CACHE_DIR" in told
+
+
+def test_doctor_sees_that_kernels_cannot_be_kept(compiled, monkeypatch):
+    def nowhere():
+        raise RuntimeError("no locator available")
+
+    monkeypatch.setattr(cli.jit, "cache_folder", nowhere)
+    assert "in every process (no locator available): set NUMBA_CACHE_DIR" in cli.kernels()
+
+
+def test_the_folder_that_is_told_is_the_one_that_is_used(compiled):
+    from npr.kernels import steps
+
+    run = steps.polyak._compile(cache=True)
+    assert str(cli.jit.cache_folder()) == run._cache.cache_path
+
+
+@pytest.mark.parametrize(
+    "needs, limit, told",
+    [
+        (["llvmlite<0.49,>=0.48", "numpy<2.6,>=1.22"], (2, 6), False),
+        (["numpy>=1.22,<2.0"], (2, 0), True),
+        (["numpy<1.27"], (1, 27), True),
+        (["numpy>=1.22", "numpydoc<1.1"], None, False),
+        (["numpy<9.0; python_version < '3'"], (9, 0), False),
+        (None, None, False),
+    ],
+)
+def test_doctor_knows_which_numpy_numba_takes(needs, limit, told, monkeypatch):
+    monkeypatch.setattr(cli, "requires", lambda name: needs)
+    assert cli.numpy_limit() == limit
+    assert ("needs numpy < " in cli.packages()) == told
+
+
+def test_doctor_does_not_need_numba(monkeypatch):
+    def missing(name):
+        raise cli.PackageNotFoundError(name)
+
+    monkeypatch.setattr(cli, "requires", missing)
+    assert cli.numpy_limit() is None
+
+
+def test_doctor_tells_what_a_replay_may_take(monkeypatch):
+    for there, limit, told in (
+        (12_500_000_000, None, "10.0 GB of 12.5 GB for a replay buffer"),
+        (2 * 10**9, 2 * 10**9, "1.6 GB of 2.0 GB for a replay buffer; the container's limit "
+                               "leaves 2.0 GB"),
+        (None, None, "this system does not tell what is available"),
+    ):  # fmt: skip
+        monkeypatch.setattr(memory, "available", lambda there=there: there)
+        monkeypatch.setattr(memory, "container", lambda limit=limit: limit)
+        assert cli.room() == told
+
+
+# ---- products
+
+
+def symmetric(wrong, left, right):
+    """A matmul that is wrong where NumPy calls the routine for A @ A.T, as it has been shipped."""
+    product = np.matmul(left, right)
+    if np.may_share_memory(left, right) and product.shape[0] == 300:
+        wrong(product)
+    return product
+
+
+def strided(wrong, left, right):
+    product = np.matmul(left, right)
+    if not (left.flags.forc and right.flags.forc):
+        wrong(product)
+    return product
+
+
+def batched(wrong, left, right):
+    product = np.matmul(left, right)
+    if product.ndim == 3:
+        wrong(product)
+    return product
+
+
+RNG = np.random.default_rng()
+
+
+def garbage(product):
+    product[...] = RNG.standard_normal(product.shape)
+
+
+def one_entry(product):
+    product[tuple(RNG.integers(product.shape))] += RNG.choice([-1, 1]) * RNG.uniform(0.1, 1)
+
+
+def not_a_number(product):
+    product[tuple(RNG.integers(product.shape))] = RNG.choice([np.nan, np.inf])
+
+
+def unwritten(product):
+    """The half that only mirrors the other one."""
+    product[...] = np.triu(product)
+
+
+@pytest.mark.parametrize("fault", [garbage, one_entry, not_a_number, unwritten])
+@pytest.mark.parametrize("where", [symmetric, strided, batched])
+def test_a_wrong_product_is_found_every_time(where, fault):
+    for _ in range(many(4, 100)):
+        assert cli.wrong_products(partial(where, fault)), "the fault went unseen"
+
+
+def test_doctor_fails_and_advises_where_products_are_wrong(monkeypatch, capsys):
+    found = partial(cli.wrong_products, partial(symmetric, garbage))
+    monkeypatch.setattr(cli, "wrong_products", found)
+    assert cli.main(["doctor"]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("products   WRONG: A @ A.T in float32 is off by ")
+    assert "A @ A.T in float64" in last and "a copy" not in last
+    assert "install another NumPy" in last
+
+
+def test_doctor_takes_a_second_at_most(capsys):
+    cli.main(["doctor"])  # imports and first calls
+    began = time.perf_counter()
+    cli.main(["doctor"])
+    assert time.perf_counter() - began < 1
 
 
 @pytest.mark.parametrize("words", [(), ("heal",)])

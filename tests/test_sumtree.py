@@ -1,10 +1,13 @@
 """The sum tree and prioritised replay against a plain list, and numbers worked out by hand."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from proofs import many
 
 from npr.buffers import PrioritizedReplayBuffer
 from npr.errors import ConfigError, NumericsError
@@ -57,7 +60,9 @@ class AgainstAList(RuleBasedStateMachine):
 
 
 TestAgainstAList = AgainstAList.TestCase
-TestAgainstAList.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestAgainstAList.settings = settings(
+    max_examples=many(100, 1000), stateful_step_count=many(25, 200), deadline=None
+)
 
 
 def test_finding_by_hand():
@@ -86,11 +91,19 @@ def test_both_bodies_write_and_find_the_same(seed, capacity):
     assert found[0].tolist() == found[1].tolist()
 
 
+BLOCK = 10_000
+
+
 def test_a_million_writes_leave_no_drift():
+    """As the proof, ten million: of sizes from 1e-9 to whatever Pareto brings."""
     rng, tree = np.random.default_rng(0), SumTree(5_000)
-    for _ in range(1_000):
-        tree.set(rng.integers(5_000, size=1_000), rng.pareto(1.0, 1_000))
+    for _ in range(many(10**6, 10**7) // BLOCK):
+        tree.set(
+            rng.integers(5_000, size=BLOCK), rng.pareto(0.5, BLOCK) * (rng.random(BLOCK) > 0.1)
+        )
+    tree.set(np.arange(5_000), rng.random(5_000) * 1e-9)
     assert tree._tree.tobytes() == rebuilt(tree)._tree.tobytes()
+    assert tree.total == pytest.approx(math.fsum(tree[:]), rel=1e-13)
 
 
 def test_rounding_never_finds_a_zero():
@@ -103,14 +116,53 @@ def test_rounding_never_finds_a_zero():
         assert (tree[tree.find(masses)] > 0).all()
 
 
-def test_draws_follow_the_priorities():
-    """Chi-square of 200,000 draws over 20 classes: 19 degrees, p = .001 at 43.8."""
-    rng, tree = np.random.default_rng(1), SumTree(20)
-    tree.set(np.arange(20), np.arange(20))
-    counts = np.bincount(tree.find(rng.random(200_000) * tree.total), minlength=20)
-    expected = 200_000 * np.arange(1, 20) / tree.total
-    assert counts[0] == 0
-    assert ((counts[1:] - expected) ** 2 / expected).sum() < 43.8
+def deviations(chi_square, degrees):
+    """A chi-square as standard deviations of a normal, by the cube root of Wilson and Hilferty."""
+    variance = 2 / (9 * degrees)
+    return ((chi_square / degrees) ** (1 / 3) - (1 - variance)) / math.sqrt(variance)
+
+
+def test_deviations_are_those_of_the_tables():
+    """p = .001 is 43.820 at 19 degrees, 149.449 at 100, and 3.0902 of a normal."""
+    for chi_square, degrees in ((43.820, 19), (149.449, 100)):
+        assert deviations(chi_square, degrees) == pytest.approx(3.0902, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [20, 999, 1024])
+def test_draws_follow_the_priorities_and_never_find_a_zero(size):
+    """A million draws, as the proof ten million; chi-square at p = .001."""
+    rng, tree, n = np.random.default_rng(size), SumTree(size), many(10**6, 10**7)
+    priority = (0.1 + rng.random(size)) * (rng.random(size) > 0.3)
+    priority[[0, -1]] = 0
+    tree.set(np.arange(size), priority)
+    counts = np.zeros(size, int)
+    for _ in range(n // BLOCK):
+        u = rng.random(BLOCK)
+        counts += np.bincount(tree.find(u * tree.total), minlength=size)  # none out of range
+    assert counts.sum() == n
+    assert not counts[priority == 0].any()
+    expected = n * priority[priority > 0] / priority.sum()
+    chi_square = ((counts[priority > 0] - expected) ** 2 / expected).sum()
+    assert abs(deviations(chi_square, len(expected) - 1)) < 3.0902
+
+
+@given(seed=st.integers(0, 2**32), size=st.integers(1, 300), zeros=st.floats(0, 0.99))
+@settings(max_examples=many(100, 1000), deadline=None)
+def test_a_draw_just_below_one_finds_none_that_is_zero(seed, size, zeros):
+    rng, tree = np.random.default_rng(seed), SumTree(size)
+    priority = rng.pareto(0.5, size) * (rng.random(size) >= zeros)
+    priority[rng.integers(size)] = 1.0
+    tree.set(np.arange(size), priority)
+    u = 1 - np.arange(1, 1000) * 2.0**-53
+    for body in (tree.find, lambda mass: twin_find(tree, mass)):
+        found = body(np.append(u * tree.total, tree.total))
+        assert (tree[found] > 0).all()
+
+
+def twin_find(tree, mass):
+    leaves = np.empty(mass.shape, np.int64)
+    _find.twin(tree._tree, mass, leaves)
+    return leaves - tree._half
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])

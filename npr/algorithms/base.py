@@ -19,6 +19,7 @@ from npr.buffers import ReplayBuffer, Rollout, Steps
 from npr.envs import env_id, finite, open_environments
 from npr.errors import (
     ConfigError,
+    ConfigWarning,
     EnvCrashedError,
     NprError,
     NumericsError,
@@ -160,6 +161,11 @@ class Algorithm:
         )
         self.n_envs = envs.n
         self._check_spaces(envs)
+        if envs.n > getattr(self, "buffer_size", envs.n):
+            raise ConfigError(
+                f"{type(self).__name__}: buffer_size must be at least n_envs, the transitions of "
+                f"one step; got buffer_size={self.buffer_size} and n_envs={envs.n}."
+            )
         return envs
 
     def _reopen_envs(self):
@@ -301,6 +307,7 @@ class Algorithm:
         self.end = start + budget
         if self.envs is None:
             self.envs = self._reopen_envs()
+        self._warn_if_idle(start)
         self._describe(budget)
         shown = progress_bar if progress_bar is not None else bool(self.verbose)
         title = f"{type(self).__name__} {self.env_id or ''}".strip()
@@ -364,6 +371,21 @@ class Algorithm:
         if total_timesteps < 0:
             raise ConfigError(f"total_timesteps must not be negative, got {total_timesteps!r}.")
         return int(total_timesteps)
+
+    def _warn_if_idle(self, start):
+        """Say so where the run will end before its first update is due."""
+        if "learning_starts" not in self.settings or start == self.end:
+            return
+        reached = self.end + self.n_envs - 1  # at most: many environments step at once
+        last_round = reached - reached % self.train_freq
+        if last_round < max(self.learning_starts, start + 1):
+            warnings.warn(
+                f"{type(self).__name__}: no update will run: learning_starts="
+                f"{self.learning_starts:,} and train_freq={self.train_freq:,} leave none to steps "
+                f"{start + 1:,} to {self.end:,}. Lower them, or raise total_timesteps.",
+                ConfigWarning,
+                stacklevel=3,
+            )
 
     def _describe(self, budget):
         if self.verbose and not getattr(self, "_described", False):

@@ -6,7 +6,9 @@ warning: its absence costs speed, not features.
 
 import contextlib
 import os
+import stat
 import warnings
+from pathlib import Path
 
 from npr.backend import ON_HOST
 
@@ -39,14 +41,11 @@ class Kernel:
         try:
             return self._run(*args)
         except Exception as error:
-            ours = (
-                isinstance(error, (ChoiceError, MemoryError))
-                or type(error).__module__ == "numba.core.errors"
-            )
+            ours = isinstance(error, ChoiceError) or type(error).__module__ == "numba.core.errors"
             if ours or not self._cached:
                 raise  # nothing to do with the cache
             # Numba compiles for new types of arguments in the call itself, and a damaged file in
-            # its cache, or no place for one, raises anything
+            # its cache, or no place for one, raises anything, MemoryError too
             _warn_once("cache", f"Numba's cache cannot be used ({error!r}); compiling anew.")
             with contextlib.suppress(Exception):
                 self._run._cache.flush()  # so that the next process writes a sound one
@@ -58,8 +57,12 @@ class Kernel:
             return self.twin
         try:
             run = self._compile(cache=True)
+            folder = run._cache.cache_path
         except Exception as error:
             _warn_once("cache", f"Numba's cache cannot be used ({error!r}); compiling anew.")
+            return self._compile(cache=False)
+        if open_to_all(folder):
+            _warn_once("cache", f"Numba's cache in {folder} is not used: {OPEN}; compiling anew.")
             return self._compile(cache=False)
         self._cached = True
         return run
@@ -73,6 +76,29 @@ class Kernel:
 def available() -> bool:
     """Whether kernels are compiled by Numba in this process."""
     return _numba() is not None
+
+
+OPEN = (
+    "every user of this machine may write there, and what lies there is run. Set NUMBA_CACHE_DIR "
+    "to a folder of your own"
+)
+
+
+def open_to_all(folder) -> bool:
+    """Whether any user may put files into a cache, or another folder in its place.
+
+    A folder above it may be like /tmp, if it is this user's: there nobody moves what is not theirs.
+    """
+    if os.name != "posix":  # elsewhere the mode tells nothing about others
+        return False
+    here, above = Path(folder).stat(), Path(folder).parent.stat()
+    kept = above.st_mode & stat.S_ISVTX and above.st_uid == os.getuid()
+    return bool(here.st_mode & stat.S_IWOTH or (above.st_mode & stat.S_IWOTH and not kept))
+
+
+def cache_folder() -> Path:
+    """Where Numba keeps the kernels, in the way that it chooses; raises where it finds no place."""
+    return Path(_numba().njit(cache=True)(open_to_all)._cache.cache_path)  # a neighbour of theirs
 
 
 def _numba():

@@ -1,0 +1,90 @@
+"""How much memory there is left to take, asked before it is taken.
+
+Linux gives pages when they are first written to, not when they are asked for: a replay buffer that
+is too large would be killed hours later, without a message.
+"""
+
+import os
+from pathlib import Path
+
+from npr.errors import ConfigError
+
+SHARE = 0.8  # of what is available that one buffer may take: environments and networks come too
+
+# file of the limit, file of the use, and what counts as used of files that can be let go any time
+_VERSION_2 = "memory.max", "memory.current", "inactive_file"
+_VERSION_1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+
+
+def available(root: Path = Path("/")) -> int | None:
+    """Bytes that this process may still take; None where the system does not tell.
+
+    The smaller one of what the machine has left and what the container's limit leaves.
+    """
+    left = container(root)
+    told = [left] if left is not None else []
+    machine = _fields(root / "proc/meminfo").get("MemAvailable:")
+    if machine is not None:
+        told.append(machine * 1024)
+    elif not told and "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
+        told.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(told, default=None)
+
+
+def container(root: Path = Path("/")) -> int | None:
+    """Bytes that the limits of the control groups around this process leave; None without one."""
+    left = []
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            base, files = root / "sys/fs/cgroup", _VERSION_2
+        elif "memory" in controllers.split(","):
+            base, files = root / "sys/fs/cgroup/memory", _VERSION_1
+        else:
+            continue
+        group = base / path.lstrip("/")
+        # a container may see its own group at the top, under a path that only the host has
+        inside = [folder for folder in (group, *group.parents) if folder.is_relative_to(base)]
+        left += [_left(folder, *files) for folder in inside]
+    return min((size for size in left if size is not None), default=None)
+
+
+def _left(folder, limit, used, files):
+    limit, used = _text(folder / limit).strip(), _text(folder / used).strip()
+    if not (limit.isdigit() and used.isdigit()) or int(limit) >= 2**60:  # "max", or version 1's
+        return None
+    return max(0, int(limit) - int(used) + _fields(folder / "memory.stat").get(files, 0))
+
+
+def _fields(path):
+    """{"MemAvailable:": 123} of lines such as "MemAvailable:  123 kB"."""
+    rows = (line.split() for line in _text(path).splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+
+
+def _text(path):
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def check_replay(capacity: int, row: int) -> None:
+    """Refuse a replay buffer of `capacity` transitions of `row` bytes that would not fit.
+
+    Raises ConfigError above 80 % of what is available, with the size that fits.
+    """
+    there = available()
+    if there is None or capacity * row <= SHARE * there:
+        return
+    fits = int(SHARE * there) // row
+    step = 10 ** max(0, len(str(fits)) - 3)  # three digits are enough
+    raise ConfigError(
+        f"A replay buffer of {capacity:,} transitions needs {told(capacity * row)}, "
+        f"{told(there)} are available; buffer_size <= {fits - fits % step:,} fits."
+    )
+
+
+def told(size: int) -> str:
+    """A number of bytes as one reads it."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
