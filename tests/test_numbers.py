@@ -18,6 +18,7 @@ from npr.errors import GradientError, NumericsError
 from npr.heads import Categorical, TanhGaussian
 from npr.losses import clipped_surrogate, mse, td_huber
 from npr.nn import MLP
+from npr.optim import SGD, Adam, RMSprop
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 BAD = [np.nan, np.inf, -np.inf]
@@ -208,3 +209,58 @@ def test_a_gradient_that_broke_off_in_the_middle_is_finished():
     with pytest.raises(GradientError, match="belongs to a gradient that is already finished"):
         leaked[0] * 2
     np.testing.assert_array_equal(grad(loss)(X), np.full_like(X, 6))
+
+
+# ---- what an optimiser skips
+
+
+def held(optimiser):
+    """Everything that a step moves, as bytes."""
+    state = {k: v for k, v in vars(optimiser).items() if isinstance(v, np.ndarray)}
+    moving = {k: v.tobytes() for k, v in {**state, "theta": optimiser.theta}.items()}
+    return {**moving, "t": getattr(optimiser, "t", None)}
+
+
+@every_bad
+@pytest.mark.parametrize("kind", [Adam, RMSprop, SGD])
+def test_a_step_by_a_bad_gradient_is_skipped_and_counted(kind, bad):
+    theta, g = np.ones(5, np.float32), np.arange(5, dtype=np.float32)
+    optimiser = kind(theta, 0.1)
+    optimiser.step(theta, g)
+    before, wrong = held(optimiser), g.copy()
+    wrong[2] = bad
+    for n in (1, 2, 3):
+        optimiser.step(theta, wrong)
+        assert held(optimiser) == before
+        assert optimiser.missed() == (n, n)
+    optimiser.step(theta, g)
+    assert held(optimiser) != before
+    assert optimiser.missed() == (3, 0)
+
+
+@pytest.mark.parametrize("kind", [Adam, RMSprop, SGD])
+def test_after_a_skipped_step_an_optimiser_goes_on_as_if_it_had_not_been(kind):
+    gradients = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
+    one, other = np.ones(5, np.float32), np.ones(5, np.float32)
+    disturbed, calm = kind(one), kind(other)
+    for g in gradients:
+        disturbed.step(one, np.full(5, np.nan, np.float32))
+        disturbed.step(one, g)
+        calm.step(other, g)
+    assert held(disturbed) == held(calm)
+
+
+@pytest.mark.parametrize(
+    "entry, message",
+    [
+        (np.nan, r"to the optimiser, shape (5,), is not finite: entry (2,) = nan."),
+        (3e38, "is finite, but the sum of its squares is more than float32 can hold: its largest "
+         "entry is 3e+38."),
+    ],
+)  # fmt: skip
+def test_under_the_search_a_step_is_not_skipped_in_silence(entry, message):
+    theta, g = np.ones(5, np.float32), np.ones(5, np.float32)
+    g[2] = entry
+    with npr.debug_anomaly(), pytest.raises(NumericsError, match=re.escape(message)):
+        Adam(theta).step(theta, g)
+    np.testing.assert_array_equal(theta, 1)

@@ -404,6 +404,32 @@ def test_the_bus_is_crossed_no_more_than_law_6_allows(case):
     assert crossed["synchronisations"] == 0, "nobody looked at a metric"
 
 
+def on_the_device(code):
+    ran = run("-c", code, path=[DOUBLE], NPR_BACKEND="cupy")
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_step_by_a_bad_gradient_is_skipped_and_counted_without_waiting_for_the_device():
+    on_the_device("""
+import numpy as np
+from npr.backend import to_device, to_host, xp
+from npr.optim import SGD, Adam, RMSprop, clip_norm
+good, bad = np.ones(5, np.float32), np.ones(5, np.float32)
+bad[2] = np.nan
+for kind in (Adam, RMSprop, SGD):
+    theta, g, wrong = to_device(good), to_device(good), to_device(bad)
+    optimiser = kind(theta, 0.1)
+    xp.counts.reset()
+    for gradient in (g, wrong, wrong):
+        optimiser.step(theta, clip_norm(gradient, 0.5))
+    assert vars(xp.counts) == {"uploads": 0, "downloads": 0, "synchronisations": 0}
+    twice, held = optimiser.missed(), to_host(theta)
+    optimiser.step(theta, g)
+    assert twice == (2, 2) and optimiser.missed() == (2, 0), (twice, optimiser.missed())
+    assert np.isfinite(held).all() and (held < 1).all() and (to_host(theta) < held).all()
+""")
+
+
 def test_a_table_stays_on_the_host():
     """QLearning has nothing to win on a device; it learns, saves and loads all the same."""
     code = """
