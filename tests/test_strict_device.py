@@ -430,6 +430,34 @@ for kind in (Adam, RMSprop, SGD):
 """)
 
 
+def test_a_run_on_the_device_looks_for_skipped_steps_every_hundred_updates():
+    on_the_device("""
+import numpy as np, npr
+from npr.algorithms import dqn
+from npr.autodiff import value_and_grad
+from npr.backend import to_host, xp
+def spoilt(f, has_aux=False):
+    def both(theta, *args):
+        value, g = value_and_grad(f, has_aux)(theta, *args)
+        g.fill(np.nan)
+        return value, g
+    return both
+dqn.value_and_grad = spoilt
+agent = npr.DQN("CartPole-v1", seed=0, verbose=0, train_freq=1, gradient_steps=1, n_envs=1,
+                learning_starts=20, batch_size=8, net_arch=[8])
+before = to_host(agent.theta)
+try:
+    agent.learn(400)
+except npr.NumericsError as error:
+    assert "of theta (adam, since update 1)" in str(error), error
+    assert "optimiser, shape (58,), is not finite: entry (0,) = nan" in str(error), error
+else:
+    raise SystemExit("it went on")
+assert agent.n_updates == 100 and xp.counts.synchronisations == 0
+assert np.array_equal(before, to_host(agent.theta))
+""")
+
+
 def test_a_table_stays_on_the_host():
     """QLearning has nothing to win on a device; it learns, saves and loads all the same."""
     code = """
