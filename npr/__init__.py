@@ -24,7 +24,7 @@ _ERRORS = (
     "CheckpointWarning", "ConfigWarning", "ResumeWarning",
 )  # fmt: skip
 
-__all__ = ["load", *_ALGORITHMS, *_MODULES, *_ERRORS]  # noqa: PLE0604
+__all__ = ["debug_anomaly", "load", *_ALGORITHMS, *_MODULES, *_ERRORS]  # noqa: PLE0604
 
 
 def __getattr__(name):
@@ -32,6 +32,8 @@ def __getattr__(name):
         return getattr(importlib.import_module("npr.algorithms"), name)
     if name in _ERRORS:
         return getattr(importlib.import_module("npr.errors"), name)
+    if name == "debug_anomaly":
+        return importlib.import_module("npr.autodiff").debug_anomaly
     if name in _MODULES:
         return importlib.import_module(f"npr.{name}")
     raise AttributeError(f"module 'npr' has no attribute {name!r}")

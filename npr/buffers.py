@@ -227,10 +227,14 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         return (*self.gather(index), to_device(w.astype(FLOAT)), index)
 
     def set_priorities(self, index, td_error) -> None:
-        """Take |TD error| (B,), a host array, for the rows of a batch; of a row twice the last."""
-        priority = (np.abs(td_error).astype(np.float64) + self.eps) ** self.alpha
-        self.tree.set(index, priority)
-        self.largest = max(self.largest, float(priority.max()))
+        """Take |TD error| (B,), a host array, for the rows of a batch; of a row twice the last.
+
+        Where it is not finite the row keeps its priority: the update was skipped as well.
+        """
+        known = np.isfinite(td_error)
+        priority = (np.abs(td_error[known]).astype(np.float64) + self.eps) ** self.alpha
+        self.tree.set(index[known], priority)
+        self.largest = max(self.largest, float(priority.max(initial=0.0)))
 
     def state(self) -> dict:
         priorities = {"priority": self.tree[: self.size], "largest": np.array(self.largest)}

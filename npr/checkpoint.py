@@ -20,11 +20,10 @@ from npr.generators import generator_state, set_generator_state
 from npr.logger import Logger
 from npr.noise import OrnsteinUhlenbeck
 from npr.normalize import ObservationNorm, RewardNorm
-from npr.optim import SGD, Adam, RMSprop
+from npr.optim import Adam, Optimiser
 from npr.policy import Policy
 from npr.spaces import Observations
 
-_OPTIMISERS = (Adam, RMSprop, SGD)
 _STATEFUL = (Steps, IntegerMap, OrnsteinUhlenbeck, ObservationNorm, RewardNorm, Logger)
 
 
@@ -158,7 +157,7 @@ def _group(part) -> str | None:
     """Where in a file an attribute of an agent belongs; None where it does not."""
     if isinstance(part, (np.ndarray, xp.ndarray)):
         return "params"
-    if isinstance(part, _OPTIMISERS):
+    if isinstance(part, Optimiser):
         return "optim"
     if isinstance(part, ReplayBuffer):
         return "buffer"

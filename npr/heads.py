@@ -43,7 +43,7 @@ class Categorical:
         plain = xp.ascontiguousarray(stop_gradient(logits)).reshape(-1, logits.shape[-1])
         self._logp = categorical.log_softmax(plain)  # (B, K), as everything of these kernels
 
-    def _node(self, y, pull):
+    def _node(self, name, y, pull):
         """A value of the logits, given how its cotangent (B, ...) is pulled back to them."""
         shape, rows = self.logits.shape, y.shape
         y = y.reshape((*self.batch, *rows[1:]))
@@ -52,6 +52,7 @@ class Categorical:
         return record(
             y, [self.logits],
             lambda g: [pull(xp.ascontiguousarray(g).reshape(rows)).reshape(shape)],
+            name, (self.logits,),
         )  # fmt: skip
 
     def _flat(self, what, x):
@@ -68,7 +69,9 @@ class Categorical:
     def logp(self):
         """The log-probabilities of all choices, (..., K)."""
         logp = self._logp
-        return self._node(logp, lambda g: categorical.log_softmax_backward(logp, g))
+        return self._node(
+            "Categorical.logp", logp, lambda g: categorical.log_softmax_backward(logp, g)
+        )
 
     def noise(self, rng: np.random.Generator):
         """What `sample` needs, on the host: one uniform number (...) for each choice."""
@@ -84,12 +87,16 @@ class Categorical:
     def log_prob(self, a):
         logp, a = self._logp, self._flat("actions", a)
         chosen = categorical.log_prob(logp, a)
-        return self._node(chosen, lambda g: categorical.log_prob_backward(logp, a, g))
+        return self._node(
+            "Categorical.log_prob", chosen, lambda g: categorical.log_prob_backward(logp, a, g)
+        )
 
     def entropy(self):
         logp = self._logp
         H = categorical.entropy(logp)
-        return self._node(H, lambda g: categorical.entropy_backward(logp, H, g))
+        return self._node(
+            "Categorical.entropy", H, lambda g: categorical.entropy_backward(logp, H, g)
+        )
 
     def kl(self, other):
         """KL(self || other)."""
@@ -238,9 +245,15 @@ class TanhGaussian:
             return pull(xp.zeros(a.shape, a.dtype), g.reshape(-1))
 
         return (
-            record(a.reshape(shape), [self.out], pull_action),
-            record(logp.reshape(shape[:-1]), [self.out], pull_logp),
-        )
+            record(
+                a.reshape(shape), [self.out], pull_action,
+                "TanhGaussian.sample, its actions", (self.out, noise),
+            ),
+            record(
+                logp.reshape(shape[:-1]), [self.out], pull_logp,
+                "TanhGaussian.sample, their log-probabilities", (self.out, noise),
+            ),
+        )  # fmt: skip
 
     def mode(self):
         """tanh(mean): the usual deterministic action."""

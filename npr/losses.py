@@ -17,7 +17,7 @@ def mse(x, y):
     loss = (error * error).sum() / error.size
     if type(x) is not Tensor:
         return loss
-    return record(loss, [x], lambda g: [g * (2 / error.size) * error])
+    return record(loss, [x], lambda g: [g * (2 / error.size) * error], "mse", (x, y))
 
 
 def clipped_surrogate(ratio, A, epsilon):
@@ -32,7 +32,10 @@ def clipped_surrogate(ratio, A, epsilon):
     if type(ratio) is not Tensor:
         return L
     # where the clipped term is the smaller one it is constant
-    return record(L, [ratio], lambda g: [(g / plain.size) * (free <= held) * A])
+    return record(
+        L, [ratio], lambda g: [(g / plain.size) * (free <= held) * A],
+        "clipped_surrogate", (ratio, A),
+    )  # fmt: skip
 
 
 def td_huber(q, a, y, w=None):
@@ -61,4 +64,5 @@ def td_huber(q, a, y, w=None):
     td.td_huber(plain, a, y, w, loss, chosen, slope)
     if type(q) is not Tensor:
         return loss[0], chosen
-    return record(loss.reshape(()), [q], lambda g: [g * slope]), chosen
+    L = record(loss.reshape(()), [q], lambda g: [g * slope], "td_huber", (q, a, y, w))
+    return L, chosen

@@ -66,6 +66,7 @@ class MLP:
         # what the kernels are called with
         self._plan = np.array(self.sizes), ACTIVATIONS.index(activation), ACTIVATIONS.index(out)
         self._units = sum(self.sizes[1:])
+        self._name = "MLP " + "-".join(map(str, self.sizes))
 
     def init(self, rng: np.random.Generator, scheme="fan_in", out_gain=1.0, free=0.0) -> Array:
         """A new theta, (size,) or (rows, size), drawn on the host.
@@ -146,4 +147,5 @@ class MLP:
                 cotangents.append(part.reshape(inputs[i].shape))
             return cotangents
 
-        return record(y, [t for t in (theta, *xs) if type(t) is Tensor], pullback)
+        parents = [t for t in (theta, *xs) if type(t) is Tensor]
+        return record(y, parents, pullback, self._name, (theta, *xs))

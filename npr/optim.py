@@ -6,7 +6,8 @@ adam.step(theta, gradient)
 
 import math
 
-from npr.backend import Array, xp
+from npr.autodiff import anomaly
+from npr.backend import ON_HOST, Array, to_host, xp
 from npr.errors import ConfigError
 from npr.kernels import steps
 
@@ -37,53 +38,88 @@ def _same_shape(what: str, array: Array, theta: Array) -> Array:
     return array.reshape(-1)
 
 
-class Adam:
+class Optimiser:
+    """What moves one parameter vector, but never by a gradient that is not finite.
+
+    theta     the vector it was made for
+    skipped   the steps that it did not make, in all
+    in_a_row  those since the last one that it made
+    """
+
+    # in slots, so that none of them is an array of an agent's file; numbers, on a device arrays
+    __slots__ = ("in_a_row", "skipped", "theta")
+
+    def __init__(self, theta: Array):
+        self.theta, self.skipped, self.in_a_row = theta, 0, 0
+
+    def _count(self, moved, g) -> None:
+        """Count a step, from what its kernel returned."""
+        missed = 1 - moved
+        self.skipped += missed
+        self.in_a_row = (self.in_a_row + missed) * missed
+        if anomaly.on:
+            anomaly.check_step(moved, g)
+
+    def missed(self) -> tuple:
+        """(skipped, in_a_row) as numbers; a device is waited for."""
+        return int(to_host(self.skipped)), int(to_host(self.in_a_row))
+
+
+class Adam(Optimiser):
     """Adam (Kingma and Ba 2015). learning_rate may be set between steps."""
 
     def __init__(self, theta: Array, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        super().__init__(theta)
         self.learning_rate, self.beta1, self.beta2, self.eps = learning_rate, beta1, beta2, eps
         self.m, self.v = xp.zeros(theta.size, theta.dtype), xp.zeros(theta.size, theta.dtype)
         self.t = 0
 
     def step(self, theta: Array, g: Array) -> None:
-        self.t += 1
-        correction = math.sqrt(1 - self.beta2**self.t)
-        step = self.learning_rate * correction / (1 - self.beta1**self.t)
-        steps.adam(
+        t = self.t + 1
+        correction = math.sqrt(1 - self.beta2**t)
+        step = self.learning_rate * correction / (1 - self.beta1**t)
+        moved = steps.adam(
             _parameters(theta, self.m), _same_shape("gradient", g, theta), self.m, self.v,
             step, self.beta1, self.beta2, self.eps * correction,
         )  # fmt: skip
+        if not ON_HOST or moved:  # a device is not asked: there t counts skipped steps as well
+            self.t = t
+        self._count(moved, g)
 
 
-class RMSprop:
+class RMSprop(Optimiser):
     """RMSprop (Tieleman and Hinton 2012), eps outside the root."""
 
     def __init__(self, theta: Array, learning_rate=7e-4, decay=0.99, eps=1e-5):
+        super().__init__(theta)
         self.learning_rate, self.decay, self.eps = learning_rate, decay, eps
         self.v = xp.zeros(theta.size, theta.dtype)
 
     def step(self, theta: Array, g: Array) -> None:
-        flat, g = _parameters(theta, self.v), _same_shape("gradient", g, theta)
-        self.v += (1 - self.decay) * (g * g - self.v)
-        flat -= self.learning_rate * g / (xp.sqrt(self.v) + self.eps)
+        flat, flat_g = _parameters(theta, self.v), _same_shape("gradient", g, theta)
+        moved = steps.rmsprop(flat, flat_g, self.v, self.learning_rate, self.decay, self.eps)
+        self._count(moved, g)
 
 
-class SGD:
+class SGD(Optimiser):
     """Stochastic gradient descent, with heavy-ball momentum where momentum > 0."""
 
     def __init__(self, theta: Array, learning_rate=1e-2, momentum=0.0):
+        super().__init__(theta)
         self.learning_rate, self.momentum = learning_rate, momentum
         self.velocity = xp.zeros(theta.size, theta.dtype)
 
     def step(self, theta: Array, g: Array) -> None:
-        flat = _parameters(theta, self.velocity)
-        self.velocity *= self.momentum
-        self.velocity += _same_shape("gradient", g, theta)
-        flat -= self.learning_rate * self.velocity
+        flat, flat_g = _parameters(theta, self.velocity), _same_shape("gradient", g, theta)
+        moved = steps.sgd(flat, flat_g, self.velocity, self.learning_rate, self.momentum)
+        self._count(moved, g)
 
 
 def clip_norm(g: Array, max_norm: float) -> Array:
-    """Scale g in place so that its Euclidean norm is at most max_norm; returns g."""
+    """Scale g in place so that its Euclidean norm is at most max_norm; returns g.
+
+    Where the norm is not finite g stays as it is, and the optimiser skips it.
+    """
     steps.clip_norm(_flat(g), max_norm)
     return g
 

@@ -123,6 +123,18 @@ def slow_adam(theta, g, m, v, step, beta1, beta2, eps):
         theta[i] = theta[i] - step * m[i] / (math.sqrt(v[i]) + eps)
 
 
+def slow_rmsprop(theta, g, v, rate, decay, eps):
+    for i in range(len(theta)):
+        v[i] = decay * v[i] + (1 - decay) * g[i] ** 2
+        theta[i] = theta[i] - rate * g[i] / (math.sqrt(v[i]) + eps)
+
+
+def slow_sgd(theta, g, velocity, rate, momentum):
+    for i in range(len(theta)):
+        velocity[i] = momentum * velocity[i] + g[i]
+        theta[i] = theta[i] - rate * velocity[i]
+
+
 def slow_polyak(theta_bar, theta, tau):
     for i in range(len(theta)):
         theta_bar[i] = tau * theta[i] + (1 - tau) * theta_bar[i]
@@ -386,6 +398,8 @@ CASES = {
         slow_adam,
         lambda d: (d.row(), d.row(), d.row(), d.row() ** 2, 0.01, 0.9, 0.99, 1e-3),
     ),
+    "rmsprop": (slow_rmsprop, lambda d: (d.row(), d.row(), d.row() ** 2, 0.01, 0.9, 1e-3)),
+    "sgd": (slow_sgd, lambda d: (d.row(), d.row(), d.row(), 0.01, 0.9)),
     "polyak": (slow_polyak, lambda d: (d.row(), d.row(), 0.3)),
     "clip_norm": (slow_clip_norm, lambda d: (d.row(), float(d.rng.choice([0.1, 1.0, 100.0])))),
     "squash": (
@@ -452,6 +466,51 @@ def test_no_body_hides_a_nan(name):
     for body in (kernel.loop, kernel):
         for x, y in zip(after(body, [first, *rest]), expected):
             np.testing.assert_array_equal(np.isnan(x), y)
+
+
+STEPS = ("adam", "rmsprop", "sgd")
+LARGEST = {np.float32: 3e38, np.float64: 1.7e308}
+
+
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, "huge", "many"])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_by_a_gradient_that_is_not_finite_changes_no_bit(name, bad, dtype):
+    """Also where the gradient is finite and the sum of its squares is not."""
+    theta, g, *rest = CASES[name][1](Draw(0, 1, 37, dtype))
+    theta[3], rest[0][4] = -0.0, 0.0
+    if bad == "many":
+        g[:] = 0.3 * np.sqrt(LARGEST[dtype])
+    else:
+        g[36] = LARGEST[dtype] if bad == "huge" else bad
+    kernel, before = KERNELS[name], after(lambda *arguments: None, [theta, g, *rest])
+    for body in (kernel.loop, kernel.twin, kernel):
+        arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in (theta, g, *rest)]
+        assert not body(*arguments)
+        unmoved = [x.tobytes() for x in arguments if isinstance(x, np.ndarray)]
+        assert unmoved == [x.tobytes() for x in before]
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_by_a_finite_gradient_is_said_to_be_made(name):
+    for n in (0, 1, 37):
+        arguments = CASES[name][1](Draw(0, 1, n, np.float32))
+        for body in (KERNELS[name].loop, KERNELS[name].twin, KERNELS[name]):
+            assert body(*arguments)
+
+
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_gradient_whose_norm_is_not_finite_is_not_clipped(bad):
+    """Else one infinity would make zeros of all other entries, and a huge one of all."""
+    g = Draw(0, 1, 37, np.float32).row()
+    g[20] = bad
+    kernel = KERNELS["clip_norm"]
+    for body in (kernel.loop, kernel.twin, kernel):
+        held = g.copy()
+        body(held, 0.5)
+        assert held.tobytes() == g.tobytes()
 
 
 def test_impossible_choices_have_no_share_in_an_entropy():

@@ -404,6 +404,60 @@ def test_the_bus_is_crossed_no_more_than_law_6_allows(case):
     assert crossed["synchronisations"] == 0, "nobody looked at a metric"
 
 
+def on_the_device(code):
+    ran = run("-c", code, path=[DOUBLE], NPR_BACKEND="cupy")
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_step_by_a_bad_gradient_is_skipped_and_counted_without_waiting_for_the_device():
+    on_the_device("""
+import numpy as np
+from npr.backend import to_device, to_host, xp
+from npr.optim import SGD, Adam, RMSprop, clip_norm
+good, bad = np.ones(5, np.float32), np.ones(5, np.float32)
+bad[2] = np.nan
+for kind in (Adam, RMSprop, SGD):
+    theta, g, wrong = to_device(good), to_device(good), to_device(bad)
+    optimiser = kind(theta, 0.1)
+    xp.counts.reset()
+    for gradient in (g, wrong, wrong):
+        optimiser.step(theta, clip_norm(gradient, 0.5))
+    assert vars(xp.counts) == {"uploads": 0, "downloads": 0, "synchronisations": 0}
+    twice, held = optimiser.missed(), to_host(theta)
+    optimiser.step(theta, g)
+    assert twice == (2, 2) and optimiser.missed() == (2, 0), (twice, optimiser.missed())
+    assert np.isfinite(held).all() and (held < 1).all() and (to_host(theta) < held).all()
+""")
+
+
+def test_a_run_on_the_device_looks_for_skipped_steps_every_hundred_updates():
+    on_the_device("""
+import numpy as np, npr
+from npr.algorithms import dqn
+from npr.autodiff import value_and_grad
+from npr.backend import to_host, xp
+def spoilt(f, has_aux=False):
+    def both(theta, *args):
+        value, g = value_and_grad(f, has_aux)(theta, *args)
+        g.fill(np.nan)
+        return value, g
+    return both
+dqn.value_and_grad = spoilt
+agent = npr.DQN("CartPole-v1", seed=0, verbose=0, train_freq=1, gradient_steps=1, n_envs=1,
+                learning_starts=20, batch_size=8, net_arch=[8])
+before = to_host(agent.theta)
+try:
+    agent.learn(400)
+except npr.NumericsError as error:
+    assert "of theta (adam, since update 1)" in str(error), error
+    assert "optimiser, shape (58,), is not finite: entry (0,) = nan" in str(error), error
+else:
+    raise SystemExit("it went on")
+assert agent.n_updates == 100 and xp.counts.synchronisations == 0
+assert np.array_equal(before, to_host(agent.theta))
+""")
+
+
 def test_a_table_stays_on_the_host():
     """QLearning has nothing to win on a device; it learns, saves and loads all the same."""
     code = """

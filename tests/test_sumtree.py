@@ -261,9 +261,16 @@ def test_a_total_of_zero_draws_uniformly():
     assert (w == 1).all()
 
 
-def test_a_nan_td_error_is_refused():
-    with pytest.raises(NumericsError, match="they come from TD errors"):
-        filled().set_priorities(np.array([1]), np.array([np.nan]))
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_td_error_that_is_not_finite_leaves_the_priority_of_its_row(bad):
+    buffer = filled()
+    buffer.set_priorities(np.array([0, 1]), np.array([3.0, 4.0]))
+    before, largest = buffer.tree[:].copy(), buffer.largest
+    buffer.set_priorities(np.array([1, 0, 1]), np.array([bad, 2.0, bad]))
+    buffer.set_priorities(np.array([1]), np.array([bad]))
+    assert buffer.tree[0] == pytest.approx((2.0 + buffer.eps) ** buffer.alpha)
+    np.testing.assert_array_equal(buffer.tree[1:], before[1:])
+    assert buffer.largest == largest
 
 
 def test_an_empty_buffer_says_so():

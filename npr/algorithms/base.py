@@ -3,6 +3,7 @@ evaluation, files. What the pseudocode says stands in the algorithm's own file.
 """
 
 import copy
+import functools
 import inspect
 import math
 import sys
@@ -14,6 +15,8 @@ import warnings
 import numpy as np
 
 from npr import checkpoint, evaluation, presets, settings
+from npr.autodiff import debug_anomaly
+from npr.autodiff.anomaly import first_bad
 from npr.backend import ON_HOST, blas_threads, to_host
 from npr.buffers import ReplayBuffer, Rollout, Steps
 from npr.envs import env_id, finite, open_environments
@@ -30,11 +33,13 @@ from npr.interrupts import Interrupts, stopped_by
 from npr.logger import Logger, Progress
 from npr.nn import MLP, threads_for
 from npr.normalize import ObservationNorm, RewardNorm
+from npr.optim import Optimiser
 from npr.policy import Policy
 from npr.spaces import Actions, Observations
 
 REGISTRY: dict[str, type] = {}  # name -> class: what `npr.load` may build
 DEFAULT_BUDGET = 100_000  # env steps of learn() where no preset knows better
+_LOOK_EVERY = 1 if ON_HOST else 100  # updates between looks at skipped steps: a device must wait
 
 # purposes of random numbers, one generator each: drawing more of one never moves another
 _STREAMS = ("init", "explore", "sample", "noise", "act")
@@ -566,6 +571,58 @@ class Algorithm:
         """Note the metrics of one update: numbers, or arrays of which the mean counts."""
         self.n_updates += 1
         self.logger.record("train", metrics)
+        if self.n_updates % _LOOK_EVERY == 0:
+            self._count_skipped()
+
+    @functools.cached_property
+    def _optimisers(self):
+        """Its optimisers by name, each with the last update that it is known to have moved in."""
+        parts = [(name, part) for name, part in vars(self).items() if isinstance(part, Optimiser)]
+        return {name: [part, self.n_updates - _LOOK_EVERY] for name, part in parts}
+
+    def _count_skipped(self):
+        """Note the steps that optimisers skipped; the tenth in a row is made under scrutiny."""
+        total = 0
+        for entry in self._optimisers.values():
+            skipped, in_a_row = entry[0].missed()
+            total += skipped
+            if not in_a_row:
+                entry[1] = self.n_updates
+            elif in_a_row >= 9:
+                self.update = self._scrutinised_update  # once
+        if total:
+            self.logger.record("train", {"n_skipped": total})
+
+    def _scrutinised_update(self, *batch):
+        """`update`, with NumericsError for the first number in it that is not finite."""
+        del self.update
+        try:
+            with debug_anomaly():
+                return self.update(*batch)
+        except NumericsError as error:
+            raise NumericsError(f"{self._who_skips()} {error} {self._what_to_do()}") from error
+
+    def _who_skips(self):
+        held = {id(x): name for name, x in vars(self).items()}
+        stuck = [
+            f"{held.get(id(optimiser.theta), 'parameters')} ({name}, since update {last + 1:,})"
+            for name, (optimiser, last) in self._optimisers.items()
+            if optimiser.missed()[1] >= 9
+        ]
+        return (
+            f"{type(self).__name__}: ten steps or more in a row were skipped, since their "
+            f"gradients are not finite, of {' and '.join(stuck)}."
+        )
+
+    def _what_to_do(self):
+        for optimiser, _ in self._optimisers.values():
+            bad = first_bad(optimiser.theta)
+            if bad:
+                return f"No step made the parameters so ({bad}): something else wrote into them."
+        return (
+            "The parameters are finite, as the last good step left them. Lower learning_rate, or "
+            "bring rewards and observations near 1 (normalize_reward=True, normalize_obs=True)."
+        )
 
     def _log_table(self):
         began, start = self._began

@@ -1,5 +1,6 @@
 """Reverse-mode autodiff on NumPy or CuPy arrays: read tensor.py, then ops.py."""
 
+from npr.autodiff.anomaly import debug_anomaly
 from npr.autodiff.check import gradcheck
 from npr.autodiff.ops import (
     abs,
@@ -38,7 +39,8 @@ from npr.autodiff.ops import (
 from npr.autodiff.tensor import OPS, Tensor, grad, record, stop_gradient, value_and_grad, vjp
 
 __all__ = [
-    "OPS", "Tensor", "grad", "gradcheck", "record", "stop_gradient", "value_and_grad", "vjp",
+    "OPS", "Tensor", "debug_anomaly", "grad", "gradcheck", "record", "stop_gradient",
+    "value_and_grad", "vjp",
     "abs", "add", "clip", "concatenate", "divide", "exp", "getitem", "huber", "log",
     "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply",
     "negative", "pick", "power", "relu", "reshape", "sigmoid", "softplus", "sqrt", "stack",

@@ -258,7 +258,7 @@ def _join(name, forward, split):
             parts = split(g, values, axis)
             return [parts[i] for i in active]
 
-        return record(y, [arrays[i] for i in active], pullback)
+        return record(y, [arrays[i] for i in active], pullback, name, arrays)
 
     apply.__name__ = apply.__qualname__ = name
     OPS[name] = apply

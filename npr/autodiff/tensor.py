@@ -13,6 +13,7 @@ Source: Wengert 1964; Griewank and Walther 2008, chapter 3.
 
 import operator
 
+from npr.autodiff import anomaly
 from npr.backend import ON_HOST, Array, xp
 from npr.errors import GradientError
 
@@ -95,11 +96,12 @@ def stop_gradient(x) -> Array:
     return x.data if type(x) is Tensor else x
 
 
-def record(data: Array, parents: list, pullback) -> Tensor:
+def record(data: Array, parents: list, pullback, name="an operation", arguments=()) -> Tensor:
     """Put a new value on the tape of its parents.
 
     pullback(g) returns one cotangent per parent (None for zero), each of its parent's shape.
-    It must not write to g: other pullbacks may hold it.
+    It must not write to g: other pullbacks may hold it. The name and all arguments, the parents
+    and plain ones, are for the messages of `debug_anomaly`.
     """
     tape, indices = parents[0].tape, []
     entries = tape.entries
@@ -115,6 +117,8 @@ def record(data: Array, parents: list, pullback) -> Tensor:
             "This Tensor belongs to a gradient that is already finished, and its parameters may "
             "have moved since. Return it with has_aux=True, or use stop_gradient inside the loss."
         )
+    if anomaly.on:
+        pullback = anomaly.watched(name, data, arguments, pullback)
     entries.append((indices, pullback))
     return Tensor(data, tape, len(entries) - 1)
 
@@ -153,7 +157,7 @@ def op(name: str, forward, *rules):
                 cotangents.append(cotangent)
             return cotangents
 
-        return record(y, parents, pullback)
+        return record(y, parents, pullback, name, args)
 
     apply.__name__ = apply.__qualname__ = name
     OPS[name] = apply
@@ -174,6 +178,8 @@ def _trace(f, x, args):
     if not hasattr(x, "dtype") or x.dtype.kind != "f":
         kind = getattr(x, "dtype", type(x).__name__)
         raise GradientError(f"A gradient needs an array of floats, got {kind}.")
+    if anomaly.on:
+        anomaly.check("The array that the gradient is taken in", x)
     tape = Tape()
     try:
         return tape, f(Tensor(x, tape, 0), *args)
@@ -200,6 +206,8 @@ def _backward(tape, out, g, x):
                 held = cotangents[parent]
                 cotangents[parent] = cotangent if held is None else held + cotangent
     g = cotangents[0]
+    if anomaly.on and g is not None:
+        anomaly.check("Backwards: the gradient, a sum over its uses", g)
     return xp.zeros_like(x) if g is None else xp.ascontiguousarray(g).reshape(x.shape)
 
 
@@ -256,8 +264,10 @@ def value_and_grad(f, has_aux: bool = False):
             )
         one = xp.empty((), theta.dtype)
         one[...] = 1
-        gradient = _backward(tape, out, one, theta)
-        tape.entries = None  # frees the arrays, and a Tensor that leaked out is recognised
+        try:
+            gradient = _backward(tape, out, one, theta)
+        finally:
+            tape.entries = None  # frees the arrays, and a Tensor that leaked out is recognised
         return ((value, aux) if has_aux else value), gradient
 
     return both

@@ -26,12 +26,13 @@ class Kernel:
     twin   the same in array operations: the reference, and what CuPy runs
     host   the arguments are host arrays on every backend (trees, replay columns)
     calls  functions of ours that the loop calls
+    sums   those whose sums may be taken in any order, which vector instructions need
     needs  what must be found for the loop to compile, if anything: a function that tells
     """
 
-    def __init__(self, loop, twin, host=False, calls=(), needs=None):
+    def __init__(self, loop, twin, host=False, calls=(), sums=(), needs=None):
         self.loop, self.twin, self.host = loop, twin, host
-        self.calls, self.needs = calls, needs
+        self.calls, self.sums, self.needs = calls, sums, needs
         self.__name__, self.__doc__ = twin.__name__, twin.__doc__
         self._run, self._cached = None, False
 
@@ -70,6 +71,8 @@ class Kernel:
     def _compile(self, cache):
         for function in self.calls:
             _numba().extending.register_jitable(function)
+        for function in self.sums:
+            _numba().extending.register_jitable(fastmath={"reassoc"})(function)
         return _numba().njit(cache=cache, error_model="numpy", nogil=True)(self.loop)
 
 
