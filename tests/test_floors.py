@@ -20,7 +20,7 @@ HOUSE = Path(__file__).parent.parent / "npr"
 FILES = sorted(HOUSE.rglob("*.py"))
 
 FLOORS = {
-    "errors": 0, "backend": 0, "archive": 0,
+    "errors": 0, "version": 0, "backend": 0, "archive": 0,
     "autodiff": 1, "kernels": 1,
     "nn": 2, "optim": 2, "noise": 2, "losses": 2, "heads": 2, "spaces": 2, "buffers": 2,
     "policy": 2, "infer": 2,
