@@ -283,7 +283,7 @@ def _members(path, file):
     directory and nothing else; all of it is compared with what npr would have written.
     """
     size = os.fstat(file.fileno()).st_size
-    members: dict = {}
+    members = {}
     position = 0
     while len(start := file.read(_LOCAL.size)) == _LOCAL.size and start.startswith(b"PK\3\4"):
         *_, method, _, _, crc, _, length, name_length, extra_length = _LOCAL.unpack(start)
