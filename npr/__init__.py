@@ -10,7 +10,7 @@ the first kernel.
 
 import importlib
 
-__version__ = "0.1.0"
+from npr.version import __version__ as __version__
 
 # the lists below are what `npr.` completes to; __getattr__ imports each at its first use
 _ALGORITHMS = (

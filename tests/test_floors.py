@@ -20,7 +20,7 @@ HOUSE = Path(__file__).parent.parent / "npr"
 FILES = sorted(HOUSE.rglob("*.py"))
 
 FLOORS = {
-    "errors": 0, "backend": 0, "archive": 0, "generators": 0, "memory": 0,
+    "errors": 0, "version": 0, "backend": 0, "archive": 0, "generators": 0, "memory": 0,
     "autodiff": 1, "kernels": 1,
     "nn": 2, "optim": 2, "noise": 2, "losses": 2, "heads": 2, "spaces": 2, "buffers": 2,
     "policy": 2, "infer": 2, "normalize": 2,
@@ -169,6 +169,10 @@ def forbidden(source, lazy=False):
                 complaints.append(f"the global generator: {owner}.{node.attr}")
             if owner == "os" and node.attr in ("system", "popen"):
                 complaints.append(f"os.{node.attr}")
+            if owner == "builtins" and node.attr in ("eval", "exec", "compile", "__import__"):
+                complaints.append(f"builtins.{node.attr}")
+            if owner in ("np", "numpy") and node.attr in ("load", "fromfile", "memmap"):
+                complaints.append(f"{owner}.{node.attr}: files are read by npr.archive")
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             name = node.args[0]
             if isinstance(name, ast.JoinedStr):
@@ -194,7 +198,9 @@ def test_no_code_from_data_no_global_generator_no_assert(path):
         "exec(text)",
         "run = eval",
         "__import__(name)",
-        "np.load(path, allow_pickle=True)",
+        "read_array(file, allow_pickle=True)",
+        "np.load(path, None, True)",
+        "builtins.eval(text)",
         "np.random.seed(0)",
         "x = np.random.randn(3)",
         "from numpy.random import randn",
