@@ -27,6 +27,7 @@ _DQN: dict[str, dict] = {
 _MUJOCO_OFF_POLICY = {"total_timesteps": 1_000_000, "learning_starts": 10_000}
 _MUJOCO_ON_POLICY = {
     "total_timesteps": 1_000_000, "n_envs": 1, "n_steps": 2048, "learning_rate": "linear:3e-4",
+    "normalize_obs": True, "normalize_reward": True,
 }  # fmt: skip
 _PPO: dict[str, dict] = {
     "CartPole-v1": {
