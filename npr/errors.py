@@ -22,7 +22,7 @@ class EnvContractError(NprError, RuntimeError):
 
 
 class EnvCrashedError(NprError, RuntimeError):
-    """An environment raised, died or did not answer. The cause hangs on __cause__, if there is one."""
+    """An environment raised, died or did not answer; __cause__ is the cause, where there is one."""
 
 
 class NumericsError(NprError, ArithmeticError):

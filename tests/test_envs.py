@@ -32,7 +32,7 @@ import npr
 from npr.algorithms.base import REGISTRY, Algorithm
 from npr.backend import FLOAT
 from npr.envs import action_spec, make_env, observation_spec, open_environments
-from npr.errors import ConfigError, EnvContractError, SpaceError
+from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
 from npr.kernels import gae
 from npr.spaces import Actions, Observations
 
@@ -618,8 +618,8 @@ def stepped(env):
 def test_old_gyms_reset_is_refused():
     with pytest.raises(
         EnvContractError,
-        match=r"env 0: reset\(\) must return \(observation, info\), got ndarray. This is the API "
-        "of old Gym; wrap the environment, or return the pair",
+        match=r"env 0, step 0: reset\(\) must return \(observation, info\), got ndarray. This is "
+        "the API of old Gym; wrap the environment, or return the pair",
     ):
         stepped(Old("reset"))
 
@@ -627,15 +627,21 @@ def test_old_gyms_reset_is_refused():
 def test_old_gyms_step_is_refused():
     with pytest.raises(
         EnvContractError,
-        match=r"env 0: step\(\) must return \(observation, reward, terminated, truncated, info\). "
-        "Four values are the API of old Gym: return both flags",
+        match=r"env 0, step 1: step\(\) must return \(observation, reward, terminated, truncated, "
+        r"info\), got tuple of 4\. Four values are the API of old Gym: return both flags",
     ):
         stepped(Old("four values"))
 
 
-def test_an_error_of_the_environment_itself_passes_unchanged():
-    with pytest.raises(ValueError, match="a bug of the environment"):
+def test_an_error_of_the_environment_itself_is_named_and_kept_as_the_cause():
+    with pytest.raises(
+        EnvCrashedError,
+        match=r"^env 0 raised ValueError: a bug of the environment, at step 1, 1 steps into its "
+        r"episode; its last action was 0\. Nothing of that step was stored\. Fix the environment, "
+        r"or pass on_env_error='reset'\.$",
+    ) as caught:
         stepped(Old("own error"))
+    assert type(caught.value.__cause__) is ValueError
 
 
 def test_a_wrong_shape_is_refused():
@@ -742,10 +748,13 @@ def test_a_number_that_is_not_finite_is_named_and_not_stored(kind, fault, bad):
     what = r"reward \(" if fault == "reward" else r"observation \(index 2 = "
     step = {"step": 2, "reward": 2, "final": 4, "reset": 5 if kind == "sync-next" else 4}[fault]
     into = {"step": 2, "reward": 2, "final": 4, "reset": 0}[fault]
+    action = "; its last action was [01]" if into else ""
+    large = "" if np.isnan(bad) else " It may be a number too large for float32."
+    other = ", or pass nan_obs='terminate'" if kind in ("list", "sync-disabled") else ""
     with pytest.raises(
         EnvContractError,
         match=rf"^env 1 returned a non-finite {what}{bad}\) at step {step}, {into} steps into its "
-        r"episode. Nothing of it was stored. Fix the environment\.$",
+        rf"episode{action}\.{large} Nothing of it was stored. Fix the environment{other}\.$",
     ):
         agent.learn(100)
     D = agent.buffer

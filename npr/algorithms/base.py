@@ -33,6 +33,9 @@ class Algorithm:
 
     n_envs: int = 1  # environments stepped side by side
     max_episode_steps: int | None = None  # own time limit; None: the environment's
+    nan_obs: str = "raise"  # or "terminate": drop the episode that a number not finite came in
+    on_env_error: str = "raise"  # or "reset": drop the episode in which an environment raised
+    env_timeout: float | None = None  # seconds an environment may take, in a process of its own
     verbose: int = 1  # 0: silent; 1: settings, progress and result
 
     action_kinds = ("discrete", "box")  # which action spaces it can learn
@@ -134,10 +137,16 @@ class Algorithm:
 
     def _open_envs(self):
         envs = open_environments(
-            self.env, self.n_envs, self._env_seeds, self.max_episode_steps, self.table
-        )
+            self.env, self.n_envs, self._env_seeds, self.max_episode_steps, self.table,
+            self.nan_obs, self.on_env_error, self.env_timeout,
+        )  # fmt: skip
         self.n_envs = envs.n
-        self._check_spaces(envs)
+        try:
+            self._check_spaces(envs)
+        except SpaceError:
+            if envs.owned:
+                envs.close()
+            raise
         return envs
 
     def _reopen_envs(self):
