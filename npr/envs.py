@@ -54,7 +54,7 @@ def action_spec(space) -> dict:
 
     if isinstance(space, gs.Discrete):
         return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
-    if isinstance(space, gs.Box) and space.dtype.kind == "f":
+    if isinstance(space, gs.Box) and space.dtype.kind == "f" and math.prod(space.shape):
         bounds = {
             name: [x if math.isfinite(x) else None for x in bound.ravel().tolist()]
             for name, bound in (("low", space.low), ("high", space.high))
@@ -162,7 +162,7 @@ def open_environments(
 
 
 def _make_checked(env, max_episode_steps):
-    """An environment for a worker, where what it returns is checked before Gymnasium converts it."""
+    """An environment for a worker: what it returns is checked before Gymnasium converts it."""
     import gymnasium
 
     class Checked(gymnasium.Wrapper):
@@ -263,6 +263,11 @@ class _Records:
         self.n, self.table, self.owned = n, table, owned
         self.nan_obs, self.on_env_error = nan_obs, on_env_error
         self.observations = Observations(observation_spec(observation_space))
+        if not self.observations.size:
+            raise SpaceError(
+                f"An observation must hold a number at least, got {observation_space}; wrap the "
+                "environment with gymnasium.wrappers.TransformObservation to make it a Box."
+            )
         actions = action_spec(action_space)
         self.actions = Actions(actions) if actions["kind"] in ACTION_KINDS else None
         self.action_space = action_space
