@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npr.envs import make_env
+from npr.envs import first, make_env, transition
+from npr.errors import EnvContractError, EnvCrashedError
+from npr.workers import named
 
 EPISODE_LIMIT = 10_000  # steps; for an environment that has no limit and a policy that circles
 
@@ -38,19 +40,34 @@ def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episo
     policy             observation, deterministic, rng -> action of the environment
     env                id, Env or factory; an Env is used as it is, and not closed
     seed               of the first reset and of sampled actions: same seed, same episodes
+
+    An environment that raises or breaks Gymnasium's contract gives an EnvCrashedError or an
+    EnvContractError that names the episode and the step.
     """
     seeds = np.random.SeedSequence(seed)
     env_seed, rng = int(seeds.generate_state(1)[0]), np.random.default_rng(seeds.spawn(1)[0])
     own = make_env(env, max_episode_steps)
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
+
+    def ask(call, check, *args, **kwargs):
+        try:
+            return check(call(*args, **kwargs))
+        except Exception as error:
+            where = f"evaluation, episode {episode}, step {lengths[episode]}"
+            if isinstance(error, EnvContractError):
+                raise EnvContractError(f"{where}: {error}") from None
+            raise EnvCrashedError(
+                f"{where}: the environment raised {named(error)}. Fix it; the agent is as it was."
+            ) from error
+
     try:
         for episode in range(episodes):
-            observation, _ = own.reset(seed=env_seed if episode == 0 else None)
-            for _ in range(EPISODE_LIMIT):
+            observation = ask(own.reset, first, seed=env_seed if episode == 0 else None)
+            while lengths[episode] < EPISODE_LIMIT:
                 action = policy(observation, deterministic, rng)
-                observation, reward, terminated, truncated, _ = own.step(action)
-                returns[episode] += reward
                 lengths[episode] += 1
+                observation, reward, terminated, truncated = ask(own.step, transition, action)
+                returns[episode] += reward
                 if terminated or truncated:
                     break
     finally:

@@ -3,6 +3,8 @@ network outputs into actions. Built from Gymnasium's spaces in envs.py; needs Nu
 """
 
 import math
+import operator
+import reprlib
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from npr.errors import ConfigError, EnvContractError
 
 CHOICE = np.dtype(np.int64)  # of a choice of the learner
 ACTION_KINDS = ("discrete", "box", "multidiscrete", "multibinary")
+_REAL = "fiub"  # kinds of dtypes whose values are numbers
+_FIX = "Fix the environment's observation_space or what reset() and step() return."
 
 
 def _count(n) -> int:
@@ -50,7 +54,11 @@ class Observations:
     def row(self, observation, out: np.ndarray) -> None:
         """Write one observation to out, (size,)."""
         if self.kind in ("box", "multibinary"):
-            if getattr(observation, "shape", None) != self.shape:
+            if (
+                observation.__class__ is not np.ndarray
+                or observation.shape != self.shape
+                or observation.dtype.kind not in _REAL
+            ):
                 observation = self._shaped(observation)
             out[...] = observation if len(self.shape) == 1 else observation.reshape(-1)
         elif self.kind == "discrete":
@@ -58,7 +66,7 @@ class Observations:
             out[self.index(observation)] = 1
         elif self.kind == "multidiscrete":
             out[...] = 0
-            index = self._shaped(observation) - self.start
+            index = self._shaped(observation, "iu") - self.start
             if (index < 0).any() or (index >= self.nvec).any():
                 raise EnvContractError(
                     f"The observation {observation!r} is outside MultiDiscrete("
@@ -69,12 +77,15 @@ class Observations:
         else:
             start = 0
             for key, part in zip(self.spec["keys"], self.parts):
-                part.row(observation[key], out[start : start + part.size])
+                part.row(self._member(observation, key), out[start : start + part.size])
                 start += part.size
 
     def index(self, observation) -> int:
         """The row of a table for a Discrete observation."""
-        index = int(observation) - self.start
+        try:
+            index = operator.index(observation) - self.start
+        except TypeError:  # no whole number
+            index = -1
         if not 0 <= index < self.size:
             raise EnvContractError(
                 f"The observation {observation!r} is outside Discrete({self.size}, "
@@ -82,41 +93,65 @@ class Observations:
             )
         return index
 
-    def _shaped(self, observation):
-        array = np.asarray(observation)
+    def _shaped(self, observation, kinds=_REAL):
+        try:
+            array = np.asarray(observation)
+        except (ValueError, TypeError):  # lists of unequal lengths
+            array = np.empty(0, object)
+        if array.dtype.kind not in kinds:
+            numbers = "numbers" if kinds == _REAL else "whole numbers"
+            raise EnvContractError(
+                f"Got {reprlib.repr(observation)} ({type(observation).__name__}) for an "
+                f"observation, the space says {numbers} of shape {self.shape}. {_FIX}"
+            )
         if array.shape != self.shape:
             raise EnvContractError(
-                f"Got an observation of shape {array.shape}, the space says {self.shape}. "
-                "Fix the environment's observation_space or what reset() and step() return."
+                f"Got an observation of shape {array.shape}, the space says {self.shape}. {_FIX}"
             )
         return array
+
+    def _member(self, observation, key):
+        """The part of a Dict or Tuple observation that stands under a key."""
+        keys = self.spec["keys"]
+        try:
+            if isinstance(key, str) or len(observation) == len(keys):
+                return observation[key]
+        except (KeyError, IndexError, TypeError):
+            pass
+        raise EnvContractError(
+            f"Got {reprlib.repr(observation)} ({type(observation).__name__}) for an observation "
+            f"with the parts {keys}: {key!r} is missing, or there are too many. {_FIX}"
+        )
 
     def batched(self, observation) -> bool:
         """Whether this is a batch of observations (one leading axis) rather than one."""
         if self.kind == "group":
             key, part = self.spec["keys"][0], self.parts[0]
-            return part.batched(observation[key])
+            return part.batched(self._member(observation, key))
         return np.ndim(observation) == len(self.shape) + 1
 
     def encode(self, observation) -> np.ndarray:
         """Network input (B, size) of a batch of observations, or of one (B = 1)."""
         if self.kind == "box" and isinstance(observation, np.ndarray):
-            if self.shape not in (observation.shape, observation.shape[1:]):
+            fits = self.shape in (observation.shape, observation.shape[1:])
+            if not fits or observation.dtype.kind not in _REAL:
                 self._shaped(observation)
             return observation.reshape(-1, self.size).astype(FLOAT)
-        rows = self._rows(observation)
+        rows = self.rows(observation)
         out = np.empty((len(rows), self.size), FLOAT)
         for row, one in zip(out, rows):
             self.row(one, row)
         return out
 
-    def _rows(self, observation):
+    def rows(self, observation):
+        """The single observations of a batch; of one, a list of it."""
         if not self.batched(observation):
             return [observation]
         if self.kind != "group":
             return observation
-        columns = [part._rows(observation[key]) for key, part in zip(self.spec["keys"], self.parts)]
-        return [dict(zip(self.spec["keys"], row)) for row in zip(*columns)]
+        keys = self.spec["keys"]
+        columns = [part.rows(self._member(observation, key)) for key, part in zip(keys, self.parts)]
+        return [dict(zip(keys, row)) for row in zip(*columns)]
 
 
 class Actions:

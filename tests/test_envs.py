@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from toy_envs import (
     M2,
     PLANS,
+    SHAPES,
     ActionRecorder,
     Bandit,
     ConstantReward,
@@ -31,8 +32,9 @@ from toy_envs import (
 import npr
 from npr.algorithms.base import REGISTRY, Algorithm
 from npr.backend import FLOAT
+from npr.buffers import PrioritizedReplayBuffer, ReplayBuffer
 from npr.envs import action_spec, make_env, observation_spec, open_environments
-from npr.errors import ConfigError, EnvContractError, SpaceError
+from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
 from npr.kernels import gae
 from npr.spaces import Actions, Observations
 
@@ -96,6 +98,25 @@ class RolloutRecorder(Recorder):
         self.rows = list(self.rollouts(8, self.choose))
 
 
+class Keeper(Recorder):
+    """The same in what an algorithm learns from, named by `consumer`."""
+
+    consumer = "replay"
+
+    def train(self):
+        if self.consumer in ("rollouts", "episodes"):
+            consume, each = (
+                getattr(Algorithm, self.consumer),
+                8 if self.consumer == "rollouts" else 10,
+            )
+            self.rows = list(consume(self, each, self.choose))
+            return
+        kind = PrioritizedReplayBuffer if self.consumer == "prioritized" else ReplayBuffer
+        self.buffer = kind(1_000, 3, gamma=GAMMA, n_step=3 if self.consumer == "n-step" else 1)
+        for columns in self.interact(self.choose):
+            self.buffer.add(*columns, self.last.episode)
+
+
 class RowsOfCartPole(Recorder):
     def choose(self, s):
         return self.rng["explore"].integers(2, size=len(s))
@@ -104,6 +125,7 @@ class RowsOfCartPole(Recorder):
 for _name in (
     "Recorder",
     "RolloutRecorder",
+    "Keeper",
     "RowsOfCartPole",
 ):  # they are nothing that a file may name
     del REGISTRY[_name]
@@ -318,6 +340,95 @@ def test_the_last_rollout_holds_what_the_budget_still_bought():
     agent = record("list", counting_envs(), 30, RolloutRecorder)  # 10 steps of 3
     assert [D.s.shape[:2] for D in agent.rows] == [(8, 3), (2, 3)]
     assert agent.num_timesteps == 30
+
+
+# ---- the matrix: every mode, every vectoriser, every shape of episode, every consumer
+
+
+def shape_envs():
+    return [lambda i=i: CountingEnv(i, SHAPES[i]) for i in range(len(SHAPES))]
+
+
+def by_start(steps):
+    """The rows of single environments, by the observation that each begins with."""
+    alone_ = [alone(CountingEnv(i, SHAPES[i]), counting_action, steps) for i in range(len(SHAPES))]
+    return {row[0]: row for rows in alone_ for row in rows}
+
+
+def rows_of(columns):
+    s, a, r, s2, terminated, *_ = columns
+    return [
+        (tuple(s[k]), int(a[k]), float(r[k]), tuple(s2[k]), bool(terminated[k]))
+        for k in range(len(r))
+    ]
+
+
+def successors(rows, reference):
+    """For every row the number of the next row of its episode, or None."""
+    where = {row[0]: k for k, row in enumerate(rows)}
+    ends = [any(reference[row[0]][4:]) for row in rows]
+    return [None if over else where.get(row[3]) for row, over in zip(rows, ends)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("consumer", ["replay", "n-step", "prioritized", "rollouts", "episodes"])
+def test_what_is_learnt_from_is_what_single_environments_give(kind, consumer):
+    agent = record(kind, shape_envs(), 150, type("K", (Keeper,), {"consumer": consumer}))
+    REGISTRY.pop("K")
+    reference = by_start(200)
+    if consumer in ("replay", "n-step", "prioritized"):
+        D = agent.buffer
+        rows = rows_of([D.s, D.a, D.r, D.s2, D.terminated])[: D.size]
+    else:
+        rows = [
+            row
+            for D in agent.rows
+            for row in rows_of([x[D.valid] for x in (D.s, D.a, D.r, D.s2, D.terminated)])
+        ]
+    assert all(row == reference[row[0]][:5] for row in rows)
+    assert len({row[0] for row in rows}) == len(rows), "no step twice"
+    for number, mine in by_env(rows).items():
+        if consumer == "episodes":
+            for episode in {row[0][1] for row in mine}:
+                length, _ = SHAPES[number][int(episode) % len(SHAPES[number])]
+                times = [row[0][2] for row in mine if row[0][1] == episode]
+                assert sorted(times) == [*range(length)], "whole episodes only"
+        else:
+            first = alone(CountingEnv(number, SHAPES[number]), counting_action, len(mine))
+            assert {row[0] for row in mine} == {row[0] for row in first}, "no step left out"
+    assert set(by_env(rows)) == {*range(len(SHAPES))} and len(rows) >= 40
+    if consumer == "n-step":
+        following = successors(rows, reference)
+        _, _, R, s2, terminated, power = agent.buffer.gather(np.arange(len(rows)))
+        for k in range(len(rows)):
+            total, weight, last = 0.0, 1.0, k
+            for _ in range(3):
+                total, weight, end = total + weight * rows[last][2], weight * GAMMA, last
+                last = following[last]
+                if last is None:
+                    break
+            assert R[k] == pytest.approx(total, rel=1e-5)
+            assert power[k] == pytest.approx(weight, rel=1e-6)
+            assert (tuple(s2[k]), bool(terminated[k])) == rows[end][3:]
+    if consumer == "prioritized":
+        assert agent.buffer.tree.total == len(rows)
+    if consumer in ("rollouts", "episodes"):
+        for D in agent.rows:
+            v = np.sin(D.s @ [1.0, 2.0, 3.0])
+            v2 = np.sin(D.s2 @ [1.0, 2.0, 3.0])
+            A = gae(D.r.astype(float), v, v2, D.terminated.astype(float), D.done.astype(float),
+                    GAMMA, LAMBDA)  # fmt: skip
+            at = [tuple(x) for x in np.argwhere(D.valid)]
+            mine = rows_of([x[D.valid] for x in (D.s, D.a, D.r, D.s2, D.terminated)])
+            following = successors(mine, reference)
+            for k, where in enumerate(at):
+                expected, weight, u = 0.0, 1.0, k
+                while u is not None:
+                    s, _, r, s2, end = mine[u]
+                    value, after = np.sin(np.dot([s, s2], [1.0, 2.0, 3.0]))
+                    expected += weight * (r + GAMMA * after * (1 - end) - value)
+                    u, weight = following[u], weight * GAMMA * LAMBDA
+                assert A[where] == pytest.approx(expected, abs=1e-5)
 
 
 # ---- a table, a bandit
@@ -618,8 +729,8 @@ def stepped(env):
 def test_old_gyms_reset_is_refused():
     with pytest.raises(
         EnvContractError,
-        match=r"env 0: reset\(\) must return \(observation, info\), got ndarray. This is the API "
-        "of old Gym; wrap the environment, or return the pair",
+        match=r"env 0, step 0: reset\(\) must return \(observation, info\), got ndarray. This is "
+        "the API of old Gym; wrap the environment, or return the pair",
     ):
         stepped(Old("reset"))
 
@@ -627,15 +738,21 @@ def test_old_gyms_reset_is_refused():
 def test_old_gyms_step_is_refused():
     with pytest.raises(
         EnvContractError,
-        match=r"env 0: step\(\) must return \(observation, reward, terminated, truncated, info\). "
-        "Four values are the API of old Gym: return both flags",
+        match=r"env 0, step 1: step\(\) must return \(observation, reward, terminated, truncated, "
+        r"info\), got tuple of 4\. Four values are the API of old Gym: return both flags",
     ):
         stepped(Old("four values"))
 
 
-def test_an_error_of_the_environment_itself_passes_unchanged():
-    with pytest.raises(ValueError, match="a bug of the environment"):
+def test_an_error_of_the_environment_itself_is_named_and_kept_as_the_cause():
+    with pytest.raises(
+        EnvCrashedError,
+        match=r"^env 0 raised ValueError: a bug of the environment, at step 1, 1 steps into its "
+        r"episode; its last action was 0\. Nothing of that step was stored\. Fix the environment, "
+        r"or pass on_env_error='reset'\.$",
+    ) as caught:
         stepped(Old("own error"))
+    assert type(caught.value.__cause__) is ValueError
 
 
 def test_a_wrong_shape_is_refused():
@@ -728,8 +845,10 @@ def test_a_vector_environment_must_say_how_it_resets():
 # ---- nothing bad is kept
 
 
-def dqn(env, n_envs):
-    return npr.DQN(env, n_envs=n_envs, seed=0, verbose=0, learning_starts=1_000, buffer_size=100)
+def dqn(env, n_envs, **settings):
+    return npr.DQN(
+        env, n_envs=n_envs, seed=0, verbose=0, learning_starts=1_000, buffer_size=100, **settings
+    )
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -742,10 +861,13 @@ def test_a_number_that_is_not_finite_is_named_and_not_stored(kind, fault, bad):
     what = r"reward \(" if fault == "reward" else r"observation \(index 2 = "
     step = {"step": 2, "reward": 2, "final": 4, "reset": 5 if kind == "sync-next" else 4}[fault]
     into = {"step": 2, "reward": 2, "final": 4, "reset": 0}[fault]
+    action = "; its last action was [01]" if into else ""
+    large = "" if np.isnan(bad) else " It may be a number too large for float32."
+    other = ", or pass nan_obs='terminate'" if kind in ("list", "sync-disabled") else ""
     with pytest.raises(
         EnvContractError,
         match=rf"^env 1 returned a non-finite {what}{bad}\) at step {step}, {into} steps into its "
-        r"episode. Nothing of it was stored. Fix the environment\.",
+        rf"episode{action}\.{large} Nothing of it was stored. Fix the environment{other}\.",
     ):
         agent.learn(100)
     D = agent.buffer

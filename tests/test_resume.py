@@ -244,7 +244,7 @@ def test_a_vector_environment_begins_anew_with_a_warning(tmp_path):
         return gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
 
     _, text = fails_to_resume(env, tmp_path / "a.npz")
-    assert "a VectorEnv does not tell what its episodes began with" in text
+    assert "a VectorEnv, and workers (env_timeout), do not tell what their episodes" in text
 
 
 def test_another_number_of_environments_begins_anew_with_a_warning(tmp_path):

@@ -234,3 +234,52 @@ class Faulty(CountingEnv):
         if episode == 0 and t == 2 and self.fault == "reward":
             reward = self.bad
         return observation, reward, terminated, truncated, info
+
+
+# one environment for each shape of episode, and one whose episodes are of unequal lengths
+SHAPES = (
+    ((4, "terminated"),),
+    ((3, "truncated"),),
+    ((5, "both"),),
+    ((1, "terminated"), (1, "truncated")),
+    ((2, "terminated"), (6, "truncated"), (1, "both")),
+)
+
+
+class Hostile(CountingEnv):
+    """A CountingEnv with episodes of three steps and one fault, from a call of step() or reset().
+
+    step      what it makes of the five values of the step `at`; it may raise
+    reset     what it makes of the (observation, info) of the reset number `at`
+    space     another observation space; observations are then those that `sound` gives
+    """
+
+    def __init__(self, step=None, reset=None, at=2, number=1, space=None, sound=None, always=False):
+        super().__init__(number)
+        self.fault, self.first_fault, self.at, self.always = step, reset, at, always
+        self.steps = self.resets = 0
+        self.sound = sound
+        if space is not None:
+            self.observation_space = space
+
+    def _observe(self):
+        return super()._observe() if self.sound is None else self.sound
+
+    def _now(self, count):
+        return count == self.at or (self.always and count > self.at)
+
+    def reset(self, *, seed=None, options=None):
+        result = super().reset(seed=seed)
+        self.resets += 1
+        if self.first_fault is not None and self._now(self.resets):
+            return self.first_fault(*result)
+        return result
+
+    def step(self, action):
+        self.steps += 1
+        self.where[2] += 1
+        _, _, t = self.where
+        result = self._observe(), counting_reward(t, action), bool(t == 3), False, {}
+        if self.fault is not None and self._now(self.steps):
+            return self.fault(*result)
+        return result

@@ -56,6 +56,9 @@ class Algorithm:
     max_episode_steps: int | None = None  # own time limit; None: the environment's
     normalize_obs: bool = False  # observations less their running mean, over their deviation
     normalize_reward: bool = False  # rewards over the deviation of their discounted returns
+    nan_obs: str = "raise"  # or "terminate": drop the episode that a number not finite came in
+    on_env_error: str = "raise"  # or "reset": drop the episode in which an environment raised
+    env_timeout: float | None = None  # seconds an environment may take, in a process of its own
     verbose: int = 1  # 0: silent; 1: settings, progress and result
 
     action_kinds = ("discrete", "box")  # which action spaces it can learn
@@ -162,15 +165,16 @@ class Algorithm:
 
     def _open_envs(self):
         envs = open_environments(
-            self.env, self.n_envs, self._env_seeds, self.max_episode_steps, self.table
-        )
+            self.env, self.n_envs, self._env_seeds, self.max_episode_steps, self.table,
+            self.nan_obs, self.on_env_error, self.env_timeout,
+        )  # fmt: skip
         self.n_envs = envs.n
-        self._check_spaces(envs)
-        if envs.n > getattr(self, "buffer_size", envs.n):
-            raise ConfigError(
-                f"{type(self).__name__}: buffer_size must be at least n_envs, the transitions of "
-                f"one step; got buffer_size={self.buffer_size} and n_envs={envs.n}."
-            )
+        try:
+            self._check_spaces(envs)
+        except (ConfigError, SpaceError):
+            if envs.owned:
+                envs.close()
+            raise
         return envs
 
     def _reopen_envs(self):
@@ -239,6 +243,11 @@ class Algorithm:
         self._unfinished = num_timesteps < end
 
     def _check_spaces(self, envs):
+        if envs.n > getattr(self, "buffer_size", envs.n):
+            raise ConfigError(
+                f"{type(self).__name__}: buffer_size must be at least n_envs, the transitions of "
+                f"one step; got buffer_size={self.buffer_size} and n_envs={envs.n}."
+            )
         name, space = type(self).__name__, envs.action_space
         kind = envs.actions.kind if envs.actions else type(space).__name__
         if kind not in self.action_kinds:
@@ -330,7 +339,7 @@ class Algorithm:
             self._unfinished = self.num_timesteps < self.end
             said = checkpoint.rescue(self, "interrupted", save_path)
             print(f"npr: {said}", file=sys.stderr, flush=True)
-            if not hasattr(self.env, "step"):  # what was given belongs to the giver
+            if self.envs.owned:  # what was given belongs to the giver
                 self.close()
             raise stopped_by(self._interrupts.asked)
         if save_path is not None:
