@@ -55,7 +55,7 @@ def action_spec(space) -> dict:
 
     if isinstance(space, gs.Discrete):
         return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
-    if isinstance(space, gs.Box) and space.dtype.kind == "f" and math.prod(space.shape):
+    if isinstance(space, gs.Box) and space.dtype.kind == "f" and space.low.size:
         bounds = {
             name: [x if math.isfinite(x) else None for x in bound.ravel().tolist()]
             for name, bound in (("low", space.low), ("high", space.high))

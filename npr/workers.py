@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import time
-from multiprocessing import connection
 
 from npr.backend import blas_threads
 from npr.errors import EnvCrashedError
@@ -23,6 +22,14 @@ _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 def named(error) -> str:
     """The type of an error and, if it has one, its text."""
     return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _until(true, seconds):
+    """Wait until it is, or the time is up. A process is asked for its exit code: what else tells of
+    its end stays open in processes that the environment has started."""
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.002)
 
 
 class WorkerFault(EnvCrashedError):
@@ -79,7 +86,8 @@ def watched(base):
             try:
                 yield
             except (OSError, EOFError) as error:  # a worker is gone
-                fault = self._fault(self._ended(PULSE))
+                _until(lambda: self._ended() is not None, PULSE)
+                fault = self._fault(self._ended())
                 raise fault from fault.__cause__ or error
             except BaseException as error:
                 if reading or not isinstance(error, Exception):
@@ -90,7 +98,7 @@ def watched(base):
             """Return when every pipe can be read, if only to its end."""
             deadline = None if patience is None else time.monotonic() + patience
             for i, pipe in enumerate(self.parent_pipes):
-                left = PULSE
+                left = PULSE if patience is None else min(PULSE, patience)
                 while not pipe.poll(left):
                     # a pipe may outlive its worker in a process that the environment started
                     ended = self._ended()
@@ -102,11 +110,10 @@ def watched(base):
                             self._end()
                             raise WorkerFault(i, f"env {i} did not answer for {patience:g} s")
 
-        def _ended(self, wait=0.0):
+        def _ended(self):
             """The number of a worker that is no more, or None."""
-            sentinels = [process.sentinel for process in self.processes]
-            ended = connection.wait(sentinels, wait)
-            return sentinels.index(ended[0]) if ended else None
+            codes = [process.exitcode for process in self.processes]
+            return next((i for i, code in enumerate(codes) if code is not None), None)
 
         def _raise_if_errors(self, successes):
             if not all(successes):
@@ -115,7 +122,7 @@ def watched(base):
         def _fault(self, i, told=False):
             """What became of worker i, after the end of all of them; told: it has sent word."""
             process, cause = self.processes[i or 0], None
-            process.join(PULSE)
+            _until(lambda: process.exitcode is not None, PULSE)
             pid, code = process.pid, process.exitcode
             if code is None or code >= 0:
                 # a cause that cannot be sent never comes, or cannot be put together again
@@ -142,22 +149,20 @@ def watched(base):
             if not terminate:
                 with contextlib.suppress(EnvCrashedError):
                     self.settle(timeout)
-                deadline = time.monotonic() + timeout
                 for pipe in self.parent_pipes:
                     with contextlib.suppress(OSError):
                         pipe.send(("close", None))
-                for process in self.processes:
-                    process.join(max(0.0, deadline - time.monotonic()))
+                self._all_end(timeout)
             self._end()
 
+        def _all_end(self, seconds):
+            _until(lambda: all(process.exitcode is not None for process in self.processes), seconds)
+
         def _end(self):
-            for process in self.processes:
-                process.terminate()
-            deadline = time.monotonic() + PULSE
-            for process in self.processes:
-                process.join(max(0.0, deadline - time.monotonic()))
-                process.kill()
-                process.join(GRACE)
+            for end in ("terminate", "kill"):
+                for process in self.processes:
+                    getattr(process, end)()
+                self._all_end(PULSE)
             for pipe in self.parent_pipes:
                 pipe.close()
             self.error_queue.close()
@@ -199,8 +204,9 @@ def open_workers(make, n: int, patience: float):
     class Opened(watched(AsyncVectorEnv)):
         def _check_spaces(self):
             """The first thing that the workers are asked, once they have their environments."""
-            for pipe in self.parent_pipes:
-                pipe.send(("reset-noop", None))
+            with self._at_the_pipes(reading=False):
+                for pipe in self.parent_pipes:
+                    pipe.send(("reset-noop", None))
             self._answers(lambda: [pipe.recv() for pipe in self.parent_pipes], max(patience, START))
             super()._check_spaces()
 

@@ -125,6 +125,22 @@ def test_other_ends_of_a_worker_are_named_too(how):
         agent.learn(60)
 
 
+def test_a_worker_whose_pipe_outlives_it_is_named_in_time():
+    """A process that the environment started holds the pipe open: no end of it is ever read."""
+
+    def fault(*result):
+        if os.fork() == 0:
+            time.sleep(2 * LIMIT)
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    envs = [CountingEnv, functools.partial(Hostile, step=fault)]
+    agent, began = Recorder(AsyncVectorEnv(envs), seed=0, verbose=0), time.monotonic()
+    with pytest.raises(EnvCrashedError, match=FAILURES["killed"]):
+        agent.learn(60)
+    assert time.monotonic() - began < LIMIT
+
+
 def test_the_cause_comes_with_the_traceback_of_its_process():
     agent = Recorder(AsyncVectorEnv(makers("raising")), seed=0, verbose=0)
     with pytest.raises(EnvCrashedError) as caught:
@@ -264,9 +280,9 @@ def opened(monkeypatch):
 
 
 def test_a_refusal_after_the_workers_were_started_leaves_none(opened):
-    with pytest.raises(SpaceError, match="SACS needs a Box action space"):
+    with pytest.raises(SpaceError, match="SACS needs a Box action space") as caught:
         npr.SACS(CountingEnv, env_timeout=20)
-    assert opened
+    assert opened and caught.tb, "who keeps the error keeps the environments from being collected"
     assert_none_is_left(opened)
 
 
