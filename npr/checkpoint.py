@@ -193,7 +193,15 @@ def load(path, env, registry):
         raise CheckpointError(f"{path} does not describe a whole agent: {error}.") from error
 
 
+_MANIFEST = {
+    "format", "npr", "algorithm", "env", "settings", "seed", "policy", "policy_parameters",
+    "counters", "made_with", "without_episode",
+}  # fmt: skip
+
+
 def _rebuild(path, manifest, arrays, env, registry):
+    if strange := set(manifest) - _MANIFEST:
+        raise CheckpointError(f"{path}: no manifest of an agent says {sorted(strange)[:5]}.")
     name = manifest["algorithm"]
     if name not in registry:
         raise CheckpointError(

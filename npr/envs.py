@@ -18,10 +18,17 @@ import numpy as np
 from npr import workers
 from npr.backend import FLOAT
 from npr.episodes import EpisodeLog
-from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
+from npr.errors import (
+    ConfigError,
+    ConfigWarning,
+    EnvContractError,
+    EnvCrashedError,
+    SpaceError,
+)
 from npr.spaces import ACTION_KINDS, Actions, Observations
 
 RESETS = 3  # further ones where a first observation is not finite and nan_obs="terminate"
+LARGE = 1e6  # a mean reward beyond is warned of
 CRASHES, HOUR = 10, 3600.0  # so many within so many seconds are let pass by on_env_error="reset"
 
 
@@ -116,14 +123,6 @@ def open_environments(
     """
     import gymnasium
 
-    for name, value, other in (
-        ("nan_obs", nan_obs, "terminate"),
-        ("on_env_error", on_env_error, "reset"),
-    ):
-        if value not in ("raise", other):
-            raise ConfigError(f"{name} must be 'raise' or {other!r}, got {value!r}.")
-    if env_timeout is not None and not env_timeout > 0:
-        raise ConfigError(f"env_timeout must be above 0 seconds or None, got {env_timeout!r}.")
     rules = {"table": table, "nan_obs": nan_obs, "on_env_error": on_env_error}
     if isinstance(env, gymnasium.vector.VectorEnv):
         if max_episode_steps is not None:
@@ -283,7 +282,7 @@ class _Records:
         self.finished = []  # (return, length) of the episodes that ended in the last step
         self._sent = None  # the environments' last actions
         self._crashes = collections.deque(maxlen=CRASHES + 1)  # when they were
-        self._warned = False
+        self._warned = self._warned_of_rewards = False
 
     def _draw_seeds(self):
         self.seeds = [int(one.generate_state(1)[0]) for one in self._seed_source.spawn(self.n)]
@@ -419,6 +418,15 @@ class _Records:
 
     def _finish(self, i):
         self.finished.append((self.returns[i], self.lengths[i]))
+        if abs(self.returns[i]) > LARGE * self.lengths[i] and not self._warned_of_rewards:
+            self._warned_of_rewards = True
+            warnings.warn(
+                f"env {i} gives rewards of {self.returns[i] / self.lengths[i]:.3g} a step; beyond "
+                f"{LARGE:.0e} a loss in float32 loses its precision, and overflows in the end. Use "
+                "normalize_reward=True, or divide the rewards in the environment.",
+                ConfigWarning,
+                stacklevel=2,
+            )
         self._turn_page(i)
 
     def _drop(self, i):

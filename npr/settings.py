@@ -27,7 +27,7 @@ _COUNTS = (
     "n_episodes", "target_update_interval", "max_episode_steps", "n_critics", "policy_delay",
     "value_n_particles", "n_particles", "baseline_actions",
 )  # fmt: skip
-_POSITIVE = ("max_grad_norm", "target_kl", "per_eps")
+_POSITIVE = ("max_grad_norm", "target_kl", "per_eps", "env_timeout")
 _NOT_NEGATIVE = (
     "learning_starts", "clip_range", "vf_coef", "vf_epochs", "exploration_noise",
     "target_policy_noise", "target_noise_clip", "ent_coef",
@@ -52,6 +52,8 @@ _CHOICES = {
     "action_noise": tuple(NOISES),
     "per_normalization": ("batch", "buffer"),
     "svgd_space": ("u", "a", "legacy"),
+    "nan_obs": ("raise", "terminate"),
+    "on_env_error": ("raise", "reset"),
 }
 _HINTS = {"polyak": "tau (tau = 1 - polyak)", "lr": "learning_rate", "policy": "net_arch"}
 

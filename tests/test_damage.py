@@ -198,7 +198,8 @@ def strange(rng, array):
     if kind == 2:
         return np.concatenate([array.reshape(-1)] * 2)[: rng.randrange(2 * array.size + 1)]
     array = np.array(array)
-    wild = (0, 1, -1, 2**62, -(2**62)) if array.dtype.kind in "iu" else (0, np.nan, np.inf, -1e30)
+    whole = (0, 1, 2**62) if array.dtype.kind == "u" else (0, 1, -1, 2**62, -(2**62))
+    wild = whole if array.dtype.kind in "iu" else (0, np.nan, np.inf, -1e30)
     with np.errstate(all="ignore"):
         array.reshape(-1)[rng.randrange(max(1, array.size)) :] = rng.choice(wild)
     return array

@@ -173,7 +173,7 @@ def test_a_number_that_is_not_finite_is_named_with_the_action_before_it(name):
     fault, match = NUMBERS[name]
     where = r"at step 2, 2 steps into its episode; its last action was [01]\."
     match = match.replace(r"\).*", rf"\) {where}.*") if ".*" in match else f"{match} {where}"
-    rule = r".* Fix the environment, or pass nan_obs='terminate'\.$"
+    rule = r".* Fix the environment, or pass nan_obs='terminate'\."
     agent = caught(functools.partial(Hostile, **fault), EnvContractError, f"^env 1 .*{match}{rule}")
     assert_sound(agent, 3)
 
@@ -183,7 +183,7 @@ def test_an_environment_that_raises_is_named_and_its_error_is_the_cause(name):
     fault, match = CRASH[name]
     rule = (
         r".* at step 2, 2 steps into its episode; its last action was [01]\. Nothing of that "
-        r"step was stored\. Fix the environment, or pass on_env_error='reset'\.$"
+        r"step was stored\. Fix the environment, or pass on_env_error='reset'\."
     )
     fault = functools.partial(Hostile, **fault)
     agent = caught(fault, EnvCrashedError, f"^env 1 raised {match}{rule}")
@@ -445,3 +445,16 @@ def test_a_thousand_seeds_and_environments_have_a_thousand_streams(kind):
     assert len(set(seeds)) == 1_000
     starts = {gym.utils.seeding.np_random(seed)[0].integers(2**63) for seed in seeds}
     assert len(starts) == 1_000
+
+
+def test_rewards_too_large_for_float32_losses_are_warned_of_once():
+    class Rich(CountingEnv):
+        def step(self, action):
+            observation, reward, *rest = super().step(action)
+            return observation, 1e7 * reward, *rest
+
+    with pytest.warns(
+        npr.ConfigWarning, match="rewards of .* a step; .* normalize_reward"
+    ) as caught:
+        dqn(Rich, 1).learn(60)
+    assert len(caught) == 1

@@ -13,6 +13,7 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from proofs import many
 from test_envs import Recorder, by_env
+from tiny import tiny
 from toy_envs import PLANS, CountingEnv, Hostile, alone, counting_action
 
 import npr
@@ -222,7 +223,9 @@ def test_a_vector_without_shared_memory_does_not_reset_twice():
 
 
 def test_an_interrupt_while_answers_are_awaited_costs_no_worker():
-    def interrupt():
+    def interrupt():  # the second one stops at once
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 
     slow = functools.partial(Hostile, step=lambda *result: time.sleep(0.5) or result)
@@ -239,6 +242,25 @@ def test_an_interrupt_while_answers_are_awaited_costs_no_worker():
     assert len(agent.rows) == 30 and pids(agent) == mine
     agent.close()
     assert_none_is_left(mine)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_in_workers_that_is_stopped_is_saved_and_leaves_none(number):
+    agent = tiny("DQN", env="CartPole-v1", n_envs=2, env_timeout=20)
+    mine = pids(agent)
+
+    def stop(agent):
+        if agent.num_timesteps == 50:
+            signal.raise_signal(number)
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        agent.learn(200, callback=stop, save_path="a.npz")
+    assert_none_is_left(mine)
+    loaded = npr.load("a.npz")
+    with pytest.warns(npr.ResumeWarning, match="workers"):
+        loaded.learn()
+    assert loaded.num_timesteps == 200
+    loaded.close()
 
 
 TERMINAL = """

@@ -101,7 +101,12 @@ class Algorithm:
         self.env = env
         self._seed_streams()
         self.envs = self._open_envs()
-        self._start(self.envs.observations, self.envs.actions)
+        try:
+            self._start(self.envs.observations, self.envs.actions)
+        except BaseException:
+            if self.envs.owned:
+                self.envs.close()
+            raise
 
     @classmethod
     def restore(cls, manifest, env=None):
@@ -332,6 +337,8 @@ class Algorithm:
         try:
             with Interrupts() as self._interrupts, blas_threads(threads_for(self._width())):
                 self._train()
+                if save_path is not None and not self._interrupts.asked:
+                    self.save(save_path)
         finally:
             self._progress.close(self.num_timesteps, self.logger)
             self._callback = None
@@ -342,8 +349,6 @@ class Algorithm:
             if self.envs.owned:  # what was given belongs to the giver
                 self.close()
             raise stopped_by(self._interrupts.asked)
-        if save_path is not None:
-            self.save(save_path)
         return self
 
     def _train(self):
@@ -527,7 +532,7 @@ class Algorithm:
             if a.dtype.kind == "f" and not finite(a):
                 raise NumericsError(
                     f"The policy chose an action that is not finite at step {self.num_timesteps}: "
-                    "its parameters have diverged. The environment was not stepped. Lower "
+                    f"{self._first_bad_parameter()}. The environment was not stepped. Lower "
                     "learning_rate, or look at the scale of rewards and observations."
                 )
             s2, r, terminated, truncated, valid = envs.step(a)
@@ -622,6 +627,13 @@ class Algorithm:
             f"{type(self).__name__}: ten steps or more in a row were skipped, since their "
             f"gradients are not finite, of {' and '.join(stuck)}."
         )
+
+    def _first_bad_parameter(self):
+        for name, part in vars(self).items():
+            bad = first_bad(part)
+            if bad:
+                return f"{name} is not finite ({bad})"
+        return "its parameters are finite, so they or the observations have grown too large"
 
     def _what_to_do(self):
         for optimiser, _ in self._optimisers.values():
