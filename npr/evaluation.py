@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npr.envs import first, make_env, transition
+from npr.contract import first, transition
+from npr.envs import make_env
 from npr.errors import EnvContractError, EnvCrashedError
 from npr.workers import named
 

@@ -163,3 +163,13 @@ def _number(part):
     if isinstance(part, bool) or not math.isfinite(float(part)):
         raise ValueError
     return float(part)
+
+
+def is_whole(number) -> bool:
+    """Whether a number, of whatever type, is a whole one."""
+    return (
+        isinstance(number, (int, float, np.number))
+        and not isinstance(number, bool)
+        and math.isfinite(number)
+        and number == int(number)
+    )

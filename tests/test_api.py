@@ -32,8 +32,9 @@ from tiny import (
 
 import npr
 from npr import ConfigError, EnvContractError, SpaceError, presets
-from npr.algorithms.base import DEFAULT_BUDGET, REGISTRY, Algorithm
+from npr.algorithms.base import REGISTRY, Algorithm
 from npr.logger import Logger, Progress
+from npr.run import DEFAULT_BUDGET
 
 every_case = pytest.mark.parametrize("case", CASES)
 

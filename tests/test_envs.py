@@ -33,7 +33,8 @@ import npr
 from npr.algorithms.base import REGISTRY, Algorithm
 from npr.backend import FLOAT
 from npr.buffers import PrioritizedReplayBuffer, ReplayBuffer
-from npr.envs import action_spec, make_env, observation_spec, open_environments
+from npr.contract import action_spec, observation_spec
+from npr.envs import make_env, open_environments
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
 from npr.kernels import gae
 from npr.spaces import Actions, Observations

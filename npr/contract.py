@@ -1,0 +1,121 @@
+"""Gymnasium's contract: its spaces as plain data, and a look at all that reset() and step() return.
+
+Errors say what is wrong and how to mend it; who and when is added by npr.records.
+"""
+
+import math
+import numbers
+import reprlib
+
+import numpy as np
+
+from npr.errors import EnvContractError, SpaceError
+
+
+def observation_spec(space) -> dict:
+    """A Gymnasium observation space as the plain data that `Observations` takes."""
+    import gymnasium.spaces as gs
+
+    if isinstance(space, gs.Box):
+        return {"kind": "box", "shape": list(space.shape)}
+    if isinstance(space, gs.Discrete):
+        return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, gs.MultiDiscrete):
+        return {"kind": "multidiscrete", "nvec": space.nvec.tolist(), "start": space.start.tolist()}
+    if isinstance(space, gs.MultiBinary):
+        return {"kind": "multibinary", "shape": list(space.shape)}
+    if isinstance(space, gs.Dict):
+        keys, parts = list(space.spaces), list(space.spaces.values())
+    elif isinstance(space, gs.Tuple):
+        keys, parts = [*range(len(space.spaces))], list(space.spaces)
+    else:
+        raise SpaceError(
+            f"npr's networks need observations of fixed size, got {space}; wrap the environment "
+            "with gymnasium.wrappers.TransformObservation to make them a Box."
+        )
+    return {"kind": "group", "keys": keys, "parts": [observation_spec(part) for part in parts]}
+
+
+def action_spec(space) -> dict:
+    """A Gymnasium action space as the plain data that `Actions` takes."""
+    import gymnasium.spaces as gs
+
+    if isinstance(space, gs.Discrete):
+        return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, gs.Box) and space.dtype.kind == "f" and space.low.size:
+        bounds = {
+            name: [x if math.isfinite(x) else None for x in bound.ravel().tolist()]
+            for name, bound in (("low", space.low), ("high", space.high))
+        }
+        return {"kind": "box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
+    if isinstance(space, gs.MultiDiscrete):
+        return {"kind": "multidiscrete", "nvec": space.nvec.tolist(), "start": space.start.tolist()}
+    if isinstance(space, gs.MultiBinary):
+        return {"kind": "multibinary", "shape": list(space.shape)}
+    dtype = f" of {space.dtype}" if isinstance(space, gs.Box) else ""
+    return {"kind": type(space).__name__.lower() + dtype}
+
+
+def finite(x) -> bool:
+    """Whether all numbers of an array of the host are finite."""
+    return 0 not in np.isfinite(x).tobytes()  # on a few numbers five times faster than .all()
+
+
+def first(result):
+    """The observation of what reset() returned, after a look at the rest."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise EnvContractError(
+            f"reset() must return (observation, info), got {type(result).__name__}. This is the "
+            "API of old Gym; wrap the environment, or return the pair."
+        )
+    _check_info("reset", result[1])
+    return result[0]
+
+
+def transition(result):
+    """(observation, reward, terminated, truncated) of what step() returned, the reward a float."""
+    if not isinstance(result, tuple) or len(result) != 5:
+        got = type(result).__name__
+        if isinstance(result, tuple):
+            got += f" of {len(result)}"
+        raise EnvContractError(
+            "step() must return (observation, reward, terminated, truncated, info), got "
+            f"{got}. Four values are the API of old Gym: return both flags."
+        )
+    observation, reward, terminated, truncated, info = result
+    if not isinstance(reward, float):
+        reward = _reward(reward)
+    if terminated.__class__ is not bool or truncated.__class__ is not bool:
+        for name, flag in (("terminated", terminated), ("truncated", truncated)):
+            if not isinstance(flag, (bool, np.bool_)):
+                raise EnvContractError(
+                    f"step() returned {reprlib.repr(flag)} ({type(flag).__name__}) as {name}, "
+                    "which must be a bool. Return bool(...) of what you mean."
+                )
+    if info.__class__ is not dict:
+        _check_info("step", info)
+    return observation, reward, terminated, truncated
+
+
+def _reward(reward) -> float:
+    """A reward that is no plain float: any one real number will do, in an array of one too."""
+    one = (
+        reward.item() if isinstance(reward, (np.ndarray, np.bool_)) and reward.size == 1 else reward
+    )
+    if isinstance(one, numbers.Real):
+        try:
+            return float(one)
+        except OverflowError:
+            pass
+    raise EnvContractError(
+        f"step() returned {reprlib.repr(reward)} ({type(reward).__name__}) as the reward, which "
+        "must be one number. Return float(...) of what you mean."
+    )
+
+
+def _check_info(call, info):
+    if not isinstance(info, dict):
+        raise EnvContractError(
+            f"{call}() must return a dict as info, got {reprlib.repr(info)} "
+            f"({type(info).__name__}). Return {{}} where there is nothing to tell."
+        )
