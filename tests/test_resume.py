@@ -326,6 +326,25 @@ def test_an_episode_that_began_with_another_kind_of_generator_is_not_replayed():
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_files_of_format_2_are_read_for_ever(case):
+    """In the middle of a run, some of four environments, normalised, or with noise that wanders.
+    They resume to the bit where they were made; elsewhere with a warning that says so."""
+    path = GOLDEN / f"format2-{case}.npz"
+    agent, policy = npr.load(path), npr.infer.load(path)
+    assert agent.num_timesteps * 132 == agent.end * 77
+    with np.load(path, allow_pickle=False) as file:
+        for name, array in parameters(agent).items():
+            assert array.tobytes() == file[f"params/{name}"].tobytes()
+    seen = np.zeros((3, agent.observations.size))
+    if agent.observations.kind == "box":
+        np.testing.assert_array_equal(agent.act(seen), policy(seen))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResumeWarning)
+        agent.learn()
+    assert agent.num_timesteps == agent.end
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_files_of_format_1_are_read_for_ever(case):
     path = GOLDEN / f"format1-{case}.npz"
     agent, policy = npr.load(path), npr.infer.load(path)
