@@ -44,7 +44,7 @@ class Run:
         log_interval         episodes between tables of the logged values; None: no tables
         reset_num_timesteps  False: go on counting, where schedules stood. So does the first learn
                              of an agent whose file was saved in the middle of a run
-        save_path            file that the agent is written to, however learn ends
+        save_path            file that the agent is written to at the end, and where it breaks off
         save_freq            env steps between writes to save_path on the way
 
         Ctrl-C and SIGTERM end it after the present update: the agent is saved, its environments
