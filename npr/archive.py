@@ -256,7 +256,7 @@ def read_archive(path) -> tuple[dict, dict]:
 
 def _read(path, file):
     (_, *place), *members = _members(path, file)
-    manifest = _decode(path, _read_bytes(path, file, *place))
+    manifest = _decode(path, _read_manifest(path, file, *place))
     _check_format(path, manifest)
     hashes = manifest.pop("sha256", None)
     if not isinstance(hashes, dict):
@@ -321,7 +321,7 @@ def _members(path, file):
     return [(name, *place) for name, place in members.items()]
 
 
-def _read_bytes(path, file, begin, length, crc):
+def _read_manifest(path, file, begin, length, crc):
     if length > _MANIFEST_LIMIT:
         raise CheckpointError(f"{path}: the manifest has {length} bytes, over 1 MiB.")
     file.seek(begin)
@@ -461,6 +461,9 @@ def _from_format_1(manifest, arrays):
         }
         arrays[f"rng/{purpose}"] = generator_state(rng)
     manifest["made_with"] = {"numpy": manifest.pop("numpy")}
+    manifest["counters"]["skipped"] = {
+        key.removeprefix("optim/").partition(".")[0]: [0, 0] for key in arrays if "optim/" in key
+    }
     manifest["settings"].update(normalize_obs=False, normalize_reward=False)
     manifest["policy"]["normalize"] = False
     manifest["without_episode"] = True

@@ -71,7 +71,7 @@ def installed(package: str) -> str:
         return "not installed"
 
 
-_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @functools.cache
@@ -84,9 +84,18 @@ def blas():
     return None
 
 
+def blas_name() -> str:
+    """Version, options and kind of core of NumPy's OpenBLAS, as it tells them."""
+    tell = getattr(blas(), "scipy_openblas_get_config64_", None)
+    if tell is None:
+        return "not the OpenBLAS of NumPy's wheels"
+    tell.restype = ctypes.c_char_p
+    return tell().decode()
+
+
 def threads_set_by_user() -> str | None:
     """The variable that says how many threads BLAS may use, e.g. "OMP_NUM_THREADS=4"."""
-    held = (f"{name}={os.environ[name]}" for name in _THREAD_VARIABLES if name in os.environ)
+    held = (f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ)
     return next(held, None)
 
 

@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 
 from npr.archive import read_archive, write_archive
-from npr.backend import BACKEND, installed, threads_set_by_user, to_device, to_host, xp
+from npr.backend import BACKEND, blas_name, installed, threads_set_by_user, to_device, to_host, xp
 from npr.buffers import IntegerMap, ReplayBuffer, Steps
 from npr.errors import CheckpointError, CheckpointWarning, ConfigError, NumericsError
 from npr.generators import generator_state, set_generator_state
@@ -22,6 +22,7 @@ from npr.noise import OrnsteinUhlenbeck
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import Adam, Optimiser
 from npr.policy import Policy
+from npr.settings import is_whole
 from npr.spaces import Observations
 
 _STATEFUL = (Steps, IntegerMap, OrnsteinUhlenbeck, ObservationNorm, RewardNorm, Logger)
@@ -60,6 +61,11 @@ def save(agent, path) -> None:
             "n_updates": agent.n_updates,
             "episodes": agent.logger.episode_count,
             "optimisers": counters,
+            "skipped": {
+                name: part.missed()
+                for name, part in sorted(vars(agent).items())
+                if isinstance(part, Optimiser)
+            },
         },
         "made_with": made_with(),
     }
@@ -70,6 +76,7 @@ def made_with() -> dict:
     """What bits depend on besides settings and seeds: another of these, and they may differ."""
     return {
         "numpy": np.__version__,
+        "BLAS": blas_name(),
         "numba": "switched off" if os.environ.get("NPR_NUMBA") == "0" else installed("numba"),
         "machine": f"{platform.system()} {platform.machine()}",
         "backend": BACKEND,
@@ -79,8 +86,7 @@ def made_with() -> dict:
 
 def check_target(path, interval) -> None:
     """Refuse a path that no file can be written to, and a number of env steps that is none."""
-    whole = isinstance(interval, (int, np.integer)) and not isinstance(interval, bool)
-    if interval is not None and not (whole and interval >= 1 and path is not None):
+    if interval is not None and not (is_whole(interval) and interval >= 1 and path is not None):
         raise ConfigError(
             "save_freq must be a whole number of env steps, with a save_path to write to; got "
             f"save_freq={interval!r}, save_path={path!r}."
@@ -120,7 +126,8 @@ def rescue(agent, why: str, path=None) -> str:
         save(agent, path)
     except Exception as error:  # what the run broke off for is what the user is to see
         return f"At {where} the agent could not be saved to {path}: {error}"
-    return f"At {where} the agent was saved: npr.load({str(path)!r}).learn() goes on from there."
+    goes_on = ".learn() goes on from there" if agent.num_timesteps < agent.end else " is at the end"
+    return f"At {where} the agent was saved: npr.load({str(path)!r}){goes_on}."
 
 
 def _free_name(agent, why):
@@ -186,11 +193,14 @@ def load(path, env, registry):
     manifest, arrays = read_archive(path)
     try:
         return _rebuild(path, manifest, arrays, env, registry)
-    except CheckpointError:
-        raise
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, MemoryError,
             RecursionError) as error:  # fmt: skip
-        raise CheckpointError(f"{path} does not describe a whole agent: {error}.") from error
+        if isinstance(error, CheckpointError) and str(path) in str(error):
+            raise
+        what = f"no {error}" if isinstance(error, KeyError) else error
+        raise CheckpointError(
+            f"{path} does not describe a whole agent: {what}. Take another file, or train anew."
+        ) from error
 
 
 _MANIFEST = {
@@ -227,6 +237,8 @@ def _rebuild(path, manifest, arrays, env, registry):
                 part.load(held)
         if isinstance(part, Adam):
             part.t = _count(counters["optimisers"][attribute])
+        if isinstance(part, Optimiser):
+            part.skipped, part.in_a_row = map(_count, counters["skipped"][attribute])
     for purpose, rng in agent.rng.items():
         set_generator_state(rng, unused.pop(f"rng/{purpose}"))
     agent.made_with = {str(name): str(what) for name, what in manifest["made_with"].items()}

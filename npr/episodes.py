@@ -9,7 +9,8 @@ import numpy as np
 
 from npr.generators import WORDS, generator_state, set_generator_state
 
-UNKNOWN = -2  # seed of an episode whose beginning cannot be repeated
+# what stands for the seed of an episode that began without one
+CONTINUED, UNKNOWN = -1, -2  # from a state of the environment's generator; nobody knows from where
 
 
 class EpisodeLog:
@@ -26,7 +27,7 @@ class EpisodeLog:
             self.seed = seed
             return
         start = generator_state(self.env.unwrapped.np_random)
-        self.seed = UNKNOWN if start is None else -1  # -1: from the state of its generator
+        self.seed = UNKNOWN if start is None else CONTINUED
         if start is not None:
             self.start = start
 
@@ -34,10 +35,11 @@ class EpisodeLog:
         """Begin as noted and act again; returns the last observation, None if the episode ended."""
         if seed == UNKNOWN:
             return None
-        if seed == -1:
+        if seed == CONTINUED:
             set_generator_state(self.env.unwrapped.np_random, start)
-        self.begin(None if seed == -1 else seed)
-        observation, _ = self.env.reset(seed=None if seed == -1 else seed)
+        seed = None if seed == CONTINUED else seed
+        self.begin(seed)
+        observation, _ = self.env.reset(seed=seed)
         for action in actions:
             if not self.env.action_space.contains(action):
                 return None

@@ -20,6 +20,7 @@ class Moments:
         self.mean, self.squares = np.zeros(D), np.zeros(D)  # squares: summed, of the deviations
 
     def add(self, rows: np.ndarray) -> None:
+        """Count rows (B, D), of any B."""
         n = len(rows)
         if not n:
             return
@@ -109,6 +110,9 @@ class RewardNorm:
     def load(self, state: dict) -> None:
         returns = state["returns"]
         if returns.shape != self.returns.shape or not np.isfinite(returns).all():
-            raise ConfigError(f"Returns must be finite, one per environment: {returns.shape}.")
+            raise ConfigError(
+                f"Returns must be finite numbers, {self.returns.shape}: one of each environment; "
+                f"got {returns.dtype}{returns.shape}."
+            )
         self.moments.load(state)
         self.returns = returns.copy()

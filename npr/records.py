@@ -25,7 +25,7 @@ from npr.errors import (
 from npr.spaces import ACTION_KINDS, Actions, Observations
 
 RESETS = 3  # further ones where a first observation is not finite and nan_obs="terminate"
-LARGE = 1e6  # a mean reward beyond is warned of
+LARGE = 1e6  # a reward beyond is warned of, once
 CRASHES, HOUR = 10, 3600.0  # so many within so many seconds are let pass by on_env_error="reset"
 
 
@@ -165,6 +165,18 @@ class Records:
             if valid is None or valid[i]:
                 self.returns[i] += reward
                 self.lengths[i] += 1
+                if not -LARGE <= reward <= LARGE and not self._warned_of_rewards:
+                    self._warn_of_reward(i, reward)
+
+    def _warn_of_reward(self, i, reward):
+        self._warned_of_rewards = True
+        warnings.warn(
+            f"env {i} gave a reward of {reward:.3g} at step {self.steps:,}; beyond {LARGE:.0e} a "
+            "loss in float32 loses its precision, and overflows in the end. Use "
+            "normalize_reward=True, or divide the rewards in the environment.",
+            ConfigWarning,
+            stacklevel=2,
+        )
 
     def state(self) -> dict:
         """Arrays that say where the environments are: counters and, where it can be told, how
@@ -200,15 +212,6 @@ class Records:
 
     def _finish(self, i):
         self.finished.append((self.returns[i], self.lengths[i]))
-        if abs(self.returns[i]) > LARGE * self.lengths[i] and not self._warned_of_rewards:
-            self._warned_of_rewards = True
-            warnings.warn(
-                f"env {i} gives rewards of {self.returns[i] / self.lengths[i]:.3g} a step; beyond "
-                f"{LARGE:.0e} a loss in float32 loses its precision, and overflows in the end. Use "
-                "normalize_reward=True, or divide the rewards in the environment.",
-                ConfigWarning,
-                stacklevel=2,
-            )
         self._turn_page(i)
 
     def _drop(self, i):
@@ -285,6 +288,11 @@ class EnvironmentList(Records):
                 self._not_finite(np.where(np.arange(self.n)[:, None] == i, s, 0))
 
     def step(self, a):
+        """One step with the learner's actions a (n, ...): (s2, r, terminated, truncated, valid).
+
+        s2 (n, size), or (n,) indices for a table: the true next observations. r (n,), and flags
+        (n,); a row that is not valid is no experience. `self.s` is what to act on next.
+        """
         s2, self.s = self._blank(), None  # if this step breaks off, the next one starts anew
         r, ends, lost = np.zeros(self.n, FLOAT), [], []
         self.finished = []
@@ -362,5 +370,6 @@ class EnvironmentList(Records):
         return None
 
     def close(self):
+        """Close the environments."""
         for env in self.envs:
             env.close()

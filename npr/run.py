@@ -271,7 +271,7 @@ class Run:
                     return
             if self._save_freq and self.every(self._save_freq):
                 checkpoint.save_or_warn(self, self._save_path)
-            if self._interrupts.asked:
+            if self._interrupts.asked and self.num_timesteps < self.end:
                 raise _Stopped
 
     @property

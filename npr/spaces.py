@@ -1,5 +1,5 @@
 """Spaces as plain data: what a policy file needs to turn observations into network inputs and
-network outputs into actions. Built from Gymnasium's spaces in envs.py; needs NumPy alone here.
+network outputs into actions. Built from Gymnasium's spaces in contract.py; needs NumPy alone here.
 """
 
 import math

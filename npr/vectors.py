@@ -1,5 +1,7 @@
 """Gymnasium's vector environments as records: any autoreset mode, workers that die or hang."""
 
+import reprlib
+
 import numpy as np
 
 from npr import workers
@@ -94,6 +96,11 @@ class VectorEnvironments(Records):
                 self._broke_off(error, 0)
 
     def step(self, a):
+        """One step with the learner's actions a (n, ...): (s2, r, terminated, truncated, valid).
+
+        s2 (n, size), or (n,) indices for a table: the true next observations. r (n,), and flags
+        (n,); a row that is not valid is no experience. `self.s` is what to act on next.
+        """
         self.steps += 1
         self.s = None  # if this step breaks off, the next one starts anew
         self.finished = []
@@ -137,7 +144,7 @@ class VectorEnvironments(Records):
     def _checked(self, result):
         """What step() returned, with its columns as arrays."""
         if not isinstance(result, tuple) or len(result) != 5:
-            raise self._named(None, "step() must return five values; fix it.")
+            raise self._named(None, f"step() must return five values, got {reprlib.repr(result)}.")
         observation, *columns, info = result
         columns = [np.asarray(column) for column in columns]
         names = ("rewards", "terminated", "truncated")
@@ -192,7 +199,11 @@ class VectorEnvironments(Records):
         self._crashed(i, stepping, f"{who} raised {text},", error)
 
     def _origin(self, error):
-        """(i, whether its own code raised) of an environment in a SyncVectorEnv; (None, True)."""
+        """(i, whether its own code raised) of an environment in a SyncVectorEnv, else (None, True).
+
+        A SyncVectorEnv does not say which of its environments an error came from: the frame of its
+        loop does.
+        """
         trace, base = error.__traceback__, self.env.unwrapped
         while trace is not None:
             frame, trace = trace.tb_frame, trace.tb_next
@@ -205,4 +216,5 @@ class VectorEnvironments(Records):
         return None, True
 
     def close(self):
+        """Close the environments, and end what processes they have."""
         self.env.close()

@@ -10,13 +10,12 @@ import os
 import signal
 import time
 
-from npr.backend import blas_threads
+from npr.backend import THREAD_VARIABLES, blas_threads
 from npr.errors import EnvCrashedError
 
 PULSE = 0.5  # seconds between two looks at whether all workers are alive
 GRACE = 3.0  # seconds that environments get to close themselves
 START = 60.0  # seconds at least that an environment gets to be made
-_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def named(error) -> str:
@@ -172,6 +171,7 @@ def watched(base):
 
 
 def is_watched(env) -> bool:
+    """Whether a vector environment looks after its workers."""
     return hasattr(env, "settle")
 
 
@@ -193,7 +193,7 @@ class _Seat:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             blas_threads(at_most=1).__enter__()
-            os.environ.update(dict.fromkeys(_THREADS, "1"))
+            os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
         return self.make()
 
 

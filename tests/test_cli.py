@@ -11,11 +11,11 @@ import pytest
 from proofs import many
 
 from npr import cli, memory
-from npr.backend import _THREAD_VARIABLES
+from npr.backend import THREAD_VARIABLES
 
 
 def npr(*words, **environment):
-    here = {name: value for name, value in os.environ.items() if name not in _THREAD_VARIABLES}
+    here = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
     return subprocess.run(
         [sys.executable, "-m", "npr.cli", *words], capture_output=True, text=True,
         env={**here, **environment},

@@ -457,5 +457,5 @@ def test_rewards_too_large_for_float32_losses_are_warned_of_once():
     with pytest.warns(npr.ConfigWarning) as caught:
         dqn(Rich, 1).learn(60)
     texts = [str(one.message) for one in caught]
-    (text,) = [text for text in texts if text.startswith("env 0 gives rewards of ")]
+    (text,) = [text for text in texts if text.startswith("env 0 gave a reward of ")]
     assert "normalize_reward=True" in text

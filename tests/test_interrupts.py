@@ -13,6 +13,7 @@ import time
 import warnings
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from proofs import many
@@ -20,7 +21,7 @@ from tiny import CASES, assert_same_parameters, parameters, tiny, trained
 from toy_envs import CountingEnv, Faulty
 
 import npr
-from npr import CheckpointWarning, ConfigError, EnvContractError, NumericsError
+from npr import CheckpointWarning, ConfigError, EnvContractError, EnvCrashedError, NumericsError
 from npr.interrupts import Interrupts
 
 TESTS = Path(__file__).parent
@@ -41,9 +42,11 @@ from tiny import tiny
 
 def ready(agent):
     if agent.num_timesteps <= agent.n_envs:
-        print("ready", flush=True)
+        workers = getattr(getattr(agent.envs, "env", None), "processes", [])
+        print("ready", *(worker.pid for worker in workers), flush=True)
 
 tiny({case!r}, **{settings!r}).learn({steps}, callback=ready, save_path="run.npz")
+print("done", flush=True)
 """
 
 
@@ -60,7 +63,11 @@ def start(text):
 
 
 def resume_in_child():
-    text = "import npr; npr.load('run.npz').learn().save('end.npz')"
+    text = (
+        "import npr; agent = npr.load('run.npz')\n"
+        "if agent.num_timesteps < agent.end: agent.learn()\n"  # else it came after the last step
+        "agent.save('end.npz')"
+    )
     subprocess.run(
         [sys.executable, "-c", text], check=True,
         env={**os.environ, "NPR_NUMBA": "0", "OPENBLAS_NUM_THREADS": "1"},
@@ -95,7 +102,7 @@ def test_a_run_that_is_stopped_at_any_moment_is_saved_and_resumed_to_the_bit(run
         time.sleep(rng.random() * seconds)
         child.send_signal(number)
         code, said = child.wait(timeout=30), child.stderr.read()
-        if not said:  # it had ended already, and at most Python itself was stopped
+        if child.stdout.read() == "done\n":  # it had ended already
             assert Path("run.npz").read_bytes() == file
             os.remove("run.npz")
             continue
@@ -108,6 +115,25 @@ def test_a_run_that_is_stopped_at_any_moment_is_saved_and_resumed_to_the_bit(run
         assert Path("end.npz").read_bytes() == file
         assert sorted(os.listdir()) == ["end.npz", "run.npz"]
         stopped += 1
+
+
+@pytest.mark.parametrize("trial", range(many(2, 20)))
+def test_a_run_in_workers_that_is_stopped_at_any_moment_leaves_no_process(trial):
+    number = (signal.SIGINT, signal.SIGTERM)[trial % 2]
+    text = _PROGRAM.format(
+        tests=str(TESTS), case="DQN", settings={"n_envs": 2, "env_timeout": 30}, steps=10**6
+    )
+    child = start(text)
+    word, *workers = child.stdout.readline().split()
+    assert (word, len(workers)) == ("ready", 2)
+    time.sleep(random.Random(trial).random())
+    child.send_signal(number)
+    child.wait(timeout=30)
+    for pid in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+    loaded = npr.load("run.npz")
+    assert 0 < loaded.num_timesteps < 10**6
 
 
 def test_a_shell_sees_130_and_143():
@@ -208,12 +234,28 @@ def test_learning_in_a_thread_leaves_signals_alone():
     assert agent.num_timesteps == 20
 
 
-def test_a_signal_after_the_last_step_is_not_lost():
-    agent = tiny("DQN")
-    agent._check_policy = lambda: signal.raise_signal(signal.SIGINT)
+@pytest.mark.parametrize("case", ["DQN", "PPO", "REINFORCE"])
+@pytest.mark.parametrize("moment", ["the last step", "after it", "while it is saved"])
+def test_a_signal_at_the_very_end_finds_the_run_whole(case, moment, capfd):
+    agent, whole = tiny(case), tiny(case).learn(40)
+    given = {}
+
+    def interrupt(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    if moment == "the last step":
+        given["callback"] = raise_signal_at(40, signal.SIGINT)
+    elif moment == "after it":
+        agent._check_policy = interrupt
+    else:
+        save = agent.save
+        agent.save = lambda path: (interrupt(), save(path))
+        given["save_path"] = "a.npz"
     with pytest.raises(KeyboardInterrupt):
-        agent.learn(40)
-    assert len(os.listdir()) == 1
+        agent.learn(40, **given)
+    (name,) = os.listdir()
+    assert f"npr.load('{name}') is at the end." in capfd.readouterr().err
+    assert_same_parameters(npr.load(name), whole)
 
 
 def test_nothing_is_written_where_nothing_was_learnt(capfd):
@@ -241,6 +283,52 @@ def test_the_context_notes_the_first_signal_only():
 
 
 # ---- errors in the middle of a run
+
+
+class Raising(CountingEnv):
+    """Raises in its n-th step, counted over all episodes."""
+
+    def __init__(self, n):
+        super().__init__(plan=((7, "truncated"),))
+        self.left = n
+
+    def step(self, action):
+        self.left -= 1
+        if not self.left:
+            raise OSError("the robot is gone")
+        return super().step(action)
+
+
+@pytest.mark.parametrize("trial", range(many(8, 50)))
+def test_an_environment_that_raises_at_any_step_costs_no_learning(trial):
+    case = ("DQN-n", "PERDQN", "PPO", "REINFORCE", "SAC-Discrete")[trial % 5]
+    n = random.Random(trial).randrange(3, 190)
+    agent = tiny(case, env=Raising(n))
+    with pytest.raises(EnvCrashedError, match="env 0 raised OSError: the robot is gone") as caught:
+        agent.learn(200)
+    assert agent.num_timesteps == n - 1
+    (name,) = re.findall(r"npr\.load\('(.*)'\)", caught.value.__notes__[0])
+    loaded = npr.load(name, env=Raising(10**6))
+    assert_same_parameters(agent, loaded)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", npr.ResumeWarning)  # the next step begins anew in any case
+        assert loaded.learn().num_timesteps == 200
+
+
+def test_a_worker_that_dies_costs_no_learning():
+    agent = tiny("DQN", env="CartPole-v1", n_envs=2, env_timeout=30)
+
+    def kill(agent):
+        if agent.num_timesteps == 100:
+            os.kill(agent.envs.env.processes[1].pid, signal.SIGKILL)
+
+    with pytest.raises(EnvCrashedError, match=r"env worker 1 \(pid \d+\) died with signal 9"):
+        agent.learn(200, callback=kill, save_path="a.npz")
+    loaded = npr.load("a.npz")
+    assert_same_parameters(agent, loaded)
+    assert loaded.learn().num_timesteps == 200
+    loaded.close()
+
 
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -297,24 +385,37 @@ def test_an_action_that_is_not_finite_saves_the_agent(case, bad):
         assert all(np.isfinite(column).all() for column in loaded.buffer.state().values())
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if CASES[case][1] == "CartPole-v1"])
+class Late(Faulty):
+    """Behaves for thirty episodes first. With a box: an action above 0 is 1, others are 0."""
+
+    def __init__(self, fault, bad, box):
+        super().__init__(fault, bad)
+        self.where[1], self.box = -30, box
+        if box:
+            self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def step(self, action):
+        return super().step(int(action[0] > 0) if self.box else action)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("QLearning", "Sarsa")])
 @pytest.mark.parametrize("fault", Faulty.FAULTS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_an_environment_that_breaks_its_contract_saves_the_agent(case, fault, bad):
-    class Late(Faulty):
-        """Behaves for forty episodes first."""
-
-        def __init__(self):
-            super().__init__(fault, bad)
-            self.where[1] = -30
-
-    agent = tiny(case, env=Late())
+    box = CASES[case][1] == "Pendulum-v1"
+    normalize = fault in ("step", "reward")
+    given = {"normalize_obs": normalize, "normalize_reward": normalize}
+    agent = tiny(case, env=Late(fault, bad, box), **given)
     with pytest.raises(EnvContractError) as caught:
         agent.learn(200)
     (name,) = re.findall(r"npr\.load\('(.*)'\)", caught.value.__notes__[0])
-    loaded = npr.load(name, env=CountingEnv(plan=((4, "terminated"),)))
+    loaded = npr.load(name, env=Late(None, 0, box))
     assert_same_parameters(agent, loaded)
     assert agent.num_timesteps > 100
+    if normalize:
+        assert 90 < loaded.obs_norm.moments.count <= agent.num_timesteps
+        for array in [*loaded.obs_norm.state().values(), *loaded.reward_norm.state().values()]:
+            assert np.isfinite(array).all()
     for array in [*parameters(loaded).values(), *loaded.steps.columns().values()]:
         assert np.isfinite(array).all()
     if hasattr(loaded, "buffer"):

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from proofs import many
-from tiny import BUDGET, CASES, next_update, parameters, tiny, trained
+from tiny import BUDGET, CASES, assert_same_parameters, next_update, parameters, tiny, trained
 from toy_envs import M2, Bandit, Faulty
 
 import npr
@@ -426,6 +426,14 @@ def test_ten_bad_gradients_in_a_row_stop_the_run_and_are_named(case, bad, monkey
     assert stopped <= updates + 9
     assert "update" not in vars(agent)
     assert_finite(agent)
+    (file,) = re.findall(r"npr\.load\('(.*)'\)", caught.value.__notes__[0])
+    loaded = npr.load(file)
+    assert_same_parameters(agent, loaded)
+    assert [p.missed() for p in optimisers(loaded).values()] == [
+        p.missed() for p in optimisers(agent).values()
+    ]
+    loaded.learn(60)
+    assert all(part.in_a_row == 0 for part in optimisers(loaded).values())
     agent.learn(60)
     assert agent.n_updates > stopped
     assert all(part.in_a_row == 0 for part in optimisers(agent).values())

@@ -1,5 +1,5 @@
-"""What every algorithm takes for granted: settings, environments, the loop as a generator,
-evaluation, files. What the pseudocode says stands in the algorithm's own file.
+"""What every algorithm takes for granted: settings, environments, acting, evaluation, files. How it
+learns is in npr/run.py; what the pseudocode says stands in the algorithm's own file.
 """
 
 import copy
