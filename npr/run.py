@@ -10,21 +10,18 @@ import warnings
 
 import numpy as np
 
-from npr import checkpoint
-from npr.autodiff import debug_anomaly
+from npr import checkpoint, watch
 from npr.autodiff.anomaly import first_bad
-from npr.backend import ON_HOST, blas_threads, to_host
+from npr.backend import blas_threads, to_host
 from npr.buffers import Rollout
 from npr.contract import finite
 from npr.errors import ConfigError, ConfigWarning, EnvCrashedError, NprError, NumericsError
 from npr.interrupts import Interrupts, stopped_by
 from npr.logger import Progress
 from npr.nn import MLP, threads_for
-from npr.optim import Optimiser
 from npr.settings import is_whole
 
 DEFAULT_BUDGET = 100_000  # env steps of learn() where no preset knows better
-_LOOK_EVERY = 1 if ON_HOST else 100  # updates between looks at skipped steps: a device must wait
 
 
 class _Stopped(Exception):
@@ -306,48 +303,14 @@ class Run:
         """Note the metrics of one update: numbers, or arrays of which the mean counts."""
         self.n_updates += 1
         self.logger.record("train", metrics)
-        if self.n_updates % _LOOK_EVERY == 0:
-            self._count_skipped()
+        if self.n_updates % watch.EVERY == 0:
+            skipped = self._watch.look(self)
+            if skipped:
+                self.logger.record("train", {"n_skipped": skipped})
 
     @functools.cached_property
-    def _optimisers(self):
-        """Its optimisers by name, each with the last update that it is known to have moved in."""
-        parts = [(name, part) for name, part in vars(self).items() if isinstance(part, Optimiser)]
-        return {name: [part, self.n_updates - _LOOK_EVERY] for name, part in parts}
-
-    def _count_skipped(self):
-        """Note the steps that optimisers skipped; the tenth in a row is made under scrutiny."""
-        total = 0
-        for entry in self._optimisers.values():
-            skipped, in_a_row = entry[0].missed()
-            total += skipped
-            if not in_a_row:
-                entry[1] = self.n_updates
-            elif in_a_row >= 9:
-                self.update = self._scrutinised_update  # once
-        if total:
-            self.logger.record("train", {"n_skipped": total})
-
-    def _scrutinised_update(self, *batch):
-        """`update`, with NumericsError for the first number in it that is not finite."""
-        del self.update
-        try:
-            with debug_anomaly():
-                return self.update(*batch)
-        except NumericsError as error:
-            raise NumericsError(f"{self._who_skips()} {error} {self._what_to_do()}") from error
-
-    def _who_skips(self):
-        held = {id(x): name for name, x in vars(self).items()}
-        stuck = [
-            f"{held.get(id(optimiser.theta), 'parameters')} ({name}, since update {last + 1:,})"
-            for name, (optimiser, last) in self._optimisers.items()
-            if optimiser.missed()[1] >= 9
-        ]
-        return (
-            f"{type(self).__name__}: ten steps or more in a row were skipped, since their "
-            f"gradients are not finite, of {' and '.join(stuck)}."
-        )
+    def _watch(self):
+        return watch.Watch(self)
 
     def _first_bad_parameter(self):
         for name, part in vars(self).items():
@@ -355,16 +318,6 @@ class Run:
             if bad:
                 return f"{name} is not finite ({bad})"
         return "its parameters are finite, so they or the observations have grown too large"
-
-    def _what_to_do(self):
-        for optimiser, _ in self._optimisers.values():
-            bad = first_bad(optimiser.theta)
-            if bad:
-                return f"No step made the parameters so ({bad}): something else wrote into them."
-        return (
-            "The parameters are finite, as the last good step left them. Lower learning_rate, or "
-            "bring rewards and observations near 1 (normalize_reward=True, normalize_obs=True)."
-        )
 
     def _log_table(self):
         began, start = self._began

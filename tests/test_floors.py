@@ -25,7 +25,7 @@ FLOORS = {
     "nn": 2, "optim": 2, "noise": 2, "losses": 2, "heads": 2, "spaces": 2, "buffers": 2,
     "policy": 2, "infer": 2, "normalize": 2,
     "contract": 3, "episodes": 3, "workers": 3, "records": 3, "vectors": 3, "envs": 3,
-    "interrupts": 3, "run": 3,
+    "interrupts": 3, "watch": 3, "run": 3,
     "checkpoint": 3, "logger": 3, "evaluation": 3, "presets": 3, "settings": 3, "callbacks": 3,
     "algorithms": 4,
     "__init__": 5, "cli": 5, "plot": 5, "export": 5,
