@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
+# what takes long or has nothing to do with kernels, and so is tested once only
+APART  := learning platforms interrupts workers door archive damage hostile
 
 .PHONY: demo test test-slow test-nightly prove lint format bench growth clean
 
@@ -15,7 +17,7 @@ demo: $(VENV)/.core          ## install, train SAC on Pendulum-v1, evaluate, sav
 	$(BIN)/python examples/sac.py
 
 test: $(VENV)/.test          ## the test suite, first without Numba, then as users have it
-	NPR_NUMBA=0 $(BIN)/python -m pytest -n $(JOBS) --ignore tests/test_learning.py
+	NPR_NUMBA=0 $(BIN)/python -m pytest -n $(JOBS) $(addprefix --ignore tests/test_,$(addsuffix .py,$(APART)))
 	$(BIN)/python -m pytest -n $(JOBS) --durations 10
 
 test-slow: $(VENV)/.test     ## the long proofs: learning gates over several seeds
@@ -24,7 +26,7 @@ test-slow: $(VENV)/.test     ## the long proofs: learning gates over several see
 test-nightly: $(VENV)/.test $(VENV)/.box2d $(VENV)/.mujoco  ## LunarLander and MuJoCo: hours
 	$(BIN)/python -m pytest -m nightly -n $(JOBS)
 
-prove: $(VENV)/.test         ## the tests with every proof in full (README, Trust): about an hour
+prove: $(VENV)/.test         ## the tests with every proof in full (README, Trust): half an hour
 	NPR_PROOFS=full $(BIN)/python -m pytest -n $(JOBS) --durations 20
 
 lint: $(VENV)/.lint
