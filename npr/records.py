@@ -25,6 +25,7 @@ from npr.errors import (
 from npr.spaces import ACTION_KINDS, Actions, Observations
 
 RESETS = 3  # further ones where a first observation is not finite and nan_obs="terminate"
+SECRET = "a VectorEnv, and workers (env_timeout), do not tell what their episodes began with"
 LARGE = 1e6  # a reward beyond is warned of, once
 CRASHES, HOUR = 10, 3600.0  # so many within so many seconds are let pass by on_env_error="reset"
 
@@ -208,7 +209,7 @@ class Records:
         return why
 
     def _replay(self, state) -> str | None:
-        return "a VectorEnv, and workers (env_timeout), do not tell what their episodes began with"
+        return SECRET
 
     def _finish(self, i):
         self.finished.append((self.returns[i], self.lengths[i]))
@@ -351,6 +352,8 @@ class EnvironmentList(Records):
         }
 
     def _replay(self, state):
+        if "taken" not in state:
+            return SECRET
         s, ends = self._blank(), np.cumsum(state["taken"])
         actions = state["actions"]
         if self.actions.kind == "discrete":

@@ -279,6 +279,9 @@ def test_a_vector_environment_begins_anew_with_a_warning(tmp_path):
 
     _, text = fails_to_resume(env, tmp_path / "a.npz")
     assert "a VectorEnv, and workers (env_timeout), do not tell what their episodes" in text
+    loaded = npr.load(tmp_path / "a.npz")  # in two environments of its own
+    with pytest.warns(ResumeWarning, match="do not tell what their episodes began with"):
+        loaded.learn()
 
 
 def test_another_number_of_environments_begins_anew_with_a_warning(tmp_path):
