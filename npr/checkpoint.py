@@ -22,6 +22,7 @@ from npr.noise import OrnsteinUhlenbeck
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import Adam, Optimiser
 from npr.policy import Policy
+from npr.records import check_position
 from npr.settings import is_whole
 from npr.spaces import Observations
 
@@ -241,9 +242,14 @@ def _rebuild(path, manifest, arrays, env, registry):
             part.skipped, part.in_a_row = map(_count, counters["skipped"][attribute])
     for purpose, rng in agent.rng.items():
         set_generator_state(rng, unused.pop(f"rng/{purpose}"))
+    for key in ("buffer/buffer.a", "state/steps.a"):
+        if key in arrays and not agent.actions.holds(arrays[key]):
+            raise CheckpointError(f"{path}: {key} holds actions that the action space has not.")
+    position = _take(unused, "state/envs.")
+    if position:
+        check_position(position)
     agent.made_with = {str(name): str(what) for name, what in manifest["made_with"].items()}
-    agent.resume(_count(counters["num_timesteps"]), _count(counters["end"]),
-                 _take(unused, "state/envs."))  # fmt: skip
+    agent.resume(_count(counters["num_timesteps"]), _count(counters["end"]), position)
     agent.n_updates = _count(counters["n_updates"])
     agent.logger.episode_count = _count(counters["episodes"])
     if unused:

@@ -30,6 +30,28 @@ LARGE = 1e6  # a reward beyond is warned of, once
 CRASHES, HOUR = 10, 3600.0  # so many within so many seconds are let pass by on_env_error="reset"
 
 
+_POSITION = {
+    "open": (bool, ()), "episode": (np.int64, None), "next_episode": (np.int64, ()),
+    "steps": (np.int64, ()), "returns": (np.float64, None), "lengths": (np.int64, None),
+}  # fmt: skip
+
+
+def check_position(state: dict) -> None:
+    """Refuse, with ConfigError, what is no `state()` of any environments. None of its numbers is
+    trusted for more: whether the episodes can be brought back is seen when they are played again.
+    """
+    n = len(state["episode"])
+    for name, (dtype, shape) in _POSITION.items():
+        held, shape = state[name], (n,) if shape is None else shape
+        if held.dtype != dtype or held.shape != shape:
+            raise ConfigError(
+                f"The environments' {name!r} must be {np.dtype(dtype)}{shape}, got "
+                f"{held.dtype}{held.shape}."
+            )
+        if not np.isfinite(held).all() or (name != "returns" and (held < 0).any()):
+            raise ConfigError(f"The environments' {name!r} holds what it cannot count up to.")
+
+
 class Records:
     """What both kinds share: encoding, episode statistics and checks.
 

@@ -200,6 +200,13 @@ class Actions:
         else:
             raise ConfigError(f"Action kind {self.kind!r} is not known; use {ACTION_KINDS}.")
 
+    def holds(self, a: np.ndarray) -> bool:
+        """Whether these are actions of the learner, (..., *columns()[0])."""
+        if self.kind == "box":
+            return bool(np.isfinite(a).all())
+        choices = self.nvec if self.kind == "multidiscrete" else getattr(self, "n", 2)
+        return bool(((a >= 0) & (a < choices)).all())
+
     def columns(self):
         """Shape and dtype of one action of the learner, as a buffer stores it."""
         if self.kind == "discrete":

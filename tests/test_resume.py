@@ -20,7 +20,7 @@ from toy_envs import CountingEnv, RandomObservation
 
 import npr
 from npr import ResumeWarning, checkpoint
-from npr.archive import read_archive
+from npr.archive import read_archive, write_archive
 from npr.episodes import EpisodeLog
 from npr.generators import generator_state, set_generator_state
 
@@ -340,6 +340,47 @@ def test_another_machine_goes_on_with_a_warning_that_names_what_changed(
     monkeypatch.setattr(checkpoint, "made_with", lambda: here)
     with pytest.warns(ResumeWarning, match=f"not to the last bit: {name} was .*something else"):
         loaded.learn()
+
+
+# ---- files with true checksums, whose account of the run is nonsense
+
+
+def nonsense(array):
+    """Other contents for an array of a file: shapes, types and numbers that it cannot have."""
+    huge = 10**15 if array.dtype.kind in "iu" else 1
+    yield array[:0] if array.ndim else array.astype(np.int8)
+    yield np.zeros((3, 3))
+    yield np.full(array.shape, huge)
+    yield np.zeros(array.shape, np.float32)
+    yield -np.ones(array.shape, np.int64)
+    yield np.full(array.shape, np.nan)
+    yield np.full(array.shape, huge, array.dtype)
+
+
+@pytest.mark.parametrize("case", CASES if FULL else ["Sarsa", "DQN-n", "PPO", "DDPG"])
+def test_a_nonsensical_account_of_a_run_is_refused_or_begins_anew(case, tmp_path):
+    path, strange = tmp_path / "a.npz", tmp_path / "b.npz"
+    noise = {"action_noise": "ou"} if case == "DDPG" else {}
+    with pytest.raises(Cut):
+        tiny(case, **settings_of(case, 1, True), **noise).learn(TOTAL, callback=cut_at(77, path))
+    manifest, arrays = read_archive(path)
+    del manifest["format"], manifest["npr"]
+    outcomes = []
+    for name in [name for name in arrays if name.startswith(("state/", "rng/", "buffer/"))]:
+        for other in nonsense(arrays[name]):
+            write_archive(strange, manifest, {**arrays, name: other})
+            try:
+                agent = npr.load(strange)
+            except npr.CheckpointError as error:
+                outcomes.append("refused")
+                assert str(strange) in str(error)
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResumeWarning)
+                agent.learn(4)
+            outcomes.append("taken")
+            assert all(np.isfinite(array).all() for array in parameters(agent).values())
+    assert outcomes.count("refused") > outcomes.count("taken")
 
 
 # ---- generators and old files
