@@ -49,8 +49,8 @@ def load(path, env=None):
     env   what it goes on learning in: an id, an Env, a VectorEnv or a factory; None: the id in
           the file. Loading itself never makes an environment, and never runs code from the file.
     """
-    from npr import checkpoint
     from npr.algorithms.base import REGISTRY
+    from npr.files import checkpoint
 
     importlib.import_module("npr.algorithms")
     return checkpoint.load(path, env, REGISTRY)

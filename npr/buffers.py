@@ -5,12 +5,12 @@ import math
 import numpy as np
 
 from npr.backend import FLOAT, to_device, xp
+from npr.envs.spaces import CHOICE
 from npr.errors import ConfigError
 from npr.kernels.returns import n_step_returns
 from npr.kernels.sumtree import SumTree
-from npr.memory import check_replay
 from npr.normalize import ObservationNorm, RewardNorm
-from npr.spaces import CHOICE
+from npr.system.memory import check_replay
 
 
 class IntegerMap(dict):

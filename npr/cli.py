@@ -10,9 +10,10 @@ from importlib.metadata import PackageNotFoundError, requires
 import numpy as np
 
 import npr
-from npr import backend, memory
+from npr import backend
 from npr.kernels import jit, mlp
 from npr.nn import threads_for
+from npr.system import memory
 
 
 def doctor() -> list:

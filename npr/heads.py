@@ -289,7 +289,7 @@ def log_slope(u):
 
 
 def policy_head(actions):
-    """What a stochastic policy for these npr.spaces.Actions is made of: its name in a policy's
+    """What a stochastic policy for these npr.envs.spaces.Actions is made of: its name in a policy's
     spec, the outputs of its network, how many more of them are free, its distribution.
     """
     n = actions.size

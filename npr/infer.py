@@ -1,7 +1,7 @@
 """Trained policies with NumPy alone: `policy = npr.infer.load("sac.npz"); policy(observation)`."""
 
-from npr.archive import read_archive
 from npr.errors import CheckpointError
+from npr.files.archive import read_archive
 from npr.policy import Policy
 
 

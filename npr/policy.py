@@ -6,10 +6,10 @@ computes with NumPy alone.
 
 import numpy as np
 
+from npr.envs.spaces import Actions, Observations
 from npr.errors import ConfigError
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 from npr.normalize import ObservationNorm
-from npr.spaces import Actions, Observations
 
 # head -> the kinds of action spaces that it chooses from
 HEADS = {
@@ -50,7 +50,7 @@ class Policy:
     """action = policy(observation).
 
     spec    plain data, as it stands in a file:
-            observations, actions   specs of npr.spaces
+            observations, actions   specs of npr.envs.spaces
             head        what the outputs of the network mean:
                         table, argmax   values of discrete actions
                         dueling         value of the state, then those of actions, less any number
@@ -138,7 +138,7 @@ class Policy:
 
     @classmethod
     def of_file(cls, manifest: dict, arrays: dict) -> "Policy":
-        """The policy among the parts of a file (npr.archive); anything wrong raises some error."""
+        """The policy among the parts of a file; anything wrong raises some error."""
         spec, norm = manifest["policy"], None
         if spec["normalize"] is True:
             norm = ObservationNorm(Observations(spec["observations"]).size)

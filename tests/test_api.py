@@ -33,8 +33,8 @@ from tiny import (
 import npr
 from npr import ConfigError, EnvContractError, SpaceError, presets
 from npr.algorithms.base import REGISTRY, Algorithm
-from npr.logger import Logger, Progress
-from npr.run import DEFAULT_BUDGET
+from npr.training.logger import Logger, Progress
+from npr.training.run import DEFAULT_BUDGET
 
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -1037,7 +1037,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch):
     """clock.now = seconds; time stands still otherwise."""
     clock = SimpleNamespace(now=100.0, perf_counter=lambda: clock.now)
-    monkeypatch.setattr("npr.logger.time", clock)
+    monkeypatch.setattr("npr.training.logger.time", clock)
     return clock
 
 

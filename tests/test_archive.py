@@ -20,8 +20,9 @@ import pytest
 from proofs import many
 
 import npr
-from npr import CheckpointError, archive
-from npr.archive import read_archive, write_archive
+from npr import CheckpointError
+from npr.files import archive
+from npr.files.archive import read_archive, write_archive
 
 GOLDEN = Path(__file__).parent / "golden"
 OLD = {"value": "old"}, {"params/x": np.arange(6.0).reshape(2, 3), "params/n": np.array(7)}
@@ -318,7 +319,7 @@ KILL_SOON = """
 import glob, itertools, os, random, signal, time
 import numpy as np
 import npr
-from npr.archive import read_archive, write_archive
+from npr.files.archive import read_archive, write_archive
 
 path, rng = {path!r}, random.Random(0)
 rows = np.random.default_rng(0).standard_normal((2, 50_000))

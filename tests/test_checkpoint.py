@@ -30,7 +30,7 @@ from tiny import (
 
 import npr
 from npr import CheckpointError, ConfigError, SpaceError
-from npr.archive import FORMAT
+from npr.files.archive import FORMAT
 
 every_case = pytest.mark.parametrize("case", CASES)
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from proofs import many
 
-from npr import cli, memory
+from npr import cli
 from npr.backend import THREAD_VARIABLES
+from npr.system import memory
 
 
 def npr(*words, **environment):

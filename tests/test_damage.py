@@ -19,7 +19,7 @@ from tiny import CASES, trained
 
 import npr
 from npr import CheckpointError
-from npr.archive import read_archive
+from npr.files.archive import read_archive
 
 CHUNKS = 8
 FILES = ("QLearning", "DQN-n", "PERDQN", "A2C", "PPO-Box", "SAC", "SAC-Discrete", "TD3")

@@ -14,9 +14,9 @@ from test_envs import VECTORS, Recorder, RolloutRecorder, behind_the_door, by_en
 from toy_envs import CountingEnv, Faulty, Hostile, RandomObservation
 
 import npr
-from npr.contract import transition
+from npr.envs.batched import CRASHES
+from npr.envs.contract import transition
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
-from npr.records import CRASHES
 
 FIX = r"Fix the environment"
 RETURN = r"Return (float|bool)\(\.\.\.\) of what you mean"
@@ -401,7 +401,7 @@ def test_more_than_ten_crashes_within_an_hour_are_refused_after_all(call):
 
 def test_crashes_that_lie_an_hour_apart_are_no_reason_to_stop(monkeypatch):
     hours = iter(range(1_000))
-    monkeypatch.setattr("npr.records.time.monotonic", lambda: 400.0 * next(hours))
+    monkeypatch.setattr("npr.envs.batched.time.monotonic", lambda: 400.0 * next(hours))
     fault = functools.partial(Hostile, step=raises(ValueError("boom")), at=3, always=True)
     agent = Recorder(fault, verbose=0, on_env_error="reset")
     agent.envs.reset()

@@ -33,11 +33,11 @@ import npr
 from npr.algorithms.base import REGISTRY, Algorithm
 from npr.backend import FLOAT
 from npr.buffers import PrioritizedReplayBuffer, ReplayBuffer
-from npr.contract import action_spec, observation_spec
-from npr.envs import make_env, open_environments
+from npr.envs.contract import action_spec, observation_spec
+from npr.envs.make import make_env, open_environments
+from npr.envs.spaces import Actions, Observations
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
 from npr.kernels import gae
-from npr.spaces import Actions, Observations
 
 GAMMA, LAMBDA = 0.9, 0.8
 

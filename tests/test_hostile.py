@@ -20,7 +20,7 @@ from crafted import craft, edited, load_watched, members_of, npy, put, refused
 from tiny import trained
 
 import npr
-from npr.archive import FORMAT
+from npr.files.archive import FORMAT
 
 CASES = {}  # name -> (what makes an honest file hostile, the reason given, whether for infer too)
 

@@ -22,7 +22,7 @@ from toy_envs import CountingEnv, Faulty
 
 import npr
 from npr import CheckpointWarning, ConfigError, EnvContractError, EnvCrashedError, NumericsError
-from npr.interrupts import Interrupts
+from npr.training.interrupts import Interrupts
 
 TESTS = Path(__file__).parent
 

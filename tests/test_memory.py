@@ -12,8 +12,9 @@ from proofs import FULL
 from tiny import CASES, tiny
 
 import npr
-from npr import ConfigError, buffers, memory
+from npr import ConfigError, buffers
 from npr.buffers import CHOICE, PrioritizedReplayBuffer, ReplayBuffer
+from npr.system import memory
 
 GB = 10**9
 

@@ -19,10 +19,11 @@ from tiny import BUDGET, CASES, parameters, tiny, trained
 from toy_envs import CountingEnv, RandomObservation
 
 import npr
-from npr import ResumeWarning, checkpoint
-from npr.archive import read_archive, write_archive
-from npr.episodes import EpisodeLog
-from npr.generators import generator_state, set_generator_state
+from npr import ResumeWarning
+from npr.envs.episode_log import EpisodeLog
+from npr.files import checkpoint
+from npr.files.archive import read_archive, write_archive
+from npr.files.generators import generator_state, set_generator_state
 
 GOLDEN = Path(__file__).parent / "golden"
 

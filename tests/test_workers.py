@@ -17,7 +17,7 @@ from tiny import tiny
 from toy_envs import PLANS, CountingEnv, Hostile, alone, counting_action
 
 import npr
-from npr import workers
+from npr.envs import workers
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
 
 LIMIT = 5.0  # seconds to a named error: what is promised

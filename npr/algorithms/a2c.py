@@ -26,13 +26,13 @@ steps; Pendulum-v1 -220.8 in 600,000 steps; LunarLander-v3 50.2 in 200,000 steps
 from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
 from npr.backend import to_device, to_host
+from npr.envs.spaces import ACTION_KINDS
 from npr.errors import ConfigError
 from npr.heads import policy_head
 from npr.kernels import gae, standardize
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, RMSprop, clip_norm
-from npr.spaces import ACTION_KINDS
 
 
 class A2C(Algorithm):

@@ -10,20 +10,22 @@ import warnings
 
 import numpy as np
 
-from npr import checkpoint, evaluation, presets, settings
+from npr import presets, settings
 from npr.backend import ON_HOST, to_host
 from npr.buffers import ReplayBuffer, Steps
-from npr.envs import env_id, open_environments
+from npr.envs.make import env_id, open_environments
+from npr.envs.spaces import Actions, Observations
 from npr.errors import (
     ConfigError,
     ResumeWarning,
     SpaceError,
 )
-from npr.logger import Logger
+from npr.files import checkpoint
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.policy import Policy
-from npr.run import Run
-from npr.spaces import Actions, Observations
+from npr.training import evaluation
+from npr.training.logger import Logger
+from npr.training.run import Run
 
 REGISTRY: dict[str, type] = {}  # name -> class: what `npr.load` may build
 
@@ -359,5 +361,5 @@ class Algorithm(Run):
     # ---- files
 
     def save(self, path) -> None:
-        """Write the whole agent to one file: see npr.checkpoint."""
+        """Write the whole agent to one file: see npr.files.checkpoint."""
         checkpoint.save(self, path)

@@ -36,10 +36,10 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import max, mean, pick, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import ReplayBuffer
+from npr.envs.spaces import CHOICE
 from npr.losses import td_huber
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm, polyak
-from npr.spaces import CHOICE
 
 
 class DQN(Algorithm):

@@ -32,13 +32,13 @@ LunarLanderContinuous-v3 255.3 in 1,000,000 steps (one seed).
 from npr.algorithms.base import Algorithm
 from npr.autodiff import exp, value_and_grad
 from npr.backend import to_device, to_host
+from npr.envs.spaces import ACTION_KINDS
 from npr.errors import ConfigError
 from npr.heads import policy_head
 from npr.kernels import gae, standardize
 from npr.losses import clipped_surrogate, mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
-from npr.spaces import ACTION_KINDS
 
 
 class PPO(Algorithm):

@@ -45,13 +45,13 @@ import numpy as np
 from npr.algorithms.base import Algorithm
 from npr.autodiff import exp, value_and_grad
 from npr.backend import to_device, to_host
+from npr.envs.spaces import ACTION_KINDS
 from npr.errors import ConfigError
 from npr.heads import policy_head
 from npr.kernels import gae, standardize
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
-from npr.spaces import ACTION_KINDS
 
 
 class PPOKL(Algorithm):

@@ -27,10 +27,10 @@ Measured, mean return of 3 seeds: CartPole-v1 500.0 in 150,000 steps.
 from npr.algorithms.base import Algorithm
 from npr.autodiff import exp, pick, value_and_grad
 from npr.backend import to_device, to_host, xp
+from npr.envs.spaces import ACTION_KINDS
 from npr.heads import policy_head
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
-from npr.spaces import ACTION_KINDS
 
 
 class QActorCritic(Algorithm):

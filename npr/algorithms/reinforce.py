@@ -26,12 +26,12 @@ import warnings
 from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
 from npr.backend import FLOAT, to_device, to_host, xp
+from npr.envs.spaces import ACTION_KINDS
 from npr.heads import policy_head
 from npr.kernels import discounted_returns, standardize
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
-from npr.spaces import ACTION_KINDS
 
 
 class REINFORCE(Algorithm):

@@ -12,19 +12,19 @@ import warnings
 
 import numpy as np
 
-from npr.archive import read_archive, write_archive
 from npr.backend import BACKEND, blas_name, installed, threads_set_by_user, to_device, to_host, xp
 from npr.buffers import IntegerMap, ReplayBuffer, Steps
+from npr.envs.batched import check_position
+from npr.envs.spaces import Observations
 from npr.errors import CheckpointError, CheckpointWarning, ConfigError, NumericsError
-from npr.generators import generator_state, set_generator_state
-from npr.logger import Logger
+from npr.files.archive import read_archive, write_archive
+from npr.files.generators import generator_state, set_generator_state
 from npr.noise import OrnsteinUhlenbeck
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import Adam, Optimiser
 from npr.policy import Policy
-from npr.records import check_position
 from npr.settings import is_whole
-from npr.spaces import Observations
+from npr.training.logger import Logger
 
 _STATEFUL = (Steps, IntegerMap, OrnsteinUhlenbeck, ObservationNorm, RewardNorm, Logger)
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npr.contract import first, transition
-from npr.envs import make_env
+from npr.envs.contract import first, transition
+from npr.envs.make import make_env
+from npr.envs.workers import named
 from npr.errors import EnvContractError, EnvCrashedError
-from npr.workers import named
 
 EPISODE_LIMIT = 10_000  # steps; for an environment that has no limit and a policy that circles
 

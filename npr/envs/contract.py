@@ -1,6 +1,6 @@
 """Gymnasium's contract: its spaces as plain data, and a look at all that reset() and step() return.
 
-Errors say what is wrong and how to mend it; who and when is added by npr.records.
+Errors say what is wrong and how to mend it; who and when is added by npr.envs.batched.
 """
 
 import math

@@ -11,10 +11,11 @@ import warnings
 
 import numpy as np
 
-from npr import workers
 from npr.backend import FLOAT
-from npr.contract import action_spec, finite, first, observation_spec, transition
-from npr.episodes import EpisodeLog
+from npr.envs import workers
+from npr.envs.contract import action_spec, finite, first, observation_spec, transition
+from npr.envs.episode_log import EpisodeLog
+from npr.envs.spaces import ACTION_KINDS, Actions, Observations
 from npr.errors import (
     ConfigError,
     ConfigWarning,
@@ -22,7 +23,6 @@ from npr.errors import (
     EnvCrashedError,
     SpaceError,
 )
-from npr.spaces import ACTION_KINDS, Actions, Observations
 
 RESETS = 3  # further ones where a first observation is not finite and nan_obs="terminate"
 SECRET = "a VectorEnv, and workers (env_timeout), do not tell what their episodes began with"

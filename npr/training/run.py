@@ -10,16 +10,17 @@ import warnings
 
 import numpy as np
 
-from npr import checkpoint, watch
 from npr.autodiff.anomaly import first_bad
 from npr.backend import blas_threads, to_host
 from npr.buffers import Rollout
-from npr.contract import finite
+from npr.envs.contract import finite
 from npr.errors import ConfigError, ConfigWarning, EnvCrashedError, NprError, NumericsError
-from npr.interrupts import Interrupts, stopped_by
-from npr.logger import Progress
+from npr.files import checkpoint
 from npr.nn import MLP, threads_for
 from npr.settings import is_whole
+from npr.training import nonfinite as watch
+from npr.training.interrupts import Interrupts, stopped_by
+from npr.training.logger import Progress
 
 DEFAULT_BUDGET = 100_000  # env steps of learn() where no preset knows better
 

@@ -26,7 +26,7 @@ import zlib
 import numpy as np
 
 from npr.errors import CheckpointError
-from npr.generators import generator_state
+from npr.files.generators import generator_state
 from npr.version import __version__
 
 try:

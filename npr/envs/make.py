@@ -1,16 +1,16 @@
-"""The one door to Gymnasium: whatever the user gives becomes records (npr.records)."""
+"""The one door to Gymnasium: whatever the user gives becomes records (npr.envs.batched)."""
 
 import functools
 
 import numpy as np
 
-from npr import workers
 from npr.backend import FLOAT
-from npr.contract import first, observation_spec, transition
+from npr.envs import workers
+from npr.envs.batched import EnvironmentList
+from npr.envs.contract import first, observation_spec, transition
+from npr.envs.spaces import Observations
+from npr.envs.vector import VectorEnvironments
 from npr.errors import ConfigError
-from npr.records import EnvironmentList
-from npr.spaces import Observations
-from npr.vectors import VectorEnvironments
 
 
 def make_env(env, max_episode_steps=None):

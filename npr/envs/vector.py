@@ -4,11 +4,11 @@ import reprlib
 
 import numpy as np
 
-from npr import workers
 from npr.backend import FLOAT
-from npr.contract import first
+from npr.envs import workers
+from npr.envs.batched import RESETS, Records
+from npr.envs.contract import first
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError
-from npr.records import RESETS, Records
 
 
 class VectorEnvironments(Records):

@@ -7,7 +7,7 @@ environment needs no way to save itself, and a file no objects.
 
 import numpy as np
 
-from npr.generators import WORDS, generator_state, set_generator_state
+from npr.files.generators import WORDS, generator_state, set_generator_state
 
 # what stands for the seed of an episode that began without one
 CONTINUED, UNKNOWN = -1, -2  # from a state of the environment's generator; nobody knows from where
