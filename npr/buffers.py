@@ -35,6 +35,7 @@ class ReplayBuffer:
     a_shape   () with a_dtype int64 for discrete actions, (D,) otherwise
     gamma     discount per env step
     n_step    a sample's reward is the discounted sum over up to n steps of its episode
+    obs_norm, reward_norm  normalize batches before they go to the device; None: as stored
 
     A time-out is not stored: s2 is always the true next observation, and `terminated` alone
     decides whether its value counts.
@@ -45,13 +46,12 @@ class ReplayBuffer:
     _more_bytes = 0  # per transition, of a subclass
 
     def __init__(
-        self, capacity: int, s_size: int, a_shape=(), a_dtype=CHOICE, gamma=0.99, n_step=1
-    ):
+        self, capacity: int, s_size: int, a_shape=(), a_dtype=CHOICE, gamma=0.99, n_step=1,
+        obs_norm: ObservationNorm | None = None, reward_norm: RewardNorm | None = None,
+    ):  # fmt: skip
         self.capacity, self.position, self.size = capacity, 0, 0
         self.gamma, self.n_step = gamma, n_step
-        # what a batch passes through before it goes to the device (npr.normalize)
-        self.obs_norm: ObservationNorm | None = None
-        self.reward_norm: RewardNorm | None = None
+        self.obs_norm, self.reward_norm = obs_norm, reward_norm
         # A row per transition: drawing one is one visit to memory, and a batch is one upload. A
         # choice is kept as a float, exact below 2^24.
         widths = {"s": s_size, "a": math.prod(a_shape), "r": 1, "s2": s_size, "terminated": 1}

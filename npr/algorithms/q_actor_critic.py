@@ -31,24 +31,22 @@ from npr.envs.spaces import ACTION_KINDS
 from npr.heads import policy_head
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
+from npr.settings import PolicyGradient, Schedule, setting
 
 
-class QActorCritic(Algorithm):
+class QActorCritic(PolicyGradient, Algorithm):
     """Actor-critic with action values, for all kinds of actions."""
 
     n_envs: int = 8
-    learning_rate: float | str | list = 1e-3  # of Adam, for both networks
-    gamma: float = 0.99  # discount per env step
-    net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "qf": [...]} as well
-    activation: str = "tanh"
-    n_steps: int = 32  # env steps per environment and update
-    baseline: bool = True  # weigh by Q less its mean over actions, not by Q
-    baseline_actions: int = 8  # drawn for that mean, where actions cannot be enumerated
-    ent_coef: float = 0.01  # weight of the entropy
-    max_grad_norm: float = 0.5
-    log_std_init: float = 0.0  # of the Gaussian, per action dimension
+    learning_rate: Schedule = 1e-3
+    n_steps: int = setting(32, "env steps per environment and update", within="[1, inf)")
+    baseline: bool = setting(True, "weigh by Q minus its mean over actions instead of by Q")
+    baseline_actions: int = setting(
+        8, "samples for that mean where actions cannot be enumerated", within="[1, inf)"
+    )
+    ent_coef: float = 0.01
 
-    parts = ("pi", "qf")
+    networks = ("pi", "qf")
     action_kinds = ACTION_KINDS
 
     @property
@@ -93,10 +91,9 @@ class QActorCritic(Algorithm):
     def noise(self, pi, n=1):
         return [to_device(pi.noise(self.rng["noise"])) for _ in range(n)]
 
-    def train(self):
-        for D in self.rollouts(self.n_steps, self.explore):  # [2, 3]
-            self.adam_theta.learning_rate = self.now(self.learning_rate)
-            self.adam_w.learning_rate = self.now(self.learning_rate)
+    def _train(self, run):
+        for D in run.rollouts(self.n_steps, self.explore):  # [2, 3]
+            self.set_learning_rate()
             s, a, r, s2, terminated, done = D.arrays()
             pi2 = self.pi(self.theta, s2)
             a2 = pi2.sample(*self.noise(pi2))  # where no action follows; else the next one
@@ -104,7 +101,7 @@ class QActorCritic(Algorithm):
             a2[:-1] = xp.where(follows, a[1:], a2[:-1])
             sampled = self.baseline and not self.discrete
             noises = self.noise(self.pi(self.theta, s), self.baseline_actions) if sampled else []
-            self.log(self.update(s, a, r, s2, a2, terminated, to_device(D.valid), noises))
+            run.updated(self.update(s, a, r, s2, a2, terminated, to_device(D.valid), noises))
         # [11]
 
     def update(self, s, a, r, s2, a2, terminated, valid, noises):

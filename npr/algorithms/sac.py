@@ -47,28 +47,33 @@ from npr.losses import mse
 from npr.nn import MLP
 from npr.noise import NOISES
 from npr.optim import Adam, polyak
+from npr.settings import NetArch, Replay, setting
 
 
-class SAC(Algorithm):
+class SAC(Replay, Algorithm):
     """Soft actor-critic, for bounded Box actions and for Discrete ones."""
 
-    learning_rate: float | str | list = 3e-4  # of Adam, for critics, actor and temperature
-    gamma: float = 0.99  # discount per env step
-    tau: float = 0.005  # share of theta taken into theta_bar per update
-    net_arch: list | dict = [256, 256]  # hidden widths; {"pi": [...], "qf": [...]} as well
-    activation: str = "relu"
-    buffer_size: int = 1_000_000  # transitions
-    learning_starts: int = 100  # env steps with uniform actions before the first update
-    batch_size: int = 256
-    train_freq: int = 1  # env steps between rounds of updates
-    gradient_steps: int = 1  # updates per round; -1: one per env step
-    n_step_return: int = 1  # env steps of reward in y, before the critics take over
-    ent_coef: float | str = "auto"  # temperature alpha: fixed, "auto" (from 1) or "auto_0.1"
-    action_noise: str | None = None  # on top of pi in a box: "normal" or "ou", as in DDPG
-    exploration_noise: float = 0.1  # its deviation, in units of the action in [-1, 1]
-    target_entropy: float | str = "auto"  # H_bar; "auto": -D in a box, 0.6 log K of K choices
+    net_arch: NetArch = [256, 256]
+    ent_coef: float | str = setting(
+        "auto",
+        "temperature alpha, 'auto' (from 1) or 'auto_0.1'",
+        within="[0, inf)",
+        fixed=True,
+    )
+    action_noise: str | None = setting(
+        None,
+        "exploration noise in a box, as in DDPG",
+        choices=tuple(NOISES),
+        fixed=True,
+    )
+    exploration_noise: float = setting(
+        0.1, "deviation of that noise, for actions in [-1, 1]", within="[0, inf)", fixed=True
+    )
+    target_entropy: float | str = setting(
+        "auto", "H_bar; 'auto': -D in a box, 0.6 log K of K choices", fixed=True
+    )
 
-    parts = ("pi", "qf")
+    networks = ("pi", "qf")
     action_kinds = ("box", "discrete")
     needs_bounds = True
 
@@ -114,8 +119,9 @@ class SAC(Algorithm):
         self.adam_phi, self.adam_theta = Adam(self.phi, rate), Adam(self.theta, rate)
         self.adam_alpha = Adam(self.log_alpha, rate)
         self.buffer = ReplayBuffer(  # [3]
-            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return
-        )
+            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return,
+            self.obs_norm, self.reward_norm,
+        )  # fmt: skip
         self.H_bar = self.target_entropy
         if self.H_bar == "auto":
             self.H_bar = 0.6 * math.log(D) if self.discrete else -float(D)
@@ -133,14 +139,13 @@ class SAC(Algorithm):
         """The distribution of actions at s."""
         return (Categorical if self.discrete else TanhGaussian)(self.actor(phi, s))
 
-    def train(self):
-        for transition in self.interact(self.explore):  # [4-6, 8]
-            self.buffer.add(*transition, self.last.episode)  # [9]; [10] is interact's
-            for _ in range(self.updates_due()):  # [11]
-                for adam in (self.adam_theta, self.adam_phi, self.adam_alpha):
-                    adam.learning_rate = self.now(self.learning_rate)
+    def _train(self, run):
+        for transition in run.interact(self.explore):  # [4-6, 8]
+            self.buffer.add(*transition)  # [9]; [10] is interact's
+            for _ in range(run.updates_due()):  # [11]
+                self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])
-                self.log(self.update(*batch, *self.noise()))
+                run.updated(self.update(*batch, *self.noise()))
         # [16, 17]
 
     def explore(self, s):

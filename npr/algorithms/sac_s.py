@@ -38,25 +38,16 @@ from npr.heads import TanhGaussian
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, polyak
+from npr.settings import NetArch, Replay, setting
 
 
-class SACS(Algorithm):
+class SACS(Replay, Algorithm):
     """Soft actor-critic with a value network, for bounded Box actions."""
 
-    learning_rate: float | str | list = 3e-4  # of Adam, for values, critics and actor
-    gamma: float = 0.99  # discount per env step
-    tau: float = 0.005  # share of psi taken into psi_bar per update
-    net_arch: list | dict = [256, 256]  # hidden widths; {"pi": [...], "qf": [...], "vf": [...]} too
-    activation: str = "relu"
-    buffer_size: int = 1_000_000  # transitions
-    learning_starts: int = 100  # env steps with uniform actions before the first update
-    batch_size: int = 256
-    train_freq: int = 1  # env steps between rounds of updates
-    gradient_steps: int = 1  # updates per round; -1: one per env step
-    n_step_return: int = 1  # env steps of reward in y, before V takes over
-    ent_coef: float = 0.2  # temperature alpha, in units of reward
+    net_arch: NetArch = [256, 256]
+    ent_coef: float = setting(0.2, "temperature alpha, in units of reward", within="[0, inf)")
 
-    parts = ("pi", "qf", "vf")
+    networks = ("pi", "qf", "vf")
     action_kinds = ("box",)
     needs_bounds = True
     policy_parts = ("tanh_gaussian", "actor", "phi")
@@ -74,21 +65,21 @@ class SACS(Algorithm):
         self.adam_phi, self.adam_theta = Adam(self.phi, rate), Adam(self.theta, rate)
         self.adam_psi = Adam(self.psi, rate)
         self.buffer = ReplayBuffer(  # [1]
-            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return
-        )
+            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return,
+            self.obs_norm, self.reward_norm,
+        )  # fmt: skip
 
     def pi(self, phi, s):
         """The distribution of actions at s."""
         return TanhGaussian(self.actor(phi, s))
 
-    def train(self):
-        for transition in self.interact(self.explore):  # [2, 3, 5]
-            self.buffer.add(*transition, self.last.episode)  # [6]; [7] is interact's
-            for _ in range(self.updates_due()):  # [8]
-                for adam in (self.adam_psi, self.adam_theta, self.adam_phi):
-                    adam.learning_rate = self.now(self.learning_rate)
+    def _train(self, run):
+        for transition in run.interact(self.explore):  # [2, 3, 5]
+            self.buffer.add(*transition)  # [6]; [7] is interact's
+            for _ in range(run.updates_due()):  # [8]
+                self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])
-                self.log(self.update(*batch, self.noise()))
+                run.updated(self.update(*batch, self.noise()))
         # [13, 14]
 
     def explore(self, s):

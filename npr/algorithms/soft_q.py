@@ -53,37 +53,38 @@ from npr.kernels import svgd_bandwidth, svgd_direction
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, polyak
+from npr.settings import NetArch, Replay, TargetNetwork, setting
 
 
-class SoftQ(Algorithm):
+class SoftQ(Replay, TargetNetwork, Algorithm):
     """Soft Q-learning, for bounded Box actions and for Discrete ones."""
 
-    learning_rate: float | str | list = 3e-4  # of Adam, for critic and sampler
-    gamma: float = 0.99  # discount per env step
-    tau: float = 1.0  # share of theta taken into theta_bar every C steps; 1 is a copy
-    net_arch: list | dict = [128, 128]  # hidden widths; {"pi": [...], "qf": [...]} as well
-    activation: str = "relu"
-    buffer_size: int = 1_000_000  # transitions
-    learning_starts: int = 1_000  # env steps with uniform actions before the first update
+    net_arch: NetArch = [128, 128]
+    learning_starts: int = 1_000
     batch_size: int = 128
-    train_freq: int = 1  # env steps between rounds of updates
-    gradient_steps: int = 1  # updates per round; -1: one per env step
-    target_update_interval: int = 1_000  # C, env steps
-    n_step_return: int = 1  # env steps of reward in y, before V takes over
-    ent_coef: float = 0.2  # temperature alpha, in units of reward
-    value_n_particles: int = 16  # actions a' in V, the same for the whole batch
-    n_particles: int = 16  # of SVGD, for each state
-    kernel_update_ratio: float = 0.5  # share of them that is moved
-    svgd_space: str = "u"  # where: before tanh; "legacy", "a": see the module's docstring
+    tau: float = 1.0
+    ent_coef: float = setting(0.2, "temperature alpha, in units of reward", within="[1e-6, inf)")
+    value_n_particles: int = setting(
+        16, "actions a' in V, the same for the whole batch", within="[1, inf)"
+    )
+    n_particles: int = setting(16, "particles of SVGD for each state", within="[1, inf)")
+    kernel_update_ratio: float = setting(0.5, "fraction of them that is moved", within="[0, 1]")
+    svgd_space: str = setting(
+        "u",
+        "where they are: see the module's docstring",
+        choices=("u", "a", "legacy"),
+    )
 
-    parts = ("pi", "qf")
+    networks = ("pi", "qf")
     action_kinds = ("box", "discrete")
     needs_bounds = True
 
+    @property
+    def n_moved(self):
+        """How many of the particles are moved."""
+        return int(self.n_particles * self.kernel_update_ratio)
+
     def check(self):
-        if self.ent_coef < 1e-6:
-            raise ConfigError(f"SoftQ: ent_coef must be at least 1e-6, got {self.ent_coef!r}.")
-        self.n_moved = int(self.n_particles * self.kernel_update_ratio)
         if self.n_moved < 1 or self.n_particles - self.n_moved < 2:
             raise ConfigError(
                 f"SoftQ: n_particles={self.n_particles} and kernel_update_ratio="
@@ -113,19 +114,20 @@ class SoftQ(Algorithm):
             self.phi = self.f.init(rng)
             self.adam_phi = Adam(self.phi, rate)
         self.buffer = ReplayBuffer(  # [3]
-            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return
-        )
+            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return,
+            self.obs_norm, self.reward_norm,
+        )  # fmt: skip
 
-    def train(self):
-        for transition in self.interact(self.explore):  # [4, 5, 7]
-            self.buffer.add(*transition, self.last.episode)  # [8]
-            for _ in range(self.updates_due()):  # [9]
-                self.adam_theta.learning_rate = self.now(self.learning_rate)
+    def _train(self, run):
+        for transition in run.interact(self.explore):  # [4, 5, 7]
+            self.buffer.add(*transition)  # [8]
+            for _ in range(run.updates_due()):  # [9]
+                self.set_learning_rate()
                 if not self.discrete:
-                    self.adam_phi.learning_rate = self.now(self.learning_rate)
+                    self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [10]
-                self.log(self.update(*batch, *self.noise()))
-            if self.every(self.target_update_interval):  # [22]
+                run.updated(self.update(*batch, *self.noise()))
+            if run.every(self.target_update_interval):  # [22]
                 polyak(self.theta_bar, self.theta, self.tau)  # [23]
         # [24]
 

@@ -23,7 +23,7 @@ from npr.noise import OrnsteinUhlenbeck
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import Adam, Optimiser
 from npr.policy import Policy
-from npr.settings import is_whole
+from npr.settings.setting import is_whole
 from npr.training.logger import Logger
 
 _STATEFUL = (Steps, IntegerMap, OrnsteinUhlenbeck, ObservationNorm, RewardNorm, Logger)
@@ -58,7 +58,7 @@ def save(agent, path) -> None:
         "policy_parameters": parameters,
         "counters": {
             "num_timesteps": agent.num_timesteps,
-            "end": agent.end,
+            "end": agent.counters.end,
             "n_updates": agent.n_updates,
             "episodes": agent.logger.episode_count,
             "optimisers": counters,
@@ -83,6 +83,15 @@ def made_with() -> dict:
         "backend": BACKEND,
         "threads of BLAS": threads_set_by_user() or "npr's choice",
     }
+
+
+def changes(there: dict) -> str:
+    """What this process has that the one of a file had not, as far as bits depend on it."""
+    return "; ".join(
+        f"{name} was {there.get(name)}, here it is {what}"
+        for name, what in made_with().items()
+        if there.get(name) != what
+    )
 
 
 def check_target(path, interval) -> None:
@@ -119,7 +128,7 @@ def rescue(agent, why: str, path=None) -> str:
 
     path   None: a name of its own in the working folder
     """
-    where = f"step {agent.num_timesteps:,} of {agent.end:,}"
+    where = f"step {agent.num_timesteps:,} of {agent.counters.end:,}"
     if agent.position()["steps"] <= 1:
         return f"Nothing was learnt yet, and so nothing saved ({where})."
     path = path or _free_name(agent, why)
@@ -127,7 +136,11 @@ def rescue(agent, why: str, path=None) -> str:
         save(agent, path)
     except Exception as error:  # what the run broke off for is what the user is to see
         return f"At {where} the agent could not be saved to {path}: {error}"
-    goes_on = ".learn() goes on from there" if agent.num_timesteps < agent.end else " is at the end"
+    goes_on = (
+        ".learn() goes on from there"
+        if agent.num_timesteps < agent.counters.end
+        else " is at the end"
+    )
     return f"At {where} the agent was saved: npr.load({str(path)!r}){goes_on}."
 
 
@@ -250,7 +263,7 @@ def _rebuild(path, manifest, arrays, env, registry):
         check_position(position)
     agent.made_with = {str(name): str(what) for name, what in manifest["made_with"].items()}
     agent.resume(_count(counters["num_timesteps"]), _count(counters["end"]), position)
-    agent.n_updates = _count(counters["n_updates"])
+    agent.counters.n_updates = _count(counters["n_updates"])
     agent.logger.episode_count = _count(counters["episodes"])
     if unused:
         raise CheckpointError(f"{path}: nothing of the agent is called {set(unused)}.")

@@ -7,7 +7,7 @@ import numpy as np
 from npr.envs.contract import first, transition
 from npr.envs.make import make_env
 from npr.envs.workers import named
-from npr.errors import EnvContractError, EnvCrashedError
+from npr.errors import ConfigError, EnvContractError, EnvCrashedError
 
 EPISODE_LIMIT = 10_000  # steps; for an environment that has no limit and a policy that circles
 
@@ -75,3 +75,22 @@ def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episo
         if own is not env:
             own.close()
     return Evaluation(returns, lengths)
+
+
+def separate(env):
+    """An environment for evaluation beside the one that an agent was given, or a way to make it.
+
+    Raises ConfigError where there is no way.
+    """
+    import gymnasium
+
+    spec = getattr(env, "spec", None)
+    if isinstance(env, gymnasium.vector.VectorEnv) and spec is not None:
+        vector = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
+        kwargs = {k: v for k, v in spec.kwargs.items() if k not in vector}
+        return lambda: gymnasium.make(spec.id, disable_env_checker=True, **kwargs)
+    if isinstance(env, gymnasium.Env) and spec is not None:
+        return lambda: gymnasium.make(spec, disable_env_checker=True)
+    if isinstance(env, str) or callable(env):
+        return env
+    raise ConfigError("evaluate() needs an environment of its own; pass one: evaluate(env=...).")
