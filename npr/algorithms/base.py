@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     import gymnasium
 
+    from npr.settings.setting import argument
+
     EnvSource = str | gymnasium.Env | gymnasium.vector.VectorEnv | Callable[[], gymnasium.Env]
 
 REGISTRY: dict[str, type["Algorithm"]] = {}  # name -> class: what `npr.load` may build
@@ -43,8 +45,8 @@ _STREAMS = ("init", "explore", "sample", "noise", "act")
 class Algorithm(Settings):
     """The shared half of an agent: settings, environments, acting, evaluation and files."""
 
-    if TYPE_CHECKING:
-        env: EnvSource | None = None
+    if TYPE_CHECKING:  # the constructor's other arguments; __init__ takes them at run time
+        env: EnvSource | None = argument(default=None, kw_only=False)
         seed: int | None = None
 
     learning_rate: Schedule = setting(3e-4, "step size of the optimizers", within="[0, 10]")

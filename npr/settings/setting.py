@@ -16,7 +16,7 @@ import numbers
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 import numpy as np
 
@@ -143,7 +143,13 @@ class Setting:
             raise ConfigError(f"{where} must be {allowed.text}{self.hint}, got {value!r}.")
 
 
-@dataclass_transform(kw_only_default=True)
+if TYPE_CHECKING:
+
+    def argument(*, default: Any, kw_only: bool) -> Any:
+        """An argument of the constructor that is no setting, for type checkers."""
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(argument,) if TYPE_CHECKING else ())
 class Settings:
     """Base of classes whose settings are declared with `setting`; groups of settings derive from
     it. A plain value for an inherited setting is a new default.
