@@ -45,7 +45,7 @@ _STREAMS = ("init", "explore", "sample", "noise", "act")
 class Algorithm(Settings):
     """The shared half of an agent: settings, environments, acting, evaluation and files."""
 
-    if TYPE_CHECKING:  # the constructor's other arguments; __init__ takes them at run time
+    if TYPE_CHECKING:  # the other arguments of the constructor
         env: EnvSource | None = argument(default=None, kw_only=False)
         seed: int | None = None
 
@@ -99,13 +99,13 @@ class Algorithm(Settings):
         REGISTRY[cls.__name__] = cls
 
     def __init__(self, *args: Any, seed: int | None = None, **given: Any) -> None:
-        env, *args = args or (given.pop("env", None),)
-        if isinstance(env, str) and env == "MlpPolicy":  # Stable-Baselines3's first argument
-            env, *args = args or (given.pop("env", None),)
-        if env is None or args:
+        if args and isinstance(args[0], str) and args[0] == "MlpPolicy":  # of Stable-Baselines3
+            args = args[1:]
+        env = args[0] if args else given.pop("env", None)
+        if env is None or len(args) > 1:
             raise ConfigError(
                 f"{type(self).__name__} takes one environment: an id, a gymnasium.Env, a VectorEnv "
-                f"or a function that makes one; got {(env, *args)}."
+                f"or a function that makes one; got {args or (env,)}."
             )
         self._configure(env, env_id(env), given, seed)
         if hasattr(env, "step") and not isinstance(env, type) and "n_envs" not in given:
@@ -174,10 +174,6 @@ class Algorithm(Settings):
         rate = self.now(self.learning_rate)
         for optimizer in self._optimizers:
             optimizer.learning_rate = rate
-
-    def widths(self, network: str) -> list[int]:
-        """The hidden widths of one network: net_arch is a list for all, or a dict by network."""
-        return self.net_arch[network] if isinstance(self.net_arch, dict) else self.net_arch
 
     # ---- counters
 

@@ -16,6 +16,10 @@ class Networks(Settings):
     net_arch: NetArch = setting([64, 64], "hidden widths, for all or by network", fixed=True)
     activation: str = setting("relu", "of the hidden layers", choices=ACTIVATIONS, fixed=True)
 
+    def widths(self, network: str) -> list[int]:
+        """The hidden widths of one network."""
+        return self.net_arch[network] if isinstance(self.net_arch, dict) else self.net_arch
+
 
 class Replay(Networks):
     """Off-policy learning from a replay buffer."""

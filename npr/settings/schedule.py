@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 from npr.errors import ConfigError
 
@@ -18,7 +19,7 @@ def value_at(schedule: Schedule, progress: float) -> float:
 
 def ends(where: str, schedule: Schedule) -> tuple[float, float]:
     """(first, last) of a schedule that is not one number; `where` names it in the ConfigError."""
-    parts: list = []
+    parts: list[Any] = []
     if isinstance(schedule, str):
         if schedule.startswith("linear:"):
             parts = schedule.removeprefix("linear:").split(":")
@@ -42,7 +43,7 @@ def _ends_of_text(text: str) -> tuple[float, float]:
     return ends("", text)
 
 
-def _number(part) -> float:
+def _number(part: Any) -> float:
     if isinstance(part, bool) or not math.isfinite(float(part)):
         raise ValueError
     return float(part)

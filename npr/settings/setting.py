@@ -16,7 +16,7 @@ import numbers
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
@@ -143,13 +143,11 @@ class Setting:
             raise ConfigError(f"{where} must be {allowed.text}{self.hint}, got {value!r}.")
 
 
-if TYPE_CHECKING:
-
-    def argument(*, default: Any, kw_only: bool) -> Any:
-        """An argument of the constructor that is no setting, for type checkers."""
+def argument(*, default: Any, kw_only: bool) -> Any:
+    """Declare, for type checkers, an argument of the constructor that is not a setting."""
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(argument,) if TYPE_CHECKING else ())
+@dataclass_transform(kw_only_default=True, field_specifiers=(argument,))
 class Settings:
     """Base of classes whose settings are declared with `setting`; groups of settings derive from
     it. A plain value for an inherited setting is a new default.
@@ -273,6 +271,7 @@ def _typed(where: str, value: Any, kinds: tuple[Any, ...]) -> Any:
             raise error
         return bool(value)
     if isinstance(value, numbers.Real):
+        value = typing.cast(float, value)
         if int in kinds and abs(value) < 2**62 and value == int(value):
             return int(value)
         if float in kinds and math.isfinite(value):

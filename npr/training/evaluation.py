@@ -1,6 +1,8 @@
 """Episodes of a fixed policy in an environment of its own."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -8,8 +10,9 @@ from npr.envs.contract import first, transition
 from npr.envs.make import make_env
 from npr.envs.workers import named
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError
+from npr.policy import Policy
 
-EPISODE_LIMIT = 10_000  # steps; for an environment that has no limit and a policy that circles
+EPISODE_LIMIT = 10_000  # steps, where neither the environment nor the policy ends an episode
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Evaluation:
     def std(self) -> float:
         return float(self.returns.std())
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"Evaluation(mean={self.mean:.2f}, std={self.std:.2f}, "
             f"min={self.returns.min():.2f}, max={self.returns.max():.2f}, "
@@ -35,8 +38,15 @@ class Evaluation:
         )
 
 
-def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episode_steps=None):
-    """Run `policy` for whole episodes.
+def evaluate(
+    policy: Policy,
+    env: Any,
+    episodes: int = 100,
+    seed: int | None = None,
+    deterministic: bool = True,
+    max_episode_steps: int | None = None,
+) -> Evaluation:
+    """Run a policy for whole episodes.
 
     policy             observation, deterministic, rng -> action of the environment
     env                id, Env or factory; an Env is used as it is, and not closed
@@ -50,7 +60,9 @@ def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episo
     own = make_env(env, max_episode_steps)
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
 
-    def ask(call, check, *args, **kwargs):
+    def ask(
+        call: Callable[..., Any], check: Callable[[Any], Any], *args: Any, **kwargs: Any
+    ) -> Any:
         try:
             return check(call(*args, **kwargs))
         except Exception as error:
@@ -77,7 +89,7 @@ def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episo
     return Evaluation(returns, lengths)
 
 
-def separate(env):
+def separate(env: Any) -> Any:
     """An environment for evaluation beside the one that an agent was given, or a way to make it.
 
     Raises ConfigError where there is no way.

@@ -2,12 +2,13 @@
 
 import sys
 from collections import deque
+from typing import Any, TextIO
 
 import numpy as np
 
 from npr.backend import Array, to_host
 
-WINDOW = 100  # episodes behind ep_rew_mean, as everywhere
+WINDOW = 100  # episodes in ep_rew_mean, as in Stable-Baselines3
 
 
 def explained_variance(v: Array, R: Array, rows: Array) -> Array:
@@ -20,35 +21,41 @@ def explained_variance(v: Array, R: Array, rows: Array) -> Array:
 
 
 class Logger:
-    """Collects what a run reports.
+    """Collects the logged values of a run.
 
-    Values may be arrays of the device, of which the mean counts: they are read at `table`.
+    Values may be arrays on the device: their mean is read when a table or snapshot is made.
     """
 
-    def __init__(self):
-        self.groups: dict[str, dict] = {}
-        self.episodes = deque(maxlen=WINDOW)  # (return, length)
+    group = "state"  # in a file
+
+    def __init__(self) -> None:
+        self.groups: dict[str, dict[str, Any]] = {}
+        self.episodes: deque[tuple[float, int]] = deque(maxlen=WINDOW)  # (return, length)
         self.episode_count = 0
 
-    def record(self, group: str, metrics: dict) -> None:
+    def record(self, group: str, metrics: dict[str, Any]) -> None:
+        """Keep the latest value of each metric."""
         self.groups.setdefault(group, {}).update(metrics)
 
-    def episode(self, episode) -> None:
+    def episode(self, episode: tuple[float, int]) -> None:
+        """Count an episode of this return and length."""
         self.episodes.append(episode)
         self.episode_count += 1
 
-    def mean_return(self):
+    def mean_return(self) -> float | None:
+        """Of the last episodes; None before the first has ended."""
         return float(np.mean([r for r, _ in self.episodes])) if self.episodes else None
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, np.ndarray]:
         """The last episodes; how many there were in all stands among the counters of a file."""
         return {"episodes": np.array(self.episodes, np.float64).reshape(-1, 2)}
 
-    def load(self, state: dict) -> None:
+    def load(self, state: dict[str, np.ndarray]) -> None:
+        """Take over a state."""
         held = state["episodes"]
         self.episodes = deque(((r, int(n)) for r, n in held.tolist()), maxlen=WINDOW)
 
-    def snapshot(self) -> dict:
+    def snapshot(self) -> dict[str, Any]:
         """Every value as a Python number."""
         values = {
             f"{group}/{key}": float(to_host(value).mean()) if hasattr(value, "dtype") else value
@@ -60,7 +67,7 @@ class Logger:
             values["rollout/ep_len_mean"] = float(np.mean([n for _, n in self.episodes]))
         return values
 
-    def table(self, stream=None) -> None:
+    def table(self, stream: TextIO | None = None) -> None:
         """Print the values in groups."""
         values = self.snapshot()
         if not self.episodes:
@@ -78,5 +85,5 @@ class Logger:
         print(f"{line}\n{body}\n{line}", file=stream or sys.stdout, flush=True)
 
 
-def _text(value):
+def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

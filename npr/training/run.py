@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from npr.envs.contract import finite
 from npr.errors import ConfigWarning, EnvCrashedError, NprError, NumericsError
 from npr.files import checkpoint
 from npr.nn import MLP, threads_for
+from npr.training.counters import Counters
 from npr.training.interrupts import Interrupts, stopped_by
+from npr.training.logger import Logger
 from npr.training.nonfinite import NonFiniteGuard
 from npr.training.progress import Progress
 
@@ -58,7 +60,9 @@ class Run:
         save_path: Any,
         save_freq: int | None,
     ) -> None:
-        self.agent, self.counters, self.logger = agent, agent.counters, agent.logger
+        self.agent = agent
+        self.counters: Counters = agent.counters
+        self.logger: Logger = agent.logger
         self.envs = agent.envs
         self.callback, self.log_interval = callback, log_interval
         self.save_path, self.save_freq = save_path, save_freq
@@ -76,12 +80,12 @@ class Run:
         try:
             with self.interrupts, self.guard, blas_threads(threads_for(self._width())):
                 self._train()
-                if self.save_path is not None and not self.interrupts.asked:
+                if self.save_path is not None and not self.interrupts.requested:
                     self.agent.save(self.save_path)
         finally:
             self.progress.close(self.counters.num_timesteps, self.logger)
-        if self.interrupts.asked:
-            self._stop()
+        if self.interrupts.requested:
+            self._stop(self.interrupts.requested)
 
     def _train(self) -> None:
         """The algorithm, and what is saved where it breaks off."""
@@ -91,7 +95,7 @@ class Run:
         except (_Stopped, KeyboardInterrupt, NprError) as error:
             # Ctrl-C on a terminal reaches worker processes too: then the step breaks off with them
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
-            if stopped and self.interrupts.asked and not self.interrupts.now:
+            if stopped and self.interrupts.requested and not self.interrupts.repeated:
                 return
             if isinstance(error, NprError):
                 error.add_note(checkpoint.rescue(self.agent, "crash", self.save_path))
@@ -105,14 +109,14 @@ class Run:
                 "observations."
             )
 
-    def _stop(self) -> None:
-        """End the program, as the signal asked, with the agent saved."""
+    def _stop(self, signal: int) -> NoReturn:
+        """Save the agent and end the program as the signal requested."""
         self.counters.unfinished = self.counters.num_timesteps < self.counters.end
         said = checkpoint.rescue(self.agent, "interrupted", self.save_path)
         print(f"npr: {said}", file=sys.stderr, flush=True)
         if self.envs.owned:
             self.agent.close()
-        raise stopped_by(self.interrupts.asked)
+        raise stopped_by(signal)
 
     def _width(self) -> int:
         """Units of the widest layer of the agent's networks."""
@@ -243,7 +247,7 @@ class Run:
         if obs_norm and not first:
             obs_norm.add(s)
 
-    def _steps(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple]:
+    def _steps(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[Any, ...]]:
         """Yield (s, a, r, s2, terminated, truncated, valid, episode) of every step."""
         envs, counters, obs_norm = self.envs, self.counters, self.agent.obs_norm
         while counters.num_timesteps < counters.end:
@@ -274,7 +278,7 @@ class Run:
                 return True
         if self.save_freq and self.every(self.save_freq):
             checkpoint.save_or_warn(self.agent, self.save_path)
-        if self.interrupts.asked and self.counters.num_timesteps < self.counters.end:
+        if self.interrupts.requested and self.counters.num_timesteps < self.counters.end:
             raise _Stopped
         return False
 
@@ -305,7 +309,7 @@ class Run:
         agent = self.agent
         if self.counters.num_timesteps < agent.learning_starts:
             return 0
-        each = agent.gradient_steps if agent.gradient_steps >= 0 else agent.train_freq
+        each: int = agent.gradient_steps if agent.gradient_steps >= 0 else agent.train_freq
         return each * self.every(agent.train_freq)
 
     def updated(self, metrics: dict[str, Any]) -> None:
