@@ -183,6 +183,11 @@ class Algorithm(Settings):
         return self.counters.num_timesteps
 
     @property
+    def end(self) -> int:
+        """Env steps at which the budget is used."""
+        return self.counters.end
+
+    @property
     def n_updates(self) -> int:
         """Updates so far."""
         return self.counters.n_updates

@@ -116,10 +116,10 @@ def episodes_of(envs, n_episodes, budget, **settings):
     agent = on_policy_agent("REINFORCE", envs, n_episodes=n_episodes, **settings)
     seen = []
 
-    def train():
-        seen.extend(agent.episodes(n_episodes, lambda s: np.zeros(len(s), np.int64)))
+    def train(run):
+        seen.extend(run.episodes(n_episodes, lambda s: np.zeros(len(s), np.int64)))
 
-    agent.train = train
+    agent._train = train
     agent.learn(budget)
     return agent, seen
 

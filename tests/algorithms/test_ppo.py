@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support.agent_factories import ppo
 from support.oracles import F, every_loss_checked, rows, small
+from support.small_agents import run_of
 
 from npr.autodiff import clip, exp, minimum, value_and_grad
 
@@ -47,9 +48,9 @@ def test_approx_kl_is_the_k3_estimate():
     s = np.zeros((4, 4), F)
     a = np.zeros(4, int)
     logp = agent.pi(agent.theta, s).log_prob(a) - np.log(F(1.5))
-    metrics = agent.update(s, a, rows(1, 2, 3, 4), rows(0, 0, 0, 0), logp)
+    metrics = agent.update(s, a, rows(1, 2, 3, 4), rows(0, 0, 0, 0), logp, 0.2)
     np.testing.assert_allclose(metrics["approx_kl"], 0.094535, atol=1e-5)
-    agent.log(metrics)
+    run_of(agent).updated(metrics)
     held = agent.logger.snapshot()  # the means
     assert held["train/approx_kl"] == pytest.approx(0.094535, abs=1e-5)
     assert held["train/clip_fraction"] == 1

@@ -164,7 +164,7 @@ def test_a_list_of_the_user_s_is_not_shared():
     arch.append(4)
     one.net_arch.append(5)
     assert other.net_arch == [8]
-    assert npr.DQN.settings["net_arch"] == [64, 64]
+    assert npr.DQN.defaults()["net_arch"] == [64, 64]
 
 
 @pytest.mark.parametrize("case, parts", [("DQN", ["qf"]), ("PPO", ["pi", "vf"]),

@@ -57,18 +57,18 @@ class Recorder(Algorithm):
     def choose(self, s):
         return np.array([counting_action(row) for row in s])
 
-    def train(self):
-        for columns in self.interact(self.choose):
-            self.episodes.extend(self.last.episode.tolist())
-            for s, a, r, s2, terminated in zip(*columns):
+    def _train(self, run):
+        for columns in run.interact(self.choose):
+            self.episodes.extend(columns.episode.tolist())
+            for s, a, r, s2, terminated, _ in zip(*columns):
                 self.rows.append((tuple(s), int(a), float(r), tuple(s2), bool(terminated)))
 
 
 class RolloutRecorder(Recorder):
     """The same with `rollouts` of eight steps."""
 
-    def train(self):
-        self.rows = list(self.rollouts(8, self.choose))
+    def _train(self, run):
+        self.rows = list(run.rollouts(8, self.choose))
 
 
 class Keeper(Recorder):
@@ -76,18 +76,18 @@ class Keeper(Recorder):
 
     consumer = "replay"
 
-    def train(self):
-        if self.consumer in ("rollouts", "episodes"):
-            consume, each = (
-                getattr(Algorithm, self.consumer),
-                8 if self.consumer == "rollouts" else 10,
-            )
-            self.rows = list(consume(self, each, self.choose))
-            return
+    def build(self):
+        super().build()
         kind = PrioritizedReplayBuffer if self.consumer == "prioritized" else ReplayBuffer
         self.buffer = kind(1_000, 3, gamma=GAMMA, n_step=3 if self.consumer == "n-step" else 1)
-        for columns in self.interact(self.choose):
-            self.buffer.add(*columns, self.last.episode)
+
+    def _train(self, run):
+        if self.consumer in ("rollouts", "episodes"):
+            each = 8 if self.consumer == "rollouts" else 10
+            self.rows = list(getattr(run, self.consumer)(each, self.choose))
+            return
+        for columns in run.interact(self.choose):
+            self.buffer.add(*columns)
 
 
 class RowsOfCartPole(Recorder):

@@ -270,9 +270,9 @@ def test_environments_that_were_given_are_not_closed():
 
 def test_the_context_notes_the_first_signal_only():
     with Interrupts() as interrupts:
-        assert interrupts.asked is None
+        assert interrupts.requested is None
         signal.raise_signal(signal.SIGTERM)
-        assert (interrupts.asked, interrupts.now) == (signal.SIGTERM, False)
+        assert (interrupts.requested, interrupts.repeated) == (signal.SIGTERM, False)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        assert interrupts.now
+        assert interrupts.repeated

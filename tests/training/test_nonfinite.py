@@ -13,6 +13,7 @@ from support.small_agents import (
     assert_same_parameters,
     next_update,
     parameters,
+    run_of,
     tiny,
     trained,
 )
@@ -209,7 +210,7 @@ def test_one_bad_gradient_moves_nothing_and_the_run_goes_on(case, bad, monkeypat
     before = {name: held(part) for name, part in optimisers(agent).items()}
     with monkeypatch.context() as patch:
         calls = poison(patch, agent, bad, lambda n: n == 1)
-        agent.log(agent.update(*batch))
+        run_of(agent).updated(agent.update(*batch))
     (hit,) = (name for name, part in optimisers(agent).items() if part.theta is calls[0])
     assert {name: part.skipped for name, part in optimisers(agent).items() if part.skipped} == {
         hit: 1

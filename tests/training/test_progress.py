@@ -9,7 +9,8 @@ from support.small_agents import (
     tiny,
 )
 
-from npr.training.logger import Logger, Progress
+from npr.training.logger import Logger
+from npr.training.progress import Progress
 
 # ---- the progress line, with a clock of our own
 
@@ -23,7 +24,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch):
     """clock.now = seconds; time stands still otherwise."""
     clock = SimpleNamespace(now=100.0, perf_counter=lambda: clock.now)
-    monkeypatch.setattr("npr.training.logger.time", clock)
+    monkeypatch.setattr("npr.training.progress.time", clock)
     return clock
 
 
