@@ -3,7 +3,7 @@
 import ast
 
 import pytest
-from support.source_files import FILES, dotted
+from support.source_files import SOURCES, module_path
 
 # ---- what may not be written
 
@@ -61,9 +61,9 @@ def forbidden(source, lazy=False):
     return complaints
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: ".".join(dotted(path)))
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(module_path(path)))
 def test_no_code_from_data_no_global_generator_no_assert(path):
-    assert forbidden(path.read_text(), lazy=dotted(path) == ("__init__",)) == []
+    assert forbidden(path.read_text(), lazy=module_path(path) == ("__init__",)) == []
 
 
 @pytest.mark.parametrize(
@@ -102,5 +102,5 @@ def test_importlib_is_for_npr_s_own_modules_where_it_is_allowed():
 
 
 def test_no_room_is_called_utils():
-    names = {part for path in FILES for part in dotted(path)}
+    names = {part for path in SOURCES for part in module_path(path)}
     assert not names & {"util", "utils", "helpers", "misc", "common"}

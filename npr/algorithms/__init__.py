@@ -1,4 +1,8 @@
-"""The algorithms, one file each, in the order of the pseudocode."""
+"""The algorithms, one file each, in the order of the pseudocode.
+
+Algorithm files import base.py and the layers below, never each other. The classes in `__all__` are
+public as `npr.SAC` and so on.
+"""
 
 from npr.algorithms.a2c import A2C
 from npr.algorithms.ddpg import DDPG, TD3
