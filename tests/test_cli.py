@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from support.proof_size import many
+from support.proof_size import n_trials
 
 from npr import cli
 from npr.backend import THREAD_VARIABLES
@@ -156,7 +156,7 @@ def unwritten(product):
 @pytest.mark.parametrize("fault", [garbage, one_entry, not_a_number, unwritten])
 @pytest.mark.parametrize("where", [symmetric, strided, batched])
 def test_a_wrong_product_is_found_every_time(where, fault):
-    for _ in range(many(4, 100)):
+    for _ in range(n_trials(4, 100)):
         assert cli.wrong_products(partial(where, fault)), "the fault went unseen"
 
 

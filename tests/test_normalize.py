@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.proof_size import many
-from support.small_agents import CASES, next_update, parameters, tiny
+from support.proof_size import n_trials
+from support.small_agents import CASES, next_update, parameters, small_agent
 from support.toy_envs import ConstantReward, Fixed
 
 import npr
@@ -44,7 +44,7 @@ def test_moments_of_very_many_rows_do_not_drift():
     """Each block holds the same rows around a mean of a million: the moments are theirs."""
     block = 1e6 + np.random.default_rng(0).standard_normal((1000, 2))
     moments = Moments(2)
-    for _ in range(many(2_000, 100_000)):  # two million rows, a hundred million
+    for _ in range(n_trials(2_000, 100_000)):  # two million rows, a hundred million
         moments.add(block)
     exact = block.astype(np.longdouble)
     np.testing.assert_allclose(moments.mean, exact.mean(axis=0).astype(float), rtol=1e-12)
@@ -108,7 +108,7 @@ def test_rewards_are_scaled_by_the_deviation_of_their_discounted_returns():
 
 @pytest.mark.parametrize("case", NETWORKS)
 def test_what_is_learnt_from_is_normalised_with_the_moments_of_what_was_seen(case):
-    agent = tiny(case, normalize_obs=True, normalize_reward=True)
+    agent = small_agent(case, normalize_obs=True, normalize_reward=True)
     seen, step = [], agent.envs.step
 
     def recorded(a):
@@ -141,7 +141,7 @@ def test_the_unit_of_observations_does_not_matter(case):
 
     def agent(unit):
         env = Units(gym.make(CASES[case][1]), unit)
-        return tiny(case, env=env, normalize_obs=True).learn(96)
+        return small_agent(case, env=env, normalize_obs=True).learn(96)
 
     one, other = agent(1), agent(64)
     s = np.random.default_rng(0).standard_normal((20, one.observations.size)).astype(np.float32)
@@ -169,7 +169,7 @@ def test_a_replay_keeps_what_was_seen_and_draws_what_is_normalised():
 
 
 def test_acting_and_evaluating_leave_the_moments_alone(tmp_path):
-    agent = tiny("SAC", normalize_obs=True).learn(64)
+    agent = small_agent("SAC", normalize_obs=True).learn(64)
     before = agent.obs_norm.moments.mean.copy(), agent.obs_norm.moments.count
     agent.evaluate(episodes=2)
     agent.act(np.ones(3)), agent.predict(np.ones((4, 3)))
@@ -179,7 +179,7 @@ def test_acting_and_evaluating_leave_the_moments_alone(tmp_path):
 
 @pytest.mark.parametrize("case", NETWORKS)
 def test_the_moments_are_in_the_policy_and_in_its_file(case, tmp_path):
-    agent = tiny(case, normalize_obs=True).learn(96)
+    agent = small_agent(case, normalize_obs=True).learn(96)
     agent.save(tmp_path / "a.npz")
     policy, loaded = npr.infer.load(tmp_path / "a.npz"), npr.load(tmp_path / "a.npz")
     s = 3 * np.random.default_rng(0).standard_normal((50, agent.observations.size))
@@ -203,7 +203,7 @@ def test_rewards_of_any_size_are_learnt_alike():
 
     values = []
     for pay in (1.0, 1e6):
-        agent = tiny("DQN", env=Paid(pay), normalize_reward=True, gamma=0.9).learn(400)
+        agent = small_agent("DQN", env=Paid(pay), normalize_reward=True, gamma=0.9).learn(400)
         values.append(float(agent.Q(agent.theta, np.ones((1, 1), FLOAT)).max()))
     assert values[0] == pytest.approx(values[1], rel=0.05)
 
@@ -211,13 +211,13 @@ def test_rewards_of_any_size_are_learnt_alike():
 def test_a_table_takes_scaled_rewards_and_no_normalised_observations():
     with pytest.raises(ConfigError, match="QLearning: normalize_obs=True needs observations that"):
         npr.QLearning("CliffWalking-v1", normalize_obs=True)
-    plain, scaled = (tiny("QLearning", normalize_reward=n).learn(96) for n in (False, True))
+    plain, scaled = (small_agent("QLearning", normalize_reward=n).learn(96) for n in (False, True))
     assert plain.Q.any() and scaled.Q.any() and (plain.Q != scaled.Q).any()
 
 
 def test_an_observation_that_never_changes_is_zero():
     space = gym.spaces.Box(-10, 10, (2,), np.float32)
     env = Fixed(space, np.array([4.0, -7.0], np.float32))
-    agent = tiny("DQN", env=env, normalize_obs=True).learn(40)
+    agent = small_agent("DQN", env=env, normalize_obs=True).learn(40)
     assert agent.obs_norm(agent.envs.s).tolist() == [[0.0, 0.0]]
     assert np.isfinite(agent.theta).all()

@@ -114,20 +114,20 @@ READS = {
 @pytest.mark.parametrize("name", READS)
 def test_r4_reading_a_value_is_a_synchronisation(cp, x, name):
     y = x[0, 1]
-    with pytest.raises(cp.SynchronisationError, match="makes the CPU wait for the GPU"):
+    with pytest.raises(cp.SynchronizationError, match="makes the CPU wait for the GPU"):
         READS[name](y)
     with cp.allow_sync():
         READS[name](y)
-    with pytest.raises(cp.SynchronisationError):  # the permission ends with the block
+    with pytest.raises(cp.SynchronizationError):  # the permission ends with the block
         READS[name](y)
-    assert cp.counts.synchronisations >= 3, "refused ones are counted as well"
+    assert cp.counts.synchronizations >= 3, "refused ones are counted as well"
 
 
 def test_r4_the_rows_of_a_matrix_may_be_walked(cp, x):
     first, second = x
     first[:] = second
     assert cp.asnumpy(x).tolist() == [[3, 4, 5], [3, 4, 5]], "rows are views"
-    assert cp.counts.synchronisations == 0
+    assert cp.counts.synchronizations == 0
 
 
 def test_r4_an_index_is_no_array(cp, x):
@@ -152,9 +152,9 @@ def test_r4_an_index_is_no_array(cp, x):
     ],
 )
 def test_r5_shapes_that_depend_on_values_wait(cp, x, select):
-    with pytest.raises(cp.SynchronisationError):
+    with pytest.raises(cp.SynchronizationError):
         select(cp, x)
-    assert cp.counts.synchronisations == 1
+    assert cp.counts.synchronizations == 1
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_r15_transfers_are_counted(cp, x):
     y.get()[:] = 5
     assert cp.asnumpy(y).tolist() == [0, 0, 0], "the download too"
     assert cp.asnumpy(host) is host
-    assert vars(cp.counts) == {"uploads": 1, "downloads": 3, "synchronisations": 0}
+    assert vars(cp.counts) == {"uploads": 1, "downloads": 3, "synchronizations": 0}
 
 
 def test_operators_leave_room_for_a_tensor(cp, x):
