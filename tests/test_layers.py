@@ -67,15 +67,15 @@ def node_of(module):
 
 def invalid_imports(source, module):
     """Imports of a higher layer, and those between modules that must not know each other."""
-    complaints = []
+    violations = []
     for target in sorted(imports(source, module)):
         upward = LAYERS[node_of(target)] > LAYERS[node_of(module)]
         separate = {module[0], target[0]} == {"autodiff", "kernels"}
         if module[0] == target[0] == "algorithms" and len(module) > 1:
             separate = target != ("algorithms", "base")
         if upward or separate:
-            complaints.append(f"{'.'.join(module)} imports {'.'.join(target)}")
-    return complaints
+            violations.append(f"{'.'.join(module)} imports {'.'.join(target)}")
+    return violations
 
 
 def import_graph():
