@@ -12,7 +12,7 @@ from support import ROOT
     "example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem
 )
 def test_examples_run(example, tmp_path):
-    """With a budget of a few steps in place of the example's."""
+    """With a budget of a few steps."""
     code = (
         "import runpy\n"
         "from npr.training.counters import Counters\n"

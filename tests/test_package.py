@@ -15,7 +15,7 @@ every_case = pytest.mark.parametrize("case", CASES)
 # ---- the package
 
 
-def test_the_package_offers_what_its_list_says():
+def test_the_package_has_the_names_of_all():
     for name in npr.__all__:
         assert getattr(npr, name) is not None
         assert name in dir(npr)

@@ -1,4 +1,7 @@
-"""Reverse-mode autodiff on NumPy or CuPy arrays: read tensor.py, then ops.py."""
+"""Reverse-mode autodiff on NumPy or CuPy arrays: read tensor.py, then ops.py.
+
+Imports npr.backend and npr.errors only, not npr.kernels. Everything in `__all__` is public.
+"""
 
 from npr.autodiff.anomaly import debug_anomaly
 from npr.autodiff.check import gradcheck

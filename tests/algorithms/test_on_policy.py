@@ -6,7 +6,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from support.agent_factories import on_policy_agent
 from support.oracles import F
-from support.small_agents import Spaces
+from support.small_agents import RandomEnv
 from support.toy_envs import Bandit, CountingEnv, counting_envs
 
 import npr
@@ -33,7 +33,7 @@ def test_every_kind_of_action_is_learnt_saved_and_carried_away(tmp_path, name, k
     """The environment refuses an action outside its space."""
 
     def env():
-        return Spaces(gs.Box(-1, 1, (2,), F), SPACES[kind])
+        return RandomEnv(gs.Box(-1, 1, (2,), F), SPACES[kind])
 
     agent = on_policy_agent(name, env, n_envs=2).learn(96)
     assert agent.n_updates > 1
@@ -48,7 +48,7 @@ def test_every_kind_of_action_is_learnt_saved_and_carried_away(tmp_path, name, k
             assert SPACES[kind].contains(policy(s[0], deterministic))
 
 
-class Match(Spaces):
+class Match(RandomEnv):
     """One step; the reward is the share of an action's parts that are the right ones."""
 
     def __init__(self, space, right):

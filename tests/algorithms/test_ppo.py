@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from support.agent_factories import ppo
-from support.oracles import F, every_loss_checked, rows, small
+from support.oracles import F, check_every_gradient, random_batch, rows
 from support.small_agents import run_of
 
 from npr.autodiff import clip, exp, minimum, value_and_grad
@@ -25,10 +25,10 @@ def test_clipped_objective_by_hand(ratio, A, objective, slope):
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
 def test_ppo_takes_the_gradients_of_its_losses(monkeypatch, env):
-    checked = every_loss_checked(monkeypatch, "ppo")
+    checked = check_every_gradient(monkeypatch, "ppo")
     agent, rng = ppo(env, ent_coef=0.1), np.random.default_rng(1)
     box = env == "Pendulum-v1"
-    s, a, A, _, _ = small(rng, s=agent.observations.size, a=1 if box else None)
+    s, a, A, _, _ = random_batch(rng, s=agent.observations.size, a=1 if box else None)
     logp = agent.pi(agent.theta, s).log_prob(a) + rng.normal(0, 0.1, len(A)).astype(F)
     agent.update(s, a, A, A + 1, logp)
     assert len(checked) == 2

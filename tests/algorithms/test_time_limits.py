@@ -12,7 +12,7 @@ from support.agent_factories import (
     sac,
 )
 from support.oracles import F
-from support.toy_envs import M2, ConstantBox, ConstantReward
+from support.toy_envs import ConstantBox, ConstantReward, TwoStates
 
 import npr
 
@@ -26,7 +26,7 @@ def test_time_outs_are_not_terminal_for_tables(name):
 
         def __init__(self):
             super().__init__(10)
-            self.observation_space = M2().observation_space
+            self.observation_space = TwoStates().observation_space
 
         def reset(self, **kwargs):
             super().reset(**kwargs)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv
-from support.recorders import SYNC_KINDS, behind_the_door
+from support.recorders import SYNC_KINDS, env_and_count
 from support.toy_envs import (
     Fixed,
 )
@@ -37,12 +37,12 @@ SPACES = [
 
 
 def row_of(space, one):
-    """Gymnasium's own flattening: the reference."""
+    """Gymnasium's flatten, the reference."""
     return spaces.flatten(space, one).astype(FLOAT)
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
-def test_rows_are_those_of_gymnasiums_flatten(space):
+def test_rows_equal_gymnasiums_flatten(space):
     observations = Observations(observation_spec(space))
     space.seed(0)
     for _ in range(5):
@@ -56,7 +56,7 @@ def test_rows_are_those_of_gymnasiums_flatten(space):
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_a_batch_is_encoded_row_by_row(space):
-    """The batch as a vector environment gives it: one leading axis in every leaf."""
+    """The batch of a vector environment has one leading axis in every leaf."""
     observations = Observations(observation_spec(space))
     space.seed(1)
     ones = [space.sample() for _ in range(5)]
@@ -87,11 +87,11 @@ def test_a_box_observation_may_be_a_list_or_a_number():
 
 @pytest.mark.parametrize("kind", SYNC_KINDS)
 @pytest.mark.parametrize("space", SPACES, ids=str)
-def test_every_space_passes_the_door(kind, space):
-    """The last observation of an episode too, which SAME_STEP hands over by another way."""
+def test_vector_envs_encode_observations_of_every_space(kind, space):
+    """Including the last observation of an episode, which SAME_STEP returns in info."""
     space.seed(2)
     ones = [space.sample() for _ in range(2)]
-    env, n_envs = behind_the_door(kind, [lambda one=one: Fixed(space, one) for one in ones])
+    env, n_envs = env_and_count(kind, [lambda one=one: Fixed(space, one) for one in ones])
     envs = open_environments(env, n_envs, np.random.SeedSequence(0))
     envs.reset()
     expected = [row_of(space, one) for one in ones]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support import GOLDEN, TESTS
 from support.archive_cases import OLD, assert_old_and_alone, same
-from support.proof_size import many
+from support.proof_size import n_trials
 
 from npr.files import archive
 from npr.files.archive import read_archive, write_archive
@@ -127,7 +127,7 @@ print(outcomes, left)
 
 
 @posix
-@pytest.mark.parametrize("kills", [many(50, 1000)])
+@pytest.mark.parametrize("kills", [n_trials(50, 1000)])
 def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(kills, path):
     """A child saves two contents in turn until it is killed; then the file is one of the two, to
     the byte. Of ten kills, nine meet bare archives and one a whole agent."""

@@ -16,7 +16,7 @@ from support.small_agents import (
     next_update,
     observations,
     parameters,
-    tiny,
+    small_agent,
     trained,
 )
 
@@ -38,7 +38,7 @@ def test_a_loaded_agent_is_the_saved_one(case, tmp_path):
     assert repr(loaded) == repr(agent)
     assert (loaded.num_timesteps, loaded.n_updates) == (BUDGET, agent.n_updates)
     assert_same_parameters(agent, loaded)
-    first = parameters(tiny(case))
+    first = parameters(small_agent(case))
     assert any((first[name] != array).any() for name, array in parameters(loaded).items())
     obs = observations(agent, 20)
     np.testing.assert_array_equal(loaded.act(obs), agent.act(obs))
@@ -100,14 +100,14 @@ def test_every_setting_comes_back(tmp_path):
         "net_arch": {"pi": [8], "qf": [4, 4]}, "learning_rate": "linear:1e-3:1e-4",
         "ent_coef": "auto_0.2", "target_entropy": -0.5, "gamma": 0.9, "gradient_steps": -1,
     }  # fmt: skip
-    loaded = copy_of(tiny("SAC", **settings), tmp_path / "a.npz")
+    loaded = copy_of(small_agent("SAC", **settings), tmp_path / "a.npz")
     assert {name: getattr(loaded, name) for name in settings} == settings
     assert loaded.seed == 0
-    assert copy_of(tiny("SAC", seed=None), tmp_path / "a.npz").seed is None
+    assert copy_of(small_agent("SAC", seed=None), tmp_path / "a.npz").seed is None
 
 
 def test_a_replay_that_is_not_full_comes_back_too(tmp_path):
-    agent = tiny("DQN", buffer_size=1000).learn(40)
+    agent = small_agent("DQN", buffer_size=1000).learn(40)
     loaded = copy_of(agent, tmp_path / "a.npz")
     assert (loaded.buffer.size, loaded.buffer.position) == (40, 40)
     assert loaded.buffer.s.tobytes() == agent.buffer.s.tobytes()
@@ -121,7 +121,7 @@ def test_a_callback_may_save_in_the_middle_of_learning(tmp_path):
             agent.save(tmp_path / "a.npz")
             kept.append((agent.epsilon, parameters(agent)))
 
-    tiny("DQN").learn(BUDGET, callback)
+    small_agent("DQN").learn(BUDGET, callback)
     loaded = npr.load(tmp_path / "a.npz")
     [(epsilon, held)] = kept
     assert (loaded.num_timesteps, loaded.epsilon) == (60, epsilon)

@@ -14,7 +14,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from support.hostile_files import craft, load_watched, members_of, npy
-from support.proof_size import many
+from support.proof_size import n_trials
 from support.small_agents import CASES, trained
 
 import npr
@@ -133,7 +133,9 @@ def test_a_damaged_file_is_refused(chunk, honest, tmp_path):
     would be taken there is as good as taken everywhere."""
     path, slowest = tmp_path / "a.npz", 0.0
     readers = npr.load, read_archive, npr.infer.load, read_archive
-    for i, (_, damaged, name) in enumerate(damages(honest, chunk, many(10_000, 200_000) // CHUNKS)):
+    for i, (_, damaged, name) in enumerate(
+        damages(honest, chunk, n_trials(10_000, 200_000) // CHUNKS)
+    ):
         path.write_bytes(damaged)
         began = time.thread_time()
         found = load_watched(readers[i % 4], path)
@@ -148,7 +150,7 @@ def test_every_single_bit_of_a_file_counts(honest, tmp_path):
     data = honest[FILES.index("QLearning")]
     arrays = data.index(b"PK\3\4", 4) + 300, data.index(b"PK\1\2") - 300
     places = [*range(arrays[0]), *range(arrays[1], len(data))]
-    places = rng.sample(places, many(150, len(places))) + rng.sample(range(*arrays), 30)
+    places = rng.sample(places, n_trials(150, len(places))) + rng.sample(range(*arrays), 30)
     for place in places:
         for bit in range(8):
             damaged = bytearray(data)
@@ -160,7 +162,7 @@ def test_every_single_bit_of_a_file_counts(honest, tmp_path):
 
 def test_a_damaged_file_does_not_fill_the_memory(honest, tmp_path):
     path = tmp_path / "a.npz"
-    for _, damaged, name in damages(honest, 99, many(300, 5000)):
+    for _, damaged, name in damages(honest, 99, n_trials(300, 5000)):
         path.write_bytes(damaged)
         tracemalloc.start()
         try:
@@ -208,7 +210,7 @@ def strange(rng, array):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("chunk", range(2))
 def test_a_strange_content_is_refused_or_loads_and_nothing_else(chunk, honest, tmp_path):
-    path, rng, taken, n = tmp_path / "a.npz", random.Random(chunk), 0, many(500, 10_000)
+    path, rng, taken, n = tmp_path / "a.npz", random.Random(chunk), 0, n_trials(500, 10_000)
     pristine = []
     for data in honest:
         path.write_bytes(data)

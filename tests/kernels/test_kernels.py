@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support.kernel_cases import CASES, KERNELS, Draw, after, exactly
+from support.kernel_cases import CASES, KERNELS, Draw, arrays_after, as_float64
 
 from npr.heads import Categorical
 from npr.kernels import gae, standardize
@@ -26,12 +26,12 @@ def test_every_kernel_has_a_case_and_every_case_a_kernel():
 def test_loop_twin_and_compiled_kernel_are_the_obvious_loop(name, dtype, seed, B, n):
     slow, arguments = CASES[name]
     arguments, kernel = arguments(Draw(seed, B, n, dtype)), KERNELS[name]
-    expected = after(slow, [exactly(x) for x in arguments])
+    expected = arrays_after(slow, [as_float64(x) for x in arguments])
     precision = (
         {"rtol": 1e-10, "atol": 1e-12} if dtype is np.float64 else {"rtol": 1e-4, "atol": 1e-4}
     )
     for body in (kernel.loop, kernel.twin, kernel):
-        got = after(body, arguments)
+        got = arrays_after(body, arguments)
         assert all(x.dtype == dtype for x in got if x.dtype.kind == "f")
         for x, y in zip(got, expected, strict=True):
             np.testing.assert_allclose(x, y, **precision)
@@ -46,10 +46,10 @@ def test_no_body_hides_a_nan(name):
     first, *rest = CASES[name][1](Draw(0, 3, 2, np.float32))
     first[0] = np.nan
     kernel = KERNELS[name]
-    expected = [np.isnan(x) for x in after(kernel.twin, [first, *rest])]
+    expected = [np.isnan(x) for x in arrays_after(kernel.twin, [first, *rest])]
     assert expected[0].any() or expected[-1].any()
     for body in (kernel.loop, kernel):
-        for x, y in zip(after(body, [first, *rest]), expected):
+        for x, y in zip(arrays_after(body, [first, *rest]), expected):
             np.testing.assert_array_equal(np.isnan(x), y)
 
 
@@ -69,7 +69,7 @@ def test_a_step_by_a_gradient_that_is_not_finite_changes_no_bit(name, bad, dtype
         g[:] = 0.3 * np.sqrt(LARGEST[dtype])
     else:
         g[36] = LARGEST[dtype] if bad == "huge" else bad
-    kernel, before = KERNELS[name], after(lambda *arguments: None, [theta, g, *rest])
+    kernel, before = KERNELS[name], arrays_after(lambda *arguments: None, [theta, g, *rest])
     for body in (kernel.loop, kernel.twin, kernel):
         arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in (theta, g, *rest)]
         assert not body(*arguments)

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 from support import ROOT, TESTS
-from support.proof_size import many
+from support.proof_size import n_trials
 
 from npr.kernels import jit
 from npr.kernels.jit import Kernel, open_to_all
@@ -116,7 +116,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("kind", ["nbi", "nbc"], ids=["index", "data"])
-@pytest.mark.parametrize("first", range(many(1, len(DAMAGES))))
+@pytest.mark.parametrize("first", range(n_trials(1, len(DAMAGES))))
 def test_where_the_cache_is_damaged_kernels_are_compiled_anew_and_kept_again(
     kept, first, kind, tmp_path
 ):
@@ -142,7 +142,7 @@ def test_where_the_cache_is_damaged_kernels_are_compiled_anew_and_kept_again(
 
 
 def test_processes_that_begin_at_once_share_an_empty_cache(kept, tmp_path):
-    processes = [begin(folder=tmp_path, OPENBLAS_NUM_THREADS="1") for _ in range(many(6, 16))]
+    processes = [begin(folder=tmp_path, OPENBLAS_NUM_THREADS="1") for _ in range(n_trials(6, 16))]
     for process in processes:
         assert end(process) == (kept[0], [])
     assert end(begin(folder=tmp_path)) == (kept[0], []), "they left a sound cache behind"

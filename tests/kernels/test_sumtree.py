@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from support.proof_size import many
+from support.proof_size import n_trials
 
 from npr.errors import NumericsError
 from npr.kernels import SumTree
@@ -60,7 +60,7 @@ class AgainstAList(RuleBasedStateMachine):
 
 TestAgainstAList = AgainstAList.TestCase
 TestAgainstAList.settings = settings(
-    max_examples=many(100, 1000), stateful_step_count=many(25, 200), deadline=None
+    max_examples=n_trials(100, 1000), stateful_step_count=n_trials(25, 200), deadline=None
 )
 
 
@@ -96,7 +96,7 @@ BLOCK = 10_000
 def test_a_million_writes_leave_no_drift():
     """As the proof, ten million: of sizes from 1e-9 to whatever Pareto brings."""
     rng, tree = np.random.default_rng(0), SumTree(5_000)
-    for _ in range(many(10**6, 10**7) // BLOCK):
+    for _ in range(n_trials(10**6, 10**7) // BLOCK):
         tree.set(
             rng.integers(5_000, size=BLOCK), rng.pareto(0.5, BLOCK) * (rng.random(BLOCK) > 0.1)
         )
@@ -130,7 +130,7 @@ def test_deviations_are_those_of_the_tables():
 @pytest.mark.parametrize("size", [20, 999, 1024])
 def test_draws_follow_the_priorities_and_never_find_a_zero(size):
     """A million draws, as the proof ten million; chi-square at p = .001."""
-    rng, tree, n = np.random.default_rng(size), SumTree(size), many(10**6, 10**7)
+    rng, tree, n = np.random.default_rng(size), SumTree(size), n_trials(10**6, 10**7)
     priority = (0.1 + rng.random(size)) * (rng.random(size) > 0.3)
     priority[[0, -1]] = 0
     tree.set(np.arange(size), priority)
@@ -146,7 +146,7 @@ def test_draws_follow_the_priorities_and_never_find_a_zero(size):
 
 
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 300), zeros=st.floats(0, 0.99))
-@settings(max_examples=many(100, 1000), deadline=None)
+@settings(max_examples=n_trials(100, 1000), deadline=None)
 def test_a_draw_just_below_one_finds_none_that_is_zero(seed, size, zeros):
     rng, tree = np.random.default_rng(seed), SumTree(size)
     priority = rng.pareto(0.5, size) * (rng.random(size) >= zeros)

@@ -40,8 +40,8 @@ KINDS = ("list", *VECTORS)
 SYNC_KINDS = ("list", "sync-next", "sync-same", "sync-disabled")
 
 
-def behind_the_door(kind, makers):
-    """(env, n_envs) for an agent: n_envs copies made by npr, or a vector environment."""
+def env_and_count(kind, makers):
+    """Arguments (env, n_envs) of an agent: copies made by npr, or a vector environment."""
     if kind == "list":
         queue = iter(makers)
         return (lambda: next(queue)()), len(makers)
@@ -49,7 +49,7 @@ def behind_the_door(kind, makers):
 
 
 class Recorder(Algorithm):
-    """An agent that learns nothing and keeps what `interact` yields, row by row."""
+    """An agent that learns nothing and records what `interact` yields, row by row."""
 
     def build(self):
         self.rows, self.episodes = [], []
@@ -65,14 +65,14 @@ class Recorder(Algorithm):
 
 
 class RolloutRecorder(Recorder):
-    """The same with `rollouts` of eight steps."""
+    """Records `rollouts` of eight steps."""
 
     def _train(self, run):
         self.rows = list(run.rollouts(8, self.choose))
 
 
-class Keeper(Recorder):
-    """The same in what an algorithm learns from, named by `consumer`."""
+class ConsumerRecorder(Recorder):
+    """Records what an algorithm learns from: a buffer, rollouts or episodes, by `consumer`."""
 
     consumer = "replay"
 
@@ -90,7 +90,7 @@ class Keeper(Recorder):
             self.buffer.add(*columns)
 
 
-class RowsOfCartPole(Recorder):
+class CartPoleRecorder(Recorder):
     def choose(self, s):
         return self.rng["explore"].integers(2, size=len(s))
 
@@ -98,34 +98,31 @@ class RowsOfCartPole(Recorder):
 for _name in (
     "Recorder",
     "RolloutRecorder",
-    "Keeper",
-    "RowsOfCartPole",
-):  # they are nothing that a file may name
+    "ConsumerRecorder",
+    "CartPoleRecorder",
+):  # files must not name them
     del REGISTRY[_name]
 
 
 def record(kind, makers, steps, cls=Recorder):
-    env, n_envs = behind_the_door(kind, makers)
+    env, n_envs = env_and_count(kind, makers)
     agent = cls(env, n_envs=n_envs, seed=0, verbose=0).learn(steps)
     agent.envs.close()
     return agent
 
 
-def by_env(rows):
-    """Rows of CountingEnvs in the order of each environment."""
+def rows_by_env(rows):
+    """The rows of CountingEnvs by environment, in order."""
     parts = {}
     for row in rows:
         parts.setdefault(int(row[0][0]), []).append(row)
     return parts
 
 
-def stepped(env):
+def first_step(env):
     envs = open_environments(env, 1, np.random.SeedSequence(0))
     envs.reset()
     return envs.step(np.zeros(1, int))
-
-
-# ---- nothing bad is kept
 
 
 def dqn(env, n_envs, **settings):

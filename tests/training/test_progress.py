@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.small_agents import (
-    tiny,
+    small_agent,
 )
 
 from npr.training.logger import Logger
@@ -105,7 +105,7 @@ def test_no_progress_where_it_is_not_wanted(clock):
     [(1, None, True), (0, None, False), (1, False, False), (0, True, True)],
 )
 def test_learn_shows_its_progress_on_standard_error(verbose, progress_bar, shown, clock, capsys):
-    agent = tiny("DQN", verbose=verbose)
+    agent = small_agent("DQN", verbose=verbose)
 
     def tick(_):
         clock.now += 1.0
