@@ -12,7 +12,6 @@ import warnings
 import numpy as np
 
 from npr.backend import FLOAT
-from npr.envs import workers
 from npr.envs.contract import action_spec, finite, first, observation_spec, transition
 from npr.envs.episode_log import EpisodeLog
 from npr.envs.spaces import ACTION_KINDS, Actions, Observations
@@ -22,6 +21,7 @@ from npr.errors import (
     EnvContractError,
     EnvCrashedError,
     SpaceError,
+    describe_error,
 )
 
 RESETS = 3  # further ones where a first observation is not finite and nan_obs="terminate"
@@ -296,7 +296,7 @@ class EnvironmentList(Records):
                         f"env {i}: reset() does not take a seed ({error}). This is the API of old "
                         "Gym; define reset(self, *, seed=None, options=None)."
                     ) from error
-                self._crashed(i, 0, f"env {i} raised {workers.named(error)},", error)
+                self._crashed(i, 0, f"env {i} raised {describe_error(error)},", error)
                 continue
             self.seeds[i] = None
             try:
@@ -328,7 +328,7 @@ class EnvironmentList(Records):
             try:
                 result = env.step(action)
             except Exception as error:
-                self._crashed(i, 1, f"env {i} raised {workers.named(error)},", error)
+                self._crashed(i, 1, f"env {i} raised {describe_error(error)},", error)
                 s2[i] = 0
                 lost.append(i)
                 continue

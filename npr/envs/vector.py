@@ -5,10 +5,10 @@ import reprlib
 import numpy as np
 
 from npr.backend import FLOAT
-from npr.envs import workers
+from npr.envs import gymnasium_internals, workers
 from npr.envs.batched import RESETS, Records
 from npr.envs.contract import first
-from npr.errors import ConfigError, EnvContractError, EnvCrashedError
+from npr.errors import ConfigError, EnvContractError, EnvCrashedError, describe_error
 
 
 class VectorEnvironments(Records):
@@ -81,14 +81,13 @@ class VectorEnvironments(Records):
                 self.env = base = self._reopen()
                 self._draw_seeds()
             try:
-                if workers.is_watched(base):
-                    base.settle()
-                # only Gymnasium's own lists of environments take a seed for each
-                many = hasattr(base, "env_fns") or self.seeds is None
+                pool = workers.pool_of(base)
+                if pool is not None:
+                    pool.drain()
+                many = gymnasium_internals.takes_seed_list(base) or self.seeds is None
                 result = self.env.reset(seed=self.seeds if many else self.seeds[0])
                 self.seeds = None
-                # such a worker remembers, beyond a reset, that it has to reset itself
-                if getattr(base, "shared_memory", True):
+                if not gymnasium_internals.retains_autoreset(base):
                     self._dead = np.zeros(self.n, bool)
                 self.s = self._usable(self._encode(first(result)))
                 return
@@ -185,36 +184,26 @@ class VectorEnvironments(Records):
         """Name the environment that an error came from: see _crashed."""
         if isinstance(error, (EnvContractError, ConfigError)):
             raise error
-        if isinstance(error, workers.WorkerFault):
+        if isinstance(error, workers.WorkerError):
             cause = error.__cause__
             if isinstance(cause, EnvContractError):
                 raise self._named(error.env, cause) from cause
             self._crashed(error.env, stepping, f"{error},", cause)
             return
-        text = workers.named(error)
-        i, raised = self._origin(error)
-        if not raised:
+        base = self.env.unwrapped
+        i, origin = gymnasium_internals.error_origin(error, base)
+        text = describe_error(error)
+        if origin == "result":
             raise self._named(i, f"What step() returned cannot be used: {text}.") from error
+        if origin == "batch":  # does one of them not fit the space?
+            for j, observation in enumerate(gymnasium_internals.last_observations(base)):
+                self._write(self._blank(), j, observation)
         who = "the vector environment" if i is None else f"env {i}"
         self._crashed(i, stepping, f"{who} raised {text},", error)
 
-    def _origin(self, error):
-        """(i, whether its own code raised) of an environment in a SyncVectorEnv, else (None, True).
-
-        A SyncVectorEnv does not say which of its environments an error came from: the frame of its
-        loop does.
-        """
-        trace, base = error.__traceback__, self.env.unwrapped
-        while trace is not None:
-            frame, trace = trace.tb_frame, trace.tb_next
-            if frame.f_locals.get("self") is base and "env_fns" in vars(base):
-                inner = trace.tb_frame.f_code.co_name if trace else None
-                if inner in ("step", "reset", None):
-                    return frame.f_locals.get("i"), inner is not None
-                for i, one in enumerate(getattr(base, "_env_obs", ())):  # they do not fit together
-                    self._write(self._blank(), i, one)
-        return None, True
-
     def close(self):
         """Close the environments, and end what processes they have."""
+        pool = workers.pool_of(self.env.unwrapped)
+        if pool is not None:
+            pool.close()
         self.env.close()

@@ -6,8 +6,7 @@ import numpy as np
 
 from npr.envs.contract import first, transition
 from npr.envs.make import make_env
-from npr.envs.workers import named
-from npr.errors import EnvContractError, EnvCrashedError
+from npr.errors import EnvContractError, EnvCrashedError, describe_error
 
 EPISODE_LIMIT = 10_000  # steps; for an environment that has no limit and a policy that circles
 
@@ -58,7 +57,8 @@ def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episo
             if isinstance(error, EnvContractError):
                 raise EnvContractError(f"{where}: {error}") from None
             raise EnvCrashedError(
-                f"{where}: the environment raised {named(error)}. Fix it; the agent is as it was."
+                f"{where}: the environment raised {describe_error(error)}. Fix it; the "
+                "agent is as it was."
             ) from error
 
     try:
