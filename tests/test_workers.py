@@ -314,7 +314,7 @@ def test_an_environment_that_does_not_close_is_ended(monkeypatch):
     agent = Recorder(CountingEnv, n_envs=2, verbose=0, env_timeout=20).learn(10)
     mine, began = pids(agent), time.monotonic()
     agent.close()
-    assert time.monotonic() - began < workers.GRACE + LIMIT
+    assert time.monotonic() - began < workers.CLOSE_TIMEOUT + LIMIT
     assert_none_is_left(mine)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from npr import presets, settings
 from npr.backend import ON_HOST, to_host
 from npr.buffers import ReplayBuffer, Steps
-from npr.envs.make import env_id, open_environments
+from npr.envs.batched import ErrorPolicy
+from npr.envs.make import env_id, open_envs
 from npr.envs.spaces import Actions, Observations
 from npr.errors import (
     ConfigError,
@@ -153,9 +154,10 @@ class Algorithm(Run):
         self.rng = {name: np.random.default_rng(s) for name, s in zip(_STREAMS, streams)}
 
     def _open_envs(self):
-        envs = open_environments(
-            self.env, self.n_envs, self._env_seeds, self.max_episode_steps, self.table,
-            self.nan_obs, self.on_env_error, self.env_timeout,
+        envs = open_envs(
+            self.env, self.n_envs, self._env_seeds, max_episode_steps=self.max_episode_steps,
+            table=self.table, error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
+            env_timeout=self.env_timeout,
         )  # fmt: skip
         self.n_envs = envs.n
         try:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npr.envs.contract import first, transition
+from npr.envs.contract import checked_reset, checked_step
 from npr.envs.make import make_env
 from npr.errors import EnvContractError, EnvCrashedError, describe_error
 
@@ -63,11 +63,11 @@ def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episo
 
     try:
         for episode in range(episodes):
-            observation = ask(own.reset, first, seed=env_seed if episode == 0 else None)
+            observation = ask(own.reset, checked_reset, seed=env_seed if episode == 0 else None)
             while lengths[episode] < EPISODE_LIMIT:
                 action = policy(observation, deterministic, rng)
                 lengths[episode] += 1
-                observation, reward, terminated, truncated = ask(own.step, transition, action)
+                observation, reward, terminated, truncated = ask(own.step, checked_step, action)
                 returns[episode] += reward
                 if terminated or truncated:
                     break

@@ -13,7 +13,7 @@ import numpy as np
 from npr.autodiff.anomaly import first_bad
 from npr.backend import blas_threads, to_host
 from npr.buffers import Rollout
-from npr.envs.contract import finite
+from npr.envs.contract import all_finite
 from npr.errors import ConfigError, ConfigWarning, EnvCrashedError, NprError, NumericsError
 from npr.files import checkpoint
 from npr.nn import MLP, threads_for
@@ -248,7 +248,7 @@ class Run:
                 self._begin()
             s, last.episode = envs.s, envs.episode
             a = choose(s if self.obs_norm is None else self.obs_norm(s))
-            if a.dtype.kind == "f" and not finite(a):
+            if a.dtype.kind == "f" and not all_finite(a):
                 raise NumericsError(
                     f"The policy chose an action that is not finite at step {self.num_timesteps}: "
                     f"{self._first_bad_parameter()}. The environment was not stepped. Lower "
