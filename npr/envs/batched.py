@@ -117,8 +117,11 @@ class BatchedEnv(abc.ABC):
         self._warned_of_nan = self._warned_of_reward = False
 
     @abc.abstractmethod
-    def reset(self) -> None:
-        """Start a new episode in every environment. The seeds are used the first time only."""
+    def reset(self) -> np.ndarray:
+        """Start a new episode in every environment; returns their first observations, `s`.
+
+        The seeds are used the first time only.
+        """
 
     @abc.abstractmethod
     def step(self, a: np.ndarray) -> Record:
@@ -152,10 +155,14 @@ class BatchedEnv(abc.ABC):
 
     def _begin_step(self, a: np.ndarray) -> np.ndarray:
         """The environments' actions for the agent's."""
+        if self.actions is None:
+            raise SpaceError(
+                f"npr needs an action space of kind {' or '.join(ACTION_KINDS)}, got "
+                f"{self.action_space}; wrap the environment."
+            )
         self.s = None  # if this step fails, the next one begins new episodes
         self.finished = []
         self.steps += 1
-        assert self.actions is not None, "algorithms refuse action spaces of unknown kind"
         self._last_actions = actions = self.actions.to_env_batch(a)
         return actions
 

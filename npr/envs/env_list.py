@@ -48,12 +48,13 @@ class EnvList(BatchedEnv):
             error_policy=error_policy, owned=owned,
         )  # fmt: skip
 
-    def reset(self) -> None:
+    def reset(self) -> np.ndarray:
         self._start_statistics()
         s, self.s = self._empty_rows(), None
         for i in range(self.n):
             self._reset_env(i, s)
         self.s = s
+        return s
 
     def _reset_env(self, i: int, s: np.ndarray) -> None:
         """Reset env i and write its first observation to row i of s."""

@@ -70,7 +70,7 @@ class VectorEnvAdapter(BatchedEnv):
                 "id or a function with n_envs."
             )
 
-    def reset(self) -> None:
+    def reset(self) -> np.ndarray:
         self.s = None
         while self.s is None:
             self._start_statistics()
@@ -79,6 +79,7 @@ class VectorEnvAdapter(BatchedEnv):
                 self.s = self._reset_all()
             except Exception as error:
                 self._handle_error(error, stepping=False)
+        return self.s
 
     def _reopen_if_closed(self) -> None:
         if not getattr(self.env.unwrapped, "closed", False):
@@ -204,9 +205,13 @@ class VectorEnvAdapter(BatchedEnv):
         """Reset everything after an error; returns a record without a valid row."""
         self._handle_error(error, stepping)
         self.dropped += self.n
-        self.reset()
-        assert self.s is not None
-        return self.s, np.zeros(self.n, FLOAT), self._all_false, self._all_false, ~self.all_valid
+        return (
+            self.reset(),
+            np.zeros(self.n, FLOAT),
+            self._all_false,
+            self._all_false,
+            ~self.all_valid,
+        )
 
     def _handle_error(self, error: Exception, stepping: bool) -> None:
         """Find the environment that an error came from, then as `_handle_crash`."""

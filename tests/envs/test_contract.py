@@ -13,11 +13,11 @@ from support.recorders import VECTORS, behind_the_door, dqn
 from support.toy_envs import CountingEnv, Hostile, RandomObservation
 
 import npr
-from npr.envs.contract import transition
+from npr.envs.contract import checked_step
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
 
 FIX = r"Fix the environment"
-RETURN = r"Return (float|bool)\(\.\.\.\) of what you mean"
+RETURN = r"Return (float\(reward\)|bool\((terminated|truncated)\))\."
 OLD_GYM = "the API of old Gym"
 
 # name -> (how the environment is broken, what the error says after "env 1, step 2: ")
@@ -115,7 +115,7 @@ def assert_sound(agent, rows):
 
 
 def alike(fault):
-    """Three environments of one space, the second of which is hostile, for open_environments."""
+    """Three environments of one space, the second of which is hostile, for open_envs."""
     sound = {k: v for k, v in fault.items() if k in ("space", "sound")}
     return [functools.partial(Hostile, number=0, **sound), functools.partial(Hostile, **fault)]
 
@@ -236,7 +236,7 @@ def test_the_columns_of_a_vector_environment_of_the_user_s_are_checked(name, col
     ids=repr,
 )
 def test_a_reward_may_be_any_one_real_number(reward):
-    got = transition((0, reward, np.False_, False, {}))[1]
+    got = checked_step((0, reward, np.False_, False, {}))[1]
     assert isinstance(got, float) and got == 1.0
 
 
@@ -275,5 +275,5 @@ def test_rewards_too_large_for_float32_losses_are_warned_of_once():
     with pytest.warns(npr.ConfigWarning) as caught:
         dqn(Rich, 1).learn(60)
     texts = [str(one.message) for one in caught]
-    (text,) = [text for text in texts if text.startswith("env 0 gave a reward of ")]
+    (text,) = [text for text in texts if text.startswith("env 0 returned a reward of ")]
     assert "normalize_reward=True" in text

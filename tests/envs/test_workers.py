@@ -258,7 +258,7 @@ def test_a_run_in_workers_that_is_stopped_is_saved_and_leaves_none(number):
         agent.learn(200, callback=stop, save_path="a.npz")
     assert_none_is_left(mine)
     loaded = npr.load("a.npz")
-    with pytest.warns(npr.ResumeWarning, match="workers"):
+    with pytest.warns(npr.ResumeWarning, match="worker processes"):
         loaded.learn()
     assert loaded.num_timesteps == 200
     loaded.close()
@@ -328,7 +328,7 @@ def test_a_worker_whose_environment_cannot_be_made_is_named():
             os._exit(7)
         return CountingEnv()
 
-    with pytest.raises(EnvCrashedError, match=r"^env worker 0 \(pid \d+\) ended with exit code 7"):
+    with pytest.raises(EnvCrashedError, match=r"^env worker \d \(pid \d+\) ended with exit code 7"):
         npr.DQN(make, n_envs=2, env_timeout=20)
 
 
