@@ -47,3 +47,8 @@ class CheckpointWarning(UserWarning):
 
 class ResumeWarning(UserWarning):
     """A loaded agent cannot go on exactly where it was."""
+
+
+def describe_error(error: BaseException) -> str:
+    """The type of an error and, if it has one, its message."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

@@ -12,7 +12,8 @@ import numpy as np
 from npr import presets
 from npr.backend import ON_HOST, to_host
 from npr.buffers import Steps
-from npr.envs.make import env_id, open_environments
+from npr.envs.batched import ErrorPolicy
+from npr.envs.make import env_id, open_envs
 from npr.envs.spaces import Actions, Observations
 from npr.errors import ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
@@ -219,9 +220,10 @@ class Algorithm(Settings):
 
     def _open_envs(self) -> Any:
         entropy, spawn_key = self._env_seeds
-        envs = open_environments(
+        envs = open_envs(
             self.env, self.n_envs, np.random.SeedSequence(entropy, spawn_key=spawn_key),
-            self.max_episode_steps, self.table, self.nan_obs, self.on_env_error, self.env_timeout,
+            max_episode_steps=self.max_episode_steps, table=self.table,
+            error_policy=ErrorPolicy(self.nan_obs, self.on_env_error), env_timeout=self.env_timeout,
         )  # fmt: skip
         try:
             check_spaces(self, envs)

@@ -14,7 +14,7 @@ import numpy as np
 
 from npr.backend import BACKEND, blas_name, installed, threads_set_by_user, to_device, to_host, xp
 from npr.buffers import IntegerMap, ReplayBuffer, Steps
-from npr.envs.batched import check_position
+from npr.envs.batched import BatchedEnv
 from npr.envs.spaces import Observations
 from npr.errors import CheckpointError, CheckpointWarning, ConfigError, NumericsError
 from npr.files.archive import read_archive, write_archive
@@ -260,7 +260,7 @@ def _rebuild(path, manifest, arrays, env, registry):
             raise CheckpointError(f"{path}: {key} holds actions that the action space has not.")
     position = _take(unused, "state/envs.")
     if position:
-        check_position(position)
+        BatchedEnv.check_state(position)
     agent.made_with = {str(name): str(what) for name, what in manifest["made_with"].items()}
     agent.resume(_count(counters["num_timesteps"]), _count(counters["end"]), position)
     agent.counters.n_updates = _count(counters["n_updates"])

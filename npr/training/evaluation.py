@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from npr.envs.contract import first, transition
+from npr.envs.contract import checked_reset, checked_step
 from npr.envs.make import make_env
-from npr.envs.workers import named
-from npr.errors import ConfigError, EnvContractError, EnvCrashedError
+from npr.errors import ConfigError, EnvContractError, EnvCrashedError, describe_error
 from npr.policy import Policy
 
 EPISODE_LIMIT = 10_000  # steps, where neither the environment nor the policy ends an episode
@@ -70,16 +69,17 @@ def evaluate(
             if isinstance(error, EnvContractError):
                 raise EnvContractError(f"{where}: {error}") from None
             raise EnvCrashedError(
-                f"{where}: the environment raised {named(error)}. Fix it; the agent is as it was."
+                f"{where}: the environment raised {describe_error(error)}. Fix it; the "
+                "agent is as it was."
             ) from error
 
     try:
         for episode in range(episodes):
-            observation = ask(own.reset, first, seed=env_seed if episode == 0 else None)
+            observation = ask(own.reset, checked_reset, seed=env_seed if episode == 0 else None)
             while lengths[episode] < EPISODE_LIMIT:
                 action = policy(observation, deterministic, rng)
                 lengths[episode] += 1
-                observation, reward, terminated, truncated = ask(own.step, transition, action)
+                observation, reward, terminated, truncated = ask(own.step, checked_step, action)
                 returns[episode] += reward
                 if terminated or truncated:
                     break

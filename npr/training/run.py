@@ -16,7 +16,7 @@ import numpy as np
 from npr.autodiff.anomaly import first_bad
 from npr.backend import blas_threads, to_host
 from npr.buffers import Rollout
-from npr.envs.contract import finite
+from npr.envs.contract import all_finite
 from npr.errors import ConfigWarning, EnvCrashedError, NprError, NumericsError
 from npr.files import checkpoint
 from npr.nn import MLP, threads_for
@@ -256,7 +256,7 @@ class Run:
                 self._reset()
             s, episode = envs.s, envs.episode
             a = choose(s if obs_norm is None else obs_norm(s))
-            if a.dtype.kind == "f" and not finite(a):
+            if a.dtype.kind == "f" and not all_finite(a):
                 raise self._bad_action()
             s2, r, terminated, truncated, valid = envs.step(a)
             self.last_steps = envs.n if valid is envs.all_valid else int(valid.sum())

@@ -12,7 +12,7 @@ from support.toy_envs import (
 
 from npr.backend import FLOAT
 from npr.envs.contract import action_spec
-from npr.envs.make import open_environments
+from npr.envs.make import open_envs
 from npr.envs.spaces import Actions
 
 # ---- actions
@@ -102,7 +102,7 @@ def test_environments_get_actions_in_their_space(kind, space):
     recorders = [ActionRecorder(space), ActionRecorder(space)]
     makers = [lambda env=env: env for env in recorders]
     env, n_envs = env_and_count(kind, makers)
-    envs = open_environments(env, n_envs, np.random.SeedSequence(0))
+    envs = open_envs(env, n_envs, np.random.SeedSequence(0))
     envs.reset()
     rng = np.random.default_rng(0)
     for _ in range(6):

@@ -24,11 +24,11 @@ from support.recorders import VECTORS, dqn, env_and_count
 from support.toy_envs import CountingEnv, FaultyEnv, RandomObservation
 
 import npr
-from npr.envs.contract import transition
+from npr.envs.contract import checked_step
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
 
 FIX = r"Fix the environment"
-RETURN = r"Return (float|bool)\(\.\.\.\) of what you mean"
+RETURN = r"Return (float\(reward\)|bool\((terminated|truncated)\))\."
 OLD_GYM = "the API of old Gym"
 
 # name -> (how the environment is broken, what the error says after "env 1, step 2: ")
@@ -291,7 +291,7 @@ def test_the_arrays_of_a_vector_env_are_checked(name, column, match):
     ids=repr,
 )
 def test_a_reward_may_be_any_single_real_number(reward):
-    got = transition((0, reward, np.False_, False, {}))[1]
+    got = checked_step((0, reward, np.False_, False, {}))[1]
     assert isinstance(got, float) and got == 1.0
 
 
@@ -330,5 +330,5 @@ def test_rewards_too_large_for_float32_losses_cause_one_warning():
     with pytest.warns(npr.ConfigWarning) as caught:
         dqn(LargeReward, 1).learn(60)
     texts = [str(one.message) for one in caught]
-    (text,) = [text for text in texts if text.startswith("env 0 gave a reward of ")]
+    (text,) = [text for text in texts if text.startswith("env 0 returned a reward of ")]
     assert "normalize_reward=True" in text

@@ -11,7 +11,7 @@ from support.toy_envs import (
 
 from npr.backend import FLOAT
 from npr.envs.contract import observation_spec
-from npr.envs.make import open_environments
+from npr.envs.make import open_envs
 from npr.envs.spaces import Observations
 
 # ---- observations
@@ -92,7 +92,7 @@ def test_vector_envs_encode_observations_of_every_space(kind, space):
     space.seed(2)
     ones = [space.sample() for _ in range(2)]
     env, n_envs = env_and_count(kind, [lambda one=one: Fixed(space, one) for one in ones])
-    envs = open_environments(env, n_envs, np.random.SeedSequence(0))
+    envs = open_envs(env, n_envs, np.random.SeedSequence(0))
     envs.reset()
     expected = [row_of(space, one) for one in ones]
     for _ in range(4):

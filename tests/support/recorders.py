@@ -6,7 +6,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 import npr
 from npr.algorithms.base import REGISTRY, Algorithm
 from npr.buffers import PrioritizedReplayBuffer, ReplayBuffer
-from npr.envs.make import open_environments
+from npr.envs.make import open_envs
 from support.toy_envs import (
     counting_action,
 )
@@ -120,7 +120,7 @@ def rows_by_env(rows):
 
 
 def first_step(env):
-    envs = open_environments(env, 1, np.random.SeedSequence(0))
+    envs = open_envs(env, 1, np.random.SeedSequence(0))
     envs.reset()
     return envs.step(np.zeros(1, int))
 
