@@ -17,7 +17,8 @@ from npr.buffers import IntegerMap, ReplayBuffer, Steps
 from npr.envs.batched import check_position
 from npr.envs.spaces import Observations
 from npr.errors import CheckpointError, CheckpointWarning, ConfigError, NumericsError
-from npr.files.archive import read_archive, write_archive
+from npr.files import migrations
+from npr.files.archive import Arrays, Manifest, Path, read_archive, write_archive
 from npr.files.generators import generator_state, set_generator_state
 from npr.noise import OrnsteinUhlenbeck
 from npr.normalize import ObservationNorm, RewardNorm
@@ -185,13 +186,23 @@ def _arrays(name, part):
     return {f"{group}/{name}.{key}": value for key, value in part.state().items()}
 
 
+def read(path: Path) -> tuple[Manifest, Arrays]:
+    """The manifest and the arrays of a file, in the present format.
+
+    Raises FileNotFoundError if there is no file, and CheckpointError if it is corrupted,
+    truncated or not an npr file.
+    """
+    manifest, arrays = read_archive(path)
+    return migrations.migrate(os.fsdecode(path), manifest, arrays)
+
+
 def load(path, env, registry):
     """The agent in a file. env: what it goes on learning in; None: the id in the file, if any.
 
     registry maps the name of an algorithm to its class: names from a file are looked up there
     and nowhere else. Everything is checked before anything is changed.
     """
-    manifest, arrays = read_archive(path)
+    manifest, arrays = read(path)
     try:
         return _rebuild(path, manifest, arrays, env, registry)
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, MemoryError,
