@@ -13,6 +13,7 @@ import numpy as np
 from npr import presets, settings
 from npr.backend import ON_HOST, to_host
 from npr.buffers import ReplayBuffer, Steps
+from npr.envs.batched import check_position
 from npr.envs.make import env_id, open_environments
 from npr.envs.spaces import Actions, Observations
 from npr.errors import (
@@ -21,9 +22,10 @@ from npr.errors import (
     SpaceError,
 )
 from npr.files import checkpoint
+from npr.files.parts import Snapshot
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.policy import Policy
-from npr.training import evaluation
+from npr.training import evaluation, restoring
 from npr.training.logger import Logger
 from npr.training.run import Run
 
@@ -93,8 +95,13 @@ class Algorithm(Run):
             raise
 
     @classmethod
-    def restore(cls, manifest, env=None):
-        """An agent as a file describes it, without an environment until it learns again."""
+    def restore(cls, manifest, arrays, env=None):
+        """An agent as a file describes it, without an environment until it learns again.
+
+        Its parts are as new: npr.files.checkpoint fills them. Raises an error if the policy or
+        the actions in the file do not fit the agent.
+        """
+        restoring.check_before(manifest, arrays)
         agent = cls.__new__(cls)
         agent.env_id = manifest["env"]
         agent.preset = presets.find(cls.__name__, agent.env_id)
@@ -106,6 +113,7 @@ class Algorithm(Run):
         agent.envs = None
         spec = manifest["policy"]
         agent._start(Observations(spec["observations"]), Actions(spec["actions"]))
+        restoring.check_after(agent.policy, agent.policy_parameters, manifest, arrays)
         return agent
 
     # ---- settings
@@ -226,9 +234,16 @@ class Algorithm(Run):
         """Where the environments stand, as arrays that a file can hold."""
         return self._position if self.envs is None else self.envs.state()
 
-    def resume(self, num_timesteps, end, position) -> None:
-        """Go on from these counters, in environments at this position once they are opened."""
+    def resume(self, *, num_timesteps, end, n_updates, episodes, made_with, position) -> None:
+        """Continue from these counters, in environments at this position once they are opened.
+
+        Raises ConfigError if the position is not one of environments.
+        """
+        if position:
+            check_position(position)
         self.num_timesteps, self.end, self._position = num_timesteps, end, position
+        self.n_updates, self.logger.episode_count = n_updates, episodes
+        self.made_with = made_with
         self._unfinished = num_timesteps < end
 
     def _check_spaces(self, envs):
@@ -271,7 +286,9 @@ class Algorithm(Run):
         self.steps = Steps(self.n_envs, observations.size, *actions.columns())
         self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
+        own = set(vars(self))
         self.build()
+        self.snapshot = Snapshot(self, known=own)
         for part in vars(self).values():
             if isinstance(part, ReplayBuffer):
                 part.obs_norm, part.reward_norm = self.obs_norm, self.reward_norm
@@ -296,6 +313,11 @@ class Algorithm(Run):
         return f"{type(self).__name__}({self.env_id!r}, {self._differences()})"
 
     # ---- acting
+
+    @property
+    def policy_parameters(self) -> str:
+        """The name of the attribute with the policy's parameters."""
+        return self.policy_parts[2]
 
     @property
     def policy(self) -> Policy:

@@ -17,6 +17,8 @@ class Logger:
     Values may be arrays of the device, of which the mean counts: they are read at `table`.
     """
 
+    group = "state"  # in an agent's file: npr.files.parts
+
     def __init__(self):
         self.groups: dict[str, dict] = {}
         self.episodes = deque(maxlen=WINDOW)  # (return, length)

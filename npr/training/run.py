@@ -15,10 +15,10 @@ from npr.backend import blas_threads, to_host
 from npr.buffers import Rollout
 from npr.envs.contract import finite
 from npr.errors import ConfigError, ConfigWarning, EnvCrashedError, NprError, NumericsError
-from npr.files import checkpoint
 from npr.nn import MLP, threads_for
 from npr.settings import is_whole
 from npr.training import nonfinite as watch
+from npr.training import saving
 from npr.training.interrupts import Interrupts, stopped_by
 from npr.training.logger import Progress
 
@@ -52,7 +52,7 @@ class Run:
         working folder.
         """
         budget = self._budget(total_timesteps)
-        checkpoint.check_target(save_path, save_freq)
+        saving.check_target(save_path, save_freq)
         if reset_num_timesteps and not self._unfinished:
             self.num_timesteps = 0
         self._unfinished = False
@@ -78,7 +78,7 @@ class Run:
             self._callback = None
         if self._interrupts.asked:
             self._unfinished = self.num_timesteps < self.end
-            said = checkpoint.rescue(self, "interrupted", save_path)
+            said = saving.rescue(self, "interrupted", save_path)
             print(f"npr: {said}", file=sys.stderr, flush=True)
             if self.envs.owned:  # what was given belongs to the giver
                 self.close()
@@ -96,7 +96,7 @@ class Run:
             if stopped and self._interrupts.asked and not self._interrupts.now:
                 return
             if isinstance(error, NprError):
-                error.add_note(checkpoint.rescue(self, "crash", self._save_path))
+                error.add_note(saving.rescue(self, "crash", self._save_path))
             raise
 
     def _check_policy(self):
@@ -268,7 +268,7 @@ class Run:
                 if isinstance(answer, (bool, np.bool_)) and not answer:
                     return
             if self._save_freq and self.every(self._save_freq):
-                checkpoint.save_or_warn(self, self._save_path)
+                saving.save_or_warn(self, self._save_path)
             if self._interrupts.asked and self.num_timesteps < self.end:
                 raise _Stopped
 
