@@ -11,7 +11,7 @@ A file of format 2 has these arrays, and a manifest with the settings, the polic
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol, Self, TypeGuard, TypeVar
 
 import numpy as np
@@ -91,19 +91,20 @@ A = TypeVar("A", bound=Agent)
 # ---- saving
 
 
-def save(agent: Agent, path: Path, allow_loss: bool = False) -> None:
+def save(agent: Agent, path: Path, without: Collection[str] = ()) -> None:
     """Write an agent to one file.
 
-    allow_loss   write it even though the file does not hold all of the agent's state
+    without   names of attributes that changed and that the file need not restore
 
-    Raises CheckpointError if the file would lose state, NumericsError if parameters are not
-    finite, and OSError if the file cannot be written. An existing file is then unchanged.
+    Raises CheckpointError if the file would not restore all of the agent's state, NumericsError if
+    parameters are not finite, and OSError if the file cannot be written. An existing file is then
+    unchanged.
     """
-    if not allow_loss:
-        _check_complete(agent)
+    _check_complete(agent, without)
     arrays = {}
     for name, part in parts(agent).items():
-        arrays.update({key: to_host(array) for key, array in arrays_of(name, part).items()})
+        if name not in without:
+            arrays.update({key: to_host(array) for key, array in arrays_of(name, part).items()})
     arrays |= {_POSITION + key: array for key, array in agent.position().items()}
     arrays |= {
         f"rng/{purpose}": np.asarray(generator_state(rng)) for purpose, rng in agent.rng.items()
@@ -112,14 +113,15 @@ def save(agent: Agent, path: Path, allow_loss: bool = False) -> None:
     write_archive(path, _manifest(agent), arrays)
 
 
-def _check_complete(agent: Agent) -> None:
-    if lost := agent.snapshot.changed(agent):
+def _check_complete(agent: Agent, without: Collection[str]) -> None:
+    lost = [name for name in agent.snapshot.changed(agent) if name not in without]
+    if lost:
         names = ", ".join(f"{type(agent).__name__}.{name}" for name in lost)
         raise CheckpointError(
-            f"{names} changed since the agent was built, and a file would not hold it. Make it an "
-            "array, or give its class a group, state() and load() as in npr.files.parts, or begin "
-            "its name with an underscore if it can be derived from other attributes. Nothing was "
-            "written."
+            f"A file would not restore {names}, which changed since build(). Make it an array in "
+            "build(), or give its class a group, state() and load() (see npr.files.parts), or "
+            "begin its name with an underscore if it can be derived from other attributes. "
+            "Nothing was written."
         )
 
 

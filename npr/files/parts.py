@@ -90,9 +90,9 @@ _CODE = (
 
 
 class Snapshot:
-    """Hashes of an agent's public attributes that are not parts, taken when the agent is built.
+    """The names of an agent's parts and hashes of its other public attributes, as it is built.
 
-    An attribute that changes afterwards is state that a file would lose.
+    A part that is added or an attribute that changes afterwards is not restored from a file.
 
     known   names of attributes that a file holds in other ways, such as settings and counters
     """
@@ -102,24 +102,20 @@ class Snapshot:
         self._hashes = self._take(agent)
 
     def changed(self, agent: object) -> list[str]:
-        """The names of attributes that were added or changed since the snapshot."""
+        """The names of attributes that a file of this agent would not restore."""
         now = self._take(agent)
         return [name for name in now if now[name] != self._hashes.get(name)]
 
     def _take(self, agent: object) -> dict[str, bytes]:
-        saved = [agent, *parts(agent).values()]
-        others = {}
+        saved, others = parts(agent), {}
+        exclude = {id(agent), *map(id, saved.values())}
         for name, value in _public(agent):
             if name in self._known:
-                saved += [value, *value.values()] if isinstance(value, dict) else [value]
-            elif not (is_array(value) or _is_part(value) or _is_code(value)):
+                exclude |= {id(value), *map(id, value.values() if isinstance(value, dict) else ())}
+            elif name not in saved and not _is_code(value) and value is not self:
                 others[name] = value
-        exclude = frozenset(map(id, saved))
-        return {
-            name: _hash(value, exclude)
-            for name, value in others.items()
-            if not isinstance(value, Snapshot)
-        }
+        hashes = {name: _hash(value, frozenset(exclude)) for name, value in others.items()}
+        return hashes | {name: b"" for name in saved if name not in self._known}
 
 
 def _is_code(value: object) -> bool:

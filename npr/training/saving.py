@@ -54,7 +54,7 @@ def rescue(agent: Agent, reason: str, path: Path | None = None) -> str:
     file = os.fsdecode(path or _free_name(agent, reason))
     try:
         lost = agent.snapshot.changed(agent)
-        checkpoint.save(agent, file, allow_loss=True)
+        checkpoint.save(agent, file, without=lost)
     except Exception as error:  # the user is to see the error that stopped the run
         return f"At {where} the agent could not be saved to {file}: {error}"
     loss = f", without its {', '.join(lost)}" if lost else ""
