@@ -16,6 +16,8 @@ from npr.system.memory import check_replay
 class IntegerMap(dict):
     """Whole numbers by whole numbers, e.g. an action by the number of its episode."""
 
+    group = "state"  # in an agent's file: npr.files.parts
+
     def state(self) -> dict:
         return {"items": np.array(list(self.items()), np.int64).reshape(-1, 2)}
 
@@ -43,6 +45,7 @@ class ReplayBuffer:
     Raises ConfigError where it would not fit into memory.
     """
 
+    group = "buffer"  # in an agent's file: npr.files.parts
     _more_bytes = 0  # per transition, of a subclass
 
     def __init__(
@@ -257,6 +260,7 @@ class Steps(list):
     False where a vector environment only reset itself: that is not an experience.
     """
 
+    group = "state"  # in an agent's file: npr.files.parts
     NAMES = ("s", "a", "r", "s2", "terminated", "truncated", "valid")
 
     def __init__(self, N: int, s_size: int, a_shape=(), a_dtype=CHOICE):

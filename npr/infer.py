@@ -1,13 +1,13 @@
 """Trained policies with NumPy alone: `policy = npr.infer.load("sac.npz"); policy(observation)`."""
 
 from npr.errors import CheckpointError
-from npr.files.archive import read_archive
+from npr.files import checkpoint
 from npr.policy import Policy
 
 
 def load(path) -> Policy:
     """The policy in an agent's file. Needs none of npr's dependencies but NumPy."""
-    manifest, arrays = read_archive(path)
+    manifest, arrays = checkpoint.read(path)
     try:
         return Policy.of_file(manifest, arrays)
     except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:

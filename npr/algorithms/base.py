@@ -12,18 +12,19 @@ import numpy as np
 from npr import presets
 from npr.backend import ON_HOST, to_host
 from npr.buffers import Steps
-from npr.envs.batched import ErrorPolicy
+from npr.envs.batched import BatchedEnv, ErrorPolicy
 from npr.envs.make import env_id, open_envs
 from npr.envs.spaces import Actions, Observations
 from npr.errors import ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
+from npr.files.parts import Snapshot, parts
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import Optimiser
 from npr.policy import Policy
 from npr.settings import Schedule, Settings, setting
 from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
-from npr.training import evaluation
+from npr.training import evaluation, restoring, saving
 from npr.training.counters import Counters
 from npr.training.logger import Logger
 from npr.training.run import DEFAULT_BUDGET, Run
@@ -120,8 +121,15 @@ class Algorithm(Settings):
             raise
 
     @classmethod
-    def restore(cls, manifest: dict[str, Any], env: Any = None) -> Self:
-        """An agent as a file describes it, without an environment until it learns again."""
+    def restore(
+        cls, manifest: dict[str, Any], arrays: dict[str, np.ndarray], env: Any = None
+    ) -> Self:
+        """An agent as a file describes it, without an environment until it learns again.
+
+        Its parts are as new: npr.files.checkpoint fills them. Raises an error if the policy or
+        the actions in the file do not fit the agent.
+        """
+        restoring.check_before(manifest, arrays)
         agent = cls.__new__(cls)
         name = manifest["env"]
         # gymnasium.make("package:id") imports the package: a file must not decide that
@@ -131,6 +139,7 @@ class Algorithm(Settings):
         agent.envs = None
         spec = manifest["policy"]
         agent._start(Observations(spec["observations"]), Actions(spec["actions"]))
+        restoring.check_after(agent.policy, agent.policy_parameters, manifest, arrays)
         return agent
 
     # ---- settings
@@ -210,8 +219,10 @@ class Algorithm(Settings):
         self.steps = Steps(self.n_envs, observations.size, *actions.columns())
         self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
+        own = set(vars(self))
         self.build()
-        self._optimizers = [part for part in vars(self).values() if isinstance(part, Optimiser)]
+        self._optimizers = [p for p in parts(self).values() if isinstance(p, Optimiser)]
+        self.snapshot = Snapshot(self, known=own)
         self._built = True
 
     def build(self) -> None:
@@ -310,7 +321,7 @@ class Algorithm(Settings):
         diverge) saves the agent too. Without save_path the file is named after the agent, in the
         working folder.
         """
-        checkpoint.check_target(save_path, save_freq)
+        saving.check_target(save_path, save_freq)
         default = self.preset.get("total_timesteps", DEFAULT_BUDGET)
         budget = self.counters.begin(total_timesteps, default, reset_num_timesteps)
         if self.envs is None:
@@ -360,9 +371,10 @@ class Algorithm(Settings):
             self._policy = Policy(spec, to_host(getattr(self, theta)), self.obs_norm)
         return self._policy
 
-    def policy_array(self) -> Any:
-        """The parameters that the policy acts by."""
-        return getattr(self, self.policy_parts[2])
+    @property
+    def policy_parameters(self) -> str:
+        """The name of the attribute with the policy's parameters."""
+        return self.policy_parts[2]
 
     def predict(
         self,
@@ -410,11 +422,25 @@ class Algorithm(Settings):
         """Where the environments stand, as arrays that a file can hold."""
         return self._position if self.envs is None else self.envs.state()
 
-    def resume(self, num_timesteps: int, end: int, position: dict[str, Any]) -> None:
-        """Go on from these counters, in environments at this position once they are opened."""
-        self.counters.num_timesteps, self.counters.end = num_timesteps, end
-        self.counters.unfinished = num_timesteps < end
-        self._position = position
+    def resume(
+        self,
+        *,
+        num_timesteps: int,
+        end: int,
+        n_updates: int,
+        episodes: int,
+        made_with: dict[str, str],
+        position: dict[str, np.ndarray],
+    ) -> None:
+        """Continue from these counters, in environments at this position once they are opened.
+
+        Raises ConfigError if the position is not one of environments.
+        """
+        if position:
+            BatchedEnv.check_state(position)
+        self.counters = Counters(num_timesteps, end, n_updates, unfinished=num_timesteps < end)
+        self.logger.episode_count = episodes
+        self.made_with, self._position = made_with, position
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: without environments, which a copy opens for itself when it learns on, and

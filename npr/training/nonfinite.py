@@ -9,6 +9,7 @@ from npr.autodiff import debug_anomaly
 from npr.autodiff.anomaly import first_bad
 from npr.backend import ON_HOST
 from npr.errors import NumericsError
+from npr.files.parts import parts
 from npr.optim import Optimiser
 
 INTERVAL = 1 if ON_HOST else 100  # updates between two looks: reading a device waits for it
@@ -25,7 +26,7 @@ class NonFiniteGuard:
     def __init__(self, agent: Any) -> None:
         self.agent = agent
         self.optimizers = {
-            name: part for name, part in vars(agent).items() if isinstance(part, Optimiser)
+            name: part for name, part in parts(agent).items() if isinstance(part, Optimiser)
         }
         # the last update in which each of them is known to have made its step
         self.moved = dict.fromkeys(self.optimizers, agent.n_updates)
@@ -71,7 +72,7 @@ class NonFiniteGuard:
             raise NumericsError(f"{self._who()} {error} {self._advice()}") from error
 
     def _who(self) -> str:
-        held = {id(x): name for name, x in vars(self.agent).items()}
+        held = {id(x): name for name, x in parts(self.agent).items()}
         stuck = [
             f"{held.get(id(part.theta), 'parameters')} ({name}, since update "
             f"{self.moved[name] + 1:,})"

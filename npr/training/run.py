@@ -18,8 +18,9 @@ from npr.backend import blas_threads, to_host
 from npr.buffers import Rollout
 from npr.envs.contract import all_finite
 from npr.errors import ConfigWarning, EnvCrashedError, NprError, NumericsError
-from npr.files import checkpoint
+from npr.files.parts import is_array, parts
 from npr.nn import MLP, threads_for
+from npr.training import saving
 from npr.training.counters import Counters
 from npr.training.interrupts import Interrupts, stopped_by
 from npr.training.logger import Logger
@@ -98,11 +99,12 @@ class Run:
             if stopped and self.interrupts.requested and not self.interrupts.repeated:
                 return
             if isinstance(error, NprError):
-                error.add_note(checkpoint.rescue(self.agent, "crash", self.save_path))
+                error.add_note(saving.rescue(self.agent, "crash", self.save_path))
             raise
 
     def _check_policy(self) -> None:
-        if not np.isfinite(to_host(self.agent.policy_array())).all():
+        theta = getattr(self.agent, self.agent.policy_parameters)
+        if not np.isfinite(to_host(theta)).all():
             raise NumericsError(
                 f"{type(self.agent).__name__}'s policy holds numbers that are not finite: training "
                 "has diverged. Lower learning_rate, or look at the scale of rewards and "
@@ -112,7 +114,7 @@ class Run:
     def _stop(self, signal: int) -> NoReturn:
         """Save the agent and end the program as the signal requested."""
         self.counters.unfinished = self.counters.num_timesteps < self.counters.end
-        said = checkpoint.rescue(self.agent, "interrupted", self.save_path)
+        said = saving.rescue(self.agent, "interrupted", self.save_path)
         print(f"npr: {said}", file=sys.stderr, flush=True)
         if self.envs.owned:
             self.agent.close()
@@ -277,7 +279,7 @@ class Run:
             if isinstance(answer, (bool, np.bool_)) and not answer:
                 return True
         if self.save_freq and self.every(self.save_freq):
-            checkpoint.save_or_warn(self.agent, self.save_path)
+            saving.save_or_warn(self.agent, self.save_path)
         if self.interrupts.requested and self.counters.num_timesteps < self.counters.end:
             raise _Stopped
         return False
@@ -290,9 +292,8 @@ class Run:
         )
 
     def _bad_parameter(self) -> str:
-        for name, part in vars(self.agent).items():
-            bad = first_bad(part)
-            if bad:
+        for name, part in parts(self.agent).items():
+            if is_array(part) and (bad := first_bad(part)):
                 return f"{name} is not finite ({bad})"
         return "its parameters are finite, so they or the observations have grown too large"
 

@@ -239,8 +239,8 @@ def test_a_failing_write_leaves_the_old_file_and_no_other(what, error, dqn_file,
 
 def test_what_a_file_cannot_hold_is_refused_before_anything_is_written(dqn_file):
     agent, old = npr.load(dqn_file), dqn_file.read_bytes()
-    agent.names = np.array(["a", None], dtype=object)
-    with pytest.raises(CheckpointError, match="params/names has dtype object"):
+    agent.theta_bar = np.array(["a", None], dtype=object)
+    with pytest.raises(CheckpointError, match="params/theta_bar has dtype object"):
         agent.save(dqn_file)
     assert os.listdir(dqn_file.parent) == [dqn_file.name]
     assert dqn_file.read_bytes() == old

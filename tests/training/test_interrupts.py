@@ -167,7 +167,7 @@ def test_ctrl_c_in_a_session_keeps_the_agent_and_its_place(tmp_path, capfd):
     assert "npr: stopping after this update; once more stops at once." in said
     (name,) = os.listdir()
     assert re.fullmatch(rf"DQN-CartPole-v1-interrupted-{os.getpid()}\.npz", name)
-    assert f"At step 57 of 100 the agent was saved: npr.load('{name}').learn() goes on" in said
+    assert f"At step 57 of 100 the agent was saved: npr.load('{name}').learn() continues" in said
     assert agent.learn().num_timesteps == 100
     loaded = npr.load(name).learn()
     for one in (agent, loaded):
@@ -250,7 +250,7 @@ def test_a_signal_at_the_very_end_finds_the_run_whole(case, moment, capfd):
     with pytest.raises(KeyboardInterrupt):
         agent.learn(40, **given)
     (name,) = os.listdir()
-    assert f"npr.load('{name}') is at the end." in capfd.readouterr().err
+    assert f"npr.load('{name}')." in capfd.readouterr().err
     assert_same_parameters(npr.load(name), whole)
 
 
@@ -258,7 +258,7 @@ def test_nothing_is_written_where_nothing_was_learnt(capfd):
     with pytest.raises(KeyboardInterrupt):
         small_agent("DQN").learn(10, callback=raise_signal_at(1, signal.SIGINT))
     assert os.listdir() == []
-    assert "Nothing was learnt yet, and so nothing saved" in capfd.readouterr().err
+    assert "Nothing was learned yet, and so nothing was saved" in capfd.readouterr().err
 
 
 def test_environments_that_were_given_are_not_closed():
