@@ -7,9 +7,9 @@ APART  := algorithms/test_learning.py test_examples.py kernels/test_numba_platfo
           training/test_interrupts.py training/test_crash_saves.py \
           envs/test_workers.py envs/test_contract.py envs/test_fault_policies.py \
           files/test_archive.py files/test_atomic_write.py \
-          files/test_damaged_files.py files/test_hostile_files.py
+          files/test_damaged_files.py files/test_hostile_files.py test_gpu_check.py
 
-.PHONY: demo test test-slow test-nightly prove lint format bench growth clean
+.PHONY: demo test test-slow test-nightly prove lint format bench growth gpu clean
 
 # One stamp file per extra, so that each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
@@ -48,6 +48,9 @@ bench: $(VENV)/.bench        ## npr beside its peers: half an hour, and benchmar
 
 growth: $(VENV)/.plot        ## docs/growth.png
 	$(BIN)/python benchmarks/growth.py --write
+
+gpu: $(VENV)/.$(if $(CUDA),cuda$(CUDA),core)  ## check and time npr on an NVIDIA GPU; CUDA=12 or 13 installs CuPy
+	$(BIN)/python benchmarks/gpu.py --out build/gpu --commit "$$(git rev-parse --short HEAD)"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -32,7 +32,10 @@ def machine(packages=PACKAGES):
 
 
 def write(path, contents):
-    path.write_text(json.dumps(contents, indent=1) + "\n")
+    """Write JSON in one step: a process that is killed leaves the old file or the new one."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(contents, indent=1) + "\n")
+    os.replace(part, path)
 
 
 def keep(part, rows):
