@@ -1,6 +1,6 @@
 PYTHON ?= python3
 VENV   ?= .venv
-BIN    := $(VENV)/bin
+BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 JOBS   ?= 2
 # tests that take long or do not depend on kernels: they run once only
 APART  := algorithms/test_learning.py test_examples.py kernels/test_numba_platforms.py \
