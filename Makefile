@@ -11,7 +11,7 @@ APART  := algorithms/test_learning.py test_examples.py kernels/test_numba_platfo
 
 .PHONY: demo test test-slow test-nightly prove lint format bench growth gpu clean
 
-# One stamp file per extra, so that each target installs only what it needs, once.
+# One stamp file per extra: each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '$(if $(filter core,$*),.,.[$*])'
@@ -20,17 +20,17 @@ $(VENV)/.%: setup.cfg pyproject.toml
 demo: $(VENV)/.core          ## install, train SAC on Pendulum-v1, evaluate, save, load
 	$(BIN)/python examples/sac.py
 
-test: $(VENV)/.test          ## the test suite, first without Numba, then as users have it
+test: $(VENV)/.test          ## the test suite, first without Numba, then with it
 	NPR_NUMBA=0 $(BIN)/python -m pytest -n $(JOBS) $(addprefix --ignore tests/,$(APART))
 	$(BIN)/python -m pytest -n $(JOBS) --durations 10
 
-test-slow: $(VENV)/.test     ## the long proofs: learning gates over several seeds
+test-slow: $(VENV)/.test     ## slow tests: learning over several seeds
 	$(BIN)/python -m pytest -m slow -n $(JOBS)
 
-test-nightly: $(VENV)/.test $(VENV)/.box2d $(VENV)/.mujoco  ## LunarLander and MuJoCo: hours
+test-nightly: $(VENV)/.test $(VENV)/.box2d $(VENV)/.mujoco  ## learning on LunarLander and MuJoCo: hours
 	$(BIN)/python -m pytest -m nightly -n $(JOBS)
 
-prove: $(VENV)/.test         ## the tests with every proof in full (README, Trust): half an hour
+prove: $(VENV)/.test         ## the tests with every proof in full (README, Reliability): half an hour
 	NPR_PROOFS=full $(BIN)/python -m pytest -n $(JOBS) --durations 20
 
 lint: $(VENV)/.lint
@@ -42,7 +42,7 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench        ## npr beside its peers: half an hour, and benchmarks/results.json anew
+bench: $(VENV)/.bench        ## npr and other libraries: half an hour, writes benchmarks/results.json
 	$(BIN)/python benchmarks/peers.py --write
 	$(BIN)/python benchmarks/pieces.py --write
 

@@ -1,4 +1,4 @@
-"""Where benchmarks keep their figures: JSON beside them, with the machine and the versions."""
+"""The JSON files with the results of the benchmarks, the machine and the versions."""
 
 import json
 import os
@@ -14,7 +14,7 @@ PACKAGES = (
 
 
 def cpu():
-    """The processor's name, where the system tells it."""
+    """The processor's name, if the system provides it."""
     for line in Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else ():
         if line.startswith("model name"):
             return line.split(":")[1].strip()
