@@ -156,5 +156,5 @@ def test_soft_q_sets_out_for_all_four_goals():
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     for seed in range(3):
-        shares = example.shares(example.learn(seed, verbose=0))
+        shares = example.fractions(example.learn(seed, verbose=0))
         assert shares.min() > 0.05, (seed, shares)
