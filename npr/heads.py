@@ -297,7 +297,7 @@ def policy_head(actions):
         "discrete": ("categorical", n, 0, Categorical),
         "box": ("gaussian", n, n, Gaussian),
         "multidiscrete": (
-            "multi_categorical", n, 0, functools.partial(MultiCategorical, nvec=actions.nvec),
+            "multi_categorical", n, 0, lambda y: MultiCategorical(y, actions.nvec),
         ),
         "multibinary": ("bernoulli", n, 0, Bernoulli),
     }[actions.kind]  # fmt: skip

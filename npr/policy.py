@@ -6,7 +6,7 @@ computes with NumPy alone.
 
 import numpy as np
 
-from npr.envs.spaces import Actions, Observations
+from npr.envs.spaces import actions_from_spec, observations_from_spec
 from npr.errors import ConfigError
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 from npr.normalize import ObservationNorm
@@ -77,8 +77,8 @@ class Policy:
                 f"The spec of a policy has {', '.join(_SPEC)}; got {', '.join(spec)}."
             )
         self.spec, self.theta = spec, theta
-        self.observations = Observations(spec["observations"])
-        self.actions = Actions(spec["actions"])
+        self.observations = observations_from_spec(spec["observations"])
+        self.actions = actions_from_spec(spec["actions"])
         self.head, self.epsilon = spec["head"], spec["epsilon"]
         self.temperature = spec["temperature"]
         if self.head not in HEADS or spec["activation"] not in _ACTIVATE:
@@ -141,7 +141,7 @@ class Policy:
         """The policy among the parts of a file; anything wrong raises some error."""
         spec, norm = manifest["policy"], None
         if spec["normalize"] is True:
-            norm = ObservationNorm(Observations(spec["observations"]).size)
+            norm = ObservationNorm(observations_from_spec(spec["observations"]).size)
             prefix = "state/obs_norm."
             held = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
             norm.load(held)

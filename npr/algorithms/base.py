@@ -14,7 +14,7 @@ from npr import presets, settings
 from npr.backend import ON_HOST, to_host
 from npr.buffers import ReplayBuffer, Steps
 from npr.envs.make import env_id, open_environments
-from npr.envs.spaces import Actions, Observations
+from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import (
     ConfigError,
     ResumeWarning,
@@ -105,7 +105,9 @@ class Algorithm(Run):
         agent._seed_streams()
         agent.envs = None
         spec = manifest["policy"]
-        agent._start(Observations(spec["observations"]), Actions(spec["actions"]))
+        agent._start(
+            observations_from_spec(spec["observations"]), actions_from_spec(spec["actions"])
+        )
         return agent
 
     # ---- settings
@@ -248,7 +250,7 @@ class Algorithm(Run):
             )
             advice = f"for {kind} actions use {fits}." if fits else "wrap the environment."
             raise SpaceError(f"{name} needs a {wanted} action space, got {space}; {advice}")
-        if self.needs_bounds and kind == "box" and not envs.actions.bounded:
+        if self.needs_bounds and not envs.actions.bounded:
             raise SpaceError(
                 f"{name} squashes actions into finite bounds, got {space}. Give the action_space "
                 "finite low and high, or use PPO, whose Gaussian is not squashed."

@@ -36,7 +36,7 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import max, mean, pick, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import ReplayBuffer
-from npr.envs.spaces import CHOICE
+from npr.envs.spaces import INDEX_DTYPE
 from npr.losses import td_huber
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm, polyak
@@ -105,7 +105,7 @@ class DQN(Algorithm):
         rng, n = self.rng["explore"], self.actions.n
         chance, choice = rng.random((2, len(s)))
         a = to_host(self.Q(self.theta, to_device(s)).argmax(axis=-1))
-        np.copyto(a, (choice * n).astype(CHOICE), where=chance < self.epsilon)
+        np.copyto(a, (choice * n).astype(INDEX_DTYPE), where=chance < self.epsilon)
         return a
 
     def target(self, r, s2, terminated, gamma) -> Array:

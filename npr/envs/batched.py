@@ -15,7 +15,7 @@ from npr.backend import FLOAT
 from npr.envs import workers
 from npr.envs.contract import action_spec, finite, first, observation_spec, transition
 from npr.envs.episode_log import EpisodeLog
-from npr.envs.spaces import ACTION_KINDS, Actions, Observations
+from npr.envs.spaces import ACTION_KINDS, actions_from_spec, observations_from_spec
 from npr.errors import (
     ConfigError,
     ConfigWarning,
@@ -67,14 +67,14 @@ class Records:
     ):
         self.n, self.table, self.owned = n, table, owned
         self.nan_obs, self.on_env_error = nan_obs, on_env_error
-        self.observations = Observations(observation_spec(observation_space))
+        self.observations = observations_from_spec(observation_spec(observation_space))
         if not self.observations.size:
             raise SpaceError(
                 f"An observation must hold a number at least, got {observation_space}; wrap the "
                 "environment with gymnasium.wrappers.TransformObservation to make it a Box."
             )
         actions = action_spec(action_space)
-        self.actions = Actions(actions) if actions["kind"] in ACTION_KINDS else None
+        self.actions = actions_from_spec(actions) if actions["kind"] in ACTION_KINDS else None
         self.action_space = action_space
         self._seed_source = seeds
         self._draw_seeds()
@@ -320,10 +320,8 @@ class EnvironmentList(Records):
         r, ends, lost = np.zeros(self.n, FLOAT), [], []
         self.finished = []
         self.steps += 1
-        actions = self._sent = self.actions.to_env_batch(a)
-        if self.actions.kind == "discrete":
-            actions = actions.tolist()  # whole numbers of Python's own
-        for i, (env, action) in enumerate(zip(self.envs, actions)):
+        self._sent = self.actions.to_env_batch(a)
+        for i, (env, action) in enumerate(zip(self.envs, self.actions.unstack(self._sent))):
             self.logs[i].actions.append(action)
             try:
                 result = env.step(action)
@@ -377,9 +375,7 @@ class EnvironmentList(Records):
         if "taken" not in state:
             return SECRET
         s, ends = self._blank(), np.cumsum(state["taken"])
-        actions = state["actions"]
-        if self.actions.kind == "discrete":
-            actions = actions.tolist()
+        actions = self.actions.unstack(state["actions"])
         for i, (log, end) in enumerate(zip(self.logs, ends)):
             taken = actions[end - state["taken"][i] : end]
             observation = log.replay(int(state["seed"][i]), state["start"][i], taken)

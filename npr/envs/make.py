@@ -8,7 +8,7 @@ from npr.backend import FLOAT
 from npr.envs import workers
 from npr.envs.batched import EnvironmentList
 from npr.envs.contract import first, observation_spec, transition
-from npr.envs.spaces import Observations
+from npr.envs.spaces import observations_from_spec
 from npr.envs.vector import VectorEnvironments
 from npr.errors import ConfigError
 
@@ -114,6 +114,6 @@ def _make_checked(env, max_episode_steps):
             return observation, *others, {}
 
     checked = Checked(make_env(env, max_episode_steps))
-    observations = Observations(observation_spec(checked.observation_space))
+    observations = observations_from_spec(observation_spec(checked.observation_space))
     row = np.empty(observations.size, FLOAT)
     return checked

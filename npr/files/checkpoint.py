@@ -15,7 +15,7 @@ import numpy as np
 from npr.backend import BACKEND, blas_name, installed, threads_set_by_user, to_device, to_host, xp
 from npr.buffers import IntegerMap, ReplayBuffer, Steps
 from npr.envs.batched import check_position
-from npr.envs.spaces import Observations
+from npr.envs.spaces import observations_from_spec
 from npr.errors import CheckpointError, CheckpointWarning, ConfigError, NumericsError
 from npr.files.archive import read_archive, write_archive
 from npr.files.generators import generator_state, set_generator_state
@@ -149,8 +149,9 @@ def _check_widths(path, manifest, arrays):
     file cannot make a large network."""
     held = sum(array.size for array in arrays.values())
     arch = manifest["settings"].get("net_arch", [])
+    states = observations_from_spec(manifest["policy"]["observations"]).size
     for widths in arch.values() if isinstance(arch, dict) else [arch]:
-        for n, m in zip([Observations(manifest["policy"]["observations"]).size, *widths], widths):
+        for n, m in zip([states, *widths], widths):
             if _count(n) * _count(m) > held:
                 raise CheckpointError(f"{path}: a layer of {n} x {m} is more than the file holds.")
 
@@ -243,7 +244,7 @@ def _rebuild(path, manifest, arrays, env, registry):
     for purpose, rng in agent.rng.items():
         set_generator_state(rng, unused.pop(f"rng/{purpose}"))
     for key in ("buffer/buffer.a", "state/steps.a"):
-        if key in arrays and not agent.actions.holds(arrays[key]):
+        if key in arrays and not agent.actions.contains(arrays[key]):
             raise CheckpointError(f"{path}: {key} holds actions that the action space has not.")
     position = _take(unused, "state/envs.")
     if position:
