@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 
 from npr import presets, settings
-from npr.backend import ON_HOST, to_host
+from npr.backend import Array, to_host
 from npr.buffers import ReplayBuffer, Steps
 from npr.envs.make import env_id, open_environments
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
@@ -21,6 +21,8 @@ from npr.errors import (
     SpaceError,
 )
 from npr.files import checkpoint
+from npr.heads import Head
+from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.policy import Policy
 from npr.training import evaluation
@@ -49,8 +51,6 @@ class Algorithm(Run):
     needs_bounds = False  # whether a Box must be finite
     parts = ()  # names of its networks, for net_arch as a dict
     table = False  # whether observations are indices of a table
-    policy_parts = ()  # (head, name of the network, name of its parameters)
-    temperature = 1.0  # what a categorical policy divides the network's outputs by
 
     def __init_subclass__(cls):
         cls.settings = {}
@@ -302,22 +302,18 @@ class Algorithm(Run):
     @property
     def policy(self) -> Policy:
         """The present policy, on the host. On the NumPy backend it shares the parameters."""
-        if self._policy is None or not ON_HOST:
-            head, network, theta = self.policy_parts
-            net = getattr(self, network) if network else None
-            spec = {
-                "observations": self.observations.spec,
-                "actions": self.actions.spec,
-                "head": head,
-                "sizes": net.sizes if net else None,
-                "activation": getattr(self, "activation", "identity"),
-                "normalize": self.normalize_obs,
-                "free": net.free if net else 0,
-                "epsilon": float(getattr(self, "exploration_final_eps", 0.0)),
-                "temperature": self.temperature,
-            }
-            self._policy = Policy(spec, to_host(getattr(self, theta)), self.obs_norm)
-        return self._policy
+        head, network, theta = self.acts_by()
+        policy = self._policy
+        # on a device `theta` is never the policy's copy of it, so that a new policy is made
+        if policy is None or policy.theta is not theta or policy.head != head:
+            layers = (network.sizes, network.activation, network.free) if network else ()
+            policy = Policy(self.observations, head, to_host(theta), *layers, norm=self.obs_norm)
+            self._policy = policy
+        return policy
+
+    def acts_by(self) -> tuple[Head, MLP | None, Array]:
+        """What the policy is made of: its head, its network (None: a table), its parameters."""
+        raise NotImplementedError
 
     def predict(self, observation, state=None, episode_start=None, deterministic=False):
         """(action, None) for one observation or a batch: Stable-Baselines3's signature."""

@@ -37,6 +37,7 @@ from npr.autodiff import max, mean, pick, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import ReplayBuffer
 from npr.envs.spaces import INDEX_DTYPE
+from npr.heads import ArgmaxHead, DuelingHead
 from npr.losses import td_huber
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm, polyak
@@ -67,10 +68,6 @@ class DQN(Algorithm):
     parts = ("qf",)
     action_kinds = ("discrete",)
 
-    @property
-    def policy_parts(self):
-        return "dueling" if self.dueling else "argmax", "net", "theta"
-
     def build(self):
         rate = self.now(self.learning_rate)
         outputs = self.actions.n + self.dueling
@@ -89,6 +86,10 @@ class DQN(Algorithm):
             return y
         V, A = y[:, :1], y[:, 1:]
         return V + A - mean(A, axis=-1, keepdims=True)
+
+    def acts_by(self):
+        head = DuelingHead if self.dueling else ArgmaxHead
+        return head(self.actions, self.exploration_final_eps), self.net, self.theta
 
     def train(self):
         for transition in self.interact(self.explore):  # [4-8]

@@ -79,10 +79,6 @@ class PPOKL(Algorithm):
     parts = ("pi", "vf")
     action_kinds = ACTION_KINDS
 
-    @property
-    def policy_parts(self):
-        return self.head_name, "actor", "theta"
-
     def check(self):
         if self.batch_size < 2 and self.normalize_advantage:
             raise ConfigError(
@@ -93,8 +89,8 @@ class PPOKL(Algorithm):
     def build(self):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
-        self.head_name, k, free, self.head = policy_head(self.actions)
-        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
+        head = self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), head.outputs, self.activation, free=head.free)
         self.critic = MLP(n, self.widths("vf"), None, self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
@@ -109,9 +105,11 @@ class PPOKL(Algorithm):
     def V(self, phi, s):
         return self.critic(phi, s)
 
+    def acts_by(self):
+        return self.head, self.actor, self.theta
+
     def explore(self, s):
-        pi = self.pi(self.theta, to_device(s))
-        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
 
     def train(self):
         for D in self.rollouts(self.n_steps, self.explore):  # [3, 5-7]

@@ -30,6 +30,7 @@ import numpy as np
 
 from npr.algorithms.base import Algorithm
 from npr.buffers import IntegerMap
+from npr.heads import TableHead
 
 
 class Sarsa(Algorithm):
@@ -44,11 +45,13 @@ class Sarsa(Algorithm):
 
     action_kinds = ("discrete",)
     table = True
-    policy_parts = ("table", None, "Q")
 
     def build(self):
         self.Q = np.zeros((self.observations.size, self.actions.n))  # [1]
         self.chosen = IntegerMap()  # number of an episode -> the action that is taken next in it
+
+    def acts_by(self):
+        return TableHead(self.actions, self.exploration_final_eps), None, self.Q
 
     def train(self):
         for transitions in self.interact(self.explore):  # [2, 3, 5, 6]

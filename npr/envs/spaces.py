@@ -381,10 +381,14 @@ class MultiDiscreteActions(Actions):
         return xp.concatenate(one_hot, axis=-1)
 
     def to_env(self, action: np.ndarray) -> np.ndarray:
-        return (action + self.start).astype(INDEX_DTYPE).reshape(self.shape)
+        return self._shift(action).reshape(self.shape)
 
     def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
-        return (actions + self.start).astype(INDEX_DTYPE).reshape(-1, *self.shape)
+        return self._shift(actions).reshape(-1, *self.shape)
+
+    def _shift(self, a: np.ndarray) -> np.ndarray:
+        shifted: np.ndarray = (a + self.start).astype(INDEX_DTYPE)
+        return shifted
 
 
 class MultiBinaryActions(Actions):

@@ -140,8 +140,10 @@ def _free_name(agent, why):
 
 
 def _policy(agent):
-    """The spec of an agent's policy, and where its parameters are."""
-    return agent.policy.spec, f"params/{agent.policy_parts[2]}"
+    """The spec of an agent's policy, and the key of its parameters in a file."""
+    *_, theta = agent.acts_by()
+    name = next(name for name, part in vars(agent).items() if part is theta)
+    return agent.policy.spec, f"params/{name}"
 
 
 def _check_widths(path, manifest, arrays):
@@ -221,7 +223,7 @@ def _rebuild(path, manifest, arrays, env, registry):
         )
     if not isinstance(manifest["env"], str | None):
         raise CheckpointError(f"{path}: the environment is {manifest['env']!r}, not an id.")
-    Policy.of_file(manifest, arrays)
+    Policy.from_file(manifest, arrays)
     _check_widths(path, manifest, arrays)
     agent = registry[name].restore(manifest, env)
     if (manifest["policy"], manifest["policy_parameters"]) != _policy(agent):

@@ -100,10 +100,8 @@ class Run:
             raise
 
     def _check_policy(self):
-        if (
-            self.policy_parts
-            and not np.isfinite(to_host(getattr(self, self.policy_parts[2]))).all()
-        ):
+        *_, theta = self.acts_by()
+        if not np.isfinite(to_host(theta)).all():
             raise NumericsError(
                 f"{type(self).__name__}'s policy holds numbers that are not finite: training has "
                 "diverged. Lower learning_rate, or look at the scale of rewards and observations."
