@@ -22,7 +22,8 @@ _SPEC = (
 
 
 def _relu(x: np.ndarray) -> np.ndarray:
-    return np.maximum(x, 0)
+    positive: np.ndarray = np.maximum(x, 0)
+    return positive
 
 
 def _elu(x: np.ndarray) -> np.ndarray:
@@ -152,12 +153,14 @@ class Policy:
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """The network's outputs (B, K) for rows x; the rows of the table for indices x."""
+        y: np.ndarray
         if self.sizes is None:
-            return self.theta[x]
+            y = self.theta[x]
+            return y
         *hidden, (W, b) = self._layers
         for V, c in hidden:
             x = self._activate(x @ V + c)
-        y: np.ndarray = x @ W + b
+        y = x @ W + b
         if self.free:
             free = np.broadcast_to(self.theta[-self.free :], (len(y), self.free))
             y = np.concatenate([y, free], axis=-1)

@@ -10,7 +10,7 @@ FLOORS = {
     "errors": 0, "version": 0, "backend": 0,
     "system": 1, "files": 1, "autodiff": 1, "kernels": 1,
     "nn": 2, "optim": 2, "losses": 2, "noise": 2, "normalize": 2, "envs": 2,
-    "heads": 3, "buffers": 3, "policy": 3, "infer": 3,
+    "heads": 3, "critics": 3, "buffers": 3, "policy": 3, "infer": 3,
     "settings": 4, "presets": 4,
     "training": 5,
     "algorithms": 6,

@@ -26,7 +26,8 @@ class Gaussian(Distribution):
 
     def noise(self, rng: np.random.Generator) -> np.ndarray:
         """Standard normal numbers (..., D)."""
-        return rng.standard_normal(self.mean.shape, FLOAT)
+        numbers: np.ndarray = rng.standard_normal(self.mean.shape, FLOAT)
+        return numbers
 
     def sample(self, noise: Array) -> Any:
         return self.mean + exp(self.log_std) * noise
@@ -203,7 +204,8 @@ class TanhGaussianHead(StochasticHead):
         u = y[:, :D]
         if rng is not None:
             u = _normal(u, np.clip(y[:, D:], LOG_STD_MIN, LOG_STD_MAX), rng)
-        return np.tanh(u)
+        a: np.ndarray = np.tanh(u)
+        return a
 
 
 # ---- deterministic networks
@@ -215,7 +217,8 @@ class TanhHead(Head):
     name, kinds = "tanh", ("box",)
 
     def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        return np.tanh(y)
+        a: np.ndarray = np.tanh(y)
+        return a
 
 
 class SamplerHead(TanhHead):

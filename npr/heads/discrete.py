@@ -62,7 +62,8 @@ class Categorical(Distribution):
 
     def noise(self, rng: np.random.Generator) -> np.ndarray:
         """One uniform number (...) per choice."""
-        return rng.random(self.batch, FLOAT)
+        numbers: np.ndarray = rng.random(self.batch, FLOAT)
+        return numbers
 
     def sample(self, noise: Array) -> Array:
         """Choices (...), by inverting the distribution function at noise in [0, 1)."""
@@ -194,7 +195,8 @@ class Bernoulli(Distribution):
 
     def noise(self, rng: np.random.Generator) -> np.ndarray:
         """One uniform number (..., D) per bit."""
-        return rng.random(self.logits.shape, FLOAT)
+        numbers: np.ndarray = rng.random(self.logits.shape, FLOAT)
+        return numbers
 
     def sample(self, noise: Array) -> Array:
         return (noise < _probability(stop_gradient(self.logits))).astype(INDEX_DTYPE)
