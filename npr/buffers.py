@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from npr.backend import FLOAT, to_device, xp
-from npr.envs.spaces import CHOICE
+from npr.envs.spaces import INDEX_DTYPE
 from npr.errors import ConfigError
 from npr.kernels.returns import n_step_returns
 from npr.kernels.sumtree import SumTree
@@ -49,7 +49,7 @@ class ReplayBuffer:
     _more_bytes = 0  # per transition, of a subclass
 
     def __init__(
-        self, capacity: int, s_size: int, a_shape=(), a_dtype=CHOICE, gamma=0.99, n_step=1,
+        self, capacity: int, s_size: int, a_shape=(), a_dtype=INDEX_DTYPE, gamma=0.99, n_step=1,
         obs_norm: ObservationNorm | None = None, reward_norm: RewardNorm | None = None,
     ):  # fmt: skip
         self.capacity, self.position, self.size = capacity, 0, 0
@@ -263,7 +263,7 @@ class Steps(list):
     group = "state"  # in an agent's file: npr.files.parts
     NAMES = ("s", "a", "r", "s2", "terminated", "truncated", "valid")
 
-    def __init__(self, N: int, s_size: int, a_shape=(), a_dtype=CHOICE):
+    def __init__(self, N: int, s_size: int, a_shape=(), a_dtype=INDEX_DTYPE):
         super().__init__()
         self.N = N
         self._types = {

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from npr import presets
-from npr.backend import ON_HOST, to_host
+from npr.backend import Array, to_host
 from npr.buffers import Steps
 from npr.envs.batched import BatchedEnv, ErrorPolicy
 from npr.envs.make import env_id, open_envs
-from npr.envs.spaces import Actions, Observations
+from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
 from npr.files.parts import Snapshot, parts
+from npr.heads import Head
+from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import Optimiser
 from npr.policy import Policy
@@ -83,8 +85,6 @@ class Algorithm(Settings):
     action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "box")  # what it can learn
     needs_bounds: ClassVar[bool] = False  # whether a Box must be finite
     table: ClassVar[bool] = False  # whether observations are indices of a table
-    policy_parts: Any = ()  # (head, name of the network, name of its parameters)
-    temperature: Any = 1.0  # what a categorical policy divides the network's outputs by
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -138,7 +138,9 @@ class Algorithm(Settings):
         agent._configure(source, name, manifest["settings"], manifest["seed"])
         agent.envs = None
         spec = manifest["policy"]
-        agent._start(Observations(spec["observations"]), Actions(spec["actions"]))
+        agent._start(
+            observations_from_spec(spec["observations"]), actions_from_spec(spec["actions"])
+        )
         restoring.check_after(agent.policy, agent.policy_parameters, manifest, arrays)
         return agent
 
@@ -351,30 +353,27 @@ class Algorithm(Settings):
 
     # ---- acting
 
+    def acts_by(self) -> tuple[Head, MLP | None, Array]:
+        """What the policy is made of: its head, its network (None: a table), its parameters."""
+        raise NotImplementedError
+
     @property
     def policy(self) -> Policy:
         """The present policy, on the host. On the NumPy backend it shares the parameters."""
-        if self._policy is None or not ON_HOST:
-            head, network, theta = self.policy_parts
-            net = getattr(self, network) if network else None
-            spec = {
-                "observations": self.observations.spec,
-                "actions": self.actions.spec,
-                "head": head,
-                "sizes": net.sizes if net else None,
-                "activation": getattr(self, "activation", "identity"),
-                "normalize": self.normalize_obs,
-                "free": net.free if net else 0,
-                "epsilon": float(getattr(self, "exploration_final_eps", 0.0)),
-                "temperature": self.temperature,
-            }
-            self._policy = Policy(spec, to_host(getattr(self, theta)), self.obs_norm)
-        return self._policy
+        head, network, theta = self.acts_by()
+        policy = self._policy
+        # on a device `theta` is never the policy's copy of it, so that a new policy is made
+        if policy is None or policy.theta is not theta or policy.head != head:
+            layers = (network.sizes, network.activation, network.free) if network else ()
+            policy = Policy(self.observations, head, to_host(theta), *layers, norm=self.obs_norm)
+            self._policy = policy
+        return policy
 
     @property
     def policy_parameters(self) -> str:
         """The name of the attribute with the policy's parameters."""
-        return self.policy_parts[2]
+        *_, theta = self.acts_by()
+        return next(name for name, part in parts(self).items() if part is theta)
 
     def predict(
         self,

@@ -34,6 +34,7 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import clip, min, value_and_grad
 from npr.backend import FLOAT, to_device, to_host
 from npr.buffers import ReplayBuffer
+from npr.heads import TanhHead
 from npr.losses import mse
 from npr.nn import MLP
 from npr.noise import NOISES
@@ -67,7 +68,6 @@ class DDPG(Replay, Algorithm):
     networks = ("pi", "qf")
     action_kinds = ("box",)
     needs_bounds = True
-    policy_parts = ("tanh", "actor", "phi")
 
     def build(self):
         n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
@@ -88,6 +88,9 @@ class DDPG(Replay, Algorithm):
         """The action at s, in (-1, 1)."""
         return self.actor(phi, s)
 
+    def acts_by(self):
+        return TanhHead(self.actions), self.actor, self.phi
+
     def _train(self, run):
         for transition in run.interact(self.explore):  # [4, 6]
             self.buffer.add(*transition)  # [7]; [8] is interact's
@@ -99,9 +102,9 @@ class DDPG(Replay, Algorithm):
         # [15]
 
     def explore(self, s):
-        rng, shape = self.rng["explore"], (len(s), self.actions.size)
+        rng = self.rng["explore"]
         if self.num_timesteps < self.learning_starts:
-            return rng.uniform(-1, 1, shape).astype(FLOAT)
+            return self.actions.uniform(rng, len(s))
         a = to_host(self.mu(self.phi, to_device(s)))
         return np.clip(a + self.disturbance(rng, self.envs.episode), -1, 1)  # [5]
 

@@ -36,7 +36,8 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import max, mean, pick, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import ReplayBuffer
-from npr.envs.spaces import CHOICE
+from npr.envs.spaces import INDEX_DTYPE
+from npr.heads import ArgmaxHead, DuelingHead
 from npr.losses import td_huber
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm, polyak
@@ -63,10 +64,6 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
     networks = ("qf",)
     action_kinds = ("discrete",)
 
-    @property
-    def policy_parts(self):
-        return "dueling" if self.dueling else "argmax", "net", "theta"
-
     def build(self):
         rate = self.now(self.learning_rate)
         outputs = self.actions.n + self.dueling
@@ -87,6 +84,10 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
         V, A = y[:, :1], y[:, 1:]
         return V + A - mean(A, axis=-1, keepdims=True)
 
+    def acts_by(self):
+        head = DuelingHead if self.dueling else ArgmaxHead
+        return head(self.actions, self.exploration_final_eps), self.net, self.theta
+
     def _train(self, run):
         for transition in run.interact(self.explore):  # [4-8]
             self.buffer.add(*transition)  # [9]; [10] is interact's
@@ -102,7 +103,7 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
         rng, n = self.rng["explore"], self.actions.n
         chance, choice = rng.random((2, len(s)))
         a = to_host(self.Q(self.theta, to_device(s)).argmax(axis=-1))
-        np.copyto(a, (choice * n).astype(CHOICE), where=chance < self.epsilon)
+        np.copyto(a, (choice * n).astype(INDEX_DTYPE), where=chance < self.epsilon)
         return a
 
     def target(self, r, s2, terminated, gamma) -> Array:

@@ -71,10 +71,6 @@ class PPOKL(Advantages, Algorithm):
     networks = ("pi", "vf")
     action_kinds = ACTION_KINDS
 
-    @property
-    def policy_parts(self):
-        return self.head_name, "actor", "theta"
-
     def check(self):
         if self.batch_size < 2 and self.normalize_advantage:
             raise ConfigError(
@@ -85,8 +81,8 @@ class PPOKL(Advantages, Algorithm):
     def build(self):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
-        self.head_name, k, free, self.head = policy_head(self.actions)
-        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
+        head = self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), head.outputs, self.activation, free=head.free)
         self.critic = MLP(n, self.widths("vf"), None, self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
@@ -101,9 +97,11 @@ class PPOKL(Advantages, Algorithm):
     def V(self, phi, s):
         return self.critic(phi, s)
 
+    def acts_by(self):
+        return self.head, self.actor, self.theta
+
     def explore(self, s):
-        pi = self.pi(self.theta, to_device(s))
-        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
 
     def _train(self, run):
         for D in run.rollouts(self.n_steps, self.explore):  # [3, 5-7]

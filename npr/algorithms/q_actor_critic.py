@@ -25,8 +25,9 @@ Measured, mean return of 3 seeds: CartPole-v1 500.0 in 150,000 steps.
 """
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import exp, pick, value_and_grad
-from npr.backend import to_device, to_host, xp
+from npr.autodiff import exp, value_and_grad
+from npr.backend import to_device, xp
+from npr.critics import critic
 from npr.envs.spaces import ACTION_KINDS
 from npr.heads import policy_head
 from npr.nn import MLP
@@ -49,20 +50,14 @@ class QActorCritic(PolicyGradient, Algorithm):
     networks = ("pi", "qf")
     action_kinds = ACTION_KINDS
 
-    @property
-    def policy_parts(self):
-        return self.head_name, "actor", "theta"
-
     def build(self):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
-        self.discrete = self.actions.kind == "discrete"
-        self.head_name, k, free, self.head = policy_head(self.actions)
-        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
-        inputs, outputs = (n, k) if self.discrete else ([n, k], None)
-        self.critic = MLP(inputs, self.widths("qf"), outputs, self.activation)
+        head = self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), head.outputs, self.activation, free=head.free)
+        self.Q = critic(n, self.actions, self.widths("qf"), self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
-        self.w = self.critic.init(rng, "orthogonal", 0.01)  # no action is better at the start
+        self.w = self.Q.init(rng, "orthogonal", 0.01)  # no action is better at the start
         self.adam_theta, self.adam_w = (
             Adam(self.theta, rate, eps=1e-5),
             Adam(self.w, rate, eps=1e-5),
@@ -72,21 +67,17 @@ class QActorCritic(PolicyGradient, Algorithm):
         """The distribution of actions at s."""
         return self.head(self.actor(theta, s))
 
-    def Q(self, w, s, a):
-        """The value of a at s: an output for each discrete action, other actions are inputs."""
-        if self.discrete:
-            return pick(self.critic(w, s), a)
-        return self.critic(w, s, self.actions.encode(a))
-
     def mean_Q(self, w, s, pi, noises):
         """E Q(w, s, .) under pi: exact for discrete actions, else over one action per noise."""
-        if self.discrete:
-            return (exp(pi.logp) * self.critic(w, s)).sum(axis=-1)
+        if self.actions.enumerable:
+            return (exp(pi.logp) * self.Q(w, s)).sum(axis=-1)
         return sum(self.Q(w, s, pi.sample(noise)) for noise in noises) / len(noises)
 
+    def acts_by(self):
+        return self.head, self.actor, self.theta
+
     def explore(self, s):
-        pi = self.pi(self.theta, to_device(s))
-        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
 
     def noise(self, pi, n=1):
         return [to_device(pi.noise(self.rng["noise"])) for _ in range(n)]
@@ -99,7 +90,7 @@ class QActorCritic(PolicyGradient, Algorithm):
             a2 = pi2.sample(*self.noise(pi2))  # where no action follows; else the next one
             follows = (done[:-1] == 0).reshape(*done[:-1].shape, *(1 for _ in a.shape[2:]))
             a2[:-1] = xp.where(follows, a[1:], a2[:-1])
-            sampled = self.baseline and not self.discrete
+            sampled = self.baseline and not self.actions.enumerable
             noises = self.noise(self.pi(self.theta, s), self.baseline_actions) if sampled else []
             run.updated(self.update(s, a, r, s2, a2, terminated, to_device(D.valid), noises))
         # [11]

@@ -26,6 +26,7 @@ Measured, mean return of 3 seeds: CliffWalking-v1 -13.0 in 20,000 steps; FrozenL
 import numpy as np
 
 from npr.algorithms.base import Algorithm
+from npr.heads import TableHead
 from npr.settings import EpsilonGreedy, Schedule, setting
 
 
@@ -38,10 +39,12 @@ class QLearning(EpsilonGreedy, Algorithm):
 
     action_kinds = ("discrete",)
     table = True
-    policy_parts = ("table", None, "Q")
 
     def build(self):
         self.Q = np.zeros((self.observations.size, self.actions.n))  # [1]
+
+    def acts_by(self):
+        return TableHead(self.actions, self.exploration_final_eps), None, self.Q
 
     def _train(self, run):
         for transitions in run.interact(self.explore):  # [2-4, 6]

@@ -25,7 +25,7 @@ import warnings
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
-from npr.backend import FLOAT, to_device, to_host, xp
+from npr.backend import FLOAT, to_device, xp
 from npr.envs.spaces import ACTION_KINDS
 from npr.heads import policy_head
 from npr.kernels import discounted_returns, standardize
@@ -51,15 +51,11 @@ class REINFORCE(PolicyGradient, Algorithm):
     networks = ("pi", "vf")
     action_kinds = ACTION_KINDS
 
-    @property
-    def policy_parts(self):
-        return self.head_name, "actor", "theta"
-
     def build(self):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
-        self.head_name, k, free, self.head = policy_head(self.actions)
-        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
+        head = self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), head.outputs, self.activation, free=head.free)
         self.critic = MLP(n, self.widths("vf"), None, self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
@@ -74,9 +70,11 @@ class REINFORCE(PolicyGradient, Algorithm):
         """The baseline; zero everywhere where there is none."""
         return self.critic(phi, s) if self.baseline else xp.zeros(s.shape[:-1], FLOAT)
 
+    def acts_by(self):
+        return self.head, self.actor, self.theta
+
     def explore(self, s):
-        pi = self.pi(self.theta, to_device(s))
-        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
 
     def _train(self, run):
         for D in run.episodes(self.n_episodes, self.explore):  # [2, 3]

@@ -32,9 +32,10 @@ Measured, mean return of 3 seeds: Pendulum-v1 -141.6 in 10,000 steps.
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import min, value_and_grad
-from npr.backend import FLOAT, to_device, to_host
+from npr.backend import FLOAT, to_device
 from npr.buffers import ReplayBuffer
-from npr.heads import TanhGaussian
+from npr.critics import critic
+from npr.heads import policy_head
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, polyak
@@ -50,13 +51,13 @@ class SACS(Replay, Algorithm):
     networks = ("pi", "qf", "vf")
     action_kinds = ("box",)
     needs_bounds = True
-    policy_parts = ("tanh_gaussian", "actor", "phi")
 
     def build(self):
         rate = self.now(self.learning_rate)
-        n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
-        self.actor = MLP(n, self.widths("pi"), 2 * D, self.activation)
-        self.Q = MLP([n, D], self.widths("qf"), None, self.activation, rows=2)
+        n, rng = self.observations.size, self.rng["init"]
+        self.head = policy_head(self.actions, squashed=True)
+        self.actor = MLP(n, self.widths("pi"), self.head.outputs, self.activation)
+        self.Q = critic(n, self.actions, self.widths("qf"), self.activation, rows=2)
         self.V = MLP(n, self.widths("vf"), None, self.activation)
         self.phi = self.actor.init(rng)
         self.theta = self.Q.init(rng)  # (2, size): a row for each critic
@@ -71,7 +72,10 @@ class SACS(Replay, Algorithm):
 
     def pi(self, phi, s):
         """The distribution of actions at s."""
-        return TanhGaussian(self.actor(phi, s))
+        return self.head(self.actor(phi, s))
+
+    def acts_by(self):
+        return self.head, self.actor, self.phi
 
     def _train(self, run):
         for transition in run.interact(self.explore):  # [2, 3, 5]
@@ -83,16 +87,14 @@ class SACS(Replay, Algorithm):
         # [13, 14]
 
     def explore(self, s):
-        rng, n = self.rng["explore"], self.actions.size
+        rng = self.rng["explore"]
         if self.num_timesteps < self.learning_starts:
-            return rng.uniform(-1, 1, (len(s), n)).astype(FLOAT)
-        pi = self.pi(self.phi, to_device(s))
-        a = pi.sample(to_device(pi.noise(rng)))  # [4]
-        return to_host(a[0])
+            return self.actions.uniform(rng, len(s))
+        return self.pi(self.phi, to_device(s)).draw(rng)  # [4]
 
     def noise(self):
         """What an action of every row of a batch is made from."""
-        shape = (self.batch_size, self.actions.size)
+        shape = (self.batch_size, self.head.noise_size)
         return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
 
     def soft_value(self, phi, theta, s, noise):

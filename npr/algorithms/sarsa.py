@@ -30,6 +30,7 @@ import numpy as np
 
 from npr.algorithms.base import Algorithm
 from npr.buffers import IntegerMap
+from npr.heads import TableHead
 from npr.settings import EpsilonGreedy, Schedule, setting
 
 
@@ -43,11 +44,13 @@ class Sarsa(EpsilonGreedy, Algorithm):
 
     action_kinds = ("discrete",)
     table = True
-    policy_parts = ("table", None, "Q")
 
     def build(self):
         self.Q = np.zeros((self.observations.size, self.actions.n))  # [1]
         self.chosen = IntegerMap()  # number of an episode -> the action that is taken next in it
+
+    def acts_by(self):
+        return TableHead(self.actions, self.exploration_final_eps), None, self.Q
 
     def _train(self, run):
         for transitions in run.interact(self.explore):  # [2, 3, 5, 6]

@@ -44,11 +44,12 @@ steps.
 import math
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import grad, log, logsumexp, pick, sum, tanh, value_and_grad, vjp
+from npr.autodiff import grad, log, logsumexp, sum, tanh, value_and_grad, vjp
 from npr.backend import FLOAT, to_device, to_host, xp
 from npr.buffers import ReplayBuffer
+from npr.critics import critic
 from npr.errors import ConfigError
-from npr.heads import Categorical, log_slope
+from npr.heads import Categorical, CategoricalHead, SamplerHead, log_slope
 from npr.kernels import svgd_bandwidth, svgd_direction
 from npr.losses import mse
 from npr.nn import MLP
@@ -92,24 +93,15 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
                 f"{self.n_particles - self.n_moved} that stay; at least 1 and 2 are needed."
             )
 
-    @property
-    def policy_parts(self):
-        return ("categorical", "Q", "theta") if self.discrete else ("sampler", "f", "phi")
-
-    @property
-    def temperature(self):
-        return self.ent_coef if self.discrete else 1.0
-
     def build(self):
         rate = self.now(self.learning_rate)
         n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
-        self.discrete = self.actions.kind == "discrete"
-        inputs, outputs = (n, D) if self.discrete else ([n, D], None)
-        self.Q = MLP(inputs, self.widths("qf"), outputs, self.activation)
+        self.Q = critic(n, self.actions, self.widths("qf"), self.activation)
         self.theta = self.Q.init(rng)  # [1]
         self.theta_bar = self.theta.copy()  # [2]
         self.adam_theta = Adam(self.theta, rate)
-        if not self.discrete:
+        self.sampled = not self.actions.enumerable
+        if self.sampled:
             self.f = MLP([n, D], self.widths("pi"), D, self.activation)
             self.phi = self.f.init(rng)
             self.adam_phi = Adam(self.phi, rate)
@@ -118,13 +110,16 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
             self.obs_norm, self.reward_norm,
         )  # fmt: skip
 
+    def acts_by(self):
+        if self.sampled:
+            return SamplerHead(self.actions), self.f, self.phi
+        return CategoricalHead(self.actions, temperature=self.ent_coef), self.Q, self.theta
+
     def _train(self, run):
         for transition in run.interact(self.explore):  # [4, 5, 7]
             self.buffer.add(*transition)  # [8]
             for _ in range(run.updates_due()):  # [9]
                 self.set_learning_rate()
-                if not self.discrete:
-                    self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [10]
                 run.updated(self.update(*batch, *self.noise()))
             if run.every(self.target_update_interval):  # [22]
@@ -132,25 +127,21 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
         # [24]
 
     def explore(self, s):
-        rng, (shape, _) = self.rng["explore"], self.actions.columns()
-        shape = len(s), *shape
+        rng = self.rng["explore"]
         if self.num_timesteps < self.learning_starts:
-            if self.discrete:
-                return rng.integers(self.actions.n, size=shape)
-            return rng.uniform(-1, 1, shape).astype(FLOAT)
-        if self.discrete:
-            pi = Categorical(self.Q(self.theta, to_device(s)) / self.ent_coef)
-            return to_host(pi.sample(to_device(pi.noise(rng))))
-        xi = to_device(rng.standard_normal(shape, FLOAT))
+            return self.actions.uniform(rng, len(s))
+        if not self.sampled:
+            return Categorical(self.Q(self.theta, to_device(s)) / self.ent_coef).draw(rng)
+        xi = to_device(rng.standard_normal((len(s), self.actions.size), FLOAT))
         return to_host(tanh(self.f(self.phi, to_device(s), xi)))  # [6]
 
     def noise(self):
         """Actions (K, D) of line 11 and noise (B, n_particles, D) of line 15."""
-        rng, D = self.rng["noise"], self.actions.size
-        if self.discrete:
+        if not self.sampled:
             return None, None
-        a = rng.uniform(-1, 1, (self.value_n_particles, D)).astype(FLOAT)
-        xi = rng.standard_normal((self.batch_size, self.n_particles, D), FLOAT)
+        rng, shape = self.rng["noise"], (self.batch_size, self.n_particles, self.actions.size)
+        a = self.actions.uniform(rng, self.value_n_particles)
+        xi = rng.standard_normal(shape, FLOAT)
         return to_device(a), to_device(xi)
 
     def Q_of_many(self, theta, s, a):
@@ -162,7 +153,7 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
     def V(self, theta, s, a):
         """The soft value of s (B,), from actions a (K, D) drawn uniformly in [-1, 1]^D."""
         alpha = self.ent_coef
-        if self.discrete:
+        if not self.sampled:
             return alpha * logsumexp(self.Q(theta, s) / alpha, axis=-1)
         K, D = a.shape
         log_mean = logsumexp(self.Q_of_many(theta, s, a) / alpha, axis=-1) - math.log(K)
@@ -173,13 +164,13 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
         y = r + gamma * (1 - terminated) * v2
 
         def J(theta):
-            q = pick(self.Q(theta, s), a) if self.discrete else self.Q(theta, s, a)
+            q = self.Q(theta, s, a)
             return 0.5 * mse(q, y), q  # [13]
 
         (critic_loss, q), g = value_and_grad(J, has_aux=True)(self.theta)
         self.adam_theta.step(self.theta, g)  # [14]
         metrics = {"critic_loss": critic_loss, "q_mean": q}
-        if not self.discrete:
+        if self.sampled:
             metrics["svgd_kernel_bandwidth"] = self.move_particles(s, xi)
         return metrics
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from npr.backend import FLOAT
 from npr.envs.contract import action_spec, all_finite, observation_spec
-from npr.envs.spaces import ACTION_KINDS, Actions, Observations
+from npr.envs.spaces import ACTION_KINDS, actions_from_spec, observations_from_spec
 from npr.errors import (
     ConfigError,
     ConfigWarning,
@@ -93,14 +93,14 @@ class BatchedEnv(abc.ABC):
         owned: bool,
     ) -> None:
         self.n, self.table, self.error_policy, self.owned = n, table, error_policy, owned
-        self.observations = Observations(observation_spec(observation_space))
+        self.observations = observations_from_spec(observation_spec(observation_space))
         if not self.observations.size:
             raise SpaceError(
                 f"An observation must hold at least one number, got {observation_space}; wrap the "
                 "environment with gymnasium.wrappers.TransformObservation to make it a Box."
             )
         spec = action_spec(action_space)
-        self.actions = Actions(spec) if spec["kind"] in ACTION_KINDS else None
+        self.actions = actions_from_spec(spec) if spec["kind"] in ACTION_KINDS else None
         self._discrete = spec["kind"] == "discrete"
         self.action_space = action_space
         self._seed_source = seeds

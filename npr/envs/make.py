@@ -13,7 +13,7 @@ from npr.envs import workers
 from npr.envs.batched import RAISE, BatchedEnv, ErrorPolicy
 from npr.envs.contract import checked_reset, checked_step, observation_spec
 from npr.envs.env_list import EnvList
-from npr.envs.spaces import Observations
+from npr.envs.spaces import observations_from_spec
 from npr.envs.vector import VectorEnvAdapter
 from npr.errors import ConfigError
 
@@ -136,6 +136,6 @@ def _make_checked(env: EnvSource, max_episode_steps: int | None) -> SingleEnv:
             return observation, *others, {}
 
     checked = CheckedEnv(make_env(env, max_episode_steps))
-    observations = Observations(observation_spec(checked.observation_space))
+    observations = observations_from_spec(observation_spec(checked.observation_space))
     row = np.empty(observations.size, FLOAT)
     return checked

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from npr.backend import Array
-from npr.envs.spaces import Observations
+from npr.envs.spaces import observations_from_spec
 from npr.errors import CheckpointError
 from npr.files.checkpoint import count
 from npr.policy import Policy
@@ -17,9 +17,9 @@ def check_before(manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
 
     So a small file cannot make a large network. Raises an error of any kind.
     """
-    Policy.of_file(manifest, arrays)
+    Policy.from_file(manifest, arrays)
     held = sum(array.size for array in arrays.values())
-    n_inputs = Observations(manifest["policy"]["observations"]).size
+    n_inputs = observations_from_spec(manifest["policy"]["observations"]).size
     arch = manifest["settings"].get("net_arch", [])
     for widths in arch.values() if isinstance(arch, Mapping) else [arch]:
         for n, m in zip([n_inputs, *widths], widths):
@@ -41,5 +41,5 @@ def check_after(
     if (manifest["policy"], manifest["policy_parameters"]) != (policy.spec, f"params/{parameters}"):
         raise CheckpointError("the policy does not match the agent's settings.")
     for key in _ACTIONS:
-        if key in arrays and not policy.actions.holds(arrays[key]):
+        if key in arrays and not policy.actions.contains(arrays[key]):
             raise CheckpointError(f"{key} contains actions outside of the action space.")

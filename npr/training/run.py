@@ -103,7 +103,7 @@ class Run:
             raise
 
     def _check_policy(self) -> None:
-        theta = getattr(self.agent, self.agent.policy_parameters)
+        *_, theta = self.agent.acts_by()
         if not np.isfinite(to_host(theta)).all():
             raise NumericsError(
                 f"{type(self.agent).__name__}'s policy holds numbers that are not finite: training "

@@ -13,13 +13,13 @@ from support.toy_envs import (
 from npr.backend import FLOAT
 from npr.envs.contract import action_spec
 from npr.envs.make import open_envs
-from npr.envs.spaces import Actions
+from npr.envs.spaces import actions_from_spec
 
 # ---- actions
 
 
 def box(low, high, shape=None, dtype=np.float32):
-    return Actions(action_spec(spaces.Box(low, high, shape, dtype)))
+    return actions_from_spec(action_spec(spaces.Box(low, high, shape, dtype)))
 
 
 def to_env_checked(actions, a):
@@ -71,7 +71,7 @@ def test_huge_bounds_do_not_overflow():
 
 
 def test_discrete_actions_are_offset_by_the_start_of_the_space():
-    actions = Actions(action_spec(spaces.Discrete(3, start=-1)))
+    actions = actions_from_spec(action_spec(spaces.Discrete(3, start=-1)))
     assert [to_env_checked(actions, a) for a in (0, 1, 2)] == [-1, 0, 1]
     assert actions.n == 3
 
@@ -85,7 +85,7 @@ def test_a_scaled_action_is_in_the_space(low, high, a):
     low, high = sorted((low, high))
     for dtype in (np.float32, np.float64):
         space = spaces.Box(low, high, (1,), dtype)
-        assert space.contains(to_env_checked(Actions(action_spec(space)), [a]))
+        assert space.contains(to_env_checked(actions_from_spec(action_spec(space)), [a]))
 
 
 @pytest.mark.parametrize("kind", SYNC_KINDS)

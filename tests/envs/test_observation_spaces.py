@@ -12,7 +12,7 @@ from support.toy_envs import (
 from npr.backend import FLOAT
 from npr.envs.contract import observation_spec
 from npr.envs.make import open_envs
-from npr.envs.spaces import Observations
+from npr.envs.spaces import observations_from_spec
 
 # ---- observations
 
@@ -43,7 +43,7 @@ def row_of(space, one):
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_rows_equal_gymnasiums_flatten(space):
-    observations = Observations(observation_spec(space))
+    observations = observations_from_spec(observation_spec(space))
     space.seed(0)
     for _ in range(5):
         one = space.sample()
@@ -57,7 +57,7 @@ def test_rows_equal_gymnasiums_flatten(space):
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_a_batch_is_encoded_row_by_row(space):
     """The batch of a vector environment has one leading axis in every leaf."""
-    observations = Observations(observation_spec(space))
+    observations = observations_from_spec(observation_spec(space))
     space.seed(1)
     ones = [space.sample() for _ in range(5)]
     envs = SyncVectorEnv([lambda one=one: Fixed(space, one) for one in ones])
@@ -69,7 +69,7 @@ def test_a_batch_is_encoded_row_by_row(space):
 
 
 def test_encoding_copies():
-    observations = Observations(observation_spec(spaces.Box(-1, 1, (2,), np.float32)))
+    observations = observations_from_spec(observation_spec(spaces.Box(-1, 1, (2,), np.float32)))
     batch = np.zeros((3, 2), np.float32)
     rows = observations.encode(batch)
     batch[:] = 7
@@ -77,10 +77,10 @@ def test_encoding_copies():
 
 
 def test_a_box_observation_may_be_a_list_or_a_number():
-    vector = Observations(observation_spec(spaces.Box(-1, 1, (2,))))
+    vector = observations_from_spec(observation_spec(spaces.Box(-1, 1, (2,))))
     assert vector.encode([0.5, 1.0]).tolist() == [[0.5, 1.0]]
     assert vector.encode([[0.5, 1.0], [0.0, 0.25]]).tolist() == [[0.5, 1.0], [0.0, 0.25]]
-    scalar = Observations(observation_spec(spaces.Box(-1, 1, ())))
+    scalar = observations_from_spec(observation_spec(spaces.Box(-1, 1, ())))
     assert scalar.encode(0.5).tolist() == [[0.5]]
     assert scalar.encode([0.5, 0.25]).tolist() == [[0.5], [0.25]]
 

@@ -109,7 +109,7 @@ def test_a_space_nested_as_deep_as_spaces_may_be_passes(path):
     spec = {"kind": "multidiscrete", "nvec": [[2, 3]], "start": [[0, 0]]}
     for _ in range(7):
         spec = {"kind": "group", "keys": ["x"], "parts": [spec]}
-    npr.policy.Observations(spec)
+    npr.envs.spaces.observations_from_spec(spec)
     write_archive(path, {"policy": {"observations": spec}}, {})
     assert read_archive(path)[0]["policy"]["observations"] == spec
 

@@ -170,7 +170,7 @@ def test_a_bad_reward_is_named_and_does_not_reach_a_table(case, bad):
 def test_a_weight_of_the_policy_that_is_not_finite_stops_the_run(case, bad):
     """At the action where it shows, at the tenth skipped step, or at the end of the run."""
     agent = trained(case)
-    theta = getattr(agent, agent.policy_parts[2])
+    *_, theta = agent.acts_by()
     theta.flat[0] = bad
     with pytest.raises(
         NumericsError,
