@@ -2,6 +2,7 @@
 run proceeds is in npr/training/run.py; what the pseudocode says is in the algorithm's own file.
 """
 
+import copy
 import inspect
 import warnings
 from collections.abc import Callable
@@ -153,7 +154,7 @@ class Algorithm(Settings):
         preset = {k: v for k, v in self.preset.items() if k != "total_timesteps"}
         check_names(owner, given, self.settings)
         for key, value in {**self.defaults(), **preset, **given}.items():
-            setattr(self, key, value)
+            setattr(self, key, copy.copy(value))
         self.seed = checked_seed(owner, seed)
         if self.table and self.normalize_obs:
             raise ConfigError(

@@ -49,8 +49,8 @@ class PPO(Advantages, Algorithm):
     n_envs: int = 8
     n_steps: int = setting(256, "env steps per environment and rollout", within="[1, inf)")
     batch_size: int = setting(64, "steps per minibatch", within="[1, inf)")
-    clip_range: Schedule = setting(0.2, "[2] epsilon of the clipped surrogate", within="[0, inf)")
-    n_epochs: int = setting(10, "[3] K, passes over a rollout", within="[1, inf)")
+    clip_range: Schedule = setting(0.2, "epsilon of the surrogate", within="[0, inf)")  # [2]
+    n_epochs: int = setting(10, "K, passes over a rollout", within="[1, inf)")  # [3]
 
     networks = ("pi", "vf")
     action_kinds = ACTION_KINDS

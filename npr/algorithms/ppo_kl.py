@@ -62,11 +62,11 @@ class PPOKL(Advantages, Algorithm):
     n_envs: int = 8
     n_steps: int = setting(256, "env steps per environment and rollout", within="[1, inf)")
     batch_size: int = setting(64, "steps per minibatch", within="[1, inf)")
-    kl_coef: float = setting(1.0, "[2] lambda at the start", within="[1e-4, 100]", fixed=True)
+    kl_coef: float = setting(1.0, "lambda at the start", within="[1e-4, 100]", fixed=True)  # [2]
     target_kl: float = setting(0.01, "desired KL between two policies, nats", within="(0, inf)")
     kl_tol: float = setting(1.5, "factor of target_kl at which lambda changes", within="(1, inf)")
     kl_scale: float = setting(2.0, "factor by which lambda changes", within="(1, inf)")
-    n_epochs: int = setting(10, "[4] K, passes over a rollout", within="[1, inf)")
+    n_epochs: int = setting(10, "K, passes over a rollout", within="[1, inf)")  # [4]
 
     networks = ("pi", "vf")
     action_kinds = ACTION_KINDS
