@@ -84,7 +84,7 @@ class PPO(Algorithm):
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
         self.adam_theta = Adam(self.theta, rate, eps=1e-5)
         self.adam_phi = Adam(self.phi, rate, eps=1e-5)
-        self.clip_epsilon = self.now(self.clip_range)
+        self._clip_epsilon = self.now(self.clip_range)
 
     def pi(self, theta, s):
         """The distribution of actions at s."""
@@ -101,7 +101,7 @@ class PPO(Algorithm):
         for D in self.rollouts(self.n_steps, self.explore):  # [4-6]
             self.adam_theta.learning_rate = self.now(self.learning_rate)
             self.adam_phi.learning_rate = self.now(self.learning_rate)
-            self.clip_epsilon = self.now(self.clip_range)
+            self._clip_epsilon = self.now(self.clip_range)
             s, a, r, s2, terminated, done = D.arrays()
             v, v2 = self.V(self.phi, s), self.V(self.phi, s2)
             A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [9]
@@ -118,7 +118,7 @@ class PPO(Algorithm):
     def update(self, s, a, A, R, logp_old):
         if self.normalize_advantage and len(A) > 1:
             A = standardize(A)
-        epsilon = self.clip_epsilon
+        epsilon = self._clip_epsilon
 
         def L_clip(theta):
             pi = self.pi(theta, s)
