@@ -25,7 +25,7 @@ from npr.backend import (
     to_device,
     to_host,
 )
-from npr.errors import CheckpointError, NumericsError
+from npr.errors import CheckpointError, ConfigError, NumericsError
 from npr.files import migrations
 from npr.files.archive import Arrays, Manifest, Path, read_archive, write_archive
 from npr.files.generators import generator_state, set_generator_state
@@ -234,7 +234,7 @@ def _rebuild(manifest: Manifest, arrays: Arrays, env: object, registry: Mapping[
         position=_take_all(rest, _POSITION),
     )
     if rest:
-        raise CheckpointError(f"the agent has no parts for the arrays {sorted(rest)[:5]}.")
+        raise CheckpointError(f"the agent has nothing for the arrays {sorted(rest)[:5]}.")
     return agent
 
 
@@ -258,20 +258,23 @@ def _load_parts(agent: Agent, manifest: Manifest, rest: Arrays) -> None:
         if is_array(part):
             _fill(part, f"params/{name}", _take(rest, f"params/{name}"))
             continue
-        prefix = f"{part.group}/{name}."
-        state = _take_all(rest, prefix)
+        state = _take_all(rest, f"{part.group}/{name}.")
         if state or not manifest.get("without_episode"):
-            _check_names(prefix, state, part.state())
-            part.load(state)
+            _load_state(part, name, state)
         if _counts(part):
             part.load_counters(_counters_of(part, name, counters))
 
 
-def _check_names(prefix: str, state: Arrays, expected: Mapping[str, Array]) -> None:
-    if missing := sorted(set(expected) - set(state)):
-        raise CheckpointError(f"{prefix}{missing[0]} is missing.")
-    if unknown := sorted(set(state) - set(expected)):
-        raise CheckpointError(f"{prefix}{unknown[0]} is not in the state of this part.")
+def _load_state(part: Part, name: str, state: Arrays) -> None:
+    key, expected = f"{part.group}/{name}", part.state().keys()
+    if missing := sorted(expected - state.keys()):
+        raise CheckpointError(f"{key}.{missing[0]} is missing.")
+    if unknown := sorted(state.keys() - expected):
+        raise CheckpointError(f"the agent's {name} has no array for {key}.{unknown[0]}.")
+    try:
+        part.load(state)
+    except ConfigError as error:
+        raise CheckpointError(f"{key}: {error}") from error
 
 
 def _counters_of(part: CountingPart, name: str, counters: Mapping[str, Any]) -> dict[str, int]:

@@ -175,6 +175,20 @@ def test_no_algorithm_has_state_that_its_file_would_lose(case, tmp_path):
     assert loaded.snapshot.changed(loaded) == []
 
 
+@pytest.mark.parametrize(
+    "case, settings",
+    [
+        ("DQN", {"learning_rate": "linear:1e-3"}),
+        ("PPO", {"learning_rate": "linear:1e-3", "clip_range": "linear:0.2"}),
+        ("DDPG", {"action_noise": "ou", "normalize_obs": True, "normalize_reward": True}),
+        ("SAC", {"ent_coef": "auto_0.2", "action_noise": "normal", "n_envs": 2}),
+    ],
+)
+def test_schedules_noise_and_normalization_lose_no_state_either(case, settings):
+    agent = trained(case, **settings)
+    assert agent.snapshot.changed(agent) == []
+
+
 def test_an_agent_with_state_that_a_file_would_lose_is_not_saved(tmp_path):
     path = tmp_path / "a.npz"
     agent = tiny("DQN")
