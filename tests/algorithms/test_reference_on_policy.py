@@ -126,7 +126,7 @@ def test_ppo(monkeypatch, kind, normalize):
         head.log_prob(head.actor(reference.theta, x), i) - shift
         for x, i, shift in zip(*lists(s, a), log_ratio)
     ]
-    agent.update(s, a, A, R, np.array(logp_old), epsilon)
+    agent.update(s, a, A, R, np.array(logp_old), 0.25)
 
     s, a, A, R = lists(s, a, A, R)
     A = normalised(A) if normalize else A
