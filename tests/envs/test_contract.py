@@ -145,8 +145,8 @@ def test_a_number_that_is_not_finite_is_named_with_the_action_before_it(name):
 def test_an_environment_that_raises_is_named_and_its_error_is_the_cause(name):
     fault, match = CRASH[name]
     rule = (
-        r".* at step 2, 2 steps into its episode; its last action was [01]\. Nothing of that "
-        r"step was stored\. Fix the environment, or pass on_env_error='reset'\."
+        r".* at step 2, 2 steps into its episode; its last action was [01]\. The step was "
+        r"not stored\. Fix the environment, or pass on_env_error='reset'\."
     )
     fault = functools.partial(Hostile, **fault)
     agent = caught(fault, EnvCrashedError, f"^env 1 raised {match}{rule}")
@@ -189,7 +189,7 @@ def test_environments_that_are_one_or_differ_are_refused():
 
 @pytest.mark.parametrize("kind", ["sync-next", "sync-same", "sync-disabled"])
 @pytest.mark.parametrize("name", ["shape (1,)", "no observation", "four values", "an index below",
-                                  "a missing key"])  # fmt: skip
+                                  "a missing key", "info None"])  # fmt: skip
 def test_a_vector_environment_s_breach_is_named_where_it_shows(name, kind):
     env, _ = behind_the_door(kind, alike(CONTRACT[name][0]))
     agent = dqn(env, 1)
