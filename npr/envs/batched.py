@@ -53,16 +53,16 @@ _STATE: dict[str, tuple[type[np.generic] | type[bool], tuple[int, ...] | None]] 
 class ErrorPolicy:
     """What to do about faults of an environment.
 
-    nan_obs         of an observation or reward that is not finite: "raise", or "terminate" (drop)
-                    the episode and reset the environment
-    on_env_error    of an environment that raises: "raise", or drop the episode and "reset" it
+    nan_obs         an observation or reward is not finite: "raise", or "terminate" the episode,
+                    which is then dropped, and reset the environment
+    on_env_error    the environment raised: "raise", or "reset" it and drop the episode
     """
 
     nan_obs: Literal["raise", "terminate"] = "raise"
     on_env_error: Literal["raise", "reset"] = "raise"
 
 
-RAISE = ErrorPolicy()
+RAISE = ErrorPolicy()  # the default
 
 
 class BatchedEnv(abc.ABC):
@@ -71,11 +71,12 @@ class BatchedEnv(abc.ABC):
     n               number of environments
     s               observations to act on next, as returned by step; None before the first reset
                     and after a step that failed
+    steps           number of calls of step
     episode         (n,) number of the episode that each environment is in, never used twice
     finished        (return, length) of the episodes that ended in the last step
     dropped         number of episodes that were dropped because of `error_policy`
     owned           whether npr made the environments, and so closes them
-    all_valid       (n,) True; the very object that step returns as `valid` if all rows are
+    all_valid       (n,) True; step returns this same object as `valid` if all rows are valid
     """
 
     can_reset_one = True  # whether npr can reset one environment at any time

@@ -55,7 +55,7 @@ class VectorEnvAdapter(BatchedEnv):
         if self.mode not in ("NEXT_STEP", "SAME_STEP", "DISABLED"):
             raise EnvContractError(
                 "This vector environment does not declare metadata['autoreset_mode'] (NEXT_STEP, "
-                "SAME_STEP or DISABLED), so the end of an episode cannot be known. Set it, or "
+                "SAME_STEP or DISABLED), so the ends of its episodes are unknown. Set it, or "
                 "pass an id with n_envs."
             )
         if error_policy.nan_obs == "terminate" and self.mode != "DISABLED":

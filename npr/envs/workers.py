@@ -172,6 +172,9 @@ class _WatchedPipe:
 
     def recv(self) -> Any:
         """The worker's (answer, success), once all workers have answered."""
+        if not self.pending:  # it would never come
+            self.pool.terminate()
+            raise WorkerError(self.i, f"env {self.i}: its answer was received by another call")
         if not self.pool.ready:
             self.pool.wait_for_answers()
         try:

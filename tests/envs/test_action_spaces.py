@@ -14,6 +14,7 @@ from npr.backend import FLOAT
 from npr.envs.contract import action_spec
 from npr.envs.make import open_envs
 from npr.envs.spaces import actions_from_spec
+from npr.errors import SpaceError
 
 # ---- actions
 
@@ -114,3 +115,10 @@ def test_environments_get_actions_in_their_space(kind, space):
         assert len(recorder.taken) >= 3
         assert all(space.contains(action) for action in recorder.taken)
         assert len({str(action) for action in recorder.taken}) > 1
+
+
+def test_a_step_with_an_action_space_of_another_kind_is_refused():
+    envs = open_envs(ActionRecorder(spaces.Text(4)), 1, np.random.SeedSequence(0))
+    envs.reset()
+    with pytest.raises(SpaceError, match=r"action space of kind discrete or .*, got Text"):
+        envs.step(np.zeros(1, int))

@@ -196,8 +196,8 @@ def test_a_non_finite_number_is_reported_with_the_last_action(name):
 def test_an_environment_that_raises_is_reported_with_its_error_as_cause(name):
     fault, match = CRASH[name]
     advice = (
-        r".* at step 2, 2 steps into its episode; its last action was [01]\. Nothing of that "
-        r"step was stored\. Fix the environment, or pass on_env_error='reset'\."
+        r".* at step 2, 2 steps into its episode; its last action was [01]\. The "
+        r"step was not stored\. Fix the environment, or pass on_env_error='reset'\."
     )
     fault = functools.partial(FaultyEnv, **fault)
     agent = agent_after_error(fault, EnvCrashedError, f"^env 1 raised {match}{advice}")
@@ -244,7 +244,7 @@ def test_identical_environments_and_different_spaces_are_refused():
 
 @pytest.mark.parametrize("kind", ["sync-next", "sync-same", "sync-disabled"])
 @pytest.mark.parametrize("name", ["shape (1,)", "no observation", "four values", "an index below",
-                                  "a missing key"])  # fmt: skip
+                                  "a missing key", "info None"])  # fmt: skip
 def test_a_contract_violation_in_a_vector_env_is_reported(name, kind):
     env, _ = env_and_count(kind, valid_and_faulty(CONTRACT[name][0]))
     agent = dqn(env, 1)

@@ -151,6 +151,6 @@ def test_a_vector_env_must_declare_its_autoreset_mode():
     with pytest.raises(
         EnvContractError,
         match=r"does not declare metadata\['autoreset_mode'\] \(NEXT_STEP, SAME_STEP or "
-        r"DISABLED\), so where an episode ends cannot be known. Set it, or pass an id with n_envs",
+        r"DISABLED\), so the ends of its episodes are unknown. Set it, or pass an id with n_envs",
     ):
         npr.DQN(env)
