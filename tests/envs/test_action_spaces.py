@@ -15,8 +15,6 @@ from npr.envs.contract import action_spec
 from npr.envs.make import open_environments
 from npr.envs.spaces import Actions
 
-# ---- actions
-
 
 def box(low, high, shape=None, dtype=np.float32):
     return Actions(action_spec(spaces.Box(low, high, shape, dtype)))

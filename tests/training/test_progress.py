@@ -11,8 +11,6 @@ from support.small_agents import (
 
 from npr.training.logger import Logger, Progress
 
-# ---- the progress line, with a clock of our own
-
 
 class Terminal(io.StringIO):
     def isatty(self):
