@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 from support.processes import DOUBLE, run
 
-# ---- backends that cannot be used say so
-
-
 IMPORT = "import npr.backend"
 
 

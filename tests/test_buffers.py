@@ -161,7 +161,7 @@ def test_a_saved_buffer_samples_the_same(n_step, rounds):
     assert rows_of(one) == rows_of(two)
     assert np.array_equal(to_host(gamma), to_host(gamma2))
     new = transitions(np.random.default_rng(9), 1, first=100)
-    for each in (buffer, other):  # and goes on at the same place
+    for each in (buffer, other):  # and continues at the same position
         each.add(*new, np.array([99]))
     assert all(
         np.array_equal(a, b) for a, b in zip(buffer.state().values(), other.state().values())
@@ -189,7 +189,7 @@ def test_a_state_with_invalid_row_numbers_is_refused(row):
         ReplayBuffer(8, 2, n_step=3).load(state)
 
 
-# ---- several steps of reward
+# ---- n-step returns
 
 
 def n_step_model(stored, i, n, gamma):
@@ -225,7 +225,7 @@ def test_n_step_returns_do_not_cross_episodes(n_envs, capacity, n_step, lengths,
                 episode[i], number = number, number + 1
     stored = stored[-capacity:]
     model = {
-        row[4]: n_step_model(stored, i, n_step, 0.5)  # s tells which row a sample began at
+        row[4]: n_step_model(stored, i, n_step, 0.5)  # s identifies the first row of a sample
         for i, row in enumerate(stored)
     }
     (s, _, *got), gamma = batch_of(buffer, 200, seed=3)
@@ -256,7 +256,7 @@ def test_done_is_terminated_or_truncated_or_before_an_invalid_row():
         terminated=[[1, 0], [0, 0], [0, 0], [1, 0]],
         truncated=[[0, 0], [0, 0], [1, 0], [1, 0]],
     )
-    # the step before a dead row too: whatever follows is another episode
+    # the step before an invalid row too: another episode follows
     assert D.done.tolist() == [[1, 1], [0, 1], [1, 0], [1, 0]]
     assert D.terminated.tolist() == [[1, 0], [0, 1], [0, 0], [1, 0]]
     assert D.valid.tolist() == [[True, True], [True, False], [True, True], [True, True]]

@@ -108,7 +108,7 @@ def test_doctor_reports_the_memory_for_a_replay_buffer(monkeypatch):
         assert cli.room() == text
 
 
-# ---- products
+# ---- matrix products
 
 
 def symmetric(wrong, left, right):

@@ -23,10 +23,12 @@ CHOICES = np.array([2, 0, 3])
 
 NOISE = np.array([[0.4, -1.3], [1.1, 0.3], [-0.8, 2.0]])
 
-Pair = functools.partial(MultiCategorical, nvec=[2, 2])  # four logits are two choices of two
+Pair = functools.partial(
+    MultiCategorical, nvec=[2, 2]
+)  # four logits: two variables with two values
 
 
-# --- the coarse node of a tanh-Gaussian sample ---------------------------------------------------
+# --- the fused node of a tanh-Gaussian sample ----------------------------------------------------
 
 
 def composed_sample(out, noise):

@@ -20,7 +20,9 @@ NOISE = np.array([[0.4, -1.3], [1.1, 0.3], [-0.8, 2.0]])
 
 PAIRS = np.array([[1, 0], [0, 1], [1, 1]])
 BITS = np.array([[1, 0, 0, 1], [0, 0, 0, 0], [1, 1, 0, 1]])
-Pair = functools.partial(MultiCategorical, nvec=[2, 2])  # four logits are two choices of two
+Pair = functools.partial(
+    MultiCategorical, nvec=[2, 2]
+)  # four logits: two variables with two values
 
 HEADS = {
     Categorical: CHOICES, Pair: PAIRS, Bernoulli: BITS, Gaussian: ACTIONS,
@@ -79,7 +81,7 @@ def test_gradients_of_samples():
     gradcheck(lambda u: TanhGaussian(OUT).log_prob_u(u), ACTIONS, tolerance=1e-6)
 
 
-# --- probabilities add up to one -----------------------------------------------------------------
+# --- normalization -------------------------------------------------------------------------------
 
 
 def test_categorical_probabilities_sum_to_one():
@@ -165,7 +167,7 @@ def test_the_tanh_gaussian_density_integrates_to_one(mean, log_std):
 
 def test_categorical_samples_have_their_probabilities():
     n = 10_000
-    noise = (np.arange(n) + 0.5) / n  # evenly spread, so that frequencies are exact to 1 / n
+    noise = (np.arange(n) + 0.5) / n  # evenly spaced, so that frequencies are exact to 1 / n
     for row in OUT:
         chosen = Categorical(np.broadcast_to(row, (n, 4))).sample(noise)
         probabilities = np.exp(row) / np.exp(row).sum()
@@ -304,7 +306,7 @@ def test_tanh_gaussian_entropy_from_samples():
     assert (np.abs(TanhGaussian(OUT).entropy() + logp.mean(axis=0)) < error).all()
 
 
-# --- divergence ----------------------------------------------------------------------------------
+# --- KL divergence -------------------------------------------------------------------------------
 
 
 def test_kl_by_hand():

@@ -6,8 +6,6 @@ import sys
 import numpy as np
 from support.small_agents import CASES, observations, trained
 
-# ---- what an import costs
-
 HEAVY = ("numba", "gymnasium", "cupy", "matplotlib")
 
 SCRIPT = """

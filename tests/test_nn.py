@@ -297,7 +297,7 @@ def test_in_place_changes_of_theta_take_effect():
 
 def test_cached_views_are_not_mixed_up_and_are_freed():
     mlp, x, held = MLP(3, [4], 2), numbers(6, 3), []
-    for seed in range(30):  # short-lived arrays reuse each other's id
+    for seed in range(30):  # arrays may reuse the id of a freed one
         theta = numbers(mlp.size, seed=seed)
         held.append(weakref.ref(theta))
         expected = composed(theta, x, widths=[3, 4, 2])
@@ -319,7 +319,7 @@ def test_the_gradient_does_not_depend_on_the_memory_layout_of_theta(layout):
 
 
 def peak_bytes(f):
-    f()  # compiles what there is to compile
+    f()  # compiles kernels
     tracemalloc.start()
     try:
         f()
@@ -352,7 +352,7 @@ def test_the_graph_is_freed_without_the_garbage_collector():
         gc.enable()
 
 
-# --- initialisation ------------------------------------------------------------------------------
+# --- initialization ------------------------------------------------------------------------------
 
 
 def test_fan_in_draws_uniformly_within_its_bound():
@@ -410,7 +410,7 @@ def test_equal_generators_draw_equal_parameters():
     np.testing.assert_array_equal(first, second)
 
 
-# --- what is refused -----------------------------------------------------------------------------
+# --- invalid arguments ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("setting", [{"activation": "gelu"}, {"out": "gelu"}])

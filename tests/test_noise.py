@@ -33,7 +33,7 @@ def test_ornstein_uhlenbeck_noise_has_its_stationary_standard_deviation(sigma, d
 @pytest.mark.parametrize(("kind", "sigma"), [(None, 0.0), ("normal", 0.3), ("ou", 0.3)])
 def test_sac_adds_action_noise_to_its_policy(kind, sigma):
     agent = sac(action_noise=kind, exploration_noise=0.3, learning_starts=0, n_envs=500)
-    agent.phi[:], agent.phi[-1] = 0, -20.0  # the policy itself says zero
+    agent.phi[:], agent.phi[-1] = 0, -20.0  # the policy outputs zero
     agent.envs.reset()
     for _ in range(50):
         a = agent.explore(np.zeros((500, 3), F))

@@ -44,7 +44,7 @@ def test_moments_of_many_rows_do_not_drift():
     """Every block has the same rows with a mean of a million, so the moments stay the same."""
     block = 1e6 + np.random.default_rng(0).standard_normal((1000, 2))
     moments = Moments(2)
-    for _ in range(n_trials(2_000, 100_000)):  # two million rows, a hundred million
+    for _ in range(n_trials(2_000, 100_000)):  # two million rows, or a hundred million
         moments.add(block)
     exact = block.astype(np.longdouble)
     np.testing.assert_allclose(moments.mean, exact.mean(axis=0).astype(float), rtol=1e-12)
@@ -89,7 +89,7 @@ def test_rewards_are_divided_by_the_std_of_discounted_returns():
     running = [0.0, 0.0]
     for t in range(50):
         r, done = rng.standard_normal(2), np.array([t % 7 == 6, t % 11 == 10])
-        valid = np.array([True, t % 7 != 0 or t == 0])  # a dead row after each end, of one of them
+        valid = np.array([True, t % 7 != 0 or t == 0])  # an invalid row after each end, in env 1
         norm.add(r, done & valid, valid)
         for i in range(2):
             running[i] = 0.9 * running[i] + r[i] if valid[i] else 0.0

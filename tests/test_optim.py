@@ -9,7 +9,7 @@ from npr.backend import FLOAT
 from npr.errors import ConfigError
 from npr.optim import SGD, Adam, RMSprop, clip_norm, polyak
 
-# --- the updates as they are published, for one number and its gradients -------------------------
+# --- the published updates, for one number and its gradients -------------------------------------
 
 
 def scalar_adam(theta, gradients, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
@@ -163,7 +163,7 @@ def test_polyak_moves_by_the_fraction_tau(tau, expected):
     np.testing.assert_allclose(theta_bar, expected, rtol=1e-15)
 
 
-# --- what could not be done in place is refused --------------------------------------------------
+# --- invalid arguments ---------------------------------------------------------------------------
 
 
 def every_other(*shape):

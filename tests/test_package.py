@@ -12,9 +12,6 @@ import npr
 every_case = pytest.mark.parametrize("case", CASES)
 
 
-# ---- the package
-
-
 def test_the_package_has_the_names_of_all():
     for name in npr.__all__:
         assert getattr(npr, name) is not None

@@ -13,9 +13,6 @@ def cartpole():
     return gymnasium.make("CartPole-v1")
 
 
-# ---- presets, and what is printed of them
-
-
 @pytest.fixture
 def preset(monkeypatch):
     """A single preset in place of those of the library."""

@@ -62,7 +62,7 @@ def test_every_make_target_of_the_readme_exists():
     assert make_targets_named(README) <= targets
 
 
-# ---- these tests can fail
+# ---- tests of these helpers
 
 EXAMPLE = """# npr
 Type `make demo`, or make do:

@@ -5,8 +5,6 @@ import ast
 import pytest
 from support.source_files import SOURCES, module_path
 
-# ---- what may not be written
-
 RUNS_CODE = {
     "pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "runpy",
     "imp", "subprocess",

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from support.processes import DOUBLE
 
-# ---- the double obeys its rules
-
 
 @pytest.fixture
 def cp(monkeypatch):
@@ -118,7 +116,7 @@ def test_r4_reading_a_value_is_a_synchronization(cp, x, name):
         READS[name](y)
     with cp.allow_sync():
         READS[name](y)
-    with pytest.raises(cp.SynchronizationError):  # the permission ends with the block
+    with pytest.raises(cp.SynchronizationError):  # only within the block
         READS[name](y)
     assert cp.counts.synchronizations >= 3, "those that raised are counted too"
 

@@ -5,8 +5,6 @@ import pytest
 from support.agent_factories import on_policy_agent
 from support.oracles import check_every_gradient, random_batch
 
-# ---- A2C
-
 
 @pytest.mark.parametrize(("env", "a"), [("CartPole-v1", None), ("Pendulum-v1", 1)])
 def test_a2c_takes_the_gradients_of_its_losses(monkeypatch, env, a):

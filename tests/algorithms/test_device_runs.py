@@ -10,8 +10,6 @@ import pytest
 from support import TESTS, device_cases
 from support.processes import DOUBLE, run
 
-# ---- the algorithms on the double
-
 
 @functools.cache
 def on_the_double(case):

@@ -11,8 +11,6 @@ import npr
 from npr.autodiff import stop_gradient
 from npr.heads import Categorical
 
-# ---- PPO-KL
-
 
 @pytest.mark.parametrize(("env", "a"), [("CartPole-v1", None), ("Pendulum-v1", 1)])
 def test_ppo_kl_takes_the_gradients_of_its_losses(monkeypatch, env, a):

@@ -8,8 +8,6 @@ import tokenize
 import pytest
 from support.source_files import PACKAGE
 
-# ---- the pseudocode and the code beside it
-
 ALGORITHMS = sorted({*(PACKAGE / "algorithms").glob("[!_]*.py")} - {PACKAGE / "algorithms/base.py"})
 BRACKET = re.compile(r"\[\s*(\d+(?:\s*[-,]\s*\d+)*)\s*\]")
 

@@ -19,8 +19,6 @@ from support.scalar_reference import (
     transitions,
 )
 
-# ---- DQN and PER-DQN
-
 
 def argmax(values):
     return values.index(max(values))

@@ -23,8 +23,6 @@ from support.scalar_reference import (
     transitions,
 )
 
-# ---- soft actor-critics
-
 actor = network(2, 3, 4, activation=elu)  # two means and two log standard deviations
 
 

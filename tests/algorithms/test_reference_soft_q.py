@@ -22,8 +22,6 @@ from support.scalar_reference import (
     transitions,
 )
 
-# ---- soft Q-learning
-
 
 def test_soft_q_of_choices(monkeypatch):
     agent = make("SoftQ", "discrete", activation="elu", ent_coef=0.4)

@@ -7,8 +7,6 @@ from support.small_agents import (
     small_agent,
 )
 
-# ---- schedules
-
 
 @pytest.mark.parametrize(
     "setting, first, last",

@@ -16,8 +16,6 @@ from support.toy_envs import ConstantBox, ConstantReward, TwoStates
 
 import npr
 
-# ---- an endless world: V = 1 / (1 - .9) = 10, though episodes are cut after ten steps
-
 
 @pytest.mark.parametrize("name", ["QLearning", "Sarsa"])
 def test_time_outs_are_not_terminal_for_tables(name):

@@ -16,8 +16,6 @@ from npr.envs.make import open_envs
 from npr.envs.spaces import actions_from_spec
 from npr.errors import SpaceError
 
-# ---- actions
-
 
 def box(low, high, shape=None, dtype=np.float32):
     return actions_from_spec(action_spec(spaces.Box(low, high, shape, dtype)))

@@ -31,7 +31,7 @@ FIX = r"Fix the environment"
 RETURN = r"Return (float\(reward\)|bool\((terminated|truncated)\))\."
 OLD_GYM = "the API of old Gym"
 
-# name -> (how the environment is broken, what the error says after "env 1, step 2: ")
+# name -> (arguments of FaultyEnv, what the error says after "env 1, step 2: ")
 CONTRACT = {
     "shape (1,)": (
         with_observation(np.zeros(1, np.float32)),

@@ -17,8 +17,6 @@ from npr.envs.make import make_env
 from npr.envs.spaces import actions_from_spec, observations_from_spec
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
 
-# ---- refusals: what was got, what is needed, what to do
-
 
 class OldGymEnv(CountingEnv):
     """Violates one rule of Gymnasium's contract."""

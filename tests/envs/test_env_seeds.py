@@ -15,8 +15,6 @@ from support.toy_envs import (
 
 from npr.errors import ConfigError
 
-# ---- seeds
-
 
 def first_observations(seed, kind="list", n=3, episodes=1):
     env, n_envs = env_and_count(kind, [RandomObservation] * n)
@@ -62,9 +60,6 @@ def test_a_seed_is_a_whole_number_or_none_for_a_random_one():
     for seed in (-1, 1.5, "7"):
         with pytest.raises(ConfigError, match="seed must be a whole number >= 0 or None, got"):
             first_observations(seed)
-
-
-# ---- seeds
 
 
 @pytest.mark.parametrize("kind", [int, np.int64, np.uint32, lambda n: n + 10**40])

@@ -22,7 +22,7 @@ from npr.errors import ConfigError, EnvContractError, EnvCrashedError
 def test_nan_obs_terminate_ends_the_episode_of_a_non_finite_number(kind, fault, bad):
     env, n_envs = env_and_count(kind, [CountingEnv, lambda: NonFiniteEnv(fault, bad, number=1)])
     agent = Recorder(env, n_envs=n_envs, seed=0, verbose=0, nan_obs="terminate")
-    if fault == "reset":  # tried again, no episode was open
+    if fault == "reset":  # reset is repeated; no episode was running
         agent.learn(60)
     else:
         with pytest.warns(RuntimeWarning, match=r"^env 1 .* dropped and the environment reset"):

@@ -86,7 +86,7 @@ def test_learning_continues_with_valid_transitions_after_an_aborted_step(kind, b
         3,
         3 if breaks is InterruptedEnv else 4,
         3,
-    ]  # steps in an episode of each environment
+    ]  # lengths of the episodes of each environment
     expected = [(sum(r), len(r)) for (i, _), r in episodes.items() if len(r) == lengths[int(i)]]
     assert sorted(agent.logger.episodes) == sorted(expected), "statistics restart too"
 

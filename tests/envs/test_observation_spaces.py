@@ -14,9 +14,6 @@ from npr.envs.contract import observation_spec
 from npr.envs.make import open_envs
 from npr.envs.spaces import observations_from_spec
 
-# ---- observations
-
-
 SPACES = [
     spaces.Box(-1, 1, (3,), np.float32),
     spaces.Box(-1, 1, (2, 3, 2), np.float64),

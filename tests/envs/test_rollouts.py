@@ -14,8 +14,6 @@ from support.toy_envs import (
 
 from npr.kernels import gae
 
-# ---- rollouts: cut and masked
-
 
 @pytest.mark.parametrize("kind", SYNC_KINDS)
 def test_rollouts_have_the_same_steps_as_interact(kind):

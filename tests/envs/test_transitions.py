@@ -160,7 +160,7 @@ def test_autoreset_steps_are_invalid_in_next_step_mode():
     assert envs.s[0].tolist() == [0, 3, 0]
 
 
-# ---- a table, a bandit
+# ---- tables and scaled actions
 
 
 @pytest.mark.parametrize("kind", SYNC_KINDS)

@@ -13,8 +13,6 @@ from support.toy_envs import (
 from npr.algorithms.base import REGISTRY
 from npr.kernels import gae
 
-# ---- the matrix: every mode, every vectoriser, every shape of episode, every consumer
-
 
 def shape_envs():
     return [lambda i=i: CountingEnv(i, SHAPES[i]) for i in range(len(SHAPES))]

@@ -23,7 +23,7 @@ from npr.envs import workers
 from npr.envs.gymnasium_internals import AsyncInternals
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
 
-LIMIT = 5.0  # seconds to a named error: what is promised
+LIMIT = 5.0  # promised seconds until the error is raised
 
 
 class UnpicklableError(Exception):
@@ -293,11 +293,11 @@ def test_a_vector_env_without_shared_memory_does_not_reset_twice():
     )
 
 
-# ---- what must not be left behind
+# ---- no process is left behind
 
 
 def test_an_interrupt_during_a_step_kills_no_worker():
-    def interrupt():  # the second one stops at once
+    def interrupt():  # the second one stops immediately
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)

@@ -24,5 +24,5 @@ def dqn_file(tmp_path):
     """A valid file: a replay that has wrapped around, Adam after some steps."""
     path = tmp_path / "agent.npz"
     trained("DQN").save(path)
-    npr.load(path), npr.infer.load(path)  # what they import once is imported
+    npr.load(path), npr.infer.load(path)  # imports of the first call are done
     return path

@@ -16,7 +16,7 @@ KERNELS = {
     if isinstance(kernel, Kernel) and module.name != "sumtree"  # test_sumtree.py
 }
 
-# --- the slow and obvious loops: they write their results into their arguments, or return them ---
+# --- scalar loops: results are written into arguments or returned --------------------------------
 
 
 def slow_bias_relu(z, b):
@@ -255,7 +255,7 @@ def slow_direction(fixed, updated, score, h):
     return moved / fixed.shape[1]
 
 
-# --- what to call them with ----------------------------------------------------------------------
+# --- arguments -----------------------------------------------------------------------------------
 
 
 class Draw:
@@ -297,7 +297,7 @@ def squash_backward_of(d):
 
 def n_steps_of(d):
     capacity = d.B + 3
-    next_row = np.append(np.arange(1, capacity), 0)  # a ring, with cuts
+    next_row = np.append(np.arange(1, capacity), 0)  # circular, with episode ends
     next_row[d.rng.random(capacity) < 0.3] = -1
     index, steps = d.rng.integers(capacity, size=d.B), int(d.rng.integers(1, 6))
     r, power, last = d.normal(d.B), d.normal(d.B), 0 * index

@@ -14,9 +14,6 @@ from support.toy_envs import (
 GAMMA, LAMBDA = 0.9, 0.8
 
 
-# ---- what stands behind the door, by name
-
-
 def sync(mode):
     return lambda makers: SyncVectorEnv(makers, autoreset_mode=mode)
 

@@ -23,7 +23,7 @@ GAMMA = np.array([0.9, 0.9, 0.81, 0.729, 0.81, 0.9])  # one per sample, as for n
 both_kinds = pytest.mark.parametrize("kind", ["discrete", "box"])
 
 
-# ---- numbers that know their derivative
+# ---- dual numbers
 
 
 class Dual:
@@ -212,7 +212,7 @@ def squashed(out, noise):
     return [tanh(x) for x in u], GaussianHead.log_prob(out, u) - sum(log_slope(x) for x in u)
 
 
-# ---- an update of an agent, and the same update by a reference
+# ---- an update of an agent, and of the reference
 
 
 def make(algorithm, kind, **settings):
@@ -293,7 +293,7 @@ class Reference:
             assert abs(got - expected) <= 1e-9 * abs(expected)
         for got, expected in zip(caught.gradients, self.gradients):
             assert_close(got, expected)
-            assert np.linalg.norm(expected) > 1e-3  # or the comparison says nothing
+            assert np.linalg.norm(expected) > 1e-3  # else the comparison is meaningless
         for name in self.names:
             assert_close(getattr(caught.agent, name), np.array(getattr(self, name)))
 

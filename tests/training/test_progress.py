@@ -12,8 +12,6 @@ from support.small_agents import (
 from npr.training.logger import Logger
 from npr.training.progress import Progress
 
-# ---- the progress line, with a clock of our own
-
 
 class Terminal(io.StringIO):
     def isatty(self):

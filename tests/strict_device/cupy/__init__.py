@@ -87,7 +87,7 @@ def is_available():
     return True
 
 
-# ---- crossing the bus
+# ---- transfers
 
 
 def asarray(a, dtype=None):
@@ -176,7 +176,7 @@ class ndarray:
     def __len__(self):
         return len(self._host)
 
-    # the ways to NumPy: closed (R1)
+    # conversions to NumPy raise (R1)
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
             "Implicit conversion to a NumPy array is not allowed. "
@@ -358,7 +358,7 @@ for _name, _function in {"neg": "negative", "abs": "absolute", "invert": "invert
     setattr(ndarray, f"__{_name}__", _unary(globals()[_function]))
 
 
-# ---- everything else: the name and the parameters that CuPy has (R6), and no other
+# ---- everything else: only names and parameters that CuPy has (R6)
 
 SIGNATURES = {
     # reductions; METHODS are also methods of the array
