@@ -1,4 +1,7 @@
-"""Reverse-mode autodiff on NumPy or CuPy arrays: read tensor.py, then ops.py."""
+"""Reverse-mode autodiff on NumPy or CuPy arrays: read tensor.py, then ops.py.
+
+Imports npr.backend and npr.errors, and no kernels. Public is what `__all__` names.
+"""
 
 from npr.autodiff.anomaly import debug_anomaly
 from npr.autodiff.check import gradcheck
