@@ -2,8 +2,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
-# what takes long or has nothing to do with kernels, and so is tested once only
-APART  := learning platforms interrupts workers door archive damage hostile
+# tests that take long or do not depend on kernels: they run once only
+APART  := algorithms/test_learning.py test_examples.py kernels/test_numba_platforms.py \
+          training/test_interrupts.py training/test_crash_saves.py \
+          envs/test_workers.py envs/test_contract.py envs/test_fault_policies.py \
+          files/test_archive.py files/test_atomic_write.py \
+          files/test_damaged_files.py files/test_hostile_files.py
 
 .PHONY: demo test test-slow test-nightly prove lint format bench growth clean
 
@@ -17,7 +21,7 @@ demo: $(VENV)/.core          ## install, train SAC on Pendulum-v1, evaluate, sav
 	$(BIN)/python examples/sac.py
 
 test: $(VENV)/.test          ## the test suite, first without Numba, then as users have it
-	NPR_NUMBA=0 $(BIN)/python -m pytest -n $(JOBS) $(addprefix --ignore tests/test_,$(addsuffix .py,$(APART)))
+	NPR_NUMBA=0 $(BIN)/python -m pytest -n $(JOBS) $(addprefix --ignore tests/,$(APART))
 	$(BIN)/python -m pytest -n $(JOBS) --durations 10
 
 test-slow: $(VENV)/.test     ## the long proofs: learning gates over several seeds

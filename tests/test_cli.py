@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from proofs import many
+from support.proof_size import many
 
 from npr import cli
 from npr.backend import THREAD_VARIABLES

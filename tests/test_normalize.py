@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from proofs import many
-from tiny import CASES, next_update, parameters, tiny
-from toy_envs import ConstantReward, Fixed
+from support.proof_size import many
+from support.small_agents import CASES, next_update, parameters, tiny
+from support.toy_envs import ConstantReward, Fixed
 
 import npr
 from npr import ConfigError

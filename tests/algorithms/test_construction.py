@@ -1,0 +1,113 @@
+"""Construction of agents: kinds of environment arguments and the errors for invalid ones."""
+
+import gymnasium
+import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
+from support.small_agents import (
+    BUDGET,
+    CASES,
+    assert_same_parameters,
+    digest,
+    tiny,
+)
+
+import npr
+from npr import ConfigError
+from npr.algorithms.base import Algorithm
+
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+def cartpole():
+    return gymnasium.make("CartPole-v1")
+
+
+# ---- environments: an id, an Env, a function, a VectorEnv
+
+
+@pytest.mark.parametrize(
+    "env, n",
+    [
+        ("CartPole-v1", 1),
+        (cartpole, 1),
+        (lambda: cartpole(), 3),
+        (CartPoleEnv, 2),
+        (lambda: gymnasium.vector.SyncVectorEnv([cartpole] * 3), 3),
+        (lambda: gymnasium.make_vec("CartPole-v1", 3, vectorization_mode="sync"), 3),
+        (lambda: gymnasium.make_vec("CartPole-v1", 3), 3),  # CartPole's own, in NumPy
+    ],
+    ids=["id", "function", "function, three", "class", "vector", "make_vec sync", "make_vec"],
+)
+def test_an_environment_may_be_given_in_many_ways(env, n):
+    vector = callable(env) and isinstance(env(), gymnasium.vector.VectorEnv)
+    given = env() if vector else env
+    agent = tiny("DQN", env=given, n_envs=1 if vector else n).learn(BUDGET)
+    assert agent.n_envs == n
+    assert BUDGET <= agent.num_timesteps < BUDGET + n
+    assert agent.n_updates > 0
+    assert agent.evaluate(cartpole, episodes=2, seed=0).lengths.min() > 0
+    assert vector or agent.evaluate(episodes=2, seed=0).lengths.min() > 0
+
+
+@every_case
+def test_every_algorithm_takes_many_environments(case):
+    agent = tiny(case, n_envs=2).learn(BUDGET)
+    assert agent.num_timesteps == BUDGET
+    assert digest(agent) != digest(tiny(case, n_envs=2))
+
+
+def test_an_env_is_used_as_it_is():
+    env = cartpole()
+    agent = tiny("DQN", env=env).learn(20)
+    assert agent.env_id == "CartPole-v1"
+    assert env.unwrapped.state is not None  # it was stepped
+    assert agent.evaluate(episodes=1, seed=0).lengths[0] > 0  # in another one, of its spec
+    env.reset()  # and left open
+
+
+def test_the_first_argument_of_stable_baselines3_is_let_pass():
+    for agent in (
+        npr.SAC("MlpPolicy", "Pendulum-v1", seed=0),
+        npr.SAC("MlpPolicy", env="Pendulum-v1", seed=0),
+        npr.SAC(env="Pendulum-v1", seed=0),
+    ):
+        assert_same_parameters(agent, npr.SAC("Pendulum-v1", seed=0))
+
+
+@pytest.mark.parametrize(
+    "env, error, match",
+    [
+        (None, ConfigError, "DQN takes one environment: an id, .* got .*None"),
+        (5, ConfigError, "an id, a gymnasium.Env, a VectorEnv or a function"),
+        (lambda: 5, ConfigError, "a function that returns an Env; the function returned int"),
+        (["CartPole-v1"], ConfigError, "an id, a gymnasium.Env, a VectorEnv or a function"),
+    ],
+)
+def test_what_is_no_environment_is_refused(env, error, match):
+    with pytest.raises(error, match=match):
+        npr.DQN(env)
+
+
+def test_two_environments_are_one_too_many():
+    with pytest.raises(ConfigError, match="DQN takes one environment.* got .*Acrobot-v1"):
+        npr.DQN("CartPole-v1", "Acrobot-v1")
+
+
+def test_one_env_cannot_be_many():
+    with pytest.raises(ConfigError, match="n_envs=2 needs an id or a function .* got one Env"):
+        npr.DQN(cartpole(), n_envs=2)
+
+
+def test_an_id_that_is_not_registered_is_gymnasium_s_to_refuse():
+    with pytest.raises(gymnasium.error.NameNotFound, match="CartPoll"):
+        npr.DQN("CartPoll-v1")
+
+
+# ---- the base class
+
+
+def test_an_algorithm_must_say_what_it_builds_and_how_it_trains():
+    agent = tiny("DQN")
+    for method in (Algorithm.build, Algorithm.train):
+        with pytest.raises(NotImplementedError):
+            method(agent)

@@ -1,0 +1,124 @@
+"""What the presets promise: mean deterministic return over three seeds."""
+
+import importlib.util
+
+import gymnasium
+import numpy as np
+import pytest
+from support import ROOT
+
+import npr
+from npr.presets import LONG, PRESETS
+
+slow, nightly = pytest.mark.slow, pytest.mark.nightly
+
+QUICK = {
+    ("QLearning", "CliffWalking-v1"): -13.0,
+    ("Sarsa", "CliffWalking-v1"): -17.0,
+    ("DQN", "CartPole-v1"): 475,
+    ("REINFORCE", "CartPole-v1"): 475,
+    ("QActorCritic", "CartPole-v1"): 195,
+    ("A2C", "CartPole-v1"): 475,
+    ("PPO", "CartPole-v1"): 475,
+    ("PPOKL", "CartPole-v1"): 475,
+    ("DDPG", "Pendulum-v1"): -200,
+    ("SoftQ", "Pendulum-v1"): -250,
+    ("SACS", "Pendulum-v1"): -200,
+    ("SAC", "Pendulum-v1"): -200,
+}
+SLOW = {
+    ("QLearning", "FrozenLake-v1"): 0.70,
+    ("QLearning", "FrozenLake8x8-v1"): 0.75,
+    ("QLearning", "Taxi-v4"): 7.7,
+    ("Sarsa", "FrozenLake-v1"): 0.65,
+    ("Sarsa", "Taxi-v4"): 7.0,
+    ("DQN", "Acrobot-v1"): -100,
+    ("PERDQN", "CartPole-v1"): 475,
+    ("PERDQN", "Acrobot-v1"): -100,
+    ("A2C", "Acrobot-v1"): -100,
+    ("A2C", "Pendulum-v1"): -300,
+    ("PPO", "Acrobot-v1"): -100,
+    ("PPO", "Pendulum-v1"): -300,
+    ("PPOKL", "Acrobot-v1"): -100,
+    ("PPOKL", "Pendulum-v1"): -300,
+    ("DDPG", "MountainCarContinuous-v0"): 90,
+    ("TD3", "Pendulum-v1"): -200,
+    ("SoftQ", "CartPole-v1"): 400,
+    ("SAC", "MountainCarContinuous-v0"): 90,
+}
+NIGHTLY = {
+    ("DQN", "LunarLander-v3"): 100,
+    ("PERDQN", "LunarLander-v3"): 100,
+    ("A2C", "LunarLander-v3"): 50,
+    ("PPO", "LunarLander-v3"): 200,
+    ("PPOKL", "LunarLander-v3"): 200,
+    ("PPO", "LunarLanderContinuous-v3"): 200,
+    ("PPOKL", "LunarLanderContinuous-v3"): 200,
+    ("DDPG", "LunarLanderContinuous-v3"): 100,
+    ("TD3", "LunarLanderContinuous-v3"): 100,
+    ("SAC", "LunarLanderContinuous-v3"): 200,
+    ("REINFORCE", "Hopper-v5"): 300,
+    ("A2C", "Hopper-v5"): 700,
+    ("PPO", "Hopper-v5"): 1_800,
+    ("PPOKL", "Hopper-v5"): 1_350,
+    ("DDPG", "Hopper-v5"): 1_000,
+    ("TD3", "Hopper-v5"): 1_000,
+    ("SACS", "Hopper-v5"): 2_000,
+    ("SAC", "Hopper-v5"): 2_200,
+    ("REINFORCE", "HalfCheetah-v5"): 500,
+    ("A2C", "HalfCheetah-v5"): 1_000,
+    ("PPO", "HalfCheetah-v5"): 1_800,
+    ("PPOKL", "HalfCheetah-v5"): 1_350,
+    ("DDPG", "HalfCheetah-v5"): 7_500,
+    ("TD3", "HalfCheetah-v5"): 7_500,
+    ("SACS", "HalfCheetah-v5"): 7_000,
+    ("SAC", "HalfCheetah-v5"): 9_000,
+}
+GATES = [
+    pytest.param(*row, gate, marks=marks)
+    for gates, marks in ((QUICK, ()), (SLOW, slow), (NIGHTLY, nightly))
+    for row, gate in gates.items()
+]
+
+
+@pytest.mark.parametrize(("algorithm", "env", "gate"), GATES)
+def test_preset_reaches_its_gate(algorithm, env, gate):
+    if env in LONG:
+        try:
+            gymnasium.make(env).close()
+        except gymnasium.error.DependencyNotInstalled as error:
+            pytest.skip(str(error))
+    means = []
+    for seed in range(3):
+        agent = getattr(npr, algorithm)(env, seed=seed, verbose=0).learn()
+        means.append(agent.evaluate(episodes=1_000 if agent.table else 100, seed=100 + seed).mean)
+    assert np.mean(means) >= gate, means
+
+
+def test_every_preset_has_a_gate():
+    gated = [*QUICK, *SLOW, *NIGHTLY]
+    assert sorted(gated) == sorted((name, env) for name, table in PRESETS.items() for env in table)
+    assert {env for _, env in NIGHTLY} == set(LONG)
+
+
+def test_sarsa_fares_better_on_its_way_than_q_learning():
+    """On the cliff, with epsilon = .1 throughout: by at least ten, and at least -30. The best
+    policy that explores so has -20.7, the best path walked so -45.8."""
+    online = {}
+    for name in ("Sarsa", "QLearning"):
+        agents = [
+            getattr(npr, name)("CliffWalking-v1", seed=seed, verbose=0).learn(50_000)
+            for seed in range(3)
+        ]
+        online[name] = np.mean([agent.logger.snapshot()["rollout/ep_rew_mean"] for agent in agents])
+    assert online["Sarsa"] >= max(-30, online["QLearning"] + 10), online
+
+
+@slow
+def test_soft_q_sets_out_for_all_four_goals():
+    spec = importlib.util.spec_from_file_location("multi_goal", ROOT / "examples" / "soft_q.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    for seed in range(3):
+        shares = example.shares(example.learn(seed, verbose=0))
+        assert shares.min() > 0.05, (seed, shares)

@@ -1,0 +1,165 @@
+"""What all on-policy algorithms share: action kinds, reset modes, whole episodes."""
+
+import gymnasium.spaces as gs
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from support.agent_factories import on_policy_agent
+from support.oracles import F
+from support.small_agents import Spaces
+from support.toy_envs import Bandit, CountingEnv, counting_envs
+
+import npr
+
+ON_POLICY = ("REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL")
+every_algorithm = pytest.mark.parametrize("name", ON_POLICY)
+
+
+# ---- actions of all kinds
+
+SPACES = {
+    "Discrete": gs.Discrete(3, start=-1),
+    "Box": gs.Box(np.array([-2, 0], F), np.array([1, 5], F)),
+    "MultiDiscrete": gs.MultiDiscrete([3, 1, 4]),
+    "MultiDiscrete in a square": gs.MultiDiscrete([[2, 3], [4, 2]]),
+    "MultiBinary": gs.MultiBinary(3),
+    "MultiBinary in a square": gs.MultiBinary((2, 2)),
+}
+
+
+@every_algorithm
+@pytest.mark.parametrize("kind", SPACES)
+def test_every_kind_of_action_is_learnt_saved_and_carried_away(tmp_path, name, kind):
+    """The environment refuses an action outside its space."""
+
+    def env():
+        return Spaces(gs.Box(-1, 1, (2,), F), SPACES[kind])
+
+    agent = on_policy_agent(name, env, n_envs=2).learn(96)
+    assert agent.n_updates > 1
+    s = np.array([[0.3, -0.4], [1.0, 0.0], [-0.2, 0.9]], F)
+    agent.save(tmp_path / "agent.npz")
+    for policy in (npr.load(tmp_path / "agent.npz").policy, npr.infer.load(tmp_path / "agent.npz")):
+        for deterministic in (True, False):
+            rngs = np.random.default_rng(1), np.random.default_rng(1)
+            a = agent.policy(s, deterministic, rngs[0])
+            assert np.array_equal(a, policy(s, deterministic, rngs[1]))
+            assert all(SPACES[kind].contains(one) for one in a)
+            assert SPACES[kind].contains(policy(s[0], deterministic))
+
+
+class Match(Spaces):
+    """One step; the reward is the share of an action's parts that are the right ones."""
+
+    def __init__(self, space, right):
+        super().__init__(gs.Box(-1, 1, (1,), F), space, length=1)
+        self.right = np.array(right)
+
+    def step(self, action):
+        observation, *_ = super().step(action)
+        return observation, float((action == self.right).mean()), True, False, {}
+
+
+@every_algorithm
+@pytest.mark.parametrize(
+    ("space", "right"),
+    [(gs.MultiDiscrete([3, 2, 4]), [2, 0, 1]), (gs.MultiBinary((2, 2)), [[0, 1], [1, 0]])],
+    ids=["MultiDiscrete", "MultiBinary"],
+)
+def test_the_right_joint_action_is_found(name, space, right):
+    agent = on_policy_agent(
+        name, lambda: Match(space, right), n_envs=4, learning_rate=0.02, ent_coef=0.0,
+        **({"n_episodes": 32} if name == "REINFORCE" else {"n_steps": 8}),
+    ).learn(4_000)  # fmt: skip
+    assert np.array_equal(agent.act(np.zeros(1, F)), right)
+
+
+@every_algorithm
+def test_the_mean_of_a_gaussian_finds_the_best_action(name):
+    agent = on_policy_agent(
+        name, Bandit, n_envs=8, learning_rate="linear:0.02", log_std_init=-0.5,
+        **({"n_episodes": 64} if name == "REINFORCE" else {"n_steps": 8}),
+    ).learn(10_000)  # fmt: skip
+    assert agent.act(np.zeros(1, F))[0] == pytest.approx(0.3, abs=0.1)
+
+
+MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
+
+
+@every_algorithm
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n_steps", [1, 2, 5])
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_resets_in_any_mode_are_no_experience(name, mode, n_steps):
+    """Two environments that both reset themselves in every fourth step, and nothing else."""
+    env = SyncVectorEnv([lambda: CountingEnv(0, ((3, "terminated"),))] * 2, autoreset_mode=mode)
+    settings = {} if name == "REINFORCE" else {"n_steps": n_steps}
+    settings |= {"normalize_advantage": False} if name in ("A2C", "PPO", "PPOKL") else {}
+    agent = on_policy_agent(name, env, learning_rate=0.01, **settings)
+    kept = []
+    update = agent.update
+    agent.update = lambda *batch: kept.append(batch[0]) or update(*batch)
+    agent.learn(60)
+    assert agent.n_updates > 2
+    assert all(np.isfinite(x).all() for x in vars(agent).values() if isinstance(x, np.ndarray))
+    seen = agent.logger.snapshot()
+    assert all(np.isfinite(v) for key, v in seen.items() if key.startswith("train/"))
+    # the third and last step of an episode leads to t = 3, where nothing is done
+    assert max(s[..., 2].max() for s in kept) <= (3 if name == "QActorCritic" else 2)
+
+
+# ---- whole episodes
+
+
+def episodes_of(envs, n_episodes, budget, **settings):
+    """The rollouts that `episodes` yields, from an agent that always takes action 0."""
+    agent = on_policy_agent("REINFORCE", envs, n_episodes=n_episodes, **settings)
+    seen = []
+
+    def train():
+        seen.extend(agent.episodes(n_episodes, lambda s: np.zeros(len(s), np.int64)))
+
+    agent.train = train
+    agent.learn(budget)
+    return agent, seen
+
+
+def test_rollouts_hold_whole_episodes_from_their_first_step_to_their_last():
+    plan = ((3, "terminated"), (2, "truncated"), (4, "both"))
+    _, rollouts = episodes_of(lambda: CountingEnv(0, plan), 2, 18)
+    for rollout in rollouts:
+        episode, t = rollout.s[:, 0, 1], rollout.s[:, 0, 2]
+        ends = np.flatnonzero(rollout.done[:, 0])
+        assert rollout.valid.all() and len(ends) == 2 and ends[-1] == len(t) - 1
+        assert t[0] == 0 and t[ends[0] + 1] == 0 and len(set(episode)) == 2
+        assert np.array_equal(rollout.steps()[:, 0], t)
+    assert sum(len(rollout.r) for rollout in rollouts) == 18
+
+
+def test_every_environment_gives_as_many_episodes():
+    factories = iter(counting_envs() * 2)
+    agent, rollouts = episodes_of(lambda: next(factories)(), 6, 100, n_envs=3)
+    assert len(rollouts) > 2
+    for rollout in rollouts:
+        finished = (rollout.done > 0) & rollout.valid
+        assert (finished.sum(axis=0) == 2).all()
+        for i in range(3):
+            rows = rollout.valid[:, i]
+            assert rollout.s[0, i, 2] == 0  # from the start, also after the last rollout
+            assert np.array_equal(rollout.steps()[rows, i], rollout.s[rows, i, 2])
+            assert finished[rows, i][-1]
+
+
+def test_an_episode_that_the_budget_cuts_is_dropped_and_none_begins_in_its_middle():
+    agent, rollouts = episodes_of(lambda: CountingEnv(0, ((4, "terminated"),)), 2, 14)
+    assert [int(r.valid.sum()) for r in rollouts] == [8, 4]  # two steps of the fourth are dropped
+    seen = []
+    agent.train = lambda: seen.extend(agent.episodes(1, lambda s: np.zeros(1, np.int64)))
+    agent.learn(4)
+    assert seen[0].s[0, 0, 2] == 0 and seen[0].valid.all()
+
+
+def test_no_episode_within_the_budget_is_worth_a_warning():
+    agent = on_policy_agent("REINFORCE", lambda: CountingEnv(0, ((100, "terminated"),)))
+    with pytest.warns(RuntimeWarning, match="no 2 episodes ended within 50 steps"):
+        agent.learn(50)

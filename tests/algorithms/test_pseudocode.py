@@ -1,0 +1,111 @@
+"""The pseudocode of every algorithm file and the line tags of its code agree."""
+
+import ast
+import io
+import re
+import tokenize
+
+import pytest
+from support.source_files import HOUSE
+
+# ---- the pseudocode and the code beside it
+
+ALGORITHMS = sorted({*(HOUSE / "algorithms").glob("[!_]*.py")} - {HOUSE / "algorithms/base.py"})
+BRACKET = re.compile(r"\[\s*(\d+(?:\s*[-,]\s*\d+)*)\s*\]")
+
+
+def numbered_lines(source):
+    """[(13, "y = r + gamma ...")] of the pseudocode in a module's docstring."""
+    text = ast.get_docstring(ast.parse(source), clean=False)
+    found = re.findall(r"^\s*(\d+)  \s*(.*)", text, re.MULTILINE)
+    return [(int(number), line) for number, line in found]
+
+
+def tags(source):
+    """[(line of the file, [9, 11, 12])] for each bracket `[9, 11-12]` in a comment."""
+    found = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        for bracket in BRACKET.findall(token.string):
+            numbers = []
+            for span in bracket.split(","):
+                first, _, last = span.partition("-")
+                numbers += range(int(first), int(last or first) + 1)
+            found.append((token.start[0], numbers))
+    return found
+
+
+def untrue_tags(source):
+    """Complaints about the tags: a line left out or tagged twice, or out of order in a method.
+
+    A method runs down the pseudocode: the last line of each bracket lies below the one before.
+    Between methods nothing is asked: `train` closes its loops before `update` is written. Lines
+    that the pseudocode itself calls "(once, before the epochs)" may stand where they are run.
+    """
+    lines, brackets = [n for n, _ in numbered_lines(source)], tags(source)
+    once = {n for n, text in numbered_lines(source) if text.startswith("(once, ")}
+    complaints = []
+    if lines != list(range(1, len(lines) + 1)):
+        complaints.append(f"the pseudocode is numbered {lines}")
+    tagged = [number for _, numbers in brackets for number in numbers]
+    counts = {n: tagged.count(n) for n in lines}
+    complaints += [f"[{n}] is tagged {count} times" for n, count in counts.items() if count != 1]
+    complaints += [f"[{n}] is no line of the pseudocode" for n in sorted({*tagged} - {*lines})]
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            inside = range(function.lineno, _end(function, source) + 1)
+            last = [ns[-1] for line, ns in brackets if line in inside and not once & {*ns}]
+            if last != sorted(last):
+                complaints.append(f"{function.name} tags its lines in the order {last}")
+    return complaints
+
+
+def _end(function, source):
+    """The last line of a function, with the comments that close it."""
+    end, lines = function.end_lineno, source.splitlines()
+    indent = " " * (function.col_offset + 1)
+    while end < len(lines) and lines[end].startswith(indent):
+        end += 1
+    return end
+
+
+@pytest.mark.parametrize("path", ALGORITHMS, ids=lambda path: path.stem)
+def test_every_line_of_the_pseudocode_is_tagged_once_and_in_order(path):
+    source = path.read_text()
+    assert numbered_lines(source), "the module's docstring holds no numbered pseudocode"
+    assert untrue_tags(source) == []
+
+
+PAGE = '''"""Title.
+
+     1  initialise theta
+     2  for each step:
+     3      s <- s2
+     4      (once, before the steps) update
+     5  end
+"""
+theta = 0  # [1]
+def train():
+    update()  # [4]
+    for t in steps:  # [2] a share in [0, 1)
+        s = s2  # [3]
+    # [5]
+'''
+
+
+@pytest.mark.parametrize(
+    "right, wrong, complaint",
+    [
+        ("# [3]", "#", r"\[3\] is tagged 0 times"),
+        ("# [3]", "# [3-4]", r"\[4\] is tagged 2 times"),
+        ("# [1]", "# [1, 7]", r"\[7\] is no line"),
+        ("     5  end", "     6  end", r"numbered \[1, 2, 3, 4, 6\]"),
+        ("# [3]", "# [1]", r"\[1\] is tagged 2 times"),
+        ("# [2]", "# [5]", r"train tags its lines in the order \[5, 3, 5\]"),
+        ("(once, before the steps) ", "", r"train tags its lines in the order \[4, 2, 3, 5\]"),
+    ],
+)
+def test_a_wrong_tag_is_seen(right, wrong, complaint):
+    assert untrue_tags(PAGE) == []
+    assert any(re.search(complaint, c) for c in untrue_tags(PAGE.replace(right, wrong)))

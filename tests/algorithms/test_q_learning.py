@@ -1,0 +1,38 @@
+"""Q-learning: steps by hand, the optimum of dynamic programming, exploration."""
+
+import numpy as np
+import pytest
+from support.agent_factories import q_learning
+from support.toy_envs import M2
+
+
+@pytest.mark.parametrize(("terminated", "expected"), [(False, 1.45), (True, 1.0)])
+def test_q_learning_steps_by_hand(terminated, expected):
+    agent = q_learning(learning_rate=0.1, gamma=0.9)
+    agent.Q[:] = [[1, 2], [3, 5]]
+    agent.update(0, 0, 1.0, 1, terminated)
+    assert agent.Q[0, 0] == pytest.approx(expected)
+    assert agent.Q.tolist()[1] == [3, 5]
+
+
+def test_q_learning_reaches_the_optimum_of_dynamic_programming():
+    agent = q_learning(
+        gamma=0.9, learning_rate=0.2, exploration_final_eps=1.0, max_episode_steps=20
+    ).learn(6_000)
+    assert np.abs(agent.Q - M2.Q_STAR).max() < 1e-2
+
+
+def test_epsilon_greedy_breaks_ties_at_random_and_draws_from_all_actions():
+    agent = q_learning(exploration_initial_eps=0.2)
+    draws = [agent.epsilon_greedy(np.array([0.0, 1.0, 1.0])) for _ in range(6_000)]
+    share = np.bincount(draws, minlength=3) / len(draws)
+    assert np.abs(share - [0.2 / 3, 0.4 + 0.2 / 3, 0.4 + 0.2 / 3]).max() < 0.02
+
+
+def test_epsilon_falls_in_a_line_over_its_fraction_of_the_budget():
+    agent = q_learning(exploration_fraction=0.5, exploration_final_eps=0.1)
+    agent.end = 100
+    seen = []
+    for agent.num_timesteps in (0, 25, 50, 100):
+        seen.append(agent.epsilon)
+    assert seen == pytest.approx([1.0, 0.55, 0.1, 0.1])

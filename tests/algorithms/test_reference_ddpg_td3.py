@@ -1,0 +1,49 @@
+"""DDPG and TD3 against the same update in scalar loops."""
+
+import numpy as np
+import pytest
+from support.scalar_reference import (
+    Caught,
+    Reference,
+    both,
+    lists,
+    make,
+    mean,
+    mu,
+    squares_of_all_critics,
+    transitions,
+    twin,
+)
+
+
+@pytest.mark.parametrize("algorithm", ["DDPG", "TD3"])
+@pytest.mark.parametrize("delayed", [False, True])
+def test_ddpg_and_td3(monkeypatch, algorithm, delayed):
+    """Some of the target's actions are clipped; a delayed update leaves actor and targets alone."""
+    agent = make(algorithm, "box", activation="elu", tau=0.2)
+    names = "theta", "theta_bar", "phi", "phi_bar"
+    caught, reference = Caught(monkeypatch, agent, *names), Reference(agent, *names)
+    data = transitions("box")
+    noise = np.zeros((6, 2))
+    if algorithm == "TD3":
+        noise = np.clip(np.random.default_rng(6).standard_normal((6, 2)), -0.5, 0.5)
+    agent.update(*data, noise, delayed)
+
+    s, a, r, s2, terminated, gamma, noise = lists(*data, noise)
+    y, first, clipped = [], [], []
+    for i in range(6):
+        raw = [m + e for m, e in zip(mu(reference.phi_bar, s2[i]), noise[i])]
+        a2 = [min(max(x, -1.0), 1.0) for x in raw]
+        q = twin(reference.theta_bar, s2[i], a2)
+        y.append(r[i] if terminated[i] else r[i] + gamma[i] * min(q))
+        first.append(q[0] == min(q))
+        clipped += [x != z for x, z in zip(raw, a2)]
+    assert algorithm == "DDPG" or (both(first) and both(clipped))
+    reference.descend("theta", squares_of_all_critics(s, a, y, 1.0))
+    if not delayed:
+        reference.descend(
+            "phi", lambda phi: -mean(twin(reference.theta, x, mu(phi, x))[0] for x in s)
+        )
+        reference.follow("theta_bar", "theta", 0.2)
+        reference.follow("phi_bar", "phi", 0.2)
+    reference.agrees(caught)

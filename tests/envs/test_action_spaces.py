@@ -1,0 +1,116 @@
+"""Actions: scaling from [-1, 1], shapes, types and bounds."""
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.recorders import SYNC_KINDS, behind_the_door
+from support.toy_envs import (
+    ActionRecorder,
+)
+
+from npr.backend import FLOAT
+from npr.envs.contract import action_spec
+from npr.envs.make import open_environments
+from npr.envs.spaces import Actions
+
+# ---- actions
+
+
+def box(low, high, shape=None, dtype=np.float32):
+    return Actions(action_spec(spaces.Box(low, high, shape, dtype)))
+
+
+def both_ways(actions, a):
+    """The environment's action of one a, after the batched way has given the same."""
+    one = actions.to_env(np.asarray(a))
+    batch = actions.to_env_batch(np.stack([np.asarray(a)] * 2))
+    assert batch.shape == (2, *np.shape(one))
+    assert batch.dtype == np.asarray(one).dtype
+    assert np.array_equal(batch[0], one) and np.array_equal(batch[1], one)
+    return one
+
+
+def test_a_box_is_reached_from_minus_one_to_one():
+    actions = box(0, 10, (1,))
+    assert [both_ways(actions, [a])[0] for a in (-1.0, 0.0, 1.0)] == [0, 5, 10]
+    assert [both_ways(actions, [a])[0] for a in (-3.0, 3.0)] == [0, 10], "clipped"
+
+
+def test_every_dimension_has_its_own_scale():
+    actions = box(np.array([-2, 0], np.float32), np.array([0.5, 10], np.float32))
+    assert both_ways(actions, [0.0, 0.5]).tolist() == [-0.75, 7.5]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_actions_have_shape_and_type_of_the_space(dtype):
+    actions = box(0, 10, (2, 3), dtype)
+    assert actions.size == 6
+    one = both_ways(actions, np.linspace(-1, 1, 6, dtype=np.float32))
+    assert one.shape == (2, 3) and one.dtype == dtype
+    np.testing.assert_allclose(one, [[0, 2, 4], [6, 8, 10]], rtol=1e-6)
+
+
+def test_a_dimension_without_width_is_held():
+    actions = box(np.array([3, 0], np.float32), np.array([3, 1], np.float32))
+    for a in (-1.0, 0.2, 1.0, 5.0):
+        assert both_ways(actions, [a, -1.0]).tolist() == [3, 0]
+
+
+def test_an_unbounded_dimension_passes_as_it_is():
+    actions = box(np.array([-np.inf, 0], np.float32), np.array([np.inf, 10], np.float32))
+    assert not actions.bounded and box(0, 1, (2,)).bounded
+    assert both_ways(actions, [123.0, 3.0]).tolist() == [123, 10]
+
+
+def test_huge_bounds_do_not_overflow():
+    limit = np.finfo(np.float32).max
+    actions = box(-limit, limit, (1,))
+    assert [both_ways(actions, [a])[0] for a in (-1.0, 0.0, 1.0)] == [-limit, 0, limit]
+
+
+def test_discrete_actions_start_where_the_space_starts():
+    actions = Actions(action_spec(spaces.Discrete(3, start=-1)))
+    assert [both_ways(actions, a) for a in (0, 1, 2)] == [-1, 0, 1]
+    assert actions.n == 3
+
+
+finite = st.floats(-1e6, 1e6, width=32)
+
+
+@given(finite, finite, st.floats(-2, 2, width=32))
+@example(low=-1e6, high=1e-6, a=1.0)
+def test_a_scaled_action_lies_in_the_space(low, high, a):
+    low, high = sorted((low, high))
+    for dtype in (np.float32, np.float64):
+        space = spaces.Box(low, high, (1,), dtype)
+        assert space.contains(both_ways(Actions(action_spec(space)), [a]))
+
+
+@pytest.mark.parametrize("kind", SYNC_KINDS)
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(0, 10, (1,), np.float32),
+        spaces.Box(-1, 3, (2, 3), np.float64),
+        spaces.Discrete(3, start=-1),
+    ],
+    ids=str,
+)
+def test_environments_get_actions_of_their_space(kind, space):
+    recorders = [ActionRecorder(space), ActionRecorder(space)]
+    makers = [lambda env=env: env for env in recorders]
+    env, n_envs = behind_the_door(kind, makers)
+    envs = open_environments(env, n_envs, np.random.SeedSequence(0))
+    envs.reset()
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        if envs.actions.kind == "discrete":
+            envs.step(rng.integers(3, size=2))
+        else:
+            envs.step(rng.uniform(-2, 2, (2, envs.actions.size)).astype(FLOAT))
+    for recorder in recorders:
+        assert len(recorder.taken) >= 3
+        assert all(space.contains(action) for action in recorder.taken)
+        assert len({str(action) for action in recorder.taken}) > 1

@@ -1,0 +1,100 @@
+"""Observations: rows as Gymnasium's `flatten` gives them."""
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import SyncVectorEnv
+from support.recorders import SYNC_KINDS, behind_the_door
+from support.toy_envs import (
+    Fixed,
+)
+
+from npr.backend import FLOAT
+from npr.envs.contract import observation_spec
+from npr.envs.make import open_environments
+from npr.envs.spaces import Observations
+
+# ---- observations
+
+
+SPACES = [
+    spaces.Box(-1, 1, (3,), np.float32),
+    spaces.Box(-1, 1, (2, 3, 2), np.float64),
+    spaces.Box(0, 255, (4, 4), np.uint8),
+    spaces.Box(-1, 1, (), np.float32),
+    spaces.Discrete(4),
+    spaces.Discrete(4, start=-2),
+    spaces.MultiDiscrete([3, 2]),
+    spaces.MultiDiscrete([3, 2], start=[5, -1]),
+    spaces.MultiDiscrete([[3, 2], [2, 4]]),
+    spaces.MultiBinary(4),
+    spaces.MultiBinary([2, 3]),
+    spaces.Dict({"b": spaces.Discrete(3, start=1), "a": spaces.Box(-1, 1, (2, 2))}),
+    spaces.Tuple((spaces.Box(-1, 1, ()), spaces.Discrete(2), spaces.MultiBinary(3))),
+    spaces.Dict({"x": spaces.Tuple((spaces.Discrete(2), spaces.Box(0, 1, (2,)))),
+                 "y": spaces.MultiDiscrete([2, 2])}),
+]  # fmt: skip
+
+
+def row_of(space, one):
+    """Gymnasium's own flattening: the reference."""
+    return spaces.flatten(space, one).astype(FLOAT)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_rows_are_those_of_gymnasiums_flatten(space):
+    observations = Observations(observation_spec(space))
+    space.seed(0)
+    for _ in range(5):
+        one = space.sample()
+        row = np.full(observations.size, np.nan, FLOAT)
+        observations.row(one, row)
+        np.testing.assert_array_equal(row, row_of(space, one))
+        assert not observations.batched(one)
+        assert np.array_equal(observations.encode(one), [row])
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_a_batch_is_encoded_row_by_row(space):
+    """The batch as a vector environment gives it: one leading axis in every leaf."""
+    observations = Observations(observation_spec(space))
+    space.seed(1)
+    ones = [space.sample() for _ in range(5)]
+    envs = SyncVectorEnv([lambda one=one: Fixed(space, one) for one in ones])
+    batch, _ = envs.reset()
+    rows = observations.encode(batch)
+    assert observations.batched(batch)
+    assert rows.dtype == FLOAT and rows.shape == (5, observations.size)
+    np.testing.assert_array_equal(rows, [row_of(space, one) for one in ones])
+
+
+def test_encoding_copies():
+    observations = Observations(observation_spec(spaces.Box(-1, 1, (2,), np.float32)))
+    batch = np.zeros((3, 2), np.float32)
+    rows = observations.encode(batch)
+    batch[:] = 7
+    assert not rows.any()
+
+
+def test_a_box_observation_may_be_a_list_or_a_number():
+    vector = Observations(observation_spec(spaces.Box(-1, 1, (2,))))
+    assert vector.encode([0.5, 1.0]).tolist() == [[0.5, 1.0]]
+    assert vector.encode([[0.5, 1.0], [0.0, 0.25]]).tolist() == [[0.5, 1.0], [0.0, 0.25]]
+    scalar = Observations(observation_spec(spaces.Box(-1, 1, ())))
+    assert scalar.encode(0.5).tolist() == [[0.5]]
+    assert scalar.encode([0.5, 0.25]).tolist() == [[0.5], [0.25]]
+
+
+@pytest.mark.parametrize("kind", SYNC_KINDS)
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_every_space_passes_the_door(kind, space):
+    """The last observation of an episode too, which SAME_STEP hands over by another way."""
+    space.seed(2)
+    ones = [space.sample() for _ in range(2)]
+    env, n_envs = behind_the_door(kind, [lambda one=one: Fixed(space, one) for one in ones])
+    envs = open_environments(env, n_envs, np.random.SeedSequence(0))
+    envs.reset()
+    expected = [row_of(space, one) for one in ones]
+    for _ in range(4):
+        np.testing.assert_array_equal(envs.s, expected)
+        np.testing.assert_array_equal(envs.step(np.zeros(2, int))[0], expected)

@@ -1,0 +1,110 @@
+"""Kernels with and without Numba, each time in a new interpreter."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# --- with and without Numba, each time in a fresh interpreter ------------------------------------
+
+
+def fresh(script, **environment):
+    """What the script prints in an interpreter of its own."""
+    environment = {**os.environ, "NPR_NUMBA": "1", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+GAE_BY_HAND = """
+import sys, warnings
+{first}
+import numpy as np
+from npr.kernels import discounted_returns, gae, svgd_bandwidth, svgd_direction
+x = np.ones((3, 1))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    A = gae(x, 0 * x, 0 * x, 0 * x, 0 * x, 0.5, 1.0)
+    discounted_returns(x, 0 * x, 0.5)
+kinds = [w.category.__name__ for w in caught if "Numba" in str(w.message)]
+print(A[0, 0], "numba" in sys.modules, *kinds)
+"""
+
+
+def test_npr_numba_0_runs_the_twins_and_does_not_import_numba():
+    assert fresh(GAE_BY_HAND.format(first=""), NPR_NUMBA="0") == ["1.75", "False"]
+
+
+def test_kernels_are_not_compiled_before_the_first_call():
+    script = "import sys, npr.kernels, npr.nn, npr.optim, npr.heads; print('numba' in sys.modules)"
+    assert fresh(script) == ["False"]
+
+
+def test_a_numba_that_cannot_be_imported_costs_one_warning():
+    blocked = GAE_BY_HAND.format(first="sys.modules['numba'] = None")
+    assert fresh(blocked) == ["1.75", "True", "RuntimeWarning"]
+
+
+def test_a_place_without_a_cache_costs_one_warning():
+    script = """
+import warnings
+import numpy as np
+from npr.kernels.jit import Kernel
+
+def double(x):  # a function without a file: Numba has nowhere to cache it
+    for i in range(len(x)):
+        x[i] *= 2
+
+x = np.ones(2)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    kernel = Kernel(double, double)
+    kernel(x)
+    kernel(x)
+print(*x, *(w.category.__name__ for w in caught if "cache cannot be used" in str(w.message)))
+"""
+    pytest.importorskip("numba")
+    assert fresh(script) == ["4.0", "4.0", "RuntimeWarning"]
+
+
+@pytest.mark.parametrize("damaged", ["*", "*.2.nbc"], ids=["all files", "of the second type"])
+def test_a_damaged_cache_does_not_stop_a_run(damaged, tmp_path):
+    script = """
+import numpy as np
+from npr.optim import polyak
+for dtype in (np.float32, np.float64):
+    theta_bar = np.zeros(1, dtype)
+    polyak(theta_bar, np.ones(1, dtype), 0.25)
+    print(theta_bar[0])
+"""
+    pytest.importorskip("numba")
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    assert fresh(script, **cache) == ["0.25", "0.25"]
+    files = [path for path in tmp_path.rglob(damaged) if path.is_file()]
+    assert files
+    for path in files:
+        path.write_bytes(b"damaged")
+    assert fresh(script, **cache) == ["0.25", "0.25"]
+    cache["PYTHONWARNINGS"] = "error"  # what was damaged is written anew, at the second run at most
+    assert fresh(script, **{**cache, "PYTHONWARNINGS": "ignore"}) == ["0.25", "0.25"]
+    assert fresh(script, **cache) == ["0.25", "0.25"]
+
+
+def test_without_openblas_by_name_networks_run_layer_by_layer():
+    script = """
+import numpy as np
+from npr.kernels import mlp
+{hide}
+from npr.nn import MLP
+net = MLP(3, [4], 2, "tanh")
+theta = net.init(np.random.default_rng(0))
+print(np.round(net(theta, np.ones((2, 3), np.float32)), 4).ravel().tolist(), end=" ")
+print(mlp.forward._run is mlp.forward.twin)
+"""
+    by_name, by_layer = (
+        fresh(script.format(hide=hide)) for hide in ("", "mlp.blas = lambda: None")
+    )
+    assert by_name[:-1] == by_layer[:-1] and by_layer[-1] == "True"

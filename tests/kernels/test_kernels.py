@@ -1,0 +1,140 @@
+"""Every kernel against the obvious loop: its Python body, its array version, the compiled one."""
+
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from support.kernel_cases import CASES, KERNELS, Draw, after, exactly
+
+from npr.heads import Categorical
+from npr.kernels import gae, standardize
+from npr.losses import td_huber
+
+
+def test_every_kernel_has_a_case_and_every_case_a_kernel():
+    assert set(CASES) == set(KERNELS)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", CASES)
+@settings(
+    max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(seed=st.integers(0, 2**32 - 1), B=st.integers(0, 6), n=st.integers(1, 4))
+def test_loop_twin_and_compiled_kernel_are_the_obvious_loop(name, dtype, seed, B, n):
+    slow, arguments = CASES[name]
+    arguments, kernel = arguments(Draw(seed, B, n, dtype)), KERNELS[name]
+    expected = after(slow, [exactly(x) for x in arguments])
+    precision = (
+        {"rtol": 1e-10, "atol": 1e-12} if dtype is np.float64 else {"rtol": 1e-4, "atol": 1e-4}
+    )
+    for body in (kernel.loop, kernel.twin, kernel):
+        got = after(body, arguments)
+        assert all(x.dtype == dtype for x in got if x.dtype.kind == "f")
+        for x, y in zip(got, expected, strict=True):
+            np.testing.assert_allclose(x, y, **precision)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize(
+    "name", ["bias_relu", "bias_tanh", "bias_elu", "tanh_backward", "clip_norm", "squash", "gae"]
+)
+def test_no_body_hides_a_nan(name):
+    """A NaN that an activation turned into 0 would never be found again."""
+    first, *rest = CASES[name][1](Draw(0, 3, 2, np.float32))
+    first[0] = np.nan
+    kernel = KERNELS[name]
+    expected = [np.isnan(x) for x in after(kernel.twin, [first, *rest])]
+    assert expected[0].any() or expected[-1].any()
+    for body in (kernel.loop, kernel):
+        for x, y in zip(after(body, [first, *rest]), expected):
+            np.testing.assert_array_equal(np.isnan(x), y)
+
+
+STEPS = ("adam", "rmsprop", "sgd")
+LARGEST = {np.float32: 3e38, np.float64: 1.7e308}
+
+
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, "huge", "many"])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_by_a_gradient_that_is_not_finite_changes_no_bit(name, bad, dtype):
+    """Also where the gradient is finite and the sum of its squares is not."""
+    theta, g, *rest = CASES[name][1](Draw(0, 1, 37, dtype))
+    theta[3], rest[0][4] = -0.0, 0.0
+    if bad == "many":
+        g[:] = 0.3 * np.sqrt(LARGEST[dtype])
+    else:
+        g[36] = LARGEST[dtype] if bad == "huge" else bad
+    kernel, before = KERNELS[name], after(lambda *arguments: None, [theta, g, *rest])
+    for body in (kernel.loop, kernel.twin, kernel):
+        arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in (theta, g, *rest)]
+        assert not body(*arguments)
+        unmoved = [x.tobytes() for x in arguments if isinstance(x, np.ndarray)]
+        assert unmoved == [x.tobytes() for x in before]
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_by_a_finite_gradient_is_said_to_be_made(name):
+    for n in (0, 1, 37):
+        arguments = CASES[name][1](Draw(0, 1, n, np.float32))
+        for body in (KERNELS[name].loop, KERNELS[name].twin, KERNELS[name]):
+            assert body(*arguments)
+
+
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_gradient_whose_norm_is_not_finite_is_not_clipped(bad):
+    """Else one infinity would make zeros of all other entries, and a huge one of all."""
+    g = Draw(0, 1, 37, np.float32).row()
+    g[20] = bad
+    kernel = KERNELS["clip_norm"]
+    for body in (kernel.loop, kernel.twin, kernel):
+        held = g.copy()
+        body(held, 0.5)
+        assert held.tobytes() == g.tobytes()
+
+
+def test_impossible_choices_have_no_share_in_an_entropy():
+    logits = np.array([[0, -np.inf, 0]], np.float32)
+    logp, H, dlogits = np.empty_like(logits), np.empty(1, np.float32), np.empty_like(logits)
+    for name in ("loop", "twin", "__call__"):
+        getattr(KERNELS["log_softmax"], name)(logits, logp)
+        getattr(KERNELS["entropy"], name)(logp, H)
+        getattr(KERNELS["entropy_backward"], name)(logp, H, np.ones_like(H), dlogits)
+        assert H[0] == pytest.approx(math.log(2)) and np.abs(dlogits).max() < 1e-6
+
+
+def test_a_choice_that_there_is_not_is_refused():
+    values = np.zeros((2, 3), np.float32)
+    for refused in (Categorical(values).log_prob, lambda a: td_huber(values, a, values[:, 0])):
+        for a in ([0, 3], [-1, 0]):
+            with pytest.raises(IndexError, match="choice|index"):
+                refused(np.array(a))
+
+
+def test_standardize_by_hand():
+    """1, 2, 6 have mean 3 and variance (4 + 1 + 9) / 2 = 7."""
+    x = standardize(np.array([1.0, 2.0, 6.0]))
+    np.testing.assert_allclose(x, np.array([-2, -1, 3]) / math.sqrt(7), rtol=1e-7)
+    assert (standardize(np.full(3, 5.0)) == 0).all()
+
+
+def test_tanh_of_floats_is_within_a_few_roundings():
+    z = np.concatenate([np.linspace(-12, 12, 40_001), np.logspace(-30, 0, 999), [np.inf, -np.inf]])
+    z = z.astype(np.float32)[:, None]
+    exact = np.tanh(z.astype(np.float64))
+    KERNELS["bias_tanh"](z, np.zeros(1, np.float32))
+    np.testing.assert_allclose(z, exact, rtol=4e-7, atol=0)
+    assert np.abs(z).max() == 1
+
+
+def test_views_are_as_good_as_copies():
+    r, v, v_next, terminated, done, gamma, lam = CASES["gae"][1](Draw(0, 6, 4, np.float32))
+    views = [np.repeat(x, 2, axis=1)[:, ::2] for x in (r, v, v_next)] + [terminated, done]
+    np.testing.assert_array_equal(
+        gae(*views, gamma, lam), gae(r, v, v_next, terminated, done, gamma, lam)
+    )

@@ -1,0 +1,219 @@
+"""Validation of single settings, before the first env step."""
+
+import re
+
+import gymnasium
+import numpy as np
+import pytest
+from support.gym_spaces import ACTIONS, OBSERVATIONS
+from support.small_agents import (
+    BUDGET,
+    CASES,
+    Spaces,
+    parameters,
+    tiny,
+)
+
+import npr
+from npr import ConfigError
+
+
+def cartpole():
+    return gymnasium.make("CartPole-v1")
+
+
+# ---- settings
+
+
+class Untouched(gymnasium.Wrapper):
+    """An environment that fails the test when anything is done to it."""
+
+    def reset(self, **_):
+        pytest.fail("the environment was reset")
+
+    def step(self, _):
+        pytest.fail("the environment was stepped")
+
+
+nan, inf = float("nan"), float("inf")
+BAD = {
+    # not the type
+    ("DQN", "batch_size"): ["64", 2.5, True, None, [64], nan, inf, 0, -1],
+    ("DQN", "gamma"): [True, "0.9", None, nan, inf, 1.5, -0.1],
+    ("DQN", "double"): ["yes", 1, None],
+    ("DQN", "activation"): [3, None, "selu", "Tanh", "__class__"],
+    ("PPO", "normalize_advantage"): [1, "no"],
+    # not in range
+    ("DQN", "buffer_size"): [0, 1e300],
+    ("DQN", "train_freq"): [0, -1],
+    ("DQN", "gradient_steps"): [-2, 0.5],
+    ("DQN", "learning_starts"): [-1, inf],
+    ("DQN", "target_update_interval"): [0],
+    ("DQN", "exploration_initial_eps"): [-0.1, 1.1, nan],
+    ("DQN", "exploration_final_eps"): [-0.1, 1.1, nan],
+    ("DQN", "exploration_fraction"): [-0.1, 1.1, nan],
+    ("DQN", "max_grad_norm"): [0, -1, nan],
+    ("DQN", "n_envs"): [0, 1.5],
+    ("DQN", "max_episode_steps"): [0, 2.5, "10"],
+    ("PPO", "gae_lambda"): [-0.1, 1.1, nan],
+    ("PPO", "n_steps"): [0, None],
+    ("PPO", "n_epochs"): [0],
+    ("PPO", "clip_range"): [-0.2, nan, "wide", "linear:-0.2"],
+    ("PPO", "vf_coef"): [nan, inf],
+    ("SAC", "tau"): [-0.1, 1.5, 0.9, 0.995, nan, True],
+    # a number, or a schedule
+    ("SAC", "learning_rate"): [
+        10.5, 1e30, "linear:11", "linear:0:1e30", [1e30, 0],
+        -1, nan, inf, True, None, "fast", "linear", "linear:", "linear:x", "linear:1:2:3",
+        "linear:nan", "linear:inf", "linear:-1e-3", "linear:1e-3:-1", "cosine:1", "1e-3:0",
+        [], [1, 2, 3], ["a", "b"], [nan, 0], [0, inf], [-1e-3, 0], [True, 0], [None, 0], {"a": 1},
+    ],
+    # a number, or one of a few words
+    ("SAC", "ent_coef"): [-1, nan, inf, True, None, "always", "auto_", "auto_0", "auto_-1",
+                          "auto_x", "auto_nan", "auto_inf", "automatic"],
+    ("SAC", "target_entropy"): ["low", nan, inf, True, None],
+    ("PPO", "ent_coef"): [-1, nan, inf, True, "auto"],
+    ("PPO", "log_std_init"): [1e6, -1e6, nan, inf],
+    ("REINFORCE", "n_episodes"): [0, 1.5],
+    ("REINFORCE", "vf_epochs"): [-1],
+    ("REINFORCE", "ent_coef"): [-1],
+    ("REINFORCE", "baseline"): [1],
+    ("QActorCritic", "baseline_actions"): [0],
+    ("A2C", "use_rms_prop"): [1, "yes"],
+    ("A2C", "ent_coef"): [-1],
+    ("PPOKL", "kl_coef"): [0, 1e6, nan],
+    ("PPOKL", "target_kl"): [0, -1],
+    ("PPOKL", "kl_tol"): [1, 0.5],
+    ("PPOKL", "kl_scale"): [1],
+    ("DDPG", "action_noise"): ["pink", None],
+    ("DDPG", "tau"): [0.995],
+    ("PERDQN", "per_normalization"): ["sum"],
+    ("PERDQN", "per_alpha"): [-0.1, 1.1],
+    ("SoftQ", "n_particles"): [0, 2],
+    ("SoftQ", "value_n_particles"): [0],
+    ("SoftQ", "kernel_update_ratio"): [0, 1.5],
+    ("SoftQ", "ent_coef"): [0, -1],
+    ("SACS", "ent_coef"): [-1, "auto"],
+    ("SACS", "tau"): [0.995],
+    ("SAC", "action_noise"): ["pink", 0.1],
+    ("SAC", "exploration_noise"): [-0.1, nan],
+    # widths
+    ("SAC", "net_arch"): [
+        [0], [-4], [2.5], ["64"], [True], [None], 64, "64", None, {"pi": [8]}, {"qf": [8]},
+        {"pi": 8, "qf": [8]}, {"pi": [8], "qf": [0]}, {"pi": [8], "qf": [8], "vf": [8]}, {},
+    ],
+    # what does not fit another setting
+    ("PPO", "batch_size"): [1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "case, setting, value",
+    [(case, setting, value) for (case, setting), values in BAD.items() for value in values],
+)
+def test_a_bad_setting_is_refused_before_the_first_step(case, setting, value):
+    """The message names the class and the setting, and says what was got and what is needed."""
+    env_id = CASES[case][1]
+    with pytest.raises(ConfigError) as caught:
+        tiny(case, env=lambda: Untouched(gymnasium.make(env_id)), **{setting: value})
+    message = str(caught.value)
+    assert message.startswith(f"{case}: ")
+    assert setting in message
+    shown = {repr(value), repr(float(value)) if isinstance(value, int) else repr(value)}
+    assert any(text in message for text in shown), message
+    assert re.search(r" must be ['\w]|; use \w+ (>=|=)|are needed\.", message), message
+
+
+@pytest.mark.parametrize(
+    "name, near",
+    [
+        ("learning_rat", "learning_rate"),
+        ("Gamma", "gamma"),
+        ("lr", "learning_rate"),
+        ("polyak", r"tau \(tau = 1 - polyak\)"),
+        ("policy", "net_arch"),
+        ("net_archs", "net_arch"),
+        ("learning_start", "learning_starts"),
+    ],
+)
+def test_an_unknown_setting_gets_the_nearest_name(name, near):
+    with pytest.raises(ConfigError, match=f"SAC has no setting '{name}'; did you mean {near}"):
+        npr.SAC("Pendulum-v1", **{name: 1})
+
+
+def test_an_unknown_setting_with_nothing_near_gets_the_list():
+    with pytest.raises(ConfigError, match="SAC has no setting 'zzz'; it has .*gamma.*ent_coef"):
+        npr.SAC("Pendulum-v1", zzz=1)
+
+
+def test_settings_are_plain_data_of_their_type():
+    agent = tiny(
+        "SAC", gamma=1, batch_size=16.0, tau=np.float32(0.5), learning_starts=np.int64(3),
+        net_arch=(8, 4), ent_coef=1, max_episode_steps=None,
+    )  # fmt: skip
+    kept = {"gamma": 1.0, "batch_size": 16, "tau": 0.5, "learning_starts": 3, "net_arch": [8, 4],
+            "ent_coef": 1.0, "max_episode_steps": None}  # fmt: skip
+    for name, value in kept.items():
+        assert getattr(agent, name) == value
+        assert type(getattr(agent, name)) is type(value)
+
+
+def test_a_list_of_the_user_s_is_not_shared():
+    arch = [8]
+    one, other = tiny("DQN", net_arch=arch), tiny("DQN", net_arch=arch)
+    arch.append(4)
+    one.net_arch.append(5)
+    assert other.net_arch == [8]
+    assert npr.DQN.settings["net_arch"] == [64, 64]
+
+
+@pytest.mark.parametrize("case, parts", [("DQN", ["qf"]), ("PPO", ["pi", "vf"]),
+                                         ("SAC", ["pi", "qf"])])  # fmt: skip
+def test_widths_may_be_given_part_by_part(case, parts):
+    widths = {part: [3 + i, 5] for i, part in enumerate(parts)}
+    agent = tiny(case, net_arch=widths)
+    networks = {"DQN": ["net"], "PPO": ["actor", "critic"], "SAC": ["actor", "Q"]}[case]
+    assert [getattr(agent, name).sizes[1:-1] for name in networks] == list(widths.values())
+    assert tiny(case, net_arch=[]).learn(BUDGET).n_updates > 0  # linear maps
+
+
+@pytest.mark.parametrize(
+    "setting, value, check",
+    [
+        ("ent_coef", 0.3, lambda first, last: first == last == pytest.approx(0.3)),
+        ("ent_coef", 0, lambda first, last: first == last < 1e-20),
+        ("ent_coef", "auto", lambda first, last: first == 1 != last),
+        ("ent_coef", "auto_0.2", lambda first, last: first == pytest.approx(0.2) != last),
+    ],
+)
+def test_the_temperature_of_sac_is_fixed_or_learnt(setting, value, check):
+    agent = tiny("SAC", **{setting: value})
+    first = float(np.exp(agent.log_alpha[0]))
+    last = float(np.exp(agent.learn(BUDGET).log_alpha[0]))
+    assert check(first, last)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize(
+    "env",
+    [
+        lambda: "CartPole-v1",
+        cartpole,
+        lambda: gymnasium.vector.SyncVectorEnv(
+            [lambda n=n: Spaces(OBSERVATIONS["Box"], ACTIONS["Box"], length=n) for n in (4, 7)]
+        ),
+    ],
+    ids=["id", "env", "vector"],
+)
+def test_the_smallest_rollouts_of_ppo_stay_finite_or_are_refused(steps, env):
+    """A single step has no standard deviation to normalise advantages by. In a vector it may be
+    alone in its rollout, while the other environment resets itself."""
+    try:
+        agent = tiny("PPO", env=env(), n_steps=steps, max_episode_steps=None)
+    except ConfigError as error:
+        assert "n_steps" in str(error)
+        assert steps == 1
+        return
+    agent.learn(60)
+    assert all(np.isfinite(array).all() for array in parameters(agent).values())
+    assert agent.n_updates > 0

@@ -1,0 +1,156 @@
+"""What test_strict_device.py runs on two backends: small agents, one update, a short `learn`.
+
+In a test's own process this runs on NumPy. `python device_cases.py CASE FOLDER` runs it on the
+backend of NPR_BACKEND and prints what happened as one line of JSON: under the strict double of
+CuPy that is the proof that an algorithm keeps to the device.
+"""
+
+import json
+import os
+import sys
+import traceback
+
+import gymnasium.spaces as gs
+import numpy as np
+
+import npr
+from npr.backend import BACKEND, to_host, xp
+from support.small_agents import Spaces, next_update
+
+STEPS = 300  # env steps of the short learn
+BATCH = 16
+
+# what a preset could move and what changes the count of transfers is written out
+_OFF_POLICY = {"n_envs": 1, "net_arch": [16, 16], "batch_size": BATCH, "learning_starts": 40,
+               "buffer_size": 200, "gradient_steps": 1, "n_step_return": 1}  # fmt: skip
+_DQN = {**_OFF_POLICY, "train_freq": 4, "target_update_interval": 100, "double": False}
+_SOFTQ = {**_OFF_POLICY, "train_freq": 4, "target_update_interval": 100, "ent_coef": 0.5}
+_ACTOR = {**_OFF_POLICY, "train_freq": 2}
+_SAC = {**_ACTOR, "ent_coef": "auto"}
+_ON_POLICY = {"n_envs": 2, "net_arch": [16, 16], "ent_coef": 0.01}
+_REINFORCE = {**_ON_POLICY, "n_episodes": 2, "max_episode_steps": 9}
+_PPO = {**_ON_POLICY, "batch_size": BATCH, "n_steps": 32, "n_epochs": 2}
+
+# name -> (algorithm, environment, settings)
+CASES = {
+    "DQN": ("DQN", "CartPole-v1", _DQN),
+    "DQN double, dueling, 3 steps": (
+        "DQN", "CartPole-v1", {**_DQN, "double": True, "dueling": True, "n_step_return": 3},
+    ),
+    "PERDQN": ("PERDQN", "CartPole-v1", _DQN),
+    "REINFORCE": ("REINFORCE", "CartPole-v1", _REINFORCE),
+    "REINFORCE, discounted": (
+        "REINFORCE", "Pendulum-v1", {**_REINFORCE, "discount_state": True},
+    ),
+    "QActorCritic Discrete": ("QActorCritic", "CartPole-v1", {**_ON_POLICY, "n_steps": 8}),
+    "QActorCritic Box": ("QActorCritic", "Pendulum-v1", {**_ON_POLICY, "n_steps": 8}),
+    "A2C": ("A2C", "CartPole-v1", {**_ON_POLICY, "n_steps": 8}),
+    "PPO Discrete": ("PPO", "CartPole-v1", {**_PPO, "clip_range": 0.2}),
+    "PPO Box": ("PPO", "Pendulum-v1", {**_PPO, "clip_range": 0.2}),
+    "PPO MultiDiscrete": ("PPO", "MultiDiscrete", {**_PPO, "clip_range": 0.2}),
+    "PPO MultiBinary": ("PPO", "MultiBinary", {**_PPO, "clip_range": 0.2}),
+    "PPOKL": ("PPOKL", "Pendulum-v1", _PPO),
+    "DDPG": ("DDPG", "Pendulum-v1", _ACTOR),
+    "TD3": ("TD3", "Pendulum-v1", _ACTOR),
+    "SoftQ Discrete": ("SoftQ", "CartPole-v1", _SOFTQ),
+    "SoftQ Box": ("SoftQ", "Pendulum-v1", _SOFTQ),
+    "SoftQ Box, legacy": ("SoftQ", "Pendulum-v1", {**_SOFTQ, "svgd_space": "legacy"}),
+    "SACS": ("SACS", "Pendulum-v1", _ACTOR),
+    "SAC": ("SAC", "Pendulum-v1", _SAC),
+    "SAC, fixed temperature": ("SAC", "Pendulum-v1", {**_SAC, "ent_coef": 0.2}),
+    "SAC Discrete": ("SAC", "CartPole-v1", _SAC),
+}  # fmt: skip
+JOINT = {"MultiDiscrete": gs.MultiDiscrete([3, 2]), "MultiBinary": gs.MultiBinary(3)}
+
+
+def environment(name):
+    if name not in JOINT:
+        return name
+    return lambda: Spaces(gs.Box(-1, 1, (2,), np.float32), JOINT[name])
+
+
+def make(case):
+    name, env, settings = CASES[case]
+    env = environment(env)
+    return getattr(npr, name)(env, seed=0, verbose=0, learning_rate=1e-3, **settings)
+
+
+def parameters(agent):
+    """Name -> host array of everything that learns."""
+    kinds = (xp.ndarray, np.ndarray)
+    held = {name: x for name, x in vars(agent).items() if isinstance(x, kinds)}
+    return {name: to_host(x).copy() for name, x in held.items()}
+
+
+def one_update(case):
+    """The parameters before and after one update, its metrics, and what crossed the bus."""
+    agent = make(case)
+    batch, before = next_update(agent, STEPS), parameters(agent)
+    forget_counts()
+    metrics = agent.update(*batch)
+    crossed = counts()
+    agent.update(*batch)  # again: from the second time on, a policy is not the one that acted
+    return {
+        "before": plain(before),
+        "after": plain(parameters(agent)),
+        "metrics": plain({name: np.asarray(to_host(x)) for name, x in metrics.items()}),
+        "crossed": crossed,
+    }
+
+
+def short_learn(case, folder):
+    """A run from end to end: learn, act, save, load, act the same, learn on."""
+    agent = make(case)
+    forget_counts()
+    agent.learn(STEPS)
+    crossed = counts()
+    seen = agent.logger.snapshot()
+    path = os.path.join(folder, "agent.npz")
+    agent.save(path)
+    other = npr.load(path, environment(CASES[case][1]))
+    s = np.linspace(-1, 1, agent.observations.size, dtype=np.float32)
+    batch = np.stack([s, 0.5 * s, -s])
+    actions = [
+        each.predict(x, deterministic=True)[0] for each in (agent, other) for x in (s, batch)
+    ]
+    random = [each.act(s, deterministic=False) for each in (agent, other)]
+    saved, loaded = plain(parameters(agent)), plain(parameters(other))
+    other.learn(STEPS)
+    return {
+        "crossed": crossed,
+        "updates": agent.n_updates,
+        "metrics": {key: value for key, value in seen.items() if key.startswith("train/")},
+        "saved": saved,
+        "loaded": loaded,
+        "actions": [np.asarray(a).tolist() for a in actions],
+        "random": [np.asarray(a).tolist() for a in random],
+        "on host": all(isinstance(a, np.ndarray) or np.isscalar(a) for a in actions + random),
+        "updates of the loaded": other.n_updates,
+    }
+
+
+def plain(arrays):
+    return {name: array.tolist() for name, array in arrays.items()}
+
+
+def counts():
+    """What crossed the bus since `forget_counts`; the double counts, NumPy has no bus."""
+    return vars(xp.counts).copy() if BACKEND == "cupy" and hasattr(xp, "counts") else {}
+
+
+def forget_counts():
+    if BACKEND == "cupy" and hasattr(xp, "counts"):
+        xp.counts.reset()
+
+
+def attempt(function, *args):
+    try:
+        return function(*args)
+    except Exception:
+        return {"error": traceback.format_exc()}
+
+
+if __name__ == "__main__":
+    case, folder = sys.argv[1:]
+    outcome = {"update": attempt(one_update, case), "learn": attempt(short_learn, case, folder)}
+    print(json.dumps(outcome))

@@ -1,0 +1,415 @@
+"""Every kernel as an obvious scalar loop, and random arguments for it."""
+
+import importlib
+import math
+import pkgutil
+
+import numpy as np
+
+import npr.kernels
+from npr.kernels.jit import Kernel
+
+KERNELS = {
+    name.lstrip("_"): kernel
+    for module in pkgutil.iter_modules(npr.kernels.__path__)
+    for name, kernel in vars(importlib.import_module(f"npr.kernels.{module.name}")).items()
+    if isinstance(kernel, Kernel) and module.name != "sumtree"  # test_sumtree.py
+}
+
+# --- the slow and obvious loops: they write their results into their arguments, or return them ---
+
+
+def slow_bias_relu(z, b):
+    for i, j in np.ndindex(z.shape):
+        z[i, j] = max(z[i, j] + b[j], 0)
+
+
+def slow_relu_backward(g, h, out):
+    for i, j in np.ndindex(g.shape):
+        g[i, j] = g[i, j] if h[i, j] > 0 else 0
+    slow_bias_backward(g, h, out)
+
+
+def slow_bias(z, b):
+    for i, j in np.ndindex(z.shape):
+        z[i, j] += b[j]
+
+
+def slow_bias_tanh(z, b):
+    for i, j in np.ndindex(z.shape):
+        z[i, j] = math.tanh(z[i, j] + b[j])
+
+
+def slow_bias_elu(z, b):
+    for i, j in np.ndindex(z.shape):
+        x = z[i, j] + b[j]
+        z[i, j] = x if x > 0 else math.exp(x) - 1
+
+
+def slow_elu_backward(g, h, out):
+    for i, j in np.ndindex(g.shape):
+        g[i, j] *= 1 if h[i, j] > 0 else h[i, j] + 1
+    slow_bias_backward(g, h, out)
+
+
+def slow_tanh_backward(g, h, out):
+    for i, j in np.ndindex(g.shape):
+        g[i, j] = g[i, j] * (1 - h[i, j] ** 2)
+    slow_bias_backward(g, h, out)
+
+
+def slow_bias_backward(g, h, out):
+    for j in range(len(out)):
+        out[j] = math.fsum(g[:, j])
+
+
+def slow_network(theta, x, sizes, hidden, out):
+    """[(W, its place in theta, input, output, slope of the activation)] of every layer."""
+    f = [lambda z: max(z, 0), math.tanh, lambda z: z if z > 0 else math.expm1(z), lambda z: z]
+    df = [
+        lambda y: float(y > 0), lambda y: 1 - y * y, lambda y: 1 if y > 0 else y + 1, lambda y: 1,
+    ]  # fmt: skip
+    layers, start = [], 0
+    for layer, (n, m) in enumerate(zip(sizes, sizes[1:])):
+        code = out if layer == len(sizes) - 2 else hidden
+        W, y = theta[start : start + n * m].reshape(n, m), np.zeros((len(x), m))
+        for i, j in np.ndindex(y.shape):
+            z = sum(x[i, k] * W[k, j] for k in range(n)) + theta[start + n * m + j]
+            y[i, j] = f[code](z)
+        slope = np.array([df[code](value) for value in y.ravel()]).reshape(y.shape)
+        layers.append((W, start, x, y, slope))
+        x, start = y, start + (n + 1) * m
+    return layers
+
+
+def slow_forward(theta, x, sizes, hidden, out, work):
+    networks = [slow_network(row, x, sizes, hidden, out) for row in theta]
+    work[:] = [v for layer in zip(*networks) for _, _, _, y, _ in layer for v in y.ravel()]
+
+
+def slow_backward(theta, x, sizes, hidden, out, work, g, dtheta, dx):
+    dx[...] = 0
+    for row, network in enumerate(slow_network(row, x, sizes, hidden, out) for row in theta):
+        grad = g[row]
+        for W, start, h, _, slope in reversed(network):
+            grad, (n, m) = grad * slope, W.shape
+            if dtheta.size:
+                for k, j in np.ndindex(n, m):
+                    products = [h[i, k] * grad[i, j] for i in range(len(x))]
+                    dtheta[row, start + k * m + j] = sum(products)
+                dtheta[row, start + n * m : start + (n + 1) * m] = grad.sum(axis=0)
+            grad = np.array([[sum(W[k] * one) for k in range(n)] for one in grad]).reshape(-1, n)
+        if dx.size:
+            dx += grad
+
+
+def slow_adam(theta, g, m, v, step, beta1, beta2, eps):
+    for i in range(len(theta)):
+        m[i] = beta1 * m[i] + (1 - beta1) * g[i]
+        v[i] = beta2 * v[i] + (1 - beta2) * g[i] ** 2
+        theta[i] = theta[i] - step * m[i] / (math.sqrt(v[i]) + eps)
+
+
+def slow_rmsprop(theta, g, v, rate, decay, eps):
+    for i in range(len(theta)):
+        v[i] = decay * v[i] + (1 - decay) * g[i] ** 2
+        theta[i] = theta[i] - rate * g[i] / (math.sqrt(v[i]) + eps)
+
+
+def slow_sgd(theta, g, velocity, rate, momentum):
+    for i in range(len(theta)):
+        velocity[i] = momentum * velocity[i] + g[i]
+        theta[i] = theta[i] - rate * velocity[i]
+
+
+def slow_polyak(theta_bar, theta, tau):
+    for i in range(len(theta)):
+        theta_bar[i] = tau * theta[i] + (1 - tau) * theta_bar[i]
+
+
+def slow_clip_norm(g, max_norm):
+    norm = math.sqrt(math.fsum(x * x for x in g))
+    for i in range(len(g)):
+        g[i] = g[i] * min(1, max_norm / (norm + 1e-6))
+
+
+def slow_squash(out, noise, a, logp):
+    B, D = noise.shape
+    for i in range(B):
+        logp[i] = 0
+        for j in range(D):
+            log_std = min(max(out[i, D + j], -20), 2)
+            u = out[i, j] + math.exp(log_std) * noise[i, j]
+            a[i, j] = math.tanh(u)
+            normal = -0.5 * noise[i, j] ** 2 - log_std - 0.5 * math.log(2 * math.pi)
+            logp[i] += normal + 2 * math.log(math.cosh(u))  # d tanh(u) / du = 1 / cosh(u)^2
+
+
+def slow_squash_backward(out, noise, a, da, dlogp, dout):
+    B, D = noise.shape
+    for i, j in np.ndindex(B, D):
+        log_std = out[i, D + j]
+        du = da[i, j] * (1 - a[i, j] ** 2) + dlogp[i] * 2 * a[i, j]
+        dout[i, j] = du
+        inside = -20 <= log_std <= 2
+        dout[i, D + j] = du * math.exp(log_std) * noise[i, j] - dlogp[i] if inside else 0
+
+
+def slow_gae(r, v, v_next, terminated, done, gamma, lam):
+    """The definition, a sum over all later steps of the trace: O(T^2)."""
+    T, N = r.shape
+    A = np.zeros((T, N))
+    for t, n in np.ndindex(T, N):
+        weight = 1.0
+        for k in range(t, T):
+            delta = r[k, n] + gamma * v_next[k, n] * (1 - terminated[k, n]) - v[k, n]
+            A[t, n] += weight * delta
+            weight *= gamma * lam * (1 - done[k, n])
+    return A
+
+
+def slow_returns(r, done, gamma, bootstrap):
+    T, N = r.shape
+    G = np.zeros((T, N))
+    for t, n in np.ndindex(T, N):
+        for k in range(t, T):
+            G[t, n] += gamma ** (k - t) * r[k, n]
+            if done[k, n] or k == T - 1:
+                G[t, n] += gamma ** (k - t + 1) * bootstrap[k, n]
+                break
+    return G
+
+
+def slow_n_step_returns(rewards, next_row, index, n, gamma, r, power, last):
+    for i, row in enumerate(index):
+        rows = [row]
+        while len(rows) < n and next_row[rows[-1]] >= 0:
+            rows.append(next_row[rows[-1]])
+        r[i] = sum(gamma**k * rewards[row] for k, row in enumerate(rows))
+        power[i], last[i] = gamma ** len(rows), rows[-1]
+
+
+def slow_td_huber(q, a, y, w, loss, chosen, slope):
+    loss[0], slope[:] = 0, 0
+    for i in range(len(q)):
+        chosen[i] = q[i, a[i]]
+        x = chosen[i] - y[i]
+        loss[0] += w[i] * (x**2 / 2 if abs(x) <= 1 else abs(x) - 0.5) / len(q)
+        slope[i, a[i]] = w[i] * (x if abs(x) <= 1 else np.sign(x)) / len(q)
+
+
+def slow_log_softmax(logits, logp):
+    for i, k in np.ndindex(logits.shape):
+        logp[i, k] = logits[i, k] - math.log(sum(math.exp(x) for x in logits[i]))
+
+
+def slow_log_softmax_backward(logp, g, dlogits):
+    """The Jacobian, entry by entry."""
+    for i, k in np.ndindex(logp.shape):
+        slopes = [float(j == k) - math.exp(logp[i, k]) for j in range(logp.shape[1])]
+        dlogits[i, k] = sum(slopes * g[i])
+
+
+def slow_draw(logp, u, a):
+    for i in range(len(logp)):
+        a[i], total = 0, sum(math.exp(x) for x in logp[i])
+        while sum(math.exp(x) for x in logp[i, : a[i] + 1]) <= u[i] * total:
+            a[i] += 1
+
+
+def slow_log_prob(logp, a, chosen):
+    for i in range(len(logp)):
+        chosen[i] = logp[i, a[i]]
+
+
+def slow_log_prob_backward(logp, a, g, dlogits):
+    for i, k in np.ndindex(logp.shape):
+        dlogits[i, k] = g[i] * ((a[i] == k) - math.exp(logp[i, k]))
+
+
+def slow_entropy(logp, H):
+    for i, row in enumerate(logp):
+        H[i] = -sum(math.exp(x) * x for x in row if x > -math.inf)
+
+
+def slow_entropy_backward(logp, H, g, dlogits):
+    """By the chain rule through log_softmax: d(-sum p log p)/d logp = -p (log p + 1)."""
+    inner = np.array([[-math.exp(x) * (x + 1) for x in row] for row in logp]).reshape(logp.shape)
+    slow_log_softmax_backward(logp, g[:, None] * inner, dlogits)
+
+
+def slow_bandwidth(fixed, updated):
+    h = np.empty(len(fixed))
+    for b, (xs, ys) in enumerate(zip(fixed, updated)):
+        square = sorted(((x - y) ** 2).sum() for x in xs for y in ys)
+        h[b] = max(square[(len(square) - 1) // 2] / np.log(len(xs)), 1e-3)
+    return h
+
+
+def slow_direction(fixed, updated, score, h):
+    moved = np.zeros_like(updated)
+    for b, i in np.ndindex(updated.shape[:2]):
+        for x, slope in zip(fixed[b], score[b]):
+            kernel = np.exp(-((x - updated[b, i]) ** 2).sum() / h[b])
+            moved[b, i] += kernel * slope - 2 * (x - updated[b, i]) / h[b] * kernel
+    return moved / fixed.shape[1]
+
+
+# --- what to call them with ----------------------------------------------------------------------
+
+
+class Draw:
+    """Random arguments of drawn sizes (B, n), all of one floating type."""
+
+    def __init__(self, seed, B, n, dtype):
+        self.rng, self.B, self.n, self.dtype = np.random.default_rng(seed), B, n, dtype
+
+    def normal(self, *shape):
+        return self.rng.standard_normal(shape).astype(self.dtype)
+
+    def table(self):
+        return self.normal(self.B, self.n)
+
+    def row(self):
+        return self.normal(self.n)
+
+    def truths(self, kind):
+        return (self.rng.random((self.B + 1, self.n)) < 0.3).astype(kind)
+
+
+def rollout(d):
+    """r, v, v_next, terminated, done of at least one step; ended and timed out are drawn apart."""
+    kind = d.rng.choice([bool, d.dtype])
+    terminated = d.truths(kind)
+    done = np.maximum(terminated, d.truths(kind))
+    return *(d.normal(d.B + 1, d.n) for _ in range(3)), terminated, done
+
+
+def returns_of(d):
+    r, _, bootstrap, _, done = rollout(d)
+    return r, done, float(d.rng.random()), bootstrap
+
+
+def squash_backward_of(d):
+    out, noise = 10 * d.normal(d.B, 2 * d.n), d.table()
+    return out, noise, np.tanh(d.table()), d.table(), d.normal(d.B), d.normal(d.B, 2 * d.n)
+
+
+def n_steps_of(d):
+    capacity = d.B + 3
+    next_row = np.append(np.arange(1, capacity), 0)  # a ring, with cuts
+    next_row[d.rng.random(capacity) < 0.3] = -1
+    index, steps = d.rng.integers(capacity, size=d.B), int(d.rng.integers(1, 6))
+    r, power, last = d.normal(d.B), d.normal(d.B), 0 * index
+    return d.normal(capacity), next_row, index, steps, 0.9, r, power, last
+
+
+def td_huber_of(d):
+    B = d.B + 1
+    rows = [2 * d.normal(B) for _ in range(4)]
+    q, y, w, chosen = 2 * d.normal(B, d.n), rows[0], rows[1] ** 2, rows[2]
+    return q, d.rng.integers(d.n, size=B), y, w, d.normal(1), chosen, d.normal(B, d.n)
+
+
+def particles_of(d):
+    K, L = d.rng.integers(2, 6), d.rng.integers(1, 5)
+    return d.normal(d.B, K, d.n), d.normal(d.B, L, d.n)
+
+
+def direction_of(d):
+    fixed, updated = particles_of(d)
+    return fixed, updated, d.normal(*fixed.shape), 0.5 + d.normal(d.B) ** 2
+
+
+def network_of(d):
+    """theta with one more number than the layers need, x, sizes, hidden, out, work"""
+    sizes = d.rng.integers(1, 4, d.rng.integers(2, 5))
+    size, rows = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])) + 1, d.rng.integers(1, 3)
+    hidden, out = d.rng.integers(4, size=2).tolist()
+    work = np.zeros(rows * d.B * sizes[1:].sum(), d.dtype)
+    return d.normal(rows, size), d.normal(d.B, sizes[0]), sizes, hidden, out, work
+
+
+def backward_of(d):
+    theta, x, sizes, hidden, out, work = network_of(d)
+    slow_forward(theta, x, sizes, hidden, out, work)
+    g, nothing = d.normal(len(theta), d.B, sizes[-1]), np.zeros((0, 0), d.dtype)
+    dtheta, dx = (nothing if d.rng.random() < 0.3 else np.zeros_like(y) for y in (theta, x))
+    return theta, x, sizes, hidden, out, work, g, dtheta, dx
+
+
+def logp_of(d):
+    logp = 2 * d.table()
+    return logp - np.log(np.exp(logp).sum(axis=1, keepdims=True))
+
+
+def choices_of(d):
+    return d.rng.integers(d.n, size=d.B)
+
+
+def entropy_of(d):
+    logp = logp_of(d)
+    H = np.zeros(d.B, d.dtype)
+    slow_entropy(logp, H)
+    return logp, H, d.normal(d.B), d.table()
+
+
+CASES = {
+    "log_softmax": (slow_log_softmax, lambda d: (3 * d.table(), d.table())),
+    "log_softmax_backward": (
+        slow_log_softmax_backward,
+        lambda d: (logp_of(d), d.table(), d.table()),
+    ),
+    "draw": (
+        slow_draw,
+        lambda d: (logp_of(d), d.rng.random(d.B).astype(d.dtype), choices_of(d)),
+    ),
+    "log_prob": (slow_log_prob, lambda d: (logp_of(d), choices_of(d), d.normal(d.B))),
+    "log_prob_backward": (
+        slow_log_prob_backward,
+        lambda d: (logp_of(d), choices_of(d), d.normal(d.B), d.table()),
+    ),
+    "entropy": (slow_entropy, lambda d: (logp_of(d), d.normal(d.B))),
+    "entropy_backward": (slow_entropy_backward, entropy_of),
+    "bias": (slow_bias, lambda d: (d.table(), d.row())),
+    "bias_tanh": (slow_bias_tanh, lambda d: (5 * d.table(), d.row())),
+    "bias_elu": (slow_bias_elu, lambda d: (d.table(), d.row())),
+    "elu_backward": (slow_elu_backward, lambda d: (d.table(), np.expm1(-d.table()), d.row())),
+    "forward": (slow_forward, network_of),
+    "backward": (slow_backward, backward_of),
+    "bias_relu": (slow_bias_relu, lambda d: (d.table(), d.row())),
+    "relu_backward": (slow_relu_backward, lambda d: (d.table(), np.maximum(d.table(), 0), d.row())),
+    "tanh_backward": (slow_tanh_backward, lambda d: (d.table(), np.tanh(d.table()), d.row())),
+    "bias_backward": (slow_bias_backward, lambda d: (d.table(), d.table(), d.row())),
+    "adam": (
+        slow_adam,
+        lambda d: (d.row(), d.row(), d.row(), d.row() ** 2, 0.01, 0.9, 0.99, 1e-3),
+    ),
+    "rmsprop": (slow_rmsprop, lambda d: (d.row(), d.row(), d.row() ** 2, 0.01, 0.9, 1e-3)),
+    "sgd": (slow_sgd, lambda d: (d.row(), d.row(), d.row(), 0.01, 0.9)),
+    "polyak": (slow_polyak, lambda d: (d.row(), d.row(), 0.3)),
+    "clip_norm": (slow_clip_norm, lambda d: (d.row(), float(d.rng.choice([0.1, 1.0, 100.0])))),
+    "squash": (
+        slow_squash,
+        lambda d: (10 * d.normal(d.B, 2 * d.n), d.table(), d.table(), d.normal(d.B)),
+    ),
+    "squash_backward": (slow_squash_backward, squash_backward_of),
+    "gae": (slow_gae, lambda d: (*rollout(d), *map(float, d.rng.random(2)))),
+    "returns": (slow_returns, returns_of),
+    "n_step_returns": (slow_n_step_returns, n_steps_of),
+    "td_huber": (slow_td_huber, td_huber_of),
+    "bandwidth": (slow_bandwidth, particles_of),
+    "direction": (slow_direction, direction_of),
+}
+
+
+def after(body, arguments):
+    """The arrays among copies of the arguments, and the result, when the body has run."""
+    arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in arguments]
+    result = body(*arguments)
+    return [x for x in (*arguments, result) if isinstance(x, np.ndarray)]
+
+
+def exactly(x):
+    """Truths and floats as float64."""
+    return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind in "bf" else x

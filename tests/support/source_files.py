@@ -1,0 +1,12 @@
+"""The source files of the package."""
+
+from support import ROOT
+
+HOUSE = ROOT / "npr"
+FILES = sorted(HOUSE.rglob("*.py"))
+
+
+def dotted(path):
+    """npr/kernels/jit.py -> ("kernels", "jit");  npr/kernels/__init__.py -> ("kernels",)"""
+    parts = path.relative_to(HOUSE).with_suffix("").parts
+    return parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts

@@ -1,0 +1,250 @@
+"""Memory is asked for before it is taken, given back when it is done with, and does not creep."""
+
+import gc
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support import ROOT, TESTS
+from support.proof_size import FULL
+from support.small_agents import CASES, tiny
+
+from npr import ConfigError, buffers
+from npr.buffers import CHOICE, PrioritizedReplayBuffer, ReplayBuffer
+from npr.system import memory
+
+GB = 10**9
+
+
+def system(root, **files):
+    """A folder that looks like a system: path with __ for / -> text."""
+    for name, text in files.items():
+        path = root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(text))
+    return root
+
+
+def machine(root, available):
+    text = f"MemTotal: 99999999 kB\nMemAvailable:   {available // 1000 * 1000 // 1024} kB\n"
+    return system(root, proc__meminfo=text)
+
+
+def group(root, folder, files, limit, used, cache=0):
+    """A control group: its limit, its use and the part of it that holds files."""
+    folder = root / "sys/fs/cgroup" / folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in zip(files, (limit, used)):
+        (folder / name).write_text(f"{value}\n")
+    (folder / "memory.stat").write_text(f"anon 7\n{files[2]} {cache}\n")
+
+
+def nearly(size):
+    return pytest.approx(size, rel=1e-5)
+
+
+# ---- what is available
+
+
+def test_without_a_limit_the_machine_counts(tmp_path):
+    machine(tmp_path, 12 * GB)
+    assert memory.available(tmp_path) == nearly(12 * GB)
+    assert memory.container(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "line, base, files",
+    [
+        ("0::/", "", memory._VERSION_2),
+        ("4:cpu,memory:/docker/abc", "memory", memory._VERSION_1),  # the container sees it as /
+    ],
+)
+def test_a_container_s_limit_counts_where_it_is_the_smaller_one(tmp_path, line, base, files):
+    system(machine(tmp_path, 12 * GB), proc__self__cgroup=f"9:pids:/docker/abc\n{line}\n")
+    group(tmp_path, base, files, 4 * GB, 3 * GB)
+    assert memory.available(tmp_path) == memory.container(tmp_path) == 1 * GB
+    group(tmp_path, base, files, 4 * GB, 3 * GB, cache=2 * GB)  # which can be let go
+    assert memory.available(tmp_path) == 3 * GB
+    group(tmp_path, base, files, 40 * GB, 3 * GB)
+    assert memory.available(tmp_path) == nearly(12 * GB)
+    group(tmp_path, base, files, 4 * GB, 5 * GB)
+    assert memory.available(tmp_path) == 0
+
+
+@pytest.mark.parametrize("limits", [(9, 2, 5), (2, 9, 5), (5, 9, 2)])
+def test_of_nested_groups_the_tightest_counts(tmp_path, limits):
+    system(machine(tmp_path, 12 * GB), proc__self__cgroup="0::/user/job/step\n")
+    for folder, limit in zip(("user", "user/job", "user/job/step"), limits):
+        group(tmp_path, folder, memory._VERSION_2, limit * GB, GB)
+    assert memory.available(tmp_path) == 1 * GB
+
+
+@pytest.mark.parametrize(
+    "line, base, files, unlimited",
+    [
+        ("0::/", "", memory._VERSION_2, "max"),
+        ("4:memory:/", "memory", memory._VERSION_1, 9223372036854771712),
+    ],
+)
+def test_a_group_without_a_limit_is_none(tmp_path, line, base, files, unlimited):
+    system(machine(tmp_path, 12 * GB), proc__self__cgroup=line)
+    group(tmp_path, base, files, unlimited, GB)
+    assert memory.container(tmp_path) is None
+    assert memory.available(tmp_path) == nearly(12 * GB)
+
+
+def test_a_system_without_such_files_tells_its_whole_memory_or_nothing(tmp_path, monkeypatch):
+    if hasattr(os, "sysconf"):
+        assert memory.available(tmp_path) > GB / 4
+    monkeypatch.setattr(os, "sysconf_names", {}, raising=False)
+    assert memory.available(tmp_path) is None
+
+
+def test_what_this_system_tells_is_a_size():
+    assert memory.available() is None or 0 <= memory.available() < 2**60
+
+
+# ---- a replay buffer
+
+
+@pytest.fixture
+def twelve(monkeypatch):
+    """12.1 GB are available."""
+    monkeypatch.setattr(memory, "available", lambda: int(12.1 * GB))
+
+
+def test_a_replay_that_does_not_fit_is_refused_with_the_size_that_does(twelve):
+    wanted = "1,000,000 transitions needs 56.4 GB, 12.1 GB are available; buffer_size <= 171,000 "
+    with pytest.raises(ConfigError, match=wanted + "fits"):
+        memory.check_replay(1_000_000, 56_400)
+    memory.check_replay(171_000, 56_400)
+    with pytest.raises(ConfigError, match="172,000 transitions needs 9.7 GB"):
+        memory.check_replay(172_000, 56_400)  # above 80 %
+
+
+def test_where_the_system_tells_nothing_nothing_is_refused(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: None)
+    memory.check_replay(10**12, 10**6)
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("shape", [(), (4,)])
+@pytest.mark.parametrize("capacity", [1, 2, 64, 65, 1000])
+@pytest.mark.parametrize("kind", [ReplayBuffer, PrioritizedReplayBuffer])
+def test_what_is_counted_is_what_is_taken(kind, capacity, shape, n_step, monkeypatch):
+    counted = []
+    monkeypatch.setattr(buffers, "check_replay", lambda *size: counted.append(size))
+    buffer = kind(capacity, 5, shape, CHOICE, n_step=n_step)
+    [(rows, row)] = counted
+    taken = buffer._rows.nbytes + (buffer.next.nbytes if n_step > 1 else 0)
+    if kind is ReplayBuffer:
+        assert rows * row == taken
+    else:  # the tree is of a power of two: counted is what it may come to
+        tree = buffer.tree._tree.nbytes
+        assert taken + tree <= rows * row <= taken + 2 * tree
+
+
+def test_the_tree_of_a_prioritised_replay_is_counted(monkeypatch):
+    size = 200_000 * (2 * 4 + 3) * 4
+    monkeypatch.setattr(memory, "available", lambda: int(1.3 * size))
+    assert ReplayBuffer(200_000, 4).capacity == 200_000
+    with pytest.raises(ConfigError, match="buffer_size <= 120,000 fits"):
+        PrioritizedReplayBuffer(200_000, 4)
+
+
+REPLAYS = [case for case, (_, _, given) in CASES.items() if "buffer_size" in given]
+
+
+def test_an_oversize_replay_is_refused_within_50_ms():
+    began = time.perf_counter()
+    with pytest.raises(ConfigError, match=r"needs [\d,.]+ GB, .* are available; buffer_size <= "):
+        ReplayBuffer(10**15, 4)
+    assert time.perf_counter() - began < 0.05
+
+
+@pytest.mark.parametrize("case", REPLAYS)
+def test_every_agent_refuses_an_oversize_replay_before_it_takes_memory(case):
+    resident = peak()
+    with pytest.raises(ConfigError, match="buffer_size <= [1-9]"):
+        tiny(case, buffer_size=10**15)
+    assert peak() - resident < 100e6
+
+
+def test_the_size_that_is_advised_is_one_that_is_taken(twelve):
+    with pytest.raises(ConfigError) as caught:
+        tiny("PERDQN", buffer_size=10**12)
+    advised = int(str(caught.value).split("<= ")[1].split()[0].replace(",", ""))
+    assert advised > 10**6
+    counted = 2 * 4 + 3
+    memory.check_replay(advised, counted * 4 + 32)
+    with pytest.raises(ConfigError):
+        memory.check_replay(int(advised * 1.02), counted * 4 + 32)
+
+
+def peak():
+    """The largest resident size of this process so far, in bytes; 0 where it is not told."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM")), 0)
+
+
+# ---- over time
+
+
+@pytest.fixture
+def uncollected():
+    """Python's collector of reference cycles is off."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_update_leaves_a_reference_cycle_behind(case, uncollected):
+    """What an update took is free when it ends: no graph waits for the collector."""
+    agent, garbage = tiny(case, **{"train_freq": 1} if case in REPLAYS else {}).learn(96), []
+    gc.collect()
+    for steps in (100, 400):
+        agent.learn(steps, reset_num_timesteps=False)
+        garbage.append(gc.collect())
+    few, many = garbage
+    assert many <= few, f"{few} objects after 100 steps, {many} after 400"
+
+
+DRIFT = """
+import gc, os, sys
+from support.small_agents import tiny
+
+def resident():
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+agent = tiny(sys.argv[1], **{settings}).learn(200_000)
+before = resident()
+agent.learn(1_000_000, reset_num_timesteps=False)
+print(resident() - before)
+"""
+RARELY = {"train_freq": 50}
+PPO = {"n_steps": 128, "batch_size": 128, "n_envs": 4}
+
+
+@pytest.mark.skipif(not FULL, reason="a million steps each: NPR_PROOFS=full")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is told elsewhere")
+@pytest.mark.parametrize(
+    "case, given",
+    [("QLearning", {}), ("DQN", RARELY), ("PERDQN", RARELY), ("SAC", RARELY), ("PPO", PPO)],
+)
+def test_a_million_steps_take_no_more_memory(case, given):
+    path = os.pathsep.join([str(TESTS), str(ROOT)])
+    run = subprocess.run(
+        [sys.executable, "-c", DRIFT.replace("{settings}", repr(given)), case],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    print(f"{case}: {int(run.stdout) / 1e3:+.0f} kB in 1,000,000 steps")
+    assert int(run.stdout) <= 1e6

@@ -1,0 +1,59 @@
+"""Backends that cannot be used are refused with a reason."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.processes import DOUBLE, run
+
+# ---- backends that cannot be used say so
+
+
+IMPORT = "import npr.backend"
+
+
+@pytest.mark.parametrize(
+    ("code", "environment", "sentence"),
+    [
+        pytest.param(
+            IMPORT,
+            {"NPR_BACKEND": "torch"},
+            "NPR_BACKEND='torch' is not known; use 'numpy' or 'cupy'.",
+            id="torch",
+        ),
+        pytest.param(
+            f"import sys; sys.modules['cupy'] = None; {IMPORT}",
+            {"NPR_BACKEND": "cupy"},
+            "NPR_BACKEND=cupy, but CuPy is not installed. Install npr-rl[cuda12] or "
+            "npr-rl[cuda13], or unset NPR_BACKEND to run on the CPU.",
+            id="not installed",
+        ),
+        pytest.param(
+            f"import cupy; cupy.is_available = lambda: False; {IMPORT}",
+            {"NPR_BACKEND": "cupy"},
+            "NPR_BACKEND=cupy, but no usable NVIDIA GPU was found (cupy 14.2.0 imports; the driver "
+            "is missing or too old). Unset NPR_BACKEND to run on the CPU.",
+            id="no GPU",
+        ),
+        pytest.param(
+            IMPORT,
+            {"NPR_DTYPE": "float16"},
+            "NPR_DTYPE='float16' is not known; use 'float32' or 'float64'.",
+            id="float16",
+        ),
+    ],
+)
+def test_a_backend_that_cannot_be_used_is_refused(code, environment, sentence):
+    ran = run("-c", code, path=[DOUBLE], **environment)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1] == f"npr.errors.BackendError: {sentence}"
+
+
+def test_the_double_is_found_only_where_it_is_asked_for():
+    code = "import npr.backend as b; print(b.xp.__file__, b.ON_HOST, b.FLOAT)"
+    fake = run("-c", code, path=[DOUBLE], NPR_BACKEND="cupy", NPR_DTYPE="float64").stdout.split()
+    assert Path(fake[0]) == DOUBLE / "cupy" / "__init__.py"
+    assert fake[1:] == ["False", "float64"]
+    numpy = run("-c", code, path=[DOUBLE], NPR_DTYPE="float32").stdout.split()
+    assert Path(numpy[0]) == Path(np.__file__)
+    assert numpy[1:] == ["True", "float32"]

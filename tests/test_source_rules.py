@@ -1,0 +1,106 @@
+"""Constructs that the source must not use."""
+
+import ast
+
+import pytest
+from support.source_files import FILES, dotted
+
+# ---- what may not be written
+
+RUNS_CODE = {
+    "pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "runpy",
+    "imp", "subprocess",
+}  # fmt: skip
+GENERATORS = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64"}
+
+
+def forbidden(source, lazy=False):
+    """Complaints about a source: code from data, the global generator, assert.
+
+    lazy    importlib is allowed, for modules of npr that the source itself names
+    """
+    complaints = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".")[0] for alias in node.names]
+            if "random" in names:
+                complaints.append("the global generator of Python")
+            if any(alias.name == "numpy.random" for alias in node.names):
+                complaints.append("numpy.random by another name")
+        elif isinstance(node, ast.ImportFrom):
+            names = [(node.module or "").split(".")[0]]
+            if node.module == "importlib.metadata":  # reads versions, imports nothing
+                continue
+            if node.module == "random" or node.module == "numpy.random":
+                complaints.append(f"from {node.module} import ...")
+        if RUNS_CODE & set(names) or ("importlib" in names and not lazy):
+            complaints.append(f"imports {', '.join(names)}")
+        if isinstance(node, ast.Assert):
+            complaints.append("assert: raise an error that says what was got and what to do")
+        if isinstance(node, ast.Name) and node.id in ("eval", "exec", "compile", "__import__"):
+            complaints.append(node.id)
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            complaints += [] if ast.unparse(node.value) == "False" else ["allow_pickle"]
+        if isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            if owner in ("np.random", "numpy.random", "xp.random") and node.attr not in GENERATORS:
+                complaints.append(f"the global generator: {owner}.{node.attr}")
+            if owner == "os" and node.attr in ("system", "popen"):
+                complaints.append(f"os.{node.attr}")
+            if owner == "builtins" and node.attr in ("eval", "exec", "compile", "__import__"):
+                complaints.append(f"builtins.{node.attr}")
+            if owner in ("np", "numpy") and node.attr in ("load", "fromfile", "memmap"):
+                complaints.append(f"{owner}.{node.attr}: files are read by npr.files.archive")
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            name = node.args[0]
+            if isinstance(name, ast.JoinedStr):
+                name = name.values[0]
+            if not (isinstance(name, ast.Constant) and str(name.value).startswith("npr.")):
+                complaints.append("imports by a name that is not npr's")
+    return complaints
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: ".".join(dotted(path)))
+def test_no_code_from_data_no_global_generator_no_assert(path):
+    assert forbidden(path.read_text(), lazy=dotted(path) == ("__init__",)) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import importlib",
+        "from importlib import import_module",
+        "eval(text)",
+        "exec(text)",
+        "run = eval",
+        "__import__(name)",
+        "read_array(file, allow_pickle=True)",
+        "np.load(path, None, True)",
+        "builtins.eval(text)",
+        "np.random.seed(0)",
+        "x = np.random.randn(3)",
+        "from numpy.random import randn",
+        "import numpy.random as npr",
+        "import random",
+        "assert x > 0",
+        "os.system(text)",
+    ],
+)
+def test_what_is_forbidden_is_seen(source):
+    assert len(forbidden(source)) == 1
+
+
+def test_importlib_is_for_npr_s_own_modules_where_it_is_allowed():
+    assert forbidden("importlib.import_module('npr.errors')", lazy=True) == []
+    assert forbidden("from importlib.metadata import version") == []
+    assert forbidden("importlib.import_module(f'npr.{name}')", lazy=True) == []
+    assert len(forbidden("importlib.import_module(name)", lazy=True)) == 1
+    assert len(forbidden("importlib.import_module(f'{name}.npr')", lazy=True)) == 1
+
+
+def test_no_room_is_called_utils():
+    names = {part for path in FILES for part in dotted(path)}
+    assert not names & {"util", "utils", "helpers", "misc", "common"}

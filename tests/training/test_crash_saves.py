@@ -1,0 +1,266 @@
+"""Errors in the middle of a run save the agent; saving during a run survives full disks."""
+
+import errno
+import os
+import random
+import re
+import signal
+import warnings
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from support.proof_size import many
+from support.small_agents import CASES, assert_same_parameters, parameters, tiny, trained
+from support.toy_envs import CountingEnv, Faulty
+
+import npr
+from npr import CheckpointWarning, ConfigError, EnvContractError, EnvCrashedError, NumericsError
+
+# ---- errors in the middle of a run
+
+
+class Raising(CountingEnv):
+    """Raises in its n-th step, counted over all episodes."""
+
+    def __init__(self, n):
+        super().__init__(plan=((7, "truncated"),))
+        self.left = n
+
+    def step(self, action):
+        self.left -= 1
+        if not self.left:
+            raise OSError("the robot is gone")
+        return super().step(action)
+
+
+@pytest.mark.parametrize("trial", range(many(8, 50)))
+def test_an_environment_that_raises_at_any_step_costs_no_learning(trial):
+    case = ("DQN-n", "PERDQN", "PPO", "REINFORCE", "SAC-Discrete")[trial % 5]
+    n = random.Random(trial).randrange(3, 190)
+    agent = tiny(case, env=Raising(n))
+    with pytest.raises(EnvCrashedError, match="env 0 raised OSError: the robot is gone") as caught:
+        agent.learn(200)
+    assert agent.num_timesteps == n - 1
+    (name,) = re.findall(r"npr\.load\('(.*)'\)", caught.value.__notes__[0])
+    loaded = npr.load(name, env=Raising(10**6))
+    assert_same_parameters(agent, loaded)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", npr.ResumeWarning)  # the next step begins anew in any case
+        assert loaded.learn().num_timesteps == 200
+
+
+def test_a_worker_that_dies_costs_no_learning():
+    agent = tiny("DQN", env="CartPole-v1", n_envs=2, env_timeout=30)
+
+    def kill(agent):
+        if agent.num_timesteps == 100:
+            os.kill(agent.envs.env.processes[1].pid, signal.SIGKILL)
+
+    with pytest.raises(EnvCrashedError, match=r"env worker 1 \(pid \d+\) died with signal 9"):
+        agent.learn(200, callback=kill, save_path="a.npz")
+    loaded = npr.load("a.npz")
+    assert_same_parameters(agent, loaded)
+    assert loaded.learn().num_timesteps == 200
+    loaded.close()
+
+
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+def crashed(case, error, path=None, **patches):
+    """An agent that broke off, the note about its file, and the agent in that file."""
+    agent = tiny(case)
+    for name, patch in patches.items():
+        setattr(agent, name, patch(agent))
+    with pytest.raises(error) as caught:
+        agent.learn(200, save_path=path)
+    (note,) = caught.value.__notes__
+    (name,) = re.findall(r"the agent was saved: npr\.load\('(.*)'\)", note)
+    return agent, note, npr.load(name)
+
+
+def failing(step, fail):
+    """A policy that does something else than act at its `step`-th action."""
+
+    def patch(agent):
+        explore, count = agent.explore, [0]
+
+        def other(s):
+            count[0] += 1
+            a = explore(s)
+            return fail(a) if count[0] == step else a
+
+        return other
+
+    return patch
+
+
+def refuse(_):
+    raise NumericsError("for a test")
+
+
+@every_case
+def test_an_error_saves_the_agent_and_its_file_goes_on(case):
+    agent, note, loaded = crashed(case, NumericsError, explore=failing(70, refuse))
+    assert note.startswith("At step 69 of 200 the agent was saved")
+    assert_same_parameters(agent, loaded)
+    assert all(np.isfinite(array).all() for array in parameters(loaded).values())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", npr.ResumeWarning)
+        assert loaded.learn().num_timesteps == 200
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if CASES[case][1] == "Pendulum-v1"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_action_that_is_not_finite_saves_the_agent(case, bad):
+    agent, _, loaded = crashed(case, NumericsError, explore=failing(70, lambda a: a * 0 + bad))
+    assert_same_parameters(agent, loaded)
+    if hasattr(loaded, "buffer"):
+        assert all(np.isfinite(column).all() for column in loaded.buffer.state().values())
+
+
+class Late(Faulty):
+    """Behaves for thirty episodes first. With a box: an action above 0 is 1, others are 0."""
+
+    def __init__(self, fault, bad, box):
+        super().__init__(fault, bad)
+        self.where[1], self.box = -30, box
+        if box:
+            self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def step(self, action):
+        return super().step(int(action[0] > 0) if self.box else action)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("QLearning", "Sarsa")])
+@pytest.mark.parametrize("fault", Faulty.FAULTS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_environment_that_breaks_its_contract_saves_the_agent(case, fault, bad):
+    box = CASES[case][1] == "Pendulum-v1"
+    normalize = fault in ("step", "reward")
+    given = {"normalize_obs": normalize, "normalize_reward": normalize}
+    agent = tiny(case, env=Late(fault, bad, box), **given)
+    with pytest.raises(EnvContractError) as caught:
+        agent.learn(200)
+    (name,) = re.findall(r"npr\.load\('(.*)'\)", caught.value.__notes__[0])
+    loaded = npr.load(name, env=Late(None, 0, box))
+    assert_same_parameters(agent, loaded)
+    assert agent.num_timesteps > 100
+    if normalize:
+        assert 90 < loaded.obs_norm.moments.count <= agent.num_timesteps
+        for array in [*loaded.obs_norm.state().values(), *loaded.reward_norm.state().values()]:
+            assert np.isfinite(array).all()
+    for array in [*parameters(loaded).values(), *loaded.steps.columns().values()]:
+        assert np.isfinite(array).all()
+    if hasattr(loaded, "buffer"):
+        assert all(np.isfinite(column).all() for column in loaded.buffer.state().values())
+    assert loaded.learn().num_timesteps == 200
+
+
+def test_the_file_is_the_one_that_was_asked_for_and_no_other_is_written():
+    _, note, _ = crashed("DQN", NumericsError, path="mine.npz", explore=failing(70, refuse))
+    assert "npr.load('mine.npz')" in note
+    assert os.listdir() == ["mine.npz"]
+
+
+def test_a_second_error_gets_a_second_file():
+    for _ in range(2):
+        crashed("DQN", NumericsError, explore=failing(70, refuse))
+    assert len(os.listdir()) == 2
+
+
+def test_an_agent_that_cannot_be_saved_says_why_and_keeps_its_error():
+    agent = tiny("DQN")
+    agent.explore = failing(70, refuse)(agent)
+    agent.more = np.array([np.nan])
+    with pytest.raises(NumericsError, match="for a test") as caught:
+        agent.learn(200)
+    assert "the agent could not be saved" in caught.value.__notes__[0]
+    assert "params/more holds numbers that are not finite" in caught.value.__notes__[0]
+
+
+def test_an_error_of_the_user_s_callback_writes_nothing():
+    with pytest.raises(ZeroDivisionError):
+        tiny("DQN").learn(100, callback=lambda agent: 1 / (agent.num_timesteps - 70))
+    assert os.listdir() == []
+
+
+# ---- saving on the way
+
+
+def no_space(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("what", ["os.replace", "os.fsync", "os.open"])
+def test_a_full_disk_leaves_the_old_file_and_training_goes_on(what, monkeypatch):
+    agent = tiny("DQN").learn(40, save_path="a.npz")
+    old = Path("a.npz").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(what, no_space)
+        with pytest.warns(CheckpointWarning) as caught:
+            agent.learn(
+                40,
+                save_path="a.npz",
+                save_freq=15,
+                callback=lambda agent: None if agent.num_timesteps < 38 else patch.undo(),
+            )
+    assert agent.num_timesteps == 40
+    texts = [str(one.message) for one in caught if one.category is CheckpointWarning]
+    assert len(texts) == 2
+    assert "could not be saved to a.npz at step 15 ([Errno 28] No space left" in texts[0]
+    assert os.listdir() == ["a.npz"]
+    assert Path("a.npz").read_bytes() != old, "the last one was written again"
+
+
+def test_the_last_save_of_a_run_is_not_passed_over(monkeypatch):
+    agent = tiny("DQN").learn(40, save_path="a.npz")
+    old = Path("a.npz").read_bytes()
+    monkeypatch.setattr("os.fsync", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        agent.learn(40, save_path="a.npz")
+    assert agent.num_timesteps == 40
+    assert Path("a.npz").read_bytes() == old
+
+
+def test_a_folder_that_vanishes_costs_a_warning():
+    os.mkdir("runs")
+
+    def vanish(agent):
+        if agent.num_timesteps == 20:
+            os.remove("runs/a.npz")
+            os.rmdir("runs")
+        if agent.num_timesteps == 40:
+            os.mkdir("runs")
+
+    with pytest.warns(CheckpointWarning, match="No such file or directory"):
+        agent = tiny("DQN").learn(45, callback=vanish, save_path="runs/a.npz", save_freq=15)
+    assert npr.load("runs/a.npz").num_timesteps == agent.num_timesteps == 45
+
+
+@pytest.mark.parametrize(
+    "given, match",
+    [
+        ({"save_path": "nowhere/a.npz"}, "there is no folder .*nowhere.*; make it first"),
+        ({"save_path": "."}, "save_path must be the path of a file, got '.'"),
+        ({"save_path": 7}, "save_path must be the path of a file, got 7"),
+        ({"save_freq": 10}, "with a save_path to write to; got save_freq=10, save_path=None"),
+        *(({"save_freq": bad, "save_path": "a.npz"}, "save_freq must be a whole number")
+          for bad in (0, -1, 2.5, "10", True, float("nan"))),
+    ],
+)  # fmt: skip
+def test_a_path_that_cannot_be_written_is_refused_before_the_first_step(given, match):
+    agent = tiny("DQN")
+    with pytest.raises(ConfigError, match=match):
+        agent.learn(10, **given)
+    assert agent.envs.s is None
+
+
+def test_a_finished_run_is_saved_where_it_was_asked_for():
+    agent = tiny("DQN").learn(96, save_path="a.npz")
+    assert os.listdir() == ["a.npz"]
+    assert_same_parameters(npr.load("a.npz"), agent)
+    trained("DQN")
+    assert os.listdir() == ["a.npz"], "nothing is written that nobody asked for"

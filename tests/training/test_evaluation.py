@@ -1,0 +1,110 @@
+"""`evaluate`: returns and lengths of whole episodes, seeds, time limits and invalid arguments."""
+
+import inspect
+
+import gymnasium
+import numpy as np
+import pytest
+from support.gym_spaces import ACTIONS, OBSERVATIONS
+from support.small_agents import (
+    CASES,
+    Spaces,
+    tiny,
+    trained,
+)
+
+from npr import ConfigError
+from npr.algorithms.base import Algorithm
+
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+def cartpole():
+    return gymnasium.make("CartPole-v1")
+
+
+@pytest.mark.parametrize("mode", ["sync", "vector_entry_point"])
+def test_evaluate_makes_a_single_environment_like_those_of_a_vector(mode):
+    agent = tiny("DQN", env=gymnasium.make_vec("CartPole-v1", 2, vectorization_mode=mode))
+    assert agent.evaluate(episodes=2, seed=0).lengths.min() > 0
+
+
+# ---- evaluate
+
+
+def test_evaluate_tells_returns_and_lengths_of_whole_episodes():
+    result = trained("DQN").evaluate(episodes=5, seed=3)
+    assert result.returns.shape == result.lengths.shape == (5,)
+    np.testing.assert_array_equal(result.returns, result.lengths)  # CartPole pays one a step
+    assert result.mean == result.returns.mean()
+    assert result.std == result.returns.std()
+    assert isinstance(result.mean, float)
+    assert isinstance(result.std, float)
+    low, high = result.returns.min(), result.returns.max()
+    assert repr(result) == (
+        f"Evaluation(mean={result.mean:.2f}, std={result.std:.2f}, min={low:.2f}, max={high:.2f}, "
+        "episodes=5)"
+    )
+    assert inspect.signature(Algorithm.evaluate).parameters["episodes"].default == 100
+
+
+def test_evaluate_starts_its_episodes_in_different_states():
+    agent = tiny("SAC", max_episode_steps=5)
+    assert len(set(agent.evaluate(episodes=4, seed=0).returns)) == 4
+
+
+@every_case
+def test_evaluate_with_a_seed_repeats_itself(case):
+    agent = trained(case)
+    first = agent.evaluate(episodes=3, seed=7, deterministic=False)
+    again = agent.evaluate(episodes=3, seed=7, deterministic=False)
+    other = agent.evaluate(episodes=3, seed=8, deterministic=False)
+    np.testing.assert_array_equal(first.returns, again.returns)
+    np.testing.assert_array_equal(first.lengths, again.lengths)
+    assert (first.returns != other.returns).any()
+
+
+def test_evaluate_keeps_the_time_limit_of_the_agent():
+    assert tiny("SAC", max_episode_steps=5).evaluate(episodes=2).lengths.tolist() == [5, 5]
+
+
+class Closing(gymnasium.Wrapper):
+    closed = False
+
+    def close(self):
+        self.closed = True
+
+
+def test_evaluate_takes_an_environment_of_the_user_s():
+    agent = tiny("SAC", max_episode_steps=None)
+    mine = Closing(gymnasium.make("Pendulum-v1", max_episode_steps=7))
+    assert agent.evaluate(mine, episodes=1).lengths.tolist() == [7]
+    assert not mine.closed
+    # what it makes itself, it closes
+    made = []
+
+    def make():
+        made.append(Closing(gymnasium.make("Pendulum-v1", max_episode_steps=3)))
+        return made[-1]
+
+    assert agent.evaluate(make, episodes=2).lengths.tolist() == [3, 3]
+    assert [env.closed for env in made] == [True]
+    assert agent.evaluate("Pendulum-v1", episodes=1).lengths.tolist() == [200]
+
+
+def test_evaluate_without_an_environment_to_make_asks_for_one():
+    agent = tiny("SAC", env=Spaces(OBSERVATIONS["Box"], ACTIONS["Box"]))
+    with pytest.raises(ConfigError, match=r"an environment of its own; pass one: evaluate\(env="):
+        agent.evaluate()
+
+
+@pytest.mark.parametrize("episodes", [0, -1, 2.5, "3", True])
+def test_evaluate_needs_a_number_of_episodes(episodes):
+    with pytest.raises(ConfigError, match=f"episodes must be .*got {episodes!r}"):
+        tiny("DQN").evaluate(episodes=episodes)
+
+
+@pytest.mark.parametrize("env", [5, gymnasium.vector.SyncVectorEnv([cartpole])])
+def test_evaluate_refuses_what_is_no_single_environment(env):
+    with pytest.raises(ConfigError, match="must be an id, a gymnasium.Env"):
+        tiny("DQN").evaluate(env, episodes=1)

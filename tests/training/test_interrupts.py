@@ -1,0 +1,278 @@
+"""SIGINT and SIGTERM at any moment of a run: it is saved and resumes bit for bit."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support import TESTS
+from support.proof_size import many
+from support.small_agents import assert_same_parameters, tiny
+from support.toy_envs import CountingEnv
+
+import npr
+from npr.training.interrupts import Interrupts
+
+# ---- signals, from outside
+
+# runs of about a second without Numba, whose loading would be most of the time
+RUNS = {
+    "QLearning": ("QLearning", {"n_envs": 1}, 20_000),
+    "DQN": ("DQN", {"n_envs": 1}, 4_000),
+    "PPO": ("PPO", {"n_envs": 4}, 6_000),
+    "SAC": ("SAC", {"n_envs": 1}, 1_500),
+}
+_PROGRAM = """
+import sys
+sys.path.insert(0, {tests!r})
+from support.small_agents import tiny
+
+def ready(agent):
+    if agent.num_timesteps <= agent.n_envs:
+        workers = getattr(getattr(agent.envs, "env", None), "processes", [])
+        print("ready", *(worker.pid for worker in workers), flush=True)
+
+tiny({case!r}, **{settings!r}).learn({steps}, callback=ready, save_path="run.npz")
+print("done", flush=True)
+"""
+
+
+def program(run):
+    case, settings, steps = RUNS[run]
+    return _PROGRAM.format(tests=str(TESTS), case=case, settings=settings, steps=steps)
+
+
+def start(text):
+    return subprocess.Popen(
+        [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "NPR_NUMBA": "0", "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def resume_in_child():
+    text = (
+        "import npr; agent = npr.load('run.npz')\n"
+        "if agent.num_timesteps < agent.end: agent.learn()\n"  # else it came after the last step
+        "agent.save('end.npz')"
+    )
+    subprocess.run(
+        [sys.executable, "-c", text], check=True,
+        env={**os.environ, "NPR_NUMBA": "0", "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+_WHOLE = {}
+
+
+def whole(run):
+    """(the file, the seconds from the first step on) of a run that nobody stopped."""
+    if run not in _WHOLE:
+        child = start(program(run))
+        assert child.stdout.readline() == "ready\n"
+        began = time.perf_counter()
+        assert child.wait() == 0, child.stderr.read()
+        _WHOLE[run] = Path("run.npz").read_bytes(), time.perf_counter() - began
+        os.remove("run.npz")
+    return _WHOLE[run]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("run, trials", [("QLearning", (1, 25)), ("DQN", (2, 25)),
+                                         ("PPO", (1, 25)), ("SAC", (1, 25))])  # fmt: skip
+def test_a_run_that_is_stopped_at_any_moment_is_saved_and_resumed_to_the_bit(run, trials, number):
+    """10 moments in CI, 200 under make prove, spread over the whole of a run."""
+    file, seconds = whole(run)
+    stopped, rng = 0, random.Random(f"{run}{number}")
+    while stopped < many(*trials):
+        child = start(program(run))
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(rng.random() * seconds)
+        child.send_signal(number)
+        code, said = child.wait(timeout=30), child.stderr.read()
+        if child.stdout.read() == "done\n":  # it had ended already
+            assert Path("run.npz").read_bytes() == file
+            os.remove("run.npz")
+            continue
+        # a shell sees 130 where a program ended itself by SIGINT, as it should
+        assert code == (-signal.SIGINT if number == signal.SIGINT else 143), said
+        assert re.search(
+            r"npr: At step [\d,]+ of [\d,]+ the agent was saved: npr\.load\('run\.npz'", said
+        )
+        resume_in_child()
+        assert Path("end.npz").read_bytes() == file
+        assert sorted(os.listdir()) == ["end.npz", "run.npz"]
+        stopped += 1
+
+
+@pytest.mark.parametrize("trial", range(many(2, 20)))
+def test_a_run_in_workers_that_is_stopped_at_any_moment_leaves_no_process(trial):
+    number = (signal.SIGINT, signal.SIGTERM)[trial % 2]
+    text = _PROGRAM.format(
+        tests=str(TESTS), case="DQN", settings={"n_envs": 2, "env_timeout": 30}, steps=10**6
+    )
+    child = start(text)
+    word, *workers = child.stdout.readline().split()
+    assert (word, len(workers)) == ("ready", 2)
+    time.sleep(random.Random(trial).random())
+    child.send_signal(number)
+    child.wait(timeout=30)
+    for pid in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+    loaded = npr.load("run.npz")
+    assert 0 < loaded.num_timesteps < 10**6
+
+
+def test_a_shell_sees_130_and_143():
+    for number, code in ((2, 130), (15, 143)):
+        text = (
+            "import os, npr\n"
+            "def kill(agent):\n"
+            f"    if agent.num_timesteps == 50: os.kill(os.getpid(), {number})\n"
+            "npr.QLearning('CliffWalking-v1', verbose=0).learn(10**6, callback=kill)"
+        )
+        line = f'{sys.executable} -c "$PROGRAM"; echo $?'
+        result = subprocess.run(
+            ["bash", "-c", line], env={**os.environ, "PROGRAM": text, "NPR_NUMBA": "0"},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert result.stdout.split()[-1] == str(code), result.stderr
+
+
+# ---- signals, from inside
+
+
+def raise_signal_at(step, number, times=1):
+    def callback(agent):
+        if agent.num_timesteps == step:
+            for _ in range(times):
+                signal.raise_signal(number)
+
+    return callback
+
+
+def test_ctrl_c_in_a_session_keeps_the_agent_and_its_place(tmp_path, capfd):
+    """As in a notebook: the interrupt is caught, and learn() goes on."""
+    agent, never = tiny("DQN"), tiny("DQN").learn(100)
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(100, callback=raise_signal_at(57, signal.SIGINT))
+    assert agent.num_timesteps == 57
+    said = capfd.readouterr().err
+    assert "npr: stopping after this update; once more stops at once." in said
+    (name,) = os.listdir()
+    assert re.fullmatch(rf"DQN-CartPole-v1-interrupted-{os.getpid()}\.npz", name)
+    assert f"At step 57 of 100 the agent was saved: npr.load('{name}').learn() goes on" in said
+    assert agent.learn().num_timesteps == 100
+    loaded = npr.load(name).learn()
+    for one in (agent, loaded):
+        assert_same_parameters(one, never)
+
+
+def test_sigterm_ends_the_program_with_143(capfd):
+    with pytest.raises(SystemExit) as caught:
+        tiny("PPO").learn(100, callback=raise_signal_at(57, signal.SIGTERM))
+    assert caught.value.code == 143
+
+
+@pytest.mark.parametrize(
+    "number, error", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_twice_means_now_and_nothing_is_saved(number, error):
+    with pytest.raises(error):
+        tiny("DQN").learn(100, callback=raise_signal_at(57, number, times=2))
+    assert os.listdir() == []
+
+
+def test_handlers_are_those_from_before_however_learning_ends():
+    def handlers():
+        return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    before, inside = handlers(), []
+    tiny("DQN").learn(10, callback=lambda agent: inside.append(handlers()))
+    assert inside[0] != before
+    assert handlers() == before
+    for ending in (raise_signal_at(5, signal.SIGINT), lambda agent: 1 / 0):
+        with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
+            tiny("DQN").learn(10, callback=ending)
+        assert handlers() == before
+
+
+def test_a_program_s_own_handler_stays():
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("mine"))
+    try:
+        agent = tiny("DQN").learn(10, callback=raise_signal_at(5, signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == ["mine"]
+    assert agent.num_timesteps == 10
+
+
+def test_learning_in_a_thread_leaves_signals_alone():
+    agent, failed = tiny("DQN"), []
+
+    def work():
+        try:
+            agent.learn(20)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not failed
+    assert agent.num_timesteps == 20
+
+
+@pytest.mark.parametrize("case", ["DQN", "PPO", "REINFORCE"])
+@pytest.mark.parametrize("moment", ["the last step", "after it", "while it is saved"])
+def test_a_signal_at_the_very_end_finds_the_run_whole(case, moment, capfd):
+    agent, whole = tiny(case), tiny(case).learn(40)
+    given = {}
+
+    def interrupt(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    if moment == "the last step":
+        given["callback"] = raise_signal_at(40, signal.SIGINT)
+    elif moment == "after it":
+        agent._check_policy = interrupt
+    else:
+        save = agent.save
+        agent.save = lambda path: (interrupt(), save(path))
+        given["save_path"] = "a.npz"
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(40, **given)
+    (name,) = os.listdir()
+    assert f"npr.load('{name}') is at the end." in capfd.readouterr().err
+    assert_same_parameters(npr.load(name), whole)
+
+
+def test_nothing_is_written_where_nothing_was_learnt(capfd):
+    with pytest.raises(KeyboardInterrupt):
+        tiny("DQN").learn(10, callback=raise_signal_at(1, signal.SIGINT))
+    assert os.listdir() == []
+    assert "Nothing was learnt yet, and so nothing saved" in capfd.readouterr().err
+
+
+def test_environments_that_were_given_are_not_closed():
+    env = CountingEnv()
+    env.close = lambda: pytest.fail("it was closed")
+    with pytest.raises(KeyboardInterrupt):
+        tiny("DQN", env=env).learn(10, callback=raise_signal_at(5, signal.SIGINT))
+
+
+def test_the_context_notes_the_first_signal_only():
+    with Interrupts() as interrupts:
+        assert interrupts.asked is None
+        signal.raise_signal(signal.SIGTERM)
+        assert (interrupts.asked, interrupts.now) == (signal.SIGTERM, False)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert interrupts.now

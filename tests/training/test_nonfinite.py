@@ -1,0 +1,348 @@
+"""Numbers that are not finite never enter a parameter: skipped optimizer steps and whole runs."""
+
+import re
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from support.proof_size import many
+from support.small_agents import (
+    BUDGET,
+    CASES,
+    assert_same_parameters,
+    next_update,
+    parameters,
+    tiny,
+    trained,
+)
+from support.toy_envs import M2, Bandit, Faulty
+
+import npr
+from npr.autodiff import anomaly, value_and_grad
+from npr.errors import EnvContractError, NumericsError
+from npr.optim import SGD, Adam, Optimiser, RMSprop
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+BAD = [np.nan, np.inf, -np.inf]
+TABLES = ("QLearning", "Sarsa")
+DEEP = [case for case in CASES if case not in TABLES]
+every_bad = pytest.mark.parametrize("bad", BAD)
+every_deep = pytest.mark.parametrize("case", DEEP)
+X = np.array([[1.0, 0.0], [2.0, 3.0]], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def the_search_is_off_again():
+    assert not anomaly.on
+    yield
+    assert not anomaly.on
+
+
+# ---- what an optimiser skips
+
+
+def held(optimiser):
+    """Everything that a step moves, as bytes."""
+    state = {k: v for k, v in vars(optimiser).items() if isinstance(v, np.ndarray)}
+    moving = {k: v.tobytes() for k, v in {**state, "theta": optimiser.theta}.items()}
+    return {**moving, "t": getattr(optimiser, "t", None)}
+
+
+@every_bad
+@pytest.mark.parametrize("kind", [Adam, RMSprop, SGD])
+def test_a_step_by_a_bad_gradient_is_skipped_and_counted(kind, bad):
+    theta, g = np.ones(5, np.float32), np.arange(5, dtype=np.float32)
+    optimiser = kind(theta, 0.1)
+    optimiser.step(theta, g)
+    before, wrong = held(optimiser), g.copy()
+    wrong[2] = bad
+    for n in (1, 2, 3):
+        optimiser.step(theta, wrong)
+        assert held(optimiser) == before
+        assert optimiser.missed() == (n, n)
+    optimiser.step(theta, g)
+    assert held(optimiser) != before
+    assert optimiser.missed() == (3, 0)
+
+
+@pytest.mark.parametrize("kind", [Adam, RMSprop, SGD])
+def test_after_a_skipped_step_an_optimiser_goes_on_as_if_it_had_not_been(kind):
+    gradients = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
+    one, other = np.ones(5, np.float32), np.ones(5, np.float32)
+    disturbed, calm = kind(one), kind(other)
+    for g in gradients:
+        disturbed.step(one, np.full(5, np.nan, np.float32))
+        disturbed.step(one, g)
+        calm.step(other, g)
+    assert held(disturbed) == held(calm)
+
+
+@pytest.mark.parametrize(
+    "entry, message",
+    [
+        (np.nan, r"to the optimiser, shape (5,), is not finite: entry (2,) = nan."),
+        (3e38, "is finite, but the sum of its squares is more than float32 can hold: its largest "
+         "entry is 3e+38."),
+    ],
+)  # fmt: skip
+def test_under_the_search_a_step_is_not_skipped_in_silence(entry, message):
+    theta, g = np.ones(5, np.float32), np.ones(5, np.float32)
+    g[2] = entry
+    with npr.debug_anomaly(), pytest.raises(NumericsError, match=re.escape(message)):
+        Adam(theta).step(theta, g)
+    np.testing.assert_array_equal(theta, 1)
+
+
+# ---- whole runs
+
+
+def optimisers(agent):
+    return {name: part for name, part in vars(agent).items() if isinstance(part, Optimiser)}
+
+
+def assert_finite(agent):
+    """Parameters, optimisers and replay."""
+    arrays = parameters(agent)
+    for name, part in optimisers(agent).items():
+        arrays |= {f"{name}.{k}": v for k, v in vars(part).items() if isinstance(v, np.ndarray)}
+    if hasattr(agent, "buffer"):
+        arrays |= agent.buffer.state()
+    for name, array in arrays.items():
+        assert np.isfinite(array).all(), name
+
+
+class FaultyBox(Faulty):
+    """Faulty, with an action in a box."""
+
+    def __init__(self, fault, bad):
+        super().__init__(fault, bad)
+        self.action_space = Bandit().action_space
+
+    def step(self, action):
+        return super().step(float(action[0]))
+
+
+class FaultyTable(gym.Wrapper):
+    """M2 whose 42nd reward is bad."""
+
+    def __init__(self, bad):
+        super().__init__(M2())
+        self.bad, self.t = bad, 0
+
+    def step(self, action):
+        self.t += 1
+        observation, reward, *rest = super().step(action)
+        return observation, self.bad if self.t == 42 else reward, *rest
+
+
+@every_bad
+@pytest.mark.parametrize("fault", Faulty.FAULTS)
+@every_deep
+def test_a_bad_number_of_an_environment_is_named_and_goes_nowhere(case, fault, bad):
+    """In the eleventh episode of four steps: every algorithm has made updates by then."""
+    env = (FaultyBox if CASES[case][1] == "Pendulum-v1" else Faulty)(fault, bad)
+    env.where[1] = -11
+    agent = tiny(case, env)
+    what = r"reward \(" if fault == "reward" else r"observation \(index 2 = "
+    step = {"step": 42, "reward": 42, "final": 44, "reset": 44}[fault]
+    into = {"step": 2, "reward": 2, "final": 4, "reset": 0}[fault]
+    message = f"env 0 returned a non-finite {what}{bad}\\) at step {step}, {into} steps into its"
+    with pytest.raises(EnvContractError, match=message):
+        agent.learn(BUDGET)
+    assert agent.n_updates
+    assert_finite(agent)
+
+
+@every_bad
+@pytest.mark.parametrize("case", TABLES)
+def test_a_bad_reward_is_named_and_does_not_reach_a_table(case, bad):
+    agent = tiny(case, FaultyTable(bad))
+    with pytest.raises(EnvContractError, match=rf"non-finite reward \({bad}\) at step 42"):
+        agent.learn(BUDGET)
+    assert agent.Q.any()
+    assert_finite(agent)
+
+
+@every_bad
+@every_deep
+def test_a_weight_of_the_policy_that_is_not_finite_stops_the_run(case, bad):
+    """At the action where it shows, at the tenth skipped step, or at the end of the run."""
+    agent = trained(case)
+    theta = getattr(agent, agent.policy_parts[2])
+    theta.flat[0] = bad
+    with pytest.raises(
+        NumericsError,
+        match="policy chose an action that is not finite|policy holds numbers that are not finite|"
+        rf"skipped, .* No step made the parameters so \(.* = {bad}\)",
+    ):
+        agent.learn(300)
+    assert np.isfinite(theta.flat[1:]).all(), "it did not spread"
+    for part in optimisers(agent).values():
+        assert all(np.isfinite(x).all() for x in vars(part).values() if hasattr(x, "dtype"))
+
+
+def poison(monkeypatch, agent, bad, when):
+    """Put a bad number into the gradients that the algorithm asks for, where when(n) of the n-th
+    gradient is true."""
+    module, calls = sys.modules[type(agent).__module__], []
+
+    def spoilt(f, has_aux=False):
+        def both(theta, *args):
+            value, g = value_and_grad(f, has_aux)(theta, *args)
+            calls.append(theta)
+            if when(len(calls)):
+                g.flat[1] = bad
+            return value, g
+
+        return both
+
+    monkeypatch.setattr(module, "value_and_grad", spoilt)
+    return calls
+
+
+@every_bad
+@every_deep
+def test_one_bad_gradient_moves_nothing_and_the_run_goes_on(case, bad, monkeypatch):
+    agent = trained(case)
+    batch = next_update(agent)
+    before = {name: held(part) for name, part in optimisers(agent).items()}
+    with monkeypatch.context() as patch:
+        calls = poison(patch, agent, bad, lambda n: n == 1)
+        agent.log(agent.update(*batch))
+    (hit,) = (name for name, part in optimisers(agent).items() if part.theta is calls[0])
+    assert {name: part.skipped for name, part in optimisers(agent).items() if part.skipped} == {
+        hit: 1
+    }
+    if sum(theta is calls[0] for theta in calls) == 1:  # else the next step of the update moved it
+        assert held(optimisers(agent)[hit]) == before[hit]
+    assert agent.logger.groups["train"]["n_skipped"] == 1
+    updates = agent.n_updates
+    agent.learn(60)
+    assert agent.n_updates > updates
+    assert held(optimisers(agent)[hit]) != before[hit]
+    assert agent.logger.groups["train"]["n_skipped"] == 1
+    assert_finite(agent)
+
+
+@every_bad
+@every_deep
+def test_ten_bad_gradients_in_a_row_stop_the_run_and_are_named(case, bad, monkeypatch):
+    agent = trained(case)
+    before = {name: held(part) for name, part in optimisers(agent).items()}
+    updates = agent.n_updates
+    with monkeypatch.context() as patch:
+        poison(patch, agent, bad, lambda n: True)
+        with pytest.raises(NumericsError) as caught:
+            agent.learn(400)
+    message = str(caught.value)
+    part = next(p for p in optimisers(agent).values() if p.in_a_row >= 10)
+    name = next(n for n, p in optimisers(agent).items() if p is part)
+    vector = next(n for n, x in vars(agent).items() if x is part.theta)
+    assert message.startswith(f"{CASES[case][0]}: ten steps or more in a row were skipped")
+    assert f"{vector} ({name}, since update {updates + 1})" in message
+    assert re.search(rf"given to the optimiser, shape \(.*\), is not finite: .* = {bad}\.", message)
+    assert "The parameters are finite" in message and "learning_rate" in message
+    for key, each in optimisers(agent).items():
+        if each.skipped:
+            assert held(each) == before[key]
+    stopped = agent.n_updates
+    assert stopped <= updates + 9
+    assert "update" not in vars(agent)
+    assert_finite(agent)
+    (file,) = re.findall(r"npr\.load\('(.*)'\)", caught.value.__notes__[0])
+    loaded = npr.load(file)
+    assert_same_parameters(agent, loaded)
+    assert [p.missed() for p in optimisers(loaded).values()] == [
+        p.missed() for p in optimisers(agent).values()
+    ]
+    loaded.learn(60)
+    assert all(part.in_a_row == 0 for part in optimisers(loaded).values())
+    agent.learn(60)
+    assert agent.n_updates > stopped
+    assert all(part.in_a_row == 0 for part in optimisers(agent).values())
+
+
+def test_after_nine_bad_gradients_a_good_one_ends_the_search(monkeypatch):
+    agent = trained("DQN")
+    poison(monkeypatch, agent, np.nan, lambda n: n <= 9)
+    seen = []
+    agent.learn(120, callback=lambda agent: seen.append("update" in vars(agent)))
+    assert seen.count(True) in (1, 2), "for one update, which comes every second step"
+    assert agent.adam.missed() == (9, 0)
+    assert agent.logger.snapshot()["train/n_skipped"] == 9
+
+
+def test_a_run_without_skipped_steps_does_not_mention_them():
+    assert not any("n_skipped" in key for key in trained("SAC").logger.snapshot())
+
+
+def test_a_run_that_ends_before_the_tenth_update_leaves_the_search_off(monkeypatch):
+    agent = trained("SAC")
+    poison(monkeypatch, agent, np.nan, lambda n: True)
+    agent.learn(400, callback=lambda agent: "update" not in vars(agent))
+    assert "update" in vars(agent) and not anomaly.on
+
+
+def test_the_operation_and_the_plain_argument_that_began_it_are_named():
+    agent = trained("DQN")
+    agent.buffer.r[:] = np.nan
+    message = (
+        r"^DQN: ten steps or more .* of theta \(adam, since update \d+\)\. Forwards: the value of "
+        r"td_huber, shape \(\), is not finite: it is nan\. Its argument 3, a plain array such as "
+        r"a target, was not finite already: entry \(\d+,\) = nan\. The parameters are finite"
+    )
+    with pytest.raises(NumericsError, match=message):
+        agent.learn(400)
+
+
+def test_a_bad_gradient_that_is_on_no_tape_is_named_too():
+    """SAC's temperature, whose gradient is a plain mean."""
+    agent = trained("SAC")
+    agent.H_bar = np.nan
+    with pytest.raises(NumericsError, match=r"of log_alpha \(adam_alpha, .* entry \(0,\) = nan"):
+        agent.learn(400)
+    assert_finite(agent)
+
+
+def test_a_bad_pullback_of_the_sampler_of_softq_is_skipped_too(monkeypatch):
+    agent = trained("SoftQ")
+    module = sys.modules[type(agent).__module__]
+    monkeypatch.setattr(module, "svgd_direction", lambda fixed, x, *rest: np.full_like(x, np.nan))
+    before = held(agent.adam_phi)
+    message = r"of phi \(adam_phi, .* Backwards: the cotangent that reaches MLP 4-8-1, .* = nan"
+    with pytest.raises(NumericsError, match=message):
+        agent.learn(400)
+    assert held(agent.adam_phi) == before
+    assert_finite(agent)
+
+
+def test_a_bad_td_error_leaves_its_row_and_per_goes_on():
+    agent = trained("PERDQN")
+    agent.buffer.r[:8] = np.nan
+    before = agent.buffer.tree[:8].copy()
+    batch = next_update(agent)
+    agent.buffer.set_priorities(np.arange(16), np.r_[np.full(8, np.nan), np.ones(8)])
+    np.testing.assert_array_equal(agent.buffer.tree[:8], before)
+    agent.update(*batch)
+    assert np.isfinite(agent.theta).all()
+
+
+# ---- rewards of any scale
+
+EXPONENTS = [*range(-8, 9, 16 // (many(3, 17) - 1)), 18, 30]
+
+
+@pytest.mark.parametrize("exponent", EXPONENTS)
+@pytest.mark.parametrize("case", CASES)
+def test_rewards_of_any_scale_end_finite_or_with_a_clean_error(case, exponent):
+    def scaled():
+        env = gym.make(CASES[case][1])
+        return gym.wrappers.TransformReward(env, lambda r: r * 10.0**exponent)
+
+    agent = tiny(case, scaled)
+    try:
+        agent.learn(BUDGET)
+    except NumericsError as error:
+        assert exponent > 8, error
+    assert_finite(agent)
