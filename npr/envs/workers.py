@@ -10,8 +10,8 @@ import os
 import signal
 import time
 
-from npr.backend import THREAD_VARIABLES, blas_threads
 from npr.errors import EnvCrashedError
+from npr.system.blas import THREAD_VARIABLES, blas_threads
 
 PULSE = 0.5  # seconds between two looks at whether all workers are alive
 GRACE = 3.0  # seconds that environments get to close themselves

@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 
-from npr.backend import BACKEND, blas_name, installed, threads_set_by_user, to_device, to_host, xp
+from npr.backend import BACKEND, installed, to_device, to_host, xp
 from npr.buffers import IntegerMap, ReplayBuffer, Steps
 from npr.envs.batched import check_position
 from npr.envs.spaces import Observations
@@ -24,6 +24,7 @@ from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import Adam, Optimiser
 from npr.policy import Policy
 from npr.settings import is_whole
+from npr.system.blas import blas_name, threads_set_by_user
 from npr.training.logger import Logger
 
 _STATEFUL = (Steps, IntegerMap, OrnsteinUhlenbeck, ObservationNorm, RewardNorm, Logger)

@@ -11,13 +11,14 @@ import warnings
 import numpy as np
 
 from npr.autodiff.anomaly import first_bad
-from npr.backend import blas_threads, to_host
+from npr.backend import to_host
 from npr.buffers import Rollout
 from npr.envs.contract import finite
 from npr.errors import ConfigError, ConfigWarning, EnvCrashedError, NprError, NumericsError
 from npr.files import checkpoint
-from npr.nn import MLP, threads_for
+from npr.nn import MLP
 from npr.settings import is_whole
+from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import nonfinite as watch
 from npr.training.interrupts import Interrupts, stopped_by
 from npr.training.logger import Progress
@@ -68,6 +69,7 @@ class Run:
         self._callback, self._log_interval = callback, log_interval
         self._save_path, self._save_freq = save_path, save_freq
         self._began = time.perf_counter(), start
+        keep_freed_memory()
         try:
             with Interrupts() as self._interrupts, blas_threads(threads_for(self._width())):
                 self._train()

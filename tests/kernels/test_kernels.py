@@ -30,7 +30,7 @@ def test_loop_twin_and_compiled_kernel_are_the_obvious_loop(name, dtype, seed, B
     precision = (
         {"rtol": 1e-10, "atol": 1e-12} if dtype is np.float64 else {"rtol": 1e-4, "atol": 1e-4}
     )
-    for body in (kernel.loop, kernel.twin, kernel):
+    for body in (kernel.loop, kernel.reference, kernel):
         got = after(body, arguments)
         assert all(x.dtype == dtype for x in got if x.dtype.kind == "f")
         for x, y in zip(got, expected, strict=True):
@@ -46,7 +46,7 @@ def test_no_body_hides_a_nan(name):
     first, *rest = CASES[name][1](Draw(0, 3, 2, np.float32))
     first[0] = np.nan
     kernel = KERNELS[name]
-    expected = [np.isnan(x) for x in after(kernel.twin, [first, *rest])]
+    expected = [np.isnan(x) for x in after(kernel.reference, [first, *rest])]
     assert expected[0].any() or expected[-1].any()
     for body in (kernel.loop, kernel):
         for x, y in zip(after(body, [first, *rest]), expected):
@@ -70,7 +70,7 @@ def test_a_step_by_a_gradient_that_is_not_finite_changes_no_bit(name, bad, dtype
     else:
         g[36] = LARGEST[dtype] if bad == "huge" else bad
     kernel, before = KERNELS[name], after(lambda *arguments: None, [theta, g, *rest])
-    for body in (kernel.loop, kernel.twin, kernel):
+    for body in (kernel.loop, kernel.reference, kernel):
         arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in (theta, g, *rest)]
         assert not body(*arguments)
         unmoved = [x.tobytes() for x in arguments if isinstance(x, np.ndarray)]
@@ -81,7 +81,7 @@ def test_a_step_by_a_gradient_that_is_not_finite_changes_no_bit(name, bad, dtype
 def test_a_step_by_a_finite_gradient_is_said_to_be_made(name):
     for n in (0, 1, 37):
         arguments = CASES[name][1](Draw(0, 1, n, np.float32))
-        for body in (KERNELS[name].loop, KERNELS[name].twin, KERNELS[name]):
+        for body in (KERNELS[name].loop, KERNELS[name].reference, KERNELS[name]):
             assert body(*arguments)
 
 
@@ -92,7 +92,7 @@ def test_a_gradient_whose_norm_is_not_finite_is_not_clipped(bad):
     g = Draw(0, 1, 37, np.float32).row()
     g[20] = bad
     kernel = KERNELS["clip_norm"]
-    for body in (kernel.loop, kernel.twin, kernel):
+    for body in (kernel.loop, kernel.reference, kernel):
         held = g.copy()
         body(held, 0.5)
         assert held.tobytes() == g.tobytes()
@@ -101,7 +101,7 @@ def test_a_gradient_whose_norm_is_not_finite_is_not_clipped(bad):
 def test_impossible_choices_have_no_share_in_an_entropy():
     logits = np.array([[0, -np.inf, 0]], np.float32)
     logp, H, dlogits = np.empty_like(logits), np.empty(1, np.float32), np.empty_like(logits)
-    for name in ("loop", "twin", "__call__"):
+    for name in ("loop", "reference", "__call__"):
         getattr(KERNELS["log_softmax"], name)(logits, logp)
         getattr(KERNELS["entropy"], name)(logp, H)
         getattr(KERNELS["entropy_backward"], name)(logp, H, np.ones_like(H), dlogits)
