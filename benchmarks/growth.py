@@ -23,8 +23,7 @@ ENVIRONMENTS = [2**i for i in range(7)]
 def updates(width, batch, env="Pendulum-v1"):
     """Microseconds of an update of SAC, and of its matrix products alone."""
     import npr
-    from npr.backend import blas_threads
-    from npr.nn import threads_for
+    from npr.system.blas import blas_threads, threads_for
 
     agent = npr.SAC(
         env, seed=0, verbose=0, net_arch=[width, width], batch_size=batch, learning_starts=10_000,

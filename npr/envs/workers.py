@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, cast
 
-from npr.backend import THREAD_VARIABLES, blas_threads
 from npr.envs.gymnasium_internals import AsyncInternals, clear_pending_call, is_call_pending
 from npr.errors import EnvCrashedError, describe_error
+from npr.system.blas import THREAD_VARIABLES, blas_threads
 
 if TYPE_CHECKING:
     import gymnasium

@@ -19,9 +19,7 @@ import numpy as np
 from npr.backend import (
     BACKEND,
     Array,
-    blas_name,
     installed,
-    threads_set_by_user,
     to_device,
     to_host,
 )
@@ -30,6 +28,7 @@ from npr.files import migrations
 from npr.files.archive import Arrays, Manifest, Path, read_archive, write_archive
 from npr.files.generators import generator_state, set_generator_state
 from npr.files.parts import CountingPart, Part, Snapshot, arrays_of, is_array, parts
+from npr.system.blas import blas_name, threads_set_by_user
 
 _MANIFEST = {
     "format", "npr", "algorithm", "env", "settings", "seed", "policy", "policy_parameters",

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from npr.autodiff.anomaly import first_bad
-from npr.backend import blas_threads, to_host
+from npr.backend import to_host
 from npr.buffers import Rollout
 from npr.envs.contract import all_finite
 from npr.errors import ConfigWarning, EnvCrashedError, NprError, NumericsError
 from npr.files.parts import is_array, parts
-from npr.nn import MLP, threads_for
+from npr.nn import MLP
+from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
 from npr.training.counters import Counters
 from npr.training.interrupts import Interrupts, stopped_by
@@ -78,6 +79,7 @@ class Run:
     def execute(self) -> None:
         """Run the algorithm until the budget is used, the callback or a signal stops it."""
         self._warn_if_idle()
+        keep_freed_memory()
         try:
             with self.interrupts, self.guard, blas_threads(threads_for(self._width())):
                 self._train()
