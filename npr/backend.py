@@ -3,21 +3,18 @@
 NPR_BACKEND=numpy|cupy      where parameters live and updates run (default numpy)
 NPR_DTYPE=float32|float64   the one floating type of parameters and batches (default float32)
 
-Read once, at import. Code that computes imports `xp`; code that handles what is truly on the
-host (environments, replay columns, files) imports numpy itself, so that the import line tells
-the reader on which side of the door a file stands.
+Read once, at import. Code that computes imports `xp`; code for data that is always on the host
+(environments, replay columns, files) imports numpy, so that the import line shows whether a file
+handles device or host arrays.
 """
 
-import contextlib
-import ctypes
-import functools
 import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
-from npr.errors import BackendError
+from npr.errors import BackendError, ConfigError
 
 Array = Any  # an array of either backend
 
@@ -29,7 +26,7 @@ if _DTYPE not in ("float32", "float64"):
 FLOAT = np.dtype(_DTYPE)
 
 
-def _load(name: str):
+def _load(name: str) -> Any:
     if name == "numpy":
         return np
     if name != "cupy":
@@ -53,67 +50,36 @@ xp = _load(BACKEND)
 ON_HOST = xp is np
 
 
-def to_device(array) -> Array:
+def to_device(array: Array) -> Array:
     """A host array as an array of the backend. On the NumPy backend: the same object."""
     return array if ON_HOST else xp.asarray(array)
 
 
-def to_host(array) -> np.ndarray:
+def to_host(array: Array) -> Array:
     """An array of the backend as a NumPy array. On the NumPy backend: the same object."""
     return array if ON_HOST else xp.asnumpy(array)
 
 
+def floats(*arrays: Array) -> list[Array]:
+    """The arrays in one floating type: FLOAT where none of them has one."""
+    dtype = np.result_type(*(x.dtype for x in arrays))
+    dtype = dtype if dtype.kind == "f" else FLOAT
+    return [x.astype(dtype, copy=False) for x in arrays]
+
+
+def check_array(what: str, array: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Raise ConfigError unless a host array has this shape and type, and finite numbers."""
+    if array.shape != shape or array.dtype != dtype:
+        raise ConfigError(
+            f"{what} must be {np.dtype(dtype)}{shape}, got {array.dtype}{array.shape}."
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ConfigError(f"{what} holds numbers that are not finite.")
+
+
 def installed(package: str) -> str:
-    """The version of a package, which is not imported for that."""
+    """The version of a package, found without importing it."""
     try:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-@functools.cache
-def blas():
-    """The OpenBLAS of NumPy's wheels as a ctypes library; None where NumPy has another one."""
-    with contextlib.suppress(AttributeError, OSError):
-        library = ctypes.CDLL(np._core._multiarray_umath.__file__)
-        library.scipy_openblas_get_num_threads64_, library.scipy_cblas_sgemm64_  # noqa: B018
-        return library
-    return None
-
-
-def blas_name() -> str:
-    """Version, options and kind of core of NumPy's OpenBLAS, as it tells them."""
-    tell = getattr(blas(), "scipy_openblas_get_config64_", None)
-    if tell is None:
-        return "not the OpenBLAS of NumPy's wheels"
-    tell.restype = ctypes.c_char_p
-    return tell().decode()
-
-
-def threads_set_by_user() -> str | None:
-    """The variable that says how many threads BLAS may use, e.g. "OMP_NUM_THREADS=4"."""
-    held = (f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ)
-    return next(held, None)
-
-
-@contextlib.contextmanager
-def blas_threads(at_most: int):
-    """Run with at most so many threads of the OpenBLAS in NumPy's wheels; else nothing changes.
-
-    On the small products of small networks a second thread costs more than it brings, and many
-    times more where the cores are shared, since OpenBLAS waits busily. Untouched where the user
-    has set OPENBLAS_NUM_THREADS, OMP_NUM_THREADS or MKL_NUM_THREADS.
-    """
-    library = None if threads_set_by_user() else blas()
-    if library is None:
-        yield
-        return
-    threads = library.scipy_openblas_get_num_threads64_()
-    library.scipy_openblas_set_num_threads64_(min(at_most, threads))
-    try:
-        yield
-    finally:
-        library.scipy_openblas_set_num_threads64_(threads)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from npr.backend import FLOAT, to_device, xp
-from npr.envs.spaces import CHOICE
+from npr.envs.spaces import INDEX_DTYPE
 from npr.errors import ConfigError
 from npr.kernels.returns import n_step_returns
 from npr.kernels.sumtree import SumTree
@@ -15,6 +15,8 @@ from npr.system.memory import check_replay
 
 class IntegerMap(dict):
     """Whole numbers by whole numbers, e.g. an action by the number of its episode."""
+
+    group = "state"  # in an agent's file: npr.files.parts
 
     def state(self) -> dict:
         return {"items": np.array(list(self.items()), np.int64).reshape(-1, 2)}
@@ -35,6 +37,7 @@ class ReplayBuffer:
     a_shape   () with a_dtype int64 for discrete actions, (D,) otherwise
     gamma     discount per env step
     n_step    a sample's reward is the discounted sum over up to n steps of its episode
+    obs_norm, reward_norm  normalize batches before they go to the device; None: as stored
 
     A time-out is not stored: s2 is always the true next observation, and `terminated` alone
     decides whether its value counts.
@@ -42,16 +45,16 @@ class ReplayBuffer:
     Raises ConfigError where it would not fit into memory.
     """
 
+    group = "buffer"  # in an agent's file: npr.files.parts
     _more_bytes = 0  # per transition, of a subclass
 
     def __init__(
-        self, capacity: int, s_size: int, a_shape=(), a_dtype=CHOICE, gamma=0.99, n_step=1
-    ):
+        self, capacity: int, s_size: int, a_shape=(), a_dtype=INDEX_DTYPE, gamma=0.99, n_step=1,
+        obs_norm: ObservationNorm | None = None, reward_norm: RewardNorm | None = None,
+    ):  # fmt: skip
         self.capacity, self.position, self.size = capacity, 0, 0
         self.gamma, self.n_step = gamma, n_step
-        # what a batch passes through before it goes to the device (npr.normalize)
-        self.obs_norm: ObservationNorm | None = None
-        self.reward_norm: RewardNorm | None = None
+        self.obs_norm, self.reward_norm = obs_norm, reward_norm
         # A row per transition: drawing one is one visit to memory, and a batch is one upload. A
         # choice is kept as a float, exact below 2^24.
         widths = {"s": s_size, "a": math.prod(a_shape), "r": 1, "s2": s_size, "terminated": 1}
@@ -257,9 +260,10 @@ class Steps(list):
     False where a vector environment only reset itself: that is not an experience.
     """
 
+    group = "state"  # in an agent's file: npr.files.parts
     NAMES = ("s", "a", "r", "s2", "terminated", "truncated", "valid")
 
-    def __init__(self, N: int, s_size: int, a_shape=(), a_dtype=CHOICE):
+    def __init__(self, N: int, s_size: int, a_shape=(), a_dtype=INDEX_DTYPE):
         super().__init__()
         self.N = N
         self._types = {

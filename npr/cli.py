@@ -11,9 +11,9 @@ import numpy as np
 
 import npr
 from npr import backend
-from npr.kernels import jit, mlp
-from npr.nn import threads_for
-from npr.system import memory
+from npr.kernels import blas as kernel_blas
+from npr.kernels import jit
+from npr.system import blas, memory
 
 
 def doctor() -> list:
@@ -65,19 +65,19 @@ def kernels():
 
 
 def networks():
-    if backend.ON_HOST and jit.available() and mlp.find():
+    if backend.ON_HOST and jit.available() and kernel_blas.bind():
         return "one call each way, on NumPy's OpenBLAS"
     return "layer by layer"
 
 
 def threads():
-    told, library = backend.threads_set_by_user(), backend.blas()
+    told, library = blas.threads_set_by_user(), blas.openblas()
     if told:
         return f"{told} is set and holds"
     if library is None:
         return "left to NumPy's BLAS, which is no OpenBLAS of its wheels"
     here = library.scipy_openblas_get_num_threads64_()
-    used = ", ".join(f"{min(threads_for(n), here)} at width {n}" for n in (64, 256, 1024))
+    used = ", ".join(f"{min(blas.threads_for(n), here)} at width {n}" for n in (64, 256, 1024))
     return f"{here} of OpenBLAS; learning uses {used}; OPENBLAS_NUM_THREADS overrules"
 
 

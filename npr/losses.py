@@ -1,14 +1,14 @@
 """Losses as one node on the tape each: on small networks the cost is Python per node."""
 
 from npr.autodiff import Tensor, record
-from npr.backend import xp
+from npr.backend import Array, xp
 from npr.errors import ConfigError
 from npr.kernels import td
 
 _ones: dict = {}  # (number of rows, type) -> weights of one
 
 
-def mse(x, y):
+def mse(x: Array, y: Array) -> Array:
     """The mean of (x - y)^2 over all numbers; y is held fixed, and may be broadcast to x."""
     plain = x.data if type(x) is Tensor else x
     error = plain - y
@@ -20,7 +20,7 @@ def mse(x, y):
     return record(loss, [x], lambda g: [g * (2 / error.size) * error], "mse", (x, y))
 
 
-def clipped_surrogate(ratio, A, epsilon):
+def clipped_surrogate(ratio: Array, A: Array, epsilon: Array) -> Array:
     """The mean of min(ratio A, clip(ratio, 1 - epsilon, 1 + epsilon) A), differentiable in ratio.
 
     ratio, A   (B,) pi(a|s) / pi_old(a|s), and advantages
@@ -38,7 +38,7 @@ def clipped_surrogate(ratio, A, epsilon):
     )  # fmt: skip
 
 
-def td_huber(q, a, y, w=None):
+def td_huber(q: Array, a: Array, y: Array, w: Array = None) -> Array:
     """(loss, q[a]): the mean over rows of w huber(q[a] - y), and the values that were chosen.
 
     q   (B, K) values of all actions

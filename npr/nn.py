@@ -1,35 +1,46 @@
-"""The multi-layer perceptron: a function of (theta, x), and ONE node on the tape.
+"""The multi-layer perceptron: a function of (theta, x), with flat parameters theta.
 
-theta is a flat vector: layer after layer, W (in, out) row-major, then b (out). A stack of equal
-networks (twin critics) has one row of theta each. On the small networks of reinforcement
-learning the cost is Python per operation, not arithmetic, hence one node with a pullback of its
-own; the same network composed of matmul, add and relu stands in the tests as its oracle.
+`composed` defines what it computes, one operation after the other; `MLP` computes the same as ONE
+node on the tape, in one kernel call each way. On the small networks of reinforcement learning the
+cost is Python per operation, not arithmetic.
+
+theta holds, layer after layer, W (n, m) row-major, then b (m,). A stack of equal networks (twin
+critics) has one row of theta each.
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from npr.autodiff import Tensor, record
+from npr.autodiff import Tensor, exp, minimum, record, relu, stop_gradient, tanh, where
 from npr.backend import FLOAT, Array, to_device, xp
 from npr.errors import ConfigError
 from npr.kernels import mlp
+from npr.kernels.mlp import layers
 
-ACTIVATIONS = mlp.ACTIVATIONS
-
-# glibc gives large blocks back to the system as soon as they are free, and every new one costs
-# page faults: a sixth of an update at width 256. To have freed one of nearly 32 MiB, untouched,
-# makes it keep what is smaller for the rest of the process.
-np.empty(31 << 20, np.uint8)
+Function = Callable[[Any], Any]
 
 
-def threads_for(width: int) -> int:
-    """How many BLAS threads are safe for networks of this width: one, up to a thousand.
+def identity(z: Any) -> Any:
+    return z
 
-    OpenBLAS waits busily. Where another process has a core, every product waits for a turn of the
-    scheduler, some milliseconds: unnoticed at a width of 1,024, sixty times slower at 256.
-    """
-    return max(1, width // 512)
+
+def elu(z: Any) -> Any:
+    return where(z > 0, z, exp(minimum(z, 0)) - 1)
+
+
+ACTIVATIONS: dict[str, Function] = {"relu": relu, "tanh": tanh, "elu": elu, "identity": identity}
+
+
+def composed(layers: Sequence[tuple[Any, Any]], x: Any, activation: Function = relu,
+             out: Function = identity) -> Any:  # fmt: skip
+    """What an MLP computes: x (B, n) -> (B, m), from layers(theta, sizes), of Tensors or arrays."""
+    *hidden, (W, b) = layers
+    for V, c in hidden:
+        x = activation(x @ V + c)
+    return out(x @ W + b)
 
 
 class MLP:
@@ -48,8 +59,16 @@ class MLP:
     arrays out. Where theta or x is a Tensor, only the cotangents of the Tensors are computed.
     """
 
-    def __init__(self, inputs, hidden, outputs=None, activation="relu", out="identity",
-                 rows=None, free=0):  # fmt: skip
+    def __init__(
+        self,
+        inputs: int | Sequence[int],
+        hidden: Sequence[int],
+        outputs: int | None = None,
+        activation: str = "relu",
+        out: str = "identity",
+        rows: int | None = None,
+        free: int = 0,
+    ) -> None:
         for name in (activation, out):
             if name not in ACTIVATIONS:
                 raise ConfigError(
@@ -57,21 +76,28 @@ class MLP:
                 )
         if free and outputs is None:
             raise ConfigError(f"free={free} needs outputs to stand beside; outputs is None.")
-        width = sum(inputs) if isinstance(inputs, (list, tuple)) else inputs
+        width = inputs if isinstance(inputs, int) else sum(inputs)
         self.sizes = [width, *hidden, 1 if outputs is None else outputs]
         self.outputs, self.rows, self.free = outputs, rows, free
+        self.activation = activation
         self.size = sum((n + 1) * m for n, m in zip(self.sizes, self.sizes[1:])) + free
         self._shape = (rows, self.size) if rows else (self.size,)  # of theta
         self._out = () if outputs is None else (outputs + free,)  # of a row of the result
-        # what the kernels are called with
-        self._plan = np.array(self.sizes), ACTIVATIONS.index(activation), ACTIVATIONS.index(out)
+        codes = mlp.ACTIVATIONS.index(activation), mlp.ACTIVATIONS.index(out)
+        self._plan = np.array(self.sizes), *codes  # arguments of the kernels
         self._units = sum(self.sizes[1:])
         self._name = "MLP " + "-".join(map(str, self.sizes))
 
-    def init(self, rng: np.random.Generator, scheme="fan_in", out_gain=1.0, free=0.0) -> Array:
+    def init(
+        self,
+        rng: np.random.Generator,
+        scheme: str = "fan_in",
+        out_gain: float = 1.0,
+        free: float = 0.0,
+    ) -> Array:
         """A new theta, (size,) or (rows, size), drawn on the host.
 
-        scheme    "fan_in": W and b uniform in +-1/sqrt(in). "orthogonal": W orthogonal with gain
+        scheme    "fan_in": W and b uniform in +-1/sqrt(n). "orthogonal": W orthogonal with gain
                   sqrt(2), and `out_gain` in the last layer; b zero.
         free      value of the free outputs
         """
@@ -79,73 +105,92 @@ class MLP:
             raise ConfigError(f"scheme={scheme!r} is not known; use fan_in or orthogonal.")
         theta = np.full((self.rows or 1, self.size), free, FLOAT)
         for row in theta:
-            layers = mlp.layers(row, self.sizes)
-            for W, b in layers:
+            *hidden, last = layers(row, self.sizes)
+            for W, b in (*hidden, last):
                 n, m = W.shape
                 if scheme == "fan_in":
                     W[...] = rng.uniform(-1, 1, (n, m)) / math.sqrt(n)
                     b[...] = rng.uniform(-1, 1, m) / math.sqrt(n)
                 else:
-                    gain = out_gain if W is layers[-1][0] else math.sqrt(2)
-                    q, r = np.linalg.qr(rng.standard_normal((max(n, m), min(n, m))))
-                    q *= np.sign(np.diag(r))
-                    W[...] = gain * (q if n >= m else q.T)
+                    W[...] = (out_gain if W is last[0] else math.sqrt(2)) * _orthogonal(rng, n, m)
                     b[...] = 0
         return to_device(theta if self.rows else theta[0])
 
-    def layers(self, theta: Array) -> list:
+    def layers(self, theta: Array) -> list[list[tuple[Array, Array]]]:
         """[(W, b), ...] of every row, as views that share theta's memory."""
-        return [mlp.layers(row, self.sizes) for row in theta.reshape(-1, self.size)]
+        return [layers(row, self.sizes) for row in theta.reshape(-1, self.size)]
 
-    def __call__(self, theta, *xs):
-        plain = theta.data if type(theta) is Tensor else theta
-        inputs = [x.data if type(x) is Tensor else x for x in xs]
-        x = inputs[0] if len(inputs) == 1 else xp.concatenate(inputs, axis=-1)
-        if x.shape[-1] != self.sizes[0]:
-            raise ConfigError(f"This network takes {self.sizes[0]} inputs, got shape {x.shape}.")
-        if plain.shape != self._shape:
-            raise ConfigError(
-                f"This network has parameters of shape {self._shape}, got theta of shape "
-                f"{plain.shape}."
-            )
-        batch, dtype = x.shape[:-1], plain.dtype
-        if x.dtype != dtype:
-            dtype = np.result_type(x.dtype, dtype)  # as NumPy would
-        x = xp.ascontiguousarray(x if x.ndim == 2 else x.reshape(-1, self.sizes[0]), dtype)
-        networks = xp.ascontiguousarray(plain.reshape(-1, self.size), dtype)
-        N, B, K = len(networks), len(x), self.sizes[-1]
-        values = xp.empty(N * B * self._units, dtype)
+    def __call__(self, theta: Any, *xs: Any) -> Any:
+        plain, inputs = stop_gradient(theta), [stop_gradient(x) for x in xs]
+        networks, x = self._kernel_arguments(plain, inputs)
+        values = xp.empty(len(networks) * len(x) * self._units, x.dtype)
         mlp.forward(networks, x, *self._plan, values)
-
-        y = values[N * B * (self._units - K) :]
-        if self.free:
-            tail = xp.broadcast_to(networks[:, None, -self.free :], (N, B, self.free))
-            y = xp.concatenate([y.reshape(N, B, K), tail], axis=-1)
-        y = y.reshape((*self._shape[:-1], *batch, *self._out))
-        wants_theta = type(theta) is Tensor
-        if not wants_theta and Tensor not in map(type, xs):
+        y = self._outputs(networks, values, len(x))
+        y = y.reshape((*self._shape[:-1], *inputs[0].shape[:-1], *self._out))
+        parents = [t for t in (theta, *xs) if type(t) is Tensor]
+        if not parents:
             return y
-        wanted = [i for i, x in enumerate(xs) if type(x) is Tensor]
+        wants_theta = type(theta) is Tensor
+        wanted = [i for i, t in enumerate(xs) if type(t) is Tensor]
 
-        def pullback(g):
-            g = g.reshape(N, B, K + self.free)
-            dtheta = xp.empty(networks.shape if wants_theta else (0, 0), dtype)
-            dx = xp.empty(x.shape if wanted else (0, 0), dtype)
-            if self.free:
-                if wants_theta:
-                    dtheta[:, -self.free :] = g[..., K:].sum(axis=1)
-                g = g[..., :K]
-            g = xp.ascontiguousarray(g, dtype)
-            mlp.backward(networks, x, *self._plan, values, g, dtheta, dx)
-            cotangents = []
-            if wants_theta:
-                cotangents.append(dtheta.reshape(plain.shape).astype(plain.dtype, copy=False))
+        def pullback(g: Array) -> list[Array]:
+            dtheta, dx = self._backward(networks, x, values, g, wants_theta, bool(wanted))
+            cotangents = [_like(dtheta, plain)] if wants_theta else []
             for i in wanted:
                 start = sum(part.shape[-1] for part in inputs[:i])
                 part = dx[:, start : start + inputs[i].shape[-1]]
-                part = part.astype(inputs[i].dtype, copy=False)
-                cotangents.append(part.reshape(inputs[i].shape))
+                cotangents.append(_like(part, inputs[i]))
             return cotangents
 
-        parents = [t for t in (theta, *xs) if type(t) is Tensor]
         return record(y, parents, pullback, self._name, (theta, *xs))
+
+    def _kernel_arguments(self, theta: Array, inputs: list[Array]) -> tuple[Array, Array]:
+        """theta as (rows, size) and the concatenated inputs as (B, n), contiguous, of one type."""
+        x = inputs[0] if len(inputs) == 1 else xp.concatenate(inputs, axis=-1)
+        if x.shape[-1] != self.sizes[0]:
+            raise ConfigError(f"This network takes {self.sizes[0]} inputs, got shape {x.shape}.")
+        if theta.shape != self._shape:
+            raise ConfigError(
+                f"This network has parameters of shape {self._shape}, got theta of shape "
+                f"{theta.shape}."
+            )
+        dtype = theta.dtype
+        if x.dtype != dtype:
+            dtype = np.result_type(x.dtype, dtype)  # as NumPy would
+        x = xp.ascontiguousarray(x if x.ndim == 2 else x.reshape(-1, self.sizes[0]), dtype)
+        return xp.ascontiguousarray(theta.reshape(-1, self.size), dtype), x
+
+    def _outputs(self, networks: Array, values: Array, B: int) -> Array:
+        """The values of the last layer (rows * B * outputs,), or (rows, B, outputs + free)."""
+        N, K = len(networks), self.sizes[-1]
+        y = values[N * B * (self._units - K) :]
+        if not self.free:
+            return y
+        tail = xp.broadcast_to(networks[:, None, -self.free :], (N, B, self.free))
+        return xp.concatenate([y.reshape(N, B, K), tail], axis=-1)
+
+    def _backward(self, networks: Array, x: Array, values: Array, g: Array, wants_theta: bool,
+                  wants_x: bool) -> tuple[Array, Array]:  # fmt: skip
+        """Cotangents (rows, size) of theta and (B, n) of x; empty where they are not wanted."""
+        g = g.reshape(len(networks), len(x), self.sizes[-1] + self.free)
+        dtheta = xp.empty(networks.shape if wants_theta else (0, 0), x.dtype)
+        dx = xp.empty(x.shape if wants_x else (0, 0), x.dtype)
+        if self.free:
+            if wants_theta:
+                dtheta[:, -self.free :] = g[..., -self.free :].sum(axis=1)
+            g = g[..., : -self.free]
+        g = xp.ascontiguousarray(g, x.dtype)
+        mlp.backward(networks, x, *self._plan, values, g, dtheta, dx)
+        return dtheta, dx
+
+
+def _like(cotangent: Array, x: Array) -> Array:
+    """A cotangent of x in x's type and shape."""
+    return cotangent.astype(x.dtype, copy=False).reshape(x.shape)
+
+
+def _orthogonal(rng: np.random.Generator, n: int, m: int) -> Array:
+    """A matrix (n, m) with orthonormal rows or columns, uniform among these."""
+    q, r = np.linalg.qr(rng.standard_normal((max(n, m), min(n, m))))
+    q *= np.sign(np.diag(r))
+    return q if n >= m else q.T

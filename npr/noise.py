@@ -27,6 +27,8 @@ class OrnsteinUhlenbeck:
     sigma sqrt(dt / (1 - (1 - theta dt)^2)). Source: Uhlenbeck and Ornstein 1930.
     """
 
+    group = "state"  # in an agent's file: npr.files.parts
+
     def __init__(self, D, sigma=0.5, theta=0.15, dt=0.01):
         self.D, self.sigma, self.theta, self.dt = D, sigma, theta, dt
         self.x, self.episodes = np.empty((0, D), FLOAT), np.empty(0, np.int64)

@@ -55,6 +55,8 @@ class Moments:
 class ObservationNorm:
     """Observations less their mean, over their deviation, clipped to [-clip, clip]."""
 
+    group = "state"  # in an agent's file: npr.files.parts
+
     def __init__(self, size: int, clip: float = 10.0):
         self.moments, self.clip = Moments(size), clip
         self._refresh()
@@ -86,6 +88,8 @@ class RewardNorm:
 
     They are neither shifted nor clipped: that would change what is best.
     """
+
+    group = "state"  # in an agent's file: npr.files.parts
 
     def __init__(self, n_envs: int, gamma: float):
         self.moments, self.gamma = Moments(1), gamma

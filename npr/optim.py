@@ -6,8 +6,10 @@ adam.step(theta, gradient)
 
 import math
 
+import numpy as np
+
 from npr.autodiff import anomaly
-from npr.backend import ON_HOST, Array, to_host, xp
+from npr.backend import ON_HOST, Array, to_device, to_host, xp
 from npr.errors import ConfigError
 from npr.kernels import steps
 
@@ -46,6 +48,8 @@ class Optimiser:
     in_a_row  those since the last one that it made
     """
 
+    group = "optim"  # in an agent's file: npr.files.parts
+
     # in slots, so that none of them is an array of an agent's file; numbers, on a device arrays
     __slots__ = ("in_a_row", "skipped", "theta")
 
@@ -63,6 +67,28 @@ class Optimiser:
     def missed(self) -> tuple:
         """(skipped, in_a_row) as numbers; a device is waited for."""
         return int(to_host(self.skipped)), int(to_host(self.in_a_row))
+
+    def state(self) -> dict:
+        return {name: held for name, held in vars(self).items() if isinstance(held, xp.ndarray)}
+
+    def load(self, state: dict) -> None:
+        """Take over a state; raises ConfigError if it is not one of this optimiser."""
+        for name, present in self.state().items():
+            held = state[name]
+            if held.shape != present.shape or held.dtype != present.dtype:
+                raise ConfigError(
+                    f"An optimiser's {name!r} must be {present.dtype}{present.shape}, got "
+                    f"{held.dtype}{held.shape}."
+                )
+            if not np.isfinite(held).all():
+                raise ConfigError(f"An optimiser's {name!r} holds numbers that are not finite.")
+            present[...] = to_device(held)
+
+    def counters(self) -> dict:
+        return dict(zip(("skipped", "consecutive"), self.missed()))
+
+    def load_counters(self, counters: dict) -> None:
+        self.skipped, self.in_a_row = counters["skipped"], counters["consecutive"]
 
 
 class Adam(Optimiser):
@@ -85,6 +111,13 @@ class Adam(Optimiser):
         if not ON_HOST or moved:  # a device is not asked: there t counts skipped steps as well
             self.t = t
         self._count(moved, g)
+
+    def counters(self) -> dict:
+        return {"t": self.t, **super().counters()}
+
+    def load_counters(self, counters: dict) -> None:
+        super().load_counters(counters)
+        self.t = counters["t"]
 
 
 class RMSprop(Optimiser):

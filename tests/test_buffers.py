@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npr.backend import FLOAT, to_host
-from npr.buffers import CHOICE, ReplayBuffer, Rollout, Steps
+from npr.buffers import INDEX_DTYPE, ReplayBuffer, Rollout, Steps
 from npr.errors import ConfigError
 
 
-def transitions(rng, n, first=0, s_size=2, a_shape=(), a_dtype=CHOICE):
+def transitions(rng, n, first=0, s_size=2, a_shape=(), a_dtype=INDEX_DTYPE):
     """n transitions; rewards are consecutive numbers."""
-    a = rng.integers(5, size=(n, *a_shape)) if a_dtype == CHOICE else rng.random((n, *a_shape))
+    a = rng.integers(5, size=(n, *a_shape)) if a_dtype == INDEX_DTYPE else rng.random((n, *a_shape))
     return (
         rng.random((n, s_size)).astype(FLOAT),
         a.astype(a_dtype),
@@ -78,7 +78,7 @@ def test_batches_have_the_dtypes_of_the_network(kind):
     assert [x.shape for x in (s, r, s2, terminated)] == [(7, 2), (7,), (7, 2), (7,)]
     assert {x.dtype for x in (s, r, s2, terminated)} == {FLOAT}
     assert a.shape == (7, *KINDS[kind].get("a_shape", ()))
-    assert a.dtype == KINDS[kind].get("a_dtype", CHOICE)
+    assert a.dtype == KINDS[kind].get("a_dtype", INDEX_DTYPE)
     assert gamma == 0.99, "the default; one step needs no column of discounts"
 
 
@@ -87,7 +87,7 @@ def test_numbers_are_stored_in_the_compute_dtype():
     s, a, r, s2, terminated = transitions(np.random.default_rng(0), 2)
     buffer.add(s.astype(float), a.astype(np.int32), r.astype(float), s2.tolist(), terminated)
     columns, _ = batch_of(buffer, 3)
-    assert [x.dtype for x in columns] == [FLOAT, CHOICE, FLOAT, FLOAT, FLOAT]
+    assert [x.dtype for x in columns] == [FLOAT, INDEX_DTYPE, FLOAT, FLOAT, FLOAT]
 
 
 def test_no_memory_is_shared_with_the_caller():
@@ -271,7 +271,7 @@ def test_a_rollout_has_the_given_columns(kind):
         assert np.array_equal(D.s[t], s) and np.array_equal(D.s2[t], s2)
         assert np.array_equal(D.a[t], a) and (D.r[t] == t).all()
     s, a, *rest = (to_host(x) for x in D.arrays())
-    assert a.dtype == KINDS[kind].get("a_dtype", CHOICE)
+    assert a.dtype == KINDS[kind].get("a_dtype", INDEX_DTYPE)
     assert {x.dtype for x in (s, *rest)} == {FLOAT}
 
 

@@ -11,8 +11,8 @@ import pytest
 from support.proof_size import n_trials
 
 from npr import cli
-from npr.backend import THREAD_VARIABLES
 from npr.system import memory
+from npr.system.blas import THREAD_VARIABLES
 
 
 def npr(*words, **environment):

@@ -238,6 +238,30 @@ def test_sample_returns_the_log_probability_of_its_action():
     np.testing.assert_allclose(TanhGaussian(OUT).log_prob_u(u), logp, rtol=1e-12)
 
 
+def test_the_expectation_over_discrete_actions_is_exact():
+    a, logp, E = Categorical(OUT).expectation()
+    assert a is None
+    p, x = np.exp(OUT) / np.exp(OUT).sum(axis=1, keepdims=True), np.arange(12.0).reshape(3, 4)
+    np.testing.assert_allclose(np.exp(logp), p, rtol=1e-14)
+    np.testing.assert_allclose(E(x), (p * x).sum(axis=1), rtol=1e-14)
+    gradcheck(lambda out: Categorical(out).expectation()[2](x), OUT, tolerance=1e-6)
+
+
+def test_the_expectation_over_a_box_is_one_sample():
+    a, logp, E = TanhGaussian(OUT).expectation(NOISE)
+    for mine, theirs in zip((a, logp), TanhGaussian(OUT).sample(NOISE)):
+        np.testing.assert_array_equal(mine, theirs)
+    assert E(logp) is logp
+
+
+@every_head
+def test_a_draw_is_the_sample_of_its_noise(head):
+    pi = head(OUT.astype(FLOAT))
+    sample = pi.sample(pi.noise(np.random.default_rng(0)))
+    sample = sample[0] if head is TanhGaussian else sample
+    np.testing.assert_array_equal(pi.draw(np.random.default_rng(0)), sample)
+
+
 # --- entropy -------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
-"""The MLP as one node on the tape against the same network composed of basic operations.
+"""The MLP as one node on the tape, compared with npr.nn.composed, its definition.
 
-Also the layout of theta, stacks of networks, initialization, and invalid arguments.
+Also: the layout of theta, stacks of networks, initialization, and what is refused.
 """
 
 import gc
@@ -14,32 +14,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from npr import autodiff as ad
-from npr.autodiff import gradcheck, stop_gradient, vjp
+from npr import nn
+from npr.autodiff import gradcheck, vjp
 from npr.backend import FLOAT
 from npr.errors import ConfigError
-from npr.nn import ACTIVATIONS, MLP
+from npr.kernels import mlp as kernels
+from npr.nn import ACTIVATIONS, MLP, layers
 
-# --- the reference -------------------------------------------------------------------------------
-
-
-def elu(z):
-    return ad.where(stop_gradient(z) > 0, z, ad.exp(ad.minimum(z, 0)) - 1)
-
-
-REFERENCE = {"relu": ad.relu, "tanh": ad.tanh, "elu": elu, "identity": lambda z: z}
+# --- the definition ------------------------------------------------------------------------------
 
 
 def composed(theta, *xs, widths, activation="relu", out="identity", free=0):
-    """A network of the given widths, inputs and outputs included, of basic operations."""
-    h, start = ad.concatenate(list(xs), axis=-1), 0
-    for layer, (n, m) in enumerate(zip(widths, widths[1:])):
-        W = ad.reshape(theta[start : start + n * m], (n, m))
-        b = theta[start + n * m : start + n * m + m]
-        h = REFERENCE[out if layer == len(widths) - 2 else activation](h @ W + b)
-        start += n * m + m
+    """npr.nn.composed of concatenated inputs, with free outputs beside it."""
+    x, size = ad.concatenate(list(xs), axis=-1), theta.shape[0] - free
+    network = layers(theta[:size], widths)
+    y = nn.composed(network, x, ACTIVATIONS[activation], ACTIVATIONS[out])
     if free:
-        h = ad.concatenate([h, theta[start:] + np.zeros((*h.shape[:-1], free))], axis=-1)
-    return h
+        y = ad.concatenate([y, theta[size:] + np.zeros((*y.shape[:-1], free))], axis=-1)
+    return y
 
 
 def numbers(*shape, seed=0, dtype=np.float64):
@@ -65,8 +57,8 @@ def assert_same_node(f, reference, x, v):
 # --- the node equals the composed network --------------------------------------------------------
 
 
-def test_every_activation_has_a_reference():
-    assert set(REFERENCE) == set(ACTIVATIONS)
+def test_the_kernels_know_every_activation():
+    assert tuple(ACTIVATIONS) == kernels.ACTIVATIONS
 
 
 @pytest.mark.parametrize("out", ACTIVATIONS)
@@ -142,6 +134,14 @@ def test_the_node_equals_the_composed_network_for_any_architecture(drawn):
     assert_same_node(lambda t: mlp(t, *xs), lambda t: stacked(t, *xs), theta, v)
     for i, x in enumerate(xs):
         assert_same_node(in_input(i, mlp, theta, xs), in_input(i, stacked, theta, xs), x, v)
+
+
+def test_by_hand():
+    """relu(1 * 2 - 1) * 3 + 0.5, and relu(1 * -2 - 1) * 3 + 0.5."""
+    theta = np.array([1.0, -1.0, 3.0, 0.5])
+    x = np.array([[2.0], [-2.0]])
+    np.testing.assert_array_equal(nn.composed(layers(theta, [1, 1, 1]), x), [[3.5], [0.5]])
+    np.testing.assert_array_equal(MLP(1, [1], 1)(theta, x), [[3.5], [0.5]])
 
 
 # --- shapes of inputs and outputs ----------------------------------------------------------------
@@ -280,11 +280,11 @@ def test_theta_inputs_and_cotangents_are_not_modified(activation):
 def test_layers_are_views_of_theta():
     mlp = MLP(3, [4], 2, rows=2, free=1)
     theta = numbers(2, mlp.size)
-    for row, layers in enumerate(mlp.layers(theta)):
-        assert [(W.shape, b.shape) for W, b in layers] == [((3, 4), (4,)), ((4, 2), (2,))]
-        flat = np.concatenate([part.ravel() for layer in layers for part in layer])
+    for row, network in enumerate(mlp.layers(theta)):
+        assert [(W.shape, b.shape) for W, b in network] == [((3, 4), (4,)), ((4, 2), (2,))]
+        flat = np.concatenate([part.ravel() for layer in network for part in layer])
         np.testing.assert_array_equal(flat, theta[row, :-1])
-        assert all(np.shares_memory(part, theta) for layer in layers for part in layer)
+        assert all(np.shares_memory(part, theta) for layer in network for part in layer)
 
 
 def test_in_place_changes_of_theta_take_effect():
@@ -360,8 +360,8 @@ def test_fan_in_draws_uniformly_within_its_bound():
     theta = mlp.init(np.random.default_rng(0))
     assert theta.shape == (2, mlp.size) and theta.dtype == FLOAT
     assert not np.array_equal(theta[0], theta[1])
-    for layers in mlp.layers(theta):
-        for n, layer in zip([16, 100], layers):
+    for network in mlp.layers(theta):
+        for n, layer in zip([16, 100], network):
             bound = 1 / np.sqrt(n)
             for part in layer:
                 assert 0.9 * bound < np.abs(part).max() <= bound

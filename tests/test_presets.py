@@ -51,7 +51,7 @@ def test_settings_are_printed_once(preset, capsys):
     agent = npr.SAC("Pendulum-v1", tau=0.01)
     agent.learn().learn(5)
     out, _ = capsys.readouterr()
-    assert out == "SAC on Pendulum-v1, 30 steps: gamma=0.9, tau=0.01, net_arch=[7]\n"
+    assert out == "SAC on Pendulum-v1, 30 steps: net_arch=[7], tau=0.01, gamma=0.9\n"
     npr.DQN(cartpole, learning_starts=9).learn(5)
     assert capsys.readouterr().out == "DQN on cartpole, 5 steps: learning_starts=9\n"
     npr.SAC("Pendulum-v1", verbose=0).learn(5, progress_bar=False)
@@ -61,7 +61,7 @@ def test_settings_are_printed_once(preset, capsys):
 def test_repr_shows_settings_that_differ_from_the_defaults(preset):
     assert repr(npr.DQN("CartPole-v1", seed=1)) == "DQN('CartPole-v1', default settings)"
     assert repr(npr.SAC("Pendulum-v1", ent_coef=0.1)) == (
-        "SAC('Pendulum-v1', gamma=0.9, net_arch=[7], ent_coef=0.1)"
+        "SAC('Pendulum-v1', net_arch=[7], ent_coef=0.1, gamma=0.9)"
     )
     assert repr(npr.DQN(cartpole)) == "DQN(None, default settings)"
 

@@ -1,6 +1,6 @@
 """Reverse-mode autodiff on NumPy or CuPy arrays: read tensor.py, then ops.py.
 
-Imports npr.backend and npr.errors only, not npr.kernels. Everything in `__all__` is public.
+Imports npr.backend and npr.errors, and no kernels. Public is what `__all__` names.
 """
 
 from npr.autodiff.anomaly import debug_anomaly

@@ -1,24 +1,26 @@
 """The search for the first number on a tape that is not finite."""
 
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from npr.backend import to_host, xp
+from npr.backend import Array, to_host, xp
 from npr.errors import NumericsError
 
-on = False  # whether it is searched: asked once for each operation
+on = False  # whether values and cotangents are checked: read once for each operation
 
 
 @contextlib.contextmanager
-def debug_anomaly():
+def debug_anomaly() -> Iterator[None]:
     """Within this block the first number on a tape that is not finite raises NumericsError.
 
-    Looked at are the values of all operations, forwards, and all cotangents, backwards; an
-    optimiser also refuses the gradient that it would skip without a word. The error names the
-    operation, the shape, the index, and an argument that was not finite already. An infinity that
-    is meant, as the logarithm of 0 behind a `where`, is reported as well. Slow, since every number
-    is read; it holds for the whole process.
+    The values of all operations are checked in the forward pass, all cotangents in the backward
+    pass; an optimizer also raises for a gradient that it would otherwise skip. The error names the
+    operation, the shape, the index, and an argument that was not finite already. An intended
+    infinity, such as the logarithm of 0 behind a `where`, is reported as well. Slow, since every
+    number is read. The switch holds for the whole process.
     """
     global on
     before, on = on, True
@@ -28,8 +30,8 @@ def debug_anomaly():
         on = before
 
 
-def first_bad(x) -> str | None:
-    """Which number of an array is the first that is not finite, in words; None: there is none."""
+def first_bad(x: Any) -> str | None:
+    """Index and value of the first number of an array that is not finite; None: all are finite."""
     if not isinstance(x, (float, np.ndarray, np.generic, xp.ndarray)):
         return None
     x = np.asarray(to_host(x))
@@ -39,15 +41,15 @@ def first_bad(x) -> str | None:
     return f"entry {index} = {x[index]}" if index else f"it is {x[index]}"
 
 
-def check(what, x, arguments=()) -> None:
-    """Refuse an array with a number that is not finite."""
+def check(what: str, x: Array, arguments: Sequence[Any] = ()) -> None:
+    """Raise NumericsError for an array with a number that is not finite."""
     bad = first_bad(x)
     if bad:
         raise NumericsError(f"{what}, shape {x.shape}, is not finite: {bad}.{_origin(arguments)}")
 
 
-def _origin(arguments):
-    """A sentence on which argument of an operation was not finite already."""
+def _origin(arguments: Sequence[Any]) -> str:
+    """A sentence that names an argument of the operation that was not finite already."""
     for i, argument in enumerate(arguments, 1):
         on_tape = hasattr(argument, "tape")
         bad = first_bad(argument.data if on_tape else argument)
@@ -57,12 +59,14 @@ def _origin(arguments):
     return " All its arguments are finite: it begins here." if arguments else ""
 
 
-def watched(name, y, arguments, pullback):
-    """Look at the value y of an operation; its pullback, which then looks at what passes it."""
+def watched(
+    name: str, y: Array, arguments: Sequence[Any], pullback: Callable[[Array], Sequence[Array]]
+) -> Callable[[Array], Sequence[Array]]:
+    """Check the value y of an operation; returns its pullback with checks of all cotangents."""
     check(f"Forwards: the value of {name}", y, arguments)
     places = [i for i, argument in enumerate(arguments, 1) if hasattr(argument, "tape")]
 
-    def watched_pullback(g):
+    def watched_pullback(g: Array) -> Sequence[Array]:
         check(f"Backwards: the cotangent that reaches {name}, a sum over its uses", g)
         cotangents = pullback(g)
         for place, cotangent in zip(places or range(1, len(cotangents) + 1), cotangents):
@@ -74,13 +78,13 @@ def watched(name, y, arguments, pullback):
     return watched_pullback
 
 
-def check_step(moved, g) -> None:
-    """Refuse a gradient that an optimiser did not move by."""
-    if to_host(moved):
+def check_step(stepped: Any, g: Array) -> None:
+    """Raise NumericsError for the gradient g unless the optimizer made its step."""
+    if to_host(stepped):
         return
-    check("The gradient given to the optimiser", g)
+    check("The gradient given to the optimizer", g)
     raise NumericsError(
-        f"The gradient given to the optimiser, shape {g.shape}, is finite, but the sum of its "
+        f"The gradient given to the optimizer, shape {g.shape}, is finite, but the sum of its "
         f"squares is more than {g.dtype} can hold: its largest entry is "
         f"{np.abs(to_host(g)).max():.3g}."
     )

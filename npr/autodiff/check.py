@@ -1,4 +1,6 @@
-"""Gradients held against finite differences."""
+"""A check of gradients by finite differences."""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -7,10 +9,16 @@ from npr.backend import Array, to_device, to_host
 from npr.errors import GradientError
 
 
-def gradcheck(f, x: Array, step: float = 1e-6, tolerance: float = 1e-6, seed: int = 0) -> float:
+def gradcheck(
+    f: Callable[[Array], Array],
+    x: Array,
+    step: float = 1e-6,
+    tolerance: float = 1e-6,
+    seed: int = 0,
+) -> float:
     """Compare the pullback of f at x with central differences in float64.
 
-    f          one float64 array -> an array of any shape; it is projected on a random cotangent
+    f          a function of one float64 array; its value is projected on a random cotangent
     x          any shape; copied to float64
     step       of the difference, relative to max(1, |x_i|)
     tolerance  largest error allowed, relative to the largest gradient entry (at least 1)

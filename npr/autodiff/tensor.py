@@ -1,8 +1,8 @@
 """Reverse-mode automatic differentiation on a Wengert list.
 
-An operation on plain arrays is plain arithmetic and leaves no trace. An operation on a Tensor
-also appends to the Tensor's tape how to pull a cotangent of its result back to its arguments.
-`vjp` puts the first Tensor on a fresh tape, runs the function, and walks the list backwards:
+An operation on plain arrays is plain arithmetic and records nothing. An operation on a Tensor also
+appends to the Tensor's tape how to pull a cotangent of its result back to its arguments. `vjp`
+puts the first Tensor on a new tape, runs the function, and walks the tape backwards:
 
     out, pullback = vjp(f, x)       pullback(v) = v . (d out / d x)
     value_and_grad(L)(theta)        = L(theta), dL/dtheta
@@ -11,13 +11,23 @@ The tape holds arrays and indices, never Tensors, so nothing here is a reference
 Source: Wengert 1964; Griewank and Walther 2008, chapter 3.
 """
 
+from __future__ import annotations  # annotations of the inner functions of `op` cost nothing then
+
 import operator
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
+from typing import Any
+
+import numpy as np
 
 from npr.autodiff import anomaly
+from npr.autodiff.guard import Guard, not_differentiable
 from npr.backend import ON_HOST, Array, xp
 from npr.errors import GradientError
 
-OPS: dict = {}  # name -> differentiable function: the table that the gradient checks walk
+Function = Callable[..., Any]
+
+OPS: dict[str, Function] = {}  # name -> differentiable function; the tests check each of them
 
 
 class Tape:
@@ -25,78 +35,12 @@ class Tape:
 
     __slots__ = ("entries",)
 
-    def __init__(self):
-        self.entries = [((), None)]  # entry 0 is the input
+    def __init__(self) -> None:
+        self.entries: Any = [((), None)]  # entry 0 is the input; None: the gradient is finished
 
 
-class Tensor:
-    """An array on a tape. `data` is the array; `stop_gradient(tensor)` is the way off the tape."""
-
-    __slots__ = ("data", "index", "tape")
-    __array_ufunc__ = None  # so that `array * tensor` reaches Tensor.__rmul__
-
-    def __init__(self, data, tape, index):
-        self.data, self.tape, self.index = data, tape, index
-
-    shape = property(lambda self: self.data.shape)
-    ndim = property(lambda self: self.data.ndim)
-    size = property(lambda self: self.data.size)
-    dtype = property(lambda self: self.data.dtype)
-
-    # comparisons are constants: plain arrays of truths, for `where`
-    __hash__ = object.__hash__
-
-    def __len__(self):
-        return len(self.data)
-
-    def __repr__(self):
-        return f"Tensor({self.data!r})"
-
-    def __setitem__(self, index, value):
-        raise TypeError(
-            "A Tensor cannot be assigned to: build the new value with where, concatenate or stack."
-        )
-
-    def __array__(self, dtype=None, copy=None):
-        raise TypeError(
-            "A Tensor was turned into an array, which would lose its gradient. "
-            "Use the functions of npr.autodiff on it, or stop_gradient(tensor) for its array."
-        )
-
-    def __array_function__(self, function, types, args, kwargs):
-        raise TypeError(_foreign(f"np.{function.__name__}"))
-
-    def __bool__(self):
-        raise TypeError(
-            "The truth of a Tensor is not differentiable: use where(condition, a, b), "
-            "or stop_gradient(tensor) to branch on its value."
-        )
-
-    def __float__(self):
-        raise TypeError(
-            "float(tensor) inside a gradient would lose it. Return it with has_aux=True, "
-            "or use stop_gradient(tensor)."
-        )
-
-
-for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
-    _compare = getattr(operator, _name)
-    setattr(Tensor, f"__{_name}__", lambda a, b, _f=_compare: _f(a.data, stop_gradient(b)))
-
-
-def _foreign(name):
-    return (
-        f"{name} got a Tensor and cannot differentiate through it: use the function of the same "
-        "name from npr.autodiff, or stop_gradient(tensor) where no gradient is wanted."
-    )
-
-
-def stop_gradient(x) -> Array:
-    """x as a plain array: a constant for every gradient."""
-    return x.data if type(x) is Tensor else x
-
-
-def record(data: Array, parents: list, pullback, name="an operation", arguments=()) -> Tensor:
+def record(data: Array, parents: Sequence[Tensor], pullback: Callable[[Array], Sequence[Array]],
+           name: str = "an operation", arguments: Sequence[Any] = ()) -> Tensor:  # fmt: skip
     """Put a new value on the tape of its parents.
 
     pullback(g) returns one cotangent per parent (None for zero), each of its parent's shape.
@@ -115,7 +59,7 @@ def record(data: Array, parents: list, pullback, name="an operation", arguments=
     if entries is None:
         raise GradientError(
             "This Tensor belongs to a gradient that is already finished, and its parameters may "
-            "have moved since. Return it with has_aux=True, or use stop_gradient inside the loss."
+            "have changed since. Return it with has_aux=True, or use stop_gradient inside the loss."
         )
     if anomaly.on:
         pullback = anomaly.watched(name, data, arguments, pullback)
@@ -123,35 +67,34 @@ def record(data: Array, parents: list, pullback, name="an operation", arguments=
     return Tensor(data, tape, len(entries) - 1)
 
 
-def op(name: str, forward, *rules):
-    """Make forward(*args, **options) differentiable and enter it in the table.
+def op(name: str, forward: Function, *rules: Any) -> Function:
+    """Make forward(*args, **options) differentiable, and enter it in OPS.
 
     rules[i](g, y, *args, **options) is the cotangent of args[i], given g, the cotangent of the
-    result y. Broadcasting is undone here, so that a rule may ignore it.
+    result y; None: there is no derivative. Broadcasting is undone here: a rule may ignore it.
     """
 
-    def apply(*args, **options):
+    def apply(*args: Any, **options: Any) -> Any:
         values, parents, active = [], [], []
         for i, arg in enumerate(args):
             if type(arg) is Tensor:
+                if i >= len(rules) or rules[i] is None:
+                    raise GradientError(
+                        f"{name} has no derivative in its argument {i + 1}; give it a plain "
+                        "array, or stop_gradient(tensor)."
+                    )
                 parents.append(arg)
-                active.append((i, arg.data.shape))
                 arg = arg.data
+                active.append((rules[i], arg.shape))
             values.append(arg)
         y = forward(*values, **options)
         if not parents:
             return y
-        for i, _ in active:
-            if i >= len(rules) or rules[i] is None:
-                raise GradientError(
-                    f"{name} has no derivative in its argument {i + 1}; give it a plain array, "
-                    "or stop_gradient(tensor)."
-                )
 
-        def pullback(g):
+        def pullback(g: Array) -> list[Array]:
             cotangents = []
-            for i, shape in active:
-                cotangent = rules[i](g, y, *values, **options)
+            for rule, shape in active:
+                cotangent = rule(g, y, *values, **options)
                 if cotangent.shape != shape:
                     cotangent = _unbroadcast(cotangent, shape)
                 cotangents.append(cotangent)
@@ -159,20 +102,199 @@ def op(name: str, forward, *rules):
 
         return record(y, parents, pullback, name, args)
 
-    apply.__name__ = apply.__qualname__ = name
-    OPS[name] = apply
-    return apply
+    return register(name, apply)
 
 
-def _unbroadcast(g, shape):
+def register(name: str, function: Function) -> Function:
+    """Enter a differentiable function in OPS."""
+    function.__name__ = function.__qualname__ = name
+    OPS[name] = function
+    return function
+
+
+def _unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
     """Sum g over the axes that broadcasting added or stretched to come from `shape`."""
     g = g.sum(axis=tuple(range(g.ndim - len(shape))))
     stretched = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
     return g.sum(axis=stretched, keepdims=True) if stretched else g
 
 
-def _trace(f, x, args):
-    """Run f on x as the first Tensor of a fresh tape."""
+# What the longer rules below call, on plain arrays.
+
+
+def ratio(g: Array, x: Array) -> Array:
+    """g / x, but 0 where g is 0: a branch that `where` did not take has no influence."""
+    if isinstance(x, (int, float)):
+        return g / x
+    return xp.where(g == 0, 0, g / xp.where(g == 0, 1, x))
+
+
+def _power_base(g: Array, y: Array, x: Array, p: Array) -> Array:
+    """g p x^(p - 1), but 0 where g or p is 0, however steep the power is at x = 0."""
+    g = g * p
+    return xp.where(g == 0, 0, g * xp.where(g == 0, g + 1, x) ** (p - 1))
+
+
+def _matmul_back(left: bool, g: Array, y: Array, a: Array, b: Array) -> Array:
+    """g (..., n, m), a (..., n, k), b (..., k, m); a vector is a matrix of one row or column."""
+    row, column = a.ndim == 1, b.ndim == 1
+    if column:
+        b, g = b[:, None], g[..., None]
+    if row:
+        a, g = a[None, :], g[..., None, :]
+    if left:
+        da = g @ b.swapaxes(-1, -2)
+        return da[..., 0, :] if row else da
+    db = a.swapaxes(-1, -2) @ g
+    return db[..., 0] if column else db
+
+
+# Reductions take more than two lines each: g has lost axes, which `spread` puts back; equal entries
+# share the cotangent of their maximum; and NumPy is slow at broadcast views and at short axes.
+
+
+def spread(g: Array, x: Array, axis: Any, keepdims: bool) -> Array:
+    """g, or the result y, with the axes over which x was reduced as axes of length one."""
+    if keepdims or axis is None or x.ndim == 0:
+        return g
+    if axis in (0, -1):  # faster than expand_dims
+        return g[None] if axis == 0 else g[..., None]
+    return xp.expand_dims(g, axis)
+
+
+def _sum_back(g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    dx = xp.empty(x.shape, g.dtype)
+    dx[...] = spread(g, x, axis, keepdims)
+    return dx
+
+
+def _count(x: Array, y: Array) -> int:
+    """How many entries of x each entry of the result y was made of."""
+    return int(x.size // (y.size or 1))
+
+
+def _reduce(whole: Any, pair: Any, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    """whole(x), or pair(pair(x_0, x_1), ...) along a first or last axis of at most four entries."""
+    if keepdims or axis not in (0, -1) or x.ndim < 2 or not 2 <= x.shape[axis] <= 4:
+        return whole(x, axis=axis, keepdims=keepdims)
+    return reduce(pair, (x[i] if axis == 0 else x[..., i] for i in range(x.shape[axis])))
+
+
+def _extremum_back(g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    hit = (x == spread(y, x, axis, keepdims)).astype(x.dtype)
+    ties = spread(_reduce(xp.sum, xp.add, hit, axis, keepdims), x, axis, keepdims)
+    return spread(g, x, axis, keepdims) * (hit / ties)
+
+
+def _getitem_back(g: Array, y: Array, x: Array, index: Any) -> Array:
+    dx = xp.zeros_like(x)
+    parts = index if isinstance(index, tuple) else (index,)
+    if all(p is None or p is Ellipsis or isinstance(p, (int, slice)) for p in parts):
+        dx[index] = g
+    else:  # array indices may repeat: their cotangents add up
+        xp.add.at(dx, index, g)
+    return dx
+
+
+def _transpose_back(g: Array, y: Array, x: Array, *axes: Any) -> Array:
+    if axes in ((), (None,)):
+        return g.transpose()
+    return g.transpose(np.argsort(np.ravel(axes) % x.ndim).tolist())
+
+
+def _reflected(f: Function) -> Function:
+    return lambda self, other: f(other, self)
+
+
+def _constant(compare: Function) -> Function:
+    """A comparison is a constant: a plain boolean array, for `where`."""
+    return lambda self, other: compare(self.data, stop_gradient(other))
+
+
+class Tensor(Guard):
+    """An array on a tape; `stop_gradient(tensor)` returns the array.
+
+    An operator is an `op`: the value, then the cotangent of each argument.
+    """
+
+    __slots__ = ("data", "index", "tape")
+
+    def __init__(self, data: Array, tape: Tape, index: int) -> None:
+        self.data, self.tape, self.index = data, tape, index
+
+    __add__ = op("add", lambda a, b: a + b, lambda g, y, a, b: g, lambda g, y, a, b: g)
+    __sub__ = op("subtract", lambda a, b: a - b, lambda g, y, a, b: g, lambda g, y, a, b: -g)
+    __mul__ = op("multiply", lambda a, b: a * b, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
+    __truediv__ = op(
+        "divide",
+        lambda a, b: a / b,
+        lambda g, y, a, b: ratio(g, b),
+        lambda g, y, a, b: -ratio(g * y, b),
+    )
+    __pow__ = op(
+        "power",
+        lambda x, p: x**p,
+        _power_base,
+        lambda g, y, x, p: g * y * xp.log(xp.where(y == 0, 1, xp.asarray(x, y.dtype))),
+    )
+    __matmul__ = op(
+        "matmul", lambda a, b: a @ b, partial(_matmul_back, True), partial(_matmul_back, False)
+    )
+    __neg__ = op("negative", lambda x: -x, lambda g, y, x: -g)
+    __abs__ = op("abs", lambda x: xp.abs(x), lambda g, y, x: g * xp.sign(x))
+    __radd__, __rsub__, __rmul__ = _reflected(__add__), _reflected(__sub__), _reflected(__mul__)
+    __rtruediv__, __rpow__ = _reflected(__truediv__), _reflected(__pow__)
+    __rmatmul__ = _reflected(__matmul__)
+
+    # reductions over all axes, or over `axis`, an integer or a tuple
+    sum = op(
+        "sum",
+        lambda x, axis=None, keepdims=False: x.sum(axis=axis, keepdims=keepdims),
+        _sum_back,
+    )
+    mean = op(
+        "mean",
+        lambda x, axis=None, keepdims=False: (
+            (y := x.sum(axis=axis, keepdims=keepdims)) / _count(x, y)
+        ),
+        lambda g, y, x, *how, **k: _sum_back(g / _count(x, y), y, x, *how, **k),
+    )
+    max = op("max", partial(_reduce, xp.max, xp.maximum), _extremum_back)
+    min = op("min", partial(_reduce, xp.min, xp.minimum), _extremum_back)
+
+    # entries and shape
+    __getitem__ = op("getitem", lambda x, index: x[index], _getitem_back)
+    reshape = op(
+        "reshape",
+        lambda x, *shape: x.reshape(*shape),  # reshape(2, 3) or reshape((2, 3))
+        lambda g, y, x, *shape: g.reshape(x.shape),
+    )
+    transpose = op("transpose", lambda x, *axes: x.transpose(*axes), _transpose_back)
+    T = property(transpose)
+    shape = property(lambda self: self.data.shape)
+    ndim = property(lambda self: self.data.ndim)
+    size = property(lambda self: self.data.size)
+    dtype = property(lambda self: self.data.dtype)
+
+    def __len__(self) -> Any:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.data!r})"
+
+    __eq__, __ne__ = _constant(operator.eq), _constant(operator.ne)
+    __lt__, __le__ = _constant(operator.lt), _constant(operator.le)
+    __gt__, __ge__ = _constant(operator.gt), _constant(operator.ge)
+    __hash__ = object.__hash__
+
+
+def stop_gradient(x: Any) -> Array:
+    """x as a plain array: a constant for every gradient."""
+    return x.data if type(x) is Tensor else x
+
+
+def _trace(f: Function, x: Array, args: Sequence[Any]) -> tuple[Tape, Any]:
+    """Run f on x as the first Tensor of a new tape."""
     if type(x) is Tensor:
         raise GradientError("Gradients do not nest: got a Tensor where a plain array is needed.")
     if not hasattr(x, "dtype") or x.dtype.kind != "f":
@@ -185,15 +307,15 @@ def _trace(f, x, args):
         return tape, f(Tensor(x, tape, 0), *args)
     except TypeError as error:
         if "__array_ufunc__" in str(error):
-            raise TypeError(_foreign("A NumPy function")) from error
+            raise not_differentiable("A NumPy function") from error
         raise
 
 
-def _backward(tape, out, g, x):
+def _backward(tape: Tape, out: Any, g: Array, x: Array) -> Array:
     """Walk the tape from `out` to the input x, adding up cotangents."""
     if type(out) is not Tensor or out.tape is not tape:
         return xp.zeros_like(x)  # the result does not depend on x
-    cotangents = [None] * (out.index + 1)
+    cotangents: list[Array] = [None] * (out.index + 1)
     cotangents[out.index] = g
     for index in range(out.index, 0, -1):
         g = cotangents[index]
@@ -211,7 +333,7 @@ def _backward(tape, out, g, x):
     return xp.zeros_like(x) if g is None else xp.ascontiguousarray(g).reshape(x.shape)
 
 
-def vjp(f, x: Array, *args):
+def vjp(f: Function, x: Array, *args: Any) -> tuple[Array, Callable[[Array | float], Array]]:
     """f(x) and its pullback: v -> v . df/dx, an array of x's shape.
 
     The pullback may be called any number of times, with v of f(x)'s shape.
@@ -221,7 +343,7 @@ def vjp(f, x: Array, *args):
     value = stop_gradient(out)
     before = x.copy() if ON_HOST else None  # comparing on a GPU would wait for it
 
-    def pullback(v):
+    def pullback(v: Array | float) -> Array:
         if isinstance(v, (int, float)):
             v = xp.asarray(v, x.dtype)
         shape = getattr(value, "shape", ())
@@ -231,14 +353,14 @@ def vjp(f, x: Array, *args):
         if before is not None and not xp.array_equal(before, x, equal_nan=True):
             raise GradientError(
                 "x was changed in place after vjp(f, x): this pullback belongs to the old value. "
-                "Call vjp again, or the pullback before the optimiser's step."
+                "Call vjp again, or the pullback before the optimizer's step."
             )
         return _backward(tape, out, v, x)
 
     return value, pullback
 
 
-def value_and_grad(f, has_aux: bool = False):
+def value_and_grad(f: Function, has_aux: bool = False) -> Callable[..., tuple[Any, Array]]:
     """A function that returns f(theta, *args) and its gradient in theta.
 
     f must return a scalar; with has_aux=True a pair (scalar, aux), and the result is then
@@ -246,7 +368,7 @@ def value_and_grad(f, has_aux: bool = False):
     they come back as plain arrays.
     """
 
-    def both(theta, *args):
+    def both(theta: Array, *args: Any) -> tuple[Any, Array]:
         tape, out = _trace(f, theta, args)
         aux = None
         if has_aux:
@@ -267,19 +389,19 @@ def value_and_grad(f, has_aux: bool = False):
         try:
             gradient = _backward(tape, out, one, theta)
         finally:
-            tape.entries = None  # frees the arrays, and a Tensor that leaked out is recognised
+            tape.entries = None  # frees the arrays, and a Tensor that is kept is recognized
         return ((value, aux) if has_aux else value), gradient
 
     return both
 
 
-def grad(f):
+def grad(f: Function) -> Callable[..., Array]:
     """A function that returns the gradient of the scalar f(theta, *args) in theta."""
     both = value_and_grad(f)
     return lambda theta, *args: both(theta, *args)[1]
 
 
-def _plain(tree):
+def _plain(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _plain(value) for key, value in tree.items()}
     if isinstance(tree, (tuple, list)):

@@ -1,23 +1,23 @@
-"""One choice of K: log-probabilities, a draw and an entropy, with the ways back to the logits.
+"""Categorical distributions: log-probabilities, samples and entropies, with their pullbacks.
 
-logits, logp (B, K); a (B,) choices; each is one pass over the batch.
+logits, logp (B, K); a (B,) indices of actions; each kernel is one pass over the batch.
 """
 
 import math
 
 import numpy as np
 
-from npr.backend import ON_HOST, xp
-from npr.kernels.jit import ChoiceError, Kernel
+from npr.backend import ON_HOST, Array, xp
+from npr.kernels.jit import ActionIndexError, Kernel
 
 
-def _log_softmax_twin(logits, logp):
+def _log_softmax_reference(logits: Array, logp: Array) -> None:
     """logp <- logits - log sum exp(logits)."""
     x = logits - logits.max(axis=1, keepdims=True)
     logp[:] = x - xp.log(xp.exp(x).sum(axis=1, keepdims=True))
 
 
-def _log_softmax_loop(logits, logp):
+def _log_softmax_loop(logits: Array, logp: Array) -> None:
     for i in range(logits.shape[0]):
         row, out = logits[i], logp[i]
         top, total = row[0], logits.dtype.type(0)
@@ -30,12 +30,12 @@ def _log_softmax_loop(logits, logp):
             out[k] = row[k] - top - shift
 
 
-def _log_softmax_backward_twin(logp, g, dlogits):
+def _log_softmax_backward_reference(logp: Array, g: Array, dlogits: Array) -> None:
     """dlogits <- the cotangent of the logits from g (B, K), that of logp."""
     dlogits[:] = g - xp.exp(logp) * g.sum(axis=1, keepdims=True)
 
 
-def _log_softmax_backward_loop(logp, g, dlogits):
+def _log_softmax_backward_loop(logp: Array, g: Array, dlogits: Array) -> None:
     for i in range(logp.shape[0]):
         total = logp.dtype.type(0)
         for x in g[i]:
@@ -44,14 +44,14 @@ def _log_softmax_backward_loop(logp, g, dlogits):
             dlogits[i, k] = g[i, k] - math.exp(logp[i, k]) * total
 
 
-def _draw_twin(logp, u, a):
-    """a <- choices, by inverting the distribution function at u (B,) in [0, 1)."""
+def _draw_reference(logp: Array, u: Array, a: Array) -> None:
+    """a <- samples, by inverting the cumulative distribution at u (B,) in [0, 1)."""
     reached = xp.cumsum(xp.exp(logp), axis=1)
-    # scaled by the last sum, so that rounding cannot lead past the last choice
+    # scaled by the last sum, so that rounding cannot lead past the last action
     a[:] = (reached <= u[:, None] * reached[:, -1:]).sum(axis=1)
 
 
-def _draw_loop(logp, u, a):
+def _draw_loop(logp: Array, u: Array, a: Array) -> None:
     for i in range(logp.shape[0]):
         total = logp.dtype.type(0)
         for x in logp[i]:
@@ -63,39 +63,39 @@ def _draw_loop(logp, u, a):
             a[i] += reached <= mass
 
 
-def _log_prob_twin(logp, a, chosen):
+def _log_prob_reference(logp: Array, a: Array, chosen: Array) -> None:
     """chosen <- logp[a]."""
     if ON_HOST and (a < 0).any():
-        raise ChoiceError("a choice lies outside of 0..K-1")
+        raise ActionIndexError("action index out of range 0..K-1")
     chosen[:] = logp[xp.arange(len(logp)), a]
 
 
-def _log_prob_loop(logp, a, chosen):
+def _log_prob_loop(logp: Array, a: Array, chosen: Array) -> None:
     for i in range(logp.shape[0]):
         if a[i] < 0 or a[i] >= logp.shape[1]:
-            raise ChoiceError("a choice lies outside of 0..K-1")
+            raise ActionIndexError("action index out of range 0..K-1")
         chosen[i] = logp[i, a[i]]
 
 
-def _log_prob_backward_twin(logp, a, g, dlogits):
+def _log_prob_backward_reference(logp: Array, a: Array, g: Array, dlogits: Array) -> None:
     """dlogits <- the cotangent of the logits from g (B,), that of logp[a]."""
     dlogits[:] = -g[:, None] * xp.exp(logp)
     dlogits[xp.arange(len(logp)), a] += g
 
 
-def _log_prob_backward_loop(logp, a, g, dlogits):
+def _log_prob_backward_loop(logp: Array, a: Array, g: Array, dlogits: Array) -> None:
     for i in range(logp.shape[0]):
         for k in range(logp.shape[1]):
             chosen = g[i] if k == a[i] else 0 * g[i]
             dlogits[i, k] = chosen - g[i] * math.exp(logp[i, k])
 
 
-def _entropy_twin(logp, H):
+def _entropy_reference(logp: Array, H: Array) -> None:
     """H <- -sum p log p, where 0 log 0 = 0."""
     H[:] = -(xp.exp(logp) * xp.where(logp == -math.inf, 0, logp)).sum(axis=1)
 
 
-def _entropy_loop(logp, H):
+def _entropy_loop(logp: Array, H: Array) -> None:
     for i in range(logp.shape[0]):
         total = logp.dtype.type(0)
         for x in logp[i]:
@@ -104,13 +104,13 @@ def _entropy_loop(logp, H):
         H[i] = total
 
 
-def _entropy_backward_twin(logp, H, g, dlogits):
+def _entropy_backward_reference(logp: Array, H: Array, g: Array, dlogits: Array) -> None:
     """dlogits <- the cotangent of the logits from g (B,), that of H."""
     finite = xp.where(logp == -math.inf, 0, logp)
     dlogits[:] = -g[:, None] * xp.exp(logp) * (finite + H[:, None])
 
 
-def _entropy_backward_loop(logp, H, g, dlogits):
+def _entropy_backward_loop(logp: Array, H: Array, g: Array, dlogits: Array) -> None:
     for i in range(logp.shape[0]):
         for k in range(logp.shape[1]):
             x = logp[i, k]
@@ -120,56 +120,56 @@ def _entropy_backward_loop(logp, H, g, dlogits):
                 dlogits[i, k] = -g[i] * math.exp(x) * (x + H[i])
 
 
-_log_softmax = Kernel(_log_softmax_loop, _log_softmax_twin)
-_log_softmax_backward = Kernel(_log_softmax_backward_loop, _log_softmax_backward_twin)
-_draw = Kernel(_draw_loop, _draw_twin)
-_log_prob = Kernel(_log_prob_loop, _log_prob_twin)
-_log_prob_backward = Kernel(_log_prob_backward_loop, _log_prob_backward_twin)
-_entropy = Kernel(_entropy_loop, _entropy_twin)
-_entropy_backward = Kernel(_entropy_backward_loop, _entropy_backward_twin)
+_log_softmax = Kernel(_log_softmax_loop, _log_softmax_reference)
+_log_softmax_backward = Kernel(_log_softmax_backward_loop, _log_softmax_backward_reference)
+_draw = Kernel(_draw_loop, _draw_reference)
+_log_prob = Kernel(_log_prob_loop, _log_prob_reference)
+_log_prob_backward = Kernel(_log_prob_backward_loop, _log_prob_backward_reference)
+_entropy = Kernel(_entropy_loop, _entropy_reference)
+_entropy_backward = Kernel(_entropy_backward_loop, _entropy_backward_reference)
 
 
-def log_softmax(logits):
+def log_softmax(logits: Array) -> Array:
     """Log-probabilities (B, K)."""
     logp = xp.empty(logits.shape, logits.dtype)
     _log_softmax(logits, logp)
     return logp
 
 
-def log_softmax_backward(logp, g):
+def log_softmax_backward(logp: Array, g: Array) -> Array:
     dlogits = xp.empty(logp.shape, logp.dtype)
     _log_softmax_backward(logp, g, dlogits)
     return dlogits
 
 
-def draw(logp, u):
-    """Choices (B,), by inverting the distribution function at u (B,) in [0, 1)."""
+def draw(logp: Array, u: Array) -> Array:
+    """Samples (B,), by inverting the cumulative distribution at u (B,) in [0, 1)."""
     a = xp.empty(len(logp), np.int64)
     _draw(logp, u, a)
     return a
 
 
-def log_prob(logp, a):
-    """logp[a], (B,). A choice that there is not raises IndexError; a GPU does not look."""
+def log_prob(logp: Array, a: Array) -> Array:
+    """logp[a], (B,). An index out of range raises IndexError, except on a GPU."""
     chosen = xp.empty(len(logp), logp.dtype)
     _log_prob(logp, a, chosen)
     return chosen
 
 
-def log_prob_backward(logp, a, g):
+def log_prob_backward(logp: Array, a: Array, g: Array) -> Array:
     dlogits = xp.empty(logp.shape, logp.dtype)
     _log_prob_backward(logp, a, g, dlogits)
     return dlogits
 
 
-def entropy(logp):
+def entropy(logp: Array) -> Array:
     """Entropies (B,) in nats."""
     H = xp.empty(len(logp), logp.dtype)
     _entropy(logp, H)
     return H
 
 
-def entropy_backward(logp, H, g):
+def entropy_backward(logp: Array, H: Array, g: Array) -> Array:
     dlogits = xp.empty(logp.shape, logp.dtype)
     _entropy_backward(logp, H, g, dlogits)
     return dlogits

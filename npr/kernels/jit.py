@@ -1,79 +1,106 @@
-"""Loops for Numba, each with its array twin, compiled at the first call and not before.
+"""Kernels: loops for Numba, each with a reference implementation in array operations.
 
-NPR_NUMBA=0 runs every kernel on its twin. So does a machine without a usable Numba, after one
-warning: its absence costs speed, not features.
+A kernel is compiled by its first call, not at import. NPR_NUMBA=0 runs the reference
+implementation of each. So does a machine without a usable Numba, after one warning: its absence
+costs speed, not features.
 """
 
 import contextlib
+import inspect
 import os
 import stat
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from npr.backend import ON_HOST
 
 _ASKED = os.environ.get("NPR_NUMBA", "1") != "0"
 
 
-class ChoiceError(IndexError):
-    """What a loop refuses by itself: an index that would lead out of an array's memory."""
+class ActionIndexError(IndexError):
+    """An index of an action, checked by a loop before it would lead out of an array's memory."""
 
 
 class Kernel:
-    """A function with two bodies that are tested equal.
+    """A function with two implementations, tested equal.
 
-    loop   for Numba: plain loops over arrays
-    twin   the same in array operations: the reference, and what CuPy runs
-    host   the arguments are host arrays on every backend (trees, replay columns)
-    calls  functions of ours that the loop calls
-    sums   those whose sums may be taken in any order, which vector instructions need
-    needs  what must be found for the loop to compile, if anything: a function that tells
+    loop       for Numba: plain loops over arrays
+    reference  the same in array operations: what CuPy runs, and what the loop is tested against
+    host       the arguments are host arrays on every backend (trees, replay columns)
+    calls      functions of npr that the loop calls
+    sums       those whose sums may be taken in any order, which vector instructions need
+    needs      called before compiling; returns whether what the loop links to is there
     """
 
-    def __init__(self, loop, twin, host=False, calls=(), sums=(), needs=None):
-        self.loop, self.twin, self.host = loop, twin, host
+    def __init__(
+        self,
+        loop: Callable[..., Any],
+        reference: Callable[..., Any],
+        host: bool = False,
+        calls: Sequence[Callable[..., Any]] = (),
+        sums: Sequence[Callable[..., Any]] = (),
+        needs: Callable[[], bool] | None = None,
+    ) -> None:
+        self.loop, self.reference, self.host = loop, reference, host
         self.calls, self.sums, self.needs = calls, sums, needs
-        self.__name__, self.__doc__ = twin.__name__, twin.__doc__
-        self._run, self._cached = None, False
+        self.__name__, self.__doc__ = reference.__name__, reference.__doc__
+        self._run: Any = None
+        self._cached = False
 
-    def __call__(self, *args):
+    def __call__(self, *args: Any) -> Any:
         if self._run is None:
             self._run = self._choose()
         try:
             return self._run(*args)
         except Exception as error:
-            ours = isinstance(error, ChoiceError) or type(error).__module__ == "numba.core.errors"
-            if ours or not self._cached:
-                raise  # nothing to do with the cache
-            # Numba compiles for new types of arguments in the call itself, and a damaged file in
-            # its cache, or no place for one, raises anything, MemoryError too
-            _warn_once("cache", f"Numba's cache cannot be used ({error!r}); compiling anew.")
+            from_loop = isinstance(error, ActionIndexError)
+            if from_loop or type(error).__module__ == "numba.core.errors" or not self._cached:
+                raise  # not from the cache
+            # Numba compiles for new types of arguments within the call, and a damaged file in its
+            # cache, or a full disk, raises any exception, MemoryError too
+            _warn_once("cache", f"Numba's cache cannot be used ({error!r}); compiling again.")
             with contextlib.suppress(Exception):
                 self._run._cache.flush()  # so that the next process writes a sound one
             self._run, self._cached = self._compile(cache=False), False
             return self._run(*args)
 
-    def _choose(self):
+    def _choose(self) -> Any:
         if _numba() is None or not (ON_HOST or self.host) or (self.needs and not self.needs()):
-            return self.twin
+            return self.reference
         try:
             run = self._compile(cache=True)
             folder = run._cache.cache_path
         except Exception as error:
-            _warn_once("cache", f"Numba's cache cannot be used ({error!r}); compiling anew.")
+            _warn_once("cache", f"Numba's cache cannot be used ({error!r}); compiling again.")
             return self._compile(cache=False)
         if open_to_all(folder):
-            _warn_once("cache", f"Numba's cache in {folder} is not used: {OPEN}; compiling anew.")
+            _warn_once("cache", f"Numba's cache in {folder} is not used: {OPEN}; compiling again.")
             return self._compile(cache=False)
         self._cached = True
         return run
 
-    def _compile(self, cache):
+    def _compile(self, cache: bool) -> Any:
+        numba: Any = _numba()
         for function in self.calls:
-            _numba().extending.register_jitable(function)
+            numba.extending.register_jitable(function)
         for function in self.sums:
-            _numba().extending.register_jitable(fastmath={"reassoc"})(function)
-        return _numba().njit(cache=cache, error_model="numpy", nogil=True)(self.loop)
+            numba.extending.register_jitable(fastmath={"reassoc"})(function)
+        run = numba.njit(cache=cache, error_model="numpy", nogil=True)(self.loop)
+        if cache:
+            # Numba compiles again when the loop's file has changed; add the files of what it calls
+            index = run._cache._cache_file
+            stamps = ((s.st_mtime, s.st_size) for s in map(os.stat, self._other_files()))
+            index._source_stamp = (index._source_stamp, *stamps)
+        return run
+
+    def _other_files(self) -> list[str]:
+        """The source files of what the loop calls, besides its own."""
+        called = [*self.calls, *self.sums, *([self.needs] if self.needs else [])]
+        files = {inspect.unwrap(function).__code__.co_filename for function in called}
+        return sorted(files - {self.loop.__code__.co_filename})
 
 
 def available() -> bool:
@@ -87,24 +114,26 @@ OPEN = (
 )
 
 
-def open_to_all(folder) -> bool:
-    """Whether any user may put files into a cache, or another folder in its place.
+def open_to_all(folder: str | Path) -> bool:
+    """Whether any user may put files into a cache, or replace its folder.
 
-    A folder above it may be like /tmp, if it is this user's: there nobody moves what is not theirs.
+    A parent folder like /tmp is safe if this user owns it: only the owner of a file may move it
+    there.
     """
-    if os.name != "posix":  # elsewhere the mode tells nothing about others
+    if os.name != "posix":  # on other systems the mode does not describe other users
         return False
     here, above = Path(folder).stat(), Path(folder).parent.stat()
-    kept = above.st_mode & stat.S_ISVTX and above.st_uid == os.getuid()
-    return bool(here.st_mode & stat.S_IWOTH or (above.st_mode & stat.S_IWOTH and not kept))
+    sticky = above.st_mode & stat.S_ISVTX and above.st_uid == os.getuid()
+    return bool(here.st_mode & stat.S_IWOTH or (above.st_mode & stat.S_IWOTH and not sticky))
 
 
 def cache_folder() -> Path:
-    """Where Numba keeps the kernels, in the way that it chooses; raises where it finds no place."""
-    return Path(_numba().njit(cache=True)(open_to_all)._cache.cache_path)  # a neighbour of theirs
+    """The folder in which Numba keeps the kernels; raises where it finds none."""
+    numba: Any = _numba()
+    return Path(numba.njit(cache=True)(open_to_all)._cache.cache_path)  # that of the kernels too
 
 
-def _numba():
+def _numba() -> ModuleType | None:
     """The numba module, or None where it is switched off or cannot be imported."""
     if not _ASKED:
         return None
@@ -123,7 +152,7 @@ def _numba():
 _warned: set[str] = set()
 
 
-def _warn_once(topic, text):
+def _warn_once(topic: str, text: str) -> None:
     if topic not in _warned:
         _warned.add(topic)
         warnings.warn(text, RuntimeWarning, stacklevel=5)

@@ -1,120 +1,73 @@
-"""A stack of dense networks forwards and backwards, one call each.
-
-Matrix products inside a kernel are those of the BLAS that NumPy itself was built with: Numba's own
-would want SciPy. The OpenBLAS in NumPy's wheels is called by name; where it is not found, the array
-twins run, layer by layer. All that a kernel here calls stands in this file, by which Numba knows
-whether what it has cached is still true.
+"""The forward and backward pass of a stack of dense networks, one kernel each.
 
 theta  (rows, size) a network per row: layer after layer, W (n, m) row-major, then b (m,)
 x      (B, n) the input of all of them
 sizes  widths of the layers, input first
 hidden, out  activations of the hidden layers and of the last, as indices of ACTIVATIONS
-work   flat, the values of every layer behind the input: a block (rows, B, m) each
+work   flat, the values of every layer after the input: a block (rows, B, m) each
+
+Without Numba, or without the BLAS of npr.kernels.blas, the reference implementations run, one
+array operation after the other.
 """
 
-import ctypes
-import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from npr.backend import blas, xp
+from npr.backend import Array, xp
+from npr.kernels.blas import bind, product
 from npr.kernels.jit import Kernel
 
 ACTIVATIONS = ("relu", "tanh", "elu", "identity")
 RELU, TANH, ELU, IDENTITY = range(4)
-_ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
-
-# ---- matrix products
-
-
-def product(A, B, out, flip_A=False, flip_B=False, add=False):
-    """out (+)= A B, each of A and B transposed where flipped; all C-contiguous, of one type."""
-    value = np.dot(A.T if flip_A else A, B.T if flip_B else B)
-    out[...] = out + value if add else value
-
-
-@functools.cache
-def find() -> bool:
-    """Let kernels call `product`; False where there is no OpenBLAS whose names are known."""
-    library = blas()
-    if library is None:
-        return False
-    import llvmlite.binding
-    from numba import types
-    from numba.extending import overload
-
-    external = {}
-    for number, letter in ((types.float32, "s"), (types.float64, "d")):
-        function = getattr(library, f"scipy_cblas_{letter}gemm64_")
-        name = f"npr_{letter}gemm"
-        llvmlite.binding.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
-        kinds = [types.int32] * 3 + [types.int64] * 3 + [number, types.voidptr, types.int64]
-        kinds += [types.voidptr, types.int64, number, types.voidptr, types.int64]
-        external[number] = types.ExternalFunction(name, types.void(*kinds))
-
-    @overload(product)
-    def _(A, B, out, flip_A=False, flip_B=False, add=False):
-        gemm, number = external[out.dtype], np.dtype(out.dtype.name).type
-
-        def call(A, B, out, flip_A=False, flip_B=False, add=False):
-            gemm(
-                _ROW_MAJOR, _TRANSPOSED if flip_A else _PLAIN, _TRANSPOSED if flip_B else _PLAIN,
-                out.shape[0], out.shape[1], A.shape[0] if flip_A else A.shape[1],
-                number(1), A.ctypes, A.shape[1], B.ctypes, B.shape[1],
-                number(1 if add else 0), out.ctypes, out.shape[1],
-            )  # fmt: skip
-
-        return call
-
-    return True
-
 
 # ---- activations
 
 
-def _bias_twin(z, b):
+def _bias_reference(z: Array, b: Array) -> None:
     """z <- z + b; z (B, n), b (n,)."""
     z += b
 
 
-def _bias_loop(z, b):
+def _bias_loop(z: Array, b: Array) -> None:
     for i in range(z.shape[0]):
         row = z[i]
         for j in range(z.shape[1]):
             row[j] += b[j]
 
 
-def _bias_relu_twin(z, b):
+def _bias_relu_reference(z: Array, b: Array) -> None:
     """z <- max(z + b, 0); z (B, n), b (n,)."""
     z += b
     xp.maximum(z, 0, out=z)
 
 
-def _bias_relu_loop(z, b):
+def _bias_relu_loop(z: Array, b: Array) -> None:
     zero = z.dtype.type(0)
     for i in range(z.shape[0]):
         row = z[i]
         for j in range(z.shape[1]):
             x = row[j] + b[j]
-            row[j] = zero if x < zero else x  # in this order a NaN stays one
+            row[j] = zero if x < zero else x  # in this order a NaN stays a NaN
 
 
-def _bias_tanh_twin(z, b):
+def _bias_tanh_reference(z: Array, b: Array) -> None:
     """z <- tanh(z + b); z (B, n), b (n,)."""
     z += b
     xp.tanh(z, out=z)
 
 
-def _bias_tanh_loop(z, b):
+def _bias_tanh_loop(z: Array, b: Array) -> None:
     if z.itemsize == 8:
         for i in range(z.shape[0]):
             row = z[i]
             for j in range(z.shape[1]):
                 row[j] = math.tanh(row[j] + b[j])
         return
-    # Compilers do not run libm's tanh on several numbers at once, but they do this: the ratio of
-    # two polynomials with the smallest relative error (2e-8) up to 9, where tanh rounds to one.
+    # Compilers do not vectorize libm's tanh, but they do vectorize this: the ratio of two
+    # polynomials with the smallest relative error (2e-8) up to 9, where tanh rounds to one.
     number = z.dtype.type
     one, edge = number(1), number(9)
     p1, p2 = number(0.1338102828), number(0.003495589515)
@@ -134,13 +87,13 @@ def _bias_tanh_loop(z, b):
             row[j] = one if x > one else x
 
 
-def _bias_elu_twin(z, b):
+def _bias_elu_reference(z: Array, b: Array) -> None:
     """z <- z + b where that is above 0, exp(z + b) - 1 elsewhere; z (B, n), b (n,)."""
     z += b
     z[...] = xp.where(z > 0, z, xp.expm1(xp.minimum(z, 0)))
 
 
-def _bias_elu_loop(z, b):
+def _bias_elu_loop(z: Array, b: Array) -> None:
     zero = z.dtype.type(0)
     for i in range(z.shape[0]):
         row = z[i]
@@ -149,13 +102,13 @@ def _bias_elu_loop(z, b):
             row[j] = x if x > zero else math.expm1(x)
 
 
-def _relu_backward_twin(g, h, out):
+def _relu_backward_reference(g: Array, h: Array, out: Array) -> None:
     """g <- g * (h > 0), out <- its column sums; g, h (B, n), out (n,)."""
     g *= h > 0
     xp.sum(g, axis=0, out=out)
 
 
-def _relu_backward_loop(g, h, out):
+def _relu_backward_loop(g: Array, h: Array, out: Array) -> None:
     zero = g.dtype.type(0)
     out[:] = zero
     for i in range(g.shape[0]):
@@ -166,13 +119,13 @@ def _relu_backward_loop(g, h, out):
             out[j] += x
 
 
-def _tanh_backward_twin(g, h, out):
+def _tanh_backward_reference(g: Array, h: Array, out: Array) -> None:
     """g <- g * (1 - h^2), out <- its column sums; g, h (B, n), out (n,)."""
     g *= 1 - h * h
     xp.sum(g, axis=0, out=out)
 
 
-def _tanh_backward_loop(g, h, out):
+def _tanh_backward_loop(g: Array, h: Array, out: Array) -> None:
     one = g.dtype.type(1)
     out[:] = g.dtype.type(0)
     for i in range(g.shape[0]):
@@ -183,13 +136,13 @@ def _tanh_backward_loop(g, h, out):
             out[j] += x
 
 
-def _elu_backward_twin(g, h, out):
+def _elu_backward_reference(g: Array, h: Array, out: Array) -> None:
     """g <- g where h > 0, g * (h + 1) elsewhere, out <- its column sums; g, h (B, n), out (n,)."""
     g *= xp.where(h > 0, 1, h + 1)
     xp.sum(g, axis=0, out=out)
 
 
-def _elu_backward_loop(g, h, out):
+def _elu_backward_loop(g: Array, h: Array, out: Array) -> None:
     zero, one = g.dtype.type(0), g.dtype.type(1)
     out[:] = zero
     for i in range(g.shape[0]):
@@ -200,12 +153,12 @@ def _elu_backward_loop(g, h, out):
             out[j] += x
 
 
-def _bias_backward_twin(g, h, out):
-    """out <- column sums of g (B, n); g stays as it is, h is not looked at."""
+def _bias_backward_reference(g: Array, h: Array, out: Array) -> None:
+    """out <- column sums of g (B, n); g is unchanged, h is not read."""
     xp.sum(g, axis=0, out=out)
 
 
-def _bias_backward_loop(g, h, out):
+def _bias_backward_loop(g: Array, h: Array, out: Array) -> None:
     out[:] = g.dtype.type(0)
     for i in range(g.shape[0]):
         row = g[i]
@@ -213,22 +166,22 @@ def _bias_backward_loop(g, h, out):
             out[j] += row[j]
 
 
-bias = Kernel(_bias_loop, _bias_twin)
-bias_relu = Kernel(_bias_relu_loop, _bias_relu_twin)
-bias_tanh = Kernel(_bias_tanh_loop, _bias_tanh_twin)
-bias_elu = Kernel(_bias_elu_loop, _bias_elu_twin)
-bias_backward = Kernel(_bias_backward_loop, _bias_backward_twin)
-relu_backward = Kernel(_relu_backward_loop, _relu_backward_twin)
-tanh_backward = Kernel(_tanh_backward_loop, _tanh_backward_twin)
-elu_backward = Kernel(_elu_backward_loop, _elu_backward_twin)
+bias = Kernel(_bias_loop, _bias_reference)
+bias_relu = Kernel(_bias_relu_loop, _bias_relu_reference)
+bias_tanh = Kernel(_bias_tanh_loop, _bias_tanh_reference)
+bias_elu = Kernel(_bias_elu_loop, _bias_elu_reference)
+bias_backward = Kernel(_bias_backward_loop, _bias_backward_reference)
+relu_backward = Kernel(_relu_backward_loop, _relu_backward_reference)
+tanh_backward = Kernel(_tanh_backward_loop, _tanh_backward_reference)
+elu_backward = Kernel(_elu_backward_loop, _elu_backward_reference)
 _FORWARD = (bias_relu, bias_tanh, bias_elu, bias)  # in the order of ACTIVATIONS
 _BACKWARD = (relu_backward, tanh_backward, elu_backward, bias_backward)
 
 # ---- networks
 
 
-def layers(theta, sizes):
-    """[(W, b), ...] of one network, as views that share theta's memory."""
+def layers(theta: Any, sizes: Sequence[int]) -> list[tuple[Any, Any]]:
+    """[(W, b), ...] of one network (size,), a Tensor or an array, which shares its memory."""
     views, start = [], 0
     for n, m in zip(sizes, sizes[1:]):
         middle = start + n * m
@@ -237,7 +190,7 @@ def layers(theta, sizes):
     return views
 
 
-def _values(work, rows, B, sizes):
+def _values(work: Array, rows: int, B: int, sizes: Sequence[int]) -> list[Array]:
     """The blocks of work, (rows, B, m) each."""
     blocks, start = [], 0
     for m in sizes[1:]:
@@ -246,7 +199,8 @@ def _values(work, rows, B, sizes):
     return blocks
 
 
-def _forward_twin(theta, x, sizes, hidden, out, work):
+def _forward_reference(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
+                       work: Array) -> None:  # fmt: skip
     """work <- the values of every layer."""
     sizes = sizes.tolist()
     blocks = _values(work, len(theta), len(x), sizes)
@@ -258,7 +212,8 @@ def _forward_twin(theta, x, sizes, hidden, out, work):
             h = z
 
 
-def _forward_loop(theta, x, sizes, hidden, out, work):
+def _forward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
+                  work: Array) -> None:  # fmt: skip
     rows, B, last = theta.shape[0], x.shape[0], sizes.shape[0] - 2
     for row in range(rows):
         h, start, block = x, 0, 0
@@ -280,10 +235,11 @@ def _forward_loop(theta, x, sizes, hidden, out, work):
             h, start, block = z, middle + m, block + rows * B * m
 
 
-def _backward_twin(theta, x, sizes, hidden, out, work, g, dtheta, dx):
+def _backward_reference(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
+                        work: Array, g: Array, dtheta: Array, dx: Array) -> None:  # fmt: skip
     """dtheta, dx <- cotangents of theta and x from g (rows, B, m), that of the last layer.
 
-    An empty dtheta or dx is not wanted. The first `size` columns of a row of dtheta are written.
+    An empty dtheta or dx is not computed. The free outputs at the end of dtheta are not written.
     """
     sizes = sizes.tolist()
     rows, B, last = len(theta), len(x), len(sizes) - 2
@@ -307,11 +263,12 @@ def _backward_twin(theta, x, sizes, hidden, out, work, g, dtheta, dx):
                 dx += xp.dot(grad, W.T)
 
 
-def _backward_loop(theta, x, sizes, hidden, out, work, g, dtheta, dx):
+def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
+                   work: Array, g: Array, dtheta: Array, dx: Array) -> None:  # fmt: skip
     rows, B, last = theta.shape[0], x.shape[0], sizes.shape[0] - 2
     sums = np.empty(sizes[1:].max(), theta.dtype)
     for row in range(rows):
-        start, block = 0, 0  # behind the last layer
+        start, block = 0, 0  # the ends of the last layer
         for layer in range(last + 1):
             m = sizes[layer + 1]
             start, block = start + (sizes[layer] + 1) * m, block + rows * B * m
@@ -342,13 +299,13 @@ def _backward_loop(theta, x, sizes, hidden, out, work, g, dtheta, dx):
                     product(x, grad, dW, True)
             if layer:
                 into = np.empty((B, n), theta.dtype)
-                if m == 1:  # a column times a row: BLAS is slow at it
+                if m == 1:  # a column times a row, where BLAS is slow
                     column = theta[row, start:middle]
                     for i in range(B):
                         x_i, to = grad[i, 0], into[i]
                         for j in range(n):
                             to[j] = x_i * column[j]
-                elif n * m <= 4096:  # and a third faster at small matrices that are not flipped
+                elif n * m <= 4096:  # BLAS is a third faster at small matrices that are not flipped
                     flipped = np.empty((m, n), theta.dtype)
                     for i in range(n):
                         for j in range(m):
@@ -365,5 +322,5 @@ _CALLS = (
     _bias_relu_loop, _bias_tanh_loop, _bias_elu_loop, _bias_loop,
     _relu_backward_loop, _tanh_backward_loop, _elu_backward_loop, _bias_backward_loop,
 )  # fmt: skip
-forward = Kernel(_forward_loop, _forward_twin, calls=_CALLS, needs=find)
-backward = Kernel(_backward_loop, _backward_twin, calls=_CALLS, needs=find)
+forward = Kernel(_forward_loop, _forward_reference, calls=_CALLS, needs=bind)
+backward = Kernel(_backward_loop, _backward_reference, calls=_CALLS, needs=bind)

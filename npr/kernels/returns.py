@@ -1,10 +1,12 @@
 """Returns and advantages, backwards through time."""
 
-from npr.backend import FLOAT, xp
+from npr.backend import Array, floats, xp
 from npr.kernels.jit import Kernel
 
 
-def _gae_twin(r, v, v_next, terminated, done, gamma, lam):
+def _gae_reference(
+    r: Array, v: Array, v_next: Array, terminated: Array, done: Array, gamma: float, lam: float
+) -> Array:
     advantage = xp.empty_like(v)
     delta = r + gamma * v_next * (1 - terminated) - v
     keep = gamma * lam * (1 - done)
@@ -15,7 +17,9 @@ def _gae_twin(r, v, v_next, terminated, done, gamma, lam):
     return advantage
 
 
-def _gae_loop(r, v, v_next, terminated, done, gamma, lam):
+def _gae_loop(
+    r: Array, v: Array, v_next: Array, terminated: Array, done: Array, gamma: float, lam: float
+) -> Array:
     T, N = r.shape
     advantage = v.copy()
     for n in range(N):
@@ -27,23 +31,27 @@ def _gae_loop(r, v, v_next, terminated, done, gamma, lam):
     return advantage
 
 
-_gae = Kernel(_gae_loop, _gae_twin)
+_gae = Kernel(_gae_loop, _gae_reference)
 
 
-def gae(r, v, v_next, terminated, done, gamma, lam):
-    """Generalised advantage estimates, backwards through time.
+def gae(
+    r: Array, v: Array, v_next: Array, terminated: Array, done: Array, gamma: float, lam: float
+) -> Array:
+    """Generalized advantage estimates, backwards through time.
 
     r, v, v_next      (T, N) rewards, V(s_t), V(s_{t+1}); v_next at a cut is V(final observation)
-    terminated, done  (T, N) 0/1: the world ended / the trace is cut here (ended or timed out)
+    terminated, done  (T, N) 0/1: the episode terminated / it terminated or was truncated, which
+                      cuts the trace
     gamma, lam        per env step, in [0, 1]
     Returns           (T, N) advantages in reward units; returns-to-go are advantages + v.
     Source: Schulman et al. 2016, eq. 11-16; time-outs after Pardo et al. 2018.
     """
     _check_shapes("gae", r, v=v, v_next=v_next, terminated=terminated, done=done)
-    return _gae(r, _floats(v), v_next, terminated, done, float(gamma), float(lam))
+    (v,) = floats(v)
+    return _gae(r, v, v_next, terminated, done, float(gamma), float(lam))
 
 
-def _returns_twin(r, done, gamma, bootstrap):
+def _returns_reference(r: Array, done: Array, gamma: float, bootstrap: Array) -> Array:
     G = xp.empty_like(r)
     G_next = xp.zeros(r.shape[1:], r.dtype)
     for t in range(len(r) - 1, -1, -1):
@@ -53,7 +61,7 @@ def _returns_twin(r, done, gamma, bootstrap):
     return G
 
 
-def _returns_loop(r, done, gamma, bootstrap):
+def _returns_loop(r: Array, done: Array, gamma: float, bootstrap: Array) -> Array:
     T, N = r.shape
     G = r.copy()
     for n in range(N):
@@ -66,27 +74,30 @@ def _returns_loop(r, done, gamma, bootstrap):
     return G
 
 
-_returns = Kernel(_returns_loop, _returns_twin)
+_returns = Kernel(_returns_loop, _returns_reference)
 
 
-def discounted_returns(r, done, gamma, bootstrap=None):
+def discounted_returns(
+    r: Array, done: Array, gamma: float, bootstrap: Array | None = None
+) -> Array:
     """Discounted returns G_t = r_t + gamma G_{t+1}, restarted at every cut.
 
     r, done     (T, N) rewards; 1 where an episode ends or is cut after this step
     gamma       per env step, in [0, 1]
     bootstrap   (T, N) value of what follows a cut, and the last row: V(final observation) where
-                the episode was cut by time, 0 where the world ended; default 0 everywhere
+                the episode was truncated, 0 where it terminated; default 0 everywhere
     Returns     (T, N) in reward units.
     Source: Sutton and Barto 2018, eq. 3.9.
     """
-    r = _floats(r)
+    (r,) = floats(r)
     if bootstrap is None:
         bootstrap = xp.zeros_like(r)
     _check_shapes("discounted_returns", r, done=done, bootstrap=bootstrap)
     return _returns(r, done, float(gamma), bootstrap)
 
 
-def _n_step_twin(rewards, next_row, index, n, gamma, r, power, last):
+def _n_step_reference(rewards: Array, next_row: Array, index: Array, n: int, gamma: float,
+                      r: Array, power: Array, last: Array) -> None:  # fmt: skip
     """Walk up to n steps from each row of `index` along next_row (-1: nothing follows).
 
     r <- the discounted sum of rewards, power <- gamma^(steps taken), last <- the last row.
@@ -94,13 +105,14 @@ def _n_step_twin(rewards, next_row, index, n, gamma, r, power, last):
     r[:], power[:], last[:] = rewards[index], gamma, index
     for _ in range(n - 1):
         follow = next_row[last]
-        goes_on = follow >= 0  # and once nothing follows, nothing ever will: `last` stays
+        goes_on = follow >= 0  # once nothing follows, `last` does not change any more
         r += goes_on * power * rewards[follow]
         power[goes_on] *= gamma
         last[goes_on] = follow[goes_on]
 
 
-def _n_step_loop(rewards, next_row, index, n, gamma, r, power, last):
+def _n_step_loop(rewards: Array, next_row: Array, index: Array, n: int, gamma: float,
+                 r: Array, power: Array, last: Array) -> None:  # fmt: skip
     for i in range(index.shape[0]):
         row, total, factor = index[i], 0.0, 1.0
         for _ in range(n):
@@ -113,21 +125,19 @@ def _n_step_loop(rewards, next_row, index, n, gamma, r, power, last):
         r[i], power[i] = total, factor
 
 
-n_step_returns = Kernel(_n_step_loop, _n_step_twin, host=True)
+n_step_returns = Kernel(_n_step_loop, _n_step_reference, host=True)
 
 
-def standardize(x):
-    """x (n,) less its mean, over its standard deviation with n - 1 (and 1e-8): n of 2 at least."""
+def standardize(x: Array) -> Array:
+    """x (n,) standardized to mean 0 and standard deviation 1; n must be at least 2.
+
+    The standard deviation is that of a sample, with n - 1, and 1e-8 is added to it.
+    """
     x = x - x.sum() / len(x)
     return x / (xp.sqrt((x * x).sum() / (len(x) - 1)) + 1e-8)
 
 
-def _floats(x):
-    """The result has the type of this argument, and must hold fractions."""
-    return x if x.dtype.kind == "f" else x.astype(FLOAT)
-
-
-def _check_shapes(name, r, **others):
+def _check_shapes(name: str, r: Array, **others: Array) -> None:
     if r.ndim != 2:
         raise ValueError(
             f"{name} needs arrays of shape (T, N), got r of shape {r.shape}; "

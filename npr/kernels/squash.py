@@ -1,4 +1,4 @@
-"""A tanh-Gaussian action with its log-probability, and the way back: one pass over the batch.
+"""Tanh-Gaussian actions with their log-probabilities, and the pullback: one pass over the batch.
 
 out (B, 2 D) holds means and log standard deviations side by side, noise (B, D) the standard
 normal numbers; u = mean + exp(log_std) noise, a = tanh(u).
@@ -6,7 +6,7 @@ normal numbers; u = mean + exp(log_std) noise, a = tanh(u).
 
 import math
 
-from npr.backend import xp
+from npr.backend import Array, xp
 from npr.kernels.jit import Kernel
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
@@ -14,7 +14,7 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _LOG_2 = math.log(2)
 
 
-def _squash_twin(out, noise, a, logp):
+def _squash_reference(out: Array, noise: Array, a: Array, logp: Array) -> None:
     """a <- tanh(u), logp <- log density of a, summed over D."""
     D = noise.shape[1]
     log_std = xp.clip(out[:, D:], LOG_STD_MIN, LOG_STD_MAX)
@@ -24,7 +24,7 @@ def _squash_twin(out, noise, a, logp):
     xp.sum(-0.5 * noise * noise - log_std - _HALF_LOG_2PI - log_slope, axis=1, out=logp)
 
 
-def _squash_loop(out, noise, a, logp):
+def _squash_loop(out: Array, noise: Array, a: Array, logp: Array) -> None:
     B, D = noise.shape
     number = out.dtype.type
     low, high = number(LOG_STD_MIN), number(LOG_STD_MAX)
@@ -42,7 +42,9 @@ def _squash_loop(out, noise, a, logp):
         logp[i] = total
 
 
-def _squash_backward_twin(out, noise, a, da, dlogp, dout):
+def _squash_backward_reference(
+    out: Array, noise: Array, a: Array, da: Array, dlogp: Array, dout: Array
+) -> None:
     """dout <- da . da/dout + dlogp . dlogp/dout."""
     D = noise.shape[1]
     log_std = xp.clip(out[:, D:], LOG_STD_MIN, LOG_STD_MAX)
@@ -52,7 +54,9 @@ def _squash_backward_twin(out, noise, a, da, dlogp, dout):
     dout[:, D:] = inside * (du * xp.exp(log_std) * noise - dlogp[:, None])
 
 
-def _squash_backward_loop(out, noise, a, da, dlogp, dout):
+def _squash_backward_loop(
+    out: Array, noise: Array, a: Array, da: Array, dlogp: Array, dout: Array
+) -> None:
     B, D = noise.shape
     number = out.dtype.type
     low, high, one, two = number(LOG_STD_MIN), number(LOG_STD_MAX), number(1), number(2)
@@ -67,18 +71,20 @@ def _squash_backward_loop(out, noise, a, da, dlogp, dout):
                 dout[i, D + j] = number(0)
 
 
-_squash = Kernel(_squash_loop, _squash_twin)
-_squash_backward = Kernel(_squash_backward_loop, _squash_backward_twin)
+_squash = Kernel(_squash_loop, _squash_reference)
+_squash_backward = Kernel(_squash_backward_loop, _squash_backward_reference)
 
 
-def squash(out, noise):
+def squash(out: Array, noise: Array) -> tuple[Array, Array]:
     """Actions (B, D) and their log-probabilities (B,)."""
     a, logp = xp.empty(noise.shape, out.dtype), xp.empty(len(noise), out.dtype)
     _squash(out, noise, a, logp)
     return a, logp
 
 
-def squash_backward(out, noise, a, da, dlogp, shape):
+def squash_backward(
+    out: Array, noise: Array, a: Array, da: Array, dlogp: Array, shape: tuple[int, ...]
+) -> Array:
     """The cotangent of `out`, of the given shape, from those of the actions and log-probs."""
     dout = xp.empty_like(out)
     _squash_backward(out, noise, a, da, dlogp, dout)

@@ -1,47 +1,51 @@
-"""The arithmetic of optimisers, in place on flat vectors.
+"""The arithmetic of optimizers, in place on flat vectors.
 
 A step with a gradient that is not finite changes nothing, and its kernel returns False; on a
-device an array, which nobody waits for. The sum of the squares decides, in the type of the
-parameters: no square that enters an average can overflow then.
+device it returns an array, so that the host does not wait. A gradient counts as finite if the sum
+of its squares is, in the type of the parameters: then no square in an average overflows.
 """
 
 import math
 
 import numpy as np
 
-from npr.backend import xp
+from npr.backend import Array, xp
 from npr.kernels.jit import Kernel
 
 
-def _square(g):
+def _square(g: Array) -> Array:
     """The sum of g * g, in g's type."""
     total = g.dtype.type(0)
-    for i in range(g.shape[0]):  # over the numbers themselves it would not be vectorised
+    for i in range(g.shape[0]):  # a loop over the values would not be vectorized
         total += g[i] * g[i]
     return total
 
 
-def _adam_twin(theta, g, m, v, step, beta1, beta2, eps):
+def _adam_reference(
+    theta: Array, g: Array, m: Array, v: Array, step: float, beta1: float, beta2: float, eps: float
+) -> Array:
     """One Adam step on flat vectors; `step` and `eps` already carry the bias corrections.
 
-    The loop sets averages below 1e-30 to zero: no step of theirs could be seen.
+    The loop sets averages below 1e-30 to zero, where they are too small to change a step.
     """
     square = g * g
-    moved = xp.isfinite(square.sum())
-    # to take away nothing leaves every bit as it was
-    m -= xp.where(moved, (1 - beta1) * (m - g), 0)
-    v -= xp.where(moved, (1 - beta2) * (v - square), 0)
-    theta -= xp.where(moved, step * m / (xp.sqrt(v) + eps), 0)
-    return moved
+    stepped = xp.isfinite(square.sum())
+    # subtracting zero changes no bit
+    m -= xp.where(stepped, (1 - beta1) * (m - g), 0)
+    v -= xp.where(stepped, (1 - beta2) * (v - square), 0)
+    theta -= xp.where(stepped, step * m / (xp.sqrt(v) + eps), 0)
+    return stepped
 
 
-def _adam_loop(theta, g, m, v, step, beta1, beta2, eps):
+def _adam_loop(
+    theta: Array, g: Array, m: Array, v: Array, step: float, beta1: float, beta2: float, eps: float
+) -> bool:
     if not math.isfinite(_square(g)):
         return False
     number = theta.dtype.type
     a, b = number(1.0 - beta1), number(1.0 - beta2)
     step, eps = number(step), number(eps)
-    # the average of a dead unit's gradient would fade into denormal numbers, which are slow
+    # the average of a dead unit's gradient would decay to denormal numbers, which are slow
     zero, faded = number(0), number(1e-30)
     for i in range(theta.shape[0]):
         mean = m[i] + a * (g[i] - m[i])
@@ -52,16 +56,18 @@ def _adam_loop(theta, g, m, v, step, beta1, beta2, eps):
     return True
 
 
-def _rmsprop_twin(theta, g, v, rate, decay, eps):
+def _rmsprop_reference(
+    theta: Array, g: Array, v: Array, rate: float, decay: float, eps: float
+) -> Array:
     """One RMSprop step on flat vectors."""
     square = g * g
-    moved = xp.isfinite(square.sum())
-    v -= xp.where(moved, (1 - decay) * (v - square), 0)
-    theta -= xp.where(moved, rate * g / (xp.sqrt(v) + eps), 0)
-    return moved
+    stepped = xp.isfinite(square.sum())
+    v -= xp.where(stepped, (1 - decay) * (v - square), 0)
+    theta -= xp.where(stepped, rate * g / (xp.sqrt(v) + eps), 0)
+    return stepped
 
 
-def _rmsprop_loop(theta, g, v, rate, decay, eps):
+def _rmsprop_loop(theta: Array, g: Array, v: Array, rate: float, decay: float, eps: float) -> bool:
     if not math.isfinite(_square(g)):
         return False
     number = theta.dtype.type
@@ -72,15 +78,15 @@ def _rmsprop_loop(theta, g, v, rate, decay, eps):
     return True
 
 
-def _sgd_twin(theta, g, velocity, rate, momentum):
+def _sgd_reference(theta: Array, g: Array, velocity: Array, rate: float, momentum: float) -> Array:
     """One step with heavy-ball momentum on flat vectors."""
-    moved = xp.isfinite((g * g).sum())
-    velocity[:] = xp.where(moved, momentum * velocity + g, velocity)
-    theta -= xp.where(moved, rate * velocity, 0)
-    return moved
+    stepped = xp.isfinite((g * g).sum())
+    velocity[:] = xp.where(stepped, momentum * velocity + g, velocity)
+    theta -= xp.where(stepped, rate * velocity, 0)
+    return stepped
 
 
-def _sgd_loop(theta, g, velocity, rate, momentum):
+def _sgd_loop(theta: Array, g: Array, velocity: Array, rate: float, momentum: float) -> bool:
     if not math.isfinite(_square(g)):
         return False
     number = theta.dtype.type
@@ -91,27 +97,27 @@ def _sgd_loop(theta, g, velocity, rate, momentum):
     return True
 
 
-def _polyak_twin(theta_bar, theta, tau):
+def _polyak_reference(theta_bar: Array, theta: Array, tau: float) -> None:
     """theta_bar <- tau theta + (1 - tau) theta_bar, on flat vectors."""
     theta_bar += tau * (theta - theta_bar)
 
 
-def _polyak_loop(theta_bar, theta, tau):
+def _polyak_loop(theta_bar: Array, theta: Array, tau: float) -> None:
     tau = theta.dtype.type(tau)
     for i in range(theta.shape[0]):
         theta_bar[i] += tau * (theta[i] - theta_bar[i])
 
 
-def _clip_norm_twin(g, max_norm):
-    """g <- g * min(1, max_norm / |g|), on a flat vector; left alone where |g| is not finite."""
+def _clip_norm_reference(g: Array, max_norm: float) -> None:
+    """g <- g * min(1, max_norm / |g|), on a flat vector; unchanged where |g| is not finite."""
     square = xp.sum(g * g)
     scale = xp.minimum(1, max_norm / (xp.sqrt(square) + 1e-6))
     g *= xp.where(xp.isfinite(square), scale, 1)
 
 
-def _clip_norm_loop(g, max_norm):
+def _clip_norm_loop(g: Array, max_norm: float) -> None:
     square, whole = 0.0, g.shape[0] // 16 * 16
-    parts = np.zeros(16, g.dtype)  # sums side by side, for vector instructions
+    parts = np.zeros(16, g.dtype)  # independent sums, for vector instructions
     for i in range(0, whole, 16):
         for k in range(16):
             parts[k] += g[i + k] * g[i + k]
@@ -126,8 +132,8 @@ def _clip_norm_loop(g, max_norm):
             g[i] *= factor
 
 
-adam = Kernel(_adam_loop, _adam_twin, sums=(_square,))
-rmsprop = Kernel(_rmsprop_loop, _rmsprop_twin, sums=(_square,))
-sgd = Kernel(_sgd_loop, _sgd_twin, sums=(_square,))
-polyak = Kernel(_polyak_loop, _polyak_twin)
-clip_norm = Kernel(_clip_norm_loop, _clip_norm_twin)
+adam = Kernel(_adam_loop, _adam_reference, sums=(_square,))
+rmsprop = Kernel(_rmsprop_loop, _rmsprop_reference, sums=(_square,))
+sgd = Kernel(_sgd_loop, _sgd_reference, sums=(_square,))
+polyak = Kernel(_polyak_loop, _polyak_reference)
+clip_norm = Kernel(_clip_norm_loop, _clip_norm_reference)

@@ -1,12 +1,15 @@
-"""A sum tree: draw an index with a chance proportional to its priority, in log n steps."""
+"""A sum tree: draw an index with probability proportional to its priority, in log n steps."""
+
+from typing import Any
 
 import numpy as np
 
+from npr.backend import Array
 from npr.errors import NumericsError
 from npr.kernels.jit import Kernel
 
 
-def _set_twin(tree, leaves, priority):
+def _set_reference(tree: Array, leaves: Array, priority: Array) -> None:
     """Write priorities at leaves, in order, and recompute every sum above them."""
     tree[leaves] = priority
     nodes = leaves
@@ -15,7 +18,7 @@ def _set_twin(tree, leaves, priority):
         tree[nodes] = tree[2 * nodes] + tree[2 * nodes + 1]
 
 
-def _set_loop(tree, leaves, priority):
+def _set_loop(tree: Array, leaves: Array, priority: Array) -> None:
     for i in range(leaves.shape[0]):
         node = leaves[i]
         tree[node] = priority[i]
@@ -25,7 +28,7 @@ def _set_loop(tree, leaves, priority):
             node >>= 1
 
 
-def _find_twin(tree, mass, leaves):
+def _find_reference(tree: Array, mass: Array, leaves: Array) -> None:
     """leaves <- where `mass` runs out, walking the leaves from left to right."""
     mass = mass.copy()
     leaves[:] = 1
@@ -36,40 +39,40 @@ def _find_twin(tree, mass, leaves):
         leaves[:] = 2 * leaves + ~goes_left
 
 
-def _find_loop(tree, mass, leaves):
+def _find_loop(tree: Array, mass: Array, leaves: Array) -> None:
     half = tree.shape[0] // 2
     for i in range(mass.shape[0]):
         node, rest = 1, mass[i]
         while node < half:
             node *= 2
-            # rounding may leave more than there is: never walk into a half that is empty
+            # rounding may leave more mass than there is: never descend into an empty half
             if rest >= tree[node] and tree[node + 1] > 0.0:
                 rest -= tree[node]
                 node += 1
         leaves[i] = node
 
 
-_set = Kernel(_set_loop, _set_twin, host=True)
-_find = Kernel(_find_loop, _find_twin, host=True)
+_set = Kernel(_set_loop, _set_reference, host=True)
+_find = Kernel(_find_loop, _find_reference, host=True)
 
 
 class SumTree:
-    """Priorities of 0..capacity-1, all zero at first, with their sum and the way back from it.
+    """Priorities of 0..capacity-1, initially zero, with their sum and its inverse.
 
     float64, on the host. Sums are recomputed from both children, never adjusted by differences,
-    so that the tree equals a rebuilt one bit for bit however often it was written.
+    so that the tree is equal, bit for bit, to one that is built at once.
     Source: Schaul et al. 2016, appendix B.2.1.
     """
 
-    def __init__(self, capacity: int):
+    def __init__(self, capacity: int) -> None:
         if capacity < 1:
             raise ValueError(f"SumTree needs a capacity of at least 1, got {capacity}.")
         self.capacity = capacity
         self._half = 1 << max(capacity - 1, 1).bit_length()  # leaves, a power of two
         self._tree = np.zeros(2 * self._half)
 
-    def set(self, index, priority) -> None:
-        """priority (n,), or one number, at index (n,); of an index given twice the last counts.
+    def set(self, index: Any, priority: Any) -> None:
+        """priority (n,), or one number, at index (n,); for a repeated index the last one counts.
 
         Raises NumericsError for priorities that are NaN, infinite or negative, IndexError for an
         index outside the tree; then nothing is changed.
@@ -96,11 +99,11 @@ class SumTree:
         """The sum of all priorities."""
         return float(self._tree[1])
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Array:
         """The priorities at index."""
         return self._tree[self._half : self._half + self.capacity][index]
 
-    def find(self, mass) -> np.ndarray:
+    def find(self, mass: Any) -> Array:
         """The indices (n,) at which `mass` (n,), each in [0, total), runs out.
 
         A priority of zero is never found while any is above zero.

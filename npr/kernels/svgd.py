@@ -1,24 +1,27 @@
-"""Stein variational gradient descent: particles that follow a density and repel each other."""
+"""Stein variational gradient descent: particles that approximate a density and repel each other."""
 
 import math
+from typing import Any
 
 import numpy as np
 
-from npr.backend import FLOAT, xp
+from npr.backend import Array, floats, xp
 from npr.kernels.jit import Kernel
 
 MIN_BANDWIDTH = 1e-3
 
 
-def _bandwidth_twin(fixed, updated):
+def _bandwidth_reference(fixed: Array, updated: Array) -> Array:
     square = ((fixed[:, :, None] - updated[:, None]) ** 2).sum(axis=-1)
     square = square.reshape(len(fixed), fixed.shape[1] * updated.shape[1])
     median = xp.sort(square, axis=-1)[:, (square.shape[1] - 1) // 2]
     h = xp.maximum(median / math.log(fixed.shape[1]), MIN_BANDWIDTH)
-    return h + 0 * square.sum(axis=-1)  # NaN where any distance is: the median passes over them
+    return h + 0 * square.sum(
+        axis=-1
+    )  # NaN where any distance is NaN, which the median would ignore
 
 
-def _bandwidth_loop(fixed, updated):
+def _bandwidth_loop(fixed: Array, updated: Array) -> Array:
     B, K, D = fixed.shape
     L = updated.shape[1]
     h = np.empty(B, fixed.dtype)
@@ -36,14 +39,14 @@ def _bandwidth_loop(fixed, updated):
     return h
 
 
-def _direction_twin(fixed, updated, score, h):
+def _direction_reference(fixed: Array, updated: Array, score: Array, h: Array) -> Array:
     difference = fixed[:, :, None] - updated[:, None]  # (B, K, L, D)
     kernel = xp.exp(-(difference**2).sum(axis=-1, keepdims=True) / h[:, None, None, None])
     slope = -2 * difference / h[:, None, None, None] * kernel  # in the fixed particle
     return (kernel * score[:, :, None] + slope).mean(axis=1)
 
 
-def _direction_loop(fixed, updated, score, h):
+def _direction_loop(fixed: Array, updated: Array, score: Array, h: Array) -> Array:
     B, K, D = fixed.shape
     direction = np.zeros_like(updated)
     for b in range(B):
@@ -61,28 +64,30 @@ def _direction_loop(fixed, updated, score, h):
     return direction
 
 
-_bandwidth = Kernel(_bandwidth_loop, _bandwidth_twin)
-_direction = Kernel(_direction_loop, _direction_twin)
+_bandwidth = Kernel(_bandwidth_loop, _bandwidth_reference)
+_direction = Kernel(_direction_loop, _direction_reference)
 
 
-def svgd_bandwidth(fixed, updated):
+def svgd_bandwidth(fixed: Array, updated: Array) -> Array:
     """The median heuristic: median squared distance of fixed and updated particles / log K.
 
     fixed    (..., K, D), K > 1
     updated  (..., L, D)
-    Returns  (...), at least 1e-3. Of an even number of distances the smaller middle one counts.
+    Returns  (...), at least 1e-3. For an even number of distances it is the lower median.
     """
     batch = _check(fixed, updated, fixed)
-    fixed, updated = _floats(fixed, updated)
+    fixed, updated = floats(fixed, updated)
     if fixed.shape[-2] < 2:
         raise ValueError("The bandwidth of one fixed particle is not defined: log 1 = 0.")
     return _bandwidth(*_flat(fixed, updated)).reshape(batch)
 
 
-def svgd_direction(fixed, updated, score, bandwidth=None):
-    """Where to move particles, so that their distribution comes nearer to a density p.
+def svgd_direction(
+    fixed: Array, updated: Array, score: Array, bandwidth: Array | float | None = None
+) -> Array:
+    """The direction in which particles move to approximate a density p.
 
-    fixed      (..., K, D) particles that stay
+    fixed      (..., K, D) particles that the expectation is over
     updated    (..., L, D) particles to move
     score      (..., K, D) the gradient of log p at the fixed ones
     bandwidth  h of the kernel exp(-|x - y|^2 / h), a number or (...); None: svgd_bandwidth
@@ -91,7 +96,7 @@ def svgd_direction(fixed, updated, score, bandwidth=None):
     Source: Liu and Wang 2016, eq. 8; Haarnoja et al. 2017, eq. 13.
     """
     batch = _check(fixed, updated, score)
-    fixed, updated, score = _floats(fixed, updated, score)
+    fixed, updated, score = floats(fixed, updated, score)
     if bandwidth is None:
         bandwidth = svgd_bandwidth(fixed, updated)
     elif isinstance(bandwidth, (int, float)) and not bandwidth > 0:
@@ -100,19 +105,13 @@ def svgd_direction(fixed, updated, score, bandwidth=None):
     return _direction(*_flat(fixed, updated, score), h).reshape(updated.shape)
 
 
-def _floats(*particles):
-    """Arrays of one floating type."""
-    dtype = np.result_type(*(x.dtype for x in particles))
-    dtype = dtype if dtype.kind == "f" else FLOAT
-    return [x.astype(dtype, copy=False) for x in particles]
-
-
-def _flat(*particles):
+def _flat(*particles: Array) -> list[Array]:
     """The particles with one leading axis."""
     return [x.reshape(-1, *x.shape[-2:]) for x in particles]
 
 
-def _check(fixed, updated, score):
+def _check(fixed: Array, updated: Array, score: Array) -> Any:
+    """The leading axes; raises ValueError if the shapes do not fit."""
     if (
         fixed.ndim < 2
         or score.shape != fixed.shape

@@ -1,13 +1,15 @@
 """The Huber loss of temporal differences, with its slope: one pass over the batch."""
 
-from npr.backend import ON_HOST, xp
-from npr.kernels.jit import ChoiceError, Kernel
+from npr.backend import ON_HOST, Array, xp
+from npr.kernels.jit import ActionIndexError, Kernel
 
 
-def _td_huber_twin(q, a, y, w, loss, chosen, slope):
+def _td_huber_reference(
+    q: Array, a: Array, y: Array, w: Array, loss: Array, chosen: Array, slope: Array
+) -> None:
     """chosen <- q[a], loss[0] <- mean w huber(chosen - y), slope <- its gradient in q."""
     if ON_HOST and (a < 0).any():
-        raise ChoiceError("a choice lies outside of 0..K-1")
+        raise ActionIndexError("action index out of range 0..K-1")
     rows = xp.arange(len(q))
     chosen[:] = q[rows, a]
     error = chosen - y
@@ -17,7 +19,9 @@ def _td_huber_twin(q, a, y, w, loss, chosen, slope):
     slope[rows, a] = w * bounded / len(q)
 
 
-def _td_huber_loop(q, a, y, w, loss, chosen, slope):
+def _td_huber_loop(
+    q: Array, a: Array, y: Array, w: Array, loss: Array, chosen: Array, slope: Array
+) -> None:
     B, K = q.shape
     total = 0.0
     one, half, size = q.dtype.type(1), q.dtype.type(0.5), q.dtype.type(B)
@@ -25,7 +29,7 @@ def _td_huber_loop(q, a, y, w, loss, chosen, slope):
         for k in range(K):
             slope[i, k] = 0
         if a[i] < 0 or a[i] >= K:
-            raise ChoiceError("a choice lies outside of 0..K-1")
+            raise ActionIndexError("action index out of range 0..K-1")
         value = q[i, a[i]]
         error = value - y[i]
         bounded = error  # which may be NaN, and stays so
@@ -39,4 +43,4 @@ def _td_huber_loop(q, a, y, w, loss, chosen, slope):
     loss[0] = total / B
 
 
-td_huber = Kernel(_td_huber_loop, _td_huber_twin)
+td_huber = Kernel(_td_huber_loop, _td_huber_reference)

@@ -108,6 +108,6 @@ def test_an_id_that_is_not_registered_is_gymnasium_s_to_refuse():
 
 def test_an_algorithm_must_say_what_it_builds_and_how_it_trains():
     agent = small_agent("DQN")
-    for method in (Algorithm.build, Algorithm.train):
+    for method, args in ((Algorithm.build, ()), (Algorithm._train, (None,))):
         with pytest.raises(NotImplementedError):
-            method(agent)
+            method(agent, *args)

@@ -31,8 +31,8 @@ def test_epsilon_greedy_breaks_ties_at_random_and_draws_from_all_actions():
 
 def test_epsilon_falls_in_a_line_over_its_fraction_of_the_budget():
     agent = q_learning(exploration_fraction=0.5, exploration_final_eps=0.1)
-    agent.end = 100
+    agent.counters.end = 100
     seen = []
-    for agent.num_timesteps in (0, 25, 50, 100):
+    for agent.counters.num_timesteps in (0, 25, 50, 100):
         seen.append(agent.epsilon)
     assert seen == pytest.approx([1.0, 0.55, 0.1, 0.1])

@@ -126,7 +126,7 @@ def test_ppo(monkeypatch, kind, normalize):
         head.log_prob(head.actor(reference.theta, x), i) - shift
         for x, i, shift in zip(*lists(s, a), log_ratio)
     ]
-    agent.update(s, a, A, R, np.array(logp_old))
+    agent.update(s, a, A, R, np.array(logp_old), 0.25)
 
     s, a, A, R = lists(s, a, A, R)
     A = normalised(A) if normalize else A
@@ -182,7 +182,7 @@ def test_an_unclipped_update_of_ppo_is_one_of_a2c(kind):
         s, A, R = (x.astype(a2c.theta.dtype) for x in (s, A, R))
         a = a if kind == "discrete" else a.astype(s.dtype)
         a2c.update(s, a, A, R)
-        ppo.update(s, a, A, R, ppo.pi(ppo.theta, s).log_prob(a))
+        ppo.update(s, a, A, R, ppo.pi(ppo.theta, s).log_prob(a), 0.2)
     for got, expected, before in zip((ppo.theta, ppo.phi), (a2c.theta, a2c.phi), first):
         assert np.abs(got - expected).max() < 1e-6
         assert np.abs(expected - before).max() > 1e-3

@@ -12,12 +12,13 @@ from support.toy_envs import (
 
 from npr.backend import FLOAT
 from npr.envs.contract import action_spec
-from npr.envs.make import open_environments
-from npr.envs.spaces import Actions
+from npr.envs.make import open_envs
+from npr.envs.spaces import actions_from_spec
+from npr.errors import SpaceError
 
 
 def box(low, high, shape=None, dtype=np.float32):
-    return Actions(action_spec(spaces.Box(low, high, shape, dtype)))
+    return actions_from_spec(action_spec(spaces.Box(low, high, shape, dtype)))
 
 
 def to_env_checked(actions, a):
@@ -69,7 +70,7 @@ def test_huge_bounds_do_not_overflow():
 
 
 def test_discrete_actions_are_offset_by_the_start_of_the_space():
-    actions = Actions(action_spec(spaces.Discrete(3, start=-1)))
+    actions = actions_from_spec(action_spec(spaces.Discrete(3, start=-1)))
     assert [to_env_checked(actions, a) for a in (0, 1, 2)] == [-1, 0, 1]
     assert actions.n == 3
 
@@ -83,7 +84,7 @@ def test_a_scaled_action_is_in_the_space(low, high, a):
     low, high = sorted((low, high))
     for dtype in (np.float32, np.float64):
         space = spaces.Box(low, high, (1,), dtype)
-        assert space.contains(to_env_checked(Actions(action_spec(space)), [a]))
+        assert space.contains(to_env_checked(actions_from_spec(action_spec(space)), [a]))
 
 
 @pytest.mark.parametrize("kind", SYNC_KINDS)
@@ -100,7 +101,7 @@ def test_environments_get_actions_in_their_space(kind, space):
     recorders = [ActionRecorder(space), ActionRecorder(space)]
     makers = [lambda env=env: env for env in recorders]
     env, n_envs = env_and_count(kind, makers)
-    envs = open_environments(env, n_envs, np.random.SeedSequence(0))
+    envs = open_envs(env, n_envs, np.random.SeedSequence(0))
     envs.reset()
     rng = np.random.default_rng(0)
     for _ in range(6):
@@ -112,3 +113,10 @@ def test_environments_get_actions_in_their_space(kind, space):
         assert len(recorder.taken) >= 3
         assert all(space.contains(action) for action in recorder.taken)
         assert len({str(action) for action in recorder.taken}) > 1
+
+
+def test_a_step_with_an_action_space_of_another_kind_is_refused():
+    envs = open_envs(ActionRecorder(spaces.Text(4)), 1, np.random.SeedSequence(0))
+    envs.reset()
+    with pytest.raises(SpaceError, match=r"action space of kind discrete or .*, got Text"):
+        envs.step(np.zeros(1, int))

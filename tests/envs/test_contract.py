@@ -24,11 +24,11 @@ from support.recorders import VECTORS, dqn, env_and_count
 from support.toy_envs import CountingEnv, FaultyEnv, RandomObservation
 
 import npr
-from npr.envs.contract import transition
+from npr.envs.contract import checked_step
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
 
 FIX = r"Fix the environment"
-RETURN = r"Return (float|bool)\(\.\.\.\) of what you mean"
+RETURN = r"Return (float\(reward\)|bool\((terminated|truncated)\))\."
 OLD_GYM = "the API of old Gym"
 
 # name -> (arguments of FaultyEnv, what the error says after "env 1, step 2: ")
@@ -196,8 +196,8 @@ def test_a_non_finite_number_is_reported_with_the_last_action(name):
 def test_an_environment_that_raises_is_reported_with_its_error_as_cause(name):
     fault, match = CRASH[name]
     advice = (
-        r".* at step 2, 2 steps into its episode; its last action was [01]\. Nothing of that "
-        r"step was stored\. Fix the environment, or pass on_env_error='reset'\."
+        r".* at step 2, 2 steps into its episode; its last action was [01]\. The "
+        r"step was not stored\. Fix the environment, or pass on_env_error='reset'\."
     )
     fault = functools.partial(FaultyEnv, **fault)
     agent = agent_after_error(fault, EnvCrashedError, f"^env 1 raised {match}{advice}")
@@ -244,7 +244,7 @@ def test_identical_environments_and_different_spaces_are_refused():
 
 @pytest.mark.parametrize("kind", ["sync-next", "sync-same", "sync-disabled"])
 @pytest.mark.parametrize("name", ["shape (1,)", "no observation", "four values", "an index below",
-                                  "a missing key"])  # fmt: skip
+                                  "a missing key", "info None"])  # fmt: skip
 def test_a_contract_violation_in_a_vector_env_is_reported(name, kind):
     env, _ = env_and_count(kind, valid_and_faulty(CONTRACT[name][0]))
     agent = dqn(env, 1)
@@ -291,7 +291,7 @@ def test_the_arrays_of_a_vector_env_are_checked(name, column, match):
     ids=repr,
 )
 def test_a_reward_may_be_any_single_real_number(reward):
-    got = transition((0, reward, np.False_, False, {}))[1]
+    got = checked_step((0, reward, np.False_, False, {}))[1]
     assert isinstance(got, float) and got == 1.0
 
 
@@ -330,5 +330,5 @@ def test_rewards_too_large_for_float32_losses_cause_one_warning():
     with pytest.warns(npr.ConfigWarning) as caught:
         dqn(LargeReward, 1).learn(60)
     texts = [str(one.message) for one in caught]
-    (text,) = [text for text in texts if text.startswith("env 0 gave a reward of ")]
+    (text,) = [text for text in texts if text.startswith("env 0 returned a reward of ")]
     assert "normalize_reward=True" in text

@@ -14,7 +14,7 @@ from support.toy_envs import (
 import npr
 from npr.envs.contract import observation_spec
 from npr.envs.make import make_env
-from npr.envs.spaces import Actions, Observations
+from npr.envs.spaces import actions_from_spec, observations_from_spec
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, SpaceError
 
 
@@ -86,19 +86,19 @@ def test_a_discrete_observation_outside_its_space_is_refused(observation):
     with pytest.raises(EnvContractError, match=message):
         first_step(Fixed(space, observation))
     with pytest.raises(EnvContractError, match=message):
-        Observations(observation_spec(space)).index(observation)
+        observations_from_spec(observation_spec(space)).index(observation)
 
 
 @pytest.mark.parametrize("observation", [[3, 0], [0, -1], [0, 2]], ids=str)
 def test_a_multidiscrete_observation_outside_its_space_is_refused(observation):
-    observations = Observations(observation_spec(spaces.MultiDiscrete([3, 2])))
+    observations = observations_from_spec(observation_spec(spaces.MultiDiscrete([3, 2])))
     with pytest.raises(EnvContractError, match="is outside MultiDiscrete"):
         observations.encode(np.array(observation))
 
 
 @pytest.mark.parametrize("shape", [(2,), (5, 2), (3, 1), ()])
 def test_a_batch_of_the_wrong_shape_is_refused(shape):
-    observations = Observations(observation_spec(spaces.Box(-1, 1, (3,))))
+    observations = observations_from_spec(observation_spec(spaces.Box(-1, 1, (3,))))
     with pytest.raises(EnvContractError, match="Got an observation of shape"):
         observations.encode(np.zeros(shape))
 
@@ -116,9 +116,9 @@ def test_a_space_without_a_fixed_size_is_refused():
 
 def test_unknown_kinds_of_spaces_are_refused():
     with pytest.raises(ConfigError, match="Observation kind 'text' is not known"):
-        Observations({"kind": "text"})
+        observations_from_spec({"kind": "text"})
     with pytest.raises(ConfigError, match=r"Action kind 'text' is not known; use \('discrete', "):
-        Actions({"kind": "text"})
+        actions_from_spec({"kind": "text"})
 
 
 def test_a_function_that_returns_no_environment_is_refused():
@@ -149,6 +149,6 @@ def test_a_vector_env_must_declare_its_autoreset_mode():
     with pytest.raises(
         EnvContractError,
         match=r"does not declare metadata\['autoreset_mode'\] \(NEXT_STEP, SAME_STEP or "
-        r"DISABLED\), so where an episode ends cannot be known. Set it, or pass an id with n_envs",
+        r"DISABLED\), so the ends of its episodes are unknown. Set it, or pass an id with n_envs",
     ):
         npr.DQN(env)

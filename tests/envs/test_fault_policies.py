@@ -10,7 +10,7 @@ from support.recorders import Recorder, RolloutRecorder, env_and_count, rows_by_
 from support.toy_envs import CountingEnv, FaultyEnv, NonFiniteEnv
 
 import npr
-from npr.envs.batched import CRASHES
+from npr.envs.batched import MAX_CRASHES
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError
 
 # ---- nan_obs="terminate"
@@ -123,9 +123,9 @@ def test_more_than_ten_crashes_within_an_hour_stop_the_run(call):
     agent = Recorder(functools.partial(FaultyEnv, **fault), verbose=0, on_env_error="reset")
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        with pytest.raises(EnvCrashedError, match="lets 10 crashes within an hour pass, and this"):
+        with pytest.raises(EnvCrashedError, match="tolerates 10 crashes within an hour, and this"):
             agent.learn(100)
-    assert len(warned) == CRASHES
+    assert len(warned) == MAX_CRASHES
 
 
 def test_crashes_more_than_an_hour_apart_do_not_stop_the_run(monkeypatch):

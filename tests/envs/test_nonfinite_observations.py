@@ -29,12 +29,12 @@ def test_a_non_finite_number_is_reported_and_not_stored(kind, fault, bad):
     step = {"step": 2, "reward": 2, "final": 4, "reset": 5 if kind == "sync-next" else 4}[fault]
     into = {"step": 2, "reward": 2, "final": 4, "reset": 0}[fault]
     action = "; its last action was [01]" if into else ""
-    large = "" if np.isnan(bad) else " It may be a number too large for float32."
+    large = "" if np.isnan(bad) else " It may be too large for float32."
     other = ", or pass nan_obs='terminate'" if kind in ("list", "sync-disabled") else ""
     with pytest.raises(
         EnvContractError,
         match=rf"^env 1 returned a non-finite {what}{bad}\) at step {step}, {into} steps into its "
-        rf"episode{action}\.{large} Nothing of it was stored. Fix the environment{other}\.",
+        rf"episode{action}\.{large} The step was not stored. Fix the environment{other}\.",
     ):
         agent.learn(100)
     D = agent.buffer

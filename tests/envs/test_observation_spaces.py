@@ -11,8 +11,8 @@ from support.toy_envs import (
 
 from npr.backend import FLOAT
 from npr.envs.contract import observation_spec
-from npr.envs.make import open_environments
-from npr.envs.spaces import Observations
+from npr.envs.make import open_envs
+from npr.envs.spaces import observations_from_spec
 
 SPACES = [
     spaces.Box(-1, 1, (3,), np.float32),
@@ -40,7 +40,7 @@ def row_of(space, one):
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_rows_equal_gymnasiums_flatten(space):
-    observations = Observations(observation_spec(space))
+    observations = observations_from_spec(observation_spec(space))
     space.seed(0)
     for _ in range(5):
         one = space.sample()
@@ -54,7 +54,7 @@ def test_rows_equal_gymnasiums_flatten(space):
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_a_batch_is_encoded_row_by_row(space):
     """The batch of a vector environment has one leading axis in every leaf."""
-    observations = Observations(observation_spec(space))
+    observations = observations_from_spec(observation_spec(space))
     space.seed(1)
     ones = [space.sample() for _ in range(5)]
     envs = SyncVectorEnv([lambda one=one: Fixed(space, one) for one in ones])
@@ -66,7 +66,7 @@ def test_a_batch_is_encoded_row_by_row(space):
 
 
 def test_encoding_copies():
-    observations = Observations(observation_spec(spaces.Box(-1, 1, (2,), np.float32)))
+    observations = observations_from_spec(observation_spec(spaces.Box(-1, 1, (2,), np.float32)))
     batch = np.zeros((3, 2), np.float32)
     rows = observations.encode(batch)
     batch[:] = 7
@@ -74,10 +74,10 @@ def test_encoding_copies():
 
 
 def test_a_box_observation_may_be_a_list_or_a_number():
-    vector = Observations(observation_spec(spaces.Box(-1, 1, (2,))))
+    vector = observations_from_spec(observation_spec(spaces.Box(-1, 1, (2,))))
     assert vector.encode([0.5, 1.0]).tolist() == [[0.5, 1.0]]
     assert vector.encode([[0.5, 1.0], [0.0, 0.25]]).tolist() == [[0.5, 1.0], [0.0, 0.25]]
-    scalar = Observations(observation_spec(spaces.Box(-1, 1, ())))
+    scalar = observations_from_spec(observation_spec(spaces.Box(-1, 1, ())))
     assert scalar.encode(0.5).tolist() == [[0.5]]
     assert scalar.encode([0.5, 0.25]).tolist() == [[0.5], [0.25]]
 
@@ -89,7 +89,7 @@ def test_vector_envs_encode_observations_of_every_space(kind, space):
     space.seed(2)
     ones = [space.sample() for _ in range(2)]
     env, n_envs = env_and_count(kind, [lambda one=one: Fixed(space, one) for one in ones])
-    envs = open_environments(env, n_envs, np.random.SeedSequence(0))
+    envs = open_envs(env, n_envs, np.random.SeedSequence(0))
     envs.reset()
     expected = [row_of(space, one) for one in ones]
     for _ in range(4):

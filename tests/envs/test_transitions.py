@@ -28,7 +28,7 @@ from support.toy_envs import (
 )
 
 import npr
-from npr.envs.make import open_environments
+from npr.envs.make import open_envs
 
 # ---- interact: the same transitions from every kind of environment
 
@@ -109,7 +109,7 @@ def test_terminated_and_truncated_are_separate(kind):
     """(terminated, truncated) of each step against the plans of the environments."""
     makers = counting_envs()
     env, n_envs = env_and_count(kind, makers)
-    envs = open_environments(env, n_envs, np.random.SeedSequence(0))
+    envs = open_envs(env, n_envs, np.random.SeedSequence(0))
     envs.reset()
     flags = {}
     for _ in range(20):
@@ -143,7 +143,7 @@ def test_gymnasiums_vectorized_cartpole_yields_steps_of_cartpole():
 
 def test_max_episode_steps_truncates():
     env, n_envs = lambda: CountingEnv(plan=((10, "terminated"),)), 2
-    envs = open_environments(env, n_envs, np.random.SeedSequence(0), max_episode_steps=4)
+    envs = open_envs(env, n_envs, np.random.SeedSequence(0), max_episode_steps=4)
     envs.reset()
     steps = [envs.step(np.zeros(2, int)) for _ in range(5)]
     assert [bool(truncated.all()) for _, _, _, truncated, _ in steps] == [0, 0, 0, 1, 0]
@@ -154,7 +154,7 @@ def test_max_episode_steps_truncates():
 
 def test_autoreset_steps_are_invalid_in_next_step_mode():
     env = SyncVectorEnv([lambda: CountingEnv(plan=((1, "terminated"),))])
-    envs = open_environments(env, 1, np.random.SeedSequence(0))
+    envs = open_envs(env, 1, np.random.SeedSequence(0))
     envs.reset()
     assert [bool(envs.step(np.zeros(1, int))[4][0]) for _ in range(6)] == [1, 0, 1, 0, 1, 0]
     assert envs.s[0].tolist() == [0, 3, 0]
@@ -176,7 +176,7 @@ def test_a_tabular_agent_finds_the_fixed_point(kind):
 def test_table_indices_start_at_zero_for_any_start_of_the_space(kind):
     makers = [lambda x=x: Fixed(spaces.Discrete(4, start=-2), x) for x in (-2, 1)]
     env, n_envs = env_and_count(kind, makers)
-    envs = open_environments(env, n_envs, np.random.SeedSequence(0), table=True)
+    envs = open_envs(env, n_envs, np.random.SeedSequence(0), table=True)
     envs.reset()
     for _ in range(4):
         assert envs.s.tolist() == [0, 3]
@@ -184,7 +184,7 @@ def test_table_indices_start_at_zero_for_any_start_of_the_space(kind):
 
 
 def test_rewards_are_those_of_the_scaled_action():
-    envs = open_environments(Bandit(), 1, np.random.SeedSequence(0))
+    envs = open_envs(Bandit(), 1, np.random.SeedSequence(0))
     envs.reset()
     for a in (-1.0, 0.3, 0.8):
         assert envs.step(np.array([[a]]))[1][0] == pytest.approx(-4 * (a - 0.3) ** 2, abs=1e-5)

@@ -15,8 +15,6 @@ from npr import CheckpointError
 from npr.files import archive
 from npr.files.archive import read_archive, write_archive
 
-NEW = {"value": "new"}, {"params/x": np.ones((4, 2), np.float32), "params/e": np.zeros((0, 4))}
-
 posix = pytest.mark.skipif(os.name != "posix", reason="needs the system calls of POSIX")
 
 
@@ -93,7 +91,7 @@ def test_reading_makes_no_copies_of_arrays(path):
 @pytest.mark.parametrize(
     "manifest, message",
     [
-        ({"a": {1: 0, "1": 0}}, "one is there twice"),
+        ({"a": {1: 0, "1": 0}}, "occurs twice"),
         ({"a": "x" * (1 << 20)}, "over 1 MiB"),
         ({"a": 10**2000}, "digits"),
         ({"a": json.loads("[" * 30 + "]" * 30)}, "nested more than"),
@@ -111,39 +109,12 @@ def test_a_space_of_the_maximal_depth_is_written_and_read(path):
     spec = {"kind": "multidiscrete", "nvec": [[2, 3]], "start": [[0, 0]]}
     for _ in range(7):
         spec = {"kind": "group", "keys": ["x"], "parts": [spec]}
-    npr.policy.Observations(spec)
+    npr.envs.spaces.observations_from_spec(spec)
     write_archive(path, {"policy": {"observations": spec}}, {})
     assert read_archive(path)[0]["policy"]["observations"] == spec
 
 
 # ---- format versions
-
-
-def test_older_formats_are_migrated_version_by_version(path, monkeypatch):
-    def second(manifest, arrays):
-        return {**manifest, "steps": [2]}, {"params/y": arrays["params/x"]}
-
-    def third(manifest, arrays):
-        return {**manifest, "steps": [*manifest["steps"], 3]}, {"params/z": arrays["params/y"]}
-
-    first = archive.FORMAT
-    monkeypatch.setattr(archive, "FORMAT", first + 2)
-    monkeypatch.setattr(archive, "MIGRATIONS", {first: second, first + 1: third})
-    manifest, arrays = read_archive(path)
-    assert (manifest["format"], manifest["steps"]) == (first + 2, [2, 3])
-    np.testing.assert_array_equal(arrays.pop("params/z"), OLD[1]["params/x"])
-    assert not arrays
-    write_archive(path, *NEW)
-    monkeypatch.setattr(archive, "MIGRATIONS", {})
-    assert same(read_archive(path), NEW)  # the current format needs no migration
-
-
-def test_an_older_file_without_required_entries_is_refused(path, monkeypatch):
-    first = archive.FORMAT
-    monkeypatch.setattr(archive, "FORMAT", first + 1)
-    monkeypatch.setattr(archive, "MIGRATIONS", {first: lambda m, a: (m["nothing"], a)})
-    with pytest.raises(CheckpointError, match=rf"a\.npz has format {first} and not .*'nothing'"):
-        read_archive(path)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from support import GOLDEN, TESTS
 from support.archive_cases import OLD, assert_old_and_alone, same
 from support.proof_size import n_trials
 
-from npr.files import archive
+from npr.files import atomic
 from npr.files.archive import read_archive, write_archive
 
 NEW = {"value": "new"}, {"params/x": np.ones((4, 2), np.float32), "params/e": np.zeros((0, 4))}
@@ -36,7 +36,7 @@ class Calls:
         self.patch = pytest.MonkeyPatch()
         for name in ("fsync", "replace"):
             self.patch.setattr(os, name, self.counted(getattr(os, name)))
-        self.patch.setattr(archive, "open", self.open, raising=False)
+        self.patch.setattr(atomic, "open", self.open, raising=False)
         return self
 
     def __exit__(self, *_):
@@ -191,7 +191,7 @@ def test_temporary_files_of_dead_writers_are_removed(path):
     for name in (*others, ".a.npz.0123.tmp"):
         (path.parent / name).write_text("left")
     os.symlink(path, path.parent / ".a.npz.link.tmp")
-    with archive._replacement(path) as living:  # another writer that is not done
+    with atomic.replacement(path) as living:  # another writer that is not done
         living.write(b"half")
         write_archive(path, *OLD)
         assert_old_and_alone(path, [*others, ".a.npz.link.tmp", os.path.basename(living.name)])
@@ -200,7 +200,7 @@ def test_temporary_files_of_dead_writers_are_removed(path):
 
 @posix
 def test_a_writer_whose_file_is_removed_before_it_is_locked_retries(path, monkeypatch):
-    flock, removed = archive.fcntl.flock, []
+    flock, removed = atomic.fcntl.flock, []
 
     def late(file, how):
         if not removed:
@@ -208,7 +208,7 @@ def test_a_writer_whose_file_is_removed_before_it_is_locked_retries(path, monkey
             os.unlink(file.name)
         return flock(file, how)
 
-    monkeypatch.setattr(archive.fcntl, "flock", late)
+    monkeypatch.setattr(atomic.fcntl, "flock", late)
     write_archive(path, *NEW)
     assert removed
     assert same(read_archive(path), NEW)
@@ -248,7 +248,7 @@ def test_missing_and_read_only_folders_raise(path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", name)
 
     with monkeypatch.context() as patch:  # simulated, as tests may run as root
-        patch.setattr(archive, "open", refuse, raising=False)
+        patch.setattr(atomic, "open", refuse, raising=False)
         with pytest.raises(PermissionError):
             write_archive(path, *NEW)
     assert_old_and_alone(path)
@@ -309,7 +309,7 @@ class WindowsError_(PermissionError):
 @pytest.fixture
 def windows(monkeypatch):
     """os.replace fails with codes[0], codes[1], ...; calls of sleep are recorded."""
-    monkeypatch.setattr(archive, "fcntl", None)
+    monkeypatch.setattr(atomic, "fcntl", None)
     state = types.SimpleNamespace(codes=[], pauses=[])
     replace = os.replace
 
@@ -319,7 +319,7 @@ def windows(monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", failing)
-    monkeypatch.setattr(archive.time, "sleep", state.pauses.append)
+    monkeypatch.setattr(atomic.time, "sleep", state.pauses.append)
     return state
 
 

@@ -232,7 +232,7 @@ def arrays_in_another_order(path):
 
 false_crc = both(stamped(LOCAL, 14, u32(7)), stamped(ENTRY, 16, u32(7)))
 case("another CRC in both", false_crc, "does not match its checksum")
-case("arrays in another order", arrays_in_another_order, "in one order")
+case("arrays in another order", arrays_in_another_order, "in the same order")
 
 
 def surrounded(before=b"", after=b""):
@@ -262,8 +262,8 @@ def sfx(path):
             archive.writestr(zipfile.ZipInfo(name), data)
 
 
-case("a script in front", surrounded(before=b"#!/bin/sh\n"), "begins otherwise")
-case("a script with a true zip behind it", sfx, "begins otherwise")
+case("a script in front", surrounded(before=b"#!/bin/sh\n"), "does not begin like a zip")
+case("a script with a true zip behind it", sfx, "does not begin like a zip")
 case("bytes behind", surrounded(after=b"<?php evil() ?>"), "directory")
 case("a zero behind", surrounded(after=b"\0"), "directory")
 case("16 MB behind", surrounded(after=bytes(1 << 24)), "directory")
@@ -300,10 +300,14 @@ for number, match in {
         text(STEPS, STEPS[:-2] + number.encode()),
         match,
     )
-case("a key twice in front", text(b'"algorithm"', b'"algorithm": "os", "algorithm"'), "there twice")
-case("a key twice inside", text(STEPS, STEPS + b", " + STEPS), "there twice")
-case("a checksum twice", text(b'"sha256": {', b'"sha256": {"params/theta.npy": "",'), "there twice")
-case("the checksums twice", text(b'"sha256": {', b'"sha256": {}, "sha256": {'), "there twice")
+case(
+    "a key twice in front", text(b'"algorithm"', b'"algorithm": "os", "algorithm"'), "occurs twice"
+)
+case("a key twice inside", text(STEPS, STEPS + b", " + STEPS), "occurs twice")
+case(
+    "a checksum twice", text(b'"sha256": {', b'"sha256": {"params/theta.npy": "",'), "occurs twice"
+)
+case("the checksums twice", text(b'"sha256": {', b'"sha256": {}, "sha256": {'), "occurs twice")
 case("100,000 lists", text(b'"DQN"', b"[" * 100_000 + b"]" * 100_000), "nested more than")
 case("100,000 objects", text(b'"DQN"', b'{"a":' * 100_000 + b"1" + b"}" * 100_000), "nested more")
 case("30 lists", text(b'"DQN"', b"[" * 30 + b"]" * 30), "nested more than")

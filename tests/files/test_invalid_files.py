@@ -54,7 +54,29 @@ def test_a_crafted_copy_of_a_valid_file_loads(dqn_file, tmp_path):
 
 def test_an_unexpected_array_is_refused(dqn_file):
     craft(dqn_file, {**members_of(dqn_file), "params/more.npy": npy(np.zeros(3))})
-    refused(dqn_file, r"nothing of the agent is called .*params/more", infer=False)
+    refused(dqn_file, r"the agent has nothing for the arrays \['params/more'\]", infer=False)
+
+
+@pytest.mark.parametrize("key", ["optim/adam.more", "buffer/buffer.more", "state/steps.more"])
+def test_an_array_that_a_part_does_not_have_is_refused(key, dqn_file):
+    craft(dqn_file, {**members_of(dqn_file), f"{key}.npy": npy(np.zeros(3))})
+    refused(dqn_file, f"has no array for {key}", infer=False)
+
+
+@pytest.mark.parametrize("key", ["optim/adam.m", "buffer/buffer.s2", "state/steps.r", "rng/act"])
+def test_an_array_of_a_part_that_is_missing_is_refused(key, dqn_file):
+    members = members_of(dqn_file)
+    del members[f"{key}.npy"]
+    craft(dqn_file, members)
+    refused(dqn_file, f"{key} is missing", infer=False)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(7, np.float32), np.zeros(58, np.int64), np.full(58, np.nan, np.float32)]
+)
+def test_the_state_of_an_optimizer_that_does_not_fit_is_refused(array, dqn_file):
+    craft(dqn_file, {**members_of(dqn_file), "optim/adam.v.npy": npy(array)})
+    refused(dqn_file, "optim/adam: ", infer=False)
 
 
 def test_a_missing_array_is_refused(dqn_file):
@@ -145,6 +167,7 @@ def test_an_invalid_generator_state_is_refused(words, dqn_file):
         (put("algorithm", "Nope"), "holds an agent of 'Nope'; this npr has .*DQN, "),
         (put("algorithm", "os.system"), "holds an agent of 'os.system'"),
         (put("algorithm", "SAC"), None),
+        (put("extra", 1), r"unknown manifest keys \['extra'\]"),
         (put("algorithm", ["DQN"]), None),
         (put("settings", "gamma", "0.9"), "gamma must be float"),
         (put("settings", "gamma", 7), "gamma must be in"),

@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+from npr.kernels import mlp
+
+# --- with and without Numba, each time in a fresh interpreter ------------------------------------
+
 
 def output_of(script, **environment):
     """What the script prints in a new interpreter."""
@@ -93,18 +97,51 @@ for dtype in (np.float32, np.float64):
     assert output_of(script, **cache) == ["0.25", "0.25"]
 
 
+def test_a_change_in_a_file_that_a_loop_calls_into_is_compiled(tmp_path):
+    """Numba itself looks at the file of the loop alone."""
+    pytest.importorskip("numba")
+    (tmp_path / "loops.py").write_text(
+        "from factors import scale\n\n\ndef loop(x):\n    x[0] *= scale(3.0)\n"
+    )
+    script = """
+import warnings
+warnings.simplefilter("error")
+import numpy as np
+from factors import scale
+from loops import loop
+from npr.kernels.jit import Kernel
+x = np.ones(1)
+kernel = Kernel(loop, loop, calls=(scale,))
+kernel(x)
+print(x[0], kernel._cached, sum(kernel._run.stats.cache_hits.values()))
+"""
+    paths = os.pathsep.join([str(tmp_path), os.getcwd(), *sys.path])
+    place = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": paths}
+    factors = tmp_path / "factors.py"
+    factors.write_text("def scale(x):\n    return x\n")
+    assert output_of(script, **place) == ["3.0", "True", "0"]
+    assert output_of(script, **place) == ["3.0", "True", "1"]
+    factors.write_text("def scale(x):\n    return 10 * x\n")
+    assert output_of(script, **place) == ["30.0", "True", "0"]
+
+
+def test_the_loops_of_networks_are_compiled_again_when_the_binding_changes():
+    assert [os.path.basename(file) for file in mlp.forward._other_files()] == ["blas.py"]
+    assert [os.path.basename(file) for file in mlp.backward._other_files()] == ["blas.py"]
+
+
 def test_networks_run_layer_by_layer_if_openblas_is_not_found():
     script = """
 import numpy as np
-from npr.kernels import mlp
+from npr.kernels import blas, mlp
 {hide}
 from npr.nn import MLP
 net = MLP(3, [4], 2, "tanh")
 theta = net.init(np.random.default_rng(0))
 print(np.round(net(theta, np.ones((2, 3), np.float32)), 4).ravel().tolist(), end=" ")
-print(mlp.forward._run is mlp.forward.twin)
+print(mlp.forward._run is mlp.forward.reference)
 """
     by_name, by_layer = (
-        output_of(script.format(hide=hide)) for hide in ("", "mlp.blas = lambda: None")
+        output_of(script.format(hide=hide)) for hide in ("", "blas.openblas = lambda: None")
     )
     assert by_name[:-1] == by_layer[:-1] and by_layer[-1] == "True"

@@ -30,7 +30,7 @@ def test_all_versions_of_a_kernel_agree_with_the_scalar_loop(name, dtype, seed, 
     precision = (
         {"rtol": 1e-10, "atol": 1e-12} if dtype is np.float64 else {"rtol": 1e-4, "atol": 1e-4}
     )
-    for body in (kernel.loop, kernel.twin, kernel):
+    for body in (kernel.loop, kernel.reference, kernel):
         got = arrays_after(body, arguments)
         assert all(x.dtype == dtype for x in got if x.dtype.kind == "f")
         for x, y in zip(got, expected, strict=True):
@@ -46,7 +46,7 @@ def test_no_version_hides_a_nan(name):
     first, *rest = CASES[name][1](Draw(0, 3, 2, np.float32))
     first[0] = np.nan
     kernel = KERNELS[name]
-    expected = [np.isnan(x) for x in arrays_after(kernel.twin, [first, *rest])]
+    expected = [np.isnan(x) for x in arrays_after(kernel.reference, [first, *rest])]
     assert expected[0].any() or expected[-1].any()
     for body in (kernel.loop, kernel):
         for x, y in zip(arrays_after(body, [first, *rest]), expected):
@@ -70,7 +70,7 @@ def test_a_step_with_a_non_finite_gradient_changes_nothing(name, bad, dtype):
     else:
         g[36] = LARGEST[dtype] if bad == "huge" else bad
     kernel, before = KERNELS[name], arrays_after(lambda *arguments: None, [theta, g, *rest])
-    for body in (kernel.loop, kernel.twin, kernel):
+    for body in (kernel.loop, kernel.reference, kernel):
         arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in (theta, g, *rest)]
         assert not body(*arguments)
         after = [x.tobytes() for x in arguments if isinstance(x, np.ndarray)]
@@ -81,7 +81,7 @@ def test_a_step_with_a_non_finite_gradient_changes_nothing(name, bad, dtype):
 def test_a_step_with_a_finite_gradient_returns_true(name):
     for n in (0, 1, 37):
         arguments = CASES[name][1](Draw(0, 1, n, np.float32))
-        for body in (KERNELS[name].loop, KERNELS[name].twin, KERNELS[name]):
+        for body in (KERNELS[name].loop, KERNELS[name].reference, KERNELS[name]):
             assert body(*arguments)
 
 
@@ -92,7 +92,7 @@ def test_a_gradient_with_a_non_finite_norm_is_not_clipped(bad):
     g = Draw(0, 1, 37, np.float32).row()
     g[20] = bad
     kernel = KERNELS["clip_norm"]
-    for body in (kernel.loop, kernel.twin, kernel):
+    for body in (kernel.loop, kernel.reference, kernel):
         held = g.copy()
         body(held, 0.5)
         assert held.tobytes() == g.tobytes()
@@ -101,7 +101,7 @@ def test_a_gradient_with_a_non_finite_norm_is_not_clipped(bad):
 def test_actions_of_probability_zero_do_not_contribute_to_entropy():
     logits = np.array([[0, -np.inf, 0]], np.float32)
     logp, H, dlogits = np.empty_like(logits), np.empty(1, np.float32), np.empty_like(logits)
-    for name in ("loop", "twin", "__call__"):
+    for name in ("loop", "reference", "__call__"):
         getattr(KERNELS["log_softmax"], name)(logits, logp)
         getattr(KERNELS["entropy"], name)(logp, H)
         getattr(KERNELS["entropy_backward"], name)(logp, H, np.ones_like(H), dlogits)

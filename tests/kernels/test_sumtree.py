@@ -81,12 +81,12 @@ def test_both_versions_write_and_find_the_same(seed, capacity):
         index = rng.integers(capacity, size=9)
         priority = rng.random(9) * (rng.random(9) > 0.4)
         _set.loop(one._tree, index + one._half, priority)
-        _set.twin(other._tree, index + other._half, priority)
+        _set.reference(other._tree, index + other._half, priority)
         assert one._tree.tobytes() == other._tree.tobytes()
     mass = rng.random(20) * one.total
     found = np.empty((2, 20), np.int64)
     _find.loop(one._tree, mass, found[0])
-    _find.twin(one._tree, mass, found[1])
+    _find.reference(one._tree, mass, found[1])
     assert found[0].tolist() == found[1].tolist()
 
 
@@ -160,7 +160,7 @@ def test_draws_near_one_never_find_a_zero_priority(seed, size, zeros):
 
 def find_by_arrays(tree, mass):
     leaves = np.empty(mass.shape, np.int64)
-    _find.twin(tree._tree, mass, leaves)
+    _find.reference(tree._tree, mass, leaves)
     return leaves - tree._half
 
 

@@ -211,7 +211,8 @@ def test_long_counters_are_exact(case, start):
     agents, done = [], []
     for steps in (start, 10_000 + start % 20):  # 20: a common multiple of all intervals
         agent = small_agent(case, **steady)
-        agent.num_timesteps = agent.n_updates = agent.logger.episode_count = steps
+        agent.counters.num_timesteps = agent.counters.n_updates = steps
+        agent.logger.episode_count = steps
         agent.envs.steps = agent.envs._next_episode = steps
         for part in vars(agent).values():
             if isinstance(part, Adam):

@@ -6,7 +6,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 import npr
 from npr.algorithms.base import REGISTRY, Algorithm
 from npr.buffers import PrioritizedReplayBuffer, ReplayBuffer
-from npr.envs.make import open_environments
+from npr.envs.make import open_envs
 from support.toy_envs import (
     counting_action,
 )
@@ -50,22 +50,26 @@ class Recorder(Algorithm):
 
     def build(self):
         self.rows, self.episodes = [], []
+        self.theta = np.zeros(1)
+
+    def acts_by(self):
+        return None, None, self.theta
 
     def choose(self, s):
         return np.array([counting_action(row) for row in s])
 
-    def train(self):
-        for columns in self.interact(self.choose):
-            self.episodes.extend(self.last.episode.tolist())
-            for s, a, r, s2, terminated in zip(*columns):
+    def _train(self, run):
+        for columns in run.interact(self.choose):
+            self.episodes.extend(columns.episode.tolist())
+            for s, a, r, s2, terminated, _ in zip(*columns):
                 self.rows.append((tuple(s), int(a), float(r), tuple(s2), bool(terminated)))
 
 
 class RolloutRecorder(Recorder):
     """Records `rollouts` of eight steps."""
 
-    def train(self):
-        self.rows = list(self.rollouts(8, self.choose))
+    def _train(self, run):
+        self.rows = list(run.rollouts(8, self.choose))
 
 
 class ConsumerRecorder(Recorder):
@@ -73,18 +77,18 @@ class ConsumerRecorder(Recorder):
 
     consumer = "replay"
 
-    def train(self):
-        if self.consumer in ("rollouts", "episodes"):
-            consume, each = (
-                getattr(Algorithm, self.consumer),
-                8 if self.consumer == "rollouts" else 10,
-            )
-            self.rows = list(consume(self, each, self.choose))
-            return
+    def build(self):
+        super().build()
         kind = PrioritizedReplayBuffer if self.consumer == "prioritized" else ReplayBuffer
         self.buffer = kind(1_000, 3, gamma=GAMMA, n_step=3 if self.consumer == "n-step" else 1)
-        for columns in self.interact(self.choose):
-            self.buffer.add(*columns, self.last.episode)
+
+    def _train(self, run):
+        if self.consumer in ("rollouts", "episodes"):
+            each = 8 if self.consumer == "rollouts" else 10
+            self.rows = list(getattr(run, self.consumer)(each, self.choose))
+            return
+        for columns in run.interact(self.choose):
+            self.buffer.add(*columns)
 
 
 class CartPoleRecorder(Recorder):
@@ -117,7 +121,7 @@ def rows_by_env(rows):
 
 
 def first_step(env):
-    envs = open_environments(env, 1, np.random.SeedSequence(0))
+    envs = open_envs(env, 1, np.random.SeedSequence(0))
     envs.reset()
     return envs.step(np.zeros(1, int))
 

@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 
 import npr
+from npr.training.run import Run
 
 BUDGET = 96  # env steps of `trained`: six rounds of PPO, a replay of 64 that wraps
 
@@ -55,8 +56,13 @@ def small_agent(case, env=None, seed=0, **settings):
     """A new agent of one case, silent; `env` and `settings` override those of the case."""
     name, own_env, own_settings = CASES[case]
     algorithm = getattr(npr, name)
-    given = {**algorithm.settings, "verbose": 0, **own_settings, **settings}
+    given = {**algorithm.defaults(), "verbose": 0, **own_settings, **settings}
     return algorithm(own_env if env is None else env, seed=seed, **given)
+
+
+def run_of(agent):
+    """One call of learn() that has not begun, for tests of its parts."""
+    return Run(agent, None, False, None, None, None)
 
 
 def trained(case, seed=0, **settings):

@@ -56,7 +56,7 @@ PLANS = (
 
 
 def counting_envs(n=3, **options):
-    """n factories of CountingEnv, for EnvironmentList and Gymnasium's vector environments."""
+    """n factories of CountingEnv, for EnvList and Gymnasium's vector environments."""
     return [lambda i=i: CountingEnv(i, PLANS[i], **options) for i in range(n)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.small_agents import small_agent
 
-from npr.backend import blas_threads
+from npr.system.blas import blas_threads
 
 try:
     library = ctypes.CDLL(np._core._multiarray_umath.__file__)
@@ -18,7 +18,7 @@ except (AttributeError, OSError):
 
 COUNT = """
 import ctypes, numpy as np
-from npr.backend import blas_threads
+from npr.system.blas import blas_threads
 threads = ctypes.CDLL(np._core._multiarray_umath.__file__).scipy_openblas_get_num_threads64_
 before = threads()
 with blas_threads(1):

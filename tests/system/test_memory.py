@@ -13,7 +13,7 @@ from support.proof_size import FULL
 from support.small_agents import CASES, small_agent
 
 from npr import ConfigError, buffers
-from npr.buffers import CHOICE, PrioritizedReplayBuffer, ReplayBuffer
+from npr.buffers import INDEX_DTYPE, PrioritizedReplayBuffer, ReplayBuffer
 from npr.system import memory
 
 GB = 10**9
@@ -137,7 +137,7 @@ def test_nothing_is_refused_if_the_memory_is_unknown(monkeypatch):
 def test_the_estimate_equals_the_allocated_memory(kind, capacity, shape, n_step, monkeypatch):
     counted = []
     monkeypatch.setattr(buffers, "check_replay", lambda *size: counted.append(size))
-    buffer = kind(capacity, 5, shape, CHOICE, n_step=n_step)
+    buffer = kind(capacity, 5, shape, INDEX_DTYPE, n_step=n_step)
     [(rows, row)] = counted
     taken = buffer._rows.nbytes + (buffer.next.nbytes if n_step > 1 else 0)
     if kind is ReplayBuffer:

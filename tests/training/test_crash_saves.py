@@ -177,12 +177,35 @@ def test_a_second_error_writes_a_second_file():
 
 def test_a_failing_save_is_added_to_the_error_as_a_note():
     agent = small_agent("DQN")
-    agent.explore = failing(70, raise_error)(agent)
-    agent.more = np.array([np.nan])
+
+    def diverge(_):
+        agent.theta_bar[0] = np.nan
+        raise NumericsError("for a test")
+
+    agent.explore = failing(70, diverge)(agent)
     with pytest.raises(NumericsError, match="for a test") as caught:
         agent.learn(200)
     assert "the agent could not be saved" in caught.value.__notes__[0]
-    assert "params/more holds numbers that are not finite" in caught.value.__notes__[0]
+    assert "params/theta_bar contains NaN or infinite values" in caught.value.__notes__[0]
+
+
+def test_a_crash_saves_an_agent_without_the_state_that_a_file_would_lose():
+    """Better than no file; the note names what is missing."""
+    agent = small_agent("DQN")
+
+    def forget(_):
+        agent.history, agent.more = [1.0], np.ones(3)
+        raise NumericsError("for a test")
+
+    agent.explore = failing(70, forget)(agent)
+    with pytest.raises(NumericsError, match="for a test") as caught:
+        agent.learn(200)
+    (note,) = caught.value.__notes__
+    assert "the agent was saved, without its history, more: npr.load(" in note
+    (name,) = os.listdir()
+    del agent.more
+    assert_same_parameters(agent, npr.load(name))
+    assert npr.load(name).num_timesteps == 69
 
 
 def test_an_error_of_a_callback_saves_nothing():

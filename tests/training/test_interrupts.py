@@ -167,7 +167,7 @@ def test_a_caught_interrupt_keeps_the_agent_in_a_session(tmp_path, capfd):
     assert "npr: stopping after this update; once more stops at once." in stderr
     (name,) = os.listdir()
     assert re.fullmatch(rf"DQN-CartPole-v1-interrupted-{os.getpid()}\.npz", name)
-    assert f"At step 57 of 100 the agent was saved: npr.load('{name}').learn() goes on" in stderr
+    assert f"At step 57 of 100 the agent was saved: npr.load('{name}').learn() continues" in stderr
     assert agent.learn().num_timesteps == 100
     loaded = npr.load(name).learn()
     for one in (agent, loaded):
@@ -250,7 +250,7 @@ def test_a_signal_at_the_end_of_a_run_saves_the_finished_run(case, moment, capfd
     with pytest.raises(KeyboardInterrupt):
         agent.learn(40, **given)
     (name,) = os.listdir()
-    assert f"npr.load('{name}') is at the end." in capfd.readouterr().err
+    assert f"npr.load('{name}')." in capfd.readouterr().err
     assert_same_parameters(npr.load(name), finished)
 
 
@@ -258,7 +258,7 @@ def test_nothing_is_saved_before_the_first_update(capfd):
     with pytest.raises(KeyboardInterrupt):
         small_agent("DQN").learn(10, callback=raise_signal_at(1, signal.SIGINT))
     assert os.listdir() == []
-    assert "Nothing was learnt yet, and so nothing saved" in capfd.readouterr().err
+    assert "Nothing was learned yet, and so nothing was saved" in capfd.readouterr().err
 
 
 def test_environments_of_the_user_are_not_closed():
@@ -270,9 +270,9 @@ def test_environments_of_the_user_are_not_closed():
 
 def test_the_context_records_the_first_signal():
     with Interrupts() as interrupts:
-        assert interrupts.asked is None
+        assert interrupts.requested is None
         signal.raise_signal(signal.SIGTERM)
-        assert (interrupts.asked, interrupts.now) == (signal.SIGTERM, False)
+        assert (interrupts.requested, interrupts.repeated) == (signal.SIGTERM, False)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        assert interrupts.now
+        assert interrupts.repeated

@@ -13,6 +13,7 @@ from support.small_agents import (
     assert_same_parameters,
     next_update,
     parameters,
+    run_of,
     small_agent,
     trained,
 )
@@ -169,7 +170,7 @@ def test_a_non_finite_reward_does_not_enter_a_table(case, bad):
 def test_a_non_finite_weight_of_the_policy_stops_the_run(case, bad):
     """At a non-finite action, at the tenth skipped step, or at the end of the run."""
     agent = trained(case)
-    theta = getattr(agent, agent.policy_parts[2])
+    *_, theta = agent.acts_by()
     theta.flat[0] = bad
     with pytest.raises(
         NumericsError,
@@ -208,7 +209,7 @@ def test_one_non_finite_gradient_is_skipped_and_the_run_continues(case, bad, mon
     before = {name: state_of(part) for name, part in optimisers(agent).items()}
     with monkeypatch.context() as patch:
         calls = poison(patch, agent, bad, lambda n: n == 1)
-        agent.log(agent.update(*batch))
+        run_of(agent).updated(agent.update(*batch))
     (hit,) = (name for name, part in optimisers(agent).items() if part.theta is calls[0])
     assert {name: part.skipped for name, part in optimisers(agent).items() if part.skipped} == {
         hit: 1

@@ -9,7 +9,8 @@ from support.small_agents import (
     small_agent,
 )
 
-from npr.training.logger import Logger, Progress
+from npr.training.logger import Logger
+from npr.training.progress import Progress
 
 
 class Terminal(io.StringIO):
@@ -21,7 +22,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch):
     """Set clock.now to seconds."""
     clock = SimpleNamespace(now=100.0, perf_counter=lambda: clock.now)
-    monkeypatch.setattr("npr.training.logger.time", clock)
+    monkeypatch.setattr("npr.training.progress.time", clock)
     return clock
 
 
