@@ -1,4 +1,4 @@
-"""Optimisers against the published update, one number at a time, and by hand."""
+"""Optimizers against the published update, one number at a time, and by hand."""
 
 import math
 
@@ -39,7 +39,7 @@ def scalar_sgd(theta, gradients, learning_rate=1e-2, momentum=0.0):
     return theta
 
 
-OPTIMISERS = [
+OPTIMIZERS = [
     (Adam, scalar_adam, {}),
     (Adam, scalar_adam, {"learning_rate": 0.05, "beta1": 0.5, "beta2": 0.9, "eps": 1e-2}),
     (Adam, scalar_adam, {"beta1": 0.0}),
@@ -48,15 +48,15 @@ OPTIMISERS = [
     (SGD, scalar_sgd, {}),
     (SGD, scalar_sgd, {"learning_rate": 0.05, "momentum": 0.9}),
 ]
-every_optimiser = pytest.mark.parametrize("optimiser, scalar, options", OPTIMISERS)
+every_optimizer = pytest.mark.parametrize("optimizer, scalar, options", OPTIMIZERS)
 STEPS = 12
 
 
-def run(optimiser, theta, gradients, **options):
+def run(optimizer, theta, gradients, **options):
     theta = theta.copy()
-    optimiser = optimiser(theta, **options)
+    optimizer = optimizer(theta, **options)
     for g in gradients:
-        optimiser.step(theta, g)
+        optimizer.step(theta, g)
     return theta
 
 
@@ -67,40 +67,40 @@ def drawn(*shape, dtype=np.float64):
     return rng.normal(size=shape).astype(dtype), gradients.astype(dtype)
 
 
-@every_optimiser
+@every_optimizer
 @pytest.mark.parametrize("shape", [(7,), (2, 5), (1,)], ids=["flat", "stacked", "one"])
-def test_each_number_moves_as_published(optimiser, scalar, options, shape):
+def test_each_number_moves_as_published(optimizer, scalar, options, shape):
     theta, gradients = drawn(*shape)
-    moved = run(optimiser, theta, gradients, **options)
+    moved = run(optimizer, theta, gradients, **options)
     for i in np.ndindex(shape):
         expected = scalar(theta[i], gradients[(slice(None), *i)], **options)
         np.testing.assert_allclose(moved[i], expected, rtol=1e-11, atol=1e-13)
 
 
-@every_optimiser
-def test_float32_stays_float32(optimiser, scalar, options):
+@every_optimizer
+def test_float32_stays_float32(optimizer, scalar, options):
     theta, gradients = drawn(2, 5, dtype=np.float32)
-    moved = run(optimiser, theta, gradients, **options)
+    moved = run(optimizer, theta, gradients, **options)
     assert moved.dtype == np.float32
-    exact = run(optimiser, theta.astype(np.float64), gradients.astype(np.float64), **options)
+    exact = run(optimizer, theta.astype(np.float64), gradients.astype(np.float64), **options)
     np.testing.assert_allclose(moved, exact, rtol=1e-4, atol=1e-5)
 
 
-@every_optimiser
-def test_the_gradient_is_only_read_and_rows_do_not_mix(optimiser, scalar, options):
+@every_optimizer
+def test_the_gradient_is_only_read_and_rows_do_not_mix(optimizer, scalar, options):
     theta, gradients = drawn(2, 5)
     gradients.flags.writeable = False
-    stacked = run(optimiser, theta, gradients, **options)
+    stacked = run(optimizer, theta, gradients, **options)
     for row in range(2):
-        alone = run(optimiser, theta[row], gradients[:, row], **options)
+        alone = run(optimizer, theta[row], gradients[:, row], **options)
         np.testing.assert_array_equal(stacked[row], alone)
 
 
-@pytest.mark.parametrize("optimiser", [Adam, RMSprop, SGD])
-def test_the_learning_rate_may_change_between_steps(optimiser):
+@pytest.mark.parametrize("optimizer", [Adam, RMSprop, SGD])
+def test_the_learning_rate_may_change_between_steps(optimizer):
     theta, gradients = drawn(4)
     twice, once = theta.copy(), theta.copy()
-    changing, constant = optimiser(twice, 0.1), optimiser(once, 0.1)
+    changing, constant = optimizer(twice, 0.1), optimizer(once, 0.1)
     for t, g in enumerate(gradients):
         start = once.copy()
         constant.step(once, g)
@@ -116,12 +116,12 @@ def test_the_first_step_of_adam_has_the_length_of_its_learning_rate():
     np.testing.assert_allclose(theta, [0.9, 1.1, 0.9], atol=1e-5)
 
 
-@pytest.mark.parametrize("optimiser", [Adam, RMSprop, SGD])
-def test_a_quadratic_is_minimised(optimiser):
+@pytest.mark.parametrize("optimizer", [Adam, RMSprop, SGD])
+def test_a_quadratic_is_minimized(optimizer):
     theta = np.array([3.0, -2.0], FLOAT)
-    optimiser = optimiser(theta, 0.05)
+    optimizer = optimizer(theta, 0.05)
     for _ in range(500):
-        optimiser.step(theta, 2 * (theta - 1))
+        optimizer.step(theta, 2 * (theta - 1))
     np.testing.assert_allclose(theta, 1, atol=0.05)
 
 
@@ -163,6 +163,51 @@ def test_polyak_goes_the_share_tau_of_the_way(tau, expected):
     np.testing.assert_allclose(theta_bar, expected, rtol=1e-15)
 
 
+# --- state ---------------------------------------------------------------------------------------
+
+VECTORS = {Adam: {"m", "v"}, RMSprop: {"v"}, SGD: {"velocity"}}
+
+
+@pytest.mark.parametrize("optimizer", VECTORS)
+def test_an_optimizer_continues_from_its_state(optimizer):
+    thetas, rng = [np.ones(3, np.float32) for _ in range(2)], np.random.default_rng(0)
+    one, other = (optimizer(theta, 0.1) for theta in thetas)
+    for g in [*rng.standard_normal((4, 3)).astype(np.float32), np.full(3, np.nan, np.float32)]:
+        one.step(thetas[0], g)
+    state = {name: held.copy() for name, held in one.state().items()}
+    assert set(state) == VECTORS[optimizer]
+    assert {"skipped": 1, "consecutive": 1}.items() <= one.counters().items()
+    assert one.counters().get("t", 4) == 4
+    other.load(state)
+    other.load_counters(one.counters())
+    assert other.counters() == one.counters()
+    thetas[1][:] = thetas[0]
+    for each, theta in zip((one, other), thetas):
+        each.step(theta, np.ones(3, np.float32))
+    np.testing.assert_array_equal(*thetas)
+    for name, held in one.state().items():
+        np.testing.assert_array_equal(held, other.state()[name])
+        assert not np.shares_memory(held, other.state()[name])
+
+
+@pytest.mark.parametrize("optimizer", VECTORS)
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        (np.ones(2), r"must be float64\(3,\), got float64\(2,\)"),
+        (np.ones(3, np.float32), r"must be float64\(3,\), got float32\(3,\)"),
+        (np.array([1, np.inf, 1]), "holds numbers that are not finite"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(optimizer, bad, message):
+    one = optimizer(np.ones(3))
+    state = {name: np.ones(3) for name in VECTORS[optimizer]}
+    last = list(one.state())[-1]
+    with pytest.raises(ConfigError, match=f"The optimizer's '{last}' {message}"):
+        one.load({**state, last: bad})
+    assert not any(held.any() for held in one.state().values())
+
+
 # --- what could not be done in place is refused --------------------------------------------------
 
 
@@ -171,11 +216,11 @@ def every_other(*shape):
     return np.ones((*shape, 2))[..., 0]
 
 
-@pytest.mark.parametrize("optimiser", [Adam, RMSprop, SGD])
-def test_a_theta_that_is_not_contiguous_is_refused(optimiser):
+@pytest.mark.parametrize("optimizer", [Adam, RMSprop, SGD])
+def test_a_theta_that_is_not_contiguous_is_refused(optimizer):
     theta = every_other(2, 3)
     with pytest.raises(ConfigError, match="needs a contiguous array"):
-        optimiser(theta).step(theta, np.ones((2, 3)))
+        optimizer(theta).step(theta, np.ones((2, 3)))
 
 
 def test_clip_norm_and_polyak_refuse_what_is_not_contiguous():
@@ -185,12 +230,12 @@ def test_clip_norm_and_polyak_refuse_what_is_not_contiguous():
         polyak(every_other(2, 3), np.ones((2, 3)), 0.1)
 
 
-@pytest.mark.parametrize("optimiser", [Adam, RMSprop, SGD])
+@pytest.mark.parametrize("optimizer", [Adam, RMSprop, SGD])
 @pytest.mark.parametrize("n", [2, 4])
-def test_a_gradient_of_another_shape_is_refused(optimiser, n):
+def test_a_gradient_of_another_shape_is_refused(optimizer, n):
     theta = np.ones(3)
     with pytest.raises(ConfigError, match=rf"shape \(3,\), got \({n},\)"):
-        optimiser(theta).step(theta, np.ones(n))
+        optimizer(theta).step(theta, np.ones(n))
 
 
 @pytest.mark.parametrize("n", [2, 4])
@@ -199,7 +244,7 @@ def test_polyak_refuses_a_target_of_another_shape(n):
         polyak(np.ones(3), np.ones(n), 0.1)
 
 
-@pytest.mark.parametrize("optimiser", [Adam, RMSprop, SGD])
-def test_an_optimiser_moves_only_parameters_of_the_size_it_was_made_for(optimiser):
+@pytest.mark.parametrize("optimizer", [Adam, RMSprop, SGD])
+def test_an_optimizer_moves_only_parameters_of_the_size_it_was_made_for(optimizer):
     with pytest.raises(ConfigError, match="made for 4 parameters, got 3"):
-        optimiser(np.ones(4)).step(np.ones(3), np.ones(3))
+        optimizer(np.ones(4)).step(np.ones(3), np.ones(3))

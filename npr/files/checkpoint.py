@@ -21,7 +21,7 @@ from npr.files.archive import read_archive, write_archive
 from npr.files.generators import generator_state, set_generator_state
 from npr.noise import OrnsteinUhlenbeck
 from npr.normalize import ObservationNorm, RewardNorm
-from npr.optim import Adam, Optimiser
+from npr.optim import Adam, Optimizer
 from npr.policy import Policy
 from npr.settings import is_whole
 from npr.system.blas import blas_name, threads_set_by_user
@@ -64,9 +64,9 @@ def save(agent, path) -> None:
             "episodes": agent.logger.episode_count,
             "optimisers": counters,
             "skipped": {
-                name: part.missed()
+                name: part.skip_counts()
                 for name, part in sorted(vars(agent).items())
-                if isinstance(part, Optimiser)
+                if isinstance(part, Optimizer)
             },
         },
         "made_with": made_with(),
@@ -166,7 +166,7 @@ def _group(part) -> str | None:
     """Where in a file an attribute of an agent belongs; None where it does not."""
     if isinstance(part, (np.ndarray, xp.ndarray)):
         return "params"
-    if isinstance(part, Optimiser):
+    if isinstance(part, Optimizer):
         return "optim"
     if isinstance(part, ReplayBuffer):
         return "buffer"
@@ -239,8 +239,8 @@ def _rebuild(path, manifest, arrays, env, registry):
                 part.load(held)
         if isinstance(part, Adam):
             part.t = _count(counters["optimisers"][attribute])
-        if isinstance(part, Optimiser):
-            part.skipped, part.in_a_row = map(_count, counters["skipped"][attribute])
+        if isinstance(part, Optimizer):
+            part.skipped, part.consecutive_skipped = map(_count, counters["skipped"][attribute])
     for purpose, rng in agent.rng.items():
         set_generator_state(rng, unused.pop(f"rng/{purpose}"))
     for key in ("buffer/buffer.a", "state/steps.a"):

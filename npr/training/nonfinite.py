@@ -1,4 +1,4 @@
-"""Optimisers that skip steps, as a gradient is not finite: counted, and stopped at the tenth."""
+"""Optimizers that skip steps with gradients that are not finite: counted, and stopped at the tenth."""
 
 import functools
 
@@ -6,7 +6,7 @@ from npr.autodiff import debug_anomaly
 from npr.autodiff.anomaly import first_bad
 from npr.backend import ON_HOST
 from npr.errors import NumericsError
-from npr.optim import Optimiser
+from npr.optim import Optimizer
 
 EVERY = 1 if ON_HOST else 100  # updates between two looks: a device must be waited for
 ALLOWED = 9  # skipped steps in a row before an update is made under scrutiny
@@ -20,18 +20,18 @@ class Watch:
 
     def __init__(self, agent):
         parts = vars(agent).items()
-        self.optimisers = {name: part for name, part in parts if isinstance(part, Optimiser)}
+        self.optimisers = {name: part for name, part in parts if isinstance(part, Optimizer)}
         self.moved = dict.fromkeys(self.optimisers, agent.n_updates - EVERY)
 
     def look(self, agent) -> int:
         """How many steps were skipped; after nine in a row the next update is scrutinised."""
         total = 0
         for name, optimiser in self.optimisers.items():
-            skipped, in_a_row = optimiser.missed()
+            skipped, consecutive = optimiser.skip_counts()
             total += skipped
-            if not in_a_row:
+            if not consecutive:
                 self.moved[name] = agent.n_updates
-            elif in_a_row >= ALLOWED:
+            elif consecutive >= ALLOWED:
                 agent.update = functools.partial(self._scrutinised, agent)  # once
         return total
 
@@ -50,7 +50,7 @@ class Watch:
             f"{held.get(id(part.theta), 'parameters')} ({name}, since update "
             f"{self.moved[name] + 1:,})"
             for name, part in self.optimisers.items()
-            if part.missed()[1] >= ALLOWED
+            if part.skip_counts()[1] >= ALLOWED
         ]
         return (
             f"{type(agent).__name__}: ten steps or more in a row were skipped, since their "

@@ -21,7 +21,7 @@ from support.toy_envs import M2, Bandit, Faulty
 import npr
 from npr.autodiff import anomaly, value_and_grad
 from npr.errors import EnvContractError, NumericsError
-from npr.optim import SGD, Adam, Optimiser, RMSprop
+from npr.optim import SGD, Adam, Optimizer, RMSprop
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 BAD = [np.nan, np.inf, -np.inf]
@@ -39,35 +39,35 @@ def the_search_is_off_again():
     assert not anomaly.on
 
 
-# ---- what an optimiser skips
+# ---- what an optimizer skips
 
 
-def held(optimiser):
+def held(optimizer):
     """Everything that a step moves, as bytes."""
-    state = {k: v for k, v in vars(optimiser).items() if isinstance(v, np.ndarray)}
-    moving = {k: v.tobytes() for k, v in {**state, "theta": optimiser.theta}.items()}
-    return {**moving, "t": getattr(optimiser, "t", None)}
+    state = {k: v for k, v in vars(optimizer).items() if isinstance(v, np.ndarray)}
+    moving = {k: v.tobytes() for k, v in {**state, "theta": optimizer.theta}.items()}
+    return {**moving, "t": getattr(optimizer, "t", None)}
 
 
 @every_bad
 @pytest.mark.parametrize("kind", [Adam, RMSprop, SGD])
 def test_a_step_by_a_bad_gradient_is_skipped_and_counted(kind, bad):
     theta, g = np.ones(5, np.float32), np.arange(5, dtype=np.float32)
-    optimiser = kind(theta, 0.1)
-    optimiser.step(theta, g)
-    before, wrong = held(optimiser), g.copy()
+    optimizer = kind(theta, 0.1)
+    optimizer.step(theta, g)
+    before, wrong = held(optimizer), g.copy()
     wrong[2] = bad
     for n in (1, 2, 3):
-        optimiser.step(theta, wrong)
-        assert held(optimiser) == before
-        assert optimiser.missed() == (n, n)
-    optimiser.step(theta, g)
-    assert held(optimiser) != before
-    assert optimiser.missed() == (3, 0)
+        optimizer.step(theta, wrong)
+        assert held(optimizer) == before
+        assert optimizer.skip_counts() == (n, n)
+    optimizer.step(theta, g)
+    assert held(optimizer) != before
+    assert optimizer.skip_counts() == (3, 0)
 
 
 @pytest.mark.parametrize("kind", [Adam, RMSprop, SGD])
-def test_after_a_skipped_step_an_optimiser_goes_on_as_if_it_had_not_been(kind):
+def test_after_a_skipped_step_an_optimizer_goes_on_as_if_it_had_not_been(kind):
     gradients = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
     one, other = np.ones(5, np.float32), np.ones(5, np.float32)
     disturbed, calm = kind(one), kind(other)
@@ -81,7 +81,7 @@ def test_after_a_skipped_step_an_optimiser_goes_on_as_if_it_had_not_been(kind):
 @pytest.mark.parametrize(
     "entry, message",
     [
-        (np.nan, r"to the optimiser, shape (5,), is not finite: entry (2,) = nan."),
+        (np.nan, r"to the optimizer, shape (5,), is not finite: entry (2,) = nan."),
         (3e38, "is finite, but the sum of its squares is more than float32 can hold: its largest "
          "entry is 3e+38."),
     ],
@@ -97,14 +97,14 @@ def test_under_the_search_a_step_is_not_skipped_in_silence(entry, message):
 # ---- whole runs
 
 
-def optimisers(agent):
-    return {name: part for name, part in vars(agent).items() if isinstance(part, Optimiser)}
+def optimizers(agent):
+    return {name: part for name, part in vars(agent).items() if isinstance(part, Optimizer)}
 
 
 def assert_finite(agent):
-    """Parameters, optimisers and replay."""
+    """Parameters, optimizers and replay."""
     arrays = parameters(agent)
-    for name, part in optimisers(agent).items():
+    for name, part in optimizers(agent).items():
         arrays |= {f"{name}.{k}": v for k, v in vars(part).items() if isinstance(v, np.ndarray)}
     if hasattr(agent, "buffer"):
         arrays |= agent.buffer.state()
@@ -178,7 +178,7 @@ def test_a_weight_of_the_policy_that_is_not_finite_stops_the_run(case, bad):
     ):
         agent.learn(300)
     assert np.isfinite(theta.flat[1:]).all(), "it did not spread"
-    for part in optimisers(agent).values():
+    for part in optimizers(agent).values():
         assert all(np.isfinite(x).all() for x in vars(part).values() if hasattr(x, "dtype"))
 
 
@@ -206,44 +206,44 @@ def poison(monkeypatch, agent, bad, when):
 def test_one_bad_gradient_moves_nothing_and_the_run_goes_on(case, bad, monkeypatch):
     agent = trained(case)
     batch = next_update(agent)
-    before = {name: held(part) for name, part in optimisers(agent).items()}
+    before = {name: held(part) for name, part in optimizers(agent).items()}
     with monkeypatch.context() as patch:
         calls = poison(patch, agent, bad, lambda n: n == 1)
         agent.log(agent.update(*batch))
-    (hit,) = (name for name, part in optimisers(agent).items() if part.theta is calls[0])
-    assert {name: part.skipped for name, part in optimisers(agent).items() if part.skipped} == {
+    (hit,) = (name for name, part in optimizers(agent).items() if part.theta is calls[0])
+    assert {name: part.skipped for name, part in optimizers(agent).items() if part.skipped} == {
         hit: 1
     }
     if sum(theta is calls[0] for theta in calls) == 1:  # else the next step of the update moved it
-        assert held(optimisers(agent)[hit]) == before[hit]
+        assert held(optimizers(agent)[hit]) == before[hit]
     assert agent.logger.groups["train"]["n_skipped"] == 1
     updates = agent.n_updates
     agent.learn(60)
     assert agent.n_updates > updates
-    assert held(optimisers(agent)[hit]) != before[hit]
+    assert held(optimizers(agent)[hit]) != before[hit]
     assert agent.logger.groups["train"]["n_skipped"] == 1
     assert_finite(agent)
 
 
 @every_bad
 @every_deep
-def test_ten_bad_gradients_in_a_row_stop_the_run_and_are_named(case, bad, monkeypatch):
+def test_ten_bad_gradients_consecutive_skipped_stop_the_run_and_are_named(case, bad, monkeypatch):
     agent = trained(case)
-    before = {name: held(part) for name, part in optimisers(agent).items()}
+    before = {name: held(part) for name, part in optimizers(agent).items()}
     updates = agent.n_updates
     with monkeypatch.context() as patch:
         poison(patch, agent, bad, lambda n: True)
         with pytest.raises(NumericsError) as caught:
             agent.learn(400)
     message = str(caught.value)
-    part = next(p for p in optimisers(agent).values() if p.in_a_row >= 10)
-    name = next(n for n, p in optimisers(agent).items() if p is part)
+    part = next(p for p in optimizers(agent).values() if p.consecutive_skipped >= 10)
+    name = next(n for n, p in optimizers(agent).items() if p is part)
     vector = next(n for n, x in vars(agent).items() if x is part.theta)
     assert message.startswith(f"{CASES[case][0]}: ten steps or more in a row were skipped")
     assert f"{vector} ({name}, since update {updates + 1})" in message
-    assert re.search(rf"given to the optimiser, shape \(.*\), is not finite: .* = {bad}\.", message)
+    assert re.search(rf"given to the optimizer, shape \(.*\), is not finite: .* = {bad}\.", message)
     assert "The parameters are finite" in message and "learning_rate" in message
-    for key, each in optimisers(agent).items():
+    for key, each in optimizers(agent).items():
         if each.skipped:
             assert held(each) == before[key]
     stopped = agent.n_updates
@@ -253,14 +253,14 @@ def test_ten_bad_gradients_in_a_row_stop_the_run_and_are_named(case, bad, monkey
     (file,) = re.findall(r"npr\.load\('(.*)'\)", caught.value.__notes__[0])
     loaded = npr.load(file)
     assert_same_parameters(agent, loaded)
-    assert [p.missed() for p in optimisers(loaded).values()] == [
-        p.missed() for p in optimisers(agent).values()
+    assert [p.skip_counts() for p in optimizers(loaded).values()] == [
+        p.skip_counts() for p in optimizers(agent).values()
     ]
     loaded.learn(60)
-    assert all(part.in_a_row == 0 for part in optimisers(loaded).values())
+    assert all(part.consecutive_skipped == 0 for part in optimizers(loaded).values())
     agent.learn(60)
     assert agent.n_updates > stopped
-    assert all(part.in_a_row == 0 for part in optimisers(agent).values())
+    assert all(part.consecutive_skipped == 0 for part in optimizers(agent).values())
 
 
 def test_after_nine_bad_gradients_a_good_one_ends_the_search(monkeypatch):
@@ -269,7 +269,7 @@ def test_after_nine_bad_gradients_a_good_one_ends_the_search(monkeypatch):
     seen = []
     agent.learn(120, callback=lambda agent: seen.append("update" in vars(agent)))
     assert seen.count(True) in (1, 2), "for one update, which comes every second step"
-    assert agent.adam.missed() == (9, 0)
+    assert agent.adam.skip_counts() == (9, 0)
     assert agent.logger.snapshot()["train/n_skipped"] == 9
 
 
