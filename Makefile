@@ -1,17 +1,17 @@
 PYTHON ?= python3
 VENV   ?= .venv
-BIN    := $(VENV)/bin
+BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 JOBS   ?= 2
 # tests that take long or do not depend on kernels: they run once only
 APART  := algorithms/test_learning.py test_examples.py kernels/test_numba_platforms.py \
           training/test_interrupts.py training/test_crash_saves.py \
           envs/test_workers.py envs/test_contract.py envs/test_fault_policies.py \
           files/test_archive.py files/test_atomic_write.py \
-          files/test_damaged_files.py files/test_hostile_files.py
+          files/test_damaged_files.py files/test_hostile_files.py test_gpu_check.py
 
-.PHONY: demo test test-slow test-nightly prove lint format bench growth clean
+.PHONY: demo test test-slow test-nightly prove lint format bench growth gpu clean
 
-# One stamp file per extra, so that each target installs only what it needs, once.
+# One stamp file per extra: each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '$(if $(filter core,$*),.,.[$*])'
@@ -20,17 +20,17 @@ $(VENV)/.%: setup.cfg pyproject.toml
 demo: $(VENV)/.core          ## install, train SAC on Pendulum-v1, evaluate, save, load
 	$(BIN)/python examples/sac.py
 
-test: $(VENV)/.test          ## the test suite, first without Numba, then as users have it
+test: $(VENV)/.test          ## the test suite, first without Numba, then with it
 	NPR_NUMBA=0 $(BIN)/python -m pytest -n $(JOBS) $(addprefix --ignore tests/,$(APART))
 	$(BIN)/python -m pytest -n $(JOBS) --durations 10
 
-test-slow: $(VENV)/.test     ## the long proofs: learning gates over several seeds
+test-slow: $(VENV)/.test     ## slow tests: learning over several seeds
 	$(BIN)/python -m pytest -m slow -n $(JOBS)
 
-test-nightly: $(VENV)/.test $(VENV)/.box2d $(VENV)/.mujoco  ## LunarLander and MuJoCo: hours
+test-nightly: $(VENV)/.test $(VENV)/.box2d $(VENV)/.mujoco  ## learning on LunarLander and MuJoCo: hours
 	$(BIN)/python -m pytest -m nightly -n $(JOBS)
 
-prove: $(VENV)/.test         ## the tests with every proof in full (README, Trust): half an hour
+prove: $(VENV)/.test         ## the tests with every proof in full (README, Reliability): half an hour
 	NPR_PROOFS=full $(BIN)/python -m pytest -n $(JOBS) --durations 20
 
 lint: $(VENV)/.lint
@@ -42,12 +42,15 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench        ## npr beside its peers: half an hour, and benchmarks/results.json anew
+bench: $(VENV)/.bench        ## npr and other libraries: half an hour, writes benchmarks/results.json
 	$(BIN)/python benchmarks/peers.py --write
 	$(BIN)/python benchmarks/pieces.py --write
 
 growth: $(VENV)/.plot        ## docs/growth.png
 	$(BIN)/python benchmarks/growth.py --write
+
+gpu: $(VENV)/.$(if $(CUDA),cuda$(CUDA),core)  ## check and time npr on an NVIDIA GPU; CUDA=12 or 13 installs CuPy
+	$(BIN)/python benchmarks/gpu.py --out build/gpu --commit "$$(git rev-parse --short HEAD)"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,9 +2,9 @@
 
     python benchmarks/growth.py [--write]
 
-Beside every update stands its floor, the time of its matrix products alone. Where the floor is
-less than half of the update, Python is what costs; beyond, arithmetic. --write keeps the figures in
-benchmarks/results.json and draws the picture (needs npr-rl[plot]).
+The floor of an update is the time of its matrix products alone. Where it is less than half of the
+update, Python is the main cost, elsewhere arithmetic. --write saves the results in
+benchmarks/results.json and draws the plot (needs npr-rl[plot]).
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 import store
 from peers import SPACES, floor, products
 
-PICTURE = Path(__file__).parent.parent / "docs" / "growth.png"
+PLOT = Path(__file__).parent.parent / "docs" / "growth.png"
 BATCHES, WIDTHS = [2**i for i in range(5, 14)], [2**i for i in range(5, 11)]
 ENVIRONMENTS = [2**i for i in range(7)]
 
@@ -112,12 +112,12 @@ def draw(rows):
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("microseconds per update")
     axes[2].set_ylabel("microseconds per env step")
-    figure.savefig(PICTURE, dpi=120)
+    figure.savefig(PLOT, dpi=120)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--write", action="store_true", help="keep the figures, draw the picture")
+    parser.add_argument("--write", action="store_true", help="save the results, draw the plot")
     arguments = parser.parse_args()
     rows = measure()
     if arguments.write:

@@ -1,13 +1,13 @@
-"""npr beside its peers on the same work: environment, networks, batch and number of updates.
+"""npr and other libraries with the same environment, networks, batch and number of updates.
 
     python benchmarks/peers.py [--rounds 3] [--only "DQN 64x64" ...] [--write]
 
-Every side runs in a process of its own, in turn (A B C A B C), with one BLAS thread and with two;
-of each side the better number of threads counts, and of its rounds the median. A run warms up
-(imports, compilers, a filled replay) before the clock starts. Beside the update of npr stands its
-floor: the matrix products of that update alone, in NumPy, and npr's loop: what a step of an
-environment costs that is neither the environment's step nor an update. --write keeps the figures in
-benchmarks/results.json. Peers that are not installed are left out: pip install 'npr-rl[bench]'.
+Every library runs in a process of its own, alternately (A B C A B C), with one BLAS thread and with
+two; the better number of threads counts, and the median over the rounds. A run warms up (imports,
+compilers, a filled replay) before it is timed. For npr there are also the time of an update, its
+floor (the matrix products of that update alone, in NumPy) and its loop (the time per environment
+step that is spent neither in the environment nor in an update). --write saves the results in
+benchmarks/results.json. Libraries that are not installed are skipped: pip install 'npr-rl[bench]'.
 """
 
 import argparse
@@ -22,12 +22,12 @@ import time
 import numpy as np
 import store
 
-PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}  # side -> its module
+PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}  # library -> its module
 _OFF = {"learning_starts": 1_000, "train_freq": 1, "gradient_steps": 1, "buffer_size": 50_000}
 _DQN = {**_OFF, "learning_rate": 1e-3, "batch_size": 64, "target_update_interval": 250}
 _SAC = {**_OFF, "learning_rate": 1e-3}
 
-# case -> (algorithm, environment, environments, widths, settings that all sides share, steps)
+# case -> (algorithm, environment, environments, widths, settings that all libraries share, steps)
 CASES = {
     "DQN 64x64, batch 64": ("DQN", "CartPole-v1", 1, [64, 64], _DQN, 3_000),
     "SAC 64x64, batch 100": (
@@ -48,11 +48,11 @@ CASES = {
 }  # fmt: skip
 
 
-# ---- one side, in its own process
+# ---- one library, in its own process
 
 
 def timed(f):
-    """f, with its time added to timed.seconds."""
+    """f, which adds its time to timed.seconds."""
 
     def wrapped(*arguments):
         start = time.perf_counter()
@@ -180,7 +180,7 @@ def floor_side(algorithm, env, n_envs, widths, settings, steps):
 SIDES = {"npr": npr_side, "sb3": sb3_side, "sbx": sbx_side, "floor": floor_side}
 
 
-# ---- all sides in turn
+# ---- all libraries in turn
 
 
 def run(side, case, threads):
@@ -214,8 +214,8 @@ def measure(case, sides, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", default=[], help="beginnings of the names of cases")
-    parser.add_argument("--write", action="store_true", help="keep the figures")
+    parser.add_argument("--only", nargs="*", default=[], help="prefixes of case names")
+    parser.add_argument("--write", action="store_true", help="save the results")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

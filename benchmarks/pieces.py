@@ -1,10 +1,10 @@
-"""The pieces of npr beside what others have: tables, the sum tree, GAE, first contact, solving.
+"""Parts of npr and of other libraries: tables, sum tree, GAE, import and compile times, solving.
 
     python benchmarks/pieces.py [--rounds 3] [--only import ...] [--write]
 
-Of every case, npr and its peers run in turn; the medians count. Whole processes are timed from
-their start, Python's own included; a cold start has an empty Numba cache. --write keeps the figures
-in benchmarks/results.json.
+In every case, npr and the other libraries run alternately; the medians count. Processes are timed
+from the start of Python; a cold start has an empty Numba cache. --write saves the results in
+benchmarks/results.json.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def microseconds(f, seconds=0.1):
 
 
 def process(code, **environment):
-    """Seconds of a fresh interpreter that runs this code; what it prints is passed on."""
+    """Seconds of a new interpreter that runs this code; its output goes to stderr."""
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], check=True, stdout=sys.stderr,
@@ -47,7 +47,7 @@ def process(code, **environment):
     return time.perf_counter() - start
 
 
-# ---- tables: the environment alone is the limit
+# ---- tables: the environment is the lower bound
 
 STEPS = 20_000
 
@@ -63,7 +63,7 @@ def table_npr():
 
 
 def table_bare():
-    """The same environment under random actions, without a learner."""
+    """The same environment with random actions, without an agent."""
     import gymnasium
 
     env = gymnasium.make("CliffWalking-v1", disable_env_checker=True)
@@ -77,7 +77,7 @@ def table_bare():
     return 1e6 * (time.perf_counter() - start) / STEPS
 
 
-# ---- prioritised replay: sample 64 of 2^20 and give them new priorities
+# ---- prioritized replay: sample 64 of 2^20 and set new priorities
 
 SIZE, BATCH = 1 << 20, 64
 
@@ -146,7 +146,7 @@ def gae_sb3():
     return microseconds(lambda: buffer.compute_returns_and_advantage(last, dones))
 
 
-# ---- first contact
+# ---- import and first update
 
 FIRST = {
     "PPO": "npr.PPO('CartPole-v1', n_envs=1, n_steps=64, verbose=0).learn(64)",
@@ -167,16 +167,16 @@ def first_update(algorithm, cold):
     return run
 
 
-# ---- solved: the mean of 20 deterministic episodes, looked at every so many steps
+# ---- solving: the mean of 20 deterministic episodes, evaluated at regular intervals
 
 SOLVE_NPR = """
 import npr
 
-def look(agent):
+def solved(agent):
     if agent.num_timesteps % {every} == 0:
         return agent.evaluate(episodes=20, seed=1).mean < {goal}
 
-agent = npr.{algorithm}({env!r}, seed={seed}, verbose=0).learn(callback=look)
+agent = npr.{algorithm}({env!r}, seed={seed}, verbose=0).learn(callback=solved)
 mean = agent.evaluate(episodes=20, seed=1).mean
 print("npr", agent.num_timesteps, "steps", mean)
 assert mean >= {goal}, "not solved"
@@ -222,7 +222,7 @@ def solving(algorithm, template):
     return run
 
 
-# case -> (unit, {side: function that measures it once})
+# case -> (unit, {library: function that measures it once})
 CASES = {
     "QLearning on CliffWalking-v1": (
         "us per step", {"npr": table_npr, "bare environment": table_bare},
@@ -253,14 +253,14 @@ CASES = {
         for name, case in SOLVE.items()
     },
 }  # fmt: skip
-NEEDS = {"sb3": "stable_baselines3", "sbx": "sbx", "cpprb": "cpprb"}  # side -> its module
+NEEDS = {"sb3": "stable_baselines3", "sbx": "sbx", "cpprb": "cpprb"}  # library -> its module
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", default=[], help="beginnings of the names of cases")
-    parser.add_argument("--write", action="store_true", help="keep the figures")
+    parser.add_argument("--only", nargs="*", default=[], help="prefixes of case names")
+    parser.add_argument("--write", action="store_true", help="save the results")
     arguments = parser.parse_args()
     rows = []
     for case, (unit, sides) in CASES.items():

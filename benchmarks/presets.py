@@ -1,11 +1,11 @@
-"""What `learn()` reaches with its presets, and in how long: whole processes, imports included.
+"""Returns and times of `learn()` with its presets, in whole processes including imports.
 
     python benchmarks/presets.py [--seeds 3] [--only SAC Pendulum-v1] [--write]
 
-Each run is a fresh interpreter that builds the agent, learns the preset's budget and evaluates
-100 episodes (1,000 for a table). Seconds are of the whole process less the evaluation. --write
-keeps the figures in benchmarks/presets.json, which the README's table is made from. Environments
-of Box2D and MuJoCo run where they are named only.
+Each run is a new interpreter that builds the agent, learns for the preset's budget and evaluates
+100 episodes (1,000 for a table). Seconds are those of the whole process without the evaluation.
+--write saves the results in benchmarks/presets.json, the source of the README's table. Environments
+of Box2D and MuJoCo run only if they are named.
 """
 
 import argparse
@@ -30,7 +30,7 @@ print(result.mean, time.perf_counter() - start, agent.num_timesteps)
 
 
 def run(algorithm, env, seed):
-    """(mean return, seconds, env steps) of one fresh process."""
+    """(mean return, seconds, env steps) of one new process."""
     start = time.perf_counter()
     code = RUN.format(algorithm=algorithm, env=env, seed=seed)
     done = subprocess.run(
@@ -45,7 +45,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=[], help="names of algorithms or environments")
-    parser.add_argument("--write", action="store_true", help="keep the figures")
+    parser.add_argument("--write", action="store_true", help="save the results")
     arguments = parser.parse_args()
     rows = []
     print(f"{'algorithm':<12} {'environment':<18} {'steps':>9} {'mean':>8} {'worst':>8} {'s':>6}")

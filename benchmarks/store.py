@@ -1,4 +1,4 @@
-"""Where benchmarks keep their figures: JSON beside them, with the machine and the versions."""
+"""The JSON files with the results of the benchmarks, the machine and the versions."""
 
 import json
 import os
@@ -14,7 +14,7 @@ PACKAGES = (
 
 
 def cpu():
-    """The processor's name, where the system tells it."""
+    """The processor's name, if the system provides it."""
     for line in Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else ():
         if line.startswith("model name"):
             return line.split(":")[1].strip()
@@ -32,7 +32,10 @@ def machine(packages=PACKAGES):
 
 
 def write(path, contents):
-    path.write_text(json.dumps(contents, indent=1) + "\n")
+    """Write JSON in one step: a process that is killed leaves the old file or the new one."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(contents, indent=1) + "\n")
+    os.replace(part, path)
 
 
 def keep(part, rows):

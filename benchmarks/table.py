@@ -1,9 +1,9 @@
-"""Write what benchmarks/presets.json and benchmarks/results.json hold where it is read.
+"""Write the results in benchmarks/presets.json and results.json into README and docstrings.
 
     python benchmarks/table.py
 
-The README's tables stand between marks; the docstring of each algorithm ends in a paragraph
-that begins with "Measured".
+The README's tables are between HTML comments; the docstring of each algorithm ends with a paragraph
+that starts with "Measured".
 """
 
 import json
@@ -52,7 +52,7 @@ def with_table(readme, rows):
 
 
 def significant(x):
-    """Three digits of a number, without an exponent."""
+    """A number with three significant digits, without an exponent."""
     return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
 
 
@@ -77,15 +77,15 @@ def with_speed(readme, results):
     names = {"sb3": "SB3", "sbx": "SBX", "numpy": "`import numpy`"}
     lines += ["", "| piece | npr | others |", "|---|---|---|"]
     for row in results["pieces"]:
-        others = {k: v for k, v in row.items() if k not in ("case", "unit", "rounds", "npr")}
-        told = (f"{names.get(k, k)} {significant(v)} {row['unit']}" for k, v in others.items())
-        npr_says = f"{significant(row['npr'])} {row['unit']}"
-        lines.append(f"| {row['case']} | {npr_says} | {', '.join(told) or '-'} |")
+        rest = {k: v for k, v in row.items() if k not in ("case", "unit", "rounds", "npr")}
+        others = (f"{names.get(k, k)} {significant(v)} {row['unit']}" for k, v in rest.items())
+        ours = f"{significant(row['npr'])} {row['unit']}"
+        lines.append(f"| {row['case']} | {ours} | {', '.join(others) or '-'} |")
     return put(readme, "speed", lines)
 
 
 def with_figures(source, rows):
-    """An algorithm's source whose docstring ends in the figures of these rows."""
+    """An algorithm's source whose docstring ends with the results of these rows."""
     end = source.index('"""', 3)
     docstring = re.sub(r"\nMeasured, .*", "", source[3:end], flags=re.DOTALL).rstrip()
     figures, name = [], rows[0]["algorithm"]
@@ -100,7 +100,7 @@ def with_figures(source, rows):
 
 
 def files():
-    """(path, text as it should be) of every file that shows figures."""
+    """(path, text with the present results) of every file that shows results."""
     held = rows()
     readme = HERE.parent / "README.md"
     results = json.loads((HERE / "results.json").read_text())

@@ -1,4 +1,4 @@
-"""DQN balances a pole: 500 is the most that can be had. Under half a minute on two cores."""
+"""DQN balances a pole: 500 is the maximum. Under half a minute on two cores."""
 
 import npr
 

@@ -1,4 +1,4 @@
-"""DQN with prioritised replay balances a pole. Under half a minute on two cores."""
+"""DQN with prioritized replay balances a pole. Under half a minute on two cores."""
 
 import npr
 

@@ -1,4 +1,4 @@
-"""PPO balances a pole, with eight environments side by side. Under half a minute on two cores."""
+"""PPO balances a pole, with eight environments in parallel. Under half a minute on two cores."""
 
 import npr
 

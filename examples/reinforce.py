@@ -1,4 +1,4 @@
-"""REINFORCE balances a pole, whole episodes at a time. Well under a minute on two cores."""
+"""REINFORCE balances a pole, learning from whole episodes. Well under a minute on two cores."""
 
 import npr
 

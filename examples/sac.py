@@ -7,5 +7,5 @@ agent.learn()
 print(agent.evaluate(seed=1))
 
 agent.save("sac.npz")
-again = npr.load("sac.npz")
-print(f"loaded from sac.npz: mean return {again.evaluate(seed=1).mean:.1f} over 100 episodes")
+loaded = npr.load("sac.npz")
+print(f"loaded from sac.npz: mean return {loaded.evaluate(seed=1).mean:.1f} over 100 episodes")

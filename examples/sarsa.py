@@ -1,4 +1,4 @@
-"""Sarsa walks along a cliff, a row away from it: its policy explores, so the edge is dangerous."""
+"""Sarsa walks along a cliff at a distance: its policy explores, so the edge is dangerous."""
 
 import npr
 

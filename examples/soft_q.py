@@ -1,4 +1,4 @@
-"""SoftQ keeps all the good ways open: a point in the plane, four goals, four ways to go.
+"""SoftQ learns a policy with several modes: a point in the plane that can reach four goals.
 
 Haarnoja et al. 2017, section 5.1. Half a minute on two cores.
 """
@@ -13,10 +13,10 @@ GOALS = np.array([[5, 0], [0, 5], [-5, 0], [0, -5]], np.float32)
 
 
 class MultiGoal(gym.Env):
-    """A point moves by its action, up to 1 in each direction, from about (0, 0) to any goal.
+    """A point moves by its action, at most 1 per coordinate, from near (0, 0) to any goal.
 
     A step costs the squared distance from the nearest goal and 30 times the squared length of the
-    action; a goal is reached within a distance of 1, and pays 10.
+    action; a goal is reached within a distance of 1, with a reward of 10.
     """
 
     def __init__(self):
@@ -43,8 +43,8 @@ def learn(seed, **settings):
     ).learn(10_000)  # fmt: skip
 
 
-def shares(agent):
-    """How often the agent sets out from the origin towards each goal."""
+def fractions(agent):
+    """The fraction of actions at the origin that point to each goal."""
     a = agent.act(np.zeros((1_000, 2), np.float32), deterministic=False)
     return np.bincount((a @ GOALS.T).argmax(axis=1), minlength=4) / len(a)
 
@@ -52,8 +52,8 @@ def shares(agent):
 def main():
     agent = learn(seed=0)
     print(agent.evaluate(seed=1, deterministic=False))
-    for (x, y), share in zip(GOALS, shares(agent)):
-        print(f"from the origin towards ({x:2.0f}, {y:2.0f}): {share:.0%}")
+    for (x, y), fraction in zip(GOALS, fractions(agent)):
+        print(f"from the origin towards ({x:2.0f}, {y:2.0f}): {fraction:.0%}")
     agent.save("soft_q.npz")
 
 

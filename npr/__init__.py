@@ -9,41 +9,75 @@ the first kernel.
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from npr.version import __version__ as __version__
 
-# the lists below are what `npr.` completes to; __getattr__ imports each at its first use
-_ALGORITHMS = (
+if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at its first use
+    import os
+
+    from npr import autodiff, heads, infer, kernels, nn, optim, presets
+    from npr.algorithms import (
+        A2C,
+        DDPG,
+        DQN,
+        PERDQN,
+        PPO,
+        PPOKL,
+        REINFORCE,
+        SAC,
+        SACS,
+        TD3,
+        QActorCritic,
+        QLearning,
+        Sarsa,
+        SoftQ,
+    )  # fmt: skip
+    from npr.algorithms.base import Algorithm, EnvSource
+    from npr.autodiff import debug_anomaly
+    from npr.errors import (
+        BackendError,
+        CheckpointError,
+        CheckpointWarning,
+        ConfigError,
+        ConfigWarning,
+        EnvContractError,
+        EnvCrashedError,
+        GradientError,
+        NprError,
+        NumericsError,
+        ResumeWarning,
+        SpaceError,
+    )  # fmt: skip
+
+__all__ = [
+    "debug_anomaly", "load",
     "QLearning", "Sarsa", "DQN", "PERDQN", "REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL",
     "DDPG", "TD3", "SoftQ", "SACS", "SAC",
-)  # fmt: skip
-_MODULES = ("autodiff", "heads", "infer", "kernels", "nn", "optim", "presets")
-_ERRORS = (
+    "autodiff", "heads", "infer", "kernels", "nn", "optim", "presets",
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
     "EnvCrashedError", "GradientError", "NumericsError", "SpaceError",
     "CheckpointWarning", "ConfigWarning", "ResumeWarning",
-)  # fmt: skip
-
-__all__ = ["debug_anomaly", "load", *_ALGORITHMS, *_MODULES, *_ERRORS]  # noqa: PLE0604
+]  # fmt: skip
 
 
-def __getattr__(name):
-    if name in _ALGORITHMS:
-        return getattr(importlib.import_module("npr.algorithms"), name)
-    if name in _ERRORS:
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'npr' has no attribute {name!r}")
+    if name.endswith(("Error", "Warning")):
         return getattr(importlib.import_module("npr.errors"), name)
     if name == "debug_anomaly":
         return importlib.import_module("npr.autodiff").debug_anomaly
-    if name in _MODULES:
+    if name.islower():
         return importlib.import_module(f"npr.{name}")
-    raise AttributeError(f"module 'npr' has no attribute {name!r}")
+    return getattr(importlib.import_module("npr.algorithms"), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def load(path, env=None):
+def load(path: "str | os.PathLike[str]", env: "EnvSource | None" = None) -> "Algorithm":
     """The agent in a file written by `agent.save(path)`, ready to act, evaluate and go on learning.
 
     env   what it goes on learning in: an id, an Env, a VectorEnv or a factory; None: the id in

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from npr.backend import FLOAT, Array, check_array, to_device, xp
-from npr.envs.spaces import CHOICE
+from npr.envs.spaces import INDEX_DTYPE
 from npr.errors import ConfigError
 from npr.kernels.returns import n_step_returns
 from npr.kernels.sumtree import SumTree
@@ -20,7 +20,7 @@ Batch = tuple[Any, ...]
 class IntegerMap(dict[int, int]):
     """A map from integers to integers, e.g. from an episode's number to one of its actions."""
 
-    group = "state"  # of its arrays in an agent's file
+    group = "state"  # in an agent's file: npr.files.parts
 
     def state(self) -> dict[str, Array]:
         return {"items": np.array(list(self.items()), np.int64).reshape(-1, 2)}
@@ -49,12 +49,12 @@ class ReplayBuffer:
     Raises ConfigError if it would not fit into memory.
     """
 
-    group = "buffer"  # of its arrays in an agent's file
+    group = "buffer"  # in an agent's file: npr.files.parts
     _more_bytes = 0  # per transition, of a subclass
 
     def __init__(
-        self, capacity: int, s_size: int, a_shape: tuple[int, ...] = (), a_dtype: Any = CHOICE,
-        gamma: float = 0.99, n_step: int = 1, *, obs_norm: ObservationNorm | None = None,
+        self, capacity: int, s_size: int, a_shape: tuple[int, ...] = (), a_dtype: Any = INDEX_DTYPE,
+        gamma: float = 0.99, n_step: int = 1, obs_norm: ObservationNorm | None = None,
         reward_norm: RewardNorm | None = None,
     ) -> None:  # fmt: skip
         self.capacity, self.position, self.size = capacity, 0, 0
@@ -279,11 +279,11 @@ class Steps(list[Any]):
     False where a vector environment only reset itself, which is not a transition.
     """
 
-    group = "state"  # of its arrays in an agent's file
+    group = "state"  # in an agent's file: npr.files.parts
     NAMES = ("s", "a", "r", "s2", "terminated", "truncated", "valid")
 
     def __init__(
-        self, N: int, s_size: int, a_shape: tuple[int, ...] = (), a_dtype: Any = CHOICE
+        self, N: int, s_size: int, a_shape: tuple[int, ...] = (), a_dtype: Any = INDEX_DTYPE
     ) -> None:
         super().__init__()
         self.N = N

@@ -1,49 +1,54 @@
-"""The errors of npr. Each says what was got, what is needed and what to do."""
+"""Errors and warnings. Each message says what was got, what is needed and what to do."""
 
 
 class NprError(Exception):
-    """Base of every error that npr raises on purpose."""
+    """Base class of the errors that npr raises."""
 
 
 class BackendError(NprError, RuntimeError):
-    """The array backend asked for cannot be used here."""
+    """The selected array backend is not available."""
 
 
 class ConfigError(NprError, ValueError):
-    """A setting is unknown, out of range or does not fit another one."""
+    """A setting or an argument is unknown, out of range or incompatible with another one."""
 
 
 class SpaceError(NprError, ValueError):
-    """An algorithm cannot work with this observation or action space."""
+    """An algorithm does not support this observation or action space."""
 
 
 class EnvContractError(NprError, RuntimeError):
-    """An environment broke Gymnasium's contract: shapes, types, finite numbers, call order."""
+    """An environment violates Gymnasium's API: shapes, types, finite numbers, order of calls."""
 
 
 class EnvCrashedError(NprError, RuntimeError):
-    """An environment raised, died or did not answer; __cause__ is what it raised, if anything."""
+    """An environment raised an error (see __cause__), its process died, or it timed out."""
 
 
 class NumericsError(NprError, ArithmeticError):
-    """A number that must be finite is not."""
+    """A number that must be finite is NaN or infinite."""
 
 
 class CheckpointError(NprError, ValueError):
-    """A file is not a whole and honest npr file."""
+    """A file is corrupted, truncated or not an npr file, or an agent cannot be saved to one."""
 
 
 class GradientError(NprError, ArithmeticError):
-    """A gradient was asked of something that has none, or does not match its finite difference."""
+    """A gradient is not defined, or does not match its finite difference."""
 
 
 class ConfigWarning(UserWarning):
-    """The settings are allowed, and will probably not do what was meant."""
+    """Settings are valid, but probably not what was intended."""
 
 
 class CheckpointWarning(UserWarning):
-    """A file could not be written; training goes on."""
+    """A file could not be written; training continues."""
 
 
 class ResumeWarning(UserWarning):
-    """A loaded agent cannot go on exactly where it was."""
+    """A loaded agent cannot resume exactly where it was saved."""
+
+
+def describe_error(error: BaseException) -> str:
+    """The type of an error and, if it has one, its message."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

@@ -79,6 +79,7 @@ class MLP:
         width = inputs if isinstance(inputs, int) else sum(inputs)
         self.sizes = [width, *hidden, 1 if outputs is None else outputs]
         self.outputs, self.rows, self.free = outputs, rows, free
+        self.activation = activation
         self.size = sum((n + 1) * m for n, m in zip(self.sizes, self.sizes[1:])) + free
         self._shape = (rows, self.size) if rows else (self.size,)  # of theta
         self._out = () if outputs is None else (outputs + free,)  # of a row of the result

@@ -26,7 +26,7 @@ class OrnsteinUhlenbeck:
     sigma sqrt(dt / (1 - (1 - theta dt)^2)). Source: Uhlenbeck and Ornstein 1930.
     """
 
-    group = "state"  # of its arrays in an agent's file
+    group = "state"  # in an agent's file: npr.files.parts
 
     def __init__(self, D: int, sigma: float = 0.5, theta: float = 0.15, dt: float = 0.01) -> None:
         self.D, self.sigma, self.theta, self.dt = D, sigma, theta, dt

@@ -52,7 +52,7 @@ class Moments:
 class ObservationNorm:
     """Observations standardized by their running mean and variance, clipped to [-clip, clip]."""
 
-    group = "state"  # of its arrays in an agent's file
+    group = "state"  # in an agent's file: npr.files.parts
 
     def __init__(self, size: int, clip: float = 10.0) -> None:
         self.moments, self.clip = Moments(size), clip
@@ -87,7 +87,7 @@ class RewardNorm:
     They are neither shifted nor clipped, which would change the optimal policy.
     """
 
-    group = "state"  # of its arrays in an agent's file
+    group = "state"  # in an agent's file: npr.files.parts
 
     def __init__(self, n_envs: int, gamma: float) -> None:
         self.moments, self.gamma = Moments(1), gamma

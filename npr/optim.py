@@ -47,7 +47,7 @@ class Optimizer:
     consecutive_skipped  how many since the last step that was made
     """
 
-    group = "optim"  # of its arrays in an agent's file
+    group = "optim"  # in an agent's file: npr.files.parts
     _vectors: ClassVar[tuple[str, ...]] = ()  # names of the attributes that are its state
 
     # in slots, so that theta is not taken for one of the optimizer's own arrays

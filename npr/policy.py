@@ -1,208 +1,231 @@
-"""A trained policy as it runs in the world: encode -> normalise -> network -> head -> scale.
+"""A trained policy as it acts: encode -> normalize -> network -> head -> scale to the space.
 
 This is what `predict`, `act` and `evaluate` call, what a file holds and what gets exported. It
-computes with NumPy alone.
+computes on the host, with NumPy alone.
 """
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from npr.envs.spaces import Actions, Observations
+from npr.envs.spaces import Observations, actions_from_spec, observations_from_spec
 from npr.errors import ConfigError
-from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
+from npr.heads import HEADS, Head, TableHead
+from npr.kernels import mlp
 from npr.normalize import ObservationNorm
 
-# head -> the kinds of action spaces that it chooses from
-HEADS = {
-    "table": ("discrete",),
-    "argmax": ("discrete",),
-    "dueling": ("discrete",),
-    "categorical": ("discrete",),
-    "multi_categorical": ("multidiscrete",),
-    "bernoulli": ("multibinary",),
-    "gaussian": ("box",),
-    "tanh_gaussian": ("box",),
-    "tanh": ("box",),
-    "sampler": ("box",),
-}
 _SPEC = (
     "observations", "actions", "head", "sizes", "activation", "free", "epsilon", "temperature",
     "normalize",
 )  # fmt: skip
 
 
-def _choice(logits, rng):
-    """The likeliest choice of every row (B, K), or one drawn with its probability."""
-    if rng is None:
-        return logits.argmax(axis=-1)
-    reached = np.cumsum(np.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
-    return (reached <= rng.random((len(logits), 1)) * reached[:, -1:]).sum(axis=-1)
+def _relu(x: np.ndarray) -> np.ndarray:
+    positive: np.ndarray = np.maximum(x, 0)
+    return positive
 
 
-_ACTIVATE = {
-    "relu": lambda x: np.maximum(x, 0),
-    "tanh": np.tanh,
-    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-    "identity": lambda x: x,
-}
+def _elu(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+def _identity(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": _relu, "tanh": np.tanh, "elu": _elu, "identity": _identity,
+}  # fmt: skip
 
 
 class Policy:
     """action = policy(observation).
 
-    spec    plain data, as it stands in a file:
-            observations, actions   specs of npr.envs.spaces
-            head        what the outputs of the network mean:
-                        table, argmax   values of discrete actions
-                        dueling         value of the state, then those of actions, less any number
-                        categorical     logits
-                        multi_categorical  those of every choice, side by side
-                        bernoulli       log odds
-                        gaussian        mean and log std, side by side; clipped to the box
-                        tanh_gaussian   the same, squashed into the box
-                        tanh            the action before tanh
-                        sampler         the same, from the observation and as many normal numbers
-            sizes       widths of the layers, input first; None for a table
-            activation  of the hidden layers
-            free        number of outputs at the end of theta that ignore the observation
-            epsilon     share of random actions of a table or argmax when not deterministic
-            temperature what categorical divides the outputs by
-            normalize   whether observations are normalised by `norm`
-    theta   the flat parameter vector (npr.nn), or the table (states, actions); not copied
-    norm    the running moments of the observations; acting does not move them
+    observations  how an observation becomes a row of numbers
+    head          how an action is chosen from the network's outputs
+    theta         the flat parameter vector (npr.nn), or a table (states, actions); not copied
+    sizes         widths of the network's layers, input first; None: theta is a table
+    activation    of the hidden layers
+    free          number of outputs at the end of theta that do not depend on the observation
+    norm          running moments that observations are normalized by; acting does not update them
+
+    Raises ConfigError where these do not fit together.
     """
 
-    def __init__(self, spec: dict, theta: np.ndarray, norm: ObservationNorm | None = None):
+    def __init__(
+        self,
+        observations: Observations,
+        head: Head,
+        theta: np.ndarray,
+        sizes: list[int] | None = None,
+        activation: str = "identity",
+        free: int = 0,
+        norm: ObservationNorm | None = None,
+    ):
+        self.observations, self.head, self.actions = observations, head, head.actions
+        self.theta, self.norm = theta, norm
+        self.sizes, self.activation, self.free = sizes, activation, free
+        self._check_head()
+        self._check_theta()
+        self._slice()
+
+    @classmethod
+    def from_spec(
+        cls, spec: Mapping[str, Any], theta: np.ndarray, norm: ObservationNorm | None = None
+    ) -> "Policy":
+        """The policy that `spec` describes, as plain data, with these parameters."""
         if set(spec) != set(_SPEC):
             raise ConfigError(
                 f"The spec of a policy has {', '.join(_SPEC)}; got {', '.join(spec)}."
             )
-        self.spec, self.theta = spec, theta
-        self.observations = Observations(spec["observations"])
-        self.actions = Actions(spec["actions"])
-        self.head, self.epsilon = spec["head"], spec["epsilon"]
-        self.temperature = spec["temperature"]
-        if self.head not in HEADS or spec["activation"] not in _ACTIVATE:
+        if spec["head"] not in tuple(HEADS):
             raise ConfigError(
-                f"A policy with head {self.head!r} and activation {spec['activation']!r} is not "
-                f"known; heads are {', '.join(HEADS)}, activations {', '.join(_ACTIVATE)}."
+                f"A policy with head {spec['head']!r} is not known; heads are {', '.join(HEADS)}."
             )
-        if theta.dtype.kind != "f" or not np.isfinite(theta).all():
-            raise ConfigError(
-                "The parameters of this policy are not finite floating-point numbers."
-            )
-        if self.actions.kind not in HEADS[self.head] or not 0 < self.temperature < np.inf:
-            raise ConfigError(
-                f"The head {self.head!r} at temperature {self.temperature!r} does not choose "
-                f"{self.actions.kind} actions; it chooses {' or '.join(HEADS[self.head])} ones, "
-                "at a temperature above 0."
-            )
-        if spec["normalize"] is not (norm is not None) or (norm and self.head == "table"):
-            raise ConfigError(
-                f"normalize={spec['normalize']!r} does not go with norm={norm!r} and the head "
-                f"{self.head!r}."
-            )
-        self.norm = norm
-        self._check_sizes(spec, theta)
-        self._activate = _ACTIVATE[spec["activation"]]
-        self.layers, self.free = [], None
-        if self.head != "table":
-            end = 0
-            for n, m in zip(spec["sizes"], spec["sizes"][1:]):
-                start, end = end, end + n * m + m
-                W, b = theta[start : start + n * m], theta[start + n * m : end]
-                self.layers.append((W.reshape(n, m), b))
-            if spec["free"]:
-                self.free = theta[end:]
-
-    def _check_sizes(self, spec, theta):
-        """Widths against the spaces and the parameters, before anything is cut from them."""
-        n, choices = self.observations.size, self.actions.size
-        if self.head == "table":
-            if theta.shape != (n, choices):
-                raise ConfigError(f"The table must have shape {(n, choices)}, got {theta.shape}.")
-            return
-        sizes, free = spec["sizes"], spec["free"]
-        if any(type(m) is not int or m < 0 for m in (*sizes, free)) or len(sizes) < 2:
-            raise ConfigError(f"Widths must be whole numbers, two at least, got {sizes!r}.")
-        outputs = 2 * choices if self.head in ("gaussian", "tanh_gaussian") else choices
-        outputs += self.head == "dueling"
-        n += choices if self.head == "sampler" else 0
-        if sizes[0] != n or sizes[-1] + free != outputs:
-            raise ConfigError(
-                f"A network of widths {sizes} and {free} free outputs does not lead from {n} "
-                f"numbers to {outputs} for the head {self.head!r}."
-            )
-        needed = sum(a * b + b for a, b in zip(sizes, sizes[1:])) + free
-        if theta.shape != (needed,):
-            raise ConfigError(f"Widths {sizes} need {needed} parameters, got {theta.shape}.")
+        if spec["normalize"] is not (norm is not None):
+            raise ConfigError(f"normalize={spec['normalize']!r} does not go with norm={norm!r}.")
+        actions = actions_from_spec(spec["actions"])
+        return cls(
+            observations_from_spec(spec["observations"]),
+            HEADS[spec["head"]](actions, spec["epsilon"], spec["temperature"]),
+            theta, spec["sizes"], spec["activation"], spec["free"], norm,
+        )  # fmt: skip
 
     @classmethod
-    def of_file(cls, manifest: dict, arrays: dict) -> "Policy":
-        """The policy among the parts of a file; anything wrong raises some error."""
+    def from_file(cls, manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "Policy":
+        """The policy among the parts of a file; raises some error if they are not valid."""
         spec, norm = manifest["policy"], None
         if spec["normalize"] is True:
-            norm = ObservationNorm(Observations(spec["observations"]).size)
+            norm = ObservationNorm(observations_from_spec(spec["observations"]).size)
             prefix = "state/obs_norm."
             held = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
             norm.load(held)
-        return cls(spec, arrays[manifest["policy_parameters"]], norm)
+        return cls.from_spec(spec, arrays[manifest["policy_parameters"]], norm)
 
-    def __call__(self, observation, deterministic: bool = True, rng=None):
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What a file holds of this policy besides its parameters, as plain data."""
+        return {
+            "observations": self.observations.spec,
+            "actions": self.actions.spec,
+            "head": self.head.name,
+            "sizes": self.sizes,
+            "activation": self.activation,
+            "normalize": self.norm is not None,
+            "free": self.free,
+            "epsilon": float(self.head.epsilon),
+            "temperature": self.head.temperature,
+        }
+
+    # ---- acting
+
+    def __call__(
+        self,
+        observation: Any,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> Any:
         """The environment's action for one observation, or a batch of them for a batch."""
-        a = self.choose(self.read(observation), deterministic, rng)
+        a = self.choose(self.encode(observation), deterministic, rng)
         if self.observations.batched(observation):
             return self.actions.to_env_batch(a)
         return self.actions.to_env(a[0])
 
-    def read(self, observation):
+    def encode(self, observation: Any) -> np.ndarray:
         """What the network takes: rows (B, size), or indices (B,) for a table."""
-        if self.head != "table":
-            rows = self.observations.encode(observation)
-            return rows if self.norm is None else self.norm(rows)
-        batch = observation if self.observations.batched(observation) else [observation]
-        return np.array([self.observations.index(one) for one in batch])
+        if self.sizes is None:
+            batch = self.observations.rows(observation)
+            return np.array([self.observations.index(one) for one in batch])
+        rows = self.observations.encode(observation)
+        return rows if self.norm is None else self.norm(rows)
 
-    def choose(self, x, deterministic: bool = True, rng=None):
-        """The learner's actions (B, ...) for rows x, before they are scaled to the space."""
+    def choose(
+        self, x: np.ndarray, deterministic: bool = True, rng: np.random.Generator | None = None
+    ) -> np.ndarray:
+        """The agent's actions (B, ...) for rows x, before they are scaled to the space."""
         rng = None if deterministic else rng or np.random.default_rng()
-        if self.head == "sampler":
-            shape = len(x), self.actions.size
+        if self.head.noise_inputs:
+            shape = len(x), self.head.noise_inputs
             noise = np.zeros(shape, x.dtype) if rng is None else rng.standard_normal(shape, x.dtype)
-            return np.tanh(self.outputs(np.concatenate([x, noise], axis=-1)))
-        y = self.outputs(x)
-        if self.head in ("table", "argmax", "dueling"):
-            a = y[:, self.head == "dueling" :].argmax(axis=-1)
-            if rng is not None and self.epsilon:
-                random = rng.random(len(a)) < self.epsilon
-                a = np.where(random, rng.integers(self.actions.n, size=len(a)), a)
-            return a
-        if self.head == "categorical":
-            return _choice(y / self.temperature, rng)
-        if self.head == "multi_categorical":
-            ends = np.cumsum(self.actions.nvec).tolist()
-            parts = [_choice(y[:, i:j], rng) for i, j in zip([0, *ends], ends)]
-            return np.stack(parts, axis=-1)
-        if self.head == "bernoulli":
-            if rng is None:
-                return (y > 0).astype(np.int64)
-            return (rng.random(y.shape) < 0.5 + 0.5 * np.tanh(0.5 * y)).astype(np.int64)
-        D = self.actions.size
-        a = y[:, :D]
-        if rng is not None and self.head != "tanh":
-            log_std = y[:, D:]
-            if self.head == "tanh_gaussian":
-                log_std = np.clip(log_std, LOG_STD_MIN, LOG_STD_MAX)
-            a = a + np.exp(log_std) * rng.standard_normal(a.shape, y.dtype)
-        return a if self.head == "gaussian" else np.tanh(a)
+            x = np.concatenate([x, noise], axis=-1)
+        return self.head.choose(self.outputs(x), rng)
 
-    def outputs(self, x):
+    def outputs(self, x: np.ndarray) -> np.ndarray:
         """The network's outputs (B, K) for rows x; the rows of the table for indices x."""
-        if self.head == "table":
-            return self.theta[x]
-        *hidden, (W, b) = self.layers
+        y: np.ndarray
+        if self.sizes is None:
+            y = self.theta[x]
+            return y
+        *hidden, (W, b) = self._layers
         for V, c in hidden:
             x = self._activate(x @ V + c)
         y = x @ W + b
-        if self.free is not None:
-            y = np.concatenate([y, np.broadcast_to(self.free, (len(y), len(self.free)))], axis=-1)
+        if self.free:
+            free = np.broadcast_to(self.theta[-self.free :], (len(y), self.free))
+            y = np.concatenate([y, free], axis=-1)
         return y
+
+    # ---- construction
+
+    def _check_head(self) -> None:
+        head, name = self.head, self.head.name
+        if self.activation not in tuple(_ACTIVATIONS):
+            raise ConfigError(
+                f"activation={self.activation!r} is not known; use {', '.join(_ACTIVATIONS)}."
+            )
+        if self.actions.kind not in head.kinds or not 0 < head.temperature < np.inf:
+            raise ConfigError(
+                f"The head {name!r} at temperature {head.temperature!r} does not choose "
+                f"{self.actions.kind} actions; it chooses {' or '.join(head.kinds)} ones, at a "
+                "temperature above 0."
+            )
+        if not 0 <= head.epsilon <= 1:
+            raise ConfigError(f"epsilon must be a probability, got {head.epsilon!r}.")
+        table = isinstance(head, TableHead)
+        if table is not (self.sizes is None) or (table and self.norm is not None):
+            raise ConfigError(
+                "A table has neither sizes nor norm, a network has sizes; got "
+                f"sizes={self.sizes!r} and norm={self.norm!r} for the head {name!r}."
+            )
+
+    def _check_theta(self) -> None:
+        """The parameters, and the network's widths against the spaces and the parameters."""
+        theta, sizes, free = self.theta, self.sizes, self.free
+        if theta.dtype.kind != "f" or not np.isfinite(theta).all():
+            raise ConfigError(
+                "The parameters of this policy are not finite floating-point numbers."
+            )
+        inputs = self.observations.size + self.head.noise_inputs
+        outputs = self.head.outputs + self.head.free
+        if sizes is None:
+            if theta.shape != (inputs, outputs):
+                raise ConfigError(
+                    f"The table must have shape {(inputs, outputs)}, got {theta.shape}."
+                )
+            return
+        if any(type(m) is not int or m < 0 for m in (*sizes, free)) or len(sizes) < 2:
+            raise ConfigError(f"Widths must be whole numbers, two at least, got {sizes!r}.")
+        if sizes[0] != inputs or sizes[-1] + free != outputs:
+            raise ConfigError(
+                f"A network of widths {sizes} and {free} free outputs does not lead from {inputs} "
+                f"numbers to {outputs} for the head {self.head.name!r}."
+            )
+        needed = sum(n * m + m for n, m in zip(sizes, sizes[1:])) + free
+        if theta.shape != (needed,):
+            raise ConfigError(f"Widths {sizes} need {needed} parameters, got {theta.shape}.")
+
+    def _slice(self) -> None:
+        """Weights and biases as views that share theta's memory."""
+        self._layers = [] if self.sizes is None else mlp.layers(self.theta, self.sizes)
+        self._activate = _ACTIVATIONS[self.activation]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # without the views, which a copy would cut off from its theta
+        state = vars(self).copy()
+        del state["_layers"], state["_activate"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._slice()

@@ -123,7 +123,10 @@ PRESETS: dict[str, dict] = {
         "CartPole-v1": {"total_timesteps": 150_000, "n_envs": 16, "n_steps": 16},
     },
     "A2C": {
-        "CartPole-v1": {"total_timesteps": 100_000, "learning_rate": "linear:2e-3"},
+        "CartPole-v1": {
+            "total_timesteps": 100_000, "learning_rate": "linear:2e-3", "gamma": 0.98,
+            "gae_lambda": 0.9,
+        },
         "Acrobot-v1": {
             "total_timesteps": 200_000, "learning_rate": "linear:2e-3", "ent_coef": 0.01,
         },

@@ -2,6 +2,6 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def a_folder_of_its_own(tmp_path, monkeypatch):
-    """A run that breaks off saves into the working folder: not into the repository's."""
+def run_in_tmp_path(tmp_path, monkeypatch):
+    """Interrupted runs save into the working folder, which must not be the repository."""
     monkeypatch.chdir(tmp_path)

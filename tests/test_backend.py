@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 from support.processes import DOUBLE, run
 
-# ---- backends that cannot be used say so
-
-
 IMPORT = "import npr.backend"
 
 
 @pytest.mark.parametrize(
-    ("code", "environment", "sentence"),
+    ("code", "environment", "message"),
     [
         pytest.param(
             IMPORT,
@@ -43,13 +40,13 @@ IMPORT = "import npr.backend"
         ),
     ],
 )
-def test_a_backend_that_cannot_be_used_is_refused(code, environment, sentence):
+def test_an_unusable_backend_is_refused(code, environment, message):
     ran = run("-c", code, path=[DOUBLE], **environment)
     assert ran.returncode == 1
-    assert ran.stderr.splitlines()[-1] == f"npr.errors.BackendError: {sentence}"
+    assert ran.stderr.splitlines()[-1] == f"npr.errors.BackendError: {message}"
 
 
-def test_the_double_is_found_only_where_it_is_asked_for():
+def test_cupy_is_imported_only_if_it_is_the_backend():
     code = "import npr.backend as b; print(b.xp.__file__, b.ON_HOST, b.FLOAT)"
     fake = run("-c", code, path=[DOUBLE], NPR_BACKEND="cupy", NPR_DTYPE="float64").stdout.split()
     assert Path(fake[0]) == DOUBLE / "cupy" / "__init__.py"

@@ -1,4 +1,4 @@
-"""Where experience is kept, against the plainest models: a list of tuples, and loops over it."""
+"""Replay buffer and rollouts against simple models: a list of tuples and loops over it."""
 
 import copy
 import pickle
@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npr.backend import FLOAT, to_host
-from npr.buffers import CHOICE, PrioritizedReplayBuffer, ReplayBuffer, Rollout, Steps
+from npr.buffers import INDEX_DTYPE, PrioritizedReplayBuffer, ReplayBuffer, Rollout, Steps
 from npr.errors import ConfigError
 from npr.normalize import ObservationNorm
 
 
-def transitions(rng, n, first=0, s_size=2, a_shape=(), a_dtype=CHOICE):
-    """n transitions whose reward is their number."""
-    a = rng.integers(5, size=(n, *a_shape)) if a_dtype == CHOICE else rng.random((n, *a_shape))
+def transitions(rng, n, first=0, s_size=2, a_shape=(), a_dtype=INDEX_DTYPE):
+    """n transitions; rewards are consecutive numbers."""
+    a = rng.integers(5, size=(n, *a_shape)) if a_dtype == INDEX_DTYPE else rng.random((n, *a_shape))
     return (
         rng.random((n, s_size)).astype(FLOAT),
         a.astype(a_dtype),
@@ -27,7 +27,7 @@ def transitions(rng, n, first=0, s_size=2, a_shape=(), a_dtype=CHOICE):
 
 
 def batch_of(buffer, n, seed=0):
-    """A sample as host arrays (s, a, r, s2, terminated), and its discount."""
+    """A sample as host arrays (s, a, r, s2, terminated), and gamma."""
     *columns, gamma = buffer.sample(n, np.random.default_rng(seed))
     return [to_host(column) for column in columns], gamma
 
@@ -50,7 +50,7 @@ KINDS = {"discrete": {}, "box": {"a_shape": (3,), "a_dtype": FLOAT}}
     sizes=st.lists(st.integers(1, 9), max_size=12),
     kind=st.sampled_from(list(KINDS)),
 )
-def test_it_holds_the_newest_transitions_like_a_list(capacity, sizes, kind):
+def test_the_buffer_has_the_newest_transitions_of_a_list(capacity, sizes, kind):
     rng = np.random.default_rng(0)
     buffer, model = ReplayBuffer(capacity, 2, **KINDS[kind]), []
     for size in sizes:
@@ -64,10 +64,10 @@ def test_it_holds_the_newest_transitions_like_a_list(capacity, sizes, kind):
     assert sorted(held) == sorted(newest)
     if model:
         columns, _ = batch_of(buffer, 64)
-        assert set(rows_of(columns)) <= set(newest), "what is sampled is what was stored"
+        assert set(rows_of(columns)) <= set(newest), "samples are stored transitions"
 
 
-def test_the_oldest_goes_first():
+def test_the_oldest_transitions_are_overwritten_first():
     buffer = ReplayBuffer(4, 2)
     for first in (0, 3, 6):
         buffer.add(*transitions(np.random.default_rng(0), 3, first))
@@ -75,27 +75,27 @@ def test_the_oldest_goes_first():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_batches_have_the_types_of_the_network(kind):
+def test_batches_have_the_dtypes_of_the_network(kind):
     buffer = ReplayBuffer(8, 2, **KINDS[kind])
     buffer.add(*transitions(np.random.default_rng(0), 5, **KINDS[kind]))
     (s, a, r, s2, terminated), gamma = batch_of(buffer, 7)
     assert [x.shape for x in (s, r, s2, terminated)] == [(7, 2), (7,), (7, 2), (7,)]
     assert {x.dtype for x in (s, r, s2, terminated)} == {FLOAT}
     assert a.shape == (7, *KINDS[kind].get("a_shape", ()))
-    assert a.dtype == KINDS[kind].get("a_dtype", CHOICE)
-    assert gamma == 0.99, "the default; one step needs no column of its own"
+    assert a.dtype == KINDS[kind].get("a_dtype", INDEX_DTYPE)
+    assert gamma == 0.99, "the default; one step needs no column of discounts"
 
 
-def test_wide_numbers_are_stored_in_the_compute_type():
+def test_numbers_are_stored_in_the_compute_dtype():
     buffer = ReplayBuffer(4, 2)
     s, a, r, s2, terminated = transitions(np.random.default_rng(0), 2)
     buffer.add(s.astype(float), a.astype(np.int32), r.astype(float), s2.tolist(), terminated)
     columns, _ = batch_of(buffer, 3)
-    assert [x.dtype for x in columns] == [FLOAT, CHOICE, FLOAT, FLOAT, FLOAT]
+    assert [x.dtype for x in columns] == [FLOAT, INDEX_DTYPE, FLOAT, FLOAT, FLOAT]
 
 
-def test_nothing_is_shared_with_the_caller():
-    """Environments overwrite their arrays, and learners may do what they like with a batch."""
+def test_no_memory_is_shared_with_the_caller():
+    """Environments may reuse their arrays, and callers may modify a batch."""
     buffer = ReplayBuffer(4, 2)
     given = transitions(np.random.default_rng(0), 3)
     buffer.add(*given)
@@ -116,11 +116,11 @@ def test_sampling_is_uniform(stored, capacity):
         buffer.add(*transitions(np.random.default_rng(0), 10, first, s_size=1))
     (_, _, r, _, _), _ = batch_of(buffer, 200_000, seed=1)
     drawn = np.bincount(r.astype(int), minlength=stored)[stored - 50 :]
-    assert drawn.sum() == 200_000, "only the 50 newest are held"
+    assert drawn.sum() == 200_000, "only the 50 newest are stored"
     assert ((drawn - 4_000) ** 2 / 4_000).sum() < 85.4
 
 
-def test_a_batch_is_a_function_of_the_generator():
+def test_a_batch_depends_on_the_generator_alone():
     buffer = ReplayBuffer(64, 2)
     buffer.add(*transitions(np.random.default_rng(0), 64))
     one, same, other = (batch_of(buffer, 32, seed)[0][2] for seed in (1, 1, 2))
@@ -133,7 +133,7 @@ def test_a_batch_may_be_larger_than_what_is_stored():
     assert batch_of(buffer, 5)[0][0].shape == (5, 2)
 
 
-def test_refusals():
+def test_empty_buffers_and_too_many_transitions_are_refused():
     buffer = ReplayBuffer(3, 2)
     with pytest.raises(ConfigError, match="The replay buffer is empty; add transitions before"):
         buffer.sample(1, np.random.default_rng(0))
@@ -147,7 +147,7 @@ def test_refusals():
 
 
 def filled(n_step=1, capacity=8, rounds=7):
-    """A buffer of two environments with episodes of three steps, and a number for the next row."""
+    """A buffer of two environments with episodes of three steps, and the next reward."""
     buffer, rng = ReplayBuffer(capacity, 2, n_step=n_step), np.random.default_rng(0)
     for t in range(rounds):
         episode = np.array([0, 1]) + 2 * (t // 3)
@@ -165,7 +165,7 @@ def test_a_saved_buffer_samples_the_same(n_step, rounds):
     assert rows_of(one) == rows_of(two)
     assert np.array_equal(to_host(gamma), to_host(gamma2))
     new = transitions(np.random.default_rng(9), 1, first=100)
-    for each in (buffer, other):  # and goes on at the same place
+    for each in (buffer, other):  # and continues at the same position
         each.add(*new, np.array([99]))
     assert all(
         np.array_equal(a, b) for a, b in zip(buffer.state().values(), other.state().values())
@@ -199,7 +199,7 @@ def test_a_state_that_is_refused_changes_nothing():
 
 
 @pytest.mark.parametrize("name, value", [("position", 8), ("position", -1), ("size", 9)])
-def test_a_file_that_does_not_fit_is_refused(name, value):
+def test_a_state_with_wrong_shapes_is_refused(name, value):
     state = dict(filled().state())
     if name == "position":
         state["position"] = np.array(value)
@@ -211,20 +211,20 @@ def test_a_file_that_does_not_fit_is_refused(name, value):
 
 
 @pytest.mark.parametrize("row", [8, -2, 2**40])
-def test_a_file_cannot_send_the_walk_outside_the_buffer(row):
-    """Compiled loops do not check bounds, so what comes from a file is checked before."""
+def test_a_state_with_invalid_row_numbers_is_refused(row):
+    """Compiled loops do not check bounds, so rows from a file are checked first."""
     state = dict(filled(n_step=3).state())
     state["next"] = np.full_like(state["next"], row)
     with pytest.raises(ConfigError, match="next"):
         ReplayBuffer(8, 2, n_step=3).load(state)
 
 
-# ---- several steps of reward
+# ---- n-step returns
 
 
 def n_step_model(stored, i, n, gamma):
-    """From row i of a list of (r, episode, s2, terminated, s): the (r, s2, terminated, gamma)
-    that `sample` must return for it."""
+    """The (r, s2, terminated, gamma) that `sample` must return for row i of a list of
+    (r, episode, s2, terminated, s)."""
     episode = stored[i][1]
     rest = [row for row in stored[i:] if row[1] == episode][:n]
     total = sum(gamma**k * row[0] for k, row in enumerate(rest))
@@ -239,8 +239,8 @@ def n_step_model(stored, i, n, gamma):
     lengths=st.lists(st.integers(1, 5), min_size=3, max_size=3),
     rounds=st.integers(1, 15),
 )
-def test_n_step_rewards_stay_within_the_episode(n_envs, capacity, n_step, lengths, rounds):
-    """Any number of environments, episode lengths and wraps around the ring."""
+def test_n_step_returns_do_not_cross_episodes(n_envs, capacity, n_step, lengths, rounds):
+    """Any number of environments, episode lengths and wrap-arounds of the buffer."""
     buffer = ReplayBuffer(capacity, 1, gamma=0.5, n_step=n_step)
     rng, stored, number, t = np.random.default_rng(0), [], n_envs, [0] * n_envs
     episode = np.arange(n_envs)
@@ -255,7 +255,7 @@ def test_n_step_rewards_stay_within_the_episode(n_envs, capacity, n_step, length
                 episode[i], number = number, number + 1
     stored = stored[-capacity:]
     model = {
-        row[4]: n_step_model(stored, i, n_step, 0.5)  # s tells which row a sample began at
+        row[4]: n_step_model(stored, i, n_step, 0.5)  # s identifies the first row of a sample
         for i, row in enumerate(stored)
     }
     (s, _, *got), gamma = batch_of(buffer, 200, seed=3)
@@ -267,7 +267,7 @@ def test_n_step_rewards_stay_within_the_episode(n_envs, capacity, n_step, length
 
 
 def rollout(valid, terminated=None, truncated=None, **columns):
-    """A Rollout of len(valid) steps; columns that are not given are counted up."""
+    """A Rollout of len(valid) steps; columns that are not given are consecutive numbers."""
     valid = np.array(valid, bool)
     T, N = valid.shape
     none = np.zeros((T, N), bool)
@@ -280,20 +280,20 @@ def rollout(valid, terminated=None, truncated=None, **columns):
     return Rollout(steps)
 
 
-def test_a_cut_is_a_death_or_a_time_out_or_a_dead_row():
+def test_done_is_terminated_or_truncated_or_before_an_invalid_row():
     D = rollout(
         valid=[[1, 1], [1, 0], [1, 1], [1, 1]],
         terminated=[[1, 0], [0, 0], [0, 0], [1, 0]],
         truncated=[[0, 0], [0, 0], [1, 0], [1, 0]],
     )
-    # the step before a dead row too: whatever follows is another episode
+    # the step before an invalid row too: another episode follows
     assert D.done.tolist() == [[1, 1], [0, 1], [1, 0], [1, 0]]
     assert D.terminated.tolist() == [[1, 0], [0, 1], [0, 0], [1, 0]]
     assert D.valid.tolist() == [[True, True], [True, False], [True, True], [True, True]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_rollout_holds_what_it_was_given(kind):
+def test_a_rollout_has_the_given_columns(kind):
     D = rollout(np.ones((3, 2)), **KINDS[kind])
     rng = np.random.default_rng(0)
     for t in range(3):
@@ -301,11 +301,11 @@ def test_a_rollout_holds_what_it_was_given(kind):
         assert np.array_equal(D.s[t], s) and np.array_equal(D.s2[t], s2)
         assert np.array_equal(D.a[t], a) and (D.r[t] == t).all()
     s, a, *rest = (to_host(x) for x in D.arrays())
-    assert a.dtype == KINDS[kind].get("a_dtype", CHOICE)
+    assert a.dtype == KINDS[kind].get("a_dtype", INDEX_DTYPE)
     assert {x.dtype for x in (s, *rest)} == {FLOAT}
 
 
-def test_a_rollout_shares_nothing_with_the_environment():
+def test_a_rollout_shares_no_memory_with_the_environment():
     steps, (s, a, r, s2, flags) = Steps(2, 2), transitions(np.random.default_rng(0), 2)
     terminated, truncated, valid = flags.astype(bool), np.zeros(2, bool), np.ones(2, bool)
     steps.append((s, a, r, s2, terminated, truncated, valid))
@@ -332,7 +332,7 @@ def test_minibatches_visit_each_valid_step_once(valid, batch_size):
         assert 2 <= sizes[-1] <= batch_size + 1, "a single step joins the batch before it"
 
 
-def test_a_single_last_step_joins_the_batch_before_it():
+def test_a_remainder_of_one_step_joins_the_previous_minibatch():
     D = rollout(np.ones((3, 3)))
     sizes = [len(b) for b in D.minibatches(4, np.random.default_rng(0))]
     assert sizes == [4, 5]
@@ -340,7 +340,7 @@ def test_a_single_last_step_joins_the_batch_before_it():
     assert [len(b) for b in rollout([[1]]).minibatches(4, np.random.default_rng(0))] == [1]
 
 
-def test_minibatches_are_shuffled_anew():
+def test_minibatches_are_shuffled_in_every_epoch():
     D, rng = rollout(np.ones((8, 3))), np.random.default_rng(0)
     one, two = (np.concatenate([to_host(b) for b in D.minibatches(5, rng)]) for _ in range(2))
     assert not np.array_equal(one, two) and not np.array_equal(one, np.sort(one))

@@ -1,4 +1,4 @@
-"""The command line, as the shell calls it."""
+"""The command line interface."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from support.proof_size import many
+from support.proof_size import n_trials
 
 from npr import cli
 from npr.system import memory
@@ -23,7 +23,7 @@ def npr(*words, **environment):
     )  # fmt: skip
 
 
-def test_doctor_tells_what_the_machine_will_run_on_and_that_all_is_well(capsys):
+def test_doctor_reports_the_configuration_and_success(capsys):
     assert cli.main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [
@@ -33,7 +33,7 @@ def test_doctor_tells_what_the_machine_will_run_on_and_that_all_is_well(capsys):
     assert lines[-1].endswith(" correct")
 
 
-def test_doctor_sees_what_the_user_has_set():
+def test_doctor_reports_environment_variables():
     out = npr("doctor", NPR_NUMBA="0", NPR_DTYPE="float64", OMP_NUM_THREADS="3").stdout
     assert "NPR_NUMBA=0" in out and "numpy, float64" in out and "layer by layer" in out
     assert "OMP_NUM_THREADS=3 is set and holds" in out
@@ -45,26 +45,26 @@ def compiled(monkeypatch):
     monkeypatch.setattr(cli.jit, "_ASKED", True)
 
 
-def test_doctor_tells_where_kernels_are_kept(compiled, tmp_path, monkeypatch):
+def test_doctor_reports_the_folder_of_the_kernel_cache(compiled, tmp_path, monkeypatch):
     monkeypatch.setattr(cli.jit, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(cli.jit, "open_to_all", lambda folder: False)
     (tmp_path / "kernel.1.nbc").touch()
     assert cli.kernels() == f"compiled by Numba, kept in {tmp_path} (1 so far)"
     monkeypatch.setattr(cli.jit, "open_to_all", lambda folder: folder == tmp_path)
-    told = cli.kernels()
-    assert f"{tmp_path} is not used: every user of this machine may write there" in told
-    assert "Set NUMBA_CACHE_DIR" in told
+    text = cli.kernels()
+    assert f"{tmp_path} is not used: every user of this machine may write there" in text
+    assert "Set NUMBA_CACHE_DIR" in text
 
 
-def test_doctor_sees_that_kernels_cannot_be_kept(compiled, monkeypatch):
-    def nowhere():
+def test_doctor_reports_that_kernels_cannot_be_cached(compiled, monkeypatch):
+    def no_folder():
         raise RuntimeError("no locator available")
 
-    monkeypatch.setattr(cli.jit, "cache_folder", nowhere)
+    monkeypatch.setattr(cli.jit, "cache_folder", no_folder)
     assert "in every process (no locator available): set NUMBA_CACHE_DIR" in cli.kernels()
 
 
-def test_the_folder_that_is_told_is_the_one_that_is_used(compiled):
+def test_the_reported_cache_folder_is_the_one_in_use(compiled):
     from npr.kernels import steps
 
     run = steps.polyak._compile(cache=True)
@@ -72,7 +72,7 @@ def test_the_folder_that_is_told_is_the_one_that_is_used(compiled):
 
 
 @pytest.mark.parametrize(
-    "needs, limit, told",
+    "needs, limit, warned",
     [
         (["llvmlite<0.49,>=0.48", "numpy<2.6,>=1.22"], (2, 6), False),
         (["numpy>=1.22,<2.0"], (2, 0), True),
@@ -82,10 +82,10 @@ def test_the_folder_that_is_told_is_the_one_that_is_used(compiled):
         (None, None, False),
     ],
 )
-def test_doctor_knows_which_numpy_numba_takes(needs, limit, told, monkeypatch):
+def test_doctor_knows_the_numpy_limit_of_numba(needs, limit, warned, monkeypatch):
     monkeypatch.setattr(cli, "requires", lambda name: needs)
     assert cli.numpy_limit() == limit
-    assert ("needs numpy < " in cli.packages()) == told
+    assert ("needs numpy < " in cli.packages()) == warned
 
 
 def test_doctor_does_not_need_numba(monkeypatch):
@@ -96,23 +96,23 @@ def test_doctor_does_not_need_numba(monkeypatch):
     assert cli.numpy_limit() is None
 
 
-def test_doctor_tells_what_a_replay_may_take(monkeypatch):
-    for there, limit, told in (
+def test_doctor_reports_the_memory_for_a_replay_buffer(monkeypatch):
+    for free, limit, text in (
         (12_500_000_000, None, "10.0 GB of 12.5 GB for a replay buffer"),
         (2 * 10**9, 2 * 10**9, "1.6 GB of 2.0 GB for a replay buffer; the container's limit "
                                "leaves 2.0 GB"),
         (None, None, "this system does not tell what is available"),
     ):  # fmt: skip
-        monkeypatch.setattr(memory, "available", lambda there=there: there)
+        monkeypatch.setattr(memory, "available", lambda free=free: free)
         monkeypatch.setattr(memory, "container", lambda limit=limit: limit)
-        assert cli.room() == told
+        assert cli.room() == text
 
 
-# ---- products
+# ---- matrix products
 
 
 def symmetric(wrong, left, right):
-    """A matmul that is wrong where NumPy calls the routine for A @ A.T, as it has been shipped."""
+    """A matmul that is wrong for A @ A.T, where NumPy calls another BLAS routine."""
     product = np.matmul(left, right)
     if np.may_share_memory(left, right) and product.shape[0] == 300:
         wrong(product)
@@ -149,18 +149,18 @@ def not_a_number(product):
 
 
 def unwritten(product):
-    """The half that only mirrors the other one."""
+    """Leaves the lower triangle at zero."""
     product[...] = np.triu(product)
 
 
 @pytest.mark.parametrize("fault", [garbage, one_entry, not_a_number, unwritten])
 @pytest.mark.parametrize("where", [symmetric, strided, batched])
-def test_a_wrong_product_is_found_every_time(where, fault):
-    for _ in range(many(4, 100)):
-        assert cli.wrong_products(partial(where, fault)), "the fault went unseen"
+def test_a_wrong_product_is_always_detected(where, fault):
+    for _ in range(n_trials(4, 100)):
+        assert cli.wrong_products(partial(where, fault)), "the fault was not detected"
 
 
-def test_doctor_fails_and_advises_where_products_are_wrong(monkeypatch, capsys):
+def test_doctor_fails_with_advice_if_products_are_wrong(monkeypatch, capsys):
     found = partial(cli.wrong_products, partial(symmetric, garbage))
     monkeypatch.setattr(cli, "wrong_products", found)
     assert cli.main(["doctor"]) == 1
@@ -170,14 +170,14 @@ def test_doctor_fails_and_advises_where_products_are_wrong(monkeypatch, capsys):
     assert "install another NumPy" in last
 
 
-def test_doctor_takes_a_second_at_most(capsys):
+def test_doctor_takes_less_than_a_second(capsys):
     cli.main(["doctor"])  # imports and first calls
     began = time.perf_counter()
     cli.main(["doctor"])
     assert time.perf_counter() - began < 1
 
 
-@pytest.mark.parametrize("words", [(), ("heal",)])
+@pytest.mark.parametrize("words", [(), ("repair",)])
 def test_an_unknown_command_is_refused(words):
     done = npr(*words)
     assert done.returncode == 2 and "usage: npr" in done.stderr

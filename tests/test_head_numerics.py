@@ -16,21 +16,23 @@ from npr.errors import ConfigError
 from npr.heads import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 
-# Outputs of a network, (3, 4): logits of four choices, or means and log stds of two dimensions.
+# Outputs of a network, (3, 4): logits of four actions, or means and log stds of two dimensions.
 OUT = np.array([[0.3, -1.2, 0.4, -0.7], [1.5, 0.2, -1.0, 0.1], [-0.4, 0.9, -0.2, -1.6]])
 
 CHOICES = np.array([2, 0, 3])
 
 NOISE = np.array([[0.4, -1.3], [1.1, 0.3], [-0.8, 2.0]])
 
-Pair = functools.partial(MultiCategorical, nvec=[2, 2])  # four logits are two choices of two
+Pair = functools.partial(
+    MultiCategorical, nvec=[2, 2]
+)  # four logits: two variables with two values
 
 
-# --- the coarse node of a tanh-Gaussian sample ---------------------------------------------------
+# --- the fused node of a tanh-Gaussian sample ----------------------------------------------------
 
 
 def composed_sample(out, noise):
-    """TanhGaussian.sample out of small operations."""
+    """TanhGaussian.sample composed of basic operations."""
     D = noise.shape[-1]
     mean, log_std = out[..., :D], ad.clip(out[..., D:], LOG_STD_MIN, LOG_STD_MAX)
     u = mean + ad.exp(log_std) * noise
@@ -57,7 +59,7 @@ every_part = pytest.mark.parametrize("part", PARTS)
     D=st.integers(1, 3),
     scale=st.sampled_from([0.5, 3.0, 30.0]),
 )
-def test_a_sample_is_its_composition_of_small_operations(part, seed, batch, D, scale):
+def test_a_sample_equals_its_composition(part, seed, batch, D, scale):
     rng = np.random.default_rng(seed)
     out, noise = rng.normal(0, scale, (*batch, 2 * D)), rng.standard_normal((*batch, D))
     y, pullback = vjp(lambda out: PARTS[part](*TanhGaussian(out).sample(noise)), out)
@@ -68,7 +70,7 @@ def test_a_sample_is_its_composition_of_small_operations(part, seed, batch, D, s
 
 
 @every_part
-def test_a_sample_writes_to_nothing_and_its_graph_is_freed(part):
+def test_a_sample_modifies_no_argument_and_its_graph_is_freed(part):
     out, noise = OUT.copy(), NOISE.copy()
     out.flags.writeable = noise.flags.writeable = False
     held = weakref.ref(out)
@@ -85,7 +87,7 @@ def test_a_sample_writes_to_nothing_and_its_graph_is_freed(part):
 
 
 @pytest.mark.parametrize("shape", [(5, 2), (1, 2), (3, 1), (3, 3)])
-def test_noise_of_another_shape_is_refused(shape):
+def test_noise_of_the_wrong_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"needs noise of shape \(3, 2\), got"):
         TanhGaussian(OUT).sample(np.zeros(shape))
 
@@ -123,12 +125,12 @@ def test_extreme_tanh_gaussians_stay_finite(mean, log_std, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_actions_at_the_end_of_their_range_have_a_finite_density(dtype):
+def test_actions_at_the_bounds_have_a_finite_density(dtype):
     ends, out = np.array([[-1.0], [1.0]], dtype), np.array([[0.3, -0.5], [0.3, -0.5]], dtype)
     assert_finite(lambda out: TanhGaussian(out).log_prob(ends), out)
 
 
-def test_the_log_standard_deviation_is_held_to_its_range():
+def test_the_log_standard_deviation_is_clipped():
     pi, held = TanhGaussian(np.array([[0.5, 7.0]])), TanhGaussian(np.array([[0.5, LOG_STD_MAX]]))
     noise = np.array([[0.3]])
     for number, expected in zip(pi.sample(noise), held.sample(noise)):
@@ -139,7 +141,7 @@ def test_the_log_standard_deviation_is_held_to_its_range():
     "log_std, moves",
     [(-30, False), (-20.001, False), (-20, True), (0, True), (2, True), (2.001, False), (7, False)],
 )
-def test_a_log_standard_deviation_moves_within_its_range_alone(log_std, moves):
+def test_a_clipped_log_standard_deviation_has_no_gradient(log_std, moves):
     noise = np.array([[0.3]])
     _, pullback = vjp(lambda out: TanhGaussian(out).sample(noise)[1], np.array([[0.5, log_std]]))
     d_mean, d_log_std = pullback(np.ones(1))[0]
@@ -149,7 +151,7 @@ def test_a_log_standard_deviation_moves_within_its_range_alone(log_std, moves):
 # --- modes ---------------------------------------------------------------------------------------
 
 
-def test_the_mode_is_a_plain_array_even_of_a_tensor():
+def test_the_mode_of_a_tensor_is_a_plain_array():
     expected = {
         Categorical: [2, 0, 1], Pair: [[0, 0], [0, 1], [1, 0]], Bernoulli: OUT > 0,
         Gaussian: OUT[:, :2], TanhGaussian: np.tanh(OUT[:, :2]),
@@ -166,7 +168,7 @@ def test_the_mode_is_a_plain_array_even_of_a_tensor():
         np.testing.assert_array_equal(seen[0], mode)
 
 
-def test_the_mode_is_the_likeliest_choice():
+def test_the_mode_is_the_most_likely_action():
     likelihoods = np.stack([Categorical(OUT).log_prob(np.full(3, k)) for k in range(4)], axis=-1)
     np.testing.assert_array_equal(Categorical(OUT).mode(), likelihoods.argmax(axis=-1))
     nearby = Gaussian(OUT).mode() + 0.01
@@ -174,8 +176,8 @@ def test_the_mode_is_the_likeliest_choice():
 
 
 @pytest.mark.parametrize("x", [np.array([1]), 1, np.zeros((3, 1), int), np.zeros(4, int)])
-def test_a_categorical_refuses_other_shapes(x):
-    """A kernel that read beyond a short array would return garbage."""
+def test_a_categorical_refuses_wrong_shapes(x):
+    """A kernel would read beyond the end of a short array."""
     with pytest.raises(ConfigError, match=r"shape \(3,\), one for each row of logits \(3, 4\)"):
         Categorical(OUT).log_prob(x)
     with pytest.raises(ConfigError, match=r"noise of shape \(3,\)"):
@@ -183,7 +185,7 @@ def test_a_categorical_refuses_other_shapes(x):
 
 
 @pytest.mark.parametrize("logits", [np.zeros((3, 4), int), np.zeros((3, 0))])
-def test_a_categorical_refuses_logits_that_are_none(logits):
+def test_a_categorical_refuses_invalid_logits(logits):
     with pytest.raises(ConfigError, match="floating-point logits of at least one choice"):
         Categorical(logits)
 

@@ -1,4 +1,4 @@
-"""What a fresh `import npr` imports."""
+"""Modules that `import npr`, its names and `npr.infer` import."""
 
 import subprocess
 import sys
@@ -6,15 +6,13 @@ import sys
 import numpy as np
 from support.small_agents import CASES, observations, trained
 
-# ---- what an import costs
-
 HEAVY = ("numba", "gymnasium", "cupy", "matplotlib")
 
-FRESH = """
+SCRIPT = """
 import sys
 def stage(name):
-    held = [heavy for heavy in {heavy} if heavy in sys.modules]
-    print(name, *held)
+    loaded = [module for module in {heavy} if module in sys.modules]
+    print(name, *loaded)
 
 import npr
 stage("import")
@@ -27,8 +25,8 @@ stage("infer")
 """
 
 
-def test_a_fresh_import_brings_numpy_alone_and_so_does_a_policy(tmp_path):
-    """Gymnasium comes with the first agent, Numba with the first kernel, a policy needs neither."""
+def test_import_npr_and_infer_need_numpy_alone(tmp_path):
+    """The first agent imports Gymnasium, the first kernel Numba; a policy needs neither."""
     files, actions = [], []
     for case in CASES:
         agent, path = trained(case), str(tmp_path / f"{case}.npz")
@@ -36,7 +34,7 @@ def test_a_fresh_import_brings_numpy_alone_and_so_does_a_policy(tmp_path):
         observation = observations(agent, 1)[0]
         files.append((path, observation.tolist()))
         actions.append(str(np.asarray(agent.act(observation)).tolist()))
-    script = FRESH.format(heavy=HEAVY, files=files)
+    script = SCRIPT.format(heavy=HEAVY, files=files)
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == ["import", "names", *actions, "infer"]

@@ -1,24 +1,37 @@
-"""Layers of the package: imports point to the same layer or to lower ones, without cycles."""
+"""Layers of the package: what may import what, and the picture of what does.
+
+A folder or module imports from its own layer or from lower ones, without cycles. Algorithms do not
+import each other, and `autodiff` and `kernels` do not import each other. The picture in
+docs/architecture.md is drawn from the imports in the source; this command rewrites it:
+
+    python tests/test_layers.py
+"""
 
 import ast
+import re
+import sys
 
 import pytest
-from support.source_files import FILES, dotted
+from support import ROOT
+from support.source_files import SOURCES, module_path
 
-# a folder or a module at the top -> its layer: imports go to the same layer or to a lower one
-FLOORS = {
+# Folders and modules of npr/ by layer. A module in a folder may have a line of its own.
+LAYERS = {
     "errors": 0, "version": 0, "backend": 0,
     "system": 1, "files": 1, "autodiff": 1, "kernels": 1,
     "nn": 2, "optim": 2, "losses": 2, "noise": 2, "normalize": 2, "envs": 2,
-    "heads": 3, "buffers": 3, "policy": 3, "infer": 3,
+    "heads": 3, "critics": 3, "buffers": 3, "policy": 3, "infer": 3,
     "settings": 4, "presets": 4,
     "training": 5,
     "algorithms": 6,
     "__init__": 7, "cli": 7,
 }  # fmt: skip
+DRAWING = ROOT / "docs" / "architecture.md"
+BEGIN, END = "<!-- begin: python tests/test_layers.py -->", "<!-- end -->"
 
+MODULES = {module_path(path) for path in SOURCES} | {()}
 
-MODULES = {dotted(path) for path in FILES} | {()}
+# ---- imports
 
 
 def imports(source, module):
@@ -44,52 +57,97 @@ def imports(source, module):
     return found - {module}
 
 
-def floor(module):
-    assert module[0] in FLOORS, f"npr/{module[0]} has no floor; give it one here"
-    return FLOORS[module[0]]
+def node_of(module):
+    """The key of LAYERS that a module belongs to: its own, or that of its folder."""
+    own = ".".join(module)
+    node = own if own in LAYERS else module[0]
+    assert node in LAYERS, f"npr/{module[0]} has no layer: add it to LAYERS"
+    return node
 
 
-def misplaced(source, module):
-    """Complaints about imports that go up, or sideways where that is not allowed."""
-    complaints = []
+def invalid_imports(source, module):
+    """Imports of a higher layer, and those between modules that must not know each other."""
+    violations = []
     for target in sorted(imports(source, module)):
-        here, there = floor(module), floor(target)
-        sideways = {module[0], target[0]} == {"autodiff", "kernels"}
+        upward = LAYERS[node_of(target)] > LAYERS[node_of(module)]
+        separate = {module[0], target[0]} == {"autodiff", "kernels"}
         if module[0] == target[0] == "algorithms" and len(module) > 1:
-            sideways = target != ("algorithms", "base")
-        if there > here or sideways:
-            complaints.append(f"{'.'.join(module)} imports {'.'.join(target)}")
-    return complaints
+            separate = target != ("algorithms", "base")
+        if upward or separate:
+            violations.append(f"{'.'.join(module)} imports {'.'.join(target)}")
+    return violations
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: ".".join(dotted(path)))
-def test_imports_go_down_only(path):
-    assert misplaced(path.read_text(), dotted(path)) == []
+def import_graph():
+    return {module_path(path): imports(path.read_text(), module_path(path)) for path in SOURCES}
 
 
-def test_no_module_imports_itself_through_others():
-    graph = {dotted(path): imports(path.read_text(), dotted(path)) for path in FILES}
-    done, open_ = set(), []
+def node_graph():
+    """Key of LAYERS -> the other keys that it imports."""
+    graph = {node: set() for node in LAYERS}
+    for module, targets in import_graph().items():
+        graph[node_of(module)] |= {node_of(target) for target in targets}
+    return {node: targets - {node} for node, targets in graph.items()}
 
-    def visit(module):
-        assert module not in open_, f"a circle of imports: {open_[open_.index(module) :]}"
-        if module not in done:
-            open_.append(module)
-            for target in sorted(graph[module]):
-                if target != module[:-1]:  # a package names its parts, and its parts their package
-                    visit(target)
-            done.add(open_.pop())
 
-    for module in graph:
-        if module != ("__init__",):
-            visit(module)
+def find_cycle(graph):
+    """The first cycle of a graph {node: nodes}, as a list of nodes, or []."""
+    done, path = set(), []
+
+    def visit(node):
+        if node in path:
+            return path[path.index(node) :]
+        if node in done:
+            return []
+        path.append(node)
+        cycle = next(filter(None, map(visit, sorted(graph[node]))), [])
+        done.add(path.pop())
+        return cycle
+
+    return next(filter(None, map(visit, graph)), [])
+
+
+# ---- rules
+
+
+def test_every_folder_and_module_has_a_layer_and_every_layer_its_modules():
+    assert {node_of(module) for module in MODULES if module} == set(LAYERS)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(module_path(path)))
+def test_imports_come_from_the_same_layer_or_lower_ones(path):
+    assert invalid_imports(path.read_text(), module_path(path)) == []
+
+
+def test_modules_do_not_import_each_other_in_a_cycle():
+    graph = import_graph()
+    # a package re-exports names of its modules, which may import each other through it
+    within = {module: targets - {module[:-1]} for module, targets in graph.items()}
+    assert find_cycle(within) == []
+
+
+def test_folders_do_not_import_each_other_in_a_cycle():
+    assert find_cycle(node_graph()) == []
+
+
+@pytest.mark.parametrize(
+    "graph, cycle",
+    [
+        ({"a": {"b"}, "b": set()}, []),
+        ({"a": {"b", "c"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"a"}}, ["a", "b"]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c"]),
+    ],
+)
+def test_find_cycle_finds_cycles_and_nothing_else(graph, cycle):
+    assert find_cycle(graph) == cycle
 
 
 @pytest.mark.parametrize(
     "module, source",
     [
         (("nn",), "import npr.training.run"),
-        (("nn",), "from npr import checkpoint"),
+        (("nn",), "from npr.training import saving"),
         (("nn",), "from npr.algorithms.base import Algorithm"),
         (("nn",), "def f():\n    from npr.training.logger import Logger"),
         (("nn",), "from .training import run"),
@@ -97,11 +155,86 @@ def test_no_module_imports_itself_through_others():
         (("kernels", "dense"), "from npr.autodiff import Tensor"),
         (("kernels", "dense"), "from ..autodiff import Tensor"),
         (("autodiff", "ops"), "import npr.kernels.steps as steps"),
+        (("files", "archive"), "from npr.buffers import ReplayBuffer"),
+        (("files", "archive"), "from npr.training import saving"),
         (("algorithms", "sac"), "from npr.algorithms.dqn import DQN"),
         (("algorithms", "sac"), "from .dqn import DQN"),
         (("algorithms", "sac"), "from npr.algorithms import DQN"),
         (("algorithms", "base"), "from npr.cli import main"),
     ],
 )
-def test_a_misplaced_import_is_seen(module, source):
-    assert len(misplaced(source, module)) == 1
+def test_an_invalid_import_is_found(module, source):
+    assert len(invalid_imports(source, module)) == 1
+
+
+FOLDERS = sorted(path.parent for path in SOURCES if path.name == "__init__.py")
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_folder_says_what_it_is_for(folder):
+    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    assert len(re.findall(r"\.(?=\s|$)", docstring)) >= 2, (
+        "say in two sentences or more what it is for and what it imports"
+    )
+
+
+# ---- the picture
+
+
+def label(node):
+    return "npr" if node == "__init__" else node
+
+
+def reachable(graph, node):
+    found = set()
+    for target in graph[node]:
+        found |= {target} | reachable(graph, target)
+    return found
+
+
+def direct(graph):
+    """The graph without the edges that follow from others: a -> c where a -> b -> ... -> c."""
+    return {
+        node: {t for t in targets if not any(t in reachable(graph, other) for other in targets)}
+        for node, targets in graph.items()
+    }
+
+
+def drawing(graph):
+    """The picture in Markdown: a table of all imports, and a Mermaid graph of the direct ones."""
+    by_layer = sorted(LAYERS, key=lambda node: (-LAYERS[node], label(node)))
+    lines = ["| layer | folder or module | imports |", "|---|---|---|"]
+    for node in by_layer:
+        targets = sorted(graph[node], key=by_layer.index)
+        names = ", ".join(label(target) for target in targets) or "nothing of npr"
+        lines.append(f"| {LAYERS[node]} | {label(node)} | {names} |")
+    lines += ["", "```mermaid", "flowchart TD"]
+    for layer in sorted(set(LAYERS.values()), reverse=True):
+        lines.append(f'    subgraph layer{layer}["layer {layer}"]')
+        lines += [f"        {label(node)}" for node in by_layer if LAYERS[node] == layer]
+        lines.append("    end")
+    for node, targets in sorted(direct(graph).items(), key=lambda item: by_layer.index(item[0])):
+        lines += [f"    {label(node)} --> {label(t)}" for t in sorted(targets, key=by_layer.index)]
+    return "\n".join([*lines, "```"])
+
+
+def redrawn(text):
+    """The text of docs/architecture.md with the picture that the imports give."""
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{drawing(node_graph())}\n\n{END}{rest.split(END)[1]}"
+
+
+def test_the_picture_in_the_documentation_is_that_of_the_imports():
+    text = DRAWING.read_text()
+    assert redrawn(text) == text, "imports have changed: run python tests/test_layers.py"
+
+
+def test_the_picture_leaves_out_imports_that_follow_from_others():
+    graph = {"a": {"b", "c"}, "b": {"c"}, "c": set()}
+    assert direct(graph) == {"a": {"b"}, "b": {"c"}, "c": set()}
+
+
+if __name__ == "__main__":
+    if cycle := find_cycle(node_graph()):
+        sys.exit(f"The imports have a cycle: {' -> '.join(cycle)}; remove it first.")
+    DRAWING.write_text(redrawn(DRAWING.read_text()))

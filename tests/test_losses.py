@@ -1,4 +1,4 @@
-"""Losses of one node against the same in small operations, and by hand."""
+"""Fused losses against compositions of basic operations, and by hand."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ W = RNG.random(6)
 
 
 @pytest.mark.parametrize("w", [None, W], ids=["even", "weighted"])
-def test_td_huber_is_its_composition_of_small_operations(w):
+def test_td_huber_equals_its_composition(w):
     def composed(q):
         return ((1 if w is None else w) * huber(pick(q, A), Y)).mean()
 
@@ -26,7 +26,7 @@ def test_td_huber_is_its_composition_of_small_operations(w):
 
 
 def test_td_huber_by_hand():
-    """y = 3, 1 and q = 2, 3: errors -1 and 2, losses .5 and 1.5, slopes -1 and 1."""
+    """y = 3, 1 and q = 2, 3: errors -1 and 2, losses .5 and 1.5, derivatives -1 and 1."""
     loss, chosen = td_huber(np.array([[2.0, 9], [9, 3.0]]), np.array([0, 1]), np.array([3.0, 1]))
     assert loss == 1.0 and chosen.tolist() == [2, 3]
     (_, _), g = value_and_grad(
@@ -42,13 +42,13 @@ def test_td_huber_keeps_float32():
 
 
 @pytest.mark.parametrize(("q", "a", "y"), [(Q[0], A, Y), (Q, A[:5], Y), (Q, A, Y[:, None])])
-def test_td_huber_refuses_other_shapes(q, a, y):
+def test_td_huber_refuses_wrong_shapes(q, a, y):
     with pytest.raises(ConfigError, match=r"td_huber needs q \(B, K\) and a, y, w \(B,\)"):
         td_huber(q, a, y)
 
 
 @pytest.mark.parametrize("y", [Y[:3], Q[::-1]], ids=["broadcast", "whole"])
-def test_mse_is_its_composition_of_small_operations(y):
+def test_mse_equals_its_composition(y):
     loss, g = value_and_grad(lambda q: ((q - y) ** 2).mean())(Q)
     got, got_g = value_and_grad(lambda q: mse(q, y))(Q)
     assert got == pytest.approx(loss, rel=1e-12) == mse(Q, y)
@@ -57,13 +57,13 @@ def test_mse_is_its_composition_of_small_operations(y):
     assert mse(Q.astype(np.float32), y.astype(np.float32)).dtype == np.float32
 
 
-def test_mse_refuses_what_would_widen_x():
-    """(B,) against (B, 1) would be a table of all pairs, and a wrong loss without an error."""
+def test_mse_refuses_targets_that_would_broadcast_x():
+    """(B,) and (B, 1) would broadcast to all pairs: a wrong loss without an error."""
     with pytest.raises(ConfigError, match=r"x of shape \(6,\), got \(6, 1\)"):
         mse(Y, Y[:, None])
 
 
-def test_clipped_surrogate_is_its_composition_of_small_operations():
+def test_clipped_surrogate_equals_its_composition():
     ratio, A = np.exp(0.5 * RNG.standard_normal(40)), RNG.standard_normal(40)
 
     def composed(ratio):
@@ -77,7 +77,7 @@ def test_clipped_surrogate_is_its_composition_of_small_operations():
 
 
 def test_clipped_surrogate_by_hand():
-    """Four corners with epsilon = 0.2: only what would move the ratio further out is held."""
+    """The four cases with epsilon = 0.2: only steps further away are clipped."""
     ratio, A = np.array([1.5, 0.5, 1.5, 0.5]), np.array([1.0, 1, -1, -1])
     loss, g = value_and_grad(lambda ratio: clipped_surrogate(ratio, A, 0.2))(ratio)
     assert loss == pytest.approx((1.2 + 0.5 - 1.5 - 0.8) / 4)

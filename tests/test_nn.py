@@ -39,18 +39,18 @@ def numbers(*shape, seed=0, dtype=np.float64):
 
 
 def cotangents(f, x, v):
-    """f(x), and the cotangent of x that belongs to v."""
+    """f(x) and the cotangent of x for the cotangent v."""
     y, pullback = vjp(f, x)
     return y, pullback(v)
 
 
 def in_input(i, network, theta, xs):
-    """The network as a function of its i-th input alone."""
+    """The network as a function of its i-th input."""
     return lambda x: network(theta, *xs[:i], x, *xs[i + 1 :])
 
 
-def assert_same_node(f, oracle, x, v):
-    for ours, expected in zip(cotangents(f, x, v), cotangents(oracle, x, v)):
+def assert_same_node(f, reference, x, v):
+    for ours, expected in zip(cotangents(f, x, v), cotangents(reference, x, v)):
         np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-13)
 
 
@@ -63,22 +63,27 @@ def test_the_kernels_know_every_activation():
 
 @pytest.mark.parametrize("out", ACTIVATIONS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_node_is_the_composed_network(activation, out):
+def test_the_node_equals_the_composed_network(activation, out):
     mlp = MLP(3, [5, 4], 2, activation, out)
-    oracle = partial(composed, widths=[3, 5, 4, 2], activation=activation, out=out)
+    reference = partial(composed, widths=[3, 5, 4, 2], activation=activation, out=out)
     theta, x, v = numbers(mlp.size), numbers(6, 3), numbers(6, 2)
-    np.testing.assert_allclose(mlp(theta, x), oracle(theta, x), rtol=1e-13)
-    assert_same_node(lambda t: mlp(t, x), lambda t: oracle(t, x), theta, v)
-    assert_same_node(lambda x: mlp(theta, x), lambda x: oracle(theta, x), x, v)
+    np.testing.assert_allclose(mlp(theta, x), reference(theta, x), rtol=1e-13)
+    assert_same_node(lambda t: mlp(t, x), lambda t: reference(t, x), theta, v)
+    assert_same_node(lambda x: mlp(theta, x), lambda x: reference(theta, x), x, v)
 
-    def of_both(network):
+    def value_and_cotangent(network):
         return lambda z: network(z[: mlp.size], ad.reshape(z[mlp.size :], (6, 3)))
 
-    assert_same_node(of_both(mlp), of_both(oracle), np.concatenate([theta, x.ravel()]), v)
+    assert_same_node(
+        value_and_cotangent(mlp),
+        value_and_cotangent(reference),
+        np.concatenate([theta, x.ravel()]),
+        v,
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_gradient_is_that_of_finite_differences(activation):
+def test_the_gradient_equals_finite_differences(activation):
     mlp = MLP(2, [4, 3], 2, activation, "tanh")
     theta, x = numbers(mlp.size), numbers(5, 2)
     gradcheck(lambda theta: mlp(theta, x), theta, tolerance=1e-6)
@@ -104,11 +109,11 @@ def architectures(draw):
     max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(architectures())
-def test_the_node_is_the_composed_network_for_any_architecture(drawn):
+def test_the_node_equals_the_composed_network_for_any_architecture(drawn):
     spec, rows, batch = drawn
     mlp = MLP(**spec, rows=rows)
     inputs = np.atleast_1d(spec["inputs"])
-    oracle = partial(
+    reference = partial(
         composed,
         widths=[sum(inputs), *spec["hidden"], spec["outputs"]],
         activation=spec["activation"],
@@ -119,7 +124,9 @@ def test_the_node_is_the_composed_network_for_any_architecture(drawn):
 
     def stacked(theta, *xs):
         return (
-            ad.stack([oracle(theta[i], *xs) for i in range(rows)]) if rows else oracle(theta, *xs)
+            ad.stack([reference(theta[i], *xs) for i in range(rows)])
+            if rows
+            else reference(theta, *xs)
         )
 
     theta = numbers(*((rows,) if rows else ()), mlp.size)
@@ -140,22 +147,22 @@ def test_by_hand():
 # --- shapes of inputs and outputs ----------------------------------------------------------------
 
 
-def test_a_stack_of_rows_is_that_many_separate_networks():
-    twin, single = MLP([3, 1], [8, 8], None, rows=2), MLP([3, 1], [8, 8], None)
-    theta, s, a, v = numbers(2, twin.size), numbers(6, 3), numbers(6, 1), numbers(2, 6)
-    assert single.size == twin.size
-    y, pullback = vjp(lambda theta: twin(theta, s, a), theta)
+def test_rows_of_theta_are_separate_networks():
+    stacked, single = MLP([3, 1], [8, 8], None, rows=2), MLP([3, 1], [8, 8], None)
+    theta, s, a, v = numbers(2, stacked.size), numbers(6, 3), numbers(6, 1), numbers(2, 6)
+    assert single.size == stacked.size
+    y, pullback = vjp(lambda theta: stacked(theta, s, a), theta)
     assert y.shape == (2, 6)
     for row in range(2):
         expected, gradient = cotangents(lambda theta: single(theta, s, a), theta[row], v[row])
         np.testing.assert_array_equal(y[row], expected)
         np.testing.assert_array_equal(pullback(v)[row], gradient)
     pulled = [cotangents(partial(single, theta[row], s), a, v[row])[1] for row in range(2)]
-    _, both = cotangents(partial(twin, theta, s), a, v)
+    _, both = cotangents(partial(stacked, theta, s), a, v)
     np.testing.assert_allclose(both, pulled[0] + pulled[1], rtol=1e-12)
 
 
-def test_outputs_none_is_one_number_without_an_axis():
+def test_outputs_none_gives_no_output_axis():
     flat, column = MLP(3, [4], None), MLP(3, [4], 1)
     theta, x, v = numbers(flat.size), numbers(6, 3), numbers(6)
     assert flat(theta, x).shape == (6,)
@@ -167,7 +174,7 @@ def test_outputs_none_is_one_number_without_an_axis():
 @pytest.mark.parametrize("rows, lead", [(None, ()), (2, (2,))])
 @pytest.mark.parametrize("outputs, tail", [(None, ()), (3, (3,))])
 @pytest.mark.parametrize("batch", [(), (1,), (0,), (4,), (2, 4)])
-def test_the_batch_axes_of_x_are_those_of_the_result(batch, outputs, tail, rows, lead):
+def test_the_result_has_the_batch_axes_of_x(batch, outputs, tail, rows, lead):
     mlp = MLP(2, [5], outputs, rows=rows)
     theta, x = numbers(*lead, mlp.size), numbers(*batch, 2)
     v = numbers(*lead, *batch, *tail)
@@ -186,7 +193,7 @@ def test_the_batch_axes_of_x_are_those_of_the_result(batch, outputs, tail, rows,
 
 
 @pytest.mark.parametrize("batch", [(), (4,), (2, 4)])
-def test_several_inputs_are_one_input_cut_in_pieces(batch):
+def test_several_inputs_equal_one_concatenated_input(batch):
     pieces, whole = MLP([3, 1, 2], [5], 2), MLP(6, [5], 2)
     theta, x, v = numbers(whole.size), numbers(*batch, 6), numbers(*batch, 2)
     inputs = np.split(x, [3, 4], axis=-1)
@@ -198,8 +205,8 @@ def test_several_inputs_are_one_input_cut_in_pieces(batch):
 
 
 @pytest.mark.parametrize("declared", [3, [2, 1], [1, 2]])
-def test_inputs_may_be_cut_otherwise_than_they_were_declared(declared):
-    """Only their sum is fixed: the cotangent of an input has that input's width."""
+def test_inputs_may_be_split_differently_than_declared(declared):
+    """Only the sum of widths is fixed: the cotangent of an input has the width of that input."""
     mlp, whole = MLP(declared, [5], 2), MLP(3, [5], 2)
     theta, x, v = numbers(whole.size), numbers(4, 3), numbers(4, 2)
     _, gradient = cotangents(partial(whole, theta), x, v)
@@ -210,7 +217,7 @@ def test_inputs_may_be_cut_otherwise_than_they_were_declared(declared):
     )
 
 
-def test_free_outputs_ignore_x_and_sit_at_the_end_of_theta():
+def test_free_outputs_are_the_last_entries_of_theta():
     mlp = MLP(3, [4], 2, free=2)
     theta, x, v = numbers(mlp.size), numbers(6, 3), numbers(6, 4)
     y, gradient = cotangents(lambda theta: mlp(theta, x), theta, v)
@@ -245,7 +252,7 @@ def test_float32_stays_float32(activation):
 
 
 @pytest.mark.parametrize("kinds", [("f4", "f8"), ("f8", "f4"), ("f4", "i8")])
-def test_of_two_types_the_larger_one_is_computed_in(kinds):
+def test_mixed_dtypes_are_promoted(kinds):
     mlp = MLP(2, [3], 1)
     theta, x = 3 * numbers(mlp.size), 3 * numbers(4, 2)
     theta, x = theta.astype(kinds[0]), x.astype(kinds[1])
@@ -254,13 +261,13 @@ def test_of_two_types_the_larger_one_is_computed_in(kinds):
     assert pullback(y).dtype == theta.dtype
 
 
-def test_plain_arrays_in_plain_arrays_out():
+def test_plain_arrays_give_a_plain_array():
     mlp = MLP(2, [3], 1)
     assert type(mlp(numbers(mlp.size), numbers(4, 2))) is np.ndarray
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_theta_inputs_and_cotangents_are_only_read(activation):
+def test_theta_inputs_and_cotangents_are_not_modified(activation):
     mlp = MLP([2, 1], [3], 2, activation, activation, rows=2, free=1)
     theta, s, a, v = numbers(2, mlp.size), numbers(4, 2), numbers(4, 1), numbers(2, 4, 3)
     for array in (theta, s, a, v):
@@ -270,7 +277,7 @@ def test_theta_inputs_and_cotangents_are_only_read(activation):
         np.testing.assert_array_equal(pullback(v), pullback(v))
 
 
-def test_layers_are_views_that_share_memory_with_theta():
+def test_layers_are_views_of_theta():
     mlp = MLP(3, [4], 2, rows=2, free=1)
     theta = numbers(2, mlp.size)
     for row, network in enumerate(mlp.layers(theta)):
@@ -280,7 +287,7 @@ def test_layers_are_views_that_share_memory_with_theta():
         assert all(np.shares_memory(part, theta) for layer in network for part in layer)
 
 
-def test_a_theta_that_changes_in_place_changes_the_network():
+def test_in_place_changes_of_theta_take_effect():
     mlp = MLP(3, [4], 2)
     theta, x = numbers(mlp.size), numbers(6, 3)
     mlp(theta, x)
@@ -288,9 +295,9 @@ def test_a_theta_that_changes_in_place_changes_the_network():
     np.testing.assert_array_equal(mlp(theta, x), composed(theta, x, widths=[3, 4, 2]))
 
 
-def test_many_parameter_vectors_are_neither_mixed_up_nor_all_kept():
+def test_cached_views_are_not_mixed_up_and_are_freed():
     mlp, x, held = MLP(3, [4], 2), numbers(6, 3), []
-    for seed in range(30):  # short-lived arrays reuse each other's id
+    for seed in range(30):  # arrays may reuse the id of a freed one
         theta = numbers(mlp.size, seed=seed)
         held.append(weakref.ref(theta))
         expected = composed(theta, x, widths=[3, 4, 2])
@@ -303,7 +310,7 @@ def test_many_parameter_vectors_are_neither_mixed_up_nor_all_kept():
     [np.asfortranarray, lambda t: np.repeat(t, 2, axis=-1)[..., ::2]],
     ids=["F", "strided"],
 )
-def test_a_theta_in_any_memory_layout_has_the_same_gradient(layout):
+def test_the_gradient_does_not_depend_on_the_memory_layout_of_theta(layout):
     mlp, x = MLP(3, [4], 2, rows=2), numbers(6, 3)
     theta, v = numbers(2, mlp.size), numbers(2, 6, 2)
     _, expected = cotangents(lambda theta: mlp(theta, x), theta, v)
@@ -312,7 +319,7 @@ def test_a_theta_in_any_memory_layout_has_the_same_gradient(layout):
 
 
 def peak_bytes(f):
-    f()  # compiles what there is to compile
+    f()  # compiles kernels
     tracemalloc.start()
     try:
         f()
@@ -321,7 +328,7 @@ def peak_bytes(f):
         tracemalloc.stop()
 
 
-def test_only_the_cotangents_asked_for_are_computed():
+def test_only_the_requested_cotangents_are_computed():
     mlp = MLP(1000, [300], 2)
     theta, x, v = numbers(mlp.size), numbers(1000, 1000), numbers(1000, 2)
     row = x[:1].copy()
@@ -348,7 +355,7 @@ def test_the_graph_is_freed_without_the_garbage_collector():
 # --- initialization ------------------------------------------------------------------------------
 
 
-def test_fan_in_draws_weights_and_biases_within_their_bound_and_fills_it():
+def test_fan_in_draws_uniformly_within_its_bound():
     mlp = MLP(16, [100], 50, rows=2)
     theta = mlp.init(np.random.default_rng(0))
     assert theta.shape == (2, mlp.size) and theta.dtype == FLOAT
@@ -363,7 +370,7 @@ def test_fan_in_draws_weights_and_biases_within_their_bound_and_fills_it():
 
 
 @pytest.mark.parametrize("n, m", [(7, 4), (4, 7), (5, 5)])
-def test_orthogonal_weights_are_orthogonal_with_their_gain(n, m):
+def test_orthogonal_weights_have_their_gain(n, m):
     mlp = MLP(n, [m], n, free=2)
     theta = mlp.init(np.random.default_rng(0), "orthogonal", out_gain=0.01, free=-1.5)
     assert theta.shape == (mlp.size,) and theta.dtype == FLOAT
@@ -375,7 +382,7 @@ def test_orthogonal_weights_are_orthogonal_with_their_gain(n, m):
     np.testing.assert_array_equal(theta[-2:], -1.5)
 
 
-def test_the_last_layer_has_gain_one_and_free_outputs_are_zero_unless_told_otherwise():
+def test_the_default_output_gain_is_one_and_free_outputs_are_zero():
     mlp = MLP(3, [], 3, free=2)
     theta = mlp.init(np.random.default_rng(0), "orthogonal")
     ((W, _),) = mlp.layers(theta)[0]
@@ -383,27 +390,27 @@ def test_the_last_layer_has_gain_one_and_free_outputs_are_zero_unless_told_other
     np.testing.assert_array_equal(theta[-2:], 0)
 
 
-def test_orthogonal_weights_are_uniform_among_the_orthogonal_ones():
-    """Without the signs of R, one sign of the diagonal would be drawn far more often."""
+def test_orthogonal_weights_are_uniformly_distributed():
+    """Without the correction by the signs of R, one sign of the diagonal would be more frequent."""
     mlp, rng = MLP(2, [], 2), np.random.default_rng(0)
     corners = [mlp.layers(mlp.init(rng, "orthogonal"))[0][0][0][0, 0] for _ in range(400)]
     assert abs(np.mean(np.array(corners) > 0) - 0.5) < 0.1
 
 
-def test_free_outputs_start_at_their_value_in_every_scheme():
+def test_free_outputs_are_initialized_in_every_scheme():
     mlp = MLP(2, [3], 1, free=2)
     for scheme in ("fan_in", "orthogonal"):
         theta = mlp.init(np.random.default_rng(0), scheme, free=-0.5)
         np.testing.assert_array_equal(theta[-2:], -0.5)
 
 
-def test_the_same_generator_draws_the_same_theta():
+def test_equal_generators_draw_equal_parameters():
     mlp = MLP(2, [3], 1, rows=2)
     first, second = (mlp.init(np.random.default_rng(7)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
-# --- what is refused -----------------------------------------------------------------------------
+# --- invalid arguments ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("setting", [{"activation": "gelu"}, {"out": "gelu"}])
@@ -417,7 +424,7 @@ def test_an_unknown_scheme_is_refused():
         MLP(2, [3], 1).init(np.random.default_rng(0), "xavier")
 
 
-def test_free_outputs_need_an_axis_to_sit_on():
+def test_free_outputs_need_an_output_axis():
     with pytest.raises(ConfigError, match="free=1 needs outputs"):
         MLP(2, [3], None, free=1)
 
@@ -426,13 +433,13 @@ def test_free_outputs_need_an_axis_to_sit_on():
     "rows, shape, needed",
     [(None, (12,), r"\(13,\)"), (None, (1, 13), r"\(13,\)"), (2, (13,), r"\(2, 13\)")],
 )
-def test_a_theta_of_another_shape_is_refused(rows, shape, needed):
+def test_a_theta_of_the_wrong_shape_is_refused(rows, shape, needed):
     mlp = MLP(2, [3], 1, rows=rows)
     with pytest.raises(ConfigError, match=rf"parameters of shape {needed}, got theta of shape"):
         mlp(np.zeros(shape), np.zeros((4, 2)))
 
 
-def test_an_input_of_another_width_is_refused():
+def test_inputs_of_the_wrong_width_are_refused():
     mlp = MLP([2, 1], [3], 1)
     theta = np.zeros(mlp.size)
     with pytest.raises(ConfigError, match=r"takes 3 inputs, got shape \(4, 2\)"):

@@ -1,4 +1,4 @@
-"""Exploration noise."""
+"""Exploration noise: its distribution, in SAC, and unknown kinds."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from npr.noise import OrnsteinUhlenbeck
     ("sigma", "dt", "deviation"),
     [(0.2, 1.0, 0.379663), (0.2, 0.01, 0.365285), (0.5, 0.01, 0.913213)],
 )
-def test_ornstein_uhlenbeck_noise_has_its_stationary_deviation(sigma, dt, deviation):
+def test_ornstein_uhlenbeck_noise_has_its_stationary_standard_deviation(sigma, dt, deviation):
     assert sigma * np.sqrt(dt / (1 - (1 - 0.15 * dt) ** 2)) == pytest.approx(deviation, abs=1e-6)
     noise, rng = OrnsteinUhlenbeck(1, sigma, 0.15, dt), np.random.default_rng(0)
     episodes = np.arange(4_000)
@@ -31,9 +31,9 @@ def test_ornstein_uhlenbeck_noise_has_its_stationary_deviation(sigma, dt, deviat
 
 
 @pytest.mark.parametrize(("kind", "sigma"), [(None, 0.0), ("normal", 0.3), ("ou", 0.3)])
-def test_sac_explores_with_noise_on_top_of_its_policy(kind, sigma):
+def test_sac_adds_action_noise_to_its_policy(kind, sigma):
     agent = sac(action_noise=kind, exploration_noise=0.3, learning_starts=0, n_envs=500)
-    agent.phi[:], agent.phi[-1] = 0, -20.0  # the policy itself says zero
+    agent.phi[:], agent.phi[-1] = 0, -20.0  # the policy outputs zero
     agent.envs.reset()
     for _ in range(50):
         a = agent.explore(np.zeros((500, 3), F))
@@ -42,6 +42,6 @@ def test_sac_explores_with_noise_on_top_of_its_policy(kind, sigma):
     assert a.std() == pytest.approx(expected, rel=0.2, abs=1e-3)
 
 
-def test_another_noise_is_refused():
+def test_an_unknown_noise_is_refused():
     with pytest.raises(npr.ConfigError, match="DDPG: action_noise must be 'normal' or 'ou'"):
         ddpg(action_noise="pink")

@@ -1,12 +1,12 @@
-"""Running normalisation: the moments against their definitions, and where they are used."""
+"""Running normalization: moments against their definitions, and their use in agents."""
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.proof_size import many
-from support.small_agents import CASES, next_update, parameters, tiny
+from support.proof_size import n_trials
+from support.small_agents import CASES, next_update, parameters, small_agent
 from support.toy_envs import ConstantReward, Fixed
 
 import npr
@@ -26,7 +26,7 @@ NETWORKS = [case for case in CASES if case not in ("QLearning", "Sarsa")]
     offset=st.sampled_from([0.0, 1e6, -1e6]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_moments_are_those_of_all_rows_however_they_came(sizes, offset, seed):
+def test_moments_do_not_depend_on_the_batches_of_rows(sizes, offset, seed):
     rng, moments = np.random.default_rng(seed), Moments(3)
     batches = [offset + rng.standard_normal((n, 3)) for n in sizes]
     for batch in batches:
@@ -40,11 +40,11 @@ def test_moments_are_those_of_all_rows_however_they_came(sizes, offset, seed):
         assert (moments.variance == 1).all()
 
 
-def test_moments_of_very_many_rows_do_not_drift():
-    """Each block holds the same rows around a mean of a million: the moments are theirs."""
+def test_moments_of_many_rows_do_not_drift():
+    """Every block has the same rows with a mean of a million, so the moments stay the same."""
     block = 1e6 + np.random.default_rng(0).standard_normal((1000, 2))
     moments = Moments(2)
-    for _ in range(many(2_000, 100_000)):  # two million rows, a hundred million
+    for _ in range(n_trials(2_000, 100_000)):  # two million rows, or a hundred million
         moments.add(block)
     exact = block.astype(np.longdouble)
     np.testing.assert_allclose(moments.mean, exact.mean(axis=0).astype(float), rtol=1e-12)
@@ -58,7 +58,7 @@ def test_moments_of_very_many_rows_do_not_drift():
         {"squares": np.full(3, -1.0)}, {"count": np.array(-1)}, {"squares": np.full(3, np.inf)},
     ],
 )  # fmt: skip
-def test_a_state_that_is_none_is_refused_and_changes_nothing(change):
+def test_an_invalid_state_is_refused_and_changes_nothing(change):
     moments = Moments(3)
     moments.add(np.arange(6.0).reshape(2, 3))
     before = {name: array.copy() for name, array in moments.state().items()}
@@ -71,7 +71,7 @@ def test_a_state_that_is_none_is_refused_and_changes_nothing(change):
 # ---- observations and rewards
 
 
-def test_observations_lose_mean_and_scale_and_are_clipped():
+def test_observations_are_standardized_and_clipped():
     rng, norm = np.random.default_rng(0), ObservationNorm(2)
     rows = np.array([5.0, -3.0]) + np.array([2.0, 0.1]) * rng.standard_normal((1000, 2))
     np.testing.assert_allclose(norm(rows.astype(FLOAT)), np.clip(rows, -10, 10), rtol=1e-6)
@@ -83,13 +83,13 @@ def test_observations_lose_mean_and_scale_and_are_clipped():
     assert norm(np.array([1e9, -1e9], FLOAT)).tolist() == [10, -10]
 
 
-def test_rewards_are_scaled_by_the_deviation_of_their_discounted_returns():
+def test_rewards_are_divided_by_the_std_of_discounted_returns():
     """Against a loop over the episodes of two environments."""
     rng, norm, returns = np.random.default_rng(1), RewardNorm(2, 0.9), []
     running = [0.0, 0.0]
     for t in range(50):
         r, done = rng.standard_normal(2), np.array([t % 7 == 6, t % 11 == 10])
-        valid = np.array([True, t % 7 != 0 or t == 0])  # a dead row after each end, of one of them
+        valid = np.array([True, t % 7 != 0 or t == 0])  # an invalid row after each end, in env 1
         norm.add(r, done & valid, valid)
         for i in range(2):
             running[i] = 0.9 * running[i] + r[i] if valid[i] else 0.0
@@ -100,15 +100,15 @@ def test_rewards_are_scaled_by_the_deviation_of_their_discounted_returns():
     expected = 1 / np.sqrt(np.var(returns) + EPS)
     assert norm(np.ones(1, FLOAT)).dtype == FLOAT
     assert norm(np.ones(1))[0] == pytest.approx(expected, rel=1e-6)
-    assert norm(np.zeros(3)).tolist() == [0, 0, 0], "nothing is added to a reward"
+    assert norm(np.zeros(3)).tolist() == [0, 0, 0], "rewards are not shifted"
 
 
 # ---- in an agent
 
 
 @pytest.mark.parametrize("case", NETWORKS)
-def test_what_is_learnt_from_is_normalised_with_the_moments_of_what_was_seen(case):
-    agent = tiny(case, normalize_obs=True, normalize_reward=True)
+def test_batches_are_normalized_with_the_moments_of_all_observations(case):
+    agent = small_agent(case, normalize_obs=True, normalize_reward=True)
     seen, step = [], agent.envs.step
 
     def recorded(a):
@@ -127,10 +127,10 @@ def test_what_is_learnt_from_is_normalised_with_the_moments_of_what_was_seen(cas
 
 
 @pytest.mark.parametrize("case", ["DQN", "DDPG", "SAC"])
-def test_the_unit_of_observations_does_not_matter(case):
-    """An environment that counts in other units is learnt alike: what the network sees is equal."""
+def test_learning_does_not_depend_on_the_units_of_observations(case):
+    """With observations in other units the inputs of the network are the same."""
 
-    class Units(gym.ObservationWrapper):
+    class ScaledObservation(gym.ObservationWrapper):
         def __init__(self, env, unit):
             super().__init__(env)
             self.observation_space = gym.spaces.Box(-np.inf, np.inf, env.observation_space.shape)
@@ -140,8 +140,8 @@ def test_the_unit_of_observations_does_not_matter(case):
             return (observation * self.unit).astype(np.float32)
 
     def agent(unit):
-        env = Units(gym.make(CASES[case][1]), unit)
-        return tiny(case, env=env, normalize_obs=True).learn(96)
+        env = ScaledObservation(gym.make(CASES[case][1]), unit)
+        return small_agent(case, env=env, normalize_obs=True).learn(96)
 
     one, other = agent(1), agent(64)
     s = np.random.default_rng(0).standard_normal((20, one.observations.size)).astype(np.float32)
@@ -150,7 +150,7 @@ def test_the_unit_of_observations_does_not_matter(case):
     )
 
 
-def test_a_replay_keeps_what_was_seen_and_draws_what_is_normalised():
+def test_a_replay_stores_raw_and_samples_normalized_observations():
     norm, rewards, rng = ObservationNorm(2), RewardNorm(1, 0.9), np.random.default_rng(0)
     buffer = ReplayBuffer(8, 2, obs_norm=norm, reward_norm=rewards)
     stored = ReplayBuffer(8, 2)
@@ -169,8 +169,8 @@ def test_a_replay_keeps_what_was_seen_and_draws_what_is_normalised():
     np.testing.assert_array_equal(seen[4], plain[4])
 
 
-def test_acting_and_evaluating_leave_the_moments_alone(tmp_path):
-    agent = tiny("SAC", normalize_obs=True).learn(64)
+def test_acting_and_evaluating_do_not_change_the_moments(tmp_path):
+    agent = small_agent("SAC", normalize_obs=True).learn(64)
     before = agent.obs_norm.moments.mean.copy(), agent.obs_norm.moments.count
     agent.evaluate(episodes=2)
     agent.act(np.ones(3)), agent.predict(np.ones((4, 3)))
@@ -179,8 +179,8 @@ def test_acting_and_evaluating_leave_the_moments_alone(tmp_path):
 
 
 @pytest.mark.parametrize("case", NETWORKS)
-def test_the_moments_are_in_the_policy_and_in_its_file(case, tmp_path):
-    agent = tiny(case, normalize_obs=True).learn(96)
+def test_the_policy_and_its_file_contain_the_moments(case, tmp_path):
+    agent = small_agent(case, normalize_obs=True).learn(96)
     agent.save(tmp_path / "a.npz")
     policy, loaded = npr.infer.load(tmp_path / "a.npz"), npr.load(tmp_path / "a.npz")
     s = 3 * np.random.default_rng(0).standard_normal((50, agent.observations.size))
@@ -190,35 +190,37 @@ def test_the_moments_are_in_the_policy_and_in_its_file(case, tmp_path):
     assert policy.norm.moments.mean.any()
 
 
-def test_rewards_of_any_size_are_learnt_alike():
-    """A value near 10 with reward 1 is a value near the same number with reward a million."""
+def test_learning_does_not_depend_on_the_scale_of_rewards():
+    """The value of a state is the same with reward 1 and with reward a million."""
 
-    class Paid(ConstantReward):
-        def __init__(self, pay):
+    class ScaledReward(ConstantReward):
+        def __init__(self, scale):
             super().__init__(length=10)
-            self.pay = pay
+            self.scale = scale
 
         def step(self, action):
             observation, reward, *rest = super().step(action)
-            return observation, self.pay * reward, *rest
+            return observation, self.scale * reward, *rest
 
     values = []
-    for pay in (1.0, 1e6):
-        agent = tiny("DQN", env=Paid(pay), normalize_reward=True, gamma=0.9).learn(400)
+    for scale in (1.0, 1e6):
+        agent = small_agent("DQN", env=ScaledReward(scale), normalize_reward=True, gamma=0.9).learn(
+            400
+        )
         values.append(float(agent.Q(agent.theta, np.ones((1, 1), FLOAT)).max()))
     assert values[0] == pytest.approx(values[1], rel=0.05)
 
 
-def test_a_table_takes_scaled_rewards_and_no_normalised_observations():
+def test_a_table_normalizes_rewards_but_not_observations():
     with pytest.raises(ConfigError, match="QLearning: normalize_obs=True needs observations that"):
         npr.QLearning("CliffWalking-v1", normalize_obs=True)
-    plain, scaled = (tiny("QLearning", normalize_reward=n).learn(96) for n in (False, True))
+    plain, scaled = (small_agent("QLearning", normalize_reward=n).learn(96) for n in (False, True))
     assert plain.Q.any() and scaled.Q.any() and (plain.Q != scaled.Q).any()
 
 
-def test_an_observation_that_never_changes_is_zero():
+def test_a_constant_observation_is_normalized_to_zero():
     space = gym.spaces.Box(-10, 10, (2,), np.float32)
     env = Fixed(space, np.array([4.0, -7.0], np.float32))
-    agent = tiny("DQN", env=env, normalize_obs=True).learn(40)
+    agent = small_agent("DQN", env=env, normalize_obs=True).learn(40)
     assert agent.obs_norm(agent.envs.s).tolist() == [[0.0, 0.0]]
     assert np.isfinite(agent.theta).all()

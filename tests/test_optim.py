@@ -1,4 +1,4 @@
-"""Optimizers against the published update, one number at a time, and by hand."""
+"""Optimizers against their published updates, one number at a time, and by hand."""
 
 import math
 
@@ -9,7 +9,7 @@ from npr.backend import FLOAT
 from npr.errors import ConfigError
 from npr.optim import SGD, Adam, RMSprop, clip_norm, polyak
 
-# --- the updates as they are published, for one number and its gradients -------------------------
+# --- the published updates, for one number and its gradients -------------------------------------
 
 
 def scalar_adam(theta, gradients, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
@@ -61,7 +61,7 @@ def run(optimizer, theta, gradients, **options):
 
 
 def drawn(*shape, dtype=np.float64):
-    """Parameters, and as many gradients as there are steps; some are tiny, some zero."""
+    """Parameters, and one gradient for each step; some are tiny, some zero."""
     rng = np.random.default_rng(0)
     gradients = rng.normal(size=(STEPS, *shape)) * rng.choice([0, 1e-6, 1, 10], (STEPS, *shape))
     return rng.normal(size=shape).astype(dtype), gradients.astype(dtype)
@@ -69,7 +69,7 @@ def drawn(*shape, dtype=np.float64):
 
 @every_optimizer
 @pytest.mark.parametrize("shape", [(7,), (2, 5), (1,)], ids=["flat", "stacked", "one"])
-def test_each_number_moves_as_published(optimizer, scalar, options, shape):
+def test_every_parameter_is_updated_as_published(optimizer, scalar, options, shape):
     theta, gradients = drawn(*shape)
     moved = run(optimizer, theta, gradients, **options)
     for i in np.ndindex(shape):
@@ -87,7 +87,7 @@ def test_float32_stays_float32(optimizer, scalar, options):
 
 
 @every_optimizer
-def test_the_gradient_is_only_read_and_rows_do_not_mix(optimizer, scalar, options):
+def test_the_gradient_is_not_modified_and_rows_are_independent(optimizer, scalar, options):
     theta, gradients = drawn(2, 5)
     gradients.flags.writeable = False
     stacked = run(optimizer, theta, gradients, **options)
@@ -110,7 +110,7 @@ def test_the_learning_rate_may_change_between_steps(optimizer):
         np.testing.assert_allclose(twice - before, (t + 1) * (once - start), rtol=1e-9, atol=1e-12)
 
 
-def test_the_first_step_of_adam_has_the_length_of_its_learning_rate():
+def test_the_first_step_of_adam_is_its_learning_rate():
     theta = np.array([1.0, 1.0, 1.0])
     Adam(theta, 0.1).step(theta, np.array([1e-3, -5.0, 200.0]))
     np.testing.assert_allclose(theta, [0.9, 1.1, 0.9], atol=1e-5)
@@ -130,7 +130,7 @@ def test_a_quadratic_is_minimized(optimizer):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])
-def test_a_long_gradient_keeps_its_direction(shape, dtype):
+def test_clip_norm_keeps_the_direction(shape, dtype):
     g = np.array([3, -4], dtype).reshape(shape)
     assert clip_norm(g, 0.5) is g
     np.testing.assert_allclose(g.ravel(), [0.3, -0.4], rtol=1e-6)
@@ -138,7 +138,7 @@ def test_a_long_gradient_keeps_its_direction(shape, dtype):
 
 
 @pytest.mark.parametrize("g", [[0.3, -0.4], [0.0, 0.0]])
-def test_a_short_gradient_is_left_alone(g):
+def test_clip_norm_does_not_change_short_gradients(g):
     np.testing.assert_array_equal(clip_norm(np.array(g), 0.6), g)
 
 
@@ -157,7 +157,7 @@ def test_polyak_by_hand(steps, expected, dtype):
 
 
 @pytest.mark.parametrize("tau, expected", [(0.0, [1, 2]), (1.0, [5, 10]), (0.25, [2, 4])])
-def test_polyak_goes_the_share_tau_of_the_way(tau, expected):
+def test_polyak_moves_by_the_fraction_tau(tau, expected):
     theta_bar = np.array([1.0, 2.0])
     polyak(theta_bar, np.array([5.0, 10.0]), tau)
     np.testing.assert_allclose(theta_bar, expected, rtol=1e-15)
@@ -208,11 +208,11 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(optimizer, bad
     assert not any(held.any() for held in one.state().values())
 
 
-# --- what could not be done in place is refused --------------------------------------------------
+# --- invalid arguments ---------------------------------------------------------------------------
 
 
 def every_other(*shape):
-    """An array whose flat form would be a copy, so that a step in place would be lost."""
+    """An array that is not contiguous: its flat form is a copy, so an in-place step is lost."""
     return np.ones((*shape, 2))[..., 0]
 
 
@@ -223,7 +223,7 @@ def test_a_theta_that_is_not_contiguous_is_refused(optimizer):
         optimizer(theta).step(theta, np.ones((2, 3)))
 
 
-def test_clip_norm_and_polyak_refuse_what_is_not_contiguous():
+def test_clip_norm_and_polyak_refuse_arrays_that_are_not_contiguous():
     with pytest.raises(ConfigError, match="needs a contiguous array"):
         clip_norm(every_other(2, 3), 0.1)
     with pytest.raises(ConfigError, match="needs a contiguous array"):
@@ -232,19 +232,19 @@ def test_clip_norm_and_polyak_refuse_what_is_not_contiguous():
 
 @pytest.mark.parametrize("optimizer", [Adam, RMSprop, SGD])
 @pytest.mark.parametrize("n", [2, 4])
-def test_a_gradient_of_another_shape_is_refused(optimizer, n):
+def test_a_gradient_of_the_wrong_shape_is_refused(optimizer, n):
     theta = np.ones(3)
     with pytest.raises(ConfigError, match=rf"shape \(3,\), got \({n},\)"):
         optimizer(theta).step(theta, np.ones(n))
 
 
 @pytest.mark.parametrize("n", [2, 4])
-def test_polyak_refuses_a_target_of_another_shape(n):
+def test_polyak_refuses_a_target_of_the_wrong_shape(n):
     with pytest.raises(ConfigError, match=rf"shape \(3,\), got \({n},\)"):
         polyak(np.ones(3), np.ones(n), 0.1)
 
 
 @pytest.mark.parametrize("optimizer", [Adam, RMSprop, SGD])
-def test_an_optimizer_moves_only_parameters_of_the_size_it_was_made_for(optimizer):
+def test_an_optimizer_refuses_parameters_of_another_size(optimizer):
     with pytest.raises(ConfigError, match="made for 4 parameters, got 3"):
         optimizer(np.ones(4)).step(np.ones(3), np.ones(3))

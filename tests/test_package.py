@@ -12,10 +12,7 @@ import npr
 every_case = pytest.mark.parametrize("case", CASES)
 
 
-# ---- the package
-
-
-def test_the_package_offers_what_its_list_says():
+def test_the_package_has_the_names_of_all():
     for name in npr.__all__:
         assert getattr(npr, name) is not None
         assert name in dir(npr)
@@ -30,4 +27,4 @@ def test_the_signature_lists_every_setting_with_its_default(case):
     assert list(listed)[:2] == ["env", "seed"]
     assert {"n_envs", "max_episode_steps", "verbose", "learning_rate", "gamma"} <= set(listed)
     assert all(p.kind is p.KEYWORD_ONLY for p in list(listed.values())[1:])
-    assert {n: p.default for n, p in list(listed.items())[2:]} == algorithm.settings
+    assert {n: p.default for n, p in list(listed.items())[2:]} == algorithm.defaults()

@@ -13,17 +13,14 @@ def cartpole():
     return gymnasium.make("CartPole-v1")
 
 
-# ---- presets, and what is printed of them
-
-
 @pytest.fixture
 def preset(monkeypatch):
-    """One preset instead of those of the library."""
+    """A single preset in place of those of the library."""
     table = {"SAC": {"Pendulum-v1": {"total_timesteps": 30, "net_arch": [7], "gamma": 0.9}}}
     monkeypatch.setattr(presets, "PRESETS", table)
 
 
-def test_a_preset_is_found_by_id_and_by_name_without_version(preset):
+def test_a_preset_is_found_by_id_and_by_name(preset):
     found = presets.find("SAC", "Pendulum-v1")
     assert found["net_arch"] == [7]
     assert presets.find("SAC", "Pendulum-v7") is found
@@ -32,7 +29,7 @@ def test_a_preset_is_found_by_id_and_by_name_without_version(preset):
         assert presets.find(name, env) == {}
 
 
-def test_a_preset_gives_settings_and_budget_and_the_user_overrides_it(preset):
+def test_arguments_override_a_preset(preset):
     agent = npr.SAC("Pendulum-v1", verbose=0)
     assert (agent.net_arch, agent.gamma, agent.tau) == ([7], 0.9, 0.005)
     assert agent.learn().num_timesteps == 30
@@ -54,17 +51,17 @@ def test_settings_are_printed_once(preset, capsys):
     agent = npr.SAC("Pendulum-v1", tau=0.01)
     agent.learn().learn(5)
     out, _ = capsys.readouterr()
-    assert out == "SAC on Pendulum-v1, 30 steps: gamma=0.9, tau=0.01, net_arch=[7]\n"
+    assert out == "SAC on Pendulum-v1, 30 steps: net_arch=[7], tau=0.01, gamma=0.9\n"
     npr.DQN(cartpole, learning_starts=9).learn(5)
     assert capsys.readouterr().out == "DQN on cartpole, 5 steps: learning_starts=9\n"
     npr.SAC("Pendulum-v1", verbose=0).learn(5, progress_bar=False)
     assert capsys.readouterr() == ("", "")
 
 
-def test_repr_shows_what_is_not_the_default(preset):
+def test_repr_shows_settings_that_differ_from_the_defaults(preset):
     assert repr(npr.DQN("CartPole-v1", seed=1)) == "DQN('CartPole-v1', default settings)"
     assert repr(npr.SAC("Pendulum-v1", ent_coef=0.1)) == (
-        "SAC('Pendulum-v1', gamma=0.9, net_arch=[7], ent_coef=0.1)"
+        "SAC('Pendulum-v1', net_arch=[7], ent_coef=0.1, gamma=0.9)"
     )
     assert repr(npr.DQN(cartpole)) == "DQN(None, default settings)"
 
@@ -82,7 +79,7 @@ def test_these_environments_have_presets_with_a_budget(name, env):
     assert presets.find(name, env)["total_timesteps"] > 0
 
 
-def test_every_preset_is_one_that_its_algorithm_takes():
+def test_every_preset_is_valid_for_its_algorithm():
     for name, table in presets.PRESETS.items():
         for env_id, preset in table.items():
             settings = {k: v for k, v in preset.items() if k != "total_timesteps"}

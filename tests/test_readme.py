@@ -1,5 +1,4 @@
-"""The README tells the truth: its Python runs as it stands, its `make` targets exist, and the
-figures here and in the docstrings are those that were measured."""
+"""The README: Python code runs, `make` targets exist, and figures equal the measurements."""
 
 import importlib.util
 import re
@@ -13,7 +12,7 @@ FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 
 
 def python_blocks(text):
-    """[(first line, source)] of the fences marked python."""
+    """[(first line, source)] of the fenced blocks marked python."""
     return [
         (text.count("\n", 0, fence.start(2)) + 1, fence[2])
         for fence in FENCE.finditer(text)
@@ -22,7 +21,7 @@ def python_blocks(text):
 
 
 def make_targets_named(text):
-    """The targets after `make` in code: spans in backticks, and lines of fences."""
+    """The targets after `make` in code: inline code and fenced blocks."""
     spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", FENCE.sub("", text))
     lines = [line for fence in FENCE.finditer(text) for line in fence[2].splitlines()]
     found = set()
@@ -37,10 +36,10 @@ def makefile_targets(text):
 
 
 def run(text, name):
-    """Run the blocks in order, as a reader who types them into one session."""
+    """Run the Python blocks in order in one namespace."""
     blocks = python_blocks(text)
     if "```" in text:
-        assert blocks, f"{name} has fences, and none is marked python"
+        assert blocks, f"{name} has fenced blocks, and none is marked python"
     namespace = {"__name__": "__main__"}
     for line, source in blocks:
         # padded, so that a traceback names the line of the README
@@ -63,9 +62,9 @@ def test_every_make_target_of_the_readme_exists():
     assert make_targets_named(README) <= targets
 
 
-# ---- these tests can fail
+# ---- tests of these helpers
 
-PAGE = """# npr
+EXAMPLE = """# npr
 Type `make demo`, or make do:
 
 ```sh
@@ -84,32 +83,32 @@ open("y", "w").write(str(x + 1))
 """
 
 
-def test_blocks_run_in_order_in_a_folder_of_their_own(folder):
-    run(PAGE, "page")
+def test_blocks_run_in_order(folder):
+    run(EXAMPLE, "example")
     assert (folder / "y").read_text() == "2"
 
 
-def test_a_block_that_fails_is_seen_at_its_line(folder):
-    page = PAGE.replace("x = 1", "x = npr.SAC()")
+def test_an_error_in_a_block_has_its_line_number(folder):
+    text = EXAMPLE.replace("x = 1", "x = npr.SAC()")
     with pytest.raises(NameError) as caught:
-        run(page, "page")
-    assert caught.traceback[-1].lineno + 1 == page[: page.index("x = npr")].count("\n") + 1
+        run(text, "example")
+    assert caught.traceback[-1].lineno + 1 == text[: text.index("x = npr")].count("\n") + 1
 
 
-def test_fences_without_python_are_seen():
+def test_blocks_without_a_language_are_an_error():
     with pytest.raises(AssertionError, match="none is marked python"):
-        run(PAGE.replace("```python", "```"), "page")
+        run(EXAMPLE.replace("```python", "```"), "example")
 
 
-def test_make_targets_are_found_in_code_and_not_in_prose():
-    assert make_targets_named(PAGE) == {"demo", "test", "lint"}
+def test_make_targets_are_found_in_code_only():
+    assert make_targets_named(EXAMPLE) == {"demo", "test", "lint"}
     assert makefile_targets("VENV ?= x\n.PHONY: a\ndemo: $(V)/.core\n\tmake me\ntest-slow:\n") == {
         "demo",
         "test-slow",
     }
 
 
-def test_figures_are_those_that_were_measured():
+def test_figures_equal_the_measurements():
     spec = importlib.util.spec_from_file_location("table", ROOT / "benchmarks" / "table.py")
     table = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(table)

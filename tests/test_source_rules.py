@@ -3,9 +3,7 @@
 import ast
 
 import pytest
-from support.source_files import FILES, dotted
-
-# ---- what may not be written
+from support.source_files import SOURCES, module_path
 
 RUNS_CODE = {
     "pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "runpy",
@@ -15,7 +13,7 @@ GENERATORS = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64
 
 
 def forbidden(source, lazy=False):
-    """Complaints about a source: code from data, the global generator, assert.
+    """Violations in a source: code from data, the global generator, assert.
 
     lazy    importlib is allowed, for modules of npr that the source itself names
     """
@@ -61,9 +59,9 @@ def forbidden(source, lazy=False):
     return complaints
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: ".".join(dotted(path)))
-def test_no_code_from_data_no_global_generator_no_assert(path):
-    assert forbidden(path.read_text(), lazy=dotted(path) == ("__init__",)) == []
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(module_path(path)))
+def test_the_source_has_no_forbidden_constructs(path):
+    assert forbidden(path.read_text(), lazy=module_path(path) == ("__init__",)) == []
 
 
 @pytest.mark.parametrize(
@@ -89,11 +87,11 @@ def test_no_code_from_data_no_global_generator_no_assert(path):
         "os.system(text)",
     ],
 )
-def test_what_is_forbidden_is_seen(source):
+def test_forbidden_constructs_are_found(source):
     assert len(forbidden(source)) == 1
 
 
-def test_importlib_is_for_npr_s_own_modules_where_it_is_allowed():
+def test_importlib_may_import_modules_of_npr_only():
     assert forbidden("importlib.import_module('npr.errors')", lazy=True) == []
     assert forbidden("from importlib.metadata import version") == []
     assert forbidden("importlib.import_module(f'npr.{name}')", lazy=True) == []
@@ -101,6 +99,6 @@ def test_importlib_is_for_npr_s_own_modules_where_it_is_allowed():
     assert len(forbidden("importlib.import_module(f'{name}.npr')", lazy=True)) == 1
 
 
-def test_no_room_is_called_utils():
-    names = {part for path in FILES for part in dotted(path)}
+def test_no_module_is_called_utils():
+    names = {part for path in SOURCES for part in module_path(path)}
     assert not names & {"util", "utils", "helpers", "misc", "common"}

@@ -1,4 +1,4 @@
-"""The strict CuPy double obeys its rules (see tests/strict_device/cupy)."""
+"""The rules of the strict CuPy double, see tests/strict_device/cupy."""
 
 import importlib.util
 import inspect
@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from support.processes import DOUBLE
 
-# ---- the double obeys its rules
-
 
 @pytest.fixture
 def cp(monkeypatch):
-    """A fresh double under another name: nothing else in this process takes it for CuPy."""
+    """A new instance of the double under another module name."""
     monkeypatch.setenv("NPR_DTYPE", "float32")
     spec = importlib.util.spec_from_file_location("strict_double", DOUBLE / "cupy" / "__init__.py")
     module = importlib.util.module_from_spec(spec)
@@ -32,7 +30,7 @@ HOST = np.ones(3, np.float32)
 
 
 @pytest.mark.parametrize("convert", [np.asarray, np.array, lambda x: np.zeros(6).dot(x)])
-def test_r1_it_never_turns_into_a_numpy_array_by_itself(x, convert):
+def test_r1_implicit_conversion_to_numpy_raises(x, convert):
     assert not isinstance(x, np.ndarray)
     with pytest.raises(TypeError, match="Implicit conversion to a NumPy|got a device array"):
         convert(x)
@@ -67,13 +65,13 @@ def test_r1_it_never_turns_into_a_numpy_array_by_itself(x, convert):
         lambda cp, x: np.float32(2) * x,
     ],
 )
-def test_r2_host_arrays_are_refused_everywhere(cp, x, mix):
+def test_r2_host_arrays_raise_everywhere(cp, x, mix):
     with pytest.raises(TypeError):
         mix(cp, x)
     assert cp.asnumpy(x).tolist() == [[0, 1, 2], [3, 4, 5]], "and nothing was written"
 
 
-def test_r2_numbers_and_device_arrays_are_welcome(cp, x):
+def test_r2_numbers_and_device_arrays_are_valid(cp, x):
     results = [x + 1, 1 - x, 2 * x, x / 2.0, -x, abs(x), x**2, x @ x.T, x * np.float32(2), x > 1]
     assert all(type(y) is cp.ndarray for y in results)
     assert cp.asnumpy(1 - x).tolist() == [[1, 0, -1], [-2, -3, -4]]
@@ -87,7 +85,7 @@ def test_r2_numbers_and_device_arrays_are_welcome(cp, x):
     assert cp.asnumpy(x[cp.asarray(np.array([1, 0])), cp.arange(2)]).tolist() == [7, 3]
 
 
-def test_r3_reductions_are_arrays(cp, x):
+def test_r3_reductions_return_arrays(cp, x):
     for y in (x.sum(), x.mean(), x.max(), x.std(ddof=1), x.argmax(), cp.sum(x), (x > 1).any(),
               cp.array_equal(x, x), x[1, 2], x[0] @ x[1]):  # fmt: skip
         assert type(y) is cp.ndarray and y.shape == ()
@@ -112,25 +110,25 @@ READS = {
 
 
 @pytest.mark.parametrize("name", READS)
-def test_r4_reading_a_value_is_a_synchronisation(cp, x, name):
+def test_r4_reading_a_value_is_a_synchronization(cp, x, name):
     y = x[0, 1]
-    with pytest.raises(cp.SynchronisationError, match="makes the CPU wait for the GPU"):
+    with pytest.raises(cp.SynchronizationError, match="makes the CPU wait for the GPU"):
         READS[name](y)
     with cp.allow_sync():
         READS[name](y)
-    with pytest.raises(cp.SynchronisationError):  # the permission ends with the block
+    with pytest.raises(cp.SynchronizationError):  # only within the block
         READS[name](y)
-    assert cp.counts.synchronisations >= 3, "refused ones are counted as well"
+    assert cp.counts.synchronizations >= 3, "those that raised are counted too"
 
 
-def test_r4_the_rows_of_a_matrix_may_be_walked(cp, x):
+def test_r4_iterating_over_the_rows_of_a_matrix_is_valid(cp, x):
     first, second = x
     first[:] = second
     assert cp.asnumpy(x).tolist() == [[3, 4, 5], [3, 4, 5]], "rows are views"
-    assert cp.counts.synchronisations == 0
+    assert cp.counts.synchronizations == 0
 
 
-def test_r4_an_index_is_no_array(cp, x):
+def test_r4_a_device_array_is_neither_an_index_nor_hashable(cp, x):
     with pytest.raises(TypeError):
         range(x.argmax())
     with pytest.raises(TypeError):
@@ -151,10 +149,10 @@ def test_r4_an_index_is_no_array(cp, x):
         lambda cp, x: cp.where(x > 1),
     ],
 )
-def test_r5_shapes_that_depend_on_values_wait(cp, x, select):
-    with pytest.raises(cp.SynchronisationError):
+def test_r5_shapes_that_depend_on_values_raise(cp, x, select):
+    with pytest.raises(cp.SynchronizationError):
         select(cp, x)
-    assert cp.counts.synchronisations == 1
+    assert cp.counts.synchronizations == 1
 
 
 @pytest.mark.parametrize(
@@ -173,12 +171,12 @@ def test_r5_shapes_that_depend_on_values_wait(cp, x, select):
         lambda cp, x: cp.random.random(3),
     ],
 )
-def test_r6_what_cupy_or_npr_has_not_is_not_there(cp, x, call):
+def test_r6_names_and_parameters_that_cupy_lacks_raise(cp, x, call):
     with pytest.raises((TypeError, AttributeError)):
         call(cp, x)
 
 
-def test_r7_no_place_is_assigned_twice(cp, x):
+def test_r7_assignment_with_duplicate_indices_raises(cp, x):
     twice, once = (cp.asarray(np.array(i)) for i in ([1, 1], [1, 0]))
     with pytest.raises(ValueError, match="no defined result on a GPU"):
         x[twice] = 0.0
@@ -187,7 +185,7 @@ def test_r7_no_place_is_assigned_twice(cp, x):
     assert cp.asnumpy(x).tolist() == [[0, 3, 0], [0, 0, 0]]
 
 
-def test_r9_fresh_memory_is_poisoned(cp, x):
+def test_r9_new_memory_is_nan(cp, x):
     assert np.isnan(cp.asnumpy(cp.empty((2, 2), np.float32))).all()
     assert np.isnan(cp.asnumpy(cp.empty_like(x))).all()
     assert cp.asnumpy(cp.empty(2, np.int64)).tolist() == [np.iinfo(np.int64).min] * 2
@@ -207,7 +205,7 @@ def test_r9_fresh_memory_is_poisoned(cp, x):
         lambda cp, x: x + cp.arange(3),
     ],
 )
-def test_r10_float64_does_not_creep_in(cp, x, widen, monkeypatch):
+def test_r10_float64_results_raise(cp, x, widen, monkeypatch):
     with pytest.raises(cp.PrecisionError, match="float64 array of shape"):
         widen(cp, x)
     monkeypatch.setattr(cp, "_TOO_WIDE", ())  # as with NPR_DTYPE=float64
@@ -224,10 +222,10 @@ def test_r15_transfers_are_counted(cp, x):
     y.get()[:] = 5
     assert cp.asnumpy(y).tolist() == [0, 0, 0], "the download too"
     assert cp.asnumpy(host) is host
-    assert vars(cp.counts) == {"uploads": 1, "downloads": 3, "synchronisations": 0}
+    assert vars(cp.counts) == {"uploads": 1, "downloads": 3, "synchronizations": 0}
 
 
-def test_operators_leave_room_for_a_tensor(cp, x):
+def test_operators_defer_to_reflected_ones(cp, x):
     class Tensor:
         __array_ufunc__ = None
 
@@ -241,8 +239,8 @@ def test_operators_leave_room_for_a_tensor(cp, x):
         assert y[0] == "reflected" and y[1] is x
 
 
-def test_cupy_has_every_name_and_parameter_that_the_double_offers(cp):
-    """Against the real CuPy where it is installed; it needs no GPU for this."""
+def test_cupy_has_every_name_and_parameter_of_the_double(cp):
+    """Against the real CuPy, if it is installed; no GPU is needed."""
     real = pytest.importorskip("cupy")
     for name, value in vars(cp).items():
         if isinstance(value, cp.ufunc):

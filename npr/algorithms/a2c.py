@@ -25,7 +25,7 @@ steps; Pendulum-v1 -220.8 in 600,000 steps; LunarLander-v3 50.2 in 200,000 steps
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
-from npr.backend import to_device, to_host
+from npr.backend import to_device
 from npr.envs.spaces import ACTION_KINDS
 from npr.errors import ConfigError
 from npr.heads import policy_head
@@ -33,26 +33,20 @@ from npr.kernels import gae, standardize
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, RMSprop, clip_norm
+from npr.settings import Advantages, Schedule, setting
 
 
-class A2C(Algorithm):
+class A2C(Advantages, Algorithm):
     """Advantage actor-critic, for all kinds of actions."""
 
     n_envs: int = 8
-    learning_rate: float | str | list = 7e-4  # of the optimiser, for both networks
-    gamma: float = 0.99  # discount per env step
-    gae_lambda: float = 1.0  # lambda of GAE, per env step
-    net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "vf": [...]} as well
-    activation: str = "tanh"
-    n_steps: int = 5  # env steps per environment and update
-    ent_coef: float = 0.0  # weight of the entropy
-    vf_coef: float = 0.5  # of the critic's loss, before the norm of its gradient is clipped
-    max_grad_norm: float = 0.5
+    learning_rate: Schedule = 7e-4
+    gae_lambda: float = 1.0
+    n_steps: int = setting(5, "env steps per environment and update", within="[1, inf)")
     normalize_advantage: bool = False
-    use_rms_prop: bool = True  # RMSprop; False: Adam
-    log_std_init: float = 0.0  # of the Gaussian, per action dimension
+    use_rms_prop: bool = setting(True, "RMSprop; False: Adam", fixed=True)
 
-    parts = ("pi", "vf")
+    networks = ("pi", "vf")
     action_kinds = ACTION_KINDS
 
     def check(self):
@@ -62,15 +56,11 @@ class A2C(Algorithm):
                 "advantages by; use n_steps >= 2 or normalize_advantage=False."
             )
 
-    @property
-    def policy_parts(self):
-        return self.head_name, "actor", "theta"
-
     def build(self):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
-        self.head_name, k, free, self.head = policy_head(self.actions)
-        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
+        head = self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), head.outputs, self.activation, free=head.free)
         self.critic = MLP(n, self.widths("vf"), None, self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
@@ -85,21 +75,22 @@ class A2C(Algorithm):
     def V(self, phi, s):
         return self.critic(phi, s)
 
-    def explore(self, s):
-        pi = self.pi(self.theta, to_device(s))
-        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+    def acts_by(self):
+        return self.head, self.actor, self.theta
 
-    def train(self):
-        for D in self.rollouts(self.n_steps, self.explore):  # [2, 3]
-            self.optimiser_theta.learning_rate = self.now(self.learning_rate)
-            self.optimiser_phi.learning_rate = self.now(self.learning_rate)
+    def explore(self, s):
+        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
+
+    def _train(self, run):
+        for D in run.rollouts(self.n_steps, self.explore):  # [2, 3]
+            self.set_learning_rate()
             s, a, r, s2, terminated, done = D.arrays()
             v, v2 = self.V(self.phi, s), self.V(self.phi, s2)
             A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [4]
             R = A + v  # [5]
             i = D.rows()
             data = (x.reshape(-1, *x.shape[2:]).take(i, axis=0) for x in (s, a, A, R))
-            self.log(self.update(*data))
+            run.updated(self.update(*data))
         # [11]
 
     def update(self, s, a, A, R):

@@ -1,89 +1,118 @@
-"""What every algorithm takes for granted: settings, environments, acting, evaluation, files. How it
-learns is in npr/run.py; what the pseudocode says stands in the algorithm's own file.
+"""What every algorithm takes for granted: settings, environments, acting, evaluation, files. How a
+run proceeds is in npr/training/run.py; what the pseudocode says is in the algorithm's own file.
 """
 
 import copy
 import inspect
-import types
-import typing
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from npr import presets, settings
-from npr.backend import ON_HOST, to_host
-from npr.buffers import ReplayBuffer, Steps
-from npr.envs.make import env_id, open_environments
-from npr.envs.spaces import Actions, Observations
-from npr.errors import (
-    ConfigError,
-    ResumeWarning,
-    SpaceError,
-)
+from npr import presets
+from npr.backend import Array, to_host
+from npr.buffers import Steps
+from npr.envs.batched import BatchedEnv, ErrorPolicy
+from npr.envs.make import env_id, open_envs
+from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
+from npr.errors import ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
+from npr.files.parts import Snapshot, parts
+from npr.heads import Head
+from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
+from npr.optim import Optimizer
 from npr.policy import Policy
-from npr.training import evaluation
+from npr.settings import Schedule, Settings, setting
+from npr.settings.schedule import value_at
+from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
+from npr.training import evaluation, restoring, saving
+from npr.training.counters import Counters
 from npr.training.logger import Logger
-from npr.training.run import Run
+from npr.training.run import DEFAULT_BUDGET, Run
 
-REGISTRY: dict[str, type] = {}  # name -> class: what `npr.load` may build
+if TYPE_CHECKING:
+    import os
 
-# purposes of random numbers, one generator each: drawing more of one never moves another
+    import gymnasium
+
+    from npr.settings.setting import argument
+
+    EnvSource = str | gymnasium.Env | gymnasium.vector.VectorEnv | Callable[[], gymnasium.Env]
+
+REGISTRY: dict[str, type["Algorithm"]] = {}  # name -> class: what `npr.load` may build
+
+# purposes of random numbers, one generator each: drawing more of one never changes another
 _STREAMS = ("init", "explore", "sample", "noise", "act")
 
 
-class Algorithm(Run):
-    """The shared half of an agent. Annotated class attributes are its settings."""
+class Algorithm(Settings):
+    """The shared half of an agent: settings, environments, acting, evaluation and files."""
 
-    n_envs: int = 1  # environments stepped side by side
-    max_episode_steps: int | None = None  # own time limit; None: the environment's
-    normalize_obs: bool = False  # observations less their running mean, over their deviation
-    normalize_reward: bool = False  # rewards over the deviation of their discounted returns
-    nan_obs: str = "raise"  # or "terminate": drop the episode that a number not finite came in
-    on_env_error: str = "raise"  # or "reset": drop the episode in which an environment raised
-    env_timeout: float | None = None  # seconds an environment may take, in a process of its own
-    verbose: int = 1  # 0: silent; 1: settings, progress and result
+    if TYPE_CHECKING:  # the other arguments of the constructor
+        env: EnvSource | None = argument(default=None, kw_only=False)
+        seed: int | None = None
 
-    action_kinds = ("discrete", "box")  # which action spaces it can learn
-    needs_bounds = False  # whether a Box must be finite
-    parts = ()  # names of its networks, for net_arch as a dict
-    table = False  # whether observations are indices of a table
-    policy_parts = ()  # (head, name of the network, name of its parameters)
-    temperature = 1.0  # what a categorical policy divides the network's outputs by
+    learning_rate: Schedule = setting(3e-4, "step size of the optimizers", within="[0, 10]")
+    gamma: float = setting(0.99, "discount per env step", within="[0, 1]", fixed=True)
+    n_envs: int = setting(1, "environments stepped side by side", within="[1, inf)", fixed=True)
+    max_episode_steps: int | None = setting(
+        None, "time limit of an episode; None: the environment's own", within="[1, inf)", fixed=True
+    )
+    normalize_obs: bool = setting(
+        False, "standardize observations by their running mean and deviation", fixed=True
+    )
+    normalize_reward: bool = setting(
+        False, "divide rewards by the running deviation of their discounted returns", fixed=True
+    )
+    nan_obs: str = setting(
+        "raise",
+        "an observation or reward that is not finite: an error, or the episode is dropped",
+        choices=("raise", "terminate"),
+        fixed=True,
+    )
+    on_env_error: str = setting(
+        "raise",
+        "an environment that raises: an error, or the episode is dropped",
+        choices=("raise", "reset"),
+        fixed=True,
+    )
+    env_timeout: float | None = setting(
+        None, "seconds per call of an environment, each in a process", within="(0, inf)", fixed=True
+    )
+    verbose: int = setting(1, "0: silent; 1: settings, progress and result")
 
-    def __init_subclass__(cls):
-        cls.settings = {}
-        for base in reversed(cls.__mro__):
-            for name in getattr(base, "__annotations__", {}):
-                cls.settings[name] = getattr(cls, name)
-        cls._types = typing.get_type_hints(cls)
+    action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "box")  # what it can learn
+    needs_bounds: ClassVar[bool] = False  # whether a Box must be finite
+    table: ClassVar[bool] = False  # whether observations are indices of a table
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        kind = inspect.Parameter
         parameters = [
-            inspect.Parameter("env", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None),
-            inspect.Parameter("seed", inspect.Parameter.KEYWORD_ONLY, default=None),
+            kind("env", kind.POSITIONAL_OR_KEYWORD, default=None),
+            kind("seed", kind.KEYWORD_ONLY, default=None, annotation=int | None),
         ] + [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-            for name, default in cls.settings.items()
+            kind(name, kind.KEYWORD_ONLY, default=one.default, annotation=one.type)
+            for name, one in cls.settings.items()
         ]
-        cls.__signature__ = inspect.Signature(parameters)
+        cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        cls.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n\n{documentation(cls.settings)}"
         REGISTRY[cls.__name__] = cls
 
-    def __init__(self, *args, seed=None, **given):
-        env, *args = args or (given.pop("env", None),)
-        if isinstance(env, str) and env == "MlpPolicy":  # Stable-Baselines3's first argument
-            env, *args = args or (given.pop("env", None),)
-        if env is None or args:
+    def __init__(self, *args: Any, seed: int | None = None, **given: Any) -> None:
+        if args and isinstance(args[0], str) and args[0] == "MlpPolicy":  # of Stable-Baselines3
+            args = args[1:]
+        env = args[0] if args else given.pop("env", None)
+        if env is None or len(args) > 1:
             raise ConfigError(
                 f"{type(self).__name__} takes one environment: an id, a gymnasium.Env, a VectorEnv "
-                f"or a function that makes one; got {(env, *args)}."
+                f"or a function that makes one; got {args or (env,)}."
             )
-        self.env_id = env_id(env)
-        self.preset = presets.find(type(self).__name__, self.env_id)
-        self._configure(given, seed)
+        self._configure(env, env_id(env), given, seed)
         if hasattr(env, "step") and not isinstance(env, type) and "n_envs" not in given:
-            self.n_envs = 1  # an Env stands for itself; a VectorEnv brings its own number
-        self.env = env
-        self._seed_streams()
+            self.n_envs = 1  # an Env is one environment; a VectorEnv has its own number
         self.envs = self._open_envs()
         try:
             self._start(self.envs.observations, self.envs.actions)
@@ -93,81 +122,134 @@ class Algorithm(Run):
             raise
 
     @classmethod
-    def restore(cls, manifest, env=None):
-        """An agent as a file describes it, without an environment until it learns again."""
+    def restore(
+        cls, manifest: dict[str, Any], arrays: dict[str, np.ndarray], env: Any = None
+    ) -> Self:
+        """An agent as a file describes it, without an environment until it learns again.
+
+        Its parts are as new: npr.files.checkpoint fills them. Raises an error if the policy or
+        the actions in the file do not fit the agent.
+        """
+        restoring.check_before(manifest, arrays)
         agent = cls.__new__(cls)
-        agent.env_id = manifest["env"]
-        agent.preset = presets.find(cls.__name__, agent.env_id)
-        agent._configure(manifest["settings"], manifest["seed"])
-        # gymnasium.make("package:id") imports the package: not on a file's word
-        own = None if ":" in (agent.env_id or "") else agent.env_id
-        agent.env = own if env is None else env
-        agent._seed_streams()
+        name = manifest["env"]
+        # gymnasium.make("package:id") imports the package: a file must not decide that
+        own = None if ":" in (name or "") else name
+        source = own if env is None else env
+        agent._configure(source, name, manifest["settings"], manifest["seed"])
         agent.envs = None
         spec = manifest["policy"]
-        agent._start(Observations(spec["observations"]), Actions(spec["actions"]))
+        agent._start(
+            observations_from_spec(spec["observations"]), actions_from_spec(spec["actions"])
+        )
+        restoring.check_after(agent.policy, agent.policy_parameters, manifest, arrays)
         return agent
 
     # ---- settings
 
-    def _configure(self, given, seed):
-        """Defaults, then the preset, then what the user gave."""
+    def _configure(self, env: Any, name: str | None, given: dict[str, Any], seed: Any) -> None:
+        """Defaults, then the preset, then what the user gave; and the random generators."""
         owner = type(self).__name__
+        self.env, self.env_id, self.preset = env, name, presets.find(owner, name)
         preset = {k: v for k, v in self.preset.items() if k != "total_timesteps"}
-        settings.check_names(owner, given, self.settings)
-        for name, value in {**self.settings, **preset, **given}.items():
-            value = settings.checked(owner, name, copy.copy(value), self._types[name], self.parts)
-            setattr(self, name, value)
-        self.seed = settings.checked_seed(owner, seed)
+        check_names(owner, given, self.settings)
+        for key, value in {**self.defaults(), **preset, **given}.items():
+            setattr(self, key, copy.copy(value))
+        self.seed = checked_seed(owner, seed)
         if self.table and self.normalize_obs:
             raise ConfigError(
                 f"{owner}: normalize_obs=True needs observations that are numbers; a table's are "
                 "indices. Leave it out, or use an algorithm with a network."
             )
         self.check()
+        *streams, env_seeds = np.random.SeedSequence(self.seed).spawn(len(_STREAMS) + 1)
+        self.rng = {name: np.random.default_rng(s) for name, s in zip(_STREAMS, streams)}
+        self._env_seeds = env_seeds.entropy, env_seeds.spawn_key
 
-    def check(self):
-        """What a subclass demands of its settings together."""
+    def __setattr__(self, name: str, value: Any) -> None:
+        held = self.__dict__
+        new = name not in held and "_built" in held and name[0] != "_"
+        if new and not hasattr(type(self), name):
+            nearest = near(name, self.settings)
+            meant = f"did you mean {nearest}? " if nearest else ""
+            raise ConfigError(
+                f"{type(self).__name__} has no attribute {name!r}; {meant}State of an algorithm is "
+                "made in build(); a name of your own must begin with '_'."
+            )
+        object.__setattr__(self, name, value)
 
-    def now(self, setting):
+    def now(self, schedule: Schedule) -> float:
         """The present value of a setting that may be a schedule, e.g. "linear:3e-4"."""
-        if isinstance(setting, (int, float)):
-            return setting
-        first, last = settings.ends(setting)
-        return first + (last - first) * self.progress
+        return value_at(schedule, self.counters.progress)
+
+    def set_learning_rate(self) -> None:
+        """Give every optimizer the present learning rate."""
+        rate = self.now(self.learning_rate)
+        for optimizer in self._optimizers:
+            optimizer.learning_rate = rate
+
+    # ---- counters
+
+    @property
+    def num_timesteps(self) -> int:
+        """Env steps so far."""
+        return self.counters.num_timesteps
+
+    @property
+    def end(self) -> int:
+        """Env steps at which the budget is used."""
+        return self.counters.end
+
+    @property
+    def n_updates(self) -> int:
+        """Updates so far."""
+        return self.counters.n_updates
 
     @property
     def progress(self) -> float:
-        """The share of the budget that is used, from 0 to 1."""
-        return min(1.0, self.num_timesteps / self.end) if self.end else 0.0
-
-    def widths(self, part) -> list:
-        """The hidden widths of one network: net_arch is a list for all, or a dict by part."""
-        return self.net_arch[part] if isinstance(self.net_arch, dict) else self.net_arch
+        """The fraction of the budget that is used, from 0 to 1."""
+        return self.counters.progress
 
     # ---- construction
 
-    def _seed_streams(self):
-        seeds = np.random.SeedSequence(self.seed)
-        *streams, self._env_seeds = seeds.spawn(len(_STREAMS) + 1)
-        self.rng = {name: np.random.default_rng(s) for name, s in zip(_STREAMS, streams)}
+    def _start(self, observations: Observations, actions: Actions) -> None:
+        self.observations, self.actions = observations, actions
+        self.counters, self.logger = Counters(), Logger()
+        self.made_with = checkpoint.made_with()
+        self._position: dict[str, Any] = {}  # of environments that are closed, or not opened yet
+        self._policy: Policy | None = None
+        self._described = False
+        self.steps = Steps(self.n_envs, observations.size, *actions.columns())
+        self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
+        self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
+        own = set(vars(self))
+        self.build()
+        self._optimizers = [p for p in parts(self).values() if isinstance(p, Optimizer)]
+        self.snapshot = Snapshot(self, known=own)
+        self._built = True
 
-    def _open_envs(self):
-        envs = open_environments(
-            self.env, self.n_envs, self._env_seeds, self.max_episode_steps, self.table,
-            self.nan_obs, self.on_env_error, self.env_timeout,
+    def build(self) -> None:
+        """Make networks, parameters, optimizers and buffers."""
+        raise NotImplementedError
+
+    def _open_envs(self) -> Any:
+        entropy, spawn_key = self._env_seeds
+        envs = open_envs(
+            self.env, self.n_envs, np.random.SeedSequence(entropy, spawn_key=spawn_key),
+            max_episode_steps=self.max_episode_steps, table=self.table,
+            error_policy=ErrorPolicy(self.nan_obs, self.on_env_error), env_timeout=self.env_timeout,
         )  # fmt: skip
-        self.n_envs = envs.n
         try:
-            self._check_spaces(envs)
+            check_spaces(self, envs)
         except (ConfigError, SpaceError):
             if envs.owned:
                 envs.close()
             raise
+        vars(self)["n_envs"] = envs.n  # a VectorEnv brings its own number
         return envs
 
-    def _reopen_envs(self):
-        """The environments of an agent that came from a file."""
+    def _reopen_envs(self) -> None:
+        """The environments of an agent that came from a file, or whose own were closed."""
         if self.env is None:
             raise ConfigError(
                 f"This agent's file names no environment that npr would open by itself "
@@ -175,181 +257,159 @@ class Algorithm(Run):
             )
         position, self._position = self._position, {}
         if position.get("steps", 0) or self.num_timesteps:
-            # not the seeds of the first environments: their episodes were seen already
-            self._env_seeds = np.random.SeedSequence(
-                self._env_seeds.entropy, spawn_key=(len(_STREAMS), self.num_timesteps)
-            )
+            # other seeds than the first environments had: their episodes were seen already
+            self._env_seeds = self._env_seeds[0], (len(_STREAMS), self.num_timesteps)
         envs = self._open_envs()
         for mine, theirs in ((self.observations, envs.observations), (self.actions, envs.actions)):
             if mine.spec != theirs.spec:
                 raise SpaceError(
                     f"The agent was trained with {mine.spec}, this environment has {theirs.spec}."
                 )
-        self._count_environments(envs.n)
+        if envs.n != self.steps.N:
+            self.steps = Steps(envs.n, self.observations.size, *self.actions.columns())
+            if self.reward_norm:
+                self.reward_norm.begin(envs.n)
+        self.envs = envs
+        if position:
+            self._resume_episodes(position)
+
+    def _resume_episodes(self, position: dict[str, Any]) -> None:
+        """Bring the environments back to a position, or warn that their episodes start over."""
         try:
-            why = envs.resume(position) if position else None
+            why = self.envs.resume(position)
         except Exception as error:  # an environment may raise anything, and so may a bad file
             why = f"playing them again ended with {error!r}"
+        name = type(self).__name__
         if why:
             self.steps.clear()
             warnings.warn(
-                f"{type(self).__name__} cannot go on in the middle of its episodes: {why}. They "
-                "begin anew; everything that was learnt is as it was saved.",
+                f"{name} cannot go on in the middle of its episodes: {why}. New episodes start; "
+                "everything that was learned is as it was saved.",
                 ResumeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        elif position.get("open") and (changed := self._changes()):
+        elif position.get("open") and (changed := checkpoint.changes(self.made_with)):
             warnings.warn(
-                f"{type(self).__name__} goes on where it was, but not to the last bit: {changed}.",
+                f"{name} goes on where it was, but not to the last bit: {changed}.",
                 ResumeWarning,
-                stacklevel=3,
-            )
-        return envs
-
-    def _changes(self):
-        """What this process has that the one of the file had not, as far as bits depend on it."""
-        here, there = checkpoint.made_with(), self.made_with
-        return "; ".join(
-            f"{name} was {there.get(name)}, here it is {what}"
-            for name, what in here.items()
-            if there.get(name) != what
-        )
-
-    def _count_environments(self, n):
-        """Make room for what is kept of every environment, unless there were as many already."""
-        if n != self.steps.N:
-            self.steps = Steps(n, self.observations.size, *self.actions.columns())
-            if self.reward_norm:
-                self.reward_norm.begin(n)
-
-    def position(self) -> dict:
-        """Where the environments stand, as arrays that a file can hold."""
-        return self._position if self.envs is None else self.envs.state()
-
-    def resume(self, num_timesteps, end, position) -> None:
-        """Go on from these counters, in environments at this position once they are opened."""
-        self.num_timesteps, self.end, self._position = num_timesteps, end, position
-        self._unfinished = num_timesteps < end
-
-    def _check_spaces(self, envs):
-        if envs.n > getattr(self, "buffer_size", envs.n):
-            raise ConfigError(
-                f"{type(self).__name__}: buffer_size must be at least n_envs, the transitions of "
-                f"one step; got buffer_size={self.buffer_size} and n_envs={envs.n}."
-            )
-        name, space = type(self).__name__, envs.action_space
-        kind = envs.actions.kind if envs.actions else type(space).__name__
-        if kind not in self.action_kinds:
-            wanted = " or ".join(k.capitalize() for k in self.action_kinds)
-            fits = ", ".join(
-                n
-                for n, c in REGISTRY.items()
-                if kind in c.action_kinds and (not c.table or envs.observations.kind == "discrete")
-            )
-            advice = f"for {kind} actions use {fits}." if fits else "wrap the environment."
-            raise SpaceError(f"{name} needs a {wanted} action space, got {space}; {advice}")
-        if self.needs_bounds and kind == "box" and not envs.actions.bounded:
-            raise SpaceError(
-                f"{name} squashes actions into finite bounds, got {space}. Give the action_space "
-                "finite low and high, or use PPO, whose Gaussian is not squashed."
-            )
-        if self.table and envs.observations.kind != "discrete":
-            raise SpaceError(
-                f"{name} keeps a table and needs a Discrete observation space, got "
-                f"{envs.observations.spec}; for other observations use DQN or PPO."
+                stacklevel=4,
             )
 
-    def _start(self, observations: Observations, actions: Actions):
-        self.observations, self.actions = observations, actions
-        self.num_timesteps, self.end, self.n_updates = 0, 0, 0
-        self._unfinished = False  # whether a file holds the middle of a run
-        self._position = {}  # of environments that are closed, or not opened yet
-        self.made_with = checkpoint.made_with()
-        self.last = types.SimpleNamespace(steps=0, episode=None)  # of the last interaction
-        self.logger = Logger()
-        self._policy: Policy | None = None
-        self.steps = Steps(self.n_envs, observations.size, *actions.columns())
-        self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
-        self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
-        self.build()
-        for part in vars(self).values():
-            if isinstance(part, ReplayBuffer):
-                part.obs_norm, part.reward_norm = self.obs_norm, self.reward_norm
+    # ---- learning
 
-    def build(self):
-        """Make networks, parameters, optimisers and buffers."""
+    def learn(
+        self,
+        total_timesteps: int | None = None,
+        callback: "Callable[[Self], Any] | None" = None,
+        progress_bar: bool | None = None,
+        log_interval: int | None = None,
+        reset_num_timesteps: bool = True,
+        save_path: "str | os.PathLike[str] | None" = None,
+        save_freq: int | None = None,
+    ) -> Self:
+        """Learn for a number of environment steps and return the agent.
+
+        total_timesteps      None: the preset's budget for this environment, or what was left of it
+        callback             called with the agent after every step; returning False stops
+        progress_bar         False: none; None or True: one line, on runs longer than a second
+        log_interval         episodes between tables of the logged values; None: no tables
+        reset_num_timesteps  False: go on counting, where schedules stood. So does the first learn
+                             of an agent whose file was saved in the middle of a run
+        save_path            file that the agent is written to at the end, and where it breaks off
+        save_freq            env steps between writes to save_path on the way
+
+        Ctrl-C and SIGTERM end it after the present update: the agent is saved, its environments
+        are closed, and the program ends with KeyboardInterrupt or exit status 143. The second
+        one ends it at once. An NprError (an environment that breaks its contract, numbers that
+        diverge) saves the agent too. Without save_path the file is named after the agent, in the
+        working folder.
+        """
+        saving.check_target(save_path, save_freq)
+        default = self.preset.get("total_timesteps", DEFAULT_BUDGET)
+        budget = self.counters.begin(total_timesteps, default, reset_num_timesteps)
+        if self.envs is None:
+            self._reopen_envs()
+        self._describe(budget)
+        Run(self, callback, progress_bar, log_interval, save_path, save_freq).execute()
+        return self
+
+    def _train(self, run: Run) -> None:
+        """The algorithm: iterate over run.interact, run.rollouts or run.episodes until they end."""
         raise NotImplementedError
 
-    def _describe(self, budget):
-        if self.verbose and not getattr(self, "_described", False):
+    def _describe(self, budget: int) -> None:
+        if self.verbose and not self._described:
             self._described = True
             where = self.env_id or getattr(self.env, "__name__", type(self.env).__name__)
             print(f"{type(self).__name__} on {where}, {budget:,} steps: {self._differences()}")
 
-    def _differences(self):
+    def _differences(self) -> str:
         """The settings that are not the defaults, as they would be written in a call."""
-        default = self.settings
+        default = self.defaults()
         changed = {k: getattr(self, k) for k in default if getattr(self, k) != default[k]}
         return ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "default settings"
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}({self.env_id!r}, {self._differences()})"
 
     # ---- acting
 
+    def acts_by(self) -> tuple[Head, MLP | None, Array]:
+        """What the policy is made of: its head, its network (None: a table), its parameters."""
+        raise NotImplementedError
+
     @property
     def policy(self) -> Policy:
         """The present policy, on the host. On the NumPy backend it shares the parameters."""
-        if self._policy is None or not ON_HOST:
-            head, network, theta = self.policy_parts
-            net = getattr(self, network) if network else None
-            spec = {
-                "observations": self.observations.spec,
-                "actions": self.actions.spec,
-                "head": head,
-                "sizes": net.sizes if net else None,
-                "activation": getattr(self, "activation", "identity"),
-                "normalize": self.normalize_obs,
-                "free": net.free if net else 0,
-                "epsilon": float(getattr(self, "exploration_final_eps", 0.0)),
-                "temperature": self.temperature,
-            }
-            self._policy = Policy(spec, to_host(getattr(self, theta)), self.obs_norm)
-        return self._policy
+        head, network, theta = self.acts_by()
+        policy = self._policy
+        # on a device `theta` is never the policy's copy of it, so that a new policy is made
+        if policy is None or policy.theta is not theta or policy.head != head:
+            layers = (network.sizes, network.activation, network.free) if network else ()
+            policy = Policy(self.observations, head, to_host(theta), *layers, norm=self.obs_norm)
+            self._policy = policy
+        return policy
 
-    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+    @property
+    def policy_parameters(self) -> str:
+        """The name of the attribute with the policy's parameters."""
+        *_, theta = self.acts_by()
+        return next(name for name, part in parts(self).items() if part is theta)
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[Any, None]:
         """(action, None) for one observation or a batch: Stable-Baselines3's signature."""
         return self.policy(observation, deterministic, self.rng["act"]), None
 
-    def act(self, observation, deterministic=True):
+    def act(self, observation: Any, deterministic: bool = True) -> Any:
         """The environment's action for one observation or a batch."""
         return self.policy(observation, deterministic, self.rng["act"])
 
-    def evaluate(self, env=None, episodes=100, seed=None, deterministic=True):
+    def evaluate(
+        self,
+        env: "EnvSource | None" = None,
+        episodes: int = 100,
+        seed: int | None = None,
+        deterministic: bool = True,
+    ) -> evaluation.Evaluation:
         """Whole episodes in an environment of their own: .mean .std .returns .lengths"""
-        if not settings.is_whole(episodes) or episodes < 1:
+        if not is_whole(episodes) or episodes < 1:
             raise ConfigError(f"episodes must be a whole number above 0, got {episodes!r}.")
-        if env is None:
-            env = self._evaluation_env()
         return evaluation.evaluate(
-            self.policy, env, int(episodes), seed, deterministic, self.max_episode_steps
-        )
+            self.policy, evaluation.separate(self.env) if env is None else env, int(episodes),
+            seed, deterministic, self.max_episode_steps,
+        )  # fmt: skip
 
-    def _evaluation_env(self):
-        import gymnasium
+    # ---- files
 
-        spec = getattr(self.env, "spec", None)
-        if isinstance(self.env, gymnasium.vector.VectorEnv) and spec is not None:
-            vector = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
-            kwargs = {k: v for k, v in spec.kwargs.items() if k not in vector}
-            return lambda: gymnasium.make(spec.id, disable_env_checker=True, **kwargs)
-        if isinstance(self.env, gymnasium.Env) and spec is not None:
-            return lambda: gymnasium.make(spec, disable_env_checker=True)
-        if isinstance(self.env, str) or callable(self.env):
-            return self.env
-        raise ConfigError(
-            "evaluate() needs an environment of its own; pass one: evaluate(env=...)."
-        )
+    def save(self, path: "str | os.PathLike[str]") -> None:
+        """Write the whole agent to one file, without pickle."""
+        checkpoint.save(self, path)
 
     def close(self) -> None:
         """Close the environments. The agent can still act, evaluate and save."""
@@ -358,8 +418,62 @@ class Algorithm(Run):
             self.envs.close()
             self.envs = None
 
-    # ---- files
+    def position(self) -> dict[str, Any]:
+        """Where the environments stand, as arrays that a file can hold."""
+        return self._position if self.envs is None else self.envs.state()
 
-    def save(self, path) -> None:
-        """Write the whole agent to one file: see npr.files.checkpoint."""
-        checkpoint.save(self, path)
+    def resume(
+        self,
+        *,
+        num_timesteps: int,
+        end: int,
+        n_updates: int,
+        episodes: int,
+        made_with: dict[str, str],
+        position: dict[str, np.ndarray],
+    ) -> None:
+        """Continue from these counters, in environments at this position once they are opened.
+
+        Raises ConfigError if the position is not one of environments.
+        """
+        if position:
+            BatchedEnv.check_state(position)
+        self.counters = Counters(num_timesteps, end, n_updates, unfinished=num_timesteps < end)
+        self.logger.episode_count = episodes
+        self.made_with, self._position = made_with, position
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: without environments, which a copy opens for itself when it learns on, and
+        without the policy, which shares memory with the parameters."""
+        return {**vars(self), "envs": None, "_policy": None, "_position": self.position()}
+
+
+def check_spaces(agent: Algorithm, envs: Any) -> None:
+    """Refuse environments that an agent cannot learn."""
+    name, space = type(agent).__name__, envs.action_space
+    buffer_size = getattr(agent, "buffer_size", envs.n)
+    if envs.n > buffer_size:
+        raise ConfigError(
+            f"{name}: buffer_size must be at least n_envs, the transitions of one step; got "
+            f"buffer_size={buffer_size} and n_envs={envs.n}."
+        )
+    kind = envs.actions.kind if envs.actions else type(space).__name__
+    if kind not in agent.action_kinds:
+        wanted = " or ".join(k.capitalize() for k in agent.action_kinds)
+        fits = ", ".join(
+            n
+            for n, c in REGISTRY.items()
+            if kind in c.action_kinds and (not c.table or envs.observations.kind == "discrete")
+        )
+        advice = f"for {kind} actions use {fits}." if fits else "wrap the environment."
+        raise SpaceError(f"{name} needs a {wanted} action space, got {space}; {advice}")
+    if agent.needs_bounds and kind == "box" and not envs.actions.bounded:
+        raise SpaceError(
+            f"{name} squashes actions into finite bounds, got {space}. Give the action_space "
+            "finite low and high, or use PPO, whose Gaussian is not squashed."
+        )
+    if agent.table and envs.observations.kind != "discrete":
+        raise SpaceError(
+            f"{name} keeps a table and needs a Discrete observation space, got "
+            f"{envs.observations.spec}; for other observations use DQN or PPO."
+        )

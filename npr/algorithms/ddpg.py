@@ -34,37 +34,40 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import clip, min, value_and_grad
 from npr.backend import FLOAT, to_device, to_host
 from npr.buffers import ReplayBuffer
+from npr.heads import TanhHead
 from npr.losses import mse
 from npr.nn import MLP
 from npr.noise import NOISES
 from npr.optim import Adam, polyak
+from npr.settings import NetArch, Replay, Schedule, setting
 
 
-class DDPG(Algorithm):
+class DDPG(Replay, Algorithm):
     """Deep deterministic policy gradient, for bounded Box actions."""
 
-    learning_rate: float | str | list = 1e-3  # of Adam, for critic and actor
-    gamma: float = 0.99  # discount per env step
-    tau: float = 0.005  # share taken into the targets per update
-    net_arch: list | dict = [256, 256]  # hidden widths; {"pi": [...], "qf": [...]} as well
-    activation: str = "relu"
-    buffer_size: int = 1_000_000  # transitions
-    learning_starts: int = 100  # env steps with uniform actions before the first update
-    batch_size: int = 256
-    train_freq: int = 1  # env steps between rounds of updates
-    gradient_steps: int = 1  # updates per round; -1: one per env step
-    n_step_return: int = 1  # env steps of reward in y, before the critic takes over
-    action_noise: str = "normal"  # or "ou": Ornstein-Uhlenbeck, with dt = 0.01
-    exploration_noise: float = 0.1  # its deviation, in units of the action in [-1, 1]
-    n_critics: int = 1  # TD3: 2, and y takes the smaller value
-    policy_delay: int = 1  # TD3: 2, critic updates per update of actor and targets
-    target_policy_noise: float = 0.0  # TD3: 0.2, deviation of the noise on the target's action
-    target_noise_clip: float = 0.5  # where that noise is clipped
+    learning_rate: Schedule = 1e-3
+    net_arch: NetArch = [256, 256]
+    action_noise: str = setting(
+        "normal",
+        "exploration noise; ou: Ornstein-Uhlenbeck",
+        choices=tuple(NOISES),
+        fixed=True,
+    )
+    exploration_noise: float = setting(
+        0.1, "deviation of that noise, for actions in [-1, 1]", within="[0, inf)", fixed=True
+    )
+    n_critics: int = setting(1, "TD3: 2, y takes the smaller value", within="[1, inf)", fixed=True)
+    policy_delay: int = setting(
+        1, "TD3: 2, critic updates per update of actor and targets", within="[1, inf)"
+    )
+    target_policy_noise: float = setting(
+        0.0, "TD3: 0.2, deviation of the noise on the target's action", within="[0, inf)"
+    )
+    target_noise_clip: float = setting(0.5, "where that noise is clipped", within="[0, inf)")
 
-    parts = ("pi", "qf")
+    networks = ("pi", "qf")
     action_kinds = ("box",)
     needs_bounds = True
-    policy_parts = ("tanh", "actor", "phi")
 
     def build(self):
         n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
@@ -76,29 +79,32 @@ class DDPG(Algorithm):
         self.theta_bar, self.phi_bar = self.theta.copy(), self.phi.copy()  # [2]
         self.adam_theta, self.adam_phi = Adam(self.theta, rate), Adam(self.phi, rate)
         self.buffer = ReplayBuffer(  # [3]
-            self.buffer_size, n, (D,), FLOAT, self.gamma, self.n_step_return
-        )
+            self.buffer_size, n, (D,), FLOAT, self.gamma, self.n_step_return,
+            self.obs_norm, self.reward_norm,
+        )  # fmt: skip
         self.disturbance = NOISES[self.action_noise](D, self.exploration_noise)
 
     def mu(self, phi, s):
         """The action at s, in (-1, 1)."""
         return self.actor(phi, s)
 
-    def train(self):
-        for transition in self.interact(self.explore):  # [4, 6]
-            self.buffer.add(*transition, self.last.episode)  # [7]; [8] is interact's
-            for _ in range(self.updates_due()):  # [9]
-                for adam in (self.adam_theta, self.adam_phi):
-                    adam.learning_rate = self.now(self.learning_rate)
+    def acts_by(self):
+        return TanhHead(self.actions), self.actor, self.phi
+
+    def _train(self, run):
+        for transition in run.interact(self.explore):  # [4, 6]
+            self.buffer.add(*transition)  # [7]; [8] is interact's
+            for _ in range(run.updates_due()):  # [9]
+                self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [10]
                 delayed = self.n_updates % self.policy_delay > 0
-                self.log(self.update(*batch, self.target_noise(), delayed))
+                run.updated(self.update(*batch, self.target_noise(), delayed))
         # [15]
 
     def explore(self, s):
-        rng, shape = self.rng["explore"], (len(s), self.actions.size)
+        rng = self.rng["explore"]
         if self.num_timesteps < self.learning_starts:
-            return rng.uniform(-1, 1, shape).astype(FLOAT)
+            return self.actions.uniform(rng, len(s))
         a = to_host(self.mu(self.phi, to_device(s)))
         return np.clip(a + self.disturbance(rng, self.envs.episode), -1, 1)  # [5]
 

@@ -36,40 +36,33 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import max, mean, pick, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import ReplayBuffer
-from npr.envs.spaces import CHOICE
+from npr.envs.spaces import INDEX_DTYPE
+from npr.heads import ArgmaxHead, DuelingHead
 from npr.losses import td_huber
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm, polyak
+from npr.settings import EpsilonGreedy, Replay, Schedule, TargetNetwork, setting
 
 
-class DQN(Algorithm):
+class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
     """Deep Q-learning, for Discrete actions."""
 
-    learning_rate: float | str | list = 6.3e-4  # of Adam
-    gamma: float = 0.99  # discount per env step
-    net_arch: list | dict = [64, 64]  # hidden widths; {"qf": [...]} as well
-    activation: str = "relu"
-    buffer_size: int = 50_000  # transitions
-    learning_starts: int = 1_000  # env steps before the first update
+    learning_rate: Schedule = 6.3e-4
+    buffer_size: int = 50_000
+    learning_starts: int = 1_000
     batch_size: int = 64
-    train_freq: int = 4  # env steps between rounds of updates
-    gradient_steps: int = 1  # updates per round; -1: one per env step
-    target_update_interval: int = 250  # C, env steps
-    tau: float = 1.0  # share of theta taken into theta_bar every C steps; 1 is a copy
-    exploration_initial_eps: float = 1.0
-    exploration_final_eps: float = 0.05
-    exploration_fraction: float = 0.2  # of the budget, until epsilon is final
-    max_grad_norm: float = 10.0
-    n_step_return: int = 1  # env steps of reward in y, before Q(theta_bar) takes over
-    double: bool = False  # choose a' by theta, value it by theta_bar
-    dueling: bool = False  # Q(s)[a] = V(s) + A(s)[a] - mean A(s), on shared hidden layers
+    train_freq: int = 4
+    target_update_interval: int = 250
+    tau: float = 1.0
+    exploration_fraction: float = 0.2
+    max_grad_norm: float = setting(10.0, "largest norm of the gradient", within="(0, inf)")
+    double: bool = setting(False, "choose a' by theta, value it by theta_bar")
+    dueling: bool = setting(
+        False, "Q(s)[a] = V(s) + A(s)[a] - mean A(s), on shared hidden layers", fixed=True
+    )
 
-    parts = ("qf",)
+    networks = ("qf",)
     action_kinds = ("discrete",)
-
-    @property
-    def policy_parts(self):
-        return "dueling" if self.dueling else "argmax", "net", "theta"
 
     def build(self):
         rate = self.now(self.learning_rate)
@@ -79,8 +72,9 @@ class DQN(Algorithm):
         self.theta_bar = self.theta.copy()  # [2]
         self.adam = Adam(self.theta, rate)
         self.buffer = ReplayBuffer(  # [3]
-            self.buffer_size, self.observations.size, gamma=self.gamma, n_step=self.n_step_return
-        )
+            self.buffer_size, self.observations.size, gamma=self.gamma, n_step=self.n_step_return,
+            obs_norm=self.obs_norm, reward_norm=self.reward_norm,
+        )  # fmt: skip
 
     def Q(self, theta, s):
         """The values of all actions at s, (B, K)."""
@@ -90,14 +84,18 @@ class DQN(Algorithm):
         V, A = y[:, :1], y[:, 1:]
         return V + A - mean(A, axis=-1, keepdims=True)
 
-    def train(self):
-        for transition in self.interact(self.explore):  # [4-8]
-            self.buffer.add(*transition, self.last.episode)  # [9]; [10] is interact's
-            for _ in range(self.updates_due()):  # [11]
-                self.adam.learning_rate = self.now(self.learning_rate)
+    def acts_by(self):
+        head = DuelingHead if self.dueling else ArgmaxHead
+        return head(self.actions, self.exploration_final_eps), self.net, self.theta
+
+    def _train(self, run):
+        for transition in run.interact(self.explore):  # [4-8]
+            self.buffer.add(*transition)  # [9]; [10] is interact's
+            for _ in range(run.updates_due()):  # [11]
+                self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [12]
-                self.log(self.update(*batch))
-            if self.every(self.target_update_interval):
+                run.updated(self.update(*batch))
+            if run.every(self.target_update_interval):
                 polyak(self.theta_bar, self.theta, self.tau)  # [16]
         # [15, 17]
 
@@ -105,7 +103,7 @@ class DQN(Algorithm):
         rng, n = self.rng["explore"], self.actions.n
         chance, choice = rng.random((2, len(s)))
         a = to_host(self.Q(self.theta, to_device(s)).argmax(axis=-1))
-        np.copyto(a, (choice * n).astype(CHOICE), where=chance < self.epsilon)
+        np.copyto(a, (choice * n).astype(INDEX_DTYPE), where=chance < self.epsilon)
         return a
 
     def target(self, r, s2, terminated, gamma) -> Array:

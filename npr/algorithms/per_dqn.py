@@ -39,44 +39,43 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import max, mean, pick, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import PrioritizedReplayBuffer
-from npr.envs.spaces import CHOICE
+from npr.envs.spaces import INDEX_DTYPE
+from npr.heads import ArgmaxHead, DuelingHead
 from npr.losses import td_huber
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm, polyak
+from npr.settings import EpsilonGreedy, Replay, Schedule, TargetNetwork, setting
 
 
-class PERDQN(Algorithm):
+class PERDQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
     """Deep Q-learning with prioritised replay, for Discrete actions."""
 
-    learning_rate: float | str | list = 6.3e-4  # of Adam
-    gamma: float = 0.99  # discount per env step
-    net_arch: list | dict = [64, 64]  # hidden widths; {"qf": [...]} as well
-    activation: str = "relu"
-    buffer_size: int = 50_000  # transitions
-    learning_starts: int = 1_000  # env steps before the first update
+    learning_rate: Schedule = 6.3e-4
+    buffer_size: int = 50_000
+    learning_starts: int = 1_000
     batch_size: int = 64
-    train_freq: int = 4  # env steps between rounds of updates
-    gradient_steps: int = 1  # updates per round; -1: one per env step
-    target_update_interval: int = 250  # C, env steps
-    tau: float = 1.0  # share of theta taken into theta_bar every C steps; 1 is a copy
-    exploration_initial_eps: float = 1.0
-    exploration_final_eps: float = 0.05
-    exploration_fraction: float = 0.2  # of the budget, until epsilon is final
-    max_grad_norm: float = 10.0
-    n_step_return: int = 1  # env steps of reward in y, before Q(theta_bar) takes over
-    per_alpha: float = 0.6  # 0 draws uniformly, 1 in proportion to the TD errors
-    per_beta: float = 0.4  # exponent of the importance weights at the start; 1 at the end
-    per_eps: float = 1e-6  # added to every |TD error|
-    per_normalization: str = "batch"  # weights are divided by the largest of the batch or "buffer"
-    double: bool = True  # choose a' by theta, value it by theta_bar
-    dueling: bool = False  # Q(s)[a] = V(s) + A(s)[a] - mean A(s), on shared hidden layers
+    train_freq: int = 4
+    target_update_interval: int = 250
+    tau: float = 1.0
+    exploration_fraction: float = 0.2
+    max_grad_norm: float = setting(10.0, "largest norm of the gradient", within="(0, inf)")
+    per_alpha: float = setting(
+        0.6, "0 samples uniformly, 1 in proportion to the TD errors", within="[0, 1]", fixed=True
+    )
+    per_beta: float = setting(
+        0.4, "exponent of the importance weights at the start; 1 at the end", within="[0, 1]"
+    )
+    per_eps: float = setting(1e-6, "added to every |TD error|", within="(0, inf)", fixed=True)
+    per_normalization: str = setting(
+        "batch", "whose largest importance weight is 1", choices=("batch", "buffer"), fixed=True
+    )
+    double: bool = setting(True, "choose a' by theta, value it by theta_bar")
+    dueling: bool = setting(
+        False, "Q(s)[a] = V(s) + A(s)[a] - mean A(s), on shared hidden layers", fixed=True
+    )
 
-    parts = ("qf",)
+    networks = ("qf",)
     action_kinds = ("discrete",)
-
-    @property
-    def policy_parts(self):
-        return "dueling" if self.dueling else "argmax", "net", "theta"
 
     def build(self):
         rate = self.now(self.learning_rate)
@@ -87,6 +86,7 @@ class PERDQN(Algorithm):
         self.adam = Adam(self.theta, rate)
         self.buffer = PrioritizedReplayBuffer(  # [3]
             self.buffer_size, self.observations.size, gamma=self.gamma, n_step=self.n_step_return,
+            obs_norm=self.obs_norm, reward_norm=self.reward_norm,
             alpha=self.per_alpha, eps=self.per_eps, normalization=self.per_normalization,
         )  # fmt: skip
 
@@ -98,19 +98,23 @@ class PERDQN(Algorithm):
         V, A = y[:, :1], y[:, 1:]
         return V + A - mean(A, axis=-1, keepdims=True)
 
-    def train(self):
-        for transition in self.interact(self.explore):  # [4-8]
-            self.buffer.add(*transition, self.last.episode)  # [9]; [10] is interact's
-            for _ in range(self.updates_due()):  # [11]
-                self.adam.learning_rate = self.now(self.learning_rate)
+    def acts_by(self):
+        head = DuelingHead if self.dueling else ArgmaxHead
+        return head(self.actions, self.exploration_final_eps), self.net, self.theta
+
+    def _train(self, run):
+        for transition in run.interact(self.explore):  # [4-8]
+            self.buffer.add(*transition)  # [9]; [10] is interact's
+            for _ in range(run.updates_due()):  # [11]
+                self.set_learning_rate()
                 beta = self.per_beta + (1 - self.per_beta) * self.progress
                 *batch, index = self.buffer.sample(
                     self.batch_size, self.rng["sample"], beta
                 )  # [12]
                 metrics = self.update(*batch)
                 self.buffer.set_priorities(index, to_host(metrics.pop("delta")))  # [15]
-                self.log(metrics)
-            if self.every(self.target_update_interval):
+                run.updated(metrics)
+            if run.every(self.target_update_interval):
                 polyak(self.theta_bar, self.theta, self.tau)  # [18]
         # [17, 19]
 
@@ -118,7 +122,7 @@ class PERDQN(Algorithm):
         rng, n = self.rng["explore"], self.actions.n
         chance, choice = rng.random((2, len(s)))
         a = to_host(self.Q(self.theta, to_device(s)).argmax(axis=-1))
-        np.copyto(a, (choice * n).astype(CHOICE), where=chance < self.epsilon)
+        np.copyto(a, (choice * n).astype(INDEX_DTYPE), where=chance < self.epsilon)
         return a
 
     def target(self, r, s2, terminated, gamma) -> Array:

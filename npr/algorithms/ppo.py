@@ -31,7 +31,7 @@ LunarLanderContinuous-v3 255.3 in 1,000,000 steps (one seed).
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import exp, value_and_grad
-from npr.backend import to_device, to_host
+from npr.backend import to_device
 from npr.envs.spaces import ACTION_KINDS
 from npr.errors import ConfigError
 from npr.heads import policy_head
@@ -39,33 +39,21 @@ from npr.kernels import gae, standardize
 from npr.losses import clipped_surrogate, mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
+from npr.settings import Advantages, Schedule, setting
+from npr.training.logger import explained_variance
 
 
-class PPO(Algorithm):
+class PPO(Advantages, Algorithm):
     """Proximal policy optimisation with a clipped surrogate, for all kinds of actions."""
 
     n_envs: int = 8
-    learning_rate: float | str | list = 3e-4  # of Adam, for both networks
-    gamma: float = 0.99  # discount per env step
-    gae_lambda: float = 0.95  # lambda of GAE, per env step
-    net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "vf": [...]} as well
-    activation: str = "tanh"
-    n_steps: int = 256  # env steps per environment and rollout
-    batch_size: int = 64  # of a minibatch
-    clip_range: float | str | list = 0.2  # [2] epsilon
-    n_epochs: int = 10  # [3] K
-    ent_coef: float = 0.0  # weight of the entropy
-    vf_coef: float = 0.5  # of the critic's loss, before the norm of its gradient is clipped
-    max_grad_norm: float = 0.5
-    normalize_advantage: bool = True
-    log_std_init: float = 0.0  # of the Gaussian, per action dimension
+    n_steps: int = setting(256, "env steps per environment and rollout", within="[1, inf)")
+    batch_size: int = setting(64, "steps per minibatch", within="[1, inf)")
+    clip_range: Schedule = setting(0.2, "epsilon of the surrogate", within="[0, inf)")  # [2]
+    n_epochs: int = setting(10, "K, passes over a rollout", within="[1, inf)")  # [3]
 
-    parts = ("pi", "vf")
+    networks = ("pi", "vf")
     action_kinds = ACTION_KINDS
-
-    @property
-    def policy_parts(self):
-        return self.head_name, "actor", "theta"
 
     def check(self):
         if self.batch_size < 2 and self.normalize_advantage:
@@ -77,14 +65,13 @@ class PPO(Algorithm):
     def build(self):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
-        self.head_name, k, free, self.head = policy_head(self.actions)
-        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
+        head = self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), head.outputs, self.activation, free=head.free)
         self.critic = MLP(n, self.widths("vf"), None, self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
         self.adam_theta = Adam(self.theta, rate, eps=1e-5)
         self.adam_phi = Adam(self.phi, rate, eps=1e-5)
-        self.clip_epsilon = self.now(self.clip_range)
 
     def pi(self, theta, s):
         """The distribution of actions at s."""
@@ -93,15 +80,16 @@ class PPO(Algorithm):
     def V(self, phi, s):
         return self.critic(phi, s)
 
-    def explore(self, s):
-        pi = self.pi(self.theta, to_device(s))
-        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+    def acts_by(self):
+        return self.head, self.actor, self.theta
 
-    def train(self):
-        for D in self.rollouts(self.n_steps, self.explore):  # [4-6]
-            self.adam_theta.learning_rate = self.now(self.learning_rate)
-            self.adam_phi.learning_rate = self.now(self.learning_rate)
-            self.clip_epsilon = self.now(self.clip_range)
+    def explore(self, s):
+        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
+
+    def _train(self, run):
+        for D in run.rollouts(self.n_steps, self.explore):  # [4-6]
+            self.set_learning_rate()
+            epsilon = self.now(self.clip_range)
             s, a, r, s2, terminated, done = D.arrays()
             v, v2 = self.V(self.phi, s), self.V(self.phi, s2)
             A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [9]
@@ -110,15 +98,13 @@ class PPO(Algorithm):
             data.append(self.pi(self.theta, data[0]).log_prob(data[1]))
             for _ in range(self.n_epochs):  # [7]
                 for i in D.minibatches(self.batch_size, self.rng["sample"]):
-                    self.log(self.update(*(x.take(i, axis=0) for x in data)))
-            unexplained = (R - v).var() / (R.var() + 1e-8)
-            self.logger.record("train", {"explained_variance": 1 - unexplained})
+                    run.updated(self.update(*(x.take(i, axis=0) for x in data), epsilon))
+            run.logger.record("train", {"explained_variance": explained_variance(v, R, D.rows())})
         # [15, 16]
 
-    def update(self, s, a, A, R, logp_old):
+    def update(self, s, a, A, R, logp_old, epsilon):
         if self.normalize_advantage and len(A) > 1:
             A = standardize(A)
-        epsilon = self.clip_epsilon
 
         def L_clip(theta):
             pi = self.pi(theta, s)

@@ -52,36 +52,24 @@ from npr.kernels import gae, standardize
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
+from npr.settings import Advantages, setting
+from npr.training.logger import explained_variance
 
 
-class PPOKL(Algorithm):
+class PPOKL(Advantages, Algorithm):
     """Proximal policy optimisation with a KL penalty, for all kinds of actions."""
 
     n_envs: int = 8
-    learning_rate: float | str | list = 3e-4  # of Adam, for both networks
-    gamma: float = 0.99  # discount per env step
-    gae_lambda: float = 0.95  # lambda of GAE, per env step
-    net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "vf": [...]} as well
-    activation: str = "tanh"
-    n_steps: int = 256  # env steps per environment and rollout
-    batch_size: int = 64  # of a minibatch
-    kl_coef: float = 1.0  # [2] lambda at the start
-    target_kl: float = 0.01  # divergence between two policies that is aimed at, nats
-    kl_tol: float = 1.5  # by which factor it may be missed before lambda moves
-    kl_scale: float = 2.0  # by which factor lambda moves
-    n_epochs: int = 10  # [4] K
-    ent_coef: float = 0.0  # weight of the entropy
-    vf_coef: float = 0.5  # of the critic's loss, before the norm of its gradient is clipped
-    max_grad_norm: float = 0.5
-    normalize_advantage: bool = True
-    log_std_init: float = 0.0  # of the Gaussian, per action dimension
+    n_steps: int = setting(256, "env steps per environment and rollout", within="[1, inf)")
+    batch_size: int = setting(64, "steps per minibatch", within="[1, inf)")
+    kl_coef: float = setting(1.0, "lambda at the start", within="[1e-4, 100]", fixed=True)  # [2]
+    target_kl: float = setting(0.01, "desired KL between two policies, nats", within="(0, inf)")
+    kl_tol: float = setting(1.5, "factor of target_kl at which lambda changes", within="(1, inf)")
+    kl_scale: float = setting(2.0, "factor by which lambda changes", within="(1, inf)")
+    n_epochs: int = setting(10, "K, passes over a rollout", within="[1, inf)")  # [4]
 
-    parts = ("pi", "vf")
+    networks = ("pi", "vf")
     action_kinds = ACTION_KINDS
-
-    @property
-    def policy_parts(self):
-        return self.head_name, "actor", "theta"
 
     def check(self):
         if self.batch_size < 2 and self.normalize_advantage:
@@ -93,8 +81,8 @@ class PPOKL(Algorithm):
     def build(self):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
-        self.head_name, k, free, self.head = policy_head(self.actions)
-        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
+        head = self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), head.outputs, self.activation, free=head.free)
         self.critic = MLP(n, self.widths("vf"), None, self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
@@ -109,14 +97,15 @@ class PPOKL(Algorithm):
     def V(self, phi, s):
         return self.critic(phi, s)
 
-    def explore(self, s):
-        pi = self.pi(self.theta, to_device(s))
-        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+    def acts_by(self):
+        return self.head, self.actor, self.theta
 
-    def train(self):
-        for D in self.rollouts(self.n_steps, self.explore):  # [3, 5-7]
-            self.adam_theta.learning_rate = self.now(self.learning_rate)
-            self.adam_phi.learning_rate = self.now(self.learning_rate)
+    def explore(self, s):
+        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
+
+    def _train(self, run):
+        for D in run.rollouts(self.n_steps, self.explore):  # [3, 5-7]
+            self.set_learning_rate()
             s, a, r, s2, terminated, done = D.arrays()
             v, v2 = self.V(self.phi, s), self.V(self.phi, s2)
             A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [10]
@@ -128,14 +117,20 @@ class PPOKL(Algorithm):
             for _ in range(self.n_epochs):  # [8]
                 for i in D.minibatches(self.batch_size, self.rng["sample"]):
                     batch = (x.take(i, axis=0) for x in data)
-                    self.log(self.update(*batch, self.kl_weight.item()))
+                    run.updated(self.update(*batch, self.kl_weight.item()))
                 d = self.divergence(data[0][rows], data[-1][rows])
                 if d > 4 * self.target_kl:
                     break
             # [16]
             self.adapt(d)
-            unexplained = (R - v).var() / (R.var() + 1e-8)
-            self.logger.record("train", {"explained_variance": 1 - unexplained})
+            run.logger.record(
+                "train",
+                {
+                    "approx_kl": d,
+                    "kl_coef": self.kl_weight.item(),
+                    "explained_variance": explained_variance(v, R, rows),
+                },
+            )
         # [23]
 
     def divergence(self, s, out_old):
@@ -149,7 +144,6 @@ class PPOKL(Algorithm):
         elif d < self.target_kl / self.kl_tol:  # [20]
             self.kl_weight /= self.kl_scale  # [21, 22]
         np.clip(self.kl_weight, 1e-4, 1e2, out=self.kl_weight)
-        self.logger.record("train", {"approx_kl": d, "kl_coef": self.kl_weight.item()})
 
     def update(self, s, a, A, R, logp_old, out_old, kl_weight):
         if self.normalize_advantage and len(A) > 1:

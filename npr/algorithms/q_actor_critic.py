@@ -25,46 +25,39 @@ Measured, mean return of 3 seeds: CartPole-v1 500.0 in 150,000 steps.
 """
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import exp, pick, value_and_grad
-from npr.backend import to_device, to_host, xp
+from npr.autodiff import exp, value_and_grad
+from npr.backend import to_device, xp
+from npr.critics import critic
 from npr.envs.spaces import ACTION_KINDS
 from npr.heads import policy_head
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
+from npr.settings import PolicyGradient, Schedule, setting
 
 
-class QActorCritic(Algorithm):
+class QActorCritic(PolicyGradient, Algorithm):
     """Actor-critic with action values, for all kinds of actions."""
 
     n_envs: int = 8
-    learning_rate: float | str | list = 1e-3  # of Adam, for both networks
-    gamma: float = 0.99  # discount per env step
-    net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "qf": [...]} as well
-    activation: str = "tanh"
-    n_steps: int = 32  # env steps per environment and update
-    baseline: bool = True  # weigh by Q less its mean over actions, not by Q
-    baseline_actions: int = 8  # drawn for that mean, where actions cannot be enumerated
-    ent_coef: float = 0.01  # weight of the entropy
-    max_grad_norm: float = 0.5
-    log_std_init: float = 0.0  # of the Gaussian, per action dimension
+    learning_rate: Schedule = 1e-3
+    n_steps: int = setting(32, "env steps per environment and update", within="[1, inf)")
+    baseline: bool = setting(True, "weigh by Q minus its mean over actions instead of by Q")
+    baseline_actions: int = setting(
+        8, "samples for that mean where actions cannot be enumerated", within="[1, inf)"
+    )
+    ent_coef: float = 0.01
 
-    parts = ("pi", "qf")
+    networks = ("pi", "qf")
     action_kinds = ACTION_KINDS
-
-    @property
-    def policy_parts(self):
-        return self.head_name, "actor", "theta"
 
     def build(self):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
-        self.discrete = self.actions.kind == "discrete"
-        self.head_name, k, free, self.head = policy_head(self.actions)
-        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
-        inputs, outputs = (n, k) if self.discrete else ([n, k], None)
-        self.critic = MLP(inputs, self.widths("qf"), outputs, self.activation)
+        head = self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), head.outputs, self.activation, free=head.free)
+        self.Q = critic(n, self.actions, self.widths("qf"), self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
-        self.w = self.critic.init(rng, "orthogonal", 0.01)  # no action is better at the start
+        self.w = self.Q.init(rng, "orthogonal", 0.01)  # no action is better at the start
         self.adam_theta, self.adam_w = (
             Adam(self.theta, rate, eps=1e-5),
             Adam(self.w, rate, eps=1e-5),
@@ -74,37 +67,32 @@ class QActorCritic(Algorithm):
         """The distribution of actions at s."""
         return self.head(self.actor(theta, s))
 
-    def Q(self, w, s, a):
-        """The value of a at s: an output for each discrete action, other actions are inputs."""
-        if self.discrete:
-            return pick(self.critic(w, s), a)
-        return self.critic(w, s, self.actions.encode(a))
-
     def mean_Q(self, w, s, pi, noises):
         """E Q(w, s, .) under pi: exact for discrete actions, else over one action per noise."""
-        if self.discrete:
-            return (exp(pi.logp) * self.critic(w, s)).sum(axis=-1)
+        if self.actions.enumerable:
+            return (exp(pi.logp) * self.Q(w, s)).sum(axis=-1)
         return sum(self.Q(w, s, pi.sample(noise)) for noise in noises) / len(noises)
 
+    def acts_by(self):
+        return self.head, self.actor, self.theta
+
     def explore(self, s):
-        pi = self.pi(self.theta, to_device(s))
-        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
 
     def noise(self, pi, n=1):
         return [to_device(pi.noise(self.rng["noise"])) for _ in range(n)]
 
-    def train(self):
-        for D in self.rollouts(self.n_steps, self.explore):  # [2, 3]
-            self.adam_theta.learning_rate = self.now(self.learning_rate)
-            self.adam_w.learning_rate = self.now(self.learning_rate)
+    def _train(self, run):
+        for D in run.rollouts(self.n_steps, self.explore):  # [2, 3]
+            self.set_learning_rate()
             s, a, r, s2, terminated, done = D.arrays()
             pi2 = self.pi(self.theta, s2)
             a2 = pi2.sample(*self.noise(pi2))  # where no action follows; else the next one
             follows = (done[:-1] == 0).reshape(*done[:-1].shape, *(1 for _ in a.shape[2:]))
             a2[:-1] = xp.where(follows, a[1:], a2[:-1])
-            sampled = self.baseline and not self.discrete
+            sampled = self.baseline and not self.actions.enumerable
             noises = self.noise(self.pi(self.theta, s), self.baseline_actions) if sampled else []
-            self.log(self.update(s, a, r, s2, a2, terminated, to_device(D.valid), noises))
+            run.updated(self.update(s, a, r, s2, a2, terminated, to_device(D.valid), noises))
         # [11]
 
     def update(self, s, a, r, s2, a2, terminated, valid, noises):

@@ -26,27 +26,29 @@ Measured, mean return of 3 seeds: CliffWalking-v1 -13.0 in 20,000 steps; FrozenL
 import numpy as np
 
 from npr.algorithms.base import Algorithm
+from npr.heads import TableHead
+from npr.settings import EpsilonGreedy, Schedule, setting
 
 
-class QLearning(Algorithm):
+class QLearning(EpsilonGreedy, Algorithm):
     """Tabular Q-learning, for Discrete observations and actions."""
 
-    learning_rate: float | str | list = 0.5  # alpha: share of the TD error learnt per step
-    gamma: float = 0.99  # discount per env step
-    exploration_initial_eps: float = 1.0  # epsilon at the start
-    exploration_final_eps: float = 0.05  # epsilon from exploration_fraction of the budget on
-    exploration_fraction: float = 0.5
+    learning_rate: Schedule = setting(
+        0.5, "alpha: fraction of the TD error that a step learns", within="[0, 10]"
+    )
 
     action_kinds = ("discrete",)
     table = True
-    policy_parts = ("table", None, "Q")
 
     def build(self):
         self.Q = np.zeros((self.observations.size, self.actions.n))  # [1]
 
-    def train(self):
-        for transitions in self.interact(self.explore):  # [2-4, 6]
-            for s, a, r, s2, terminated in zip(*transitions):
+    def acts_by(self):
+        return TableHead(self.actions, self.exploration_final_eps), None, self.Q
+
+    def _train(self, run):
+        for transitions in run.interact(self.explore):  # [2-4, 6]
+            for s, a, r, s2, terminated, _ in zip(*transitions):
                 self.update(s, a, r, s2, terminated)
         # [9-11] are interact's: it goes on from s2, or from a reset
 

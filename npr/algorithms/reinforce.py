@@ -25,43 +25,37 @@ import warnings
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
-from npr.backend import FLOAT, to_device, to_host, xp
+from npr.backend import FLOAT, to_device, xp
 from npr.envs.spaces import ACTION_KINDS
 from npr.heads import policy_head
 from npr.kernels import discounted_returns, standardize
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
+from npr.settings import PolicyGradient, Schedule, setting
 
 
-class REINFORCE(Algorithm):
+class REINFORCE(PolicyGradient, Algorithm):
     """Monte-Carlo policy gradient, for all kinds of actions."""
 
-    learning_rate: float | str | list = 1e-3  # of Adam, for both networks
-    gamma: float = 0.99  # discount per env step
-    net_arch: list | dict = [64, 64]  # hidden widths; {"pi": [...], "vf": [...]} as well
-    activation: str = "tanh"
-    n_episodes: int = 8  # per update; as many from each environment, so rounded up
-    baseline: bool = True  # subtract V(phi, s) from the returns
-    vf_epochs: int = 5  # steps of the baseline per update
-    discount_state: bool = False  # weigh step t by gamma^t
-    normalize_advantage: bool = True
-    ent_coef: float = 0.0  # weight of the entropy
+    learning_rate: Schedule = 1e-3
+    n_episodes: int = setting(
+        8, "episodes per update; as many from each environment, rounded up", within="[1, inf)"
+    )
+    baseline: bool = setting(True, "subtract V(phi, s) from the returns")
+    vf_epochs: int = setting(5, "steps of the baseline per update", within="[0, inf)")
+    discount_state: bool = setting(False, "weigh step t by gamma^t")
+    normalize_advantage: bool = setting(True, "standardize the advantages of each batch")
     max_grad_norm: float = 1.0
-    log_std_init: float = 0.0  # of the Gaussian, per action dimension
 
-    parts = ("pi", "vf")
+    networks = ("pi", "vf")
     action_kinds = ACTION_KINDS
-
-    @property
-    def policy_parts(self):
-        return self.head_name, "actor", "theta"
 
     def build(self):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
-        self.head_name, k, free, self.head = policy_head(self.actions)
-        self.actor = MLP(n, self.widths("pi"), k, self.activation, free=free)
+        head = self.head = policy_head(self.actions)
+        self.actor = MLP(n, self.widths("pi"), head.outputs, self.activation, free=head.free)
         self.critic = MLP(n, self.widths("vf"), None, self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
@@ -76,28 +70,29 @@ class REINFORCE(Algorithm):
         """The baseline; zero everywhere where there is none."""
         return self.critic(phi, s) if self.baseline else xp.zeros(s.shape[:-1], FLOAT)
 
-    def explore(self, s):
-        pi = self.pi(self.theta, to_device(s))
-        return to_host(pi.sample(to_device(pi.noise(self.rng["explore"]))))
+    def acts_by(self):
+        return self.head, self.actor, self.theta
 
-    def train(self):
-        for D in self.episodes(self.n_episodes, self.explore):  # [2, 3]
-            self.adam_theta.learning_rate = self.now(self.learning_rate)
-            self.adam_phi.learning_rate = self.now(self.learning_rate)
+    def explore(self, s):
+        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
+
+    def _train(self, run):
+        for D in run.episodes(self.n_episodes, self.explore):  # [2, 3]
+            self.set_learning_rate()
             s, a, r, s2, terminated, done = D.arrays()
             after = (1 - terminated) * self.V(self.phi, s2)
             G = discounted_returns(r, done, self.gamma, after)  # [4, 5]
             weight = self.gamma ** to_device(D.steps()) if self.discount_state else xp.ones_like(G)
             i = D.rows()
             data = (x.reshape(-1, *x.shape[2:])[i] for x in (s, a, G, weight))
-            self.log(self.update(*data))
+            run.updated(self.update(*data))
         # [8]
-        if not self.n_updates and self.num_timesteps >= self.end > 0:
+        if not self.n_updates and self.num_timesteps >= run.counters.end > 0:
             warnings.warn(
                 f"REINFORCE learnt nothing: no {self.n_episodes} episodes ended within "
                 f"{self.num_timesteps:,} steps. Give it more, or set max_episode_steps.",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=6,
             )
 
     def update(self, s, a, G, weight):

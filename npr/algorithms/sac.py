@@ -38,60 +38,48 @@ import math
 import numpy as np
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import exp, min, pick, sum, value_and_grad
-from npr.backend import FLOAT, to_device, to_host, xp
+from npr.autodiff import min, value_and_grad
+from npr.backend import FLOAT, to_device, xp
 from npr.buffers import ReplayBuffer
+from npr.critics import critic
 from npr.errors import ConfigError
-from npr.heads import Categorical, TanhGaussian
+from npr.heads import policy_head
 from npr.losses import mse
 from npr.nn import MLP
 from npr.noise import NOISES
 from npr.optim import Adam, polyak
+from npr.settings import NetArch, Replay, setting
 
 
-class SAC(Algorithm):
+class SAC(Replay, Algorithm):
     """Soft actor-critic, for bounded Box actions and for Discrete ones."""
 
-    learning_rate: float | str | list = 3e-4  # of Adam, for critics, actor and temperature
-    gamma: float = 0.99  # discount per env step
-    tau: float = 0.005  # share of theta taken into theta_bar per update
-    net_arch: list | dict = [256, 256]  # hidden widths; {"pi": [...], "qf": [...]} as well
-    activation: str = "relu"
-    buffer_size: int = 1_000_000  # transitions
-    learning_starts: int = 100  # env steps with uniform actions before the first update
-    batch_size: int = 256
-    train_freq: int = 1  # env steps between rounds of updates
-    gradient_steps: int = 1  # updates per round; -1: one per env step
-    n_step_return: int = 1  # env steps of reward in y, before the critics take over
-    ent_coef: float | str = "auto"  # temperature alpha: fixed, "auto" (from 1) or "auto_0.1"
-    action_noise: str | None = None  # on top of pi in a box: "normal" or "ou", as in DDPG
-    exploration_noise: float = 0.1  # its deviation, in units of the action in [-1, 1]
-    target_entropy: float | str = "auto"  # H_bar; "auto": -D in a box, 0.6 log K of K choices
+    net_arch: NetArch = [256, 256]
+    ent_coef: float | str = setting(
+        "auto",
+        "temperature alpha, 'auto' (from 1) or 'auto_0.1'",
+        within="[0, inf)",
+        fixed=True,
+    )
+    action_noise: str | None = setting(
+        None,
+        "exploration noise in a box, as in DDPG",
+        choices=tuple(NOISES),
+        fixed=True,
+    )
+    exploration_noise: float = setting(
+        0.1, "deviation of that noise, for actions in [-1, 1]", within="[0, inf)", fixed=True
+    )
+    target_entropy: float | str = setting(
+        "auto", "H_bar; 'auto': -D in a box, 0.6 log K of K choices", fixed=True
+    )
 
-    parts = ("pi", "qf")
+    networks = ("pi", "qf")
     action_kinds = ("box", "discrete")
     needs_bounds = True
 
-    @property
-    def policy_parts(self):
-        return "categorical" if self.discrete else "tanh_gaussian", "actor", "phi"
-
     def check(self):
-        first = self.ent_coef
-        if isinstance(first, str):
-            _, auto, number = first.partition("auto")
-            try:
-                first = float(number.removeprefix("_")) if number else 1.0
-            except ValueError:
-                first = 0.0
-            if not auto or not 0 < first < float("inf"):
-                first = -1.0
-        if first < 0:
-            raise ConfigError(
-                "SAC: ent_coef must be a number of at least 0, 'auto' or 'auto_<first value above "
-                f"0>', got {self.ent_coef!r}."
-            )
-        self.first_alpha = first
+        first_alpha(self.ent_coef)
         if isinstance(self.target_entropy, str) and self.target_entropy != "auto":
             raise ConfigError(
                 f"SAC: target_entropy must be a number or 'auto', got {self.target_entropy!r}."
@@ -99,93 +87,82 @@ class SAC(Algorithm):
 
     def build(self):
         rate = self.now(self.learning_rate)
-        n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
-        self.discrete = self.actions.kind == "discrete"
-        if self.discrete:
-            self.actor = MLP(n, self.widths("pi"), D, self.activation)
-            self.Q = MLP(n, self.widths("qf"), D, self.activation, rows=2)
-        else:
-            self.actor = MLP(n, self.widths("pi"), 2 * D, self.activation)
-            self.Q = MLP([n, D], self.widths("qf"), None, self.activation, rows=2)
+        n, rng = self.observations.size, self.rng["init"]
+        self.head = policy_head(self.actions, squashed=True)
+        self.actor = MLP(n, self.widths("pi"), self.head.outputs, self.activation)
+        self.Q = critic(n, self.actions, self.widths("qf"), self.activation, rows=2)
         self.phi = self.actor.init(rng)  # [1]
         self.theta = self.Q.init(rng)  # (2, size): a row for each critic
-        self.log_alpha = xp.log(xp.full(1, self.first_alpha or 1e-30, FLOAT))
+        self.log_alpha = xp.log(xp.full(1, first_alpha(self.ent_coef) or 1e-30, FLOAT))
         self.theta_bar = self.theta.copy()  # [2]
         self.adam_phi, self.adam_theta = Adam(self.phi, rate), Adam(self.theta, rate)
         self.adam_alpha = Adam(self.log_alpha, rate)
         self.buffer = ReplayBuffer(  # [3]
-            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return
-        )
-        self.H_bar = self.target_entropy
-        if self.H_bar == "auto":
-            self.H_bar = 0.6 * math.log(D) if self.discrete else -float(D)
-        if self.discrete and (self.action_noise or self.H_bar >= math.log(D) > 0):
+            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return,
+            self.obs_norm, self.reward_norm,
+        )  # fmt: skip
+        self.H_bar = self.entropy_target()
+        self.disturbance = None
+        if self.action_noise:
+            self.disturbance = NOISES[self.action_noise](self.actions.size, self.exploration_noise)
+
+    def entropy_target(self):
+        """H_bar in nats: target_entropy, or the usual value for these actions."""
+        D, H_bar = self.actions.size, self.target_entropy
+        if not self.actions.enumerable:
+            return -float(D) if H_bar == "auto" else H_bar
+        H_bar = 0.6 * math.log(D) if H_bar == "auto" else H_bar
+        if self.action_noise or H_bar >= math.log(D) > 0:
             raise ConfigError(
-                f"SAC: action_noise={self.action_noise!r} and target_entropy={self.H_bar} do not "
+                f"SAC: action_noise={self.action_noise!r} and target_entropy={H_bar} do not "
                 f"suit {D} Discrete actions: they take no noise, and an entropy below log {D} = "
                 f"{math.log(D):.3f}."
             )
-        self.disturbance = None
-        if self.action_noise:
-            self.disturbance = NOISES[self.action_noise](D, self.exploration_noise)
+        return H_bar
 
     def pi(self, phi, s):
         """The distribution of actions at s."""
-        return (Categorical if self.discrete else TanhGaussian)(self.actor(phi, s))
+        return self.head(self.actor(phi, s))
 
-    def train(self):
-        for transition in self.interact(self.explore):  # [4-6, 8]
-            self.buffer.add(*transition, self.last.episode)  # [9]; [10] is interact's
-            for _ in range(self.updates_due()):  # [11]
-                for adam in (self.adam_theta, self.adam_phi, self.adam_alpha):
-                    adam.learning_rate = self.now(self.learning_rate)
+    def acts_by(self):
+        return self.head, self.actor, self.phi
+
+    def _train(self, run):
+        for transition in run.interact(self.explore):  # [4-6, 8]
+            self.buffer.add(*transition)  # [9]; [10] is interact's
+            for _ in range(run.updates_due()):  # [11]
+                self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])
-                self.log(self.update(*batch, *self.noise()))
+                run.updated(self.update(*batch, *self.noise()))
         # [16, 17]
 
     def explore(self, s):
-        rng, n = self.rng["explore"], self.actions.size
+        rng = self.rng["explore"]
         if self.num_timesteps < self.learning_starts:
-            if self.discrete:
-                return rng.integers(n, size=len(s))
-            return rng.uniform(-1, 1, (len(s), n)).astype(FLOAT)
-        pi = self.pi(self.phi, to_device(s))
-        a = pi.sample(to_device(pi.noise(rng)))  # [7]
-        if self.discrete:
-            return to_host(a)
-        a = to_host(a[0])
+            return self.actions.uniform(rng, len(s))
+        a = self.pi(self.phi, to_device(s)).draw(rng)  # [7]
         if self.disturbance:
             a = np.clip(a + self.disturbance(rng, self.envs.episode), -1, 1)
         return a
 
     def noise(self):
         """What two actions of every row of a batch are made from; Discrete ones need none."""
-        if self.discrete:
-            return None, None
-        shape = (2, self.batch_size, self.actions.size)
+        shape = (2, self.batch_size, self.head.noise_size)
         return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
 
     def soft_value(self, phi, theta, s, noise):
-        """(min_i Q(theta_i, s, a) - alpha log pi(a|s), log pi(a|s)), each (B,), for a ~ pi(phi, s)
-        made from the noise; for Discrete actions the mean of both over all a."""
-        pi, alpha = self.pi(phi, s), xp.exp(self.log_alpha)
-        if self.discrete:
-            logp, q = pi.logp, min(self.Q(theta, s), axis=0)
-            p = exp(logp)
-            return sum(p * (q - alpha * logp), axis=-1), sum(p * logp, axis=-1)
-        a, logp = pi.sample(noise)
-        return min(self.Q(theta, s, a), axis=0) - alpha * logp, logp
+        """E of min_i Q(theta_i, s, a) - alpha log pi(a|s) and of log pi(a|s), each (B,): over an
+        action a ~ pi(phi, s) from the noise, or over all Discrete ones."""
+        a, logp, E = self.pi(phi, s).expectation(noise)
+        v = E(min(self.Q(theta, s, a), axis=0) - xp.exp(self.log_alpha) * logp)
+        return v, E(logp)
 
     def update(self, s, a, r, s2, terminated, gamma, noise, noise2):
         v2, _ = self.soft_value(self.phi, self.theta_bar, s2, noise2)
         y = r + gamma * (1 - terminated) * v2
 
         def J_Q(theta):
-            if self.discrete:
-                q = pick(self.Q(theta, s), xp.stack([a, a]))
-            else:
-                q = self.Q(theta, s, a)  # (2, B)
-            return mse(q, y)  # of both critics: the sum of their halves
+            return mse(self.Q(theta, s, a), y)  # of both critics: the sum of their halves
 
         critic_loss, g = value_and_grad(J_Q)(self.theta)
         self.adam_theta.step(self.theta, g)  # [12]
@@ -207,3 +184,22 @@ class SAC(Algorithm):
             "actor_loss": actor_loss,
             "ent_coef": xp.exp(self.log_alpha)[0],
         }
+
+
+def first_alpha(ent_coef):
+    """The temperature at the start; raises ConfigError where ent_coef is not one."""
+    alpha = ent_coef
+    if isinstance(ent_coef, str):
+        _, auto, number = ent_coef.partition("auto")
+        try:
+            alpha = float(number.removeprefix("_")) if number else 1.0
+        except ValueError:
+            alpha = 0.0
+        if not auto or not 0 < alpha < math.inf:
+            alpha = -1.0
+    if alpha < 0:
+        raise ConfigError(
+            "SAC: ent_coef must be a number of at least 0, 'auto' or 'auto_<first value above 0>', "
+            f"got {ent_coef!r}."
+        )
+    return alpha

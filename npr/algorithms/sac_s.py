@@ -32,40 +32,32 @@ Measured, mean return of 3 seeds: Pendulum-v1 -141.6 in 10,000 steps.
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import min, value_and_grad
-from npr.backend import FLOAT, to_device, to_host
+from npr.backend import FLOAT, to_device
 from npr.buffers import ReplayBuffer
-from npr.heads import TanhGaussian
+from npr.critics import critic
+from npr.heads import policy_head
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, polyak
+from npr.settings import NetArch, Replay, setting
 
 
-class SACS(Algorithm):
+class SACS(Replay, Algorithm):
     """Soft actor-critic with a value network, for bounded Box actions."""
 
-    learning_rate: float | str | list = 3e-4  # of Adam, for values, critics and actor
-    gamma: float = 0.99  # discount per env step
-    tau: float = 0.005  # share of psi taken into psi_bar per update
-    net_arch: list | dict = [256, 256]  # hidden widths; {"pi": [...], "qf": [...], "vf": [...]} too
-    activation: str = "relu"
-    buffer_size: int = 1_000_000  # transitions
-    learning_starts: int = 100  # env steps with uniform actions before the first update
-    batch_size: int = 256
-    train_freq: int = 1  # env steps between rounds of updates
-    gradient_steps: int = 1  # updates per round; -1: one per env step
-    n_step_return: int = 1  # env steps of reward in y, before V takes over
-    ent_coef: float = 0.2  # temperature alpha, in units of reward
+    net_arch: NetArch = [256, 256]
+    ent_coef: float = setting(0.2, "temperature alpha, in units of reward", within="[0, inf)")
 
-    parts = ("pi", "qf", "vf")
+    networks = ("pi", "qf", "vf")
     action_kinds = ("box",)
     needs_bounds = True
-    policy_parts = ("tanh_gaussian", "actor", "phi")
 
     def build(self):
         rate = self.now(self.learning_rate)
-        n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
-        self.actor = MLP(n, self.widths("pi"), 2 * D, self.activation)
-        self.Q = MLP([n, D], self.widths("qf"), None, self.activation, rows=2)
+        n, rng = self.observations.size, self.rng["init"]
+        self.head = policy_head(self.actions, squashed=True)
+        self.actor = MLP(n, self.widths("pi"), self.head.outputs, self.activation)
+        self.Q = critic(n, self.actions, self.widths("qf"), self.activation, rows=2)
         self.V = MLP(n, self.widths("vf"), None, self.activation)
         self.phi = self.actor.init(rng)
         self.theta = self.Q.init(rng)  # (2, size): a row for each critic
@@ -74,34 +66,35 @@ class SACS(Algorithm):
         self.adam_phi, self.adam_theta = Adam(self.phi, rate), Adam(self.theta, rate)
         self.adam_psi = Adam(self.psi, rate)
         self.buffer = ReplayBuffer(  # [1]
-            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return
-        )
+            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return,
+            self.obs_norm, self.reward_norm,
+        )  # fmt: skip
 
     def pi(self, phi, s):
         """The distribution of actions at s."""
-        return TanhGaussian(self.actor(phi, s))
+        return self.head(self.actor(phi, s))
 
-    def train(self):
-        for transition in self.interact(self.explore):  # [2, 3, 5]
-            self.buffer.add(*transition, self.last.episode)  # [6]; [7] is interact's
-            for _ in range(self.updates_due()):  # [8]
-                for adam in (self.adam_psi, self.adam_theta, self.adam_phi):
-                    adam.learning_rate = self.now(self.learning_rate)
+    def acts_by(self):
+        return self.head, self.actor, self.phi
+
+    def _train(self, run):
+        for transition in run.interact(self.explore):  # [2, 3, 5]
+            self.buffer.add(*transition)  # [6]; [7] is interact's
+            for _ in range(run.updates_due()):  # [8]
+                self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])
-                self.log(self.update(*batch, self.noise()))
+                run.updated(self.update(*batch, self.noise()))
         # [13, 14]
 
     def explore(self, s):
-        rng, n = self.rng["explore"], self.actions.size
+        rng = self.rng["explore"]
         if self.num_timesteps < self.learning_starts:
-            return rng.uniform(-1, 1, (len(s), n)).astype(FLOAT)
-        pi = self.pi(self.phi, to_device(s))
-        a = pi.sample(to_device(pi.noise(rng)))  # [4]
-        return to_host(a[0])
+            return self.actions.uniform(rng, len(s))
+        return self.pi(self.phi, to_device(s)).draw(rng)  # [4]
 
     def noise(self):
         """What an action of every row of a batch is made from."""
-        shape = (self.batch_size, self.actions.size)
+        shape = (self.batch_size, self.head.noise_size)
         return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
 
     def soft_value(self, phi, theta, s, noise):

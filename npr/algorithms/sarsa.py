@@ -30,33 +30,34 @@ import numpy as np
 
 from npr.algorithms.base import Algorithm
 from npr.buffers import IntegerMap
+from npr.heads import TableHead
+from npr.settings import EpsilonGreedy, Schedule, setting
 
 
-class Sarsa(Algorithm):
+class Sarsa(EpsilonGreedy, Algorithm):
     """Tabular Sarsa, for Discrete observations and actions."""
 
-    learning_rate: float | str | list = 0.5  # alpha: share of the TD error learnt per step
-    gamma: float = 0.99  # discount per env step
-    exploration_initial_eps: float = 1.0  # epsilon at the start
-    exploration_final_eps: float = 0.05  # epsilon from exploration_fraction of the budget on
-    exploration_fraction: float = 0.5
-    expected: bool = False  # Expected Sarsa: the mean over a2 instead of its sample
+    learning_rate: Schedule = setting(
+        0.5, "alpha: fraction of the TD error that a step learns", within="[0, 10]"
+    )
+    expected: bool = setting(False, "Expected Sarsa: the mean over a2 instead of its sample")
 
     action_kinds = ("discrete",)
     table = True
-    policy_parts = ("table", None, "Q")
 
     def build(self):
         self.Q = np.zeros((self.observations.size, self.actions.n))  # [1]
         self.chosen = IntegerMap()  # number of an episode -> the action that is taken next in it
 
-    def train(self):
-        for transitions in self.interact(self.explore):  # [2, 3, 5, 6]
-            episodes = self.last.episode.tolist()
-            for episode, s, a, r, s2, terminated in zip(episodes, *transitions):
+    def acts_by(self):
+        return TableHead(self.actions, self.exploration_final_eps), None, self.Q
+
+    def _train(self, run):
+        for transitions in run.interact(self.explore):  # [2, 3, 5, 6]
+            for s, a, r, s2, terminated, episode in zip(*transitions):
                 a2 = self.epsilon_greedy(self.Q[s2])  # [7]
                 self.update(s, a, r, s2, a2, terminated)
-                self.chosen[episode] = a2  # [10, 11]; [12, 13] are interact's
+                self.chosen[int(episode)] = a2  # [10, 11]; [12, 13] are interact's
 
     def explore(self, s):
         """The action chosen in line 7, or at the start of an episode a new one."""

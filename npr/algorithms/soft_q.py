@@ -44,46 +44,48 @@ steps.
 import math
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import grad, log, logsumexp, pick, sum, tanh, value_and_grad, vjp
+from npr.autodiff import grad, log, logsumexp, sum, tanh, value_and_grad, vjp
 from npr.backend import FLOAT, to_device, to_host, xp
 from npr.buffers import ReplayBuffer
+from npr.critics import critic
 from npr.errors import ConfigError
-from npr.heads import Categorical, log_slope
+from npr.heads import Categorical, CategoricalHead, SamplerHead, log_slope
 from npr.kernels import svgd_bandwidth, svgd_direction
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, polyak
+from npr.settings import NetArch, Replay, TargetNetwork, setting
 
 
-class SoftQ(Algorithm):
+class SoftQ(Replay, TargetNetwork, Algorithm):
     """Soft Q-learning, for bounded Box actions and for Discrete ones."""
 
-    learning_rate: float | str | list = 3e-4  # of Adam, for critic and sampler
-    gamma: float = 0.99  # discount per env step
-    tau: float = 1.0  # share of theta taken into theta_bar every C steps; 1 is a copy
-    net_arch: list | dict = [128, 128]  # hidden widths; {"pi": [...], "qf": [...]} as well
-    activation: str = "relu"
-    buffer_size: int = 1_000_000  # transitions
-    learning_starts: int = 1_000  # env steps with uniform actions before the first update
+    net_arch: NetArch = [128, 128]
+    learning_starts: int = 1_000
     batch_size: int = 128
-    train_freq: int = 1  # env steps between rounds of updates
-    gradient_steps: int = 1  # updates per round; -1: one per env step
-    target_update_interval: int = 1_000  # C, env steps
-    n_step_return: int = 1  # env steps of reward in y, before V takes over
-    ent_coef: float = 0.2  # temperature alpha, in units of reward
-    value_n_particles: int = 16  # actions a' in V, the same for the whole batch
-    n_particles: int = 16  # of SVGD, for each state
-    kernel_update_ratio: float = 0.5  # share of them that is moved
-    svgd_space: str = "u"  # where: before tanh; "legacy", "a": see the module's docstring
+    tau: float = 1.0
+    ent_coef: float = setting(0.2, "temperature alpha, in units of reward", within="[1e-6, inf)")
+    value_n_particles: int = setting(
+        16, "actions a' in V, the same for the whole batch", within="[1, inf)"
+    )
+    n_particles: int = setting(16, "particles of SVGD for each state", within="[1, inf)")
+    kernel_update_ratio: float = setting(0.5, "fraction of them that is moved", within="[0, 1]")
+    svgd_space: str = setting(
+        "u",
+        "where they are: see the module's docstring",
+        choices=("u", "a", "legacy"),
+    )
 
-    parts = ("pi", "qf")
+    networks = ("pi", "qf")
     action_kinds = ("box", "discrete")
     needs_bounds = True
 
+    @property
+    def n_moved(self):
+        """How many of the particles are moved."""
+        return int(self.n_particles * self.kernel_update_ratio)
+
     def check(self):
-        if self.ent_coef < 1e-6:
-            raise ConfigError(f"SoftQ: ent_coef must be at least 1e-6, got {self.ent_coef!r}.")
-        self.n_moved = int(self.n_particles * self.kernel_update_ratio)
         if self.n_moved < 1 or self.n_particles - self.n_moved < 2:
             raise ConfigError(
                 f"SoftQ: n_particles={self.n_particles} and kernel_update_ratio="
@@ -91,64 +93,55 @@ class SoftQ(Algorithm):
                 f"{self.n_particles - self.n_moved} that stay; at least 1 and 2 are needed."
             )
 
-    @property
-    def policy_parts(self):
-        return ("categorical", "Q", "theta") if self.discrete else ("sampler", "f", "phi")
-
-    @property
-    def temperature(self):
-        return self.ent_coef if self.discrete else 1.0
-
     def build(self):
         rate = self.now(self.learning_rate)
         n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
-        self.discrete = self.actions.kind == "discrete"
-        inputs, outputs = (n, D) if self.discrete else ([n, D], None)
-        self.Q = MLP(inputs, self.widths("qf"), outputs, self.activation)
+        self.Q = critic(n, self.actions, self.widths("qf"), self.activation)
         self.theta = self.Q.init(rng)  # [1]
         self.theta_bar = self.theta.copy()  # [2]
         self.adam_theta = Adam(self.theta, rate)
-        if not self.discrete:
+        self.sampled = not self.actions.enumerable
+        if self.sampled:
             self.f = MLP([n, D], self.widths("pi"), D, self.activation)
             self.phi = self.f.init(rng)
             self.adam_phi = Adam(self.phi, rate)
         self.buffer = ReplayBuffer(  # [3]
-            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return
-        )
+            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return,
+            self.obs_norm, self.reward_norm,
+        )  # fmt: skip
 
-    def train(self):
-        for transition in self.interact(self.explore):  # [4, 5, 7]
-            self.buffer.add(*transition, self.last.episode)  # [8]
-            for _ in range(self.updates_due()):  # [9]
-                self.adam_theta.learning_rate = self.now(self.learning_rate)
-                if not self.discrete:
-                    self.adam_phi.learning_rate = self.now(self.learning_rate)
+    def acts_by(self):
+        if self.sampled:
+            return SamplerHead(self.actions), self.f, self.phi
+        return CategoricalHead(self.actions, temperature=self.ent_coef), self.Q, self.theta
+
+    def _train(self, run):
+        for transition in run.interact(self.explore):  # [4, 5, 7]
+            self.buffer.add(*transition)  # [8]
+            for _ in range(run.updates_due()):  # [9]
+                self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [10]
-                self.log(self.update(*batch, *self.noise()))
-            if self.every(self.target_update_interval):  # [22]
+                run.updated(self.update(*batch, *self.noise()))
+            if run.every(self.target_update_interval):  # [22]
                 polyak(self.theta_bar, self.theta, self.tau)  # [23]
         # [24]
 
     def explore(self, s):
-        rng, (shape, _) = self.rng["explore"], self.actions.columns()
-        shape = len(s), *shape
+        rng = self.rng["explore"]
         if self.num_timesteps < self.learning_starts:
-            if self.discrete:
-                return rng.integers(self.actions.n, size=shape)
-            return rng.uniform(-1, 1, shape).astype(FLOAT)
-        if self.discrete:
-            pi = Categorical(self.Q(self.theta, to_device(s)) / self.ent_coef)
-            return to_host(pi.sample(to_device(pi.noise(rng))))
-        xi = to_device(rng.standard_normal(shape, FLOAT))
+            return self.actions.uniform(rng, len(s))
+        if not self.sampled:
+            return Categorical(self.Q(self.theta, to_device(s)) / self.ent_coef).draw(rng)
+        xi = to_device(rng.standard_normal((len(s), self.actions.size), FLOAT))
         return to_host(tanh(self.f(self.phi, to_device(s), xi)))  # [6]
 
     def noise(self):
         """Actions (K, D) of line 11 and noise (B, n_particles, D) of line 15."""
-        rng, D = self.rng["noise"], self.actions.size
-        if self.discrete:
+        if not self.sampled:
             return None, None
-        a = rng.uniform(-1, 1, (self.value_n_particles, D)).astype(FLOAT)
-        xi = rng.standard_normal((self.batch_size, self.n_particles, D), FLOAT)
+        rng, shape = self.rng["noise"], (self.batch_size, self.n_particles, self.actions.size)
+        a = self.actions.uniform(rng, self.value_n_particles)
+        xi = rng.standard_normal(shape, FLOAT)
         return to_device(a), to_device(xi)
 
     def Q_of_many(self, theta, s, a):
@@ -160,7 +153,7 @@ class SoftQ(Algorithm):
     def V(self, theta, s, a):
         """The soft value of s (B,), from actions a (K, D) drawn uniformly in [-1, 1]^D."""
         alpha = self.ent_coef
-        if self.discrete:
+        if not self.sampled:
             return alpha * logsumexp(self.Q(theta, s) / alpha, axis=-1)
         K, D = a.shape
         log_mean = logsumexp(self.Q_of_many(theta, s, a) / alpha, axis=-1) - math.log(K)
@@ -171,13 +164,13 @@ class SoftQ(Algorithm):
         y = r + gamma * (1 - terminated) * v2
 
         def J(theta):
-            q = pick(self.Q(theta, s), a) if self.discrete else self.Q(theta, s, a)
+            q = self.Q(theta, s, a)
             return 0.5 * mse(q, y), q  # [13]
 
         (critic_loss, q), g = value_and_grad(J, has_aux=True)(self.theta)
         self.adam_theta.step(self.theta, g)  # [14]
         metrics = {"critic_loss": critic_loss, "q_mean": q}
-        if not self.discrete:
+        if self.sampled:
             metrics["svgd_kernel_bandwidth"] = self.move_particles(s, xi)
         return metrics
 

@@ -1,5 +1,6 @@
-"""Environments: everything that knows Gymnasium, and spaces as plain data.
+"""Environments: opens Gymnasium environments, checks what they return, and steps n side by side.
 
-Imports only the layers below: npr.backend, npr.errors, npr.files.generators. Public to the rest of
-npr are the modules; users meet them through `env=` of an agent.
+Imports npr.backend, npr.errors and npr.files.generators; Gymnasium only inside functions.
+Not public: users pass `env=` to an agent. Other packages of npr use make (open_envs, make_env),
+batched (BatchedEnv, ErrorPolicy), spaces (Observations, Actions) and contract (checks).
 """

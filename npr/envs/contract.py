@@ -1,18 +1,24 @@
-"""Gymnasium's contract: its spaces as plain data, and a look at all that reset() and step() return.
+"""Gymnasium's contract: spaces as plain data, and checks of what reset() and step() return.
 
-Errors say what is wrong and how to mend it; who and when is added by npr.envs.batched.
+Errors say what is wrong and how to fix it; npr.envs.batched adds the environment and the step.
 """
+
+from __future__ import annotations
 
 import math
 import numbers
 import reprlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npr.errors import EnvContractError, SpaceError
 
+if TYPE_CHECKING:
+    import gymnasium
 
-def observation_spec(space) -> dict:
+
+def observation_spec(space: gymnasium.Space[Any]) -> dict[str, Any]:
     """A Gymnasium observation space as the plain data that `Observations` takes."""
     import gymnasium.spaces as gs
 
@@ -36,7 +42,7 @@ def observation_spec(space) -> dict:
     return {"kind": "group", "keys": keys, "parts": [observation_spec(part) for part in parts]}
 
 
-def action_spec(space) -> dict:
+def action_spec(space: gymnasium.Space[Any]) -> dict[str, Any]:
     """A Gymnasium action space as the plain data that `Actions` takes."""
     import gymnasium.spaces as gs
 
@@ -56,13 +62,13 @@ def action_spec(space) -> dict:
     return {"kind": type(space).__name__.lower() + dtype}
 
 
-def finite(x) -> bool:
-    """Whether all numbers of an array of the host are finite."""
-    return 0 not in np.isfinite(x).tobytes()  # on a few numbers five times faster than .all()
+def all_finite(x: np.ndarray) -> bool:
+    """Whether all numbers of a host array are finite."""
+    return 0 not in np.isfinite(x).tobytes()  # five times faster than .all() for a few numbers
 
 
-def first(result):
-    """The observation of what reset() returned, after a look at the rest."""
+def checked_reset(result: Any) -> Any:
+    """The observation in what reset() returned. Raises EnvContractError."""
     if not isinstance(result, tuple) or len(result) != 2:
         raise EnvContractError(
             f"reset() must return (observation, info), got {type(result).__name__}. This is the "
@@ -72,8 +78,11 @@ def first(result):
     return result[0]
 
 
-def transition(result):
-    """(observation, reward, terminated, truncated) of what step() returned, the reward a float."""
+def checked_step(result: Any) -> tuple[Any, float, bool, bool]:
+    """(observation, reward, terminated, truncated) of what step() returned.
+
+    Raises EnvContractError. The reward is converted to float; the observation is not checked.
+    """
     if not isinstance(result, tuple) or len(result) != 5:
         got = type(result).__name__
         if isinstance(result, tuple):
@@ -90,32 +99,33 @@ def transition(result):
             if not isinstance(flag, (bool, np.bool_)):
                 raise EnvContractError(
                     f"step() returned {reprlib.repr(flag)} ({type(flag).__name__}) as {name}, "
-                    "which must be a bool. Return bool(...) of what you mean."
+                    f"which must be a bool. Return bool({name})."
                 )
     if info.__class__ is not dict:
         _check_info("step", info)
     return observation, reward, terminated, truncated
 
 
-def _reward(reward) -> float:
-    """A reward that is no plain float: any one real number will do, in an array of one too."""
-    one = (
-        reward.item() if isinstance(reward, (np.ndarray, np.bool_)) and reward.size == 1 else reward
-    )
-    if isinstance(one, numbers.Real):
+def _reward(reward: Any) -> float:
+    """A reward that is not a float: any real number is accepted, also in an array of size 1."""
+    if isinstance(reward, (np.ndarray, np.bool_)) and reward.size == 1:
+        number = reward.item()
+    else:
+        number = reward
+    if isinstance(number, numbers.Real):
         try:
-            return float(one)
+            return float(number)
         except OverflowError:
             pass
     raise EnvContractError(
         f"step() returned {reprlib.repr(reward)} ({type(reward).__name__}) as the reward, which "
-        "must be one number. Return float(...) of what you mean."
+        "must be one number. Return float(reward)."
     )
 
 
-def _check_info(call, info):
+def _check_info(call: str, info: Any) -> None:
     if not isinstance(info, dict):
         raise EnvContractError(
             f"{call}() must return a dict as info, got {reprlib.repr(info)} "
-            f"({type(info).__name__}). Return {{}} where there is nothing to tell."
+            f"({type(info).__name__}). Return {{}} if there is no information."
         )

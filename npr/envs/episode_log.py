@@ -1,27 +1,40 @@
-"""How an environment is brought back into the middle of an episode, on a file's word.
+"""Resuming an episode from numbers in a file, for environments that cannot be saved.
 
-What it was seeded with, or the state of its generator before its last reset, and the actions
-since then: set the state, reset, act again, and compare what is seen with what was seen. So an
-environment needs no way to save itself, and a file no objects.
+The log holds the seed of the last reset, or the state of the environment's generator before it,
+and the actions since. To resume, it repeats the reset and the actions; the caller compares the
+observation with the saved one. So a file holds no objects.
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npr.files.generators import WORDS, generator_state, set_generator_state
 
-# what stands for the seed of an episode that began without one
-CONTINUED, UNKNOWN = -1, -2  # from a state of the environment's generator; nobody knows from where
+if TYPE_CHECKING:
+    import gymnasium
+
+# in place of the seed of an episode that was begun without one
+CONTINUED = -1  # `start` is the generator's state before the reset
+UNKNOWN = -2  # the generator is of another kind: the episode cannot be repeated
 
 
 class EpisodeLog:
-    """The beginning of one environment's present episode, and its actions since."""
+    """The start of an environment's current episode, and the actions since.
 
-    def __init__(self, env):
+    start    (WORDS,) uint64, state of the generator; counts if seed is CONTINUED
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         self.env = env
-        self.seed, self.start, self.actions = UNKNOWN, np.zeros(WORDS, np.uint64), []
+        self.seed, self.start = UNKNOWN, np.zeros(WORDS, np.uint64)
+        self.actions: list[Any] = []
 
     def begin(self, seed: int | None) -> None:
-        """To be called right before the environment is reset with this seed."""
+        """Must be called right before the environment is reset with this seed."""
         self.actions = []
         if seed is not None:
             self.seed = seed
@@ -31,15 +44,16 @@ class EpisodeLog:
         if start is not None:
             self.start = start
 
-    def replay(self, seed: int, start: np.ndarray, actions):
-        """Begin as noted and act again; returns the last observation, None if the episode ended."""
+    def replay(self, seed: int, start: np.ndarray, actions: Iterable[Any]) -> Any:
+        """Repeat a logged episode, and log it. Returns the last observation, or None if the
+        episode cannot be repeated or ended on the way."""
         if seed == UNKNOWN:
             return None
         if seed == CONTINUED:
             set_generator_state(self.env.unwrapped.np_random, start)
-        seed = None if seed == CONTINUED else seed
-        self.begin(seed)
-        observation, _ = self.env.reset(seed=seed)
+        reset_seed = None if seed == CONTINUED else seed
+        self.begin(reset_seed)
+        observation, _ = self.env.reset(seed=reset_seed)
         for action in actions:
             if not self.env.action_space.contains(action):
                 return None

@@ -1,80 +1,78 @@
-"""The one door to Gymnasium: whatever the user gives becomes records (npr.envs.batched)."""
+"""Opens what the user passed as `env` (id, Env, VectorEnv or function) as a BatchedEnv."""
+
+from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npr.backend import FLOAT
 from npr.envs import workers
-from npr.envs.batched import EnvironmentList
-from npr.envs.contract import first, observation_spec, transition
-from npr.envs.spaces import Observations
-from npr.envs.vector import VectorEnvironments
+from npr.envs.batched import RAISE, BatchedEnv, ErrorPolicy
+from npr.envs.contract import checked_reset, checked_step, observation_spec
+from npr.envs.env_list import EnvList
+from npr.envs.spaces import observations_from_spec
+from npr.envs.vector import VectorEnvAdapter
 from npr.errors import ConfigError
 
+if TYPE_CHECKING:
+    import gymnasium
 
-def make_env(env, max_episode_steps=None):
-    """One Gymnasium environment from an id, a factory or an Env, with its time limit."""
+    SingleEnv = gymnasium.Env[Any, Any]
+    VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
+    EnvSource = str | SingleEnv | Callable[[], SingleEnv]
+
+
+def make_env(env: EnvSource, max_episode_steps: int | None = None) -> SingleEnv:
+    """One Gymnasium environment from an id, a function or an Env, with its time limit."""
     import gymnasium
 
     if isinstance(env, str):
-        # the contract is checked in `step`, every time; Gymnasium's checker looks once
-        env = gymnasium.make(env, disable_env_checker=True)
-    elif not isinstance(env, gymnasium.Env):
+        # npr checks every step; Gymnasium's checker would check the first one only
+        made: object = gymnasium.make(env, disable_env_checker=True)
+    elif isinstance(env, gymnasium.Env):
+        made = env
+    else:
         made = env() if callable(env) else None
-        if not isinstance(made, gymnasium.Env):
-            got = (
-                f"the function returned {type(made).__name__}" if callable(env) else f"got {env!r}"
-            )
-            raise ConfigError(
-                "env must be an id, a gymnasium.Env, a VectorEnv or a function that returns an "
-                f"Env; {got}."
-            )
-        env = made
+    if not isinstance(made, gymnasium.Env):
+        got = f"the function returned {type(made).__name__}" if callable(env) else f"got {env!r}"
+        raise ConfigError(
+            "env must be an id, a gymnasium.Env, a VectorEnv or a function that returns an "
+            f"Env; {got}."
+        )
     if max_episode_steps is not None:
-        env = gymnasium.wrappers.TimeLimit(env, max_episode_steps)
-    return env
+        return gymnasium.wrappers.TimeLimit(made, max_episode_steps)
+    return made
 
 
-def env_id(env) -> str | None:
-    """The registered id of an environment, where it has one."""
-    spec = getattr(env, "spec", None)
-    return env if isinstance(env, str) else getattr(spec, "id", None)
+def env_id(env: object) -> str | None:
+    """The registered id of an environment, if it has one."""
+    return env if isinstance(env, str) else getattr(getattr(env, "spec", None), "id", None)
 
 
-def open_environments(
-    env,
-    n_envs,
-    seeds,
-    max_episode_steps=None,
-    table=False,
-    nan_obs="raise",
-    on_env_error="raise",
-    env_timeout=None,
-):
-    """The record interface for whatever the user gave. seeds: a SeedSequence.
+def open_envs(
+    env: EnvSource | VectorEnv,
+    n_envs: int,
+    seeds: np.random.SeedSequence,
+    *,
+    max_episode_steps: int | None = None,
+    table: bool = False,
+    error_policy: ErrorPolicy = RAISE,
+    env_timeout: float | None = None,
+) -> BatchedEnv:
+    """Open n_envs environments, not yet reset.
 
-    nan_obs       of a number that is not finite: "raise", or "terminate" the open episode
-    on_env_error  of an environment that raises: "raise", or "reset" it and drop the open episode
-    env_timeout   seconds that one call may take; each environment gets a process of its own
+    table          observations are indices of a table, from a Discrete space
+    env_timeout    seconds that one call may take; each environment gets a process of its own.
+                   None: no limit, all in this process
     """
     import gymnasium
 
-    rules = {"table": table, "nan_obs": nan_obs, "on_env_error": on_env_error}
     if isinstance(env, gymnasium.vector.VectorEnv):
-        if max_episode_steps is not None:
-            raise ConfigError(
-                f"max_episode_steps={max_episode_steps} cannot be imposed on a VectorEnv; give it "
-                "to gymnasium.make_vec, or pass an id with n_envs."
-            )
-        if isinstance(env.unwrapped, gymnasium.vector.AsyncVectorEnv):
-            workers.watch(env.unwrapped, env_timeout)
-        elif env_timeout is not None:
-            raise ConfigError(
-                f"env_timeout={env_timeout:g} needs environments in processes of their own, got "
-                f"{type(env).__name__}; pass an id with n_envs, or an AsyncVectorEnv."
-            )
-        return VectorEnvironments(env, seeds, **rules)
+        _watch_user_env(env, max_episode_steps, env_timeout)
+        return VectorEnvAdapter(env, seeds, table=table, error_policy=error_policy)
     single = isinstance(env, gymnasium.Env)
     if n_envs > 1 and single:
         raise ConfigError(
@@ -82,38 +80,62 @@ def open_environments(
         )
     if env_timeout is None:
         envs = [make_env(env, max_episode_steps) for _ in range(n_envs)]
-        return EnvironmentList(envs, seeds, owned=not single, **rules)
+        return EnvList(envs, seeds, table=table, error_policy=error_policy, owned=not single)
     if single:
         raise ConfigError(
             f"env_timeout={env_timeout:g} needs an id or a function that makes an environment: "
-            "an Env cannot be moved to a process of its own."
+            "an Env cannot be moved to a worker process."
         )
     make = functools.partial(_make_checked, env, max_episode_steps)
     reopen = functools.partial(workers.open_workers, make, n_envs, env_timeout)
     opened = reopen()
     try:
-        return VectorEnvironments(opened, seeds, reopen=reopen, **rules)
+        return VectorEnvAdapter(
+            opened, seeds, table=table, error_policy=error_policy, reopen=reopen
+        )
     except BaseException:
         opened.close()
         raise
 
 
-def _make_checked(env, max_episode_steps):
+def _watch_user_env(
+    env: VectorEnv, max_episode_steps: int | None, env_timeout: float | None
+) -> None:
+    """Watch the workers of a VectorEnv that the user made; refuse what needs an env of npr's."""
+    import gymnasium
+
+    if max_episode_steps is not None:
+        raise ConfigError(
+            f"max_episode_steps={max_episode_steps} cannot be applied to a VectorEnv; pass it to "
+            "gymnasium.make_vec, or pass an id with n_envs."
+        )
+    if isinstance(env.unwrapped, gymnasium.vector.AsyncVectorEnv):
+        workers.watch(env.unwrapped, env_timeout)
+    elif env_timeout is not None:
+        raise ConfigError(
+            f"env_timeout={env_timeout:g} needs environments in worker processes, got "
+            f"{type(env).__name__}; pass an id with n_envs, or an AsyncVectorEnv."
+        )
+
+
+def _make_checked(env: EnvSource, max_episode_steps: int | None) -> SingleEnv:
     """An environment for a worker: what it returns is checked before Gymnasium converts it."""
     import gymnasium
 
-    class Checked(gymnasium.Wrapper):
-        def reset(self, **kwargs):
-            result = self.env.reset(**kwargs)
-            observations.row(first(result), row)
+    class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+        def reset(
+            self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        ) -> tuple[Any, dict[str, Any]]:
+            result = self.env.reset(seed=seed, options=options)
+            observations.row(checked_reset(result), row)
             return result
 
-        def step(self, action):
-            observation, *others = transition(self.env.step(action))
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            observation, *others = checked_step(self.env.step(action))
             observations.row(observation, row)
             return observation, *others, {}
 
-    checked = Checked(make_env(env, max_episode_steps))
-    observations = Observations(observation_spec(checked.observation_space))
+    checked = CheckedEnv(make_env(env, max_episode_steps))
+    observations = observations_from_spec(observation_spec(checked.observation_space))
     row = np.empty(observations.size, FLOAT)
     return checked

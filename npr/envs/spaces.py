@@ -1,99 +1,79 @@
-"""Spaces as plain data: what a policy file needs to turn observations into network inputs and
-network outputs into actions. Built from Gymnasium's spaces in contract.py; needs NumPy alone here.
+"""Observation and action spaces as plain data, one class per kind of space.
+
+A policy needs them to turn observations into network inputs and network outputs into actions.
+`spec` is plain data that a file holds; npr.envs.contract makes it from Gymnasium's spaces. Needs
+NumPy alone.
 """
 
 import math
 import operator
 import reprlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from npr.backend import FLOAT, xp
+from npr.backend import FLOAT, Array, xp
 from npr.errors import ConfigError, EnvContractError
 
-CHOICE = np.dtype(np.int64)  # of a choice of the learner
-ACTION_KINDS = ("discrete", "box", "multidiscrete", "multibinary")
+INDEX_DTYPE = np.dtype(np.int64)  # of discrete actions
+Spec = dict[str, Any]
 _REAL = "fiub"  # kinds of dtypes whose values are numbers
+_MAX_DEPTH = 8  # of nested observation spaces
 _FIX = "Fix the environment's observation_space or what reset() and step() return."
 
 
-def _count(n) -> int:
-    """n, where it is a whole number from 0 to 2^31: sizes may come from a file."""
+def _count(n: Any) -> int:
+    """n, if it is a whole number from 0 to 2^31: sizes may come from a file."""
     if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < 1 << 31:
         raise ConfigError(f"A size in a space must be a whole number from 0 to 2^31, got {n!r}.")
     return n
 
 
-class Observations:
-    """How one observation becomes a row of numbers.
+# ---- observations
 
-    spec is plain data: {"kind": "box", "shape": [3]}, {"kind": "discrete", "n": 16, "start": 0},
-    {"kind": "multidiscrete", "nvec": [3, 2]}, {"kind": "multibinary", "shape": [4]}, or
-    {"kind": "group", "keys": [...], "parts": [spec, ...]} for Dict (keys) and Tuple (indices).
+
+class Observations(ABC):
+    """How an observation becomes a row of numbers.
+
+    spec    plain data, see the subclasses
+    shape   of one observation; None for a group
+    size    numbers per row
     """
 
-    def __init__(self, spec: dict, depth: int = 8):
-        self.spec, self.kind = spec, spec["kind"]
-        if depth == 0:
-            raise ConfigError("Observation spaces are nested more than eight deep.")
-        if self.kind in ("box", "multibinary"):
-            self.shape = tuple(_count(n) for n in spec["shape"])
-            self.size = math.prod(self.shape)
-        elif self.kind == "discrete":
-            self.shape, self.size, self.start = (), _count(spec["n"]), int(spec["start"])
-        elif self.kind == "multidiscrete":
-            self.nvec, self.start = np.array(spec["nvec"]), np.array(spec["start"])
-            self.shape, self.size = self.nvec.shape, int(self.nvec.sum())
-            self._offsets = np.concatenate([[0], np.cumsum(self.nvec.ravel())[:-1]])
-        elif self.kind == "group":
-            self.parts = [Observations(part, depth - 1) for part in spec["parts"]]
-            self.shape, self.size = None, sum(part.size for part in self.parts)
-        else:
-            raise ConfigError(f"Observation kind {self.kind!r} is not known.")
+    shape: tuple[int, ...] | None
+    size: int
 
-    def row(self, observation, out: np.ndarray) -> None:
-        """Write one observation to out, (size,)."""
-        if self.kind in ("box", "multibinary"):
-            if (
-                observation.__class__ is not np.ndarray
-                or observation.shape != self.shape
-                or observation.dtype.kind not in _REAL
-            ):
-                observation = self._shaped(observation)
-            out[...] = observation if len(self.shape) == 1 else observation.reshape(-1)
-        elif self.kind == "discrete":
-            out[...] = 0
-            out[self.index(observation)] = 1
-        elif self.kind == "multidiscrete":
-            out[...] = 0
-            index = self._shaped(observation, "iu") - self.start
-            if (index < 0).any() or (index >= self.nvec).any():
-                raise EnvContractError(
-                    f"The observation {observation!r} is outside MultiDiscrete("
-                    f"{self.nvec.tolist()}, start={self.start.tolist()}). Fix the environment's "
-                    "observation_space or its step()."
-                )
-            out[self._offsets + index.ravel()] = 1
-        else:
-            start = 0
-            for key, part in zip(self.spec["keys"], self.parts):
-                part.row(self._member(observation, key), out[start : start + part.size])
-                start += part.size
+    def __init__(self, spec: Spec):
+        self.spec, self.kind = spec, str(spec["kind"])
 
-    def index(self, observation) -> int:
-        """The row of a table for a Discrete observation."""
-        try:
-            index = operator.index(observation) - self.start
-        except TypeError:  # no whole number
-            index = -1
-        if not 0 <= index < self.size:
-            raise EnvContractError(
-                f"The observation {observation!r} is outside Discrete({self.size}, "
-                f"start={self.start}). Fix the environment's observation_space or its step()."
-            )
-        return index
+    @abstractmethod
+    def row(self, observation: Any, out: np.ndarray) -> None:
+        """Write one observation to out, (size,). Raises EnvContractError if it does not fit."""
 
-    def _shaped(self, observation, kinds=_REAL):
+    def index(self, observation: Any) -> int:
+        """The row of a table for one observation; only Discrete observations have one."""
+        raise ConfigError(f"A table needs Discrete observations, got {self.spec}.")
+
+    def batched(self, observation: Any) -> bool:
+        """Whether this is a batch of observations (one leading axis) and not a single one."""
+        return np.ndim(observation) == len(self.shape or ()) + 1
+
+    def rows(self, observation: Any) -> Sequence[Any]:
+        """The single observations of a batch, or a list of the one given."""
+        return observation if self.batched(observation) else [observation]
+
+    def encode(self, observation: Any) -> np.ndarray:
+        """Network input (B, size) of a batch of observations, or of one (B = 1)."""
+        rows = self.rows(observation)
+        out = np.empty((len(rows), self.size), FLOAT)
+        for row, one in zip(out, rows):
+            self.row(one, row)
+        return out
+
+    def _shaped(self, observation: Any, kinds: str = _REAL) -> np.ndarray:
+        """One observation as an array of this shape, of one of these kinds of dtypes."""
         try:
             array = np.asarray(observation)
         except (ValueError, TypeError):  # lists of unequal lengths
@@ -110,139 +90,347 @@ class Observations:
             )
         return array
 
-    def _member(self, observation, key):
-        """The part of a Dict or Tuple observation that stands under a key."""
-        keys = self.spec["keys"]
+
+class ArrayObservations(Observations):
+    """Arrays of numbers: {"kind": "box", "shape": [3]}, {"kind": "multibinary", "shape": [4]}."""
+
+    shape: tuple[int, ...]
+
+    def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
+        super().__init__(spec)
+        self.shape = tuple(_count(n) for n in spec["shape"])
+        self.size = math.prod(self.shape)
+
+    def row(self, observation: Any, out: np.ndarray) -> None:
+        if (
+            observation.__class__ is not np.ndarray
+            or observation.shape != self.shape
+            or observation.dtype.kind not in _REAL
+        ):
+            observation = self._shaped(observation)
+        out[...] = observation if len(self.shape) == 1 else observation.reshape(-1)
+
+    def encode(self, observation: Any) -> np.ndarray:
+        if not isinstance(observation, np.ndarray):
+            return super().encode(observation)
+        fits = self.shape in (observation.shape, observation.shape[1:])
+        if not fits or observation.dtype.kind not in _REAL:
+            self._shaped(observation)
+        return observation.reshape(-1, self.size).astype(FLOAT)
+
+
+class DiscreteObservations(Observations):
+    """One of n indices, one-hot: {"kind": "discrete", "n": 16, "start": 0}."""
+
+    shape: tuple[int, ...] = ()
+
+    def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
+        super().__init__(spec)
+        self.size, self.start = _count(spec["n"]), int(spec["start"])
+
+    def row(self, observation: Any, out: np.ndarray) -> None:
+        out[...] = 0
+        out[self.index(observation)] = 1
+
+    def index(self, observation: Any) -> int:
         try:
-            if isinstance(key, str) or len(observation) == len(keys):
+            index = operator.index(observation) - self.start
+        except TypeError:  # not an integer
+            index = -1
+        if not 0 <= index < self.size:
+            raise EnvContractError(
+                f"The observation {observation!r} is outside Discrete({self.size}, "
+                f"start={self.start}). Fix the environment's observation_space or its step()."
+            )
+        return index
+
+
+class MultiDiscreteObservations(Observations):
+    """Several indices, one-hot side by side: {"kind": "multidiscrete", "nvec": [3, 2],
+    "start": [0, 0]}."""
+
+    shape: tuple[int, ...]
+
+    def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
+        super().__init__(spec)
+        self.nvec, self.start = np.array(spec["nvec"]), np.array(spec["start"])
+        self.shape, self.size = self.nvec.shape, int(self.nvec.sum())
+        self._offsets = np.concatenate([[0], np.cumsum(self.nvec.ravel())[:-1]])
+
+    def row(self, observation: Any, out: np.ndarray) -> None:
+        out[...] = 0
+        index = self._shaped(observation, "iu") - self.start
+        if (index < 0).any() or (index >= self.nvec).any():
+            raise EnvContractError(
+                f"The observation {observation!r} is outside MultiDiscrete("
+                f"{self.nvec.tolist()}, start={self.start.tolist()}). Fix the environment's "
+                "observation_space or its step()."
+            )
+        out[self._offsets + index.ravel()] = 1
+
+
+class GroupObservations(Observations):
+    """Dict (string keys) or Tuple (indices as keys), the parts side by side:
+    {"kind": "group", "keys": [...], "parts": [spec, ...]}."""
+
+    shape = None
+
+    def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
+        super().__init__(spec)
+        self.keys = spec["keys"]
+        self.parts = [observations_from_spec(part, depth - 1) for part in spec["parts"]]
+        self.size = sum(part.size for part in self.parts)
+
+    def row(self, observation: Any, out: np.ndarray) -> None:
+        start = 0
+        for key, part in zip(self.keys, self.parts):
+            part.row(self._member(observation, key), out[start : start + part.size])
+            start += part.size
+
+    def batched(self, observation: Any) -> bool:
+        return self.parts[0].batched(self._member(observation, self.keys[0]))
+
+    def rows(self, observation: Any) -> Sequence[Any]:
+        if not self.batched(observation):
+            return [observation]
+        columns = [
+            part.rows(self._member(observation, key)) for key, part in zip(self.keys, self.parts)
+        ]
+        return [dict(zip(self.keys, row)) for row in zip(*columns)]
+
+    def _member(self, observation: Any, key: Any) -> Any:
+        """The part of a Dict or Tuple observation under a key."""
+        try:
+            if isinstance(key, str) or len(observation) == len(self.keys):
                 return observation[key]
         except (KeyError, IndexError, TypeError):
             pass
         raise EnvContractError(
             f"Got {reprlib.repr(observation)} ({type(observation).__name__}) for an observation "
-            f"with the parts {keys}: {key!r} is missing, or there are too many. {_FIX}"
+            f"with the parts {self.keys}: {key!r} is missing, or there are too many. {_FIX}"
         )
 
-    def batched(self, observation) -> bool:
-        """Whether this is a batch of observations (one leading axis) rather than one."""
-        if self.kind == "group":
-            key, part = self.spec["keys"][0], self.parts[0]
-            return part.batched(self._member(observation, key))
-        return np.ndim(observation) == len(self.shape) + 1
 
-    def encode(self, observation) -> np.ndarray:
-        """Network input (B, size) of a batch of observations, or of one (B = 1)."""
-        if self.kind == "box" and isinstance(observation, np.ndarray):
-            fits = self.shape in (observation.shape, observation.shape[1:])
-            if not fits or observation.dtype.kind not in _REAL:
-                self._shaped(observation)
-            return observation.reshape(-1, self.size).astype(FLOAT)
-        rows = self.rows(observation)
-        out = np.empty((len(rows), self.size), FLOAT)
-        for row, one in zip(out, rows):
-            self.row(one, row)
-        return out
-
-    def rows(self, observation):
-        """The single observations of a batch; of one, a list of it."""
-        if not self.batched(observation):
-            return [observation]
-        if self.kind != "group":
-            return observation
-        keys = self.spec["keys"]
-        columns = [part.rows(self._member(observation, key)) for key, part in zip(keys, self.parts)]
-        return [dict(zip(keys, row)) for row in zip(*columns)]
+OBSERVATIONS: dict[str, Callable[[Spec, int], Observations]] = {
+    "box": ArrayObservations,
+    "multibinary": ArrayObservations,
+    "discrete": DiscreteObservations,
+    "multidiscrete": MultiDiscreteObservations,
+    "group": GroupObservations,
+}
+OBSERVATION_KINDS = tuple(OBSERVATIONS)
 
 
-class Actions:
-    """How what the learner chooses becomes what the environment gets.
+def observations_from_spec(spec: Spec, depth: int = _MAX_DEPTH) -> Observations:
+    """The observations of a spec; `depth` is how deep its groups may be nested."""
+    if depth == 0:
+        raise ConfigError("Observation spaces are nested more than eight deep.")
+    kind = spec["kind"]
+    if kind not in OBSERVATION_KINDS:
+        raise ConfigError(f"Observation kind {kind!r} is not known.")
+    return OBSERVATIONS[kind](spec, depth)
 
-    discrete       learner: int in 0..n-1                environment: start + that
-    box            learner: (size,) in [-1, 1], clipped  environment: low + (a+1)/2 (high-low)
-    multidiscrete  learner: (len(nvec),) ints            environment: start + that, in its shape
-    multibinary    learner: (size,) of 0 and 1           environment: that, in its shape
 
-    A Box dimension without finite bounds passes unscaled and unclipped; one with low == high is
-    held there. size is how many numbers a network puts out for an action, or its mean.
+# ---- actions
+
+
+class Actions(ABC):
+    """How the agent's action becomes the environment's.
+
+    An agent's action is an index (discrete), numbers in [-1, 1] (box), indices (multidiscrete) or
+    bits (multibinary).
+
+    spec    plain data, see the subclasses
+    size    outputs of a network per action: scores of all indices and bits, or means
     """
 
-    nvec = np.empty(0, np.int64)  # number of values of each choice of a multidiscrete action
+    size: int
+    enumerable: ClassVar[bool] = False  # whether a network can value every action at once
+    bounded: bool = True  # whether the environment's actions have finite bounds
 
-    def __init__(self, spec: dict):
-        self.spec, self.kind = spec, spec["kind"]
-        if self.kind == "discrete":
-            self.n = self.size = _count(spec["n"])
-            self.start = int(spec["start"])
-        elif self.kind == "box":
-            self.shape = tuple(_count(n) for n in spec["shape"])
-            self.dtype = np.dtype(
-                {"float32": "f4", "float64": "f8", "float16": "f2"}[spec["dtype"]]
-            )
-            self.size = math.prod(self.shape)
-            # None in a file: JSON has no infinity
-            low = np.array([-np.inf if x is None else x for x in spec["low"]], np.float64)
-            high = np.array([np.inf if x is None else x for x in spec["high"]], np.float64)
-            finite = np.isfinite(low) & np.isfinite(high)
-            self.bounded = bool(finite.all())
-            bounds = [low, high]
-            low, high = np.where(finite, low, -1), np.where(finite, high, 1)
-            bounds += [low / 2 + high / 2, high / 2 - low / 2]
-            precise = np.result_type(self.dtype, np.float32)
-            self._low, self._high, self._middle, self._half = (x.astype(precise) for x in bounds)
-        elif self.kind == "multidiscrete":
-            nvec, start = np.array(spec["nvec"]), np.array(spec["start"])
-            self.shape, self.dtype = nvec.shape, np.dtype(np.int64)
-            self.nvec = np.array([_count(n) for n in nvec.ravel().tolist()])
-            self.start, self.size = start.ravel(), int(self.nvec.sum())
-        elif self.kind == "multibinary":
-            self.shape, self.dtype = tuple(_count(n) for n in spec["shape"]), np.dtype(np.int8)
-            self.start, self.size = 0, math.prod(self.shape)
-        else:
-            raise ConfigError(f"Action kind {self.kind!r} is not known; use {ACTION_KINDS}.")
+    def __init__(self, spec: Spec):
+        self.spec, self.kind = spec, str(spec["kind"])
 
-    def holds(self, a: np.ndarray) -> bool:
-        """Whether these are actions of the learner, (..., *columns()[0])."""
-        if self.kind == "box":
-            return bool(np.isfinite(a).all())
-        choices = self.nvec if self.kind == "multidiscrete" else getattr(self, "n", 2)
-        return bool(((a >= 0) & (a < choices)).all())
+    @abstractmethod
+    def columns(self) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape and dtype of one of the agent's actions, as a buffer stores it."""
 
-    def columns(self):
-        """Shape and dtype of one action of the learner, as a buffer stores it."""
-        if self.kind == "discrete":
-            return (), CHOICE
-        if self.kind == "box":
-            return (self.size,), FLOAT
-        return (len(self.nvec) if self.kind == "multidiscrete" else self.size,), CHOICE
+    @abstractmethod
+    def contains(self, a: np.ndarray) -> bool:
+        """Whether all of (..., *columns()[0]) are actions of the agent."""
 
-    def encode(self, a):
-        """A batch of the learner's actions as critics take them, (..., size) on the device:
-        numbers and switches as they are, a one for each choice of a multidiscrete action."""
-        if self.kind == "multidiscrete":
-            choices = [xp.eye(n, dtype=FLOAT)[a[..., i]] for i, n in enumerate(self.nvec.tolist())]
-            return xp.concatenate(choices, axis=-1)
-        return a.astype(FLOAT) if self.kind == "multibinary" else a
+    @abstractmethod
+    def uniform(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """n uniformly random actions of the agent, (n, *columns()[0])."""
 
-    def to_env(self, action):
-        """The environment's action for one action of the learner."""
-        if self.kind == "discrete":
-            return self.start + int(action)
-        if self.kind != "box":
-            return (action + self.start).astype(self.dtype).reshape(self.shape)
-        return self._into_box(action).reshape(self.shape)
+    def encode(self, a: Array) -> Array:
+        """A batch of the agent's actions as a critic's inputs, (..., size) on the device."""
+        return a
 
-    def to_env_batch(self, actions) -> np.ndarray:
-        """The environments' actions (B, ...) for a batch of the learner's."""
-        if self.kind == "discrete":
-            return np.asarray(actions) + self.start
-        if self.kind != "box":
-            return (actions + self.start).astype(self.dtype).reshape(-1, *self.shape)
-        return self._into_box(actions).reshape(-1, *self.shape)
+    @abstractmethod
+    def to_env(self, action: Any) -> Any:
+        """The environment's action for one of the agent's."""
 
-    def _into_box(self, a):
-        """a (..., size), scaled to the bounds and held between them."""
+    @abstractmethod
+    def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
+        """The environments' actions (B, ...) for a batch of the agent's."""
+
+    def unstack(self, batch: np.ndarray) -> np.ndarray | list[int]:
+        """The single actions of a batch from `to_env_batch`."""
+        return batch
+
+
+class DiscreteActions(Actions):
+    """{"kind": "discrete", "n": 3, "start": 0}: the environment gets start + the agent's index."""
+
+    enumerable = True
+
+    def __init__(self, spec: Spec):
+        super().__init__(spec)
+        self.n = self.size = _count(spec["n"])
+        self.start = int(spec["start"])
+
+    def columns(self) -> tuple[tuple[int, ...], np.dtype]:
+        return (), INDEX_DTYPE
+
+    def contains(self, a: np.ndarray) -> bool:
+        return bool(((a >= 0) & (a < self.n)).all())
+
+    def uniform(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        return rng.integers(self.n, size=n)
+
+    def to_env(self, action: Any) -> int:
+        return self.start + int(action)
+
+    def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
+        return np.asarray(actions) + self.start
+
+    def unstack(self, batch: np.ndarray) -> list[int]:
+        integers: list[int] = batch.tolist()  # of Python, which environments expect
+        return integers
+
+
+class BoxActions(Actions):
+    """{"kind": "box", "shape": [2], "dtype": "float32", "low": [...], "high": [...]}, bounds flat.
+
+    The environment gets low + (a + 1) / 2 (high - low), clipped to the bounds. A dimension
+    without finite bounds (None in a file: JSON has no infinity) is neither scaled nor clipped.
+    """
+
+    def __init__(self, spec: Spec):
+        super().__init__(spec)
+        self.shape = tuple(_count(n) for n in spec["shape"])
+        self.dtype = np.dtype({"float32": "f4", "float64": "f8", "float16": "f2"}[spec["dtype"]])
+        self.size = math.prod(self.shape)
+        low = np.array([-np.inf if x is None else x for x in spec["low"]], np.float64)
+        high = np.array([np.inf if x is None else x for x in spec["high"]], np.float64)
+        finite = np.isfinite(low) & np.isfinite(high)
+        self.bounded = bool(finite.all())
+        bounds = [low, high]
+        low, high = np.where(finite, low, -1), np.where(finite, high, 1)
+        bounds += [low / 2 + high / 2, high / 2 - low / 2]
+        precise = np.result_type(self.dtype, np.float32)
+        self._low, self._high, self._middle, self._half = (x.astype(precise) for x in bounds)
+
+    def columns(self) -> tuple[tuple[int, ...], np.dtype]:
+        return (self.size,), FLOAT
+
+    def contains(self, a: np.ndarray) -> bool:
+        return bool(np.isfinite(a).all())
+
+    def uniform(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        return rng.uniform(-1, 1, (n, self.size)).astype(FLOAT)
+
+    def to_env(self, action: np.ndarray) -> np.ndarray:
+        return self._scale(action).reshape(self.shape)
+
+    def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
+        return self._scale(actions).reshape(-1, *self.shape)
+
+    def _scale(self, a: np.ndarray) -> np.ndarray:
+        """a (..., size), scaled and clipped to the bounds."""
         a = a * self._half
         a += self._middle
         np.maximum(a, self._low, out=a)
         np.minimum(a, self._high, out=a)
         return a.astype(self.dtype, copy=False)
+
+
+class MultiDiscreteActions(Actions):
+    """{"kind": "multidiscrete", "nvec": [3, 2], "start": [0, 0]}, of any shape: the environment
+    gets start + the agent's (len(nvec),) indices, in its shape."""
+
+    def __init__(self, spec: Spec):
+        super().__init__(spec)
+        nvec, start = np.array(spec["nvec"]), np.array(spec["start"])
+        self.shape, self.start = nvec.shape, start.ravel()
+        self.nvec = np.array([_count(n) for n in nvec.ravel().tolist()])
+        self.size = int(self.nvec.sum())
+
+    def columns(self) -> tuple[tuple[int, ...], np.dtype]:
+        return (len(self.nvec),), INDEX_DTYPE
+
+    def contains(self, a: np.ndarray) -> bool:
+        return bool(((a >= 0) & (a < self.nvec)).all())
+
+    def uniform(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        return rng.integers(self.nvec, size=(n, len(self.nvec)))
+
+    def encode(self, a: Array) -> Array:
+        one_hot = [xp.eye(n, dtype=FLOAT)[a[..., i]] for i, n in enumerate(self.nvec.tolist())]
+        return xp.concatenate(one_hot, axis=-1)
+
+    def to_env(self, action: np.ndarray) -> np.ndarray:
+        return self._shift(action).reshape(self.shape)
+
+    def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
+        return self._shift(actions).reshape(-1, *self.shape)
+
+    def _shift(self, a: np.ndarray) -> np.ndarray:
+        shifted: np.ndarray = (a + self.start).astype(INDEX_DTYPE)
+        return shifted
+
+
+class MultiBinaryActions(Actions):
+    """{"kind": "multibinary", "shape": [4]}: the environment gets the agent's (size,) bits, in its
+    shape."""
+
+    def __init__(self, spec: Spec):
+        super().__init__(spec)
+        self.shape = tuple(_count(n) for n in spec["shape"])
+        self.size = math.prod(self.shape)
+
+    def columns(self) -> tuple[tuple[int, ...], np.dtype]:
+        return (self.size,), INDEX_DTYPE
+
+    def contains(self, a: np.ndarray) -> bool:
+        return bool(((a >= 0) & (a < 2)).all())
+
+    def uniform(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        return rng.integers(2, size=(n, self.size))
+
+    def encode(self, a: Array) -> Array:
+        return a.astype(FLOAT)
+
+    def to_env(self, action: np.ndarray) -> np.ndarray:
+        return action.astype(np.int8).reshape(self.shape)
+
+    def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
+        return actions.astype(np.int8).reshape(-1, *self.shape)
+
+
+ACTIONS: dict[str, Callable[[Spec], Actions]] = {
+    "discrete": DiscreteActions,
+    "box": BoxActions,
+    "multidiscrete": MultiDiscreteActions,
+    "multibinary": MultiBinaryActions,
+}
+ACTION_KINDS = tuple(ACTIONS)
+
+
+def actions_from_spec(spec: Spec) -> Actions:
+    """The actions of a spec."""
+    kind = spec["kind"]
+    if kind not in ACTION_KINDS:
+        raise ConfigError(f"Action kind {kind!r} is not known; use {ACTION_KINDS}.")
+    return ACTIONS[kind](spec)

@@ -1,220 +1,240 @@
-"""Gymnasium's vector environments as records: any autoreset mode, workers that die or hang."""
+"""Gymnasium's vector environments as a BatchedEnv: any autoreset mode, workers that die or hang."""
+
+from __future__ import annotations
 
 import reprlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npr.backend import FLOAT
 from npr.envs import workers
-from npr.envs.batched import RESETS, Records
-from npr.envs.contract import first
-from npr.errors import ConfigError, EnvContractError, EnvCrashedError
+from npr.envs.batched import MAX_RESETS, BatchedEnv, ErrorPolicy, Record
+from npr.envs.contract import checked_reset
+from npr.envs.gymnasium_internals import (
+    error_origin,
+    last_observations,
+    retains_autoreset,
+    takes_seed_list,
+)
+from npr.errors import ConfigError, EnvContractError, EnvCrashedError, describe_error
+
+if TYPE_CHECKING:
+    import gymnasium
 
 
-class VectorEnvironments(Records):
+class VectorEnvAdapter(BatchedEnv):
     """A gymnasium VectorEnv, in the autoreset mode that it declares.
 
-    reopen    makes another one after a crash; None: the user's own, which cannot be replaced
+    reopen    makes another one after a crash; None: it is the user's and cannot be replaced
     """
 
-    def __init__(self, env, seeds, table=False, nan_obs="raise", on_env_error="raise", reopen=None):
+    def __init__(
+        self,
+        env: gymnasium.vector.VectorEnv[Any, Any, Any],
+        seeds: np.random.SeedSequence,
+        *,
+        table: bool,
+        error_policy: ErrorPolicy,
+        reopen: Callable[[], gymnasium.vector.VectorEnv[Any, Any, Any]] | None = None,
+    ) -> None:
         mode = env.metadata.get("autoreset_mode")
         self.mode = getattr(mode, "name", mode)
+        self._check_support(error_policy, reopen is not None)
+        self.can_reset_one = self.mode == "DISABLED"
+        self.can_replace = reopen is not None
+        self.env, self._reopen = env, reopen
+        super().__init__(
+            env.num_envs, env.single_observation_space, env.single_action_space, seeds,
+            table=table, error_policy=error_policy, owned=self.can_replace,
+        )  # fmt: skip
+        self._resetting = np.zeros(self.n, bool)  # NEXT_STEP: which the next step only resets
+
+    def _check_support(self, error_policy: ErrorPolicy, can_replace: bool) -> None:
         if self.mode not in ("NEXT_STEP", "SAME_STEP", "DISABLED"):
             raise EnvContractError(
                 "This vector environment does not declare metadata['autoreset_mode'] (NEXT_STEP, "
-                "SAME_STEP or DISABLED), so where an episode ends cannot be known. Set it, or "
+                "SAME_STEP or DISABLED), so the ends of its episodes are unknown. Set it, or "
                 "pass an id with n_envs."
             )
-        self.resets = self.mode == "DISABLED"
-        if nan_obs == "terminate" and not self.resets:
+        if error_policy.nan_obs == "terminate" and self.mode != "DISABLED":
             raise ConfigError(
                 "nan_obs='terminate' needs environments that npr resets, but this VectorEnv resets "
                 f"them itself (autoreset mode {self.mode}). Pass an id or a function with n_envs, "
                 "or make it with AutoresetMode.DISABLED."
             )
-        if on_env_error == "reset" and reopen is None:
+        if error_policy.on_env_error == "reset" and not can_replace:
             raise ConfigError(
                 "on_env_error='reset' needs environments that npr makes, got a VectorEnv. Pass an "
                 "id or a function with n_envs."
             )
-        self.env, self._reopen, self.replaces = env, reopen, reopen is not None
-        super().__init__(
-            env.num_envs, env.single_observation_space, env.single_action_space, seeds, table,
-            nan_obs, on_env_error, owned=self.replaces,
-        )  # fmt: skip
-        self._dead = np.zeros(self.n, bool)  # NEXT_STEP: the coming step only resets
 
-    def _encode(self, observation):
+    def reset(self) -> np.ndarray:
+        self.s = None
+        while self.s is None:
+            self._start_statistics()
+            self._reopen_if_closed()
+            try:
+                self.s = self._reset_all()
+            except Exception as error:
+                self._handle_error(error, stepping=False)
+        return self.s
+
+    def _reopen_if_closed(self) -> None:
+        if not getattr(self.env.unwrapped, "closed", False):
+            return
+        if self._reopen is None:
+            raise EnvCrashedError(
+                "This vector environment is closed, and npr cannot make another. Save the agent "
+                "and load it with a new one: npr.load(path, env=...)."
+            )
+        self.env = self._reopen()
+        self._draw_seeds()
+
+    def _reset_all(self) -> np.ndarray:
+        base = self.env.unwrapped
+        pool = workers.pool_of(base)
+        if pool is not None:
+            pool.drain()
+        seed: Any = self.seeds if takes_seed_list(base) else self.seeds[0]
+        result = self.env.reset(seed=seed)
+        self.seeds = [None] * self.n
+        if not retains_autoreset(base):
+            self._resetting = np.zeros(self.n, bool)
+        return self._finite_reset(self._encode(checked_reset(result)))
+
+    def _reset_rows(self, s: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """s with first observations of new episodes in `rows`, (n,) bools."""
+        observation = checked_reset(self.env.reset(options={"reset_mask": rows.copy()}))
+        return np.where(rows if self.table else rows[:, None], self._encode(observation), s)
+
+    def _finite_reset(self, s: np.ndarray) -> np.ndarray:
+        """First observations; with nan_obs="terminate" rows that are not finite are reset again."""
+        if self.error_policy.nan_obs == "terminate" and not self.table:
+            for _ in range(MAX_RESETS):
+                bad = ~np.isfinite(s).all(axis=1)
+                if not bad.any():
+                    break
+                s = self._reset_rows(s, bad)
+        self._check_first(s)
+        return s
+
+    def step(self, a: np.ndarray) -> Record:
+        actions = self._begin_step(a)
+        try:
+            result = self.env.step(actions)
+        except Exception as error:
+            return self._restart(error, stepping=True)
+        observation, r, terminated, truncated, info = self._checked_step(result)
+        valid = ~self._resetting if self._resetting.any() else self.all_valid
+        done = terminated | truncated
+        if self.mode == "NEXT_STEP":
+            self._resetting = done
+        s = self._encode(observation)
+        s2 = self._final_observations(s, done, info) if self.mode == "SAME_STEP" else s
+        rewards = r.tolist()
+        lost = self._nonfinite_rows(s2, rewards, valid)
+        if lost:
+            valid, r = self._invalidate(lost, valid, r)
+            terminated, truncated = terminated & valid, truncated & valid
+        self._count(rewards, valid)
+        self._end_episodes(np.flatnonzero(valid & done).tolist(), lost)
+        if self.mode == "DISABLED" and (done.any() or lost):
+            try:
+                s = self._finite_reset(self._reset_rows(s2, done | ~valid))
+            except Exception as error:
+                return self._restart(error, stepping=False)
+            s2[lost] = s[lost]
+        elif s is not s2:
+            self._check_first(s)
+        self.s = s
+        return s2, r, terminated, truncated, valid
+
+    def _checked_step(self, result: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Any]:
+        """What step() returned, with its columns as arrays."""
+        if not isinstance(result, tuple) or len(result) != 5:
+            raise self._contract_error(
+                None, f"step() must return five values, got {reprlib.repr(result)}."
+            )
+        observation, *columns, info = result
+        r, terminated, truncated = (np.asarray(column) for column in columns)
+        for name, column, kinds in (
+            ("rewards", r, "fiub"), ("terminated", terminated, "b"), ("truncated", truncated, "b"),
+        ):  # fmt: skip
+            if column.shape != (self.n,) or column.dtype.kind not in kinds:
+                kind = "numbers" if name == "rewards" else "bools"
+                raise self._contract_error(
+                    None,
+                    f"step() must return {name} as {kind} of shape ({self.n},), got "
+                    f"{column.dtype}{column.shape}. Fix the vector environment.",
+                )
+        return observation, r.astype(FLOAT, copy=False), terminated, truncated, info
+
+    def _final_observations(self, s: np.ndarray, done: np.ndarray, info: Any) -> np.ndarray:
+        """True next observations in SAME_STEP mode, where s holds those after the reset."""
+        if not done.any():
+            return s
+        s2 = s.copy()
+        for i in np.flatnonzero(done).tolist():
+            self._write_row(s2, i, info["final_obs"][i] if "final_obs" in info else None)
+        return s2
+
+    def _encode(self, observation: Any) -> np.ndarray:
         """Rows (n, ...) of a batch of observations."""
         if self.observations.kind == "box":
             try:
                 s = self.observations.encode(observation)
             except EnvContractError as error:
-                raise self._named(None, error) from None
+                raise self._contract_error(None, error) from None
             count = len(s)
         else:
-            ones = self.observations.rows(observation)
-            s, count = self._blank(), len(ones)
-            for i, one in enumerate(ones[: self.n]):
-                self._write(s, i, one)
+            rows = self.observations.rows(observation)
+            s, count = self._empty_rows(), len(rows)
+            for i, row in enumerate(rows[: self.n]):
+                self._write_row(s, i, row)
         if count != self.n:
-            raise self._named(
+            raise self._contract_error(
                 None,
                 f"Got observations of {count} environments, it has {self.n}. "
                 "Fix what its reset() and step() return.",
             )
         return s
 
-    def reset(self):
-        """Start every environment; the seeds count the first time only."""
-        self.s = None
-        while True:
-            self._start_counting()
-            base = self.env.unwrapped
-            if getattr(base, "closed", False):
-                if self._reopen is None:
-                    raise EnvCrashedError(
-                        "This vector environment is closed, and npr cannot make another. Save the "
-                        "agent and go on with a new one: npr.load(path, env=...)."
-                    )
-                self.env = base = self._reopen()
-                self._draw_seeds()
-            try:
-                if workers.is_watched(base):
-                    base.settle()
-                # only Gymnasium's own lists of environments take a seed for each
-                many = hasattr(base, "env_fns") or self.seeds is None
-                result = self.env.reset(seed=self.seeds if many else self.seeds[0])
-                self.seeds = None
-                # such a worker remembers, beyond a reset, that it has to reset itself
-                if getattr(base, "shared_memory", True):
-                    self._dead = np.zeros(self.n, bool)
-                self.s = self._usable(self._encode(first(result)))
-                return
-            except Exception as error:
-                self._broke_off(error, 0)
-
-    def step(self, a):
-        """One step with the learner's actions a (n, ...): (s2, r, terminated, truncated, valid).
-
-        s2 (n, size), or (n,) indices for a table: the true next observations. r (n,), and flags
-        (n,); a row that is not valid is no experience. `self.s` is what to act on next.
-        """
-        self.steps += 1
-        self.s = None  # if this step breaks off, the next one starts anew
-        self.finished = []
-        self._sent = self.actions.to_env_batch(a)
-        try:
-            result = self.env.step(self._sent)
-        except Exception as error:
-            return self._anew(error, 1)
-        observation, r, terminated, truncated, info = self._checked(result)
-        valid = ~self._dead if self._dead.any() else self.all_valid
-        done = terminated | truncated
-        if self.mode == "NEXT_STEP":
-            self._dead = done
-        s = s2 = self._encode(observation)
-        if self.mode == "SAME_STEP" and done.any():
-            s2 = s.copy()
-            for i in np.flatnonzero(done):
-                self._write(s2, i, info["final_obs"][i] if "final_obs" in info else None)
-        rewards = r.tolist()
-        lost = self._not_finite(s2, rewards, valid)
-        if lost:
-            valid, r = valid.copy(), r.copy()
-            valid[lost], r[lost] = False, 0
-            terminated, truncated = terminated & valid, truncated & valid
-        self._count(rewards, None if valid is self.all_valid else valid)
-        for i in np.flatnonzero(valid & done):
-            self._finish(i)
-        for i in lost:
-            self._drop(i)
-        if self.mode == "DISABLED" and (done.any() or lost):
-            try:
-                s = self._usable(self._begun(s2, done | ~valid))
-            except Exception as error:
-                return self._anew(error, 0)
-            s2[lost] = s[lost]
-        elif s is not s2:
-            self._not_finite(s)
-        self.s = s
-        return s2, r, terminated, truncated, valid
-
-    def _checked(self, result):
-        """What step() returned, with its columns as arrays."""
-        if not isinstance(result, tuple) or len(result) != 5:
-            raise self._named(None, f"step() must return five values, got {reprlib.repr(result)}.")
-        observation, *columns, info = result
-        columns = [np.asarray(column) for column in columns]
-        names = ("rewards", "terminated", "truncated")
-        for name, column, kinds in zip(names, columns, ("fiub", "b", "b")):
-            if column.shape != (self.n,) or column.dtype.kind not in kinds:
-                kind = "numbers" if name == "rewards" else "bools"
-                raise self._named(
-                    None,
-                    f"step() must return {name} as {kind} of shape ({self.n},), got "
-                    f"{column.dtype}{column.shape}. Fix the vector environment.",
-                )
-        r, *flags = columns
-        return observation, r.astype(FLOAT, copy=False), *flags, info
-
-    def _begun(self, s, over):
-        """s with the first observations of new episodes where `over`, (n,) bools."""
-        first_ones = self._encode(first(self.env.reset(options={"reset_mask": over.copy()})))
-        return np.where(over if self.table else over[:, None], first_ones, s)
-
-    def _usable(self, s):
-        """First observations; where nan_obs="terminate", those that are not finite anew."""
-        for _ in range(RESETS if self.nan_obs == "terminate" and not self.table else 0):
-            bad = ~np.isfinite(s).all(axis=1)
-            if not bad.any():
-                break
-            s = self._begun(s, bad)
-        self._not_finite(s)
-        return s
-
-    def _anew(self, error, stepping):
-        """The record of a step that broke off, where learning may go on: nothing valid in it."""
-        self._broke_off(error, stepping)
+    def _restart(self, error: Exception, stepping: bool) -> Record:
+        """Reset everything after an error; returns a record without a valid row."""
+        self._handle_error(error, stepping)
         self.dropped += self.n
-        self.reset()
-        return self.s, np.zeros(self.n, FLOAT), self._never, self._never, ~self.all_valid
+        return (
+            self.reset(),
+            np.zeros(self.n, FLOAT),
+            self._all_false,
+            self._all_false,
+            ~self.all_valid,
+        )
 
-    def _broke_off(self, error, stepping):
-        """Name the environment that an error came from: see _crashed."""
+    def _handle_error(self, error: Exception, stepping: bool) -> None:
+        """Find the environment that an error came from, then as `_handle_crash`."""
         if isinstance(error, (EnvContractError, ConfigError)):
             raise error
-        if isinstance(error, workers.WorkerFault):
+        if isinstance(error, workers.WorkerError):
             cause = error.__cause__
             if isinstance(cause, EnvContractError):
-                raise self._named(error.env, cause) from cause
-            self._crashed(error.env, stepping, f"{error},", cause)
+                raise self._contract_error(error.env, cause) from cause
+            self._handle_crash(error.env, stepping, str(error), cause)
             return
-        text = workers.named(error)
-        i, raised = self._origin(error)
-        if not raised:
-            raise self._named(i, f"What step() returned cannot be used: {text}.") from error
+        base, text = self.env.unwrapped, describe_error(error)
+        i, origin = error_origin(error, base)
+        if origin == "result":
+            raise self._contract_error(i, f"What it returned cannot be used: {text}.") from error
+        if origin == "batch":  # observations that do not fit the space are a better reason
+            for j, observation in enumerate(last_observations(base)):
+                self._write_row(self._empty_rows(), j, observation)
         who = "the vector environment" if i is None else f"env {i}"
-        self._crashed(i, stepping, f"{who} raised {text},", error)
+        self._handle_crash(i, stepping, f"{who} raised {text}", error)
 
-    def _origin(self, error):
-        """(i, whether its own code raised) of an environment in a SyncVectorEnv, else (None, True).
-
-        A SyncVectorEnv does not say which of its environments an error came from: the frame of its
-        loop does.
-        """
-        trace, base = error.__traceback__, self.env.unwrapped
-        while trace is not None:
-            frame, trace = trace.tb_frame, trace.tb_next
-            if frame.f_locals.get("self") is base and "env_fns" in vars(base):
-                inner = trace.tb_frame.f_code.co_name if trace else None
-                if inner in ("step", "reset", None):
-                    return frame.f_locals.get("i"), inner is not None
-                for i, one in enumerate(getattr(base, "_env_obs", ())):  # they do not fit together
-                    self._write(self._blank(), i, one)
-        return None, True
-
-    def close(self):
-        """Close the environments, and end what processes they have."""
+    def close(self) -> None:
+        pool = workers.pool_of(self.env.unwrapped)
+        if pool is not None:
+            pool.close()
         self.env.close()

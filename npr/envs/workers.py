@@ -1,195 +1,250 @@
-"""Environments in worker processes: one that dies, raises or hangs is named, and none is left.
+"""Environments in worker processes: detects workers that die, raise or hang, and ends them all.
 
-Gymnasium's AsyncVectorEnv waits for ever for a worker that was killed, and raises a bare
-BrokenPipeError or EOFError in the next call. `watch` makes one look after its workers instead;
-`open_workers` opens one that is watched from the start.
+Gymnasium's AsyncVectorEnv waits forever for a worker that was killed, and raises a plain
+BrokenPipeError or EOFError in the next call. `watch` replaces the pipes of an AsyncVectorEnv with
+pipes that check the processes while they wait. Neither its class nor wrappers around it change, so
+an environment made by the user can be watched too.
 """
+
+from __future__ import annotations
 
 import contextlib
 import os
 import signal
 import time
+import weakref
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, Any, cast
 
-from npr.errors import EnvCrashedError
+from npr.envs.gymnasium_internals import AsyncInternals, clear_pending_call, is_call_pending
+from npr.errors import EnvCrashedError, describe_error
 from npr.system.blas import THREAD_VARIABLES, blas_threads
 
-PULSE = 0.5  # seconds between two looks at whether all workers are alive
-GRACE = 3.0  # seconds that environments get to close themselves
-START = 60.0  # seconds at least that an environment gets to be made
+if TYPE_CHECKING:
+    import gymnasium
+
+POLL_INTERVAL = 0.5  # seconds between two checks that all workers are alive
+CLOSE_TIMEOUT = 3.0  # seconds that environments get to close themselves
+MIN_START_TIMEOUT = 60.0  # seconds that making an environment may take, whatever the timeout
 
 
-def named(error) -> str:
-    """The type of an error and, if it has one, its text."""
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+class WorkerError(EnvCrashedError):
+    """A worker did not answer, and all were ended. env: the index of its environment."""
 
-
-def _until(true, seconds):
-    """Wait until it is, or the time is up. A process is asked for its exit code: what else tells of
-    its end stays open in processes that the environment has started."""
-    deadline = time.monotonic() + seconds
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.002)
-
-
-class WorkerFault(EnvCrashedError):
-    """One worker gives no answer, and all have been ended. env: the number of its environment."""
-
-    def __init__(self, env: int, what: str):
-        super().__init__(what)
+    def __init__(self, env: int, message: str) -> None:
+        super().__init__(message)
         self.env = env
 
 
-def watched(base):
-    """A subclass of AsyncVectorEnv, or of a subclass: an instance may be made one of its own."""
+class WorkerPool:
+    """The worker processes of an AsyncVectorEnv.
 
-    class Watched(base):
-        """A vector environment that waits for nothing without an end.
+    timeout    seconds that one call may take; None: no limit
+    """
 
-        patience    seconds that one call of one environment may take; None: any number
+    def __init__(self, env: AsyncInternals, timeout: float | None = None) -> None:
+        self.timeout = timeout
+        self.processes: Sequence[BaseProcess] = env.processes
+        self.error_queue = env.error_queue
+        # no strong reference: env refers to the pool, and must be freed without the collector
+        self._env = weakref.ref(env)
+        pending = is_call_pending(env)
+        self.pipes = [_WatchedPipe(self, i, p, pending) for i, p in enumerate(env.parent_pipes)]
+        env.parent_pipes[:] = cast("list[Connection]", self.pipes)
+        self.ready = False  # whether all pending answers can be read
+
+    @property
+    def closed(self) -> bool:
+        env = self._env()
+        return env is None or env.closed
+
+    def wait_for_answers(self, timeout: float | None = None) -> None:
+        """Return when all pending answers can be read. None of them is read before that, so that
+        an interrupt leaves them complete."""
+        timeout = self.timeout if timeout is None else timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for pipe in self.pipes:
+            while pipe.pending and not pipe.poll(_interval_until(deadline)):
+                dead = self.dead_worker()
+                if dead is not None:
+                    raise self.failure(dead)
+                if deadline is not None and time.monotonic() >= deadline:
+                    self.terminate()
+                    raise WorkerError(pipe.i, f"env {pipe.i} did not answer for {timeout:g} s")
+        self.ready = True
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Receive and drop the answers to a call that was interrupted, if there was one."""
+        self.wait_for_answers(timeout)
+        for pipe in self.pipes:
+            if pipe.pending:
+                pipe.recv()
+        env = self._env()
+        if env is not None:
+            clear_pending_call(env)
+
+    def close(self) -> None:
+        """Let the environments close themselves, and end what is left after CLOSE_TIMEOUT."""
+        if not self.closed:
+            with contextlib.suppress(EnvCrashedError):
+                self.drain(CLOSE_TIMEOUT)
+        if not self.closed:  # no worker has failed
+            for pipe in self.pipes:
+                pipe.send_close()
+            self._wait_for_exit(CLOSE_TIMEOUT)
+            self.terminate()
+
+    def terminate(self) -> None:
+        """End all workers at once; the environment is closed then."""
+        for end in ("terminate", "kill"):
+            for process in self.processes:
+                getattr(process, end)()
+            self._wait_for_exit(POLL_INTERVAL)
+        for pipe in self.pipes:
+            pipe.close()
+        self.error_queue.close()
+        env = self._env()
+        if env is not None:
+            env.closed = True
+
+    def dead_worker(self) -> int | None:
+        """The index of a worker that has ended, or None.
+
+        Its exit code tells; its pipe does not, since it stays open in processes that the
+        environment has started.
         """
+        codes = [process.exitcode for process in self.processes]
+        return next((i for i, code in enumerate(codes) if code is not None), None)
 
-        patience: float | None = None
+    def failure(self, i: int, reported: bool = False) -> WorkerError:
+        """End all workers; returns the error that says what happened to worker i.
 
-        def reset_async(self, *args, **kwargs):
-            with self._at_the_pipes(reading=False):
-                super().reset_async(*args, **kwargs)
+        reported    whether the worker has answered that its environment raised
+        """
+        process, cause = self.processes[i], None
+        _wait_until(lambda: process.exitcode is not None, POLL_INTERVAL)
+        pid, code = process.pid, process.exitcode
+        if code is None or code >= 0:
+            # fails for an exception that cannot be pickled or unpickled
+            with contextlib.suppress(Exception):
+                i, _, cause, trace = self.error_queue.get(timeout=POLL_INTERVAL)
+                cause.add_note(f"In the worker of env {i}:\n{trace}")
+        self.terminate()
+        if cause is not None:
+            message = f"env {i} raised {describe_error(cause)}"
+        elif reported or code is None:
+            message = f"env {i} raised an error that cannot be sent from its process"
+        elif code < 0:
+            memory = " (often out of memory)" if code == -9 else ""
+            message = f"env worker {i} (pid {pid}) died with signal {-code}{memory}"
+        else:
+            message = f"env worker {i} (pid {pid}) ended with exit code {code}"
+        error = WorkerError(i, message)
+        error.__cause__ = cause
+        return error
 
-        def step_async(self, actions):
-            with self._at_the_pipes(reading=False):
-                super().step_async(actions)
-
-        def reset_wait(self, timeout=None):
-            return self._answers(super().reset_wait, timeout)
-
-        def step_wait(self, timeout=None):
-            return self._answers(super().step_wait, timeout)
-
-        def call_wait(self, timeout=None):
-            return self._answers(super().call_wait, timeout)
-
-        def settle(self, timeout=None) -> None:
-            """Take in the answers to a call that was interrupted, if there was one."""
-            if self._state.value != "default":
-                getattr(self, f"{self._state.value}_wait")(timeout)
-
-        def _answers(self, read, timeout):
-            """What `read` makes of the answers; an interrupt before leaves them to `settle`."""
-            self._assert_is_running()
-            self._await(self.patience if timeout is None else timeout)
-            with self._at_the_pipes(reading=True):
-                return read()
-
-        @contextlib.contextmanager
-        def _at_the_pipes(self, reading):
-            """What breaks off in here leaves the pipes half read or written: the workers end."""
-            try:
-                yield
-            except (OSError, EOFError) as error:  # a worker is gone
-                _until(lambda: self._ended() is not None, PULSE)
-                fault = self._fault(self._ended())
-                raise fault from fault.__cause__ or error
-            except BaseException as error:
-                if reading or not isinstance(error, Exception):
-                    self._end()
-                raise
-
-        def _await(self, patience):
-            """Return when every pipe can be read, if only to its end."""
-            deadline = None if patience is None else time.monotonic() + patience
-            for i, pipe in enumerate(self.parent_pipes):
-                left = PULSE if patience is None else min(PULSE, patience)
-                while not pipe.poll(left):
-                    # a pipe may outlive its worker in a process that the environment started
-                    ended = self._ended()
-                    if ended is not None:
-                        raise self._fault(ended)
-                    if deadline is not None:
-                        left = min(PULSE, deadline - time.monotonic())
-                        if left <= 0:
-                            self._end()
-                            raise WorkerFault(i, f"env {i} did not answer for {patience:g} s")
-
-        def _ended(self):
-            """The number of a worker that is no more, or None."""
-            codes = [process.exitcode for process in self.processes]
-            return next((i for i, code in enumerate(codes) if code is not None), None)
-
-        def _raise_if_errors(self, successes):
-            if not all(successes):
-                raise self._fault(successes.index(False), told=True)
-
-        def _fault(self, i, told=False):
-            """What became of worker i, after the end of all of them; told: it has sent word."""
-            process, cause = self.processes[i or 0], None
-            _until(lambda: process.exitcode is not None, PULSE)
-            pid, code = process.pid, process.exitcode
-            if code is None or code >= 0:
-                # a cause that cannot be sent never comes, or cannot be put together again
-                with contextlib.suppress(Exception):
-                    i, _, cause, trace = self.error_queue.get(timeout=PULSE)
-                    cause.add_note(f"In the worker of env {i}:\n{trace}")
-            self._end()
-            if cause is not None:
-                what = f"env {i} raised {named(cause)}"
-            elif told or code is None:
-                what = f"env {i} raised an error that cannot be sent from its process"
-            elif code < 0:
-                memory = " (often out of memory)" if code == -9 else ""
-                what = f"env worker {i} (pid {pid}) died with signal {-code}{memory}"
-            else:
-                what = f"env worker {i} (pid {pid}) ended with exit code {code}"
-            fault = WorkerFault(i, what)
-            fault.__cause__ = cause
-            return fault
-
-        def close_extras(self, timeout=None, terminate=False):
-            """Let the environments close themselves, and end what is left after `timeout` (3 s)."""
-            timeout = GRACE if timeout is None else timeout
-            if not terminate:
-                with contextlib.suppress(EnvCrashedError):
-                    self.settle(timeout)
-                for pipe in self.parent_pipes:
-                    with contextlib.suppress(OSError):
-                        pipe.send(("close", None))
-                self._all_end(timeout)
-            self._end()
-
-        def _all_end(self, seconds):
-            _until(lambda: all(process.exitcode is not None for process in self.processes), seconds)
-
-        def _end(self):
-            for end in ("terminate", "kill"):
-                for process in self.processes:
-                    getattr(process, end)()
-                self._all_end(PULSE)
-            for pipe in self.parent_pipes:
-                pipe.close()
-            self.error_queue.close()
-            self.closed = True
-
-    return Watched
+    def _wait_for_exit(self, seconds: float) -> None:
+        _wait_until(lambda: all(p.exitcode is not None for p in self.processes), seconds)
 
 
-def is_watched(env) -> bool:
-    """Whether a vector environment looks after its workers."""
-    return hasattr(env, "settle")
+class _WatchedPipe:
+    """The pipe to worker i, for AsyncVectorEnv: raises WorkerError instead of waiting forever.
+
+    pending    whether an answer is to be received
+    """
+
+    def __init__(self, pool: WorkerPool, i: int, pipe: Connection, pending: bool) -> None:
+        self.pool, self.i, self.pipe, self.pending = pool, i, pipe, pending
+
+    def send(self, message: object) -> None:
+        try:
+            self.pipe.send(message)
+            self.pending, self.pool.ready = True, False
+        except OSError as error:
+            failure = self.pool.failure(self.i)
+            raise failure from failure.__cause__ or error
+        except BaseException as error:
+            if not isinstance(error, Exception):  # an interrupt may leave half a message
+                self.pool.terminate()
+            raise
+
+    def recv(self) -> Any:
+        """The worker's (answer, success), once all workers have answered."""
+        if not self.pending:  # it would never come
+            self.pool.terminate()
+            raise WorkerError(self.i, f"env {self.i}: its answer was received by another call")
+        if not self.pool.ready:
+            self.pool.wait_for_answers()
+        try:
+            message = self.pipe.recv()
+            self.pending = False
+        except (OSError, EOFError) as error:
+            failure = self.pool.failure(self.i)
+            raise failure from failure.__cause__ or error
+        except BaseException:  # half a message may have been read
+            self.pool.terminate()
+            raise
+        if not message[1]:
+            raise self.pool.failure(self.i, reported=True)
+        return message
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        try:
+            return self.pipe.poll(timeout)
+        except BrokenPipeError:  # on Windows, where POSIX says that the end can be read
+            return True
+
+    def send_close(self) -> None:
+        """Ask the worker to close its environment and end, if it is there."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(("close", None))
+
+    def close(self) -> None:
+        self.pipe.close()
+
+    @property
+    def closed(self) -> bool:
+        return self.pipe.closed
 
 
-def watch(env, patience=None) -> None:
-    """Watch the workers of an AsyncVectorEnv from now on."""
-    if not is_watched(env):
-        env.__class__ = watched(type(env))
-    env.patience = patience
+def _interval_until(deadline: float | None) -> float:
+    """Seconds until the next check of the processes, or until the deadline if that is earlier."""
+    if deadline is None:
+        return POLL_INTERVAL
+    return min(POLL_INTERVAL, max(0.0, deadline - time.monotonic()))
 
 
-class _Seat:
-    """Makes an environment; in a worker, deaf to the terminal's Ctrl-C and on one BLAS thread."""
+def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.002)
 
-    def __init__(self, make):
-        self.make, self.home = make, os.getpid()
 
-    def __call__(self):
-        if os.getpid() != self.home:  # Gymnasium makes one at home too, to see its spaces
+def pool_of(env: object) -> WorkerPool | None:
+    """The WorkerPool that watches a vector environment, if any."""
+    pipes = getattr(env, "parent_pipes", None)
+    return pipes[0].pool if pipes and isinstance(pipes[0], _WatchedPipe) else None
+
+
+def watch(env: gymnasium.vector.AsyncVectorEnv[Any, Any], timeout: float | None = None) -> None:
+    """Watch the workers of an AsyncVectorEnv from now on; timeout as for `WorkerPool`."""
+    pool = pool_of(env)
+    if pool is None:
+        WorkerPool(cast(AsyncInternals, env), timeout)
+    else:
+        pool.timeout = timeout
+
+
+class _WorkerEnvFactory:
+    """Makes an environment; in a worker it also ignores SIGINT and limits BLAS to one thread."""
+
+    def __init__(self, make: Callable[[], gymnasium.Env[Any, Any]]) -> None:
+        self.make, self.parent_pid = make, os.getpid()
+
+    def __call__(self) -> gymnasium.Env[Any, Any]:
+        if os.getpid() != self.parent_pid:  # Gymnasium makes one in the parent for its spaces
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             blas_threads(at_most=1).__enter__()
@@ -197,19 +252,28 @@ class _Seat:
         return self.make()
 
 
-def open_workers(make, n: int, patience: float):
-    """A watched AsyncVectorEnv of n environments; resets are left to the caller (DISABLED)."""
+def open_workers(
+    make: Callable[[], gymnasium.Env[Any, Any]], n: int, timeout: float
+) -> gymnasium.vector.AsyncVectorEnv[Any, Any]:
+    """An AsyncVectorEnv of n environments, watched from the start; the caller resets them."""
     from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-    class Opened(watched(AsyncVectorEnv)):
-        def _check_spaces(self):
-            """The first thing that the workers are asked, once they have their environments."""
-            with self._at_the_pipes(reading=False):
-                for pipe in self.parent_pipes:
-                    pipe.send(("reset-noop", None))
-            self._answers(lambda: [pipe.recv() for pipe in self.parent_pipes], max(patience, START))
-            super()._check_spaces()
+    class WatchedAsyncVectorEnv(AsyncVectorEnv):
+        def _check_spaces(self) -> None:
+            """The first call to the workers, which answer when their environments are made."""
+            self.pool = WorkerPool(cast(AsyncInternals, self), max(timeout, MIN_START_TIMEOUT))
+            try:
+                super()._check_spaces()  # type: ignore[no-untyped-call]
+            except BaseException:
+                self.pool.terminate()
+                raise
+            self.pool.timeout = timeout
 
-    env = Opened([_Seat(make)] * n, autoreset_mode=AutoresetMode.DISABLED)
-    env.patience = patience
-    return env
+        def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
+            if terminate:
+                self.pool.terminate()
+            else:
+                self.pool.close()
+
+    factories = [_WorkerEnvFactory(make)] * n
+    return WatchedAsyncVectorEnv(factories, autoreset_mode=AutoresetMode.DISABLED)

@@ -1,5 +1,5 @@
-"""Files: the container, its older formats, and the state of an agent in it.
+"""Files of agents: the container, older formats, and which attributes of an agent are saved.
 
-Imports npr.backend and npr.errors only, and runs no code from a file. Users call `agent.save`,
-`npr.load` and `npr.infer.load`.
+Imports npr.backend, npr.errors and npr.system only, and never runs code from a file. Users call
+`agent.save`, `npr.load` and `npr.infer.load`, which use `checkpoint`; `parts` finds what is saved.
 """

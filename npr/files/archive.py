@@ -1,16 +1,11 @@
-"""npr's file format: an uncompressed zip of `.npy` arrays and one strict JSON manifest.
+"""The container of npr's files: an uncompressed zip of `.npy` arrays and one strict JSON manifest.
 
-NumPy alone can open it, and nothing in it can run code: names are looked up, never imported, and
-arrays hold plain numbers. A content is framed in one way only, so that a reader compares instead
-of interpreting: what npr would not have written is refused, to the last bit, and every size is
-checked against the file before anything is allocated.
-
-A file is either the old one or the new one, whole: it is written under a temporary name, brought
-to the disk, and renamed.
+NumPy alone can open it, and its content cannot run code: names are looked up, never imported, and
+arrays hold plain numbers. The encoding of the zip is canonical, so the reader compares every byte
+of it with what the writer would produce instead of interpreting it, and rejects any deviation.
+Sizes are checked against the size of the file before memory is allocated.
 """
 
-import contextlib
-import errno
 import hashlib
 import io
 import itertools
@@ -20,231 +15,157 @@ import os
 import re
 import reprlib
 import struct
-import time
 import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from npr.errors import CheckpointError
-from npr.files.generators import generator_state
+from npr.files.atomic import replacement
 from npr.version import __version__
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-FORMAT = 2
+FORMAT = 2  # of the files that are written; earlier ones are converted by npr.files.migrations
 MANIFEST = "manifest.json"
 _DTYPES = ("<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "|b1")
 _MEMBER = re.compile(r"[a-z]+/[A-Za-z_]\w*(\.[A-Za-z_]\w*)?\.npy", re.ASCII)
 _MEMBER_LIMIT = 10_000
 _MANIFEST_LIMIT = 1 << 20
-_DEPTH_LIMIT = 24  # a space nested eight deep, with a list in it, takes 18
-_DIGITS_LIMIT = 1000  # of a whole number: Python takes ever longer to read them
+_DEPTH_LIMIT = 24  # a space nested eight deep that contains a list takes 18
+_DIGITS_LIMIT = 1000  # of an integer: the time that Python takes to read one grows quadratically
+
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+Manifest = dict[str, Any]
+Array = np.ndarray[Any, Any]  # on the host
+Arrays = dict[str, Array]
+Bytes = bytes | memoryview
+
+
+class Member(NamedTuple):
+    """A member of the zip: its name, the offset and length of its data, and their CRC-32."""
+
+    name: str
+    begin: int
+    length: int
+    crc: int
 
 
 # ---- writing
 
 
-def write_archive(path, manifest: dict, arrays: dict) -> None:
-    """Write arrays (name -> host array) and a manifest of plain data to one file, atomically.
+def write_archive(path: Path, manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    """Write arrays (by name, on the host) and a manifest of plain data to one file, atomically.
 
-    Raises CheckpointError for what a file cannot hold, and OSError where the disk does not take
-    it. In both cases, as after a kill, a file that was there before is still there as it was.
+    Raises CheckpointError for content that a file cannot hold, and OSError if the disk is full or
+    not writable. An existing file is then unchanged, as it is if the process is killed.
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     members = {f"{name}.npy": _encode(name, array) for name, array in arrays.items()}
-    hashes = {name: _sha256(parts) for name, parts in members.items()}
+    hashes = {name: _sha256(pieces) for name, pieces in members.items()}
     head = {"format": FORMAT, "npr": __version__, **manifest, "sha256": hashes}
     text = json.dumps(head, indent=1, allow_nan=False).encode()
-    _decode(path, text)  # what could not be read is not written
+    _decode(path, text)  # a manifest that cannot be read is not written
     directory = []
-    with _replacement(path) as file:
-        for name, parts in {MANIFEST: (text,), **members}.items():
-            member = name.encode(), sum(map(len, parts)), _crc32(parts)
-            directory.append(member)
-            file.write(_local_header(*member))
-            for part in parts:
-                file.write(part)
+    with replacement(path) as file:
+        for name, pieces in {MANIFEST: (text,), **members}.items():
+            entry = name.encode(), sum(map(len, pieces)), _crc32(pieces)
+            directory.append(entry)
+            file.write(_local_header(*entry))
+            for piece in pieces:
+                file.write(piece)
         file.write(_directory(directory))
 
 
-def _encode(name, array):
-    """The two parts of a `.npy` file: its header, and its numbers as bytes."""
+def _encode(name: str, array: Array) -> tuple[Bytes, ...]:
+    """A `.npy` file in two pieces: its header and its data."""
     array = np.asarray(array, order="C")
     if array.dtype.str not in _DTYPES:
-        raise CheckpointError(f"{name} has dtype {array.dtype}, which npr's files do not hold.")
+        raise CheckpointError(f"{name} has dtype {array.dtype}, which npr's files cannot hold.")
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    return header.getvalue(), array.reshape(-1).view(np.uint8)
+    return header.getvalue(), array.reshape(-1).view(np.uint8).data
 
 
-def _sha256(parts):
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(part)
-    return whole.hexdigest()
+def _sha256(pieces: Iterable[Bytes]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
-def _crc32(parts):
+def _crc32(pieces: Iterable[Bytes]) -> int:
     crc = 0
-    for part in parts:
-        crc = zlib.crc32(part, crc)
+    for piece in pieces:
+        crc = zlib.crc32(piece, crc)
     return crc
 
 
-@contextlib.contextmanager
-def _replacement(path):
-    """A file to be written, which takes the place of `path` once it is whole and on the disk."""
-    folder, name = os.path.split(os.path.abspath(os.fsdecode(path)))
-    prefix = f".{name[:60]}."
-    _sweep(folder, prefix)
-    file = _temporary(os.path.join(folder, prefix))
-    try:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-        if fcntl is None:
-            file.close()  # Windows does not rename what is open
-        _replace(file.name, path)
-        _sync(folder)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            file.close()  # which tries again to write what could not be written
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file.name)
-        raise
-    file.close()
-
-
-def _temporary(prefix):
-    """A new file, locked for as long as it is open, so that no other writer sweeps it away."""
-    while True:
-        file = open(f"{prefix}{os.urandom(8).hex()}.tmp", "xb")  # noqa: SIM115
-        if fcntl is None:
-            return file
-        with contextlib.suppress(OSError):  # a file system without locks is never swept
-            fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()  # it was swept between these two lines
-
-
-def _sweep(folder, prefix):
-    """Remove what writers of this name left behind when they were killed."""
-    with contextlib.suppress(PermissionError):
-        for name in os.listdir(folder):
-            if name.startswith(prefix) and name.endswith(".tmp"):
-                with contextlib.suppress(OSError):
-                    _remove_if_dead(os.path.join(folder, name))
-
-
-def _remove_if_dead(path):
-    if fcntl is None:
-        os.unlink(path)  # Windows refuses this while the writer has it open
-        return
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.unlink(path)
-    finally:
-        os.close(handle)
-
-
-_BUSY = (5, 32, 33)  # Windows: access denied, sharing violation, lock violation
-
-
-def _replace(source, target):
-    """os.replace, with patience on Windows, where a virus scanner may hold either file."""
-    for pause in (0.05, 0.1, 0.2, 0.4, 0.75, 1.0, None):
-        try:
-            os.replace(source, target)
-            return
-        except OSError as error:
-            if pause is None or getattr(error, "winerror", None) not in _BUSY:
-                raise
-        time.sleep(pause)
-
-
-def _sync(folder):
-    """Bring the new name to the disk, where folders can be synchronised."""
-    if fcntl is None:
-        return
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # a folder that may be written and not read
-        return
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(handle)
-
-
-# ---- the framing, as Python's zipfile writes it: no clock, no comments, no flags
+# ---- the zip's headers, as Python's zipfile writes them: constant date, no comments, no flags
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _ENTRY = struct.Struct("<4s2B5H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 _DATE = 1 << 5 | 1  # 1 January 1980
 _MODE = 0o600 << 16
-_SYSTEMS = (3, 0)  # Unix, which is what npr writes, and Windows, which Python once put there
-_ZIP64 = (1 << 31) - 1  # sizes and offsets above this stand in extra fields
-_ELSEWHERE = 0xFFFFFFFF
+_SYSTEMS = (3, 0)  # Unix, which npr writes everywhere, and Windows, of files written there before
+_ZIP64 = (1 << 31) - 1  # larger sizes and offsets are in extra fields of 64 bits
+_IN_EXTRA = 0xFFFFFFFF
+
+Entry = tuple[bytes, int, int]  # name, length and CRC-32 of a member
 
 
-def _large(size):
+def _large(size: int) -> bool:
     return size * 1.05 > _ZIP64
 
 
-def _local_header(name, size, crc):
+def _local_header(name: bytes, size: int, crc: int) -> bytes:
     version, extra, shown = 20, b"", size
     if _large(size):
-        version, extra, shown = 45, struct.pack("<2H2Q", 1, 16, size, size), _ELSEWHERE
+        version, extra, shown = 45, struct.pack("<2H2Q", 1, 16, size, size), _IN_EXTRA
     fixed = (version, 0, 0, 0, _DATE, crc, shown, shown, len(name), len(extra))
     return _LOCAL.pack(b"PK\3\4", *fixed) + name + extra
 
 
-def _directory(members, system=_SYSTEMS[0]):
-    """What follows the members (name, size, crc): an entry for each, and the end record."""
+def _directory(members: Iterable[Entry], system: int = _SYSTEMS[0]) -> bytes:
+    """The central directory of these members, in the order of their data, and the end records."""
     entries, position = [], 0
     for name, size, crc in members:
-        numbers = [size, size] if size > _ZIP64 else []
-        shown = _ELSEWHERE if numbers else size
-        offset = position
-        if offset > _ZIP64:
-            numbers, offset = [*numbers, offset], _ELSEWHERE
-        extra = b""
-        if numbers:
-            extra = struct.pack(f"<2H{len(numbers)}Q", 1, 8 * len(numbers), *numbers)
-        version = 45 if extra or _large(size) else 20
-        fixed = (version, system, version, 0, 0, 0, _DATE, crc, shown, shown, len(name))
-        fixed += (len(extra), 0, 0, 0, _MODE, offset)
-        entries.append(_ENTRY.pack(b"PK\1\2", *fixed) + name + extra)
+        entries.append(_directory_entry(name, size, crc, position, system))
         position += len(_local_header(name, size, crc)) + size
-    whole, n = b"".join(entries), len(entries)
+    directory, n = b"".join(entries), len(entries)
     end = b""
     if position > _ZIP64:
-        place = (45, 45, 0, 0, n, n, len(whole), position)
-        end = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, *place)
-        end += struct.pack("<4sIQI", b"PK\6\7", 0, position + len(whole), 1)
-    place = (n, n, len(whole), min(position, _ELSEWHERE))
-    return whole + end + _END.pack(b"PK\5\6", 0, 0, *place, 0)
+        extended = (45, 45, 0, 0, n, n, len(directory), position)
+        end = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, *extended)
+        end += struct.pack("<4sIQI", b"PK\6\7", 0, position + len(directory), 1)
+    place = (n, n, len(directory), min(position, _IN_EXTRA))
+    return directory + end + _END.pack(b"PK\5\6", 0, 0, *place, 0)
+
+
+def _directory_entry(name: bytes, size: int, crc: int, offset: int, system: int) -> bytes:
+    numbers = [size, size] if size > _ZIP64 else []
+    shown = _IN_EXTRA if numbers else size
+    if offset > _ZIP64:
+        numbers, offset = [*numbers, offset], _IN_EXTRA
+    extra = b""
+    if numbers:
+        extra = struct.pack(f"<2H{len(numbers)}Q", 1, 8 * len(numbers), *numbers)
+    version = 45 if extra or _large(size) else 20
+    lengths = len(name), len(extra), 0
+    fixed = (version, system, version, 0, 0, 0, _DATE, crc, shown, shown, *lengths)
+    return _ENTRY.pack(b"PK\1\2", *fixed, 0, 0, _MODE, offset) + name + extra
 
 
 # ---- reading
 
 
-def read_archive(path) -> tuple[dict, dict]:
-    """The manifest and the arrays of a file, in the present format.
+def read_archive(path: Path) -> tuple[Manifest, Arrays]:
+    """The manifest and the arrays of a file, in the file's own format.
 
-    Raises FileNotFoundError if there is none, and CheckpointError if anything about it is not
-    right: what it says is the file, the member and the reason.
+    Raises FileNotFoundError if there is no file, and CheckpointError, which names the file, the
+    member and the reason, if anything in it is invalid.
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     try:
         with open(path, "rb") as file:
             return _read(path, file)
@@ -254,79 +175,94 @@ def read_archive(path) -> tuple[dict, dict]:
         raise CheckpointError(f"{path} is damaged or is not an npr file ({error}).") from error
 
 
-def _read(path, file):
-    (_, *place), *members = _members(path, file)
-    manifest = _decode(path, _read_manifest(path, file, *place))
+def _read(path: str, file: io.BufferedReader) -> tuple[Manifest, Arrays]:
+    first, *members = _members(path, file)
+    manifest = _decode(path, _read_manifest(path, file, first))
     _check_format(path, manifest)
     hashes = manifest.pop("sha256", None)
     if not isinstance(hashes, dict):
         raise CheckpointError(f"{path}: the manifest is not npr's; it holds no checksums.")
-    names = [name for name, *_ in members]
+    names = [member.name for member in members]
     if list(hashes) != names:
         missing = ", ".join(sorted(set(hashes) - set(names))) or "nothing"
         raise CheckpointError(
             f"{path}: {missing[:200]} is missing; the manifest lists {len(hashes)} arrays, the "
-            f"file holds {len(names)}, and both must name the same ones in one order."
+            f"file holds {len(names)}, and both must list the same names in the same order."
         )
     arrays = {
-        name.removesuffix(".npy"): _read_array(path, file, name, *place, hashes[name])
-        for name, *place in members
+        member.name.removesuffix(".npy"): _read_array(path, file, member, hashes[member.name])
+        for member in members
     }
-    return _migrated(path, manifest, arrays)
+    return manifest, arrays
 
 
-def _members(path, file):
-    """[(name, where its bytes begin, how many they are, their CRC)], the manifest first.
+def _members(path: str, file: io.BufferedReader) -> list[Member]:
+    """The members of the zip, the manifest first.
 
-    They lie end to end from the first byte of the file, and after the last one comes their
-    directory and nothing else; all of it is compared with what npr would have written.
+    They are contiguous from the first byte of the file on, and only their directory follows. All
+    headers are compared with those that npr writes.
     """
     size = os.fstat(file.fileno()).st_size
-    members = {}
+    members: dict[str, Member] = {}
     position = 0
     while len(start := file.read(_LOCAL.size)) == _LOCAL.size and start.startswith(b"PK\3\4"):
         *_, method, _, _, crc, _, length, name_length, extra_length = _LOCAL.unpack(start)
         raw, extra = file.read(name_length), file.read(extra_length)
         name = raw.decode("ascii", "backslashreplace")
-        if not members and name != MANIFEST:
-            raise CheckpointError(
-                f"{path} begins with {name[:80]!r} and not with {MANIFEST}; it is not an npr file."
-            )
-        if name in members or len(members) == _MEMBER_LIMIT:
-            raise CheckpointError(f"{path} has too many members, or one name twice.")
-        if members and not _MEMBER.fullmatch(name):
-            raise CheckpointError(f"{path}: the member {name[:80]!r} does not belong here.")
+        _check_name(path, name, members)
         if method:
             raise CheckpointError(f"{path}: {name} is compressed; npr's files are not.")
         if extra:
             length = int.from_bytes(extra[4:12], "little")
-        if start + raw + extra != _local_header(raw, length, crc):
+        header = start + raw + extra
+        if header != _local_header(raw, length, crc):
             raise CheckpointError(f"{path}: the header of {name} is not one that npr writes.")
-        begin = position + len(start + raw + extra)
-        position = begin + length
+        members[name] = Member(name, position + len(header), length, crc)
+        position += len(header) + length
         if position > size:
             raise CheckpointError(f"{path}: {name} claims more bytes than the file has.")
-        members[name] = begin, length, crc
         file.seek(position)
     if not members:
-        raise CheckpointError(f"{path} is damaged or is not an npr file: it begins otherwise.")
-    listed = [(name.encode(), length, crc) for name, (_, length, crc) in members.items()]
+        raise CheckpointError(
+            f"{path} is damaged or is not an npr file: it does not begin like a zip file."
+        )
+    found = list(members.values())
+    _check_directory(path, file, found, size)
+    return found
+
+
+def _check_name(path: str, name: str, members: Mapping[str, Member]) -> None:
+    """Check the name of a member that follows these members."""
+    if not members and name != MANIFEST:
+        raise CheckpointError(
+            f"{path} begins with {name[:80]!r} and not with {MANIFEST}; it is not an npr file."
+        )
+    if name in members or len(members) == _MEMBER_LIMIT:
+        raise CheckpointError(f"{path} has too many members, or one name twice.")
+    if members and not _MEMBER.fullmatch(name):
+        raise CheckpointError(f"{path}: the member {name[:80]!r} does not belong here.")
+
+
+def _check_directory(path: str, file: io.BufferedReader, members: list[Member], size: int) -> None:
+    """Check that the rest of the file is the directory of its members."""
+    last = members[-1]
+    position = last.begin + last.length
+    listed = [(member.name.encode(), member.length, member.crc) for member in members]
     directories = [_directory(listed, system) for system in _SYSTEMS]
     file.seek(position)
     if size - position != len(directories[0]) or file.read() not in directories:
         raise CheckpointError(
-            f"{path} is damaged: after {name}, its last member, stands something else than the "
-            "directory of its members."
+            f"{path} is damaged: {last.name}, its last member, is not followed by the directory "
+            "of its members."
         )
-    return [(name, *place) for name, place in members.items()]
 
 
-def _read_manifest(path, file, begin, length, crc):
-    if length > _MANIFEST_LIMIT:
-        raise CheckpointError(f"{path}: the manifest has {length} bytes, over 1 MiB.")
-    file.seek(begin)
-    data = file.read(length)
-    if zlib.crc32(data) != crc:
+def _read_manifest(path: str, file: io.BufferedReader, member: Member) -> bytes:
+    if member.length > _MANIFEST_LIMIT:
+        raise CheckpointError(f"{path}: the manifest has {member.length} bytes, over 1 MiB.")
+    file.seek(member.begin)
+    data = file.read(member.length)
+    if zlib.crc32(data) != member.crc:
         raise CheckpointError(f"{path}: {MANIFEST} does not match its checksum.")
     return data
 
@@ -334,8 +270,8 @@ def _read_manifest(path, file, begin, length, crc):
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
-def _decode(path, data):
-    """The manifest in some bytes of strict JSON."""
+def _decode(path: str, data: bytes) -> Manifest:
+    """The manifest in these bytes of strict JSON."""
     brackets = re.findall(rb"[][{}]", _TEXT.sub(b"", data))
     depths = itertools.accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
     try:
@@ -353,25 +289,25 @@ def _decode(path, data):
     except ValueError as error:
         raise CheckpointError(f"{path}: the manifest is not strict JSON: {error}.") from error
     if not isinstance(manifest, dict):
-        raise CheckpointError(f"{path}: the manifest is not npr's, but {reprlib.repr(manifest)}.")
+        raise CheckpointError(f"{path}: the manifest is not npr's; it is {reprlib.repr(manifest)}.")
     return manifest
 
 
-def _unique(pairs):
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         keys = reprlib.repr([key for key, _ in pairs])
-        raise ValueError(f"of the keys {keys} one is there twice")
+        raise ValueError(f"a key occurs twice in {keys}")
     return found
 
 
-def _finite(text):
+def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
         raise ValueError(f"{text[:20]} is not a number that a manifest may hold")
     return number
 
 
-def _short(text):
+def _short(text: str) -> int:
     if len(text) > _DIGITS_LIMIT:
         raise ValueError(f"a number has {len(text)} digits")
     return int(text)
@@ -380,7 +316,7 @@ def _short(text):
 _VERSION = re.compile(r"[\w.+-]{1,32}", re.ASCII)
 
 
-def _check_format(path, manifest):
+def _check_format(path: str, manifest: Manifest) -> None:
     version, author = manifest.get("format"), manifest.get("npr")
     if type(version) is not int or version < 1:
         raise CheckpointError(
@@ -403,74 +339,43 @@ _NPY = re.compile(
 )
 
 
-def _read_array(path, file, name, begin, length, crc, digest):
-    file.seek(begin)
+def _read_array(path: str, file: io.BufferedReader, member: Member, digest: object) -> Array:
+    """The array in a member. Its data is read into it directly, without a copy."""
+    name, length = member.name, member.length
+    file.seek(member.begin)
     header = file.read(min(10, length))
     header += file.read(min(int.from_bytes(header[8:10], "little"), length - len(header)))
-    found = _NPY.fullmatch(header)
-    code = found[1].decode("ascii", "backslashreplace") if found else None
-    shape = tuple(int(n) for n in re.findall(rb"\d+", found[2])) if found else ()
-    if code not in _DTYPES or str(shape).encode() != found[2]:
-        raise CheckpointError(
-            f"{path}: {name} must be a .npy array of version 1.0, of a dtype among "
-            f"{', '.join(_DTYPES)}, in C order; it begins with {header[:90]!r}."
-        )
-    dtype = np.dtype(code)
+    dtype, shape = _parse_array_header(path, name, header)
     if math.prod(shape) * dtype.itemsize != length - len(header):
         raise CheckpointError(
-            f"{path}: {name} claims shape {reprlib.repr(shape)}, its data has another size."
+            f"{path}: {name} claims shape {reprlib.repr(shape)}, but its data has another size."
         )
     try:
         array = np.empty(shape, dtype)
     except (ValueError, MemoryError) as error:
         raise CheckpointError(f"{path}: {name} does not fit into memory ({error}).") from error
     data = array.reshape(-1).view(np.uint8)
-    if file.readinto(data) != len(data):
+    if file.readinto(data.data) != len(data):
         raise CheckpointError(f"{path} became shorter while {name} was read.")
-    parts = header, data
-    if _crc32(parts) != crc or _sha256(parts) != digest:
+    pieces = header, data.data
+    if _crc32(pieces) != member.crc or _sha256(pieces) != digest:
         raise CheckpointError(f"{path}: {name} does not match its checksum.")
     if dtype.kind == "b" and data.max(initial=0) > 1:
-        raise CheckpointError(f"{path}: {name} holds truth values other than 0 and 1.")
+        raise CheckpointError(f"{path}: {name} holds booleans other than 0 and 1.")
     return array
 
 
-def _migrated(path, manifest, arrays):
-    for version in range(manifest["format"], FORMAT):
-        try:
-            manifest, arrays = MIGRATIONS[version](manifest, arrays)
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise CheckpointError(
-                f"{path} has format {version} and not all that belongs to it: {error!r}."
-            ) from error
-    return {**manifest, "format": FORMAT}, arrays
-
-
-# ---- older formats
-
-
-def _from_format_1(manifest, arrays):
-    """Format 1 held an agent without its episodes, and the generators as texts."""
-    for purpose, held in manifest.pop("rng").items():
-        rng = np.random.default_rng(0)
-        rng.bit_generator.state = {
-            "bit_generator": "PCG64",
-            "state": {name: int(held[name], 16) for name in ("state", "inc")},
-            "has_uint32": held["has_uint32"],
-            "uinteger": held["uinteger"],
-        }
-        arrays[f"rng/{purpose}"] = generator_state(rng)
-    manifest["made_with"] = {"numpy": manifest.pop("numpy")}
-    manifest["counters"]["skipped"] = {
-        key.removeprefix("optim/").partition(".")[0]: [0, 0] for key in arrays if "optim/" in key
-    }
-    manifest["settings"].update(normalize_obs=False, normalize_reward=False)
-    manifest["policy"]["normalize"] = False
-    manifest["without_episode"] = True
-    if "buffer/buffer.next" in arrays:
-        arrays["buffer/buffer.newest"] = np.empty((0, 2), np.int64)
-    return manifest, arrays
-
-
-# format -> function(manifest, arrays), which gives the manifest and the arrays of the next format
-MIGRATIONS = {1: _from_format_1}
+def _parse_array_header(
+    path: str, name: str, header: bytes
+) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The dtype and the shape in the header of a `.npy` file."""
+    found = _NPY.fullmatch(header)
+    if found:
+        code = found[1].decode("ascii", "backslashreplace")
+        shape = tuple(int(n) for n in re.findall(rb"\d+", found[2]))
+        if code in _DTYPES and str(shape).encode() == found[2]:
+            return np.dtype(code), shape
+    raise CheckpointError(
+        f"{path}: {name} must be a .npy array of version 1.0, of a dtype among "
+        f"{', '.join(_DTYPES)}, in C order; it begins with {header[:90]!r}."
+    )

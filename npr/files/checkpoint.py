@@ -1,81 +1,168 @@
-"""Saving and loading of whole agents: parameters, optimisers, replay, counters, generators, and
-where the run stands in its episodes.
+"""Saving and loading of agents: parameters, optimizers, replay buffers, counters, generators and
+the position of the environments in their episodes.
 
-What an agent holds is found by its type, so that no algorithm can forget to save a part: arrays
-of the backend are parameters; optimisers, buffers and others know their own state.
+A file of format 2 has these arrays, and a manifest with the settings, the policy and the counters:
+
+    params/NAME                 an attribute of the agent that is an array
+    optim|buffer|state/NAME.KEY an array in the state of an attribute (see npr.files.parts)
+    state/envs.KEY              the position of the environments
+    rng/PURPOSE                 a generator
 """
 
 import os
 import platform
-import re
-import warnings
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol, Self, TypeGuard, TypeVar
 
 import numpy as np
 
-from npr.backend import BACKEND, installed, to_device, to_host, xp
-from npr.buffers import IntegerMap, ReplayBuffer, Steps
-from npr.envs.batched import check_position
-from npr.envs.spaces import Observations
-from npr.errors import CheckpointError, CheckpointWarning, ConfigError, NumericsError
-from npr.files.archive import read_archive, write_archive
+from npr.backend import (
+    BACKEND,
+    Array,
+    installed,
+    to_device,
+    to_host,
+)
+from npr.errors import CheckpointError, ConfigError, NumericsError
+from npr.files import migrations
+from npr.files.archive import Arrays, Manifest, Path, read_archive, write_archive
 from npr.files.generators import generator_state, set_generator_state
-from npr.noise import OrnsteinUhlenbeck
-from npr.normalize import ObservationNorm, RewardNorm
-from npr.optim import Adam, Optimizer
-from npr.policy import Policy
-from npr.settings import is_whole
+from npr.files.parts import CountingPart, Part, Snapshot, arrays_of, is_array, parts
 from npr.system.blas import blas_name, threads_set_by_user
-from npr.training.logger import Logger
 
-_STATEFUL = (Steps, IntegerMap, OrnsteinUhlenbeck, ObservationNorm, RewardNorm, Logger)
+_MANIFEST = {
+    "format", "npr", "algorithm", "env", "settings", "seed", "policy", "policy_parameters",
+    "counters", "made_with", "without_episode",
+}  # fmt: skip
+_POSITION = "state/envs."
 
 
-def save(agent, path) -> None:
-    """Write an agent to one file without pickle."""
-    arrays, counters = {}, {}
-    for name, part in sorted(vars(agent).items()):
-        for key, array in _arrays(name, part).items():
-            arrays[key] = to_host(array)
-        if isinstance(part, Adam):
-            counters[name] = part.t
-    for key, array in agent.position().items():
-        arrays[f"state/envs.{key}"] = array
-    for purpose, rng in agent.rng.items():
-        arrays[f"rng/{purpose}"] = generator_state(rng)
+class Agent(Protocol):
+    """What saving and loading need of an agent, besides its parts."""
+
+    env_id: str | None
+    seed: int | None
+    rng: dict[str, np.random.Generator]
+    num_timesteps: int
+    end: int
+    n_updates: int
+    snapshot: Snapshot
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """The names of the settings; their values are attributes."""
+
+    @property
+    def logger(self) -> Any:
+        """Its `episode_count` is the number of episodes so far."""
+
+    @property
+    def policy(self) -> Any:
+        """Its `spec` is plain data."""
+
+    @property
+    def policy_parameters(self) -> str:
+        """The name of the attribute with the policy's parameters."""
+
+    def position(self) -> dict[str, Any]:
+        """Where the environments are in their episodes, as arrays."""
+
+    @classmethod
+    def restore(cls, manifest: Manifest, arrays: Arrays, env: object) -> Self:
+        """A new agent with the settings in a manifest.
+
+        Raises an error if the policy or an array in the file does not fit the agent.
+        """
+
+    def resume(
+        self, *, num_timesteps: int, end: int, n_updates: int, episodes: int,
+        made_with: dict[str, str], position: Arrays,
+    ) -> None:  # fmt: skip
+        """Take over the counters, and the position for when the environments are opened.
+
+        Raises an error if the position is not one.
+        """
+
+
+A = TypeVar("A", bound=Agent)
+
+
+# ---- saving
+
+
+def save(agent: Agent, path: Path, without: Collection[str] = ()) -> None:
+    """Write an agent to one file.
+
+    without   names of attributes that changed and that the file need not restore
+
+    Raises CheckpointError if the file would not restore all of the agent's state, NumericsError if
+    parameters are not finite, and OSError if the file cannot be written. An existing file is then
+    unchanged.
+    """
+    _check_complete(agent, without)
+    arrays = {}
+    for name, part in parts(agent).items():
+        if name not in without:
+            arrays.update({key: to_host(array) for key, array in arrays_of(name, part).items()})
+    arrays |= {_POSITION + key: array for key, array in agent.position().items()}
+    arrays |= {
+        f"rng/{purpose}": np.asarray(generator_state(rng)) for purpose, rng in agent.rng.items()
+    }
+    _check_finite(arrays)
+    write_archive(path, _manifest(agent), arrays)
+
+
+def _check_complete(agent: Agent, without: Collection[str]) -> None:
+    lost = [name for name in agent.snapshot.changed(agent) if name not in without]
+    if lost:
+        names = ", ".join(f"{type(agent).__name__}.{name}" for name in lost)
+        raise CheckpointError(
+            f"A file would not restore {names}, which changed since build(). Make it an array in "
+            "build(), or give its class a group, state() and load() (see npr.files.parts), or "
+            "begin its name with an underscore if it can be derived from other attributes. "
+            "Nothing was written."
+        )
+
+
+def _check_finite(arrays: Arrays) -> None:
     for key, array in arrays.items():
         floats = key.startswith("params/") and array.dtype.kind == "f"
         if floats and not np.isfinite(array).all():
             raise NumericsError(
-                f"{key} holds numbers that are not finite: training has diverged. Nothing was "
-                "written, so that a good file is not lost; lower learning_rate and train again."
+                f"{key} contains NaN or infinite values: training has diverged. Nothing was "
+                "written, so that an earlier file is kept; lower learning_rate and train again."
             )
-    policy, parameters = _policy(agent)
-    manifest = {
+
+
+def _manifest(agent: Agent) -> Manifest:
+    counters = {name: part.counters() for name, part in parts(agent).items() if _counts(part)}
+    return {
         "algorithm": type(agent).__name__,
         "env": agent.env_id,
         "settings": {name: getattr(agent, name) for name in agent.settings},
         "seed": agent.seed,
-        "policy": policy,
-        "policy_parameters": parameters,
+        "policy": agent.policy.spec,
+        "policy_parameters": f"params/{agent.policy_parameters}",
         "counters": {
             "num_timesteps": agent.num_timesteps,
             "end": agent.end,
             "n_updates": agent.n_updates,
             "episodes": agent.logger.episode_count,
-            "optimisers": counters,
+            "optimisers": {name: held["t"] for name, held in counters.items() if "t" in held},
             "skipped": {
-                name: part.skip_counts()
-                for name, part in sorted(vars(agent).items())
-                if isinstance(part, Optimizer)
+                name: [held["skipped"], held["consecutive"]] for name, held in counters.items()
             },
         },
         "made_with": made_with(),
     }
-    write_archive(path, manifest, arrays)
 
 
-def made_with() -> dict:
-    """What bits depend on besides settings and seeds: another of these, and they may differ."""
+def _counts(part: Array | Part) -> TypeGuard[CountingPart]:
+    return hasattr(part, "counters")
+
+
+def made_with() -> dict[str, str]:
+    """What results depend on to the last bit besides settings and seeds: versions and hardware."""
     return {
         "numpy": np.__version__,
         "BLAS": blas_name(),
@@ -86,193 +173,142 @@ def made_with() -> dict:
     }
 
 
-def check_target(path, interval) -> None:
-    """Refuse a path that no file can be written to, and a number of env steps that is none."""
-    if interval is not None and not (is_whole(interval) and interval >= 1 and path is not None):
-        raise ConfigError(
-            "save_freq must be a whole number of env steps, with a save_path to write to; got "
-            f"save_freq={interval!r}, save_path={path!r}."
-        )
-    if path is None:
-        return
-    if not isinstance(path, (str, os.PathLike)) or os.path.isdir(path):
-        raise ConfigError(f"save_path must be the path of a file, got {path!r}.")
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise ConfigError(f"save_path={path!r}: there is no folder {folder!r}; make it first.")
+def changes(earlier: Mapping[str, str]) -> str:
+    """How this process differs from one that had `made_with() == earlier`; "" if it does not."""
+    return "; ".join(
+        f"{name} was {earlier.get(name)}, here it is {here}"
+        for name, here in made_with().items()
+        if earlier.get(name) != here
+    )
 
 
-def save_or_warn(agent, path) -> None:
-    """Save in the middle of a run, which goes on where the disk is full or gone."""
-    try:
-        save(agent, path)
-    except OSError as error:
-        warnings.warn(
-            f"The agent could not be saved to {path} at step {agent.num_timesteps:,} ({error}). "
-            "What the file held before is untouched, and training goes on.",
-            CheckpointWarning,
-            stacklevel=2,
-        )
+# ---- loading
 
 
-def rescue(agent, why: str, path=None) -> str:
-    """Save an agent whose run breaks off; returns a sentence about it, and raises nothing.
+def read(path: Path) -> tuple[Manifest, Arrays]:
+    """The manifest and the arrays of a file, in the present format.
 
-    path   None: a name of its own in the working folder
-    """
-    where = f"step {agent.num_timesteps:,} of {agent.end:,}"
-    if agent.position()["steps"] <= 1:
-        return f"Nothing was learnt yet, and so nothing saved ({where})."
-    path = path or _free_name(agent, why)
-    try:
-        save(agent, path)
-    except Exception as error:  # what the run broke off for is what the user is to see
-        return f"At {where} the agent could not be saved to {path}: {error}"
-    goes_on = ".learn() goes on from there" if agent.num_timesteps < agent.end else " is at the end"
-    return f"At {where} the agent was saved: npr.load({str(path)!r}){goes_on}."
-
-
-def _free_name(agent, why):
-    """A file in the working folder that is not there yet, and that no other process will take."""
-    parts = (type(agent).__name__, agent.env_id, why, os.getpid())
-    stem = re.sub(r"[^\w-]+", "-", "-".join(str(part) for part in parts if part))
-    names = (f"{stem}{end}.npz" for end in ("", *(f"-{i}" for i in range(2, 1_000))))
-    return next(name for name in names if not os.path.exists(name))
-
-
-def _policy(agent):
-    """The spec of an agent's policy, and where its parameters are."""
-    return agent.policy.spec, f"params/{agent.policy_parts[2]}"
-
-
-def _check_widths(path, manifest, arrays):
-    """Every matrix that the settings ask for must be among the arrays of the file: so a small
-    file cannot make a large network."""
-    held = sum(array.size for array in arrays.values())
-    arch = manifest["settings"].get("net_arch", [])
-    for widths in arch.values() if isinstance(arch, dict) else [arch]:
-        for n, m in zip([Observations(manifest["policy"]["observations"]).size, *widths], widths):
-            if _count(n) * _count(m) > held:
-                raise CheckpointError(f"{path}: a layer of {n} x {m} is more than the file holds.")
-
-
-def _count(n):
-    if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < 1 << 62:
-        raise CheckpointError(f"A counter must be a whole number of at least 0, got {n!r}.")
-    return n
-
-
-def _group(part) -> str | None:
-    """Where in a file an attribute of an agent belongs; None where it does not."""
-    if isinstance(part, (np.ndarray, xp.ndarray)):
-        return "params"
-    if isinstance(part, Optimizer):
-        return "optim"
-    if isinstance(part, ReplayBuffer):
-        return "buffer"
-    return "state" if isinstance(part, _STATEFUL) else None
-
-
-def _arrays(name, part):
-    """The arrays of one attribute of an agent, by their name in the file."""
-    group = _group(part)
-    if group == "params":
-        return {f"params/{name}": part}
-    if group == "optim":
-        held = {key: value for key, value in vars(part).items() if isinstance(value, xp.ndarray)}
-        return {f"optim/{name}.{key}": value for key, value in held.items()}
-    if group is None:
-        return {}
-    return {f"{group}/{name}.{key}": value for key, value in part.state().items()}
-
-
-def load(path, env, registry):
-    """The agent in a file. env: what it goes on learning in; None: the id in the file, if any.
-
-    registry maps the name of an algorithm to its class: names from a file are looked up there
-    and nowhere else. Everything is checked before anything is changed.
+    Raises FileNotFoundError if there is no file, and CheckpointError if it is corrupted,
+    truncated or not an npr file.
     """
     manifest, arrays = read_archive(path)
+    return migrations.migrate(os.fsdecode(path), manifest, arrays)
+
+
+def load(path: Path, env: object, registry: Mapping[str, type[A]]) -> A:
+    """The agent in a file.
+
+    env         what it continues to learn in; None: the environment id in the file, if any
+    registry    class of each algorithm by name: a name in a file is looked up here only
+
+    Raises FileNotFoundError if there is no file, and CheckpointError if anything in it is invalid.
+    """
+    manifest, arrays = read(path)
+    file = os.fsdecode(path)
     try:
-        return _rebuild(path, manifest, arrays, env, registry)
+        return _rebuild(manifest, arrays, env, registry)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from error
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, MemoryError,
             RecursionError) as error:  # fmt: skip
-        if isinstance(error, CheckpointError) and str(path) in str(error):
-            raise
-        what = f"no {error}" if isinstance(error, KeyError) else error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise CheckpointError(
-            f"{path} does not describe a whole agent: {what}. Take another file, or train anew."
+            f"{file} does not describe a valid agent: {reason}. Use another file, or train again."
         ) from error
 
 
-_MANIFEST = {
-    "format", "npr", "algorithm", "env", "settings", "seed", "policy", "policy_parameters",
-    "counters", "made_with", "without_episode",
-}  # fmt: skip
-
-
-def _rebuild(path, manifest, arrays, env, registry):
-    if strange := set(manifest) - _MANIFEST:
-        raise CheckpointError(f"{path}: no manifest of an agent says {sorted(strange)[:5]}.")
-    name = manifest["algorithm"]
-    if name not in registry:
-        raise CheckpointError(
-            f"{path} holds an agent of {name!r}; this npr has {', '.join(sorted(registry))}."
-        )
-    if not isinstance(manifest["env"], str | None):
-        raise CheckpointError(f"{path}: the environment is {manifest['env']!r}, not an id.")
-    Policy.of_file(manifest, arrays)
-    _check_widths(path, manifest, arrays)
-    agent = registry[name].restore(manifest, env)
-    if (manifest["policy"], manifest["policy_parameters"]) != _policy(agent):
-        raise CheckpointError(f"{path}: the policy is not that of the agent's settings.")
-    counters = manifest["counters"]
-    unused = dict(arrays)
-    for attribute, part in vars(agent).items():
-        group = _group(part)
-        if group in ("params", "optim"):
-            for key, present in _arrays(attribute, part).items():
-                _fill(path, key, present, unused.pop(key, None))
-        elif group:
-            held = _take(unused, f"{group}/{attribute}.")
-            if held or not manifest.get("without_episode"):
-                part.load(held)
-        if isinstance(part, Adam):
-            part.t = _count(counters["optimisers"][attribute])
-        if isinstance(part, Optimizer):
-            part.skipped, part.consecutive_skipped = map(_count, counters["skipped"][attribute])
+def _rebuild(manifest: Manifest, arrays: Arrays, env: object, registry: Mapping[str, type[A]]) -> A:
+    agent = _class(manifest, registry).restore(manifest, arrays, env)
+    rest = dict(arrays)
+    _load_parts(agent, manifest, rest)
     for purpose, rng in agent.rng.items():
-        set_generator_state(rng, unused.pop(f"rng/{purpose}"))
-    for key in ("buffer/buffer.a", "state/steps.a"):
-        if key in arrays and not agent.actions.holds(arrays[key]):
-            raise CheckpointError(f"{path}: {key} holds actions that the action space has not.")
-    position = _take(unused, "state/envs.")
-    if position:
-        check_position(position)
-    agent.made_with = {str(name): str(what) for name, what in manifest["made_with"].items()}
-    agent.resume(_count(counters["num_timesteps"]), _count(counters["end"]), position)
-    agent.n_updates = _count(counters["n_updates"])
-    agent.logger.episode_count = _count(counters["episodes"])
-    if unused:
-        raise CheckpointError(f"{path}: nothing of the agent is called {set(unused)}.")
+        set_generator_state(rng, _take(rest, f"rng/{purpose}"))
+    counters = manifest["counters"]
+    agent.resume(
+        num_timesteps=count(counters["num_timesteps"]),
+        end=count(counters["end"]),
+        n_updates=count(counters["n_updates"]),
+        episodes=count(counters["episodes"]),
+        made_with={str(name): str(what) for name, what in manifest["made_with"].items()},
+        position=_take_all(rest, _POSITION),
+    )
+    if rest:
+        raise CheckpointError(f"the agent has nothing for the arrays {sorted(rest)[:5]}.")
     return agent
 
 
-def _take(arrays, prefix):
-    """The arrays whose names begin so, by the rest of their names; they are taken out."""
+def _class(manifest: Manifest, registry: Mapping[str, type[A]]) -> type[A]:
+    if unknown := set(manifest) - _MANIFEST:
+        raise CheckpointError(f"unknown manifest keys {sorted(unknown)[:5]}.")
+    if not isinstance(manifest["env"], str | None):
+        raise CheckpointError(f"the environment must be an id or null, got {manifest['env']!r}.")
+    name = manifest["algorithm"]
+    if name not in registry:
+        raise CheckpointError(
+            f"the file holds an agent of {name!r}; this npr has {', '.join(sorted(registry))}."
+        )
+    return registry[name]
+
+
+def _load_parts(agent: Agent, manifest: Manifest, rest: Arrays) -> None:
+    """Load the state of all parts of an agent, and take their arrays out of `rest`."""
+    counters = manifest["counters"]
+    for name, part in parts(agent).items():
+        if is_array(part):
+            _fill(part, f"params/{name}", _take(rest, f"params/{name}"))
+            continue
+        state = _take_all(rest, f"{part.group}/{name}.")
+        if state or not manifest.get("without_episode"):
+            _load_state(part, name, state)
+        if _counts(part):
+            part.load_counters(_counters_of(part, name, counters))
+
+
+def _load_state(part: Part, name: str, state: Arrays) -> None:
+    key, expected = f"{part.group}/{name}", part.state().keys()
+    if missing := sorted(expected - state.keys()):
+        raise CheckpointError(f"{key}.{missing[0]} is missing.")
+    if unknown := sorted(state.keys() - expected):
+        raise CheckpointError(f"the agent's {name} has no array for {key}.{unknown[0]}.")
+    try:
+        part.load(state)
+    except ConfigError as error:
+        raise CheckpointError(f"{key}: {error}") from error
+
+
+def _counters_of(part: CountingPart, name: str, counters: Mapping[str, Any]) -> dict[str, int]:
+    """The counters of one optimizer, from those in a manifest."""
+    skipped, consecutive = map(count, counters["skipped"][name])
+    held = {"skipped": skipped, "consecutive": consecutive}
+    return held | {"t": count(counters["optimisers"][name])} if "t" in part.counters() else held
+
+
+def _take(arrays: Arrays, key: str) -> Any:
+    """Remove an array and return it."""
+    if key not in arrays:
+        raise CheckpointError(f"{key} is missing.")
+    return arrays.pop(key)
+
+
+def _take_all(arrays: Arrays, prefix: str) -> Arrays:
+    """Remove the arrays whose names begin with a prefix; by the rest of their names."""
     keys = [key for key in arrays if key.startswith(prefix)]
     return {key.removeprefix(prefix): arrays.pop(key) for key in keys}
 
 
-def _fill(path, key, present, held):
-    """Put an array of a file into its place."""
-    if held is None:
-        raise CheckpointError(f"{path}: {key} is missing.")
-    if held.shape != present.shape or held.dtype != present.dtype:
+def _fill(array: Array, key: str, held: Any) -> None:
+    """Copy an array of a file to an array of the agent."""
+    if held.shape != array.shape or held.dtype != array.dtype:
         raise CheckpointError(
-            f"{path}: {key} is {held.dtype}{held.shape}, the agent needs "
-            f"{present.dtype}{present.shape}."
+            f"{key} is {held.dtype}{held.shape}, the agent needs {array.dtype}{array.shape}."
         )
     if not np.isfinite(held).all():
-        raise CheckpointError(f"{path}: {key} holds numbers that are not finite.")
-    present[...] = held if type(present) is np.ndarray else to_device(held)
+        raise CheckpointError(f"{key} contains NaN or infinite values.")
+    array[...] = held if type(array) is np.ndarray else to_device(held)
+
+
+def count(value: object) -> int:
+    """A counter in a file. Raises CheckpointError unless it is a whole number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 62:
+        raise CheckpointError(f"a counter must be a whole number of at least 0, got {value!r}.")
+    return value

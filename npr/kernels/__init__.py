@@ -1,4 +1,7 @@
-"""Numba loops with their array twins: what a tape of array operations cannot do fast."""
+"""Loops that Numba compiles, each with an equivalent in array operations for other backends.
+
+Imports npr.backend and npr.errors only, not npr.autodiff. Everything in `__all__` is public.
+"""
 
 from npr.kernels.returns import discounted_returns, gae, standardize
 from npr.kernels.sumtree import SumTree

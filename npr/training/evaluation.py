@@ -1,15 +1,17 @@
 """Episodes of a fixed policy in an environment of its own."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from npr.envs.contract import first, transition
+from npr.envs.contract import checked_reset, checked_step
 from npr.envs.make import make_env
-from npr.envs.workers import named
-from npr.errors import EnvContractError, EnvCrashedError
+from npr.errors import ConfigError, EnvContractError, EnvCrashedError, describe_error
+from npr.policy import Policy
 
-EPISODE_LIMIT = 10_000  # steps; for an environment that has no limit and a policy that circles
+EPISODE_LIMIT = 10_000  # steps, where neither the environment nor the policy ends an episode
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Evaluation:
     def std(self) -> float:
         return float(self.returns.std())
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"Evaluation(mean={self.mean:.2f}, std={self.std:.2f}, "
             f"min={self.returns.min():.2f}, max={self.returns.max():.2f}, "
@@ -35,8 +37,15 @@ class Evaluation:
         )
 
 
-def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episode_steps=None):
-    """Run `policy` for whole episodes.
+def evaluate(
+    policy: Policy,
+    env: Any,
+    episodes: int = 100,
+    seed: int | None = None,
+    deterministic: bool = True,
+    max_episode_steps: int | None = None,
+) -> Evaluation:
+    """Run a policy for whole episodes.
 
     policy             observation, deterministic, rng -> action of the environment
     env                id, Env or factory; an Env is used as it is, and not closed
@@ -50,7 +59,9 @@ def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episo
     own = make_env(env, max_episode_steps)
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
 
-    def ask(call, check, *args, **kwargs):
+    def ask(
+        call: Callable[..., Any], check: Callable[[Any], Any], *args: Any, **kwargs: Any
+    ) -> Any:
         try:
             return check(call(*args, **kwargs))
         except Exception as error:
@@ -58,16 +69,17 @@ def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episo
             if isinstance(error, EnvContractError):
                 raise EnvContractError(f"{where}: {error}") from None
             raise EnvCrashedError(
-                f"{where}: the environment raised {named(error)}. Fix it; the agent is as it was."
+                f"{where}: the environment raised {describe_error(error)}. Fix it; the "
+                "agent is as it was."
             ) from error
 
     try:
         for episode in range(episodes):
-            observation = ask(own.reset, first, seed=env_seed if episode == 0 else None)
+            observation = ask(own.reset, checked_reset, seed=env_seed if episode == 0 else None)
             while lengths[episode] < EPISODE_LIMIT:
                 action = policy(observation, deterministic, rng)
                 lengths[episode] += 1
-                observation, reward, terminated, truncated = ask(own.step, transition, action)
+                observation, reward, terminated, truncated = ask(own.step, checked_step, action)
                 returns[episode] += reward
                 if terminated or truncated:
                     break
@@ -75,3 +87,22 @@ def evaluate(policy, env, episodes=100, seed=None, deterministic=True, max_episo
         if own is not env:
             own.close()
     return Evaluation(returns, lengths)
+
+
+def separate(env: Any) -> Any:
+    """An environment for evaluation beside the one that an agent was given, or a way to make it.
+
+    Raises ConfigError where there is no way.
+    """
+    import gymnasium
+
+    spec = getattr(env, "spec", None)
+    if isinstance(env, gymnasium.vector.VectorEnv) and spec is not None:
+        vector = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
+        kwargs = {k: v for k, v in spec.kwargs.items() if k not in vector}
+        return lambda: gymnasium.make(spec.id, disable_env_checker=True, **kwargs)
+    if isinstance(env, gymnasium.Env) and spec is not None:
+        return lambda: gymnasium.make(spec, disable_env_checker=True)
+    if isinstance(env, str) or callable(env):
+        return env
+    raise ConfigError("evaluate() needs an environment of its own; pass one: evaluate(env=...).")

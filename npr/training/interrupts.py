@@ -1,42 +1,43 @@
-"""Ctrl-C and SIGTERM while an agent learns: the first asks for a stop, the second stops at once."""
+"""Ctrl-C and SIGTERM during learn(): the first requests a stop, the second stops immediately."""
 
 import os
 import signal
 import threading
+from typing import Any
 
 
 class Interrupts:
-    """A context in which the first SIGINT or SIGTERM is only noted, in `asked`.
+    """A context in which the first SIGINT or SIGTERM is only noted, in `requested`.
 
-    Where the program has handlers of its own they stay, and outside of the main thread there are
-    none. The handlers from before are back after the context.
+    Handlers that the program installed stay in place, and outside of the main thread nothing is
+    installed. The previous handlers are restored at the end of the context.
     """
 
     _DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
-    def __init__(self):
-        self.asked: int | None = None  # number of the first signal
-        self.now = False  # whether there was a second one
-        self._previous: dict = {}
+    def __init__(self) -> None:
+        self.requested: int | None = None  # number of the first signal
+        self.repeated = False  # whether there was a second one
+        self._previous: dict[signal.Signals, Any] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
             for number, default in self._DEFAULTS.items():
                 if signal.getsignal(number) is default:
                     self._previous[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _note(self, number, frame):
-        if self.asked is not None:
-            self.now = True
+    def _note(self, number: int, frame: Any) -> None:
+        if self.requested is not None:
+            self.repeated = True
             raise stopped_by(number)
-        self.asked = number
+        self.requested = number
         # print is not safe in a handler: it may have interrupted another print
-        os.write(2, b"\nnpr: stopping after this update; once more stops at once.\n")
+        os.write(2, b"\nnpr: stopping after this update; press again to stop immediately.\n")
 
 
 def stopped_by(number: int) -> BaseException:

@@ -1,46 +1,61 @@
-"""Numbers of a run: the console table with Stable-Baselines3's keys, and the progress line."""
+"""Logged values of a run, and their console table with Stable-Baselines3's keys."""
 
 import sys
-import time
 from collections import deque
+from typing import Any, TextIO
 
 import numpy as np
 
-from npr.backend import to_host
+from npr.backend import Array, to_host
 
-WINDOW = 100  # episodes behind ep_rew_mean, as everywhere
+WINDOW = 100  # episodes in ep_rew_mean, as in Stable-Baselines3
+
+
+def explained_variance(v: Array, R: Array, rows: Array) -> Array:
+    """1 - Var[R - v] / Var[R] of values v and returns R (T, N) over the valid rows; a scalar.
+
+    rows   indices into the flattened columns, see Rollout.rows
+    """
+    v, R = v.reshape(-1)[rows], R.reshape(-1)[rows]
+    return 1 - (R - v).var() / (R.var() + 1e-8)
 
 
 class Logger:
-    """Collects what a run reports.
+    """Collects the logged values of a run.
 
-    Values may be arrays of the device, of which the mean counts: they are read at `table`.
+    Values may be arrays on the device: their mean is read when a table or snapshot is made.
     """
 
-    def __init__(self):
-        self.groups: dict[str, dict] = {}
-        self.episodes = deque(maxlen=WINDOW)  # (return, length)
+    group = "state"  # in a file
+
+    def __init__(self) -> None:
+        self.groups: dict[str, dict[str, Any]] = {}
+        self.episodes: deque[tuple[float, int]] = deque(maxlen=WINDOW)  # (return, length)
         self.episode_count = 0
 
-    def record(self, group: str, metrics: dict) -> None:
+    def record(self, group: str, metrics: dict[str, Any]) -> None:
+        """Keep the latest value of each metric."""
         self.groups.setdefault(group, {}).update(metrics)
 
-    def episode(self, episode) -> None:
+    def episode(self, episode: tuple[float, int]) -> None:
+        """Count an episode of this return and length."""
         self.episodes.append(episode)
         self.episode_count += 1
 
-    def mean_return(self):
+    def mean_return(self) -> float | None:
+        """Of the last episodes; None before the first has ended."""
         return float(np.mean([r for r, _ in self.episodes])) if self.episodes else None
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, np.ndarray]:
         """The last episodes; how many there were in all stands among the counters of a file."""
         return {"episodes": np.array(self.episodes, np.float64).reshape(-1, 2)}
 
-    def load(self, state: dict) -> None:
+    def load(self, state: dict[str, np.ndarray]) -> None:
+        """Take over a state."""
         held = state["episodes"]
         self.episodes = deque(((r, int(n)) for r, n in held.tolist()), maxlen=WINDOW)
 
-    def snapshot(self) -> dict:
+    def snapshot(self) -> dict[str, Any]:
         """Every value as a Python number."""
         values = {
             f"{group}/{key}": float(to_host(value).mean()) if hasattr(value, "dtype") else value
@@ -52,7 +67,7 @@ class Logger:
             values["rollout/ep_len_mean"] = float(np.mean([n for _, n in self.episodes]))
         return values
 
-    def table(self, stream=None) -> None:
+    def table(self, stream: TextIO | None = None) -> None:
         """Print the values in groups."""
         values = self.snapshot()
         if not self.episodes:
@@ -70,54 +85,5 @@ class Logger:
         print(f"{line}\n{body}\n{line}", file=stream or sys.stdout, flush=True)
 
 
-def _text(value):
+def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-class Progress:
-    """One line about a run: on a terminal it is rewritten, elsewhere printed now and then."""
-
-    def __init__(self, title, start, total, shown=None, stream=None):
-        self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
-        self.shown = shown is not False
-        self.title, self.start, self.total = title, start, total
-        self.began = time.perf_counter()
-        self.due = self.began + 1.0  # nothing is shown of a run shorter than a second
-        self.printed = False
-
-    def update(self, step, logger) -> None:
-        now = time.perf_counter()
-        if now >= self.due and self.shown:
-            self.due = now + (0.2 if self.live else 10.0)
-            self._print(step, logger, now)
-
-    def _print(self, step, logger, now):
-        mean_return = logger.mean_return()
-        speed = (step - self.start) / (now - self.began)
-        share = step / self.total if self.total else 1.0
-        left = max(self.total - step, 0) / speed if speed else float("inf")
-        score = "no episode yet" if mean_return is None else f"return {mean_return:.1f}"
-        line = (
-            f"{self.title}  {step:,}/{self.total:,}  {share:4.0%}  {score}  "
-            f"{speed:,.0f} steps/s  {_clock(left)} left"
-        )
-        if self.live:
-            print(f"\r{line:<79}", end="", file=self.stream, flush=True)
-        else:
-            print(line, file=self.stream, flush=True)
-        self.printed = True
-
-    def close(self, step, logger) -> None:
-        if self.printed:
-            self._print(step, logger, time.perf_counter())
-            if self.live:
-                print(file=self.stream)
-
-
-def _clock(seconds):
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 36_000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h"

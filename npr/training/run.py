@@ -1,29 +1,45 @@
-"""How a run goes: the frame of learn(), and the environments' loop as generators that an
-algorithm iterates over. What a run has collected stands in the agent and not in a generator, so
-that it can be left at any step by an exception, saved, and entered again.
+"""One call of learn(): the loop over the environments, as generators that an algorithm iterates
+over, and what surrounds it: budget, progress, callback, signals and saving.
+
+What a run has collected is part of the agent, not of a generator, so that a run can be left at any
+step by an exception, saved, and entered again.
 """
 
-import functools
 import sys
 import time
 import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from npr.autodiff.anomaly import first_bad
 from npr.backend import to_host
 from npr.buffers import Rollout
-from npr.envs.contract import finite
-from npr.errors import ConfigError, ConfigWarning, EnvCrashedError, NprError, NumericsError
-from npr.files import checkpoint
+from npr.envs.contract import all_finite
+from npr.errors import ConfigWarning, EnvCrashedError, NprError, NumericsError
+from npr.files.parts import is_array, parts
 from npr.nn import MLP
-from npr.settings import is_whole
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
-from npr.training import nonfinite as watch
+from npr.training import saving
+from npr.training.counters import Counters
 from npr.training.interrupts import Interrupts, stopped_by
-from npr.training.logger import Progress
+from npr.training.logger import Logger
+from npr.training.nonfinite import NonFiniteGuard
+from npr.training.progress import Progress
 
-DEFAULT_BUDGET = 100_000  # env steps of learn() where no preset knows better
+DEFAULT_BUDGET = 100_000  # env steps of learn() where no preset says otherwise
+
+
+class Transition(NamedTuple):
+    """What every environment did in one step; arrays (n, ...) on the host."""
+
+    s: np.ndarray
+    a: np.ndarray
+    r: np.ndarray
+    s2: np.ndarray  # the true next observation, also where the episode ended
+    terminated: np.ndarray
+    episode: np.ndarray  # numbers of the episodes
 
 
 class _Stopped(Exception):
@@ -31,311 +47,299 @@ class _Stopped(Exception):
 
 
 class Run:
-    """The half of an agent that learns: what `Algorithm` inherits."""
+    """One call of learn(). It changes the agent's parts, and the agent keeps nothing of it.
 
-    def learn(self, total_timesteps=None, callback=None, progress_bar=None, log_interval=None,
-              reset_num_timesteps=True, save_path=None, save_freq=None):  # fmt: skip
-        """Learn for a number of environment steps and return the agent.
+    agent    an Algorithm: its `_train(run)` iterates over `interact`, `rollouts` or `episodes`
+    others   the arguments of `Algorithm.learn`
+    """
 
-        total_timesteps      None: the preset's budget for this environment, or what was left of it
-        callback             called with the agent after every step; returning False stops
-        progress_bar         False: none; None or True: one line, on runs longer than a second
-        log_interval         episodes between tables of the logged values; None: no tables
-        reset_num_timesteps  False: go on counting, where schedules stood. So does the first learn
-                             of an agent whose file was saved in the middle of a run
-        save_path            file that the agent is written to at the end, and where it breaks off
-        save_freq            env steps between writes to save_path on the way
+    def __init__(
+        self,
+        agent: Any,
+        callback: Callable[[Any], Any] | None,
+        progress_bar: bool | None,
+        log_interval: int | None,
+        save_path: Any,
+        save_freq: int | None,
+    ) -> None:
+        self.agent = agent
+        self.counters: Counters = agent.counters
+        self.logger: Logger = agent.logger
+        self.envs = agent.envs
+        self.callback, self.log_interval = callback, log_interval
+        self.save_path, self.save_freq = save_path, save_freq
+        self.start, self.began = self.counters.num_timesteps, time.perf_counter()
+        self.last_steps = 0  # env steps of the last step of all environments
+        self.interrupts = Interrupts()
+        self.guard = NonFiniteGuard(agent)
+        shown = progress_bar if progress_bar is not None else bool(agent.verbose)
+        title = f"{type(agent).__name__} {agent.env_id or ''}".strip()
+        self.progress = Progress(title, self.start, self.counters.end, shown)
 
-        Ctrl-C and SIGTERM end it after the present update: the agent is saved, its environments
-        are closed, and the program ends with KeyboardInterrupt or exit status 143. The second
-        one ends it at once. An NprError (an environment that breaks its contract, numbers that
-        diverge) saves the agent too. Without save_path the file is named after the agent, in the
-        working folder.
-        """
-        budget = self._budget(total_timesteps)
-        checkpoint.check_target(save_path, save_freq)
-        if reset_num_timesteps and not self._unfinished:
-            self.num_timesteps = 0
-        self._unfinished = False
-        start = self.num_timesteps
-        self.end = start + budget
-        if self.envs is None:
-            self.envs = self._reopen_envs()
-        self._warn_if_idle(start)
-        self._describe(budget)
-        shown = progress_bar if progress_bar is not None else bool(self.verbose)
-        title = f"{type(self).__name__} {self.env_id or ''}".strip()
-        self._progress = Progress(title, start, self.end, shown)
-        self._callback, self._log_interval = callback, log_interval
-        self._save_path, self._save_freq = save_path, save_freq
-        self._began = time.perf_counter(), start
+    def execute(self) -> None:
+        """Run the algorithm until the budget is used, the callback or a signal stops it."""
+        self._warn_if_idle()
         keep_freed_memory()
         try:
-            with Interrupts() as self._interrupts, blas_threads(threads_for(self._width())):
+            with self.interrupts, self.guard, blas_threads(threads_for(self._width())):
                 self._train()
-                if save_path is not None and not self._interrupts.asked:
-                    self.save(save_path)
+                if self.save_path is not None and not self.interrupts.requested:
+                    self.agent.save(self.save_path)
         finally:
-            self._progress.close(self.num_timesteps, self.logger)
-            self._callback = None
-        if self._interrupts.asked:
-            self._unfinished = self.num_timesteps < self.end
-            said = checkpoint.rescue(self, "interrupted", save_path)
-            print(f"npr: {said}", file=sys.stderr, flush=True)
-            if self.envs.owned:  # what was given belongs to the giver
-                self.close()
-            raise stopped_by(self._interrupts.asked)
-        return self
+            self.progress.close(self.counters.num_timesteps, self.logger)
+        if self.interrupts.requested:
+            self._stop(self.interrupts.requested)
 
-    def _train(self):
-        """train(), and what is to be kept of it where it breaks off."""
+    def _train(self) -> None:
+        """The algorithm, and what is saved where it breaks off."""
         try:
-            self.train()
+            self.guard.explained(self.agent._train, self)
             self._check_policy()
         except (_Stopped, KeyboardInterrupt, NprError) as error:
             # Ctrl-C on a terminal reaches worker processes too: then the step breaks off with them
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
-            if stopped and self._interrupts.asked and not self._interrupts.now:
+            if stopped and self.interrupts.requested and not self.interrupts.repeated:
                 return
             if isinstance(error, NprError):
-                error.add_note(checkpoint.rescue(self, "crash", self._save_path))
+                error.add_note(saving.rescue(self.agent, "crash", self.save_path))
             raise
 
-    def _check_policy(self):
-        if (
-            self.policy_parts
-            and not np.isfinite(to_host(getattr(self, self.policy_parts[2]))).all()
-        ):
+    def _check_policy(self) -> None:
+        *_, theta = self.agent.acts_by()
+        if not np.isfinite(to_host(theta)).all():
             raise NumericsError(
-                f"{type(self).__name__}'s policy holds numbers that are not finite: training has "
-                "diverged. Lower learning_rate, or look at the scale of rewards and observations."
+                f"{type(self.agent).__name__}'s policy holds numbers that are not finite: training "
+                "has diverged. Lower learning_rate, or look at the scale of rewards and "
+                "observations."
             )
 
-    def _width(self):
-        """The widest layer of its networks."""
-        nets = [part for part in vars(self).values() if isinstance(part, MLP)]
+    def _stop(self, signal: int) -> NoReturn:
+        """Save the agent and end the program as the signal requested."""
+        self.counters.unfinished = self.counters.num_timesteps < self.counters.end
+        said = saving.rescue(self.agent, "interrupted", self.save_path)
+        print(f"npr: {said}", file=sys.stderr, flush=True)
+        if self.envs.owned:
+            self.agent.close()
+        raise stopped_by(signal)
+
+    def _width(self) -> int:
+        """Units of the widest layer of the agent's networks."""
+        nets = [part for part in vars(self.agent).values() if isinstance(part, MLP)]
         return max((max(net.sizes) for net in nets), default=0)
 
-    def _budget(self, total_timesteps):
-        if total_timesteps is None and self._unfinished:
-            return self.end - self.num_timesteps
-        if total_timesteps is None:
-            return self.preset.get("total_timesteps", DEFAULT_BUDGET)
-        if not is_whole(total_timesteps):
-            raise ConfigError(f"total_timesteps must be a whole number, got {total_timesteps!r}.")
-        if total_timesteps < 0:
-            raise ConfigError(f"total_timesteps must not be negative, got {total_timesteps!r}.")
-        return int(total_timesteps)
-
-    def _warn_if_idle(self, start):
-        """Say so where the run will end before its first update is due."""
-        if "learning_starts" not in self.settings or start == self.end:
+    def _warn_if_idle(self) -> None:
+        """Warn of a run that will end before its first update is due."""
+        agent, start, end = self.agent, self.start, self.counters.end
+        if "learning_starts" not in agent.settings or start == end:
             return
-        reached = self.end + self.n_envs - 1  # at most: many environments step at once
-        last_round = reached - reached % self.train_freq
-        if last_round < max(self.learning_starts, start + 1):
+        reached = end + self.envs.n - 1  # at most: many environments step at once
+        last_round = reached - reached % agent.train_freq
+        if last_round < max(agent.learning_starts, start + 1):
             warnings.warn(
-                f"{type(self).__name__}: no update will run: learning_starts="
-                f"{self.learning_starts:,} and train_freq={self.train_freq:,} leave none to steps "
-                f"{start + 1:,} to {self.end:,}. Lower them, or raise total_timesteps.",
+                f"{type(agent).__name__}: no update will run: learning_starts="
+                f"{agent.learning_starts:,} and train_freq={agent.train_freq:,} leave none to "
+                f"steps {start + 1:,} to {end:,}. Lower them, or raise total_timesteps.",
                 ConfigWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
-    def train(self):
-        """The algorithm: iterate over interact or rollouts until they end."""
-        raise NotImplementedError
+    # ---- the loop
 
-    def interact(self, choose):
+    def interact(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[Transition]:
         """Step the environments with a = choose(s) until the budget is used.
 
-        Yields (s, a, r, s2, terminated), each (n, ...), on the host: real transitions only, s2
-        the true next observation; self.last.episode (n,) numbers their episodes. Resets,
-        statistics, progress and callbacks happen here.
+        Yields Transitions of the environments that took a real step. Resets, statistics, progress
+        and callbacks happen here.
         """
-        for s, a, r, s2, terminated, truncated, valid in self._steps(choose):
-            if self.reward_norm:
-                self.reward_norm.add(r, terminated | truncated, valid)
+        agent = self.agent
+        obs_norm, reward_norm = agent.obs_norm, agent.reward_norm
+        for s, a, r, s2, terminated, truncated, valid, episode in self._steps(choose):
+            if reward_norm:
+                reward_norm.add(r, terminated | truncated, valid)
             if valid is not self.envs.all_valid:
                 if not valid.any():
                     continue
-                self.last.episode = self.last.episode[valid]
-                s, a, r, s2, terminated = s[valid], a[valid], r[valid], s2[valid], terminated[valid]
-            if self.obs_norm:
-                self.obs_norm.add(s)
-            if self.table and self.reward_norm:  # there is no replay that would do it later
-                r = self.reward_norm(r)
-            yield s, a, r, s2, terminated
+                s, a, r, s2 = s[valid], a[valid], r[valid], s2[valid]
+                terminated, episode = terminated[valid], episode[valid]
+            if obs_norm:
+                obs_norm.add(s)
+            if agent.table and reward_norm:  # there is no replay that would do it later
+                r = reward_norm(r)
+            yield Transition(s, a, r, s2, terminated, episode)
 
-    def rollouts(self, n_steps, choose):
+    def rollouts(
+        self, n_steps: int, choose: Callable[[np.ndarray], np.ndarray]
+    ) -> Iterator[Rollout]:
         """Yield Rollouts of n_steps of all environments, the last one perhaps shorter."""
-        for step in self._steps(choose):
-            self.steps.append(step)
-            if len(self.steps) == n_steps:
+        steps = self.agent.steps
+        for *step, _ in self._steps(choose):
+            steps.append(tuple(step))
+            if len(steps) == n_steps:
                 D = self._rollout()
-                if D.valid.any():  # else every environment did nothing but reset itself
-                    yield from self._normalised(D)
-        if self.steps:
+                if D.valid.any():  # else every environment only reset itself
+                    yield from self._normalized(D)
+        if steps:
             D = self._rollout()
-            if D.valid.sum() > 1:  # the budget is used, and so is what it bought
-                yield from self._normalised(D)
+            if D.valid.sum() > 1:  # the budget is used; a single step has no deviation
+                yield from self._normalized(D)
 
-    def episodes(self, n_episodes, choose):
-        """Yield Rollouts of n_episodes whole episodes of one policy, each begun anew.
+    def episodes(
+        self, n_episodes: int, choose: Callable[[np.ndarray], np.ndarray]
+    ) -> Iterator[Rollout]:
+        """Yield Rollouts of n_episodes whole episodes of one policy, each from its first step.
 
         Every environment gives as many of them (n_episodes is rounded up): those that end first
-        would be the short ones. What an environment does beyond its share is not used, and of what
-        the budget cuts only the whole episodes of a single environment are.
+        would be the short ones. Steps beyond an environment's share are dropped, and of episodes
+        that the budget cuts only the whole ones of a single environment are used.
         """
-        envs = self.envs
+        envs, steps = self.envs, self.agent.steps
         share = -(-n_episodes // envs.n)
-        if not self.steps and any(envs.lengths):
-            self._begin()
+        if not steps and any(envs.lengths):
+            self._reset()
         missing = share - sum(
             (valid & (terminated | truncated)).astype(int)
-            for *_, terminated, truncated, valid in self.steps
+            for *_, terminated, truncated, valid in steps
         )
         missing = np.broadcast_to(missing, envs.n)
-        for *step, terminated, truncated, valid in self._steps(choose):
+        for *step, terminated, truncated, valid, _ in self._steps(choose):
             valid = valid & (missing > 0)
-            self.steps.append((*step, terminated, truncated, valid))
+            steps.append((*step, terminated, truncated, valid))
             missing = missing - (valid & (terminated | truncated))
             if not missing.any():
-                yield from self._normalised(self._rollout(whole=True))
+                yield from self._normalized(self._rollout(whole=True))
                 missing = np.full(envs.n, share)
                 if envs.n > 1:
-                    self._begin()
+                    self._reset()
         if envs.n == 1 and missing < share:
-            yield from self._normalised(self._rollout(whole=True))
-        self.steps.clear()
+            yield from self._normalized(self._rollout(whole=True))
+        steps.clear()
 
-    def _begin(self):
+    def _reset(self) -> None:
         """Start a new episode in every environment."""
         self.envs.reset()
-        if self.reward_norm:
-            self.reward_norm.begin(self.envs.n)
+        if self.agent.reward_norm:
+            self.agent.reward_norm.begin(self.envs.n)
 
-    def _rollout(self, whole=False):
-        """The rollout of the steps so far, which it uses up; whole: of their whole episodes."""
-        D = Rollout(self.steps)
-        self.steps.clear()
+    def _rollout(self, whole: bool = False) -> Rollout:
+        """The rollout of agent.steps, which is emptied; whole: of their whole episodes."""
+        D = Rollout(self.agent.steps)
+        self.agent.steps.clear()
         if whole:
             ended = (D.done > 0) & D.valid
             D.valid &= np.logical_or.accumulate(ended[::-1])[::-1]
         return D
 
-    def _normalised(self, D):
-        """Yield one rollout as networks see it; its observations count from the next one on, so
-        that it is learnt from with the moments that it was collected with. The first one had none,
-        and is learnt from with its own."""
+    def _normalized(self, D: Rollout) -> Iterator[Rollout]:
+        """Yield one rollout as networks see it.
+
+        Its observations count in the running moments after it was learned from: the moments of an
+        update are those that its actions were chosen with. The first rollout had none and is
+        learned from with its own.
+        """
+        obs_norm, reward_norm = self.agent.obs_norm, self.agent.reward_norm
         s = D.s[D.valid]
-        first = self.obs_norm is not None and not self.obs_norm.moments.count
+        first = obs_norm is not None and not obs_norm.moments.count
         if first:
-            self.obs_norm.add(s)
-        if self.reward_norm:
+            obs_norm.add(s)
+        if reward_norm:
             for r, done, valid in zip(D.r, D.done > 0, D.valid):
-                self.reward_norm.add(r, done, valid)
-            D.r = self.reward_norm(D.r)
-        if self.obs_norm:
-            D.s, D.s2 = self.obs_norm(D.s), self.obs_norm(D.s2)
+                reward_norm.add(r, done, valid)
+            D.r = reward_norm(D.r)
+        if obs_norm:
+            D.s, D.s2 = obs_norm(D.s), obs_norm(D.s2)
         yield D
-        if self.obs_norm and not first:
-            self.obs_norm.add(s)
+        if obs_norm and not first:
+            obs_norm.add(s)
 
-    def _steps(self, choose):
-        envs, progress, logger, last = self.envs, self._progress, self.logger, self.last
-        while self.num_timesteps < self.end:
+    def _steps(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[Any, ...]]:
+        """Yield (s, a, r, s2, terminated, truncated, valid, episode) of every step."""
+        envs, counters, obs_norm = self.envs, self.counters, self.agent.obs_norm
+        while counters.num_timesteps < counters.end:
             if envs.s is None:  # at the start, and after a step that broke off
-                self.steps.clear()
-                self._begin()
-            s, last.episode = envs.s, envs.episode
-            a = choose(s if self.obs_norm is None else self.obs_norm(s))
-            if a.dtype.kind == "f" and not finite(a):
-                raise NumericsError(
-                    f"The policy chose an action that is not finite at step {self.num_timesteps}: "
-                    f"{self._first_bad_parameter()}. The environment was not stepped. Lower "
-                    "learning_rate, or look at the scale of rewards and observations."
-                )
+                self.agent.steps.clear()
+                self._reset()
+            s, episode = envs.s, envs.episode
+            a = choose(s if obs_norm is None else obs_norm(s))
+            if a.dtype.kind == "f" and not all_finite(a):
+                raise self._bad_action()
             s2, r, terminated, truncated, valid = envs.step(a)
-            last.steps = envs.n if valid is envs.all_valid else int(valid.sum())
-            self.num_timesteps += last.steps
-            yield s, a, r, s2, terminated, truncated, valid
-            for episode in envs.finished:
-                logger.episode(episode)
-                if self._log_interval and logger.episode_count % self._log_interval == 0:
-                    self._log_table()
-            progress.update(self.num_timesteps, logger)
-            if self._callback is not None:
-                answer = self._callback(self)
-                if isinstance(answer, (bool, np.bool_)) and not answer:
-                    return
-            if self._save_freq and self.every(self._save_freq):
-                checkpoint.save_or_warn(self, self._save_path)
-            if self._interrupts.asked and self.num_timesteps < self.end:
-                raise _Stopped
+            self.last_steps = envs.n if valid is envs.all_valid else int(valid.sum())
+            counters.num_timesteps += self.last_steps
+            yield s, a, r, s2, terminated, truncated, valid, episode
+            if self._after_step():
+                return
 
-    @property
-    def epsilon(self) -> float:
-        """The present share of random actions: linear over exploration_fraction of the budget."""
-        share = min(1.0, self.progress / max(self.exploration_fraction, 1e-9))
-        first, last = self.exploration_initial_eps, self.exploration_final_eps
-        return first + (last - first) * share
+    def _after_step(self) -> bool:
+        """Log, show, call back and save; returns whether the callback stops the run."""
+        for episode in self.envs.finished:
+            self.logger.episode(episode)
+            if self.log_interval and self.logger.episode_count % self.log_interval == 0:
+                self._log_table()
+        self.progress.update(self.counters.num_timesteps, self.logger)
+        if self.callback is not None:
+            answer = self.callback(self.agent)
+            if isinstance(answer, (bool, np.bool_)) and not answer:
+                return True
+        if self.save_freq and self.every(self.save_freq):
+            saving.save_or_warn(self.agent, self.save_path)
+        if self.interrupts.requested and self.counters.num_timesteps < self.counters.end:
+            raise _Stopped
+        return False
 
-    def epsilon_greedy(self, q) -> int:
-        """A random action with chance epsilon, else one of the best in q (K,), ties at random."""
-        rng = self.rng["explore"]
-        if rng.random() < self.epsilon:
-            return int(rng.random() * len(q))
-        best = np.flatnonzero(q == q.max())
-        return best[int(rng.random() * len(best))]
+    def _bad_action(self) -> NumericsError:
+        return NumericsError(
+            "The policy chose an action that is not finite at step "
+            f"{self.counters.num_timesteps}: {self._bad_parameter()}. The environment was not "
+            "stepped. Lower learning_rate, or look at the scale of rewards and observations."
+        )
 
-    def every(self, interval: int) -> int:
-        """How many multiples of `interval` env steps the last step reached."""
-        t = self.num_timesteps
-        return t // interval - (t - self.last.steps) // interval
-
-    def updates_due(self) -> int:
-        """Gradient steps owed after the last step: `gradient_steps` every `train_freq` env steps
-        once `learning_starts` is reached; gradient_steps = -1 means one per env step."""
-        if self.num_timesteps < self.learning_starts:
-            return 0
-        each = self.gradient_steps if self.gradient_steps >= 0 else self.train_freq
-        return each * self.every(self.train_freq)
-
-    def log(self, metrics: dict) -> None:
-        """Note the metrics of one update: numbers, or arrays of which the mean counts."""
-        self.n_updates += 1
-        self.logger.record("train", metrics)
-        if self.n_updates % watch.EVERY == 0:
-            skipped = self._watch.look(self)
-            if skipped:
-                self.logger.record("train", {"n_skipped": skipped})
-
-    @functools.cached_property
-    def _watch(self):
-        return watch.Watch(self)
-
-    def _first_bad_parameter(self):
-        for name, part in vars(self).items():
-            bad = first_bad(part)
-            if bad:
+    def _bad_parameter(self) -> str:
+        for name, part in parts(self.agent).items():
+            if is_array(part) and (bad := first_bad(part)):
                 return f"{name} is not finite ({bad})"
         return "its parameters are finite, so they or the observations have grown too large"
 
-    def _log_table(self):
-        began, start = self._began
-        elapsed = time.perf_counter() - began
+    # ---- counts
+
+    def every(self, interval: int) -> int:
+        """How many multiples of `interval` env steps the last step reached."""
+        t = self.counters.num_timesteps
+        return t // interval - (t - self.last_steps) // interval
+
+    def updates_due(self) -> int:
+        """Updates owed after the last step: `gradient_steps` every `train_freq` env steps once
+        `learning_starts` is reached; gradient_steps = -1 means one per env step."""
+        agent = self.agent
+        if self.counters.num_timesteps < agent.learning_starts:
+            return 0
+        each: int = agent.gradient_steps if agent.gradient_steps >= 0 else agent.train_freq
+        return each * self.every(agent.train_freq)
+
+    def updated(self, metrics: dict[str, Any]) -> None:
+        """Count an update and log its metrics: numbers, or arrays of which the mean counts."""
+        self.counters.n_updates += 1
+        self.logger.record("train", metrics)
+        skipped = self.guard.look(self.counters.n_updates)
+        if skipped:
+            self.logger.record("train", {"n_skipped": skipped})
+
+    def _log_table(self) -> None:
+        agent, counters = self.agent, self.counters
+        elapsed = time.perf_counter() - self.began
         self.logger.record(
             "time",
             {
-                "total_timesteps": self.num_timesteps,
+                "total_timesteps": counters.num_timesteps,
                 "episodes": self.logger.episode_count,
                 "time_elapsed": elapsed,
-                "fps": (self.num_timesteps - start) / elapsed,
+                "fps": (counters.num_timesteps - self.start) / elapsed,
             },
         )
-        rates = {"n_updates": self.n_updates, "learning_rate": self.now(self.learning_rate)}
+        rates = {
+            "n_updates": counters.n_updates,
+            "learning_rate": agent.now(agent.learning_rate),
+        }
         self.logger.record("train", rates)
-        if "exploration_fraction" in self.settings:
-            self.logger.record("rollout", {"exploration_rate": self.epsilon})
+        if "exploration_fraction" in agent.settings:
+            self.logger.record("rollout", {"exploration_rate": agent.epsilon})
         self.logger.table()

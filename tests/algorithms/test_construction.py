@@ -8,7 +8,7 @@ from support.small_agents import (
     CASES,
     assert_same_parameters,
     digest,
-    tiny,
+    small_agent,
 )
 
 import npr
@@ -41,7 +41,7 @@ def cartpole():
 def test_an_environment_may_be_given_in_many_ways(env, n):
     vector = callable(env) and isinstance(env(), gymnasium.vector.VectorEnv)
     given = env() if vector else env
-    agent = tiny("DQN", env=given, n_envs=1 if vector else n).learn(BUDGET)
+    agent = small_agent("DQN", env=given, n_envs=1 if vector else n).learn(BUDGET)
     assert agent.n_envs == n
     assert BUDGET <= agent.num_timesteps < BUDGET + n
     assert agent.n_updates > 0
@@ -51,14 +51,14 @@ def test_an_environment_may_be_given_in_many_ways(env, n):
 
 @every_case
 def test_every_algorithm_takes_many_environments(case):
-    agent = tiny(case, n_envs=2).learn(BUDGET)
+    agent = small_agent(case, n_envs=2).learn(BUDGET)
     assert agent.num_timesteps == BUDGET
-    assert digest(agent) != digest(tiny(case, n_envs=2))
+    assert digest(agent) != digest(small_agent(case, n_envs=2))
 
 
 def test_an_env_is_used_as_it_is():
     env = cartpole()
-    agent = tiny("DQN", env=env).learn(20)
+    agent = small_agent("DQN", env=env).learn(20)
     assert agent.env_id == "CartPole-v1"
     assert env.unwrapped.state is not None  # it was stepped
     assert agent.evaluate(episodes=1, seed=0).lengths[0] > 0  # in another one, of its spec
@@ -107,7 +107,7 @@ def test_an_id_that_is_not_registered_is_gymnasium_s_to_refuse():
 
 
 def test_an_algorithm_must_say_what_it_builds_and_how_it_trains():
-    agent = tiny("DQN")
-    for method in (Algorithm.build, Algorithm.train):
+    agent = small_agent("DQN")
+    for method, args in ((Algorithm.build, ()), (Algorithm._train, (None,))):
         with pytest.raises(NotImplementedError):
-            method(agent)
+            method(agent, *args)

@@ -10,8 +10,6 @@ import pytest
 from support import TESTS, device_cases
 from support.processes import DOUBLE, run
 
-# ---- the algorithms on the double
-
 
 @functools.cache
 def on_the_double(case):
@@ -41,7 +39,7 @@ ALL = pytest.mark.parametrize("case", device_cases.CASES)
 def test_an_update_runs_on_the_device_alone(case):
     """Host arrays, values read and float64 raise; transfers are counted"""
     assert part(case, "update")["crossed"] == {
-        "uploads": 0, "downloads": 0, "synchronisations": 0,
+        "uploads": 0, "downloads": 0, "synchronizations": 0,
     }  # fmt: skip
 
 
@@ -126,7 +124,7 @@ def test_the_bus_is_crossed_no_more_than_law_6_allows(case):
     uploads, downloads = budget(case, device_cases.STEPS, outcome["updates"])
     assert 0 < crossed["uploads"] <= uploads
     assert 0 < crossed["downloads"] <= downloads
-    assert crossed["synchronisations"] == 0, "nobody looked at a metric"
+    assert crossed["synchronizations"] == 0, "nobody looked at a metric"
 
 
 def on_the_device(code):
@@ -147,7 +145,7 @@ for kind in (Adam, RMSprop, SGD):
     xp.counts.reset()
     for gradient in (g, wrong, wrong):
         optimizer.step(theta, clip_norm(gradient, 0.5))
-    assert vars(xp.counts) == {"uploads": 0, "downloads": 0, "synchronisations": 0}
+    assert vars(xp.counts) == {"uploads": 0, "downloads": 0, "synchronizations": 0}
     twice, held = optimizer.skip_counts(), to_host(theta)
     optimizer.step(theta, g)
     assert twice == (2, 2) and optimizer.skip_counts() == (2, 0), (twice, optimizer.skip_counts())
@@ -178,7 +176,7 @@ except npr.NumericsError as error:
     assert "optimizer, shape (58,), is not finite: entry (0,) = nan" in str(error), error
 else:
     raise SystemExit("it went on")
-assert agent.n_updates == 100 and xp.counts.synchronisations == 0
+assert agent.n_updates == 100 and xp.counts.synchronizations == 0
 assert np.array_equal(before, to_host(agent.theta))
 """)
 

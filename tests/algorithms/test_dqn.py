@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from support.agent_factories import dqn
-from support.oracles import F, every_loss_checked, rows, small
-from support.toy_envs import M2
+from support.oracles import F, check_every_gradient, random_batch, rows
+from support.toy_envs import TwoStates
 
 from npr.buffers import ReplayBuffer
 
@@ -21,10 +21,10 @@ def test_dqn_target_by_hand(double, terminated, y):
 
 
 def test_dqn_takes_the_gradient_of_its_loss(monkeypatch):
-    checked = every_loss_checked(monkeypatch, "dqn")
+    checked = check_every_gradient(monkeypatch, "dqn")
     agent, rng = dqn(), np.random.default_rng(1)
     before = agent.theta.copy()
-    agent.update(*small(rng), 0.99)
+    agent.update(*random_batch(rng), 0.99)
     assert len(checked) == 1 and not np.array_equal(agent.theta, before)
 
 
@@ -52,9 +52,9 @@ def test_linear_dqn_reaches_the_optimum_of_dynamic_programming():
     """One-hot states and no hidden layer are a table. Episodes are cut at 20 steps, so that a
     time-out taken for the end of the world would show."""
     agent = dqn(
-        M2, net_arch=[], gamma=0.9, max_episode_steps=20, learning_rate="linear:0.05:0.001",
+        TwoStates, net_arch=[], gamma=0.9, max_episode_steps=20, learning_rate="linear:0.05:0.001",
         batch_size=32, buffer_size=5_000, learning_starts=200, train_freq=1,
         exploration_final_eps=1.0, target_update_interval=50, max_grad_norm=1e6,
     )  # fmt: skip
     agent.learn(6_000)
-    assert np.abs(agent.Q(agent.theta, np.eye(2, dtype=F)) - M2.Q_STAR).max() < 1e-2
+    assert np.abs(agent.Q(agent.theta, np.eye(2, dtype=F)) - TwoStates.Q_STAR).max() < 1e-2

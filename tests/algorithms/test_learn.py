@@ -6,7 +6,7 @@ from support.small_agents import (
     CASES,
     assert_same_parameters,
     parameters,
-    tiny,
+    small_agent,
     trained,
 )
 
@@ -21,21 +21,21 @@ every_case = pytest.mark.parametrize("case", CASES)
 
 @every_case
 def test_learn_returns_the_agent_and_stops_where_it_is_told(case):
-    agent = tiny(case)
+    agent = small_agent(case)
     assert agent.learn(37) is agent
     assert agent.num_timesteps == 37
 
 
 @every_case
 def test_learn_for_nothing_changes_nothing(case):
-    agent = tiny(case).learn(0)
+    agent = small_agent(case).learn(0)
     assert agent.num_timesteps == 0
-    assert_same_parameters(agent, tiny(case))
+    assert_same_parameters(agent, small_agent(case))
 
 
 @every_case
 def test_learn_moves_the_parameters_and_keeps_them_finite(case):
-    before, after = parameters(tiny(case)), parameters(trained(case))
+    before, after = parameters(small_agent(case)), parameters(trained(case))
     assert all(np.isfinite(array).all() for array in after.values())
     moved = {name for name, array in after.items() if (array != before[name]).any()}
     assert moved == set(after)
@@ -43,7 +43,7 @@ def test_learn_moves_the_parameters_and_keeps_them_finite(case):
 
 @pytest.mark.parametrize("budget", [1e2, 100, np.int64(100), np.float32(100)])
 def test_a_budget_may_be_any_whole_number(budget):
-    agent = tiny("QLearning").learn(budget)
+    agent = small_agent("QLearning").learn(budget)
     assert agent.num_timesteps == 100
     assert type(agent.num_timesteps) is int
 
@@ -62,12 +62,12 @@ def test_a_budget_may_be_any_whole_number(budget):
 )
 def test_a_budget_that_is_no_number_of_steps_is_refused(budget, match):
     with pytest.raises(ConfigError, match=match):
-        tiny("QLearning").learn(budget)
+        small_agent("QLearning").learn(budget)
 
 
 @every_case
 def test_the_callback_sees_the_agent_after_every_step(case):
-    agent, seen = tiny(case), []
+    agent, seen = small_agent(case), []
 
     def callback(given):
         assert given is agent
@@ -81,14 +81,16 @@ def test_the_callback_sees_the_agent_after_every_step(case):
 @pytest.mark.parametrize("no", [False, np.bool_(False)], ids=["False", "NumPy's False"])
 @every_case
 def test_the_callback_stops_with_false(case, no):
-    agent = tiny(case).learn(40, callback=lambda agent: no if agent.num_timesteps == 7 else None)
+    agent = small_agent(case).learn(
+        40, callback=lambda agent: no if agent.num_timesteps == 7 else None
+    )
     assert agent.num_timesteps == 7
     assert agent.learn(10, reset_num_timesteps=False).num_timesteps == 17  # and is gone
 
 
 @pytest.mark.parametrize("yes", [None, True, np.bool_(True), 0, "", 0.0])
 def test_the_callback_goes_on_with_anything_else(yes):
-    assert tiny("QLearning").learn(9, callback=lambda _: yes).num_timesteps == 9
+    assert small_agent("QLearning").learn(9, callback=lambda _: yes).num_timesteps == 9
 
 
 def test_an_error_in_a_callback_is_the_user_s_and_learning_can_go_on():
@@ -96,7 +98,7 @@ def test_an_error_in_a_callback_is_the_user_s_and_learning_can_go_on():
         if agent.num_timesteps == 7:
             raise KeyError("mine")
 
-    agent = tiny("DQN")
+    agent = small_agent("DQN")
     with pytest.raises(KeyError, match="mine"):
         agent.learn(40, callback)
     assert agent.learn(40, reset_num_timesteps=False).num_timesteps == 47
@@ -109,14 +111,14 @@ def test_learning_in_two_halves_is_learning_once(case):
     if CASES[case][0] == "REINFORCE":
         pytest.skip("an episode that a budget cuts is not learnt from")
     steady = steady if "exploration_fraction" in getattr(npr, CASES[case][0]).settings else {}
-    once = tiny(case, **steady).learn(64)
-    twice = tiny(case, **steady).learn(32).learn(32, reset_num_timesteps=False)
+    once = small_agent(case, **steady).learn(64)
+    twice = small_agent(case, **steady).learn(32).learn(32, reset_num_timesteps=False)
     assert twice.num_timesteps == 64
     assert_same_parameters(once, twice)
 
 
 def test_reset_num_timesteps_starts_the_count_and_the_schedules_again():
-    agent = tiny("QLearning", exploration_fraction=1.0).learn(40)
+    agent = small_agent("QLearning", exploration_fraction=1.0).learn(40)
     assert (agent.num_timesteps, agent.progress) == (40, 1.0)
     assert agent.epsilon == pytest.approx(agent.exploration_final_eps)
     agent.learn(60, reset_num_timesteps=False)

@@ -1,4 +1,14 @@
-"""What the presets promise: mean deterministic return over three seeds."""
+"""What the presets promise: a mean deterministic return, the gate, on any machine.
+
+Rounding errors grow in training, so another processor or BLAS acts like another seed, and one bad
+seed must not fail a test. A gate is passed at once if the mean of three seeds reaches it; otherwise
+six more seeds are trained, and the median of all nine decides. Where one seed in ten is bad, a gate
+fails with a probability below 0.1 %; where nine in ten are bad, it is passed with one below 0.2 %.
+
+The quick rows run always, the others with `make test-slow`, those of LunarLander and MuJoCo with
+`make test-nightly`. `python benchmarks/presets.py` prints the same figures with the worst seed and
+the seconds.
+"""
 
 import importlib.util
 
@@ -81,6 +91,15 @@ GATES = [
 ]
 
 
+def reaches(gate, mean_return):
+    """(whether a gate is passed, the mean returns of the seeds trained for that)."""
+    returns = [mean_return(seed) for seed in range(3)]
+    if np.mean(returns) >= gate:
+        return True, returns
+    returns += [mean_return(seed) for seed in range(3, 9)]
+    return bool(np.median(returns) >= gate), returns
+
+
 @pytest.mark.parametrize(("algorithm", "env", "gate"), GATES)
 def test_preset_reaches_its_gate(algorithm, env, gate):
     if env in LONG:
@@ -88,11 +107,28 @@ def test_preset_reaches_its_gate(algorithm, env, gate):
             gymnasium.make(env).close()
         except gymnasium.error.DependencyNotInstalled as error:
             pytest.skip(str(error))
-    means = []
-    for seed in range(3):
+
+    def mean_return(seed):
         agent = getattr(npr, algorithm)(env, seed=seed, verbose=0).learn()
-        means.append(agent.evaluate(episodes=1_000 if agent.table else 100, seed=100 + seed).mean)
-    assert np.mean(means) >= gate, means
+        return agent.evaluate(episodes=1_000 if agent.table else 100, seed=100 + seed).mean
+
+    passed, returns = reaches(gate, mean_return)
+    assert passed, returns
+
+
+@pytest.mark.parametrize(
+    ("returns", "passed", "trained"),
+    [
+        ([500, 500, 430], True, 3),
+        ([500, 90, 500, 500, 500, 500, 90, 500, 500], True, 9),
+        ([90, 90, 500, 500, 500, 500, 90, 500, 90], True, 9),
+        ([90, 90, 500, 500, 500, 500, 90, 90, 90], False, 9),
+        ([9] * 9, False, 9),
+        ([500, np.nan] + [500] * 7, False, 9),
+    ],
+)
+def test_a_gate_tolerates_bad_seeds_but_not_a_majority(returns, passed, trained):
+    assert reaches(475, returns.__getitem__) == (passed, returns[:trained])
 
 
 def test_every_preset_has_a_gate():
@@ -120,5 +156,5 @@ def test_soft_q_sets_out_for_all_four_goals():
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     for seed in range(3):
-        shares = example.shares(example.learn(seed, verbose=0))
+        shares = example.fractions(example.learn(seed, verbose=0))
         assert shares.min() > 0.05, (seed, shares)

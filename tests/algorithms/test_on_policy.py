@@ -6,7 +6,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from support.agent_factories import on_policy_agent
 from support.oracles import F
-from support.small_agents import Spaces
+from support.small_agents import RandomEnv
 from support.toy_envs import Bandit, CountingEnv, counting_envs
 
 import npr
@@ -33,7 +33,7 @@ def test_every_kind_of_action_is_learnt_saved_and_carried_away(tmp_path, name, k
     """The environment refuses an action outside its space."""
 
     def env():
-        return Spaces(gs.Box(-1, 1, (2,), F), SPACES[kind])
+        return RandomEnv(gs.Box(-1, 1, (2,), F), SPACES[kind])
 
     agent = on_policy_agent(name, env, n_envs=2).learn(96)
     assert agent.n_updates > 1
@@ -48,7 +48,7 @@ def test_every_kind_of_action_is_learnt_saved_and_carried_away(tmp_path, name, k
             assert SPACES[kind].contains(policy(s[0], deterministic))
 
 
-class Match(Spaces):
+class Match(RandomEnv):
     """One step; the reward is the share of an action's parts that are the right ones."""
 
     def __init__(self, space, right):
@@ -116,10 +116,10 @@ def episodes_of(envs, n_episodes, budget, **settings):
     agent = on_policy_agent("REINFORCE", envs, n_episodes=n_episodes, **settings)
     seen = []
 
-    def train():
-        seen.extend(agent.episodes(n_episodes, lambda s: np.zeros(len(s), np.int64)))
+    def train(run):
+        seen.extend(run.episodes(n_episodes, lambda s: np.zeros(len(s), np.int64)))
 
-    agent.train = train
+    agent._train = train
     agent.learn(budget)
     return agent, seen
 
@@ -154,7 +154,7 @@ def test_an_episode_that_the_budget_cuts_is_dropped_and_none_begins_in_its_middl
     agent, rollouts = episodes_of(lambda: CountingEnv(0, ((4, "terminated"),)), 2, 14)
     assert [int(r.valid.sum()) for r in rollouts] == [8, 4]  # two steps of the fourth are dropped
     seen = []
-    agent.train = lambda: seen.extend(agent.episodes(1, lambda s: np.zeros(1, np.int64)))
+    agent._train = lambda run: seen.extend(run.episodes(1, lambda s: np.zeros(1, np.int64)))
     agent.learn(4)
     assert seen[0].s[0, 0, 2] == 0 and seen[0].valid.all()
 

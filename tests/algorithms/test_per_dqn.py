@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from support.agent_factories import per_dqn
-from support.oracles import F, every_loss_checked, rows, small
+from support.oracles import F, check_every_gradient, random_batch, rows
 
 import npr
 
@@ -31,9 +31,9 @@ def test_priorities_follow_the_td_errors_of_the_batch():
 
 
 def test_per_dqn_takes_the_gradient_of_its_loss(monkeypatch):
-    checked = every_loss_checked(monkeypatch, "per_dqn")
+    checked = check_every_gradient(monkeypatch, "per_dqn")
     agent, rng = per_dqn(), np.random.default_rng(1)
-    agent.update(*small(rng), 0.99, rng.random(7).astype(F))
+    agent.update(*random_batch(rng), 0.99, rng.random(7).astype(F))
     assert len(checked) == 1
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from support.agent_factories import ppo
-from support.oracles import F, every_loss_checked, rows, small
+from support.oracles import F, check_every_gradient, random_batch, rows
+from support.small_agents import run_of
 
 from npr.autodiff import clip, exp, minimum, value_and_grad
 
@@ -24,19 +25,19 @@ def test_clipped_objective_by_hand(ratio, A, objective, slope):
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
 def test_ppo_takes_the_gradients_of_its_losses(monkeypatch, env):
-    checked = every_loss_checked(monkeypatch, "ppo")
+    checked = check_every_gradient(monkeypatch, "ppo")
     agent, rng = ppo(env, ent_coef=0.1), np.random.default_rng(1)
     box = env == "Pendulum-v1"
-    s, a, A, _, _ = small(rng, s=agent.observations.size, a=1 if box else None)
+    s, a, A, _, _ = random_batch(rng, s=agent.observations.size, a=1 if box else None)
     logp = agent.pi(agent.theta, s).log_prob(a) + rng.normal(0, 0.1, len(A)).astype(F)
-    agent.update(s, a, A, A + 1, logp)
+    agent.update(s, a, A, A + 1, logp, 0.2)
     assert len(checked) == 2
 
 
 def test_first_minibatch_of_a_rollout_has_ratio_one():
     agent = ppo(n_epochs=1, batch_size=16)
-    seen = []
-    agent.log = seen.append
+    seen, update = [], agent.update
+    agent.update = lambda *batch: seen.append(update(*batch)) or seen[-1]
     agent.learn(16)
     assert len(seen) == 1
     assert np.abs(seen[0]["approx_kl"]).max() < 1e-6 and not seen[0]["clip_fraction"].any()
@@ -47,9 +48,9 @@ def test_approx_kl_is_the_k3_estimate():
     s = np.zeros((4, 4), F)
     a = np.zeros(4, int)
     logp = agent.pi(agent.theta, s).log_prob(a) - np.log(F(1.5))
-    metrics = agent.update(s, a, rows(1, 2, 3, 4), rows(0, 0, 0, 0), logp)
+    metrics = agent.update(s, a, rows(1, 2, 3, 4), rows(0, 0, 0, 0), logp, 0.2)
     np.testing.assert_allclose(metrics["approx_kl"], 0.094535, atol=1e-5)
-    agent.log(metrics)
+    run_of(agent).updated(metrics)
     held = agent.logger.snapshot()  # the means
     assert held["train/approx_kl"] == pytest.approx(0.094535, abs=1e-5)
     assert held["train/clip_fraction"] == 1
@@ -62,7 +63,7 @@ def test_clipping_stops_a_two_armed_bandit_at_six_tenths():
     agent = ppo(net_arch=[], normalize_advantage=False, learning_rate=1e-3)
     s, a = np.zeros((2, 4), F), np.array([0, 1])
     for _ in range(2_000):
-        agent.update(s, a, rows(1, -1), rows(0, 0), np.log(rows(0.5, 0.5)))
+        agent.update(s, a, rows(1, -1), rows(0, 0), np.log(rows(0.5, 0.5)), 0.2)
     p = np.exp(agent.pi(agent.theta, s[:1]).log_prob(np.array([0])))[0]
     assert 0.599 < p < 0.61
 
@@ -75,7 +76,7 @@ def test_advantages_are_normalised_with_the_unbiased_deviation():
     for i, expected in enumerate([-1.161895, -0.387298, 0.387298, 1.161895]):
         moved = logp.copy()
         moved[i] -= 0.1
-        loss = agent.update(s, a, rows(1, 2, 3, 4), rows(0, 0, 0, 0), moved)
+        loss = agent.update(s, a, rows(1, 2, 3, 4), rows(0, 0, 0, 0), moved, 0.2)
         assert -4 * loss["policy_gradient_loss"] / (np.exp(0.1) - 1) == pytest.approx(
             expected, 1e-3
         )

@@ -5,20 +5,18 @@ import math
 import numpy as np
 import pytest
 from support.agent_factories import bandit_policy, on_policy_agent
-from support.oracles import F, every_loss_checked, rows, small
+from support.oracles import F, check_every_gradient, random_batch, rows
 
 import npr
 from npr.autodiff import stop_gradient
 from npr.heads import Categorical
 
-# ---- PPO-KL
-
 
 @pytest.mark.parametrize(("env", "a"), [("CartPole-v1", None), ("Pendulum-v1", 1)])
 def test_ppo_kl_takes_the_gradients_of_its_losses(monkeypatch, env, a):
-    checked = every_loss_checked(monkeypatch, "ppo_kl")
+    checked = check_every_gradient(monkeypatch, "ppo_kl")
     agent, rng = on_policy_agent("PPOKL", env, ent_coef=0.1), np.random.default_rng(1)
-    s, a, A, R, _ = small(rng, s=agent.observations.size, a=a)
+    s, a, A, R, _ = random_batch(rng, s=agent.observations.size, a=a)
     out_old = agent.actor(agent.theta, s)
     out_old = out_old + rng.normal(0, 0.3, out_old.shape).astype(F)
     agent.update(s, a, A, R[:, 0], agent.head(out_old).log_prob(a), out_old, 0.7)

@@ -6,7 +6,7 @@ import pytest
 from support.small_agents import (
     CASES,
     observations,
-    tiny,
+    small_agent,
     trained,
 )
 
@@ -60,7 +60,7 @@ def test_predict_samples_and_act_does_not(case):
 
 
 def test_an_observation_may_be_a_list():
-    agent = tiny("SAC")
+    agent = small_agent("SAC")
     one = [0.1, -0.2, 0.3]
     np.testing.assert_array_equal(agent.act(one), agent.act(np.array(one)))
     np.testing.assert_array_equal(agent.act([one, one]), agent.act(np.array([one, one])))
@@ -68,14 +68,14 @@ def test_an_observation_may_be_a_list():
 
 @pytest.mark.parametrize("shape", [(), (2,), (4,), (5, 4), (2, 2, 3), (1, 1, 3)])
 def test_an_observation_of_another_shape_is_refused(shape):
-    agent = tiny("SAC")
+    agent = small_agent("SAC")
     with pytest.raises(EnvContractError, match=r"observation of shape .*, the space says \(3,\)"):
         agent.act(np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize("index", [-1, 48, 10**9])
 def test_an_index_outside_the_table_is_refused(index):
-    agent = tiny("QLearning")
+    agent = small_agent("QLearning")
     for obs in (index, np.array([0, index])):
         with pytest.raises(EnvContractError, match=r"outside Discrete\(48"):
             agent.act(obs)
@@ -83,7 +83,7 @@ def test_an_index_outside_the_table_is_refused(index):
 
 def test_evaluation_code_for_stable_baselines3_runs():
     """The loop of its documentation, and that of its evaluate_policy on a vector."""
-    model = tiny("PPO")
+    model = small_agent("PPO")
     env = cartpole()
     obs, _ = env.reset(seed=0)
     for _ in range(30):

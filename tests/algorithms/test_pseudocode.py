@@ -6,11 +6,9 @@ import re
 import tokenize
 
 import pytest
-from support.source_files import HOUSE
+from support.source_files import PACKAGE
 
-# ---- the pseudocode and the code beside it
-
-ALGORITHMS = sorted({*(HOUSE / "algorithms").glob("[!_]*.py")} - {HOUSE / "algorithms/base.py"})
+ALGORITHMS = sorted({*(PACKAGE / "algorithms").glob("[!_]*.py")} - {PACKAGE / "algorithms/base.py"})
 BRACKET = re.compile(r"\[\s*(\d+(?:\s*[-,]\s*\d+)*)\s*\]")
 
 

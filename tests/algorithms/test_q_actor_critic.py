@@ -6,8 +6,8 @@ import gymnasium.spaces as gs
 import numpy as np
 import pytest
 from support.agent_factories import gradients, on_policy_agent
-from support.oracles import F, every_loss_checked, rows
-from support.small_agents import Spaces
+from support.oracles import F, check_every_gradient, rows
+from support.small_agents import RandomEnv
 from support.toy_envs import CountingEnv
 
 import npr
@@ -91,9 +91,9 @@ def test_the_next_action_is_the_one_that_was_taken():
 
 @pytest.mark.parametrize("kind", ["Discrete", "Box", "MultiDiscrete", "MultiBinary"])
 def test_q_actor_critic_takes_the_gradients_of_its_losses(monkeypatch, kind):
-    checked = every_loss_checked(monkeypatch, "q_actor_critic")
+    checked = check_every_gradient(monkeypatch, "q_actor_critic")
     agent = on_policy_agent(
-        "QActorCritic", lambda: Spaces(gs.Box(-1, 1, (2,), F), SPACES[kind]), n_envs=3, n_steps=4
+        "QActorCritic", lambda: RandomEnv(gs.Box(-1, 1, (2,), F), SPACES[kind]), n_envs=3, n_steps=4
     )
     agent.learn(12)
     assert len(checked) == 5

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from support.agent_factories import q_learning
-from support.toy_envs import M2
+from support.toy_envs import TwoStates
 
 
 @pytest.mark.parametrize(("terminated", "expected"), [(False, 1.45), (True, 1.0)])
@@ -19,7 +19,7 @@ def test_q_learning_reaches_the_optimum_of_dynamic_programming():
     agent = q_learning(
         gamma=0.9, learning_rate=0.2, exploration_final_eps=1.0, max_episode_steps=20
     ).learn(6_000)
-    assert np.abs(agent.Q - M2.Q_STAR).max() < 1e-2
+    assert np.abs(agent.Q - TwoStates.Q_STAR).max() < 1e-2
 
 
 def test_epsilon_greedy_breaks_ties_at_random_and_draws_from_all_actions():
@@ -31,8 +31,8 @@ def test_epsilon_greedy_breaks_ties_at_random_and_draws_from_all_actions():
 
 def test_epsilon_falls_in_a_line_over_its_fraction_of_the_budget():
     agent = q_learning(exploration_fraction=0.5, exploration_final_eps=0.1)
-    agent.end = 100
+    agent.counters.end = 100
     seen = []
-    for agent.num_timesteps in (0, 25, 50, 100):
+    for agent.counters.num_timesteps in (0, 25, 50, 100):
         seen.append(agent.epsilon)
     assert seen == pytest.approx([1.0, 0.55, 0.1, 0.1])

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 from support.scalar_reference import (
-    Caught,
+    RecordedUpdate,
     Reference,
-    both,
+    covers_both,
+    critic_values,
     lists,
     make,
     mean,
     mu,
-    squares_of_all_critics,
+    squared_critic_loss,
     transitions,
-    twin,
 )
 
 
@@ -22,7 +22,7 @@ def test_ddpg_and_td3(monkeypatch, algorithm, delayed):
     """Some of the target's actions are clipped; a delayed update leaves actor and targets alone."""
     agent = make(algorithm, "box", activation="elu", tau=0.2)
     names = "theta", "theta_bar", "phi", "phi_bar"
-    caught, reference = Caught(monkeypatch, agent, *names), Reference(agent, *names)
+    caught, reference = RecordedUpdate(monkeypatch, agent, *names), Reference(agent, *names)
     data = transitions("box")
     noise = np.zeros((6, 2))
     if algorithm == "TD3":
@@ -34,15 +34,15 @@ def test_ddpg_and_td3(monkeypatch, algorithm, delayed):
     for i in range(6):
         raw = [m + e for m, e in zip(mu(reference.phi_bar, s2[i]), noise[i])]
         a2 = [min(max(x, -1.0), 1.0) for x in raw]
-        q = twin(reference.theta_bar, s2[i], a2)
+        q = critic_values(reference.theta_bar, s2[i], a2)
         y.append(r[i] if terminated[i] else r[i] + gamma[i] * min(q))
         first.append(q[0] == min(q))
         clipped += [x != z for x, z in zip(raw, a2)]
-    assert algorithm == "DDPG" or (both(first) and both(clipped))
-    reference.descend("theta", squares_of_all_critics(s, a, y, 1.0))
+    assert algorithm == "DDPG" or (covers_both(first) and covers_both(clipped))
+    reference.descend("theta", squared_critic_loss(s, a, y, 1.0))
     if not delayed:
         reference.descend(
-            "phi", lambda phi: -mean(twin(reference.theta, x, mu(phi, x))[0] for x in s)
+            "phi", lambda phi: -mean(critic_values(reference.theta, x, mu(phi, x))[0] for x in s)
         )
         reference.follow("theta_bar", "theta", 0.2)
         reference.follow("phi_bar", "phi", 0.2)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from support.scalar_reference import (
     NO_CLIP,
-    Caught,
+    RecordedUpdate,
     Reference,
     assert_close,
-    both,
+    covers_both,
     elu,
     lists,
     make,
@@ -18,8 +18,6 @@ from support.scalar_reference import (
     tanh,
     transitions,
 )
-
-# ---- DQN and PER-DQN
 
 
 def argmax(values):
@@ -40,7 +38,7 @@ def dqn_targets(Q, theta, theta_bar, double, batch):
         differ.append(argmax(q) != argmax(q2))
         best = q2[argmax(q)] if double else max(q2)
         y.append(r if terminated else r + gamma * best)
-    assert both(differ)  # or double Q would not be told from the plain one
+    assert covers_both(differ)  # or double Q would not be told from the plain one
     return y
 
 
@@ -83,7 +81,7 @@ def dqn(algorithm, double, dueling, activation, hidden, max_norm):
 @dqn_cases
 def test_dqn(monkeypatch, double, dueling, activation, hidden, max_norm):
     agent, Q = dqn("DQN", double, dueling, activation, hidden, max_norm)
-    caught = Caught(monkeypatch, agent, "theta", "theta_bar", seed=18)
+    caught = RecordedUpdate(monkeypatch, agent, "theta", "theta_bar", seed=18)
     reference = Reference(agent, "theta", "theta_bar")
     data = transitions("discrete")
     agent.update(*data)
@@ -91,7 +89,7 @@ def test_dqn(monkeypatch, double, dueling, activation, hidden, max_norm):
     batch = lists(*data)
     y = dqn_targets(Q, reference.theta, reference.theta_bar, double, batch)
     errors = [Q(reference.theta, s)[a] - z for s, a, z in zip(*batch[:2], y)]
-    assert both(abs(e) > 1 for e in errors)
+    assert covers_both(abs(e) > 1 for e in errors)
     reference.descend("theta", dqn_loss(Q, batch, y, [1.0] * 6), max_norm)
     reference.agrees(caught)
 
@@ -99,7 +97,7 @@ def test_dqn(monkeypatch, double, dueling, activation, hidden, max_norm):
 @dqn_cases
 def test_per_dqn(monkeypatch, double, dueling, activation, hidden, max_norm):
     agent, Q = dqn("PERDQN", double, dueling, activation, hidden, max_norm)
-    caught = Caught(monkeypatch, agent, "theta", "theta_bar", seed=18)
+    caught = RecordedUpdate(monkeypatch, agent, "theta", "theta_bar", seed=18)
     reference = Reference(agent, "theta", "theta_bar")
     data, w = transitions("discrete"), np.array([1.0, 0.3, 0.7, 0.2, 0.9, 0.5])
     metrics = agent.update(*data, w)
@@ -107,7 +105,7 @@ def test_per_dqn(monkeypatch, double, dueling, activation, hidden, max_norm):
     batch = lists(*data)
     y = dqn_targets(Q, reference.theta, reference.theta_bar, double, batch)
     errors = [z - Q(reference.theta, s)[a] for s, a, z in zip(*batch[:2], y)]
-    assert both(abs(e) > 1 for e in errors)
+    assert covers_both(abs(e) > 1 for e in errors)
     assert_close(metrics["delta"], np.array(errors))  # the next priorities
     reference.descend("theta", dqn_loss(Q, batch, y, w.tolist()), max_norm)
     reference.agrees(caught)

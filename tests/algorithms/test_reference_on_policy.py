@@ -7,7 +7,7 @@ import pytest
 from support.scalar_reference import (
     HEADS,
     NO_CLIP,
-    Caught,
+    RecordedUpdate,
     Reference,
     both_kinds,
     exp,
@@ -64,7 +64,7 @@ def test_reinforce(monkeypatch, kind, baseline):
     max_norm = NO_CLIP if baseline else 0.05
     agent = make("REINFORCE", kind, ent_coef=0.3, baseline=baseline, vf_epochs=2,
                  normalize_advantage=baseline, max_grad_norm=max_norm)  # fmt: skip
-    caught = Caught(monkeypatch, agent, "theta", "phi")
+    caught = RecordedUpdate(monkeypatch, agent, "theta", "phi")
     reference = Reference(agent, "theta", "phi")
     s, a, _, G = policy_data(kind)
     weight = 0.9 ** np.array([0.0, 1.0, 2.0, 0.0, 1.0, 2.0])
@@ -86,7 +86,7 @@ def test_reinforce(monkeypatch, kind, baseline):
 def test_a2c(monkeypatch, kind, normalize, max_norm):
     agent = make("A2C", kind, ent_coef=0.3, vf_coef=0.4, normalize_advantage=normalize,
                  max_grad_norm=max_norm)  # fmt: skip
-    caught = Caught(monkeypatch, agent, "theta", "phi")
+    caught = RecordedUpdate(monkeypatch, agent, "theta", "phi")
     reference = Reference(agent, "theta", "phi")
     data = policy_data(kind)
     agent.update(*data)
@@ -118,7 +118,7 @@ def test_ppo(monkeypatch, kind, normalize):
     """Log ratios beyond both ends of the clip range, each with advantages of both signs."""
     agent = make("PPO", kind, ent_coef=0.3, vf_coef=0.4, clip_range=0.25,
                  normalize_advantage=normalize)  # fmt: skip
-    caught = Caught(monkeypatch, agent, "theta", "phi")
+    caught = RecordedUpdate(monkeypatch, agent, "theta", "phi")
     reference, head = Reference(agent, "theta", "phi"), HEADS[kind]
     s, a, A, R = policy_data(kind)
     log_ratio = [0.4, 0.5, -0.6, -0.4, 0.1, -0.2]
@@ -126,7 +126,7 @@ def test_ppo(monkeypatch, kind, normalize):
         head.log_prob(head.actor(reference.theta, x), i) - shift
         for x, i, shift in zip(*lists(s, a), log_ratio)
     ]
-    agent.update(s, a, A, R, np.array(logp_old))
+    agent.update(s, a, A, R, np.array(logp_old), 0.25)
 
     s, a, A, R = lists(s, a, A, R)
     A = normalised(A) if normalize else A
@@ -153,7 +153,7 @@ def penalised_loss(head, s, a, A, out_old, weight, ent_coef):
 @pytest.mark.parametrize("normalize", [True, False])
 def test_ppo_kl(monkeypatch, kind, normalize):
     agent = make("PPOKL", kind, ent_coef=0.3, vf_coef=0.4, normalize_advantage=normalize)
-    caught = Caught(monkeypatch, agent, "theta", "phi")
+    caught = RecordedUpdate(monkeypatch, agent, "theta", "phi")
     reference, head = Reference(agent, "theta", "phi"), HEADS[kind]
     s, a, A, R = policy_data(kind)
     width = 3 if kind == "discrete" else 4
@@ -182,7 +182,7 @@ def test_an_unclipped_update_of_ppo_is_one_of_a2c(kind):
         s, A, R = (x.astype(a2c.theta.dtype) for x in (s, A, R))
         a = a if kind == "discrete" else a.astype(s.dtype)
         a2c.update(s, a, A, R)
-        ppo.update(s, a, A, R, ppo.pi(ppo.theta, s).log_prob(a))
+        ppo.update(s, a, A, R, ppo.pi(ppo.theta, s).log_prob(a), 0.2)
     for got, expected, before in zip((ppo.theta, ppo.phi), (a2c.theta, a2c.phi), first):
         assert np.abs(got - expected).max() < 1e-6
         assert np.abs(expected - before).max() > 1e-3
@@ -212,7 +212,7 @@ def test_q_actor_critic(monkeypatch, kind, baseline):
     """Three steps of two environments, one of which only resets itself in the middle."""
     agent = make("QActorCritic", kind, ent_coef=0.3, gamma=0.9, baseline=baseline,
                  max_grad_norm=NO_CLIP if baseline else 0.2)  # fmt: skip
-    caught = Caught(monkeypatch, agent, "theta", "w")
+    caught = RecordedUpdate(monkeypatch, agent, "theta", "w")
     reference, head, Q = Reference(agent, "theta", "w"), HEADS[kind], q_actor_critic_values(kind)
     rng = np.random.default_rng(5)
     s, s2 = rng.standard_normal((2, 3, 2, 2))

@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 from support.scalar_reference import (
-    Caught,
+    RecordedUpdate,
     Reference,
-    both,
+    covers_both,
+    critic_values,
     elu,
     exp,
     lists,
@@ -17,13 +18,10 @@ from support.scalar_reference import (
     mean,
     network,
     square,
-    squares_of_all_critics,
+    squared_critic_loss,
     squashed,
     transitions,
-    twin,
 )
-
-# ---- soft actor-critics
 
 actor = network(2, 3, 4, activation=elu)  # two means and two log standard deviations
 
@@ -31,14 +29,14 @@ actor = network(2, 3, 4, activation=elu)  # two means and two log standard devia
 def soft_value(phi, theta, s, noise, alpha):
     """(min Q - alpha log pi, log pi) at one action from the noise."""
     a, logp = squashed(actor(phi, s), noise)
-    return min(twin(theta, s, a)) - alpha * logp, logp
+    return min(critic_values(theta, s, a)) - alpha * logp, logp
 
 
 def covers_its_branches(phi, theta, s, noise):
     """Whether some log standard deviations are clamped, and either critic is the smaller one."""
     outs = [actor(phi, x) for x in s]
-    q = [twin(theta, x, squashed(out, e)[0]) for x, out, e in zip(s, outs, noise)]
-    return both(x > 2 for out in outs for x in out[2:]) and both(x < z for x, z in q)
+    q = [critic_values(theta, x, squashed(out, e)[0]) for x, out, e in zip(s, outs, noise)]
+    return covers_both(x > 2 for out in outs for x in out[2:]) and covers_both(x < z for x, z in q)
 
 
 def wide(agent):
@@ -49,7 +47,7 @@ def wide(agent):
 def test_sac_s(monkeypatch):
     agent = make("SACS", "box", activation="elu", ent_coef=0.3, tau=0.2)
     names = "psi", "psi_bar", "theta", "phi"
-    caught = Caught(monkeypatch, agent, *names)
+    caught = RecordedUpdate(monkeypatch, agent, *names)
     wide(agent)
     reference, value = Reference(agent, *names), network(2, 3, 1, activation=elu)
     data, noise = transitions("box"), 0.6 * np.random.default_rng(8).standard_normal((6, 2))
@@ -65,7 +63,7 @@ def test_sac_s(monkeypatch):
         r[i] if terminated[i] else r[i] + gamma[i] * value(reference.psi_bar, s2[i])[0]
         for i in range(6)
     ]
-    reference.descend("theta", squares_of_all_critics(s, a, y, 0.5))
+    reference.descend("theta", squared_critic_loss(s, a, y, 0.5))
     reference.descend(
         "phi",
         lambda phi: -mean(soft_value(phi, reference.theta, x, e, 0.3)[0] for x, e in zip(s, noise)),
@@ -103,7 +101,7 @@ SAC_NAMES = "theta", "theta_bar", "phi", "log_alpha"
 @sac_cases
 def test_sac_in_a_box(monkeypatch, ent_coef):
     agent = make("SAC", "box", activation="elu", ent_coef=ent_coef, tau=0.2)
-    caught = Caught(monkeypatch, agent, *SAC_NAMES)
+    caught = RecordedUpdate(monkeypatch, agent, *SAC_NAMES)
     wide(agent)
     reference = Reference(agent, *SAC_NAMES)
     data, noises = transitions("box"), 0.6 * np.random.default_rng(8).standard_normal((2, 6, 2))
@@ -116,7 +114,7 @@ def test_sac_in_a_box(monkeypatch, ent_coef):
     def soft(phi, theta, s, alpha, i, after):
         return soft_value(phi, theta, s, (noise2 if after else noise)[i], alpha)
 
-    loss = functools.partial(squares_of_all_critics, coefficient=0.5)
+    loss = functools.partial(squared_critic_loss, coefficient=0.5)
     sac_step(reference, data, soft, loss, -2.0 if ent_coef == "auto" else None)
     reference.agrees(caught)
 
@@ -124,7 +122,7 @@ def test_sac_in_a_box(monkeypatch, ent_coef):
 @sac_cases
 def test_sac_of_choices(monkeypatch, ent_coef):
     agent = make("SAC", "discrete", activation="elu", ent_coef=ent_coef, tau=0.2)
-    caught = Caught(monkeypatch, agent, *SAC_NAMES)
+    caught = RecordedUpdate(monkeypatch, agent, *SAC_NAMES)
     reference, net = Reference(agent, *SAC_NAMES), network(2, 3, 3, activation=elu)
     data = transitions("discrete")
     agent.update(*data, None, None)
@@ -146,7 +144,7 @@ def test_sac_of_choices(monkeypatch, ent_coef):
     smaller = [
         x < z for s in data[0].tolist() for x, z in zip(*(net(w, s) for w in reference.theta))
     ]
-    assert both(smaller)
+    assert covers_both(smaller)
     H_bar = 0.6 * math.log(3) if ent_coef == "auto" else None
     sac_step(reference, data, soft, loss_of, H_bar)
     reference.agrees(caught)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from support.scalar_reference import (
-    Caught,
+    RecordedUpdate,
     Reference,
     critic,
     elu,
@@ -22,12 +22,10 @@ from support.scalar_reference import (
     transitions,
 )
 
-# ---- soft Q-learning
-
 
 def test_soft_q_of_choices(monkeypatch):
     agent = make("SoftQ", "discrete", activation="elu", ent_coef=0.4)
-    caught = Caught(monkeypatch, agent, "theta", "theta_bar")
+    caught = RecordedUpdate(monkeypatch, agent, "theta", "theta_bar")
     reference, Q = Reference(agent, "theta", "theta_bar"), network(2, 3, 3, activation=elu)
     data = transitions("discrete")
     agent.update(*data, None, None)
@@ -84,7 +82,7 @@ def test_soft_q_in_a_box(monkeypatch, space):
     agent = make("SoftQ", "box", activation="elu", ent_coef=0.4, svgd_space=space, n_particles=5,
                  kernel_update_ratio=0.4, value_n_particles=4)  # fmt: skip
     names = "theta", "theta_bar", "phi"
-    caught, reference = Caught(monkeypatch, agent, *names), Reference(agent, *names)
+    caught, reference = RecordedUpdate(monkeypatch, agent, *names), Reference(agent, *names)
     data, rng = transitions("box"), np.random.default_rng(7)
     a2, xi = rng.uniform(-1, 1, (4, 2)), rng.standard_normal((6, 5, 2))
     metrics = agent.update(*data, a2, xi)

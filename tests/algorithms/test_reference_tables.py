@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from support.scalar_reference import assert_close, exp, gradient, log, square, tanh
-from support.toy_envs import M2
+from support.toy_envs import TwoStates
 
 import npr
 
@@ -44,7 +44,7 @@ WALK = [(0, 1, 1.0, 1, 0), (1, 0, 2.0, 0, 0), (0, 0, -0.5, 0, 0), (0, 1, 1.0, 1,
 
 
 def test_q_learning():
-    agent = npr.QLearning(M2, seed=0, verbose=0, learning_rate=0.3, gamma=0.9)
+    agent = npr.QLearning(TwoStates, seed=0, verbose=0, learning_rate=0.3, gamma=0.9)
     agent.Q[:] = [[0.5, -1.0], [2.0, 1.5]]
     Q = agent.Q.tolist()
     for s, a, r, s2, terminated in WALK:
@@ -58,7 +58,7 @@ def test_q_learning():
 def test_sarsa(expected):
     """Expected Sarsa: with chance .4 one of both actions, else the better one."""
     agent = npr.Sarsa(
-        M2, seed=0, verbose=0, learning_rate=0.3, gamma=0.9, expected=expected,
+        TwoStates, seed=0, verbose=0, learning_rate=0.3, gamma=0.9, expected=expected,
         exploration_initial_eps=0.4, exploration_final_eps=0.4,
     )  # fmt: skip
     agent.Q[:] = [[0.5, -1.0], [2.0, 1.5]]

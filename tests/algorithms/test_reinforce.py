@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from support.agent_factories import bandit_policy, gradients, on_policy_agent
-from support.oracles import F, every_loss_checked, rows, small
+from support.oracles import F, check_every_gradient, random_batch, rows
 from support.toy_envs import CountingEnv
 
 
@@ -57,11 +57,11 @@ def test_the_return_goes_on_with_the_value_where_time_ran_out():
 
 @pytest.mark.parametrize(("env", "a"), [("CartPole-v1", None), ("Pendulum-v1", 1)])
 def test_reinforce_takes_the_gradients_of_its_losses(monkeypatch, env, a):
-    checked = every_loss_checked(monkeypatch, "reinforce")
+    checked = check_every_gradient(monkeypatch, "reinforce")
     agent, rng = (
         on_policy_agent("REINFORCE", env, ent_coef=0.1, vf_epochs=2),
         np.random.default_rng(1),
     )
-    s, a, G, _, _ = small(rng, s=agent.observations.size, a=a)
+    s, a, G, _, _ = random_batch(rng, s=agent.observations.size, a=a)
     agent.update(s, a, G, rng.random(7).astype(F))
     assert len(checked) == 3

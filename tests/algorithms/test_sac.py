@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 from support.agent_factories import sac
-from support.oracles import F, best_tanh_gaussian, every_loss_checked, rows, small, u_of_log_prob
+from support.oracles import (
+    F,
+    best_tanh_gaussian,
+    check_every_gradient,
+    random_batch,
+    rows,
+    u_of_log_prob,
+)
 from support.toy_envs import Bandit
 
 from npr.autodiff import min as ad_min
@@ -39,13 +46,13 @@ def test_sac_actor_loss_by_hand():
 
 
 def test_sac_takes_the_gradients_of_its_losses_and_the_actor_leaves_the_critics_alone(monkeypatch):
-    checked = every_loss_checked(monkeypatch, "sac")
+    checked = check_every_gradient(monkeypatch, "sac")
     rng = np.random.default_rng(1)
     agent = sac(batch_size=7)
     noise = rng.standard_normal((2, 7, 1)).astype(F)
     theta = agent.theta.copy()
     agent.adam_theta.step = lambda *_: None
-    agent.update(*small(rng, s=3, a=1), 0.99, *noise)
+    agent.update(*random_batch(rng, s=3, a=1), 0.99, *noise)
     assert len(checked) == 2
     assert np.array_equal(agent.theta, theta)
 

@@ -4,8 +4,8 @@ import gymnasium.spaces as gs
 import numpy as np
 import pytest
 from support.agent_factories import discrete_sac
-from support.oracles import F, every_loss_checked, rows, small
-from support.small_agents import Spaces
+from support.oracles import F, check_every_gradient, random_batch, rows
+from support.small_agents import RandomEnv
 
 import npr
 
@@ -26,13 +26,13 @@ def test_discrete_sac_target_by_hand(terminated):
 
 
 def test_discrete_sac_takes_the_gradients_of_its_losses(monkeypatch):
-    checked = every_loss_checked(monkeypatch, "discrete_sac")
+    checked = check_every_gradient(monkeypatch, "discrete_sac")
     agent, rng = discrete_sac(), np.random.default_rng(1)
-    agent.update(*small(rng), 0.99, None, None)
+    agent.update(*random_batch(rng), 0.99, None, None)
     assert len(checked) == 2
 
 
-class Arms(Spaces):
+class Arms(RandomEnv):
     """One step; three arms pay 0, .5 and 1."""
 
     def __init__(self):

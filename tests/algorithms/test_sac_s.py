@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 from support.agent_factories import sacs
-from support.oracles import F, best_tanh_gaussian, every_loss_checked, rows, small, u_of_log_prob
+from support.oracles import (
+    F,
+    best_tanh_gaussian,
+    check_every_gradient,
+    random_batch,
+    rows,
+    u_of_log_prob,
+)
 from support.toy_envs import Bandit
 
 
@@ -32,11 +39,11 @@ def test_the_target_of_the_critics_by_hand(terminated, y):
 
 
 def test_sac_s_takes_the_gradients_of_its_losses_and_its_target_only_follows(monkeypatch):
-    checked = every_loss_checked(monkeypatch, "sac_s")
+    checked = check_every_gradient(monkeypatch, "sac_s")
     agent, rng = sacs(batch_size=7, tau=0.25), np.random.default_rng(1)
     theta, psi_bar = agent.theta.copy(), agent.psi_bar.copy()
     agent.adam_theta.step = lambda *_: None
-    agent.update(*small(rng, s=3, a=1), 0.99, agent.noise())
+    agent.update(*random_batch(rng, s=3, a=1), 0.99, agent.noise())
     assert len(checked) == 3
     assert np.array_equal(agent.theta, theta)
     assert agent.psi_bar == pytest.approx(0.25 * agent.psi + 0.75 * psi_bar)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from support.agent_factories import sarsa
-from support.toy_envs import M2
+from support.toy_envs import TwoStates
 
 
 @pytest.mark.parametrize(("expected", "value"), [(False, 1.27), (True, 1.441)])
@@ -19,7 +19,7 @@ def test_sarsa_steps_by_hand(expected, value):
 
 
 def soft_optimum(epsilon, gamma=0.9):
-    """The best table among epsilon-greedy policies in M2, by dynamic programming."""
+    """The best table among epsilon-greedy policies in TwoStates, by dynamic programming."""
     Q = np.zeros((2, 2))
     for _ in range(1_000):
         v = (1 - epsilon) * Q.max(axis=1) + epsilon * Q.mean(axis=1)
@@ -30,7 +30,7 @@ def soft_optimum(epsilon, gamma=0.9):
 @pytest.mark.parametrize("expected", [False, True])
 def test_sarsa_reaches_the_best_soft_policy_not_the_best_policy(expected):
     target = soft_optimum(0.3)
-    assert np.abs(target - M2.Q_STAR).max() > 1
+    assert np.abs(target - TwoStates.Q_STAR).max() > 1
     agent = sarsa(
         gamma=0.9, learning_rate="linear:0.2:0.002", expected=expected, max_episode_steps=20,
         exploration_initial_eps=0.3, exploration_final_eps=0.3,

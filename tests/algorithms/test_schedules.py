@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 from support.small_agents import (
     BUDGET,
-    tiny,
+    small_agent,
 )
-
-# ---- schedules
 
 
 @pytest.mark.parametrize(
@@ -22,26 +20,26 @@ from support.small_agents import (
     ],
 )
 def test_a_schedule_runs_over_the_budget(setting, first, last):
-    agent, seen = tiny("QLearning", learning_rate=setting), []
+    agent, seen = small_agent("QLearning", learning_rate=setting), []
     agent.learn(50, callback=lambda agent: seen.append(agent.now(agent.learning_rate)))
     np.testing.assert_allclose(seen, first + (last - first) * np.arange(1, 51) / 50)
 
 
 @pytest.mark.parametrize("case", ["DQN", "PPO", "SAC"])
 def test_the_optimisers_follow_the_schedule(case):
-    agent = tiny(case, learning_rate="linear:1e-3:2e-4").learn(BUDGET)
+    agent = small_agent(case, learning_rate="linear:1e-3:2e-4").learn(BUDGET)
     adams = [part for name, part in vars(agent).items() if name.startswith("adam")]
     assert adams
     assert [adam.learning_rate for adam in adams] == [pytest.approx(2e-4)] * len(adams)
 
 
 def test_a_schedule_that_ends_at_nought_leaves_the_table_alone():
-    agent = tiny("QLearning", learning_rate=[0, 0]).learn(50)
+    agent = small_agent("QLearning", learning_rate=[0, 0]).learn(50)
     assert not agent.Q.any()
 
 
 def test_exploration_falls_over_its_fraction_of_the_budget():
-    agent = tiny(
+    agent = small_agent(
         "DQN", exploration_initial_eps=0.9, exploration_final_eps=0.1, exploration_fraction=0.5
     )
     seen = {}

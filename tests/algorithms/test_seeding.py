@@ -14,7 +14,7 @@ from support.small_agents import (
     assert_same_parameters,
     digest,
     observations,
-    tiny,
+    small_agent,
     trained,
 )
 
@@ -70,15 +70,15 @@ def test_looking_at_an_agent_does_not_change_what_it_learns(case):
             agent.logger.table(io.StringIO())
             repr(agent)
 
-    assert_same_parameters(trained(case), tiny(case).learn(BUDGET, look))
+    assert_same_parameters(trained(case), small_agent(case).learn(BUDGET, look))
 
 
 def test_numpy_s_integers_are_seeds():
-    assert_same_parameters(tiny("SAC", seed=np.int64(5)), tiny("SAC", seed=5))
-    assert digest(tiny("SAC", seed=2**100)) != digest(tiny("SAC", seed=2**100 + 1))
+    assert_same_parameters(small_agent("SAC", seed=np.int64(5)), small_agent("SAC", seed=5))
+    assert digest(small_agent("SAC", seed=2**100)) != digest(small_agent("SAC", seed=2**100 + 1))
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, "0", True, [1]])
 def test_a_seed_that_is_none_is_refused(seed):
     with pytest.raises(ConfigError, match=r"seed must be a whole number >= 0 or None, got "):
-        tiny("SAC", seed=seed)
+        small_agent("SAC", seed=seed)

@@ -4,9 +4,9 @@ import gymnasium.spaces as gs
 import numpy as np
 import pytest
 from support.agent_factories import off_policy_agent
-from support.oracles import F, every_loss_checked, rows, small
-from support.small_agents import Spaces
-from support.toy_envs import M2
+from support.oracles import F, check_every_gradient, random_batch, rows
+from support.small_agents import RandomEnv
+from support.toy_envs import TwoStates
 
 import npr
 from npr.autodiff import grad
@@ -18,8 +18,11 @@ from npr.kernels import svgd_direction
 def box_agent(alpha, Q, D=1, **settings):
     """A SoftQ agent whose critic is a function of the action alone, (..., D) -> (...)."""
     space = gs.Box(-1, 1, (D,), F)
-    agent = off_policy_agent("SoftQ", lambda: Spaces(gs.Box(-1, 1, (1,), F), space), ent_coef=alpha,
-                     **settings)  # fmt: skip
+
+    def env():
+        return RandomEnv(gs.Box(-1, 1, (1,), F), space)
+
+    agent = off_policy_agent("SoftQ", env, ent_coef=alpha, **settings)
     agent.Q = lambda theta, s, a: Q(a)
     return agent
 
@@ -53,8 +56,10 @@ def test_the_volume_of_the_box_grows_with_its_dimensions():
 
 
 def choice_agent(Q, alpha):
-    agent = off_policy_agent("SoftQ", lambda: Spaces(gs.Box(-1, 1, (1,), F), gs.Discrete(len(Q))),
-                     ent_coef=alpha, net_arch=[])  # fmt: skip
+    def env():
+        return RandomEnv(gs.Box(-1, 1, (1,), F), gs.Discrete(len(Q)))
+
+    agent = off_policy_agent("SoftQ", env, ent_coef=alpha, net_arch=[])
     agent.theta[:] = 0
     agent.theta[-len(Q) :] = Q
     agent.theta_bar[:] = agent.theta
@@ -95,9 +100,9 @@ def soft_optimum(alpha, gamma=0.9):
 @pytest.mark.parametrize("alpha", [1.0, 4.0])
 def test_linear_soft_q_reaches_the_soft_optimum_of_dynamic_programming(alpha):
     target = soft_optimum(alpha)
-    assert np.abs(target - M2.Q_STAR).max() > 0.5
+    assert np.abs(target - TwoStates.Q_STAR).max() > 0.5
     agent = off_policy_agent(
-        "SoftQ", M2, net_arch=[], gamma=0.9, max_episode_steps=20, ent_coef=alpha,
+        "SoftQ", TwoStates, net_arch=[], gamma=0.9, max_episode_steps=20, ent_coef=alpha,
         learning_rate="linear:0.1:0.001", batch_size=64, learning_starts=6_000,
         target_update_interval=30,
     )  # fmt: skip
@@ -208,9 +213,9 @@ def test_the_sampler_climbs_along_the_direction_and_leaves_the_critic_alone():
 
 @pytest.mark.parametrize(("env", "a"), [("CartPole-v1", None), ("Pendulum-v1", 1)])
 def test_soft_q_takes_the_gradient_of_its_loss(monkeypatch, env, a):
-    checked = every_loss_checked(monkeypatch, "soft_q")
+    checked = check_every_gradient(monkeypatch, "soft_q")
     agent, rng = off_policy_agent("SoftQ", env, batch_size=7), np.random.default_rng(1)
-    agent.update(*small(rng, s=agent.observations.size, a=a), 0.99, *agent.noise())
+    agent.update(*random_batch(rng, s=agent.observations.size, a=a), 0.99, *agent.noise())
     assert len(checked) == 1
 
 

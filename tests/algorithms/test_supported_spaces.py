@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from support.gym_spaces import ACTIONS, OBSERVATIONS
 from support.small_agents import (
-    Spaces,
+    RandomEnv,
     parameters,
-    tiny,
+    small_agent,
 )
 
 import npr
@@ -44,13 +44,13 @@ def test_every_pair_of_spaces_is_learnt_or_refused_with_advice(case, seen, tmp_p
 
 
 def assert_learnt_or_refused(case, seen, done, tmp_path):
-    env = Spaces(OBSERVATIONS[seen], ACTIONS[done])
+    env = RandomEnv(OBSERVATIONS[seen], ACTIONS[done])
     observed, acted = LEARNS[case]
     if seen not in observed or done not in acted:
         with pytest.raises(SpaceError, match=r"use |wrap |Give |gymnasium\.wrappers"):
-            tiny(case, env=env)
+            small_agent(case, env=env)
         return
-    agent = tiny(case, env=env).learn(40)
+    agent = small_agent(case, env=env).learn(40)
     assert all(np.isfinite(array).all() for array in parameters(agent).values())
     observation, _ = env.reset(seed=0)
     action = agent.act(observation)
@@ -67,11 +67,11 @@ def assert_learnt_or_refused(case, seen, done, tmp_path):
         ("DQN", "Pendulum-v1", r"DQN needs a Discrete action space, got Box.*; .* PPO, .*SAC"),
         ("QLearning", "Pendulum-v1", "QLearning needs a Discrete action space, got Box"),
         ("QLearning", "CartPole-v1", "QLearning keeps a table .* Discrete observation .* use DQN"),
-        ("SAC", Spaces(OBSERVATIONS["Box"], ACTIONS["Box unbounded"]),
+        ("SAC", RandomEnv(OBSERVATIONS["Box"], ACTIONS["Box unbounded"]),
          "SAC squashes actions into finite bounds, got Box.* or use PPO"),
-        ("DQN", Spaces(OBSERVATIONS["Box"], ACTIONS["MultiDiscrete"]),
+        ("DQN", RandomEnv(OBSERVATIONS["Box"], ACTIONS["MultiDiscrete"]),
          r"DQN needs a Discrete .* got MultiDiscrete\(\[3 2\]\); .* use A2C, PPO, PPOKL, Q"),
-        ("SAC", Spaces(OBSERVATIONS["Box"], ACTIONS["Box of integers"]),
+        ("SAC", RandomEnv(OBSERVATIONS["Box"], ACTIONS["Box of integers"]),
          r"SAC needs a Box or Discrete action space.*got Box\(0, 5, \(2,\), int32\); wrap"),
     ],
 )  # fmt: skip

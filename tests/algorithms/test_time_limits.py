@@ -12,11 +12,9 @@ from support.agent_factories import (
     sac,
 )
 from support.oracles import F
-from support.toy_envs import M2, ConstantBox, ConstantReward
+from support.toy_envs import ConstantBox, ConstantReward, TwoStates
 
 import npr
-
-# ---- an endless world: V = 1 / (1 - .9) = 10, though episodes are cut after ten steps
 
 
 @pytest.mark.parametrize("name", ["QLearning", "Sarsa"])
@@ -26,7 +24,7 @@ def test_time_outs_are_not_terminal_for_tables(name):
 
         def __init__(self):
             super().__init__(10)
-            self.observation_space = M2().observation_space
+            self.observation_space = TwoStates().observation_space
 
         def reset(self, **kwargs):
             super().reset(**kwargs)
@@ -118,7 +116,7 @@ def test_time_outs_are_not_terminal_for_the_q_critic():
         "QActorCritic", lambda: ConstantReward(10), gamma=0.9, net_arch=[], n_steps=20,
         learning_rate="linear:0.1:0.01", max_grad_norm=1e6, ent_coef=1.0,
     ).learn(4_000)  # fmt: skip
-    q = agent.critic(agent.w, np.ones((1, 1), F))[0]
+    q = agent.Q(agent.w, np.ones((1, 1), F))[0]
     assert q == pytest.approx([10, 10], rel=0.01)
 
 

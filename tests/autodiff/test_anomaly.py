@@ -1,4 +1,4 @@
-"""The anomaly search names the first operation whose value is not finite."""
+"""Anomaly detection reports the first operation whose value is not finite."""
 
 import re
 
@@ -23,16 +23,16 @@ X = np.array([[1.0, 0.0], [2.0, 3.0]], np.float32)
 
 
 @pytest.fixture(autouse=True)
-def the_search_is_off_again():
+def anomaly_detection_is_off():
     assert not anomaly.on
     yield
     assert not anomaly.on
 
 
-# ---- the search on the tape
+# ---- anomaly detection
 
 
-def searched(f, x=X):
+def gradient_with_detection(f, x=X):
     with npr.debug_anomaly():
         return grad(f)(x)
 
@@ -84,19 +84,19 @@ def searched(f, x=X):
         ),
     ],
 )
-def test_the_first_number_that_is_not_finite_is_named(f, message):
+def test_the_first_non_finite_value_is_reported(f, message):
     with pytest.raises(NumericsError, match=f"^{re.escape(message)}$"):
-        searched(f)
+        gradient_with_detection(f)
     grad(f)(X)
 
 
 @every_bad
-def test_an_input_that_is_not_finite_is_named_first(bad):
+def test_a_non_finite_input_is_reported(bad):
     x = X.copy()
     x[1, 0] = bad
     message = rf"array that the gradient is taken in, .* entry \(1, 0\) = {bad}"
     with pytest.raises(NumericsError, match=message):
-        searched(lambda x: x.sum(), x)
+        gradient_with_detection(lambda x: x.sum(), x)
 
 
 def nan(*shape):
@@ -119,11 +119,11 @@ NODES = {
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_a_coarse_node_has_a_name_and_says_which_argument_was_bad(name):
+def test_a_fused_node_reports_its_name_and_the_non_finite_argument(name):
     f, x, argument = NODES[name]
     message = rf"the value of {name}, .* Its argument {argument}, a plain array such as a target"
     with pytest.raises(NumericsError, match=message):
-        searched(f, x)
+        gradient_with_detection(f, x)
 
 
 @pytest.mark.parametrize(
@@ -138,14 +138,14 @@ def test_a_coarse_node_has_a_name_and_says_which_argument_was_bad(name):
         ),
     ],
 )
-def test_a_bad_cotangent_that_reaches_a_head_names_it(name, value):
+def test_a_non_finite_cotangent_of_a_head_is_reported(name, value):
     with npr.debug_anomaly():
         y, pullback = vjp(value, X)
         with pytest.raises(NumericsError, match=f"^Backwards: the cotangent that reaches {name}"):
             pullback(np.full(y.shape, np.nan, np.float32))
 
 
-def test_the_search_changes_no_bit_of_a_finite_gradient():
+def test_anomaly_detection_does_not_change_finite_gradients():
     rng = np.random.default_rng(0)
     theta, x = NET.init(rng), rng.standard_normal((5, 2)).astype(np.float32)
 
@@ -159,43 +159,43 @@ def test_the_search_changes_no_bit_of_a_finite_gradient():
         assert one.tobytes() == other.tobytes()
 
 
-def test_the_search_ends_with_its_block_however_that_ends():
+def test_anomaly_detection_ends_with_its_block():
     with npr.debug_anomaly():
         with pytest.raises(KeyboardInterrupt), npr.debug_anomaly():
             raise KeyboardInterrupt
         assert anomaly.on, "the outer block goes on"
     with pytest.raises(NumericsError):
-        searched(lambda x: ad.log(x - 5).sum())
+        gradient_with_detection(lambda x: ad.log(x - 5).sum())
     assert not anomaly.on
 
 
-# ---- an exception in the middle of a gradient
+# ---- exceptions within a gradient
 
 
-def breaks_once(x, broken):
+def raises_once(x, raised):
     def pullback(g):
-        if not broken:
-            broken.append(True)
+        if not raised:
+            raised.append(True)
             raise KeyboardInterrupt
         return [g]
 
     return record(x.data, [x], pullback)
 
 
-def test_a_pullback_that_broke_off_in_the_middle_can_be_called_again():
-    broken = []
-    _, pullback = vjp(lambda x: 2 * breaks_once(3 * x, broken) + x, X)
+def test_a_pullback_that_raised_can_be_called_again():
+    raised = []
+    _, pullback = vjp(lambda x: 2 * raises_once(3 * x, raised) + x, X)
     with pytest.raises(KeyboardInterrupt):
         pullback(np.ones_like(X))
     np.testing.assert_array_equal(pullback(np.ones_like(X)), np.full_like(X, 7))
 
 
-def test_a_gradient_that_broke_off_in_the_middle_is_finished():
-    broken, leaked = [], []
+def test_a_gradient_that_raised_is_finished():
+    raised, leaked = [], []
 
     def loss(x):
         leaked.append(x)
-        return (2 * breaks_once(3 * x, broken)).sum()
+        return (2 * raises_once(3 * x, raised)).sum()
 
     with pytest.raises(KeyboardInterrupt):
         grad(loss)(X)

@@ -1,4 +1,4 @@
-"""gradcheck itself: it accepts right derivatives and catches planted errors."""
+"""gradcheck accepts correct derivatives and detects wrong ones."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,8 @@ from npr.errors import GradientError
 X = np.array([1.0, 2.0, 3.0])
 
 
-# --- gradcheck itself ----------------------------------------------------------------------------
-
-
-def planted(derivative):
-    """x * x, with a pullback of our own making."""
+def square_with(derivative):
+    """x * x with the given derivative in its pullback."""
 
     def f(x):
         if type(x) is not Tensor:
@@ -25,8 +22,8 @@ def planted(derivative):
     return f
 
 
-def test_gradcheck_returns_the_error_of_a_right_derivative():
-    assert gradcheck(planted(lambda g, x: 2 * x * g), X) <= 1e-8
+def test_gradcheck_returns_the_error_of_a_correct_derivative():
+    assert gradcheck(square_with(lambda g, x: 2 * x * g), X) <= 1e-8
     assert gradcheck(lambda x: x * x, np.array([1e5])) <= 1e-8  # the step grows with x
     assert gradcheck(lambda x: x.sum(), np.ones((0, 2))) == 0
 
@@ -40,19 +37,19 @@ def test_gradcheck_returns_the_error_of_a_right_derivative():
         lambda g, x: 2 * x * g.mean(),
         lambda g, x: 2 * x * g * np.where(x == 2, np.nan, 1),
     ],
-    ids=["factor", "a little", "one entry", "right for g = 1 alone", "NaN"],
+    ids=["factor", "a little", "one entry", "correct for g = 1 only", "NaN"],
 )
-def test_gradcheck_catches_a_planted_error(derivative):
+def test_gradcheck_detects_wrong_derivatives(derivative):
     with pytest.raises(GradientError, match="The gradient is wrong: at entry"):
-        gradcheck(planted(derivative), X)
+        gradcheck(square_with(derivative), X)
 
 
 def test_gradcheck_shows_the_worst_entry():
-    f = planted(lambda g, x: 2 * x * g + np.array([[0.0, 0.1], [5.0, 0.0]]))
+    f = square_with(lambda g, x: 2 * x * g + np.array([[0.0, 0.1], [5.0, 0.0]]))
     with pytest.raises(GradientError, match=r"at entry \(1, 0\) of \(2, 2\) the pullback gives"):
         gradcheck(f, np.ones((2, 2)))
 
 
-def test_gradcheck_casts_to_float64_and_leaves_x_alone():
+def test_gradcheck_casts_to_float64_and_does_not_change_x():
     x = frozen(X, np.float32)
     assert gradcheck(lambda x: x**3, x) <= 1e-8

@@ -9,8 +9,6 @@ import pytest
 from npr import autodiff as ad
 from npr.autodiff import Tensor, grad, record, stop_gradient, value_and_grad, vjp
 
-# --- vjp, grad, value_and_grad -------------------------------------------------------------------
-
 X = np.array([1.0, 2.0, 3.0])
 
 
@@ -21,7 +19,7 @@ def test_value_and_gradient_of_a_loss_with_arguments():
     np.testing.assert_array_equal(grad(lambda x, scale: (scale * x).sum())(X, 5), [5, 5, 5])
 
 
-def test_a_pullback_takes_any_cotangent_any_number_of_times():
+def test_a_pullback_may_be_called_many_times():
     y, pullback = vjp(lambda x, c: c * x[:2], X, 10)
     np.testing.assert_array_equal(y, [10, 20])
     np.testing.assert_array_equal(pullback(np.array([1.0, 0.0])), [10, 0, 0])
@@ -37,7 +35,7 @@ def test_a_number_is_a_cotangent_of_a_scalar():
 
 
 @pytest.mark.parametrize("constant", [3.0, np.array(3.0)], ids=["number", "array"])
-def test_what_does_not_depend_on_x_has_gradient_zero(constant):
+def test_a_constant_has_gradient_zero(constant):
     value, gradient = value_and_grad(lambda x: constant)(X)
     assert value == 3.0
     np.testing.assert_array_equal(gradient, [0, 0, 0])
@@ -46,7 +44,7 @@ def test_what_does_not_depend_on_x_has_gradient_zero(constant):
     np.testing.assert_array_equal(pullback(np.ones(())), [0, 0, 0])
 
 
-def test_what_is_computed_and_not_used_has_no_influence():
+def test_unused_values_do_not_affect_the_gradient():
     def f(x):
         ad.exp(x) * x
         return x[0] * stop_gradient(x[1])
@@ -54,7 +52,7 @@ def test_what_is_computed_and_not_used_has_no_influence():
     np.testing.assert_array_equal(grad(f)(X), [2, 0, 0])
 
 
-def test_a_pullback_of_our_own_may_return_none_for_zero():
+def test_a_custom_pullback_may_return_none_for_zero():
     def first(a, b):
         return record(a.data, [a, b], lambda g: [g, None])
 
@@ -77,12 +75,12 @@ def test_aux_comes_back_as_plain_arrays_from_dicts_tuples_and_lists():
     assert type(aux["rest"]) is tuple and type(aux["rest"][1]) is list
 
 
-def test_a_gradient_of_other_numbers_inside_a_loss_is_a_constant():
+def test_a_gradient_of_plain_arrays_within_a_loss_is_a_constant():
     slope = grad(lambda u: (u * u).sum())
     np.testing.assert_array_equal(grad(lambda x: (slope(X) * x).sum())(X), 2 * X)
 
 
-def test_a_finished_gradient_frees_its_arrays_although_a_tensor_leaked():
+def test_a_finished_gradient_frees_its_arrays_if_a_tensor_leaks():
     leaked, theta = [], X.copy()
     held = weakref.ref(theta)
 
@@ -99,11 +97,11 @@ def test_a_finished_gradient_frees_its_arrays_although_a_tensor_leaked():
         gc.enable()
 
 
-# --- wrong uses, each with its sentence ----------------------------------------------------------
+# --- uses of a Tensor that would lose its gradient ----------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "use, sentence",
+    "use, message",
     [
         (lambda x: np.exp(x).sum(), "got a Tensor and cannot differentiate through it: use the"),
         (lambda x: np.add(X, x).sum(), "got a Tensor and cannot differentiate through it: use the"),
@@ -116,6 +114,6 @@ def test_a_finished_gradient_frees_its_arrays_although_a_tensor_leaked():
         (lambda x: float(x[0]), r"float\(tensor\) inside a gradient would lose it"),
     ],
 )
-def test_a_tensor_where_it_would_lose_its_gradient(use, sentence):
-    with pytest.raises(TypeError, match=sentence):
+def test_uses_that_would_lose_the_gradient_are_refused(use, message):
+    with pytest.raises(TypeError, match=message):
         grad(use)(X)

@@ -6,30 +6,28 @@ import pytest
 from npr import autodiff as ad
 from npr.autodiff import grad, stop_gradient, value_and_grad, vjp
 
-# --- the ends of the number line, and the kinks --------------------------------------------------
-
 FAR = [-np.inf, -1e4, 0.0, 1e4, np.inf]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    "op, value, slope",
+    "op, value, derivative",
     [
         (ad.sigmoid, [0, 0, 0.5, 1, 1], [0, 0, 0.25, 0, 0]),
         (ad.softplus, [0, 0, np.log(2), 1e4, np.inf], [0, 0, 0.5, 1, 1]),
         (ad.tanh, [-1, -1, 0, 1, 1], [0, 0, 1, 0, 0]),
     ],
 )
-def test_far_from_zero_an_activation_has_its_limit(op, value, slope, dtype):
+def test_activations_have_their_limits(op, value, derivative, dtype):
     x = np.array(FAR, dtype)
     y, pullback = vjp(op, x)
     np.testing.assert_allclose(y, value, rtol=1e-6)
-    np.testing.assert_allclose(pullback(np.ones_like(x)), slope, rtol=1e-6)
+    np.testing.assert_allclose(pullback(np.ones_like(x)), derivative, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype, precision", [(np.float32, 1e-3), (np.float64, 1e-11)])
 @pytest.mark.parametrize(
-    "x, value, slope",
+    "x, value, derivative",
     [
         ([1e4, 1e4], 1e4 + np.log(2), [0.5, 0.5]),
         ([-1e4, -1e4], -1e4 + np.log(2), [0.5, 0.5]),
@@ -38,15 +36,15 @@ def test_far_from_zero_an_activation_has_its_limit(op, value, slope, dtype):
         ([-np.inf, -1e4], -1e4, [0, 1]),
     ],
 )
-def test_far_from_zero_logsumexp_is_finite(x, value, slope, dtype, precision):
+def test_logsumexp_is_finite_for_large_arguments(x, value, derivative, dtype, precision):
     y, pullback = vjp(ad.logsumexp, np.array(x, dtype))
     np.testing.assert_allclose(y, value, rtol=1e-6)
-    np.testing.assert_allclose(pullback(np.ones_like(y)), slope, rtol=precision)
+    np.testing.assert_allclose(pullback(np.ones_like(y)), derivative, rtol=precision)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    "x, value, slope",
+    "x, value, derivative",
     [
         ([1e4, 1e4], [-np.log(2), -np.log(2)], [-0.5, 0.5]),
         ([-1e4, -1e4], [-np.log(2), -np.log(2)], [-0.5, 0.5]),
@@ -55,14 +53,14 @@ def test_far_from_zero_logsumexp_is_finite(x, value, slope, dtype, precision):
         ([-np.inf, 0.0], [-np.inf, 0], [0, 0]),
     ],
 )
-def test_far_from_zero_log_softmax_is_as_exact_as_near_it(x, value, slope, dtype):
+def test_log_softmax_is_exact_for_large_arguments(x, value, derivative, dtype):
     y, pullback = vjp(ad.log_softmax, np.array(x, dtype))
     np.testing.assert_allclose(y, value, rtol=1e-6)
-    np.testing.assert_allclose(pullback(np.array([0, 1], dtype)), slope, rtol=1e-6)
+    np.testing.assert_allclose(pullback(np.array([0, 1], dtype)), derivative, rtol=1e-6)
 
 
 @pytest.mark.parametrize("op, at_four", [(ad.sqrt, 0.25), (ad.log, 0.25)])
-def test_a_branch_that_where_switches_off_stays_off_at_zero(op, at_four):
+def test_the_unused_branch_of_where_has_no_gradient(op, at_four):
     def f(x):
         return ad.where(stop_gradient(x) > 0, op(x), 0).sum()
 
@@ -71,7 +69,7 @@ def test_a_branch_that_where_switches_off_stays_off_at_zero(op, at_four):
 
 
 @pytest.mark.parametrize(
-    "op, x, slope",
+    "op, x, derivative",
     [
         (ad.relu, [0.0], [0]),
         (ad.abs, [0.0], [0]),
@@ -85,19 +83,19 @@ def test_a_branch_that_where_switches_off_stays_off_at_zero(op, at_four):
         (ad.min, [2.0, 3.0, 2.0], [0.5, 0, 0.5]),
     ],
 )
-def test_on_a_kink_the_slope_is_pinned(op, x, slope):
+def test_derivatives_at_kinks(op, x, derivative):
     gradient = grad(lambda x: op(x).sum())(np.array(x))
-    np.testing.assert_array_equal(gradient, slope)
+    np.testing.assert_array_equal(gradient, derivative)
 
 
 def test_huber_by_hand():
     """An error of 2.3 with delta = 1."""
-    loss, slope = value_and_grad(lambda x: ad.huber(x[0], x[1]))(np.array([0.5, 2.8]))
-    np.testing.assert_allclose((loss, *slope), (1.8, -1, 1))
+    loss, derivative = value_and_grad(lambda x: ad.huber(x[0], x[1]))(np.array([0.5, 2.8]))
+    np.testing.assert_allclose((loss, *derivative), (1.8, -1, 1))
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 2, 3)])
-def test_pick_counts_a_negative_index_from_the_end(shape):
+def test_pick_takes_negative_indices(shape):
     x, last = np.arange(float(np.prod(shape))).reshape(shape), np.full(shape[:-1], -1)
     y, pullback = vjp(lambda x: ad.pick(x, last), x)
     np.testing.assert_array_equal(y, x[..., -1])

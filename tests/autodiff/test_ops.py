@@ -17,11 +17,11 @@ from support.arrays import cotangent, frozen
 from npr import autodiff as ad
 from npr.autodiff import OPS, gradcheck, vjp
 
-# --- how to draw a use of each operation ---------------------------------------------------------
+# --- strategies that draw calls of each operation ------------------------------------------------
 
 
 class Case(NamedTuple):
-    """One use of an operation: with its options bound, a function of these arrays alone."""
+    """One call of an operation as a function of arrays; its options are bound."""
 
     call: object
     numpy: object  # the same in plain NumPy
@@ -45,7 +45,7 @@ def distinct(rng, shape):
 
 
 def lattice(offset):
-    """Near multiples of 0.5, moved by offset: two lattices a quarter apart never meet."""
+    """Numbers near multiples of 0.5 plus offset; lattices a quarter apart do not meet."""
     return lambda rng, shape: (
         offset + 0.5 * rng.integers(-4, 5, shape) + rng.uniform(-0.05, 0.05, shape)
     )
@@ -64,7 +64,7 @@ def broadcastable(n, min_side=1):
 
 @st.composite
 def elementwise(draw, op, numpy, *domains):
-    """Arguments that broadcast, empty ones too; of two arguments, one may be a Python number."""
+    """Arguments that broadcast, possibly empty; one of two may be a Python number."""
     rng = draw(generators)
     drawn = draw(broadcastable(len(domains), min_side=0))
     arrays = [np.asarray(f(rng, shape)) for f, shape in zip(domains, drawn)]
@@ -88,7 +88,7 @@ def integer_powers():
 def clips(draw):
     rng = draw(generators)
     x, p, q = (
-        np.asarray(f(rng, shape), np.float32)  # bounds that leave a float32 x as it is
+        np.asarray(f(rng, shape), np.float32)  # bounds that keep the dtype float32 of x
         for f, shape in zip((even, odd, odd), draw(broadcastable(3)))
     )
     low, high = np.minimum(p, q), np.maximum(p, q)
@@ -116,7 +116,7 @@ def wheres(draw):
 
 @st.composite
 def reductions(draw, op, numpy, domain, keepdims=True):
-    """Over no axis, one, a negative one or several; axis and keepdims given or left out."""
+    """Over no axis, one, a negative one or several; axis and keepdims may be omitted."""
     shape = draw(shapes(min_dims=0))
     options = {"axis": None}
     if shape:
@@ -173,7 +173,7 @@ def picks(draw):
 
 @st.composite
 def joins(draw, op, numpy, equal):
-    """One to three arrays along any axis, of the same length there if `equal`."""
+    """One to three arrays along any axis, of equal length there if `equal`."""
     rng, shape = draw(generators), draw(shapes(min_dims=0 if equal else 1))
     n = len(shape) + equal
     axis = draw(st.integers(-n, n - 1))
@@ -188,7 +188,7 @@ def joins(draw, op, numpy, equal):
 
 @st.composite
 def matmuls(draw):
-    """Vectors, matrices and stacks of matrices, as NumPy allows them."""
+    """Vectors, matrices and stacks of matrices, as in NumPy."""
     drawn = draw(
         hnp.mutually_broadcastable_shapes(
             signature=np.matmul.signature, max_dims=2, min_side=1, max_side=3
@@ -255,7 +255,7 @@ CASES = {
 }
 
 
-def test_every_operation_has_a_case_and_every_case_an_operation():
+def test_cases_cover_exactly_the_operations():
     assert set(CASES) == set(OPS)
 
 
@@ -275,11 +275,11 @@ def test_every_public_function_is_core_or_an_operation():
     assert all(getattr(ad, name) is function for name, function in OPS.items())
 
 
-# --- what holds for every operation --------------------------------------------------------------
+# --- properties of every operation ---------------------------------------------------------------
 
 
 def for_every_operation(test):
-    """Run test(case) on drawn uses of each operation in the registry."""
+    """Run test(case) on drawn calls of every registered operation."""
 
     @pytest.mark.parametrize("name", sorted(OPS))
     @settings(
@@ -297,7 +297,7 @@ def for_every_operation(test):
 
 
 def varying(case, i):
-    """The case as a function of its i-th argument alone; the others are plain arrays."""
+    """The case as a function of its i-th argument; the others are plain arrays."""
     before, after = case.arrays[:i], case.arrays[i + 1 :]
     return lambda x: case.call(*before, x, *after)
 
@@ -305,7 +305,7 @@ def varying(case, i):
 def packed(case):
     """The case as a function of one flat vector, so that all its arguments are Tensors.
 
-    The ones change nothing, but would stretch a cotangent that comes back in the wrong shape.
+    The factor of ones would broadcast a cotangent of the wrong shape, so that it is detected.
     """
     ends = np.cumsum([0, *(a.size for a in case.arrays)])
 
@@ -325,7 +325,7 @@ LAYOUTS = {
 
 
 @for_every_operation
-def test_value_is_numpys_and_a_plain_array_where_no_tensor_came_in(case):
+def test_plain_arguments_give_the_plain_value_of_numpy(case):
     y, expected = case.call(*case.arrays), case.numpy(*case.arrays)
     assert isinstance(y, (np.ndarray, np.float64)) and y.shape == np.shape(expected)
     np.testing.assert_allclose(y, expected, rtol=1e-14, atol=1e-15)
@@ -346,7 +346,7 @@ def test_gradient_in_all_arguments_at_once(case):
 
 
 @for_every_operation
-def test_gradient_where_the_same_tensor_is_every_argument(case):
+def test_gradient_if_all_arguments_are_the_same_tensor(case):
     x = case.arrays[-1]
     try:
         case.numpy(*[x] * len(case.arrays))
@@ -361,7 +361,7 @@ def test_gradient_where_the_same_tensor_is_every_argument(case):
 
 
 @for_every_operation
-def test_a_view_has_the_gradient_of_its_copy(case):
+def test_a_view_has_the_same_gradient_as_its_copy(case):
     for layout in LAYOUTS.values():
         views = case._replace(arrays=[layout(a) for a in case.arrays])
         copies = case._replace(arrays=[v.copy(order="C") for v in views.arrays])
@@ -387,7 +387,7 @@ def test_float32_stays_float32(case):
 
 
 @for_every_operation
-def test_inputs_and_cotangents_are_read_only_and_a_pullback_repeats_itself(case):
+def test_pullbacks_are_repeatable_and_modify_no_argument(case):
     case = case._replace(arrays=[frozen(a) for a in case.arrays])
     for f, x in [(varying(case, i), a) for i, a in enumerate(case.arrays)] + [packed(case)]:
         y, pullback = vjp(f, x)
@@ -402,7 +402,7 @@ def test_the_graph_is_freed_without_the_garbage_collector(case):
     gc.disable()
     try:
         for i, a in enumerate(case.arrays):
-            x = a.copy()  # every pullback holds it, so a cycle would keep it
+            x = a.copy()  # every pullback refers to it, so a cycle would keep it alive
             held = weakref.ref(x)
             y, pullback = vjp(varying(case, i), x)
             pullback(cotangent(y))

@@ -7,11 +7,9 @@ from support.arrays import cotangent
 from npr import autodiff as ad
 from npr.autodiff import value_and_grad, vjp
 
-# --- operators and methods of Tensor -------------------------------------------------------------
-
 A = np.array([[0.5, 1.5], [2.5, 0.75]])
 
-SPELLINGS = {
+OPERATORS = {
     "x + y": (lambda x: x + A, lambda x: ad.add(x, A)),
     "y + x": (lambda x: A + x, lambda x: ad.add(A, x)),
     "x - y": (lambda x: x - A, lambda x: ad.subtract(x, A)),
@@ -42,9 +40,9 @@ SPELLINGS = {
 }
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
-def test_an_operator_is_the_function_of_that_name(spelling):
-    short, long = SPELLINGS[spelling]
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_operators_and_methods_equal_functions(operator):
+    short, long = OPERATORS[operator]
     x = np.array([[1.0, 2.0], [3.0, 4.0]])
     (y, pullback), (expected, pullback_long) = vjp(short, x), vjp(long, x)
     np.testing.assert_array_equal(y, expected)
@@ -53,7 +51,7 @@ def test_an_operator_is_the_function_of_that_name(spelling):
     np.testing.assert_array_equal(pullback(v), pullback_long(v))
 
 
-def test_a_tensor_tells_its_shape_and_shows_its_numbers():
+def test_a_tensor_has_a_shape_and_a_repr():
     def f(x):
         assert (x.shape, x.ndim, x.size, x.dtype, len(x)) == ((2, 3), 2, 6, np.float32, 2)
         assert "Tensor(array" in repr(x)

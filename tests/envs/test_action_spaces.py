@@ -5,25 +5,24 @@ import pytest
 from gymnasium import spaces
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.recorders import SYNC_KINDS, behind_the_door
+from support.recorders import SYNC_KINDS, env_and_count
 from support.toy_envs import (
     ActionRecorder,
 )
 
 from npr.backend import FLOAT
 from npr.envs.contract import action_spec
-from npr.envs.make import open_environments
-from npr.envs.spaces import Actions
-
-# ---- actions
+from npr.envs.make import open_envs
+from npr.envs.spaces import actions_from_spec
+from npr.errors import SpaceError
 
 
 def box(low, high, shape=None, dtype=np.float32):
-    return Actions(action_spec(spaces.Box(low, high, shape, dtype)))
+    return actions_from_spec(action_spec(spaces.Box(low, high, shape, dtype)))
 
 
-def both_ways(actions, a):
-    """The environment's action of one a, after the batched way has given the same."""
+def to_env_checked(actions, a):
+    """The environment's action for a; the batched conversion must agree."""
     one = actions.to_env(np.asarray(a))
     batch = actions.to_env_batch(np.stack([np.asarray(a)] * 2))
     assert batch.shape == (2, *np.shape(one))
@@ -32,47 +31,47 @@ def both_ways(actions, a):
     return one
 
 
-def test_a_box_is_reached_from_minus_one_to_one():
+def test_minus_one_to_one_is_mapped_to_the_bounds():
     actions = box(0, 10, (1,))
-    assert [both_ways(actions, [a])[0] for a in (-1.0, 0.0, 1.0)] == [0, 5, 10]
-    assert [both_ways(actions, [a])[0] for a in (-3.0, 3.0)] == [0, 10], "clipped"
+    assert [to_env_checked(actions, [a])[0] for a in (-1.0, 0.0, 1.0)] == [0, 5, 10]
+    assert [to_env_checked(actions, [a])[0] for a in (-3.0, 3.0)] == [0, 10], "clipped"
 
 
-def test_every_dimension_has_its_own_scale():
+def test_every_dimension_is_scaled_separately():
     actions = box(np.array([-2, 0], np.float32), np.array([0.5, 10], np.float32))
-    assert both_ways(actions, [0.0, 0.5]).tolist() == [-0.75, 7.5]
+    assert to_env_checked(actions, [0.0, 0.5]).tolist() == [-0.75, 7.5]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_actions_have_shape_and_type_of_the_space(dtype):
+def test_actions_have_the_shape_and_dtype_of_the_space(dtype):
     actions = box(0, 10, (2, 3), dtype)
     assert actions.size == 6
-    one = both_ways(actions, np.linspace(-1, 1, 6, dtype=np.float32))
+    one = to_env_checked(actions, np.linspace(-1, 1, 6, dtype=np.float32))
     assert one.shape == (2, 3) and one.dtype == dtype
     np.testing.assert_allclose(one, [[0, 2, 4], [6, 8, 10]], rtol=1e-6)
 
 
-def test_a_dimension_without_width_is_held():
+def test_a_dimension_with_equal_bounds_is_constant():
     actions = box(np.array([3, 0], np.float32), np.array([3, 1], np.float32))
     for a in (-1.0, 0.2, 1.0, 5.0):
-        assert both_ways(actions, [a, -1.0]).tolist() == [3, 0]
+        assert to_env_checked(actions, [a, -1.0]).tolist() == [3, 0]
 
 
-def test_an_unbounded_dimension_passes_as_it_is():
+def test_an_unbounded_dimension_is_not_scaled():
     actions = box(np.array([-np.inf, 0], np.float32), np.array([np.inf, 10], np.float32))
     assert not actions.bounded and box(0, 1, (2,)).bounded
-    assert both_ways(actions, [123.0, 3.0]).tolist() == [123, 10]
+    assert to_env_checked(actions, [123.0, 3.0]).tolist() == [123, 10]
 
 
 def test_huge_bounds_do_not_overflow():
     limit = np.finfo(np.float32).max
     actions = box(-limit, limit, (1,))
-    assert [both_ways(actions, [a])[0] for a in (-1.0, 0.0, 1.0)] == [-limit, 0, limit]
+    assert [to_env_checked(actions, [a])[0] for a in (-1.0, 0.0, 1.0)] == [-limit, 0, limit]
 
 
-def test_discrete_actions_start_where_the_space_starts():
-    actions = Actions(action_spec(spaces.Discrete(3, start=-1)))
-    assert [both_ways(actions, a) for a in (0, 1, 2)] == [-1, 0, 1]
+def test_discrete_actions_are_offset_by_the_start_of_the_space():
+    actions = actions_from_spec(action_spec(spaces.Discrete(3, start=-1)))
+    assert [to_env_checked(actions, a) for a in (0, 1, 2)] == [-1, 0, 1]
     assert actions.n == 3
 
 
@@ -81,11 +80,11 @@ finite = st.floats(-1e6, 1e6, width=32)
 
 @given(finite, finite, st.floats(-2, 2, width=32))
 @example(low=-1e6, high=1e-6, a=1.0)
-def test_a_scaled_action_lies_in_the_space(low, high, a):
+def test_a_scaled_action_is_in_the_space(low, high, a):
     low, high = sorted((low, high))
     for dtype in (np.float32, np.float64):
         space = spaces.Box(low, high, (1,), dtype)
-        assert space.contains(both_ways(Actions(action_spec(space)), [a]))
+        assert space.contains(to_env_checked(actions_from_spec(action_spec(space)), [a]))
 
 
 @pytest.mark.parametrize("kind", SYNC_KINDS)
@@ -98,11 +97,11 @@ def test_a_scaled_action_lies_in_the_space(low, high, a):
     ],
     ids=str,
 )
-def test_environments_get_actions_of_their_space(kind, space):
+def test_environments_get_actions_in_their_space(kind, space):
     recorders = [ActionRecorder(space), ActionRecorder(space)]
     makers = [lambda env=env: env for env in recorders]
-    env, n_envs = behind_the_door(kind, makers)
-    envs = open_environments(env, n_envs, np.random.SeedSequence(0))
+    env, n_envs = env_and_count(kind, makers)
+    envs = open_envs(env, n_envs, np.random.SeedSequence(0))
     envs.reset()
     rng = np.random.default_rng(0)
     for _ in range(6):
@@ -114,3 +113,10 @@ def test_environments_get_actions_of_their_space(kind, space):
         assert len(recorder.taken) >= 3
         assert all(space.contains(action) for action in recorder.taken)
         assert len({str(action) for action in recorder.taken}) > 1
+
+
+def test_a_step_with_an_action_space_of_another_kind_is_refused():
+    envs = open_envs(ActionRecorder(spaces.Text(4)), 1, np.random.SeedSequence(0))
+    envs.reset()
+    with pytest.raises(SpaceError, match=r"action space of kind discrete or .*, got Text"):
+        envs.step(np.zeros(1, int))

@@ -6,7 +6,7 @@ import pytest
 from support.recorders import (
     SYNC_KINDS,
     Recorder,
-    behind_the_door,
+    env_and_count,
 )
 from support.toy_envs import (
     CountingEnv,
@@ -15,11 +15,9 @@ from support.toy_envs import (
 
 from npr.errors import ConfigError
 
-# ---- seeds
-
 
 def first_observations(seed, kind="list", n=3, episodes=1):
-    env, n_envs = behind_the_door(kind, [RandomObservation] * n)
+    env, n_envs = env_and_count(kind, [RandomObservation] * n)
     agent = Recorder(env, n_envs=n_envs, seed=seed, verbose=0)
     agent.envs.reset()
     rows = [agent.envs.s.copy()]
@@ -37,23 +35,23 @@ def test_same_seed_same_observations(kind):
 
 
 @pytest.mark.parametrize("kind", SYNC_KINDS)
-def test_environments_of_one_agent_differ_and_do_not_repeat_themselves(kind):
+def test_environments_and_episodes_of_one_agent_have_different_seeds(kind):
     rows = first_observations(7, kind, episodes=4).reshape(-1, 2)
     assert len(np.unique(rows, axis=0)) == len(rows)
 
 
-def test_the_kind_of_vector_does_not_change_the_seeds():
+def test_seeds_do_not_depend_on_the_kind_of_vector_env():
     one, *others = (first_observations(7, kind) for kind in SYNC_KINDS)
     assert all(np.array_equal(one, other) for other in others)
 
 
-def test_neighbouring_seeds_share_no_environment():
-    """Gymnasium's own s, s+1, ... would make env 1 of seed s the env 0 of seed s+1."""
+def test_consecutive_seeds_share_no_environment():
+    """With Gymnasium's s, s+1, ..., env 1 of seed s would equal env 0 of seed s+1."""
     rows = np.concatenate([first_observations(seed)[0] for seed in range(20)])
     assert len(np.unique(rows, axis=0)) == 60
 
 
-def test_any_whole_number_is_a_seed_and_none_is_chance():
+def test_a_seed_is_a_whole_number_or_none_for_a_random_one():
     one = first_observations(7)
     for seed in (np.int64(7), np.uint8(7)):
         assert np.array_equal(one, first_observations(seed))
@@ -64,11 +62,8 @@ def test_any_whole_number_is_a_seed_and_none_is_chance():
             first_observations(seed)
 
 
-# ---- seeds
-
-
 @pytest.mark.parametrize("kind", [int, np.int64, np.uint32, lambda n: n + 10**40])
-def test_a_thousand_seeds_and_environments_have_a_thousand_streams(kind):
+def test_a_thousand_environments_have_a_thousand_streams(kind):
     agents = [Recorder(CountingEnv, n_envs=4, seed=kind(n), verbose=0) for n in range(250)]
     seeds = [seed for agent in agents for seed in agent.envs.seeds]
     assert len(set(seeds)) == 1_000

@@ -4,18 +4,15 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv
-from support.recorders import SYNC_KINDS, behind_the_door
+from support.recorders import SYNC_KINDS, env_and_count
 from support.toy_envs import (
     Fixed,
 )
 
 from npr.backend import FLOAT
 from npr.envs.contract import observation_spec
-from npr.envs.make import open_environments
-from npr.envs.spaces import Observations
-
-# ---- observations
-
+from npr.envs.make import open_envs
+from npr.envs.spaces import observations_from_spec
 
 SPACES = [
     spaces.Box(-1, 1, (3,), np.float32),
@@ -37,13 +34,13 @@ SPACES = [
 
 
 def row_of(space, one):
-    """Gymnasium's own flattening: the reference."""
+    """Gymnasium's flatten, the reference."""
     return spaces.flatten(space, one).astype(FLOAT)
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
-def test_rows_are_those_of_gymnasiums_flatten(space):
-    observations = Observations(observation_spec(space))
+def test_rows_equal_gymnasiums_flatten(space):
+    observations = observations_from_spec(observation_spec(space))
     space.seed(0)
     for _ in range(5):
         one = space.sample()
@@ -56,8 +53,8 @@ def test_rows_are_those_of_gymnasiums_flatten(space):
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_a_batch_is_encoded_row_by_row(space):
-    """The batch as a vector environment gives it: one leading axis in every leaf."""
-    observations = Observations(observation_spec(space))
+    """The batch of a vector environment has one leading axis in every leaf."""
+    observations = observations_from_spec(observation_spec(space))
     space.seed(1)
     ones = [space.sample() for _ in range(5)]
     envs = SyncVectorEnv([lambda one=one: Fixed(space, one) for one in ones])
@@ -69,7 +66,7 @@ def test_a_batch_is_encoded_row_by_row(space):
 
 
 def test_encoding_copies():
-    observations = Observations(observation_spec(spaces.Box(-1, 1, (2,), np.float32)))
+    observations = observations_from_spec(observation_spec(spaces.Box(-1, 1, (2,), np.float32)))
     batch = np.zeros((3, 2), np.float32)
     rows = observations.encode(batch)
     batch[:] = 7
@@ -77,22 +74,22 @@ def test_encoding_copies():
 
 
 def test_a_box_observation_may_be_a_list_or_a_number():
-    vector = Observations(observation_spec(spaces.Box(-1, 1, (2,))))
+    vector = observations_from_spec(observation_spec(spaces.Box(-1, 1, (2,))))
     assert vector.encode([0.5, 1.0]).tolist() == [[0.5, 1.0]]
     assert vector.encode([[0.5, 1.0], [0.0, 0.25]]).tolist() == [[0.5, 1.0], [0.0, 0.25]]
-    scalar = Observations(observation_spec(spaces.Box(-1, 1, ())))
+    scalar = observations_from_spec(observation_spec(spaces.Box(-1, 1, ())))
     assert scalar.encode(0.5).tolist() == [[0.5]]
     assert scalar.encode([0.5, 0.25]).tolist() == [[0.5], [0.25]]
 
 
 @pytest.mark.parametrize("kind", SYNC_KINDS)
 @pytest.mark.parametrize("space", SPACES, ids=str)
-def test_every_space_passes_the_door(kind, space):
-    """The last observation of an episode too, which SAME_STEP hands over by another way."""
+def test_vector_envs_encode_observations_of_every_space(kind, space):
+    """Including the last observation of an episode, which SAME_STEP returns in info."""
     space.seed(2)
     ones = [space.sample() for _ in range(2)]
-    env, n_envs = behind_the_door(kind, [lambda one=one: Fixed(space, one) for one in ones])
-    envs = open_environments(env, n_envs, np.random.SeedSequence(0))
+    env, n_envs = env_and_count(kind, [lambda one=one: Fixed(space, one) for one in ones])
+    envs = open_envs(env, n_envs, np.random.SeedSequence(0))
     envs.reset()
     expected = [row_of(space, one) for one in ones]
     for _ in range(4):

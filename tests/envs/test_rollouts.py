@@ -2,41 +2,39 @@
 
 import numpy as np
 import pytest
-from support.recorders import GAMMA, LAMBDA, SYNC_KINDS, RolloutRecorder, by_env, record
+from support.recorders import GAMMA, LAMBDA, SYNC_KINDS, RolloutRecorder, record, rows_by_env
 from support.toy_envs import (
     PLANS,
     ConstantReward,
     CountingEnv,
-    alone,
     counting_action,
     counting_envs,
+    single_env_rows,
 )
 
 from npr.kernels import gae
 
-# ---- rollouts: cut and masked
-
 
 @pytest.mark.parametrize("kind", SYNC_KINDS)
-def test_rollouts_hold_the_same_steps_as_interact(kind):
+def test_rollouts_have_the_same_steps_as_interact(kind):
     rollouts = record(kind, counting_envs(), 60, RolloutRecorder).rows
     rows = []
     for D in rollouts:
         for t, i in np.argwhere(D.valid):
             row = tuple(D.s[t, i]), int(D.a[t, i]), float(D.r[t, i]), tuple(D.s2[t, i])
             rows.append((*row, bool(D.terminated[t, i]), bool(D.done[t, i])))
-    for number, mine in by_env(rows).items():
+    for number, mine in rows_by_env(rows).items():
         assert len(mine) >= 12
-        reference = alone(CountingEnv(number, PLANS[number]), counting_action, len(mine))
+        reference = single_env_rows(CountingEnv(number, PLANS[number]), counting_action, len(mine))
         assert mine == [(*row[:5], row[4] or row[5]) for row in reference]
     assert all(D.s.shape == (8, 3, 3) for D in rollouts[:-1])
-    dead = sum(int((~D.valid).sum()) for D in rollouts)
-    assert (dead > 0) == (kind == "sync-next"), "only NEXT_STEP wastes steps"
+    invalid = sum(int((~D.valid).sum()) for D in rollouts)
+    assert (invalid > 0) == (kind == "sync-next"), "only NEXT_STEP has autoreset steps"
 
 
 @pytest.mark.parametrize("kind", SYNC_KINDS)
-def test_advantages_never_look_past_a_cut(kind):
-    """GAE on the rollout equals the sum of discounted TD errors of each episode on its own."""
+def test_advantages_do_not_cross_episodes(kind):
+    """GAE on the rollout equals the sums of discounted TD errors of each single episode."""
 
     def V(s):
         return np.sin(s @ [1.0, 2.0, 3.0])
@@ -59,9 +57,9 @@ def test_advantages_never_look_past_a_cut(kind):
 
 
 @pytest.mark.parametrize("kind", SYNC_KINDS)
-def test_a_time_out_is_worth_its_future_and_a_death_nothing(kind):
-    """Reward 1 for ever is worth 10 at gamma = .9: then no step has an advantage, the last before
-    a time-out included; where the world ends, the last step lacks .9 * 10."""
+def test_truncation_bootstraps_and_termination_does_not(kind):
+    """The value of reward 1 in every step is 10 at gamma = .9: all advantages are zero, also at a
+    truncation; at a termination the last step lacks .9 * 10."""
     for both, last in ((False, 0.0), (True, -9.0)):
         makers = [lambda both=both: ConstantReward(4, both)] * 2
         D = record(kind, makers, 40, RolloutRecorder).rows[0]
@@ -74,7 +72,7 @@ def test_a_time_out_is_worth_its_future_and_a_death_nothing(kind):
         assert A[D.valid & ~ends] == pytest.approx(0.0)
 
 
-def test_the_last_rollout_holds_what_the_budget_still_bought():
+def test_the_last_rollout_has_the_remaining_steps_of_the_budget():
     agent = record("list", counting_envs(), 30, RolloutRecorder)  # 10 steps of 3
     assert [D.s.shape[:2] for D in agent.rows] == [(8, 3), (2, 3)]
     assert agent.num_timesteps == 30

@@ -1,19 +1,17 @@
-"""Every autoreset mode, vectorizer, shape of episode and consumer gives the same experience."""
+"""Transitions do not depend on the autoreset mode, the kind of vector env or the consumer."""
 
 import numpy as np
 import pytest
-from support.recorders import GAMMA, KINDS, LAMBDA, Keeper, by_env, record
+from support.recorders import GAMMA, KINDS, LAMBDA, ConsumerRecorder, record, rows_by_env
 from support.toy_envs import (
     SHAPES,
     CountingEnv,
-    alone,
     counting_action,
+    single_env_rows,
 )
 
 from npr.algorithms.base import REGISTRY
 from npr.kernels import gae
-
-# ---- the matrix: every mode, every vectoriser, every shape of episode, every consumer
 
 
 def shape_envs():
@@ -21,9 +19,12 @@ def shape_envs():
 
 
 def by_start(steps):
-    """The rows of single environments, by the observation that each begins with."""
-    alone_ = [alone(CountingEnv(i, SHAPES[i]), counting_action, steps) for i in range(len(SHAPES))]
-    return {row[0]: row for rows in alone_ for row in rows}
+    """The transitions of single environments, by their first observation."""
+    transitions = [
+        single_env_rows(CountingEnv(i, SHAPES[i]), counting_action, steps)
+        for i in range(len(SHAPES))
+    ]
+    return {row[0]: row for rows in transitions for row in rows}
 
 
 def rows_of(columns):
@@ -35,7 +36,7 @@ def rows_of(columns):
 
 
 def successors(rows, reference):
-    """For every row the number of the next row of its episode, or None."""
+    """For every row the index of the next row of its episode, or None."""
     where = {row[0]: k for k, row in enumerate(rows)}
     ends = [any(reference[row[0]][4:]) for row in rows]
     return [None if over else where.get(row[3]) for row, over in zip(rows, ends)]
@@ -43,8 +44,8 @@ def successors(rows, reference):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("consumer", ["replay", "n-step", "prioritized", "rollouts", "episodes"])
-def test_what_is_learnt_from_is_what_single_environments_give(kind, consumer):
-    agent = record(kind, shape_envs(), 150, type("K", (Keeper,), {"consumer": consumer}))
+def test_the_training_data_are_transitions_of_single_environments(kind, consumer):
+    agent = record(kind, shape_envs(), 150, type("K", (ConsumerRecorder,), {"consumer": consumer}))
     REGISTRY.pop("K")
     reference = by_start(200)
     if consumer in ("replay", "n-step", "prioritized"):
@@ -58,16 +59,16 @@ def test_what_is_learnt_from_is_what_single_environments_give(kind, consumer):
         ]
     assert all(row == reference[row[0]][:5] for row in rows)
     assert len({row[0] for row in rows}) == len(rows), "no step twice"
-    for number, mine in by_env(rows).items():
+    for number, mine in rows_by_env(rows).items():
         if consumer == "episodes":
             for episode in {row[0][1] for row in mine}:
                 length, _ = SHAPES[number][int(episode) % len(SHAPES[number])]
                 times = [row[0][2] for row in mine if row[0][1] == episode]
                 assert sorted(times) == [*range(length)], "whole episodes only"
         else:
-            first = alone(CountingEnv(number, SHAPES[number]), counting_action, len(mine))
+            first = single_env_rows(CountingEnv(number, SHAPES[number]), counting_action, len(mine))
             assert {row[0] for row in mine} == {row[0] for row in first}, "no step left out"
-    assert set(by_env(rows)) == {*range(len(SHAPES))} and len(rows) >= 40
+    assert set(rows_by_env(rows)) == {*range(len(SHAPES))} and len(rows) >= 40
     if consumer == "n-step":
         following = successors(rows, reference)
         _, _, R, s2, terminated, power = agent.buffer.gather(np.arange(len(rows)))

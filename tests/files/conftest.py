@@ -1,4 +1,4 @@
-"""Fixtures of files."""
+"""Files for the tests of this folder."""
 
 import pytest
 from support.archive_cases import OLD
@@ -12,7 +12,7 @@ from npr.files.archive import write_archive
 
 @pytest.fixture
 def path(tmp_path):
-    """A file that holds OLD, alone in its folder."""
+    """A file that contains OLD, alone in its folder."""
     folder = tmp_path / "folder"
     folder.mkdir()
     write_archive(folder / "a.npz", *OLD)
@@ -21,8 +21,8 @@ def path(tmp_path):
 
 @pytest.fixture
 def dqn_file(tmp_path):
-    """A whole, honest file: a replay that has wrapped, Adam after some steps."""
+    """A valid file: a replay that has wrapped around, Adam after some steps."""
     path = tmp_path / "agent.npz"
     trained("DQN").save(path)
-    npr.load(path), npr.infer.load(path)  # what they import once is imported
+    npr.load(path), npr.infer.load(path)  # imports of the first call are done
     return path

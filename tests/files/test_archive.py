@@ -1,4 +1,4 @@
-"""The archive format: framing, old and new format versions."""
+"""The archive format: the container, and older and newer format versions."""
 
 import json
 import os
@@ -15,15 +15,13 @@ from npr import CheckpointError
 from npr.files import archive
 from npr.files.archive import read_archive, write_archive
 
-NEW = {"value": "new"}, {"params/x": np.ones((4, 2), np.float32), "params/e": np.zeros((0, 4))}
-
 posix = pytest.mark.skipif(os.name != "posix", reason="needs the system calls of POSIX")
 
 
-# ---- one framing
+# ---- container
 
 
-def test_what_is_read_is_what_was_written(path):
+def test_archives_round_trip(path):
     codes = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
     shapes = ((), (0,), (3,), (0, 4), (4, 0), (2, 3), (2, 1, 3), (1,) * 32)
     arrays = {
@@ -41,9 +39,9 @@ def test_what_is_read_is_what_was_written(path):
 
 
 @pytest.mark.parametrize("limit", [(1 << 31) - 1, 3000, 1000, 300, 10])
-def test_the_framing_is_that_of_python_s_zipfile(limit, path, monkeypatch):
-    """To the byte, also above 2 GiB, where sizes and offsets need 64 bits: from there on is set
-    to a few bytes here, for both."""
+def test_archives_equal_those_of_zipfile(limit, path, monkeypatch):
+    """Byte for byte, also above 2 GiB, where sizes and offsets need 64 bits; here that limit is
+    lowered to a few bytes in both."""
     monkeypatch.setattr(archive, "_ZIP64", limit)
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", limit)
     sizes = (0, 20, 30, 110, 119, 120, 900)
@@ -65,21 +63,21 @@ def test_a_file_of_an_old_format_loads(golden):
     assert npr.infer.load(golden).theta.tobytes() == agent.policy.theta.tobytes()
 
 
-def test_a_file_from_windows_is_one_too(path):
-    """Python's zipfile wrote the system into each entry of the directory, nothing else."""
+def test_a_file_written_on_windows_is_read(path):
+    """zipfile writes the system into each entry of the central directory."""
     data, place = bytearray(path.read_bytes()), 0
     while (place := data.find(b"PK\1\2", place + 1)) > 0:
         assert data[place + 5] == 3
         data[place + 5] = 0
     path.write_bytes(data)
     assert same(read_archive(path), OLD)
-    data[data.find(b"PK\1\2") + 5] = 3  # one of one system, one of another: nobody wrote that
+    data[data.find(b"PK\1\2") + 5] = 3  # mixed systems are invalid
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match="directory of its members"):
         read_archive(path)
 
 
-def test_reading_takes_the_memory_of_the_arrays_and_no_copies(path):
+def test_reading_makes_no_copies_of_arrays(path):
     write_archive(path, {}, {"params/x": np.ones(1_000_000), "params/y": np.ones(1_000_000)})
     tracemalloc.start()
     try:
@@ -93,13 +91,13 @@ def test_reading_takes_the_memory_of_the_arrays_and_no_copies(path):
 @pytest.mark.parametrize(
     "manifest, message",
     [
-        ({"a": {1: 0, "1": 0}}, "one is there twice"),
+        ({"a": {1: 0, "1": 0}}, "occurs twice"),
         ({"a": "x" * (1 << 20)}, "over 1 MiB"),
         ({"a": 10**2000}, "digits"),
         ({"a": json.loads("[" * 30 + "]" * 30)}, "nested more than"),
     ],
 )
-def test_a_manifest_that_could_not_be_read_is_not_written(manifest, message, path):
+def test_an_unreadable_manifest_is_not_written(manifest, message, path):
     with pytest.raises(CheckpointError, match=message):
         write_archive(path, manifest, {})
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -107,55 +105,28 @@ def test_a_manifest_that_could_not_be_read_is_not_written(manifest, message, pat
     assert_old_and_alone(path)
 
 
-def test_a_space_nested_as_deep_as_spaces_may_be_passes(path):
+def test_a_space_of_the_maximal_depth_is_written_and_read(path):
     spec = {"kind": "multidiscrete", "nvec": [[2, 3]], "start": [[0, 0]]}
     for _ in range(7):
         spec = {"kind": "group", "keys": ["x"], "parts": [spec]}
-    npr.policy.Observations(spec)
+    npr.envs.spaces.observations_from_spec(spec)
     write_archive(path, {"policy": {"observations": spec}}, {})
     assert read_archive(path)[0]["policy"]["observations"] == spec
 
 
-# ---- formats
-
-
-def test_an_older_format_is_brought_up_step_by_step(path, monkeypatch):
-    def second(manifest, arrays):
-        return {**manifest, "steps": [2]}, {"params/y": arrays["params/x"]}
-
-    def third(manifest, arrays):
-        return {**manifest, "steps": [*manifest["steps"], 3]}, {"params/z": arrays["params/y"]}
-
-    first = archive.FORMAT
-    monkeypatch.setattr(archive, "FORMAT", first + 2)
-    monkeypatch.setattr(archive, "MIGRATIONS", {first: second, first + 1: third})
-    manifest, arrays = read_archive(path)
-    assert (manifest["format"], manifest["steps"]) == (first + 2, [2, 3])
-    np.testing.assert_array_equal(arrays.pop("params/z"), OLD[1]["params/x"])
-    assert not arrays
-    write_archive(path, *NEW)
-    monkeypatch.setattr(archive, "MIGRATIONS", {})
-    assert same(read_archive(path), NEW)  # a file of the present format needs none of them
-
-
-def test_an_older_file_that_lacks_what_a_migration_needs_is_refused(path, monkeypatch):
-    first = archive.FORMAT
-    monkeypatch.setattr(archive, "FORMAT", first + 1)
-    monkeypatch.setattr(archive, "MIGRATIONS", {first: lambda m, a: (m["nothing"], a)})
-    with pytest.raises(CheckpointError, match=rf"a\.npz has format {first} and not .*'nothing'"):
-        read_archive(path)
+# ---- format versions
 
 
 @pytest.mark.parametrize(
-    "author, said", [("0.9", "npr 0.9"), (None, "a newer npr"), ("x" * 99, "a newer npr")]
+    "author, named", [("0.9", "npr 0.9"), (None, "a newer npr"), ("x" * 99, "a newer npr")]
 )
-def test_a_newer_format_names_its_author_and_the_remedy(author, said, path, monkeypatch):
+def test_a_newer_format_is_refused_with_the_required_version(author, named, path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(archive, "FORMAT", archive.FORMAT + 3)
         write_archive(path, {"npr": author}, {})
     with pytest.raises(CheckpointError) as raised:
         read_archive(path)
     assert str(raised.value) == (
-        f"{path} was written by {said} (format {archive.FORMAT + 3}); this is npr "
+        f"{path} was written by {named} (format {archive.FORMAT + 3}); this is npr "
         f"{npr.__version__}, which reads up to format {archive.FORMAT}. pip install -U npr-rl"
     )

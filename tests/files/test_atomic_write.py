@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from support import GOLDEN, TESTS
 from support.archive_cases import OLD, assert_old_and_alone, same
-from support.proof_size import many
+from support.proof_size import n_trials
 
-from npr.files import archive
+from npr.files import atomic
 from npr.files.archive import read_archive, write_archive
 
 NEW = {"value": "new"}, {"params/x": np.ones((4, 2), np.float32), "params/e": np.zeros((0, 4))}
@@ -21,22 +21,22 @@ NEW = {"value": "new"}, {"params/x": np.ones((4, 2), np.float32), "params/e": np
 posix = pytest.mark.skipif(os.name != "posix", reason="needs the system calls of POSIX")
 
 
-# ---- a writer to which something happens
+# ---- writers that are interrupted
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
 
 class Calls:
-    """The system calls of a writer, numbered from 1; `strike` is called before number `at`."""
+    """Counts the system calls of a writer; `fail` is called before number `at`, from 1."""
 
-    def __init__(self, at, strike):
-        self.at, self.strike, self.n = at, strike, 0
+    def __init__(self, at, fail):
+        self.at, self.fail, self.n = at, fail, 0
 
     def __enter__(self):
         self.patch = pytest.MonkeyPatch()
         for name in ("fsync", "replace"):
             self.patch.setattr(os, name, self.counted(getattr(os, name)))
-        self.patch.setattr(archive, "open", self.open, raising=False)
+        self.patch.setattr(atomic, "open", self.open, raising=False)
         return self
 
     def __exit__(self, *_):
@@ -46,13 +46,13 @@ class Calls:
         def counting(*args):
             self.n += 1
             if self.n == self.at:
-                self.strike()
+                self.fail()
             return call(*args)
 
         return counting
 
     def open(self, name, mode):
-        """The calls of every file, one write for each piece, as if there were no buffer."""
+        """Count the calls of every file, without a buffer."""
         file = open(name, mode, buffering=0)  # noqa: SIM115
         calls = {
             "write": self.counted(file.write),
@@ -73,25 +73,25 @@ def calls_of_a_write(path):
 
 @posix
 @pytest.mark.parametrize("error", [NO_SPACE, KeyboardInterrupt()], ids=["no space", "Ctrl-C"])
-def test_a_failing_system_call_leaves_the_old_file_or_the_new_one_and_no_other(error, path):
-    def strike():
+def test_a_failing_system_call_leaves_the_old_or_the_new_file(error, path):
+    def fail():
         raise error
 
     n, outcomes = calls_of_a_write(path), ""
-    for at in range(1, n + 2):  # none is struck in the end
+    for at in range(1, n + 2):  # with the last one no call fails
         write_archive(path, *OLD)
-        with Calls(at, strike), contextlib.suppress(type(error)):
+        with Calls(at, fail), contextlib.suppress(type(error)):
             write_archive(path, *NEW)
         assert os.listdir(path.parent) == [path.name]
         content = read_archive(path)
         outcomes += "o" if same(content, OLD) else "n" if same(content, NEW) else "?"
-    # new from the renaming on: where the folder's sync, the closing and nothing was struck
+    # new after os.replace: failures of the folder's fsync, of close, and no failure
     assert outcomes == "o" * (n - 2) + "n" * 3
 
 
 @posix
-def test_a_kill_before_any_system_call_leaves_the_old_file_or_the_new_one(path):
-    """In a process of its own each time; what it leaves behind the next writer clears away."""
+def test_a_kill_before_any_system_call_leaves_the_old_or_the_new_file(path):
+    """Each time in a new process, whose temporary file the next writer removes."""
     n = calls_of_a_write(path)
     script = KILL_AT.format(tests=str(TESTS), path=str(path), n=n)
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -127,19 +127,19 @@ print(outcomes, left)
 
 
 @posix
-@pytest.mark.parametrize("kills", [many(50, 1000)])
-def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(kills, path):
-    """A child saves two contents in turn until it is killed; then the file is one of the two, to
-    the byte. Of ten kills, nine meet bare archives and one a whole agent."""
+@pytest.mark.parametrize("kills", [n_trials(50, 1000)])
+def test_a_kill_at_any_moment_leaves_the_old_or_the_new_file(kills, path):
+    """A child writes two contents in turn until it is killed; the file must equal one of them. Nine
+    of ten kills are during writes of archives, one during a save of an agent."""
     script = KILL_SOON.format(path=str(path), golden=str(GOLDEN), kills=kills)
     environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environ
     )
     assert run.returncode == 0, run.stderr
-    whole, inside, swept = map(int, run.stdout.split())
-    assert whole == swept == kills
-    assert inside > kills / 10  # the proof meets what it is about: writers in the middle
+    whole, inside, removed = map(int, run.stdout.split())
+    assert whole == removed == kills
+    assert inside > kills / 10  # enough kills are during a write
 
 
 KILL_SOON = """
@@ -156,15 +156,15 @@ saves = [
     [lambda content=content: write_archive(path, **content) for content in contents],
     [lambda agent=agent: agent.save(path) for agent in agents],
 ]
-held = []
+written = []
 for pair in saves:
-    held.append([])
+    written.append([])
     for save in pair:
         save()
         with open(path, "rb") as file:
-            held[-1].append(file.read())
-    assert held[-1][0] != held[-1][1]
-whole = inside = swept = 0
+            written[-1].append(file.read())
+    assert written[-1][0] != written[-1][1]
+whole = inside = removed = 0
 for kill in range({kills}):
     kind = int(kill % 10 == 9)
     saves[kind][0]()
@@ -178,48 +178,48 @@ for kill in range({kills}):
     inside += len(os.listdir(os.path.dirname(path))) > 1
     npr.load(path) if kind else read_archive(path)
     with open(path, "rb") as file:
-        whole += file.read() in held[kind]
+        whole += file.read() in written[kind]
     saves[kind][1]()
-    swept += os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
-print(whole, inside, swept)
+    removed += os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+print(whole, inside, removed)
 """
 
 
 @posix
-def test_only_the_leftovers_of_dead_writers_of_the_same_file_are_removed(path):
+def test_temporary_files_of_dead_writers_are_removed(path):
     others = [".b.npz.0123.tmp", ".a.npz.txt", "a.npz.tmp"]
     for name in (*others, ".a.npz.0123.tmp"):
         (path.parent / name).write_text("left")
     os.symlink(path, path.parent / ".a.npz.link.tmp")
-    with archive._replacement(path) as living:  # another writer, in the middle
+    with atomic.replacement(path) as living:  # another writer that is not done
         living.write(b"half")
         write_archive(path, *OLD)
         assert_old_and_alone(path, [*others, ".a.npz.link.tmp", os.path.basename(living.name)])
-    assert path.read_bytes() == b"half"  # and it could end what it began
+    assert path.read_bytes() == b"half"  # and that can finish
 
 
 @posix
-def test_a_writer_that_is_swept_before_it_holds_its_lock_begins_again(path, monkeypatch):
-    flock, swept = archive.fcntl.flock, []
+def test_a_writer_whose_file_is_removed_before_it_is_locked_retries(path, monkeypatch):
+    flock, removed = atomic.fcntl.flock, []
 
     def late(file, how):
-        if not swept:
-            swept.append(file.name)
+        if not removed:
+            removed.append(file.name)
             os.unlink(file.name)
         return flock(file, how)
 
-    monkeypatch.setattr(archive.fcntl, "flock", late)
+    monkeypatch.setattr(atomic.fcntl, "flock", late)
     write_archive(path, *NEW)
-    assert swept
+    assert removed
     assert same(read_archive(path), NEW)
     assert os.listdir(path.parent) == [path.name]
 
 
 @posix
 @pytest.mark.parametrize("kept", [0, 100, 600, 1300])
-def test_a_disk_that_is_full_leaves_the_old_file(kept, path):
-    """The limit on the size of a file stands in for the disk: `kept` bytes of it can be written,
-    of a content of 1,800 or more."""
+def test_a_full_disk_leaves_the_old_file(kept, path):
+    """A limit on the size of files simulates a full disk: `kept` bytes can be written, and the
+    content has 1,800 or more."""
     script = FULL.format(tests=str(TESTS), path=str(path), kept=kept)
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert run.stdout == f"{errno.EFBIG}\n", run.stderr
@@ -240,21 +240,21 @@ except OSError as error:
 """
 
 
-def test_a_folder_that_vanished_or_may_not_be_written_is_said_so(path, monkeypatch):
+def test_missing_and_read_only_folders_raise(path, monkeypatch):
     with pytest.raises(FileNotFoundError):
         write_archive(path.parent / "nowhere" / "a.npz", *NEW)
 
     def refuse(name, mode):
         raise PermissionError(errno.EACCES, "Permission denied", name)
 
-    with monkeypatch.context() as patch:  # the tests may run as root, to whom all is permitted
-        patch.setattr(archive, "open", refuse, raising=False)
+    with monkeypatch.context() as patch:  # simulated, as tests may run as root
+        patch.setattr(atomic, "open", refuse, raising=False)
         with pytest.raises(PermissionError):
             write_archive(path, *NEW)
     assert_old_and_alone(path)
 
 
-def test_a_folder_in_the_way_is_said_so(path):
+def test_a_folder_at_the_path_raises(path):
     (path.parent / "b.npz").mkdir()
     with pytest.raises(OSError, match=r"b\.npz"):
         write_archive(path.parent / "b.npz", *NEW)
@@ -262,7 +262,7 @@ def test_a_folder_in_the_way_is_said_so(path):
 
 
 @posix
-def test_a_link_is_replaced_and_what_it_points_to_is_not(path):
+def test_a_link_is_replaced_but_not_its_target(path):
     link = path.parent / "b.npz"
     os.symlink(path, link)
     write_archive(link, *NEW)
@@ -273,7 +273,7 @@ def test_a_link_is_replaced_and_what_it_points_to_is_not(path):
 
 @posix
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_a_file_has_the_rights_that_the_umask_leaves(umask, path):
+def test_a_file_has_the_permissions_of_the_umask(umask, path):
     former = os.umask(umask)
     try:
         write_archive(path.parent / "b.npz", *NEW)
@@ -283,13 +283,13 @@ def test_a_file_has_the_rights_that_the_umask_leaves(umask, path):
     assert (path.parent / "b.npz").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-def test_a_name_may_be_as_long_as_names_may_be(path):
+def test_a_file_name_may_have_the_maximal_length(path):
     for name in ("x" * 251 + ".npz", "\u4e2d" * 80 + ".npz"):
         write_archive(path.parent / name, *OLD)
         (path.parent / name).unlink()
 
 
-def test_a_path_may_be_bytes_or_stand_in_the_working_folder(path, monkeypatch):
+def test_a_path_may_be_bytes_or_relative(path, monkeypatch):
     write_archive(os.fsencode(path), *NEW)
     assert same(read_archive(os.fsencode(path)), NEW)
     monkeypatch.chdir(path.parent)
@@ -297,19 +297,19 @@ def test_a_path_may_be_bytes_or_stand_in_the_working_folder(path, monkeypatch):
     assert_old_and_alone(path)
 
 
-# ---- Windows, where another program may hold a file for a moment
+# ---- Windows, where another program may lock a file for a moment
 
 
 class WindowsError_(PermissionError):
     def __init__(self, code):
-        super().__init__(errno.EACCES, "held by another program")
+        super().__init__(errno.EACCES, "written by another program")
         self.winerror = code
 
 
 @pytest.fixture
 def windows(monkeypatch):
-    """os.replace fails with codes[0], codes[1], ...; pauses are noted, not made."""
-    monkeypatch.setattr(archive, "fcntl", None)
+    """os.replace fails with codes[0], codes[1], ...; calls of sleep are recorded."""
+    monkeypatch.setattr(atomic, "fcntl", None)
     state = types.SimpleNamespace(codes=[], pauses=[])
     replace = os.replace
 
@@ -319,11 +319,11 @@ def windows(monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", failing)
-    monkeypatch.setattr(archive.time, "sleep", state.pauses.append)
+    monkeypatch.setattr(atomic.time, "sleep", state.pauses.append)
     return state
 
 
-def test_a_file_held_for_a_moment_is_waited_for(windows, path):
+def test_writing_waits_for_a_file_that_is_locked_shortly(windows, path):
     windows.codes = [5, 32, 33, 5]
     write_archive(path, *NEW)
     assert same(read_archive(path), NEW)
@@ -332,17 +332,17 @@ def test_a_file_held_for_a_moment_is_waited_for(windows, path):
 
 
 @pytest.mark.parametrize("codes, pauses", [([32] * 99, 6), ([5, 112], 1), ([None], 0)])
-def test_a_file_held_for_long_is_an_error_like_any_other(codes, pauses, windows, path):
+def test_a_file_that_stays_locked_raises(codes, pauses, windows, path):
     windows.codes = codes
-    with pytest.raises(PermissionError, match="held by another program"):
+    with pytest.raises(PermissionError, match="written by another program"):
         write_archive(path, *NEW)
     assert len(windows.pauses) == pauses
     assert sum(windows.pauses) <= 2.5 + 1e-9
     assert_old_and_alone(path)
 
 
-def test_without_locks_what_can_be_removed_is_dead(windows, path, monkeypatch):
-    """Windows refuses to remove what is open."""
+def test_without_file_locks_removable_temporary_files_are_removed(windows, path, monkeypatch):
+    """Windows refuses to remove open files."""
     (path.parent / ".a.npz.dead.tmp").write_text("left")
     (path.parent / ".a.npz.open.tmp").write_text("half")
     unlink = os.unlink

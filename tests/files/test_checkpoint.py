@@ -16,7 +16,7 @@ from support.small_agents import (
     next_update,
     observations,
     parameters,
-    tiny,
+    small_agent,
     trained,
 )
 
@@ -27,27 +27,27 @@ from npr.files.archive import FORMAT
 every_case = pytest.mark.parametrize("case", CASES)
 
 
-# ---- save, load, go on
+# ---- save, load, continue
 
 
 @every_case
-def test_a_loaded_agent_is_the_saved_one(case, tmp_path):
+def test_a_loaded_agent_equals_the_saved_one(case, tmp_path):
     agent = trained(case)
     loaded = copy_of(agent, tmp_path / "a.npz")
     assert type(loaded) is type(agent)
     assert repr(loaded) == repr(agent)
     assert (loaded.num_timesteps, loaded.n_updates) == (BUDGET, agent.n_updates)
     assert_same_parameters(agent, loaded)
-    first = parameters(tiny(case))
+    first = parameters(small_agent(case))
     assert any((first[name] != array).any() for name, array in parameters(loaded).items())
     obs = observations(agent, 20)
     np.testing.assert_array_equal(loaded.act(obs), agent.act(obs))
-    # not the deterministic part alone: the generators stand where they stood
+    # the states of the generators are restored too
     np.testing.assert_array_equal(loaded.predict(obs)[0], agent.predict(obs)[0])
 
 
 @every_case
-def test_the_same_seed_gives_the_same_evaluation(case, tmp_path):
+def test_a_loaded_agent_has_the_same_evaluation(case, tmp_path):
     agent = trained(case)
     loaded = copy_of(agent, tmp_path / "a.npz")
     for deterministic in (True, False):
@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_evaluation(case, tmp_path):
 
 
 @every_case
-def test_the_next_updates_are_those_of_the_agent_that_was_never_saved(case, tmp_path):
+def test_a_loaded_agent_makes_the_same_updates(case, tmp_path):
     batch = next_update(trained(case))
     agent = trained(case)
     loaded = copy_of(agent, tmp_path / "a.npz")
@@ -75,7 +75,7 @@ def test_the_next_updates_are_those_of_the_agent_that_was_never_saved(case, tmp_
 
 
 @every_case
-def test_two_agents_of_one_file_go_on_alike(case, tmp_path):
+def test_two_agents_of_one_file_learn_the_same(case, tmp_path):
     trained(case).save(tmp_path / "a.npz")
     one, other = (npr.load(tmp_path / "a.npz") for _ in range(2))
     for agent in (one, other):
@@ -86,34 +86,34 @@ def test_two_agents_of_one_file_go_on_alike(case, tmp_path):
 
 
 @every_case
-def test_two_saves_of_the_same_state_are_equal_to_the_byte(case, tmp_path):
+def test_equal_states_give_equal_files(case, tmp_path):
     agent = trained(case)
     first = content(agent, tmp_path / "a.npz")
     assert content(agent, tmp_path / "b.npz") == first
     assert content(npr.load(tmp_path / "a.npz"), tmp_path / "c.npz") == first
     agent.learn(1, reset_num_timesteps=False)
-    assert content(agent, tmp_path / "a.npz") != first  # and it is the state that they hold
+    assert content(agent, tmp_path / "a.npz") != first  # and files depend on the state
 
 
-def test_every_setting_comes_back(tmp_path):
+def test_every_setting_is_restored(tmp_path):
     settings = {
         "net_arch": {"pi": [8], "qf": [4, 4]}, "learning_rate": "linear:1e-3:1e-4",
         "ent_coef": "auto_0.2", "target_entropy": -0.5, "gamma": 0.9, "gradient_steps": -1,
     }  # fmt: skip
-    loaded = copy_of(tiny("SAC", **settings), tmp_path / "a.npz")
+    loaded = copy_of(small_agent("SAC", **settings), tmp_path / "a.npz")
     assert {name: getattr(loaded, name) for name in settings} == settings
     assert loaded.seed == 0
-    assert copy_of(tiny("SAC", seed=None), tmp_path / "a.npz").seed is None
+    assert copy_of(small_agent("SAC", seed=None), tmp_path / "a.npz").seed is None
 
 
-def test_a_replay_that_is_not_full_comes_back_too(tmp_path):
-    agent = tiny("DQN", buffer_size=1000).learn(40)
+def test_a_partly_filled_replay_is_restored(tmp_path):
+    agent = small_agent("DQN", buffer_size=1000).learn(40)
     loaded = copy_of(agent, tmp_path / "a.npz")
     assert (loaded.buffer.size, loaded.buffer.position) == (40, 40)
     assert loaded.buffer.s.tobytes() == agent.buffer.s.tobytes()
 
 
-def test_a_callback_may_save_in_the_middle_of_learning(tmp_path):
+def test_a_callback_may_save(tmp_path):
     kept = []
 
     def callback(agent):
@@ -121,7 +121,7 @@ def test_a_callback_may_save_in_the_middle_of_learning(tmp_path):
             agent.save(tmp_path / "a.npz")
             kept.append((agent.epsilon, parameters(agent)))
 
-    tiny("DQN").learn(BUDGET, callback)
+    small_agent("DQN").learn(BUDGET, callback)
     loaded = npr.load(tmp_path / "a.npz")
     [(epsilon, held)] = kept
     assert (loaded.num_timesteps, loaded.epsilon) == (60, epsilon)
@@ -129,7 +129,7 @@ def test_a_callback_may_save_in_the_middle_of_learning(tmp_path):
         np.testing.assert_array_equal(array, held[name])
 
 
-def test_a_path_may_be_text_or_a_path(dqn_file):
+def test_a_path_may_be_a_string_or_a_path(dqn_file):
     assert_same_parameters(npr.load(str(dqn_file)), npr.load(dqn_file))
 
 
@@ -144,7 +144,7 @@ def test_loading_and_predicting_need_no_environment(dqn_file, monkeypatch):
     assert state is None
 
 
-def test_an_environment_for_going_on_can_be_given(tmp_path):
+def test_an_environment_can_be_passed_to_load(tmp_path):
     agent = trained("DQN", env=lambda: gymnasium.make("CartPole-v1"))
     loaded = copy_of(agent, tmp_path / "a.npz")
     with pytest.raises(ConfigError, match=r"names no environment .*npr\.load\(path, env=\.\.\.\)"):
@@ -156,12 +156,12 @@ def test_an_environment_for_going_on_can_be_given(tmp_path):
 @pytest.mark.parametrize(
     "case, other",
     [
-        ("DQN", "Acrobot-v1"),  # 6 numbers, not 4
-        ("QLearning", "FrozenLake-v1"),  # 16 states, not 48
+        ("DQN", "Acrobot-v1"),  # 6 numbers instead of 4
+        ("QLearning", "FrozenLake-v1"),  # 16 states instead of 48
         ("SAC", lambda: gymnasium.wrappers.RescaleAction(gymnasium.make("Pendulum-v1"), -1, 1)),
     ],
 )
-def test_another_space_is_refused_and_nothing_is_lost(case, other, tmp_path):
+def test_an_environment_with_other_spaces_is_refused(case, other, tmp_path):
     agent = trained(case)
     loaded = copy_of(agent, tmp_path / "a.npz", env=other)
     with pytest.raises(SpaceError, match="was trained with .*, this environment has"):
@@ -169,11 +169,11 @@ def test_another_space_is_refused_and_nothing_is_lost(case, other, tmp_path):
     assert_same_parameters(agent, loaded)
 
 
-# ---- the policy alone
+# ---- infer
 
 
 @every_case
-def test_infer_gives_the_agent_s_action(case, tmp_path):
+def test_infer_gives_the_actions_of_the_agent(case, tmp_path):
     agent = trained(case)
     agent.save(tmp_path / "a.npz")
     policy = npr.infer.load(tmp_path / "a.npz")
@@ -190,7 +190,7 @@ def test_infer_gives_the_agent_s_action(case, tmp_path):
 # ---- the format
 
 
-def test_numpy_alone_opens_a_file(dqn_file):
+def test_numpy_can_read_a_file(dqn_file):
     agent = npr.load(dqn_file)
     with np.load(dqn_file, allow_pickle=False) as file:
         arrays = [name for name in file.files if name != "manifest.json"]
@@ -200,17 +200,19 @@ def test_numpy_alone_opens_a_file(dqn_file):
     assert (manifest["format"], manifest["npr"]) == (FORMAT, npr.__version__)
     assert (manifest["algorithm"], manifest["env"]) == ("DQN", "CartPole-v1")
     assert manifest["settings"]["net_arch"] == [8]
-    with zipfile.ZipFile(dqn_file) as archive:  # no clock in a file, or no two would be equal
+    with zipfile.ZipFile(
+        dqn_file
+    ) as archive:  # no time stamps, or equal states would give different files
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_a_file_is_readable_as_its_folder_says(dqn_file):
+def test_a_file_has_the_permissions_of_the_umask(dqn_file):
     umask = os.umask(0)
     os.umask(umask)
     assert dqn_file.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-# ---- a write that fails
+# ---- failing writes
 
 
 @pytest.mark.parametrize(
@@ -221,7 +223,7 @@ def test_a_file_is_readable_as_its_folder_says(dqn_file):
         ("os.fsync", KeyboardInterrupt()),
     ],
 )
-def test_a_failing_write_leaves_the_old_file_and_no_other(what, error, dqn_file, monkeypatch):
+def test_a_failing_write_leaves_the_old_file(what, error, dqn_file, monkeypatch):
     def fail(*_, **__):
         raise error
 
@@ -237,16 +239,16 @@ def test_a_failing_write_leaves_the_old_file_and_no_other(what, error, dqn_file,
     assert dqn_file.read_bytes() != old
 
 
-def test_what_a_file_cannot_hold_is_refused_before_anything_is_written(dqn_file):
+def test_arrays_of_objects_are_refused_before_writing(dqn_file):
     agent, old = npr.load(dqn_file), dqn_file.read_bytes()
-    agent.names = np.array(["a", None], dtype=object)
-    with pytest.raises(CheckpointError, match="params/names has dtype object"):
+    agent.theta_bar = np.array(["a", None], dtype=object)
+    with pytest.raises(CheckpointError, match="params/theta_bar has dtype object"):
         agent.save(dqn_file)
     assert os.listdir(dqn_file.parent) == [dqn_file.name]
     assert dqn_file.read_bytes() == old
 
 
-def test_a_missing_folder_or_file_is_said_so(dqn_file, tmp_path):
+def test_missing_folders_and_files_raise(dqn_file, tmp_path):
     with pytest.raises(FileNotFoundError):
         npr.load(dqn_file).save(tmp_path / "nowhere" / "a.npz")
     for load in (npr.load, npr.infer.load):

@@ -1,7 +1,7 @@
-"""Damaged files: refused with a CheckpointError, or read as exactly what was saved.
+"""Damaged files are refused with a CheckpointError.
 
-Every bit of a file counts, those of its framing too, so that what was damaged is refused even
-where the damage would have been harmless.
+Every bit of a file is checked, those of the zip structure too, so that a damaged file is refused
+even if the damage would have had no effect.
 """
 
 import io
@@ -14,7 +14,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from support.hostile_files import craft, load_watched, members_of, npy
-from support.proof_size import many
+from support.proof_size import n_trials
 from support.small_agents import CASES, trained
 
 import npr
@@ -27,17 +27,17 @@ assert set(FILES) <= set(CASES)
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory):
+def valid_files(tmp_path_factory):
     """The bytes of small files of several algorithms."""
-    path, files = tmp_path_factory.mktemp("honest") / "a.npz", []
+    path, files = tmp_path_factory.mktemp("valid") / "a.npz", []
     for case in FILES:
         trained(case).save(path)
-        npr.load(path), npr.infer.load(path)  # what they import once is imported
+        npr.load(path), npr.infer.load(path)  # imports of the first call are done
         files.append(path.read_bytes())
     return files
 
 
-# ---- what may happen to the bytes of a file: functions of (rng, bytes, the bytes of another file)
+# ---- kinds of damage: functions of (rng, bytes of the file, bytes of another file)
 
 
 def flip(rng, data, other):
@@ -73,14 +73,14 @@ def splice(rng, data, other):
 
 
 def overlay(rng, data, other):
-    """A block of another file in the same place, as where a disk mixed up its sectors."""
+    """A block of another file in the same place, as after swapped sectors."""
     size = rng.choice((16, 64, 512, 4096))
     i = rng.randrange(0, len(data), 16)
     return data[:i] + other[i : i + size] + data[i + size :]
 
 
 def erase(rng, data, other):
-    """A block that was never written."""
+    """A block of zeros, as if it was never written."""
     size = rng.choice((16, 64, 512, 4096))
     i = rng.randrange(0, len(data), 16)
     return data[:i] + bytes(len(data[i : i + size])) + data[i + size :]
@@ -93,7 +93,7 @@ def records(data, signature):
 
 
 def header(rng, data, other):
-    """A field of a header of the zip, or of an array, becomes a telling number."""
+    """A field of a header of the zip or of an array becomes an extreme number."""
     signature, size = rng.choice(
         ((b"PK\3\4", 30), (b"PK\1\2", 46), (b"PK\5\6", 22), (b"\x93NUMPY", 80))
     )
@@ -105,7 +105,7 @@ def header(rng, data, other):
 
 
 def swap(rng, data, other):
-    """Two members change places, their headers with them or not."""
+    """Two members are swapped, without the central directory."""
     starts = [*records(data, b"PK\3\4"), data.index(b"PK\1\2")]
     i, j = sorted(rng.sample(range(len(starts) - 1), 2))
     a, b, c, d = starts[i], starts[i + 1], starts[j], starts[j + 1]
@@ -115,11 +115,11 @@ def swap(rng, data, other):
 DAMAGES = (flip, change, cut, drop, insert, splice, overlay, erase, header, swap)
 
 
-def damages(honest, seed, n):
-    """n times (bytes of a file, other bytes, the name of what was done)."""
+def damages(valid_files, seed, n):
+    """n times (bytes of a file, damaged bytes, name of the damage)."""
     rng = random.Random(seed)
     while n:
-        data, other = rng.sample(honest, 2)
+        data, other = rng.sample(valid_files, 2)
         damage = rng.choice(DAMAGES)
         damaged = damage(rng, data, other)
         if damaged not in (data, other):
@@ -128,27 +128,31 @@ def damages(honest, seed, n):
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_a_damaged_file_is_refused(chunk, honest, tmp_path):
-    """A quarter is loaded as an agent, a quarter as a policy, the other half only read: what
-    would be taken there is as good as taken everywhere."""
+def test_a_damaged_file_is_refused(chunk, valid_files, tmp_path):
+    """A quarter is loaded as an agent, a quarter as a policy, and half is read as an archive, which
+    the other two do first."""
     path, slowest = tmp_path / "a.npz", 0.0
     readers = npr.load, read_archive, npr.infer.load, read_archive
-    for i, (_, damaged, name) in enumerate(damages(honest, chunk, many(10_000, 200_000) // CHUNKS)):
+    for i, (_, damaged, name) in enumerate(
+        damages(valid_files, chunk, n_trials(10_000, 200_000) // CHUNKS)
+    ):
         path.write_bytes(damaged)
         began = time.thread_time()
         found = load_watched(readers[i % 4], path)
         slowest = max(slowest, time.thread_time() - began)
-        assert found is None, f"{readers[i % 4].__module__} took a file after {name}, number {i}"
+        assert found is None, (
+            f"{readers[i % 4].__module__} accepted a file after {name}, number {i}"
+        )
     assert slowest < 1
 
 
-def test_every_single_bit_of_a_file_counts(honest, tmp_path):
-    """All bits of the framing and of the manifest, and a sample of those of the arrays."""
+def test_every_single_bit_of_a_file_is_checked(valid_files, tmp_path):
+    """All bits of the zip structure and the manifest, and a sample of those of the arrays."""
     path, rng = tmp_path / "a.npz", random.Random(0)
-    data = honest[FILES.index("QLearning")]
+    data = valid_files[FILES.index("QLearning")]
     arrays = data.index(b"PK\3\4", 4) + 300, data.index(b"PK\1\2") - 300
     places = [*range(arrays[0]), *range(arrays[1], len(data))]
-    places = rng.sample(places, many(150, len(places))) + rng.sample(range(*arrays), 30)
+    places = rng.sample(places, n_trials(150, len(places))) + rng.sample(range(*arrays), 30)
     for place in places:
         for bit in range(8):
             damaged = bytearray(data)
@@ -158,9 +162,9 @@ def test_every_single_bit_of_a_file_counts(honest, tmp_path):
                 read_archive(path)
 
 
-def test_a_damaged_file_does_not_fill_the_memory(honest, tmp_path):
+def test_a_damaged_file_needs_little_memory(valid_files, tmp_path):
     path = tmp_path / "a.npz"
-    for _, damaged, name in damages(honest, 99, many(300, 5000)):
+    for _, damaged, name in damages(valid_files, 99, n_trials(300, 5000)):
         path.write_bytes(damaged)
         tracemalloc.start()
         try:
@@ -171,14 +175,14 @@ def test_a_damaged_file_does_not_fill_the_memory(honest, tmp_path):
         assert peak < len(damaged) + 64e6, name
 
 
-# ---- damage under true checksums: what is not caught by them must not break what reads on
+# ---- random contents with valid checksums
 
 
 NUMBERS = (0, 1, -1, 2, 7, 2**31, 2**63, 2**64, -(2**63), 0.5, -0.0, 1e308, 10**400, True, False)
 VALUES = (*NUMBERS, None, "", "x", "0x1", "inf", [], [0], [[]], {}, {"kind": "box"}, "relu", "DQN")
 
 
-def somewhere(rng, value):
+def random_place(rng, value):
     """A random place in nested plain data, as (container, key)."""
     while True:
         keys = list(value) if isinstance(value, dict) else range(len(value))
@@ -188,7 +192,7 @@ def somewhere(rng, value):
         value = value[key]
 
 
-def strange(rng, array):
+def random_array(rng, array):
     """An array with other values, of another shape or of another type."""
     kind = rng.randrange(4)
     if kind == 0:
@@ -198,32 +202,32 @@ def strange(rng, array):
     if kind == 2:
         return np.concatenate([array.reshape(-1)] * 2)[: rng.randrange(2 * array.size + 1)]
     array = np.array(array)
-    whole = (0, 1, 2**62) if array.dtype.kind == "u" else (0, 1, -1, 2**62, -(2**62))
-    wild = whole if array.dtype.kind in "iu" else (0, np.nan, np.inf, -1e30)
+    integers = (0, 1, 2**62) if array.dtype.kind == "u" else (0, 1, -1, 2**62, -(2**62))
+    extremes = integers if array.dtype.kind in "iu" else (0, np.nan, np.inf, -1e30)
     with np.errstate(all="ignore"):
-        array.reshape(-1)[rng.randrange(max(1, array.size)) :] = rng.choice(wild)
+        array.reshape(-1)[rng.randrange(max(1, array.size)) :] = rng.choice(extremes)
     return array
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("chunk", range(2))
-def test_a_strange_content_is_refused_or_loads_and_nothing_else(chunk, honest, tmp_path):
-    path, rng, taken, n = tmp_path / "a.npz", random.Random(chunk), 0, many(500, 10_000)
-    pristine = []
-    for data in honest:
+def test_random_contents_load_or_are_refused(chunk, valid_files, tmp_path):
+    path, rng, loaded, n = tmp_path / "a.npz", random.Random(chunk), 0, n_trials(500, 10_000)
+    members_of_valid = []
+    for data in valid_files:
         path.write_bytes(data)
-        pristine.append(members_of(path))
+        members_of_valid.append(members_of(path))
     for _ in range(n):
-        members = dict(rng.choice(pristine))
+        members = dict(rng.choice(members_of_valid))
         manifest = json.loads(members["manifest.json"])
         if rng.random() < 0.5:
-            container, key = somewhere(rng, manifest)
+            container, key = random_place(rng, manifest)
             container[key] = rng.choice(VALUES)
         else:
             name = rng.choice([name for name in members if name != "manifest.json"])
-            members[name] = npy(strange(rng, np.load(io.BytesIO(members[name]))))
+            members[name] = npy(random_array(rng, np.load(io.BytesIO(members[name]))))
         craft(path, members, manifest)
         with np.errstate(all="ignore"):
-            taken += load_watched(npr.load, path) is not None
+            loaded += load_watched(npr.load, path) is not None
             load_watched(npr.infer.load, path)
-    assert 0 < taken < n / 2
+    assert 0 < loaded < n / 2

@@ -1,7 +1,7 @@
-"""A corpus of hostile files: every one is refused, and nothing runs, is imported or is written.
+"""A corpus of hostile files: every one is refused, and no code runs, is imported or is written.
 
-Each case makes an honest file hostile in one way and keeps the rest of it true, checksums
-included. The watch of crafted.py looks on while it is loaded, as an agent and as a policy.
+Each case changes a valid file in one way and keeps the rest consistent, checksums included. The
+audit hook of hostile_files.py records events while it is loaded as an agent and as a policy.
 """
 
 import io
@@ -22,7 +22,7 @@ from support.small_agents import trained
 import npr
 from npr.files.archive import FORMAT
 
-CASES = {}  # name -> (what makes an honest file hostile, the reason given, whether for infer too)
+CASES = {}  # name -> (function that changes a valid file, message, whether infer refuses it)
 
 
 def case(name, attack, match=None, infer=True):
@@ -103,7 +103,7 @@ def packed(**options):
 
 
 def changed(**attributes):
-    """Every member written with another attribute of its ZipInfo."""
+    """Every member with another attribute of its ZipInfo."""
 
     def change(info):
         for name, value in attributes.items():
@@ -162,11 +162,11 @@ case("a comment", commented, "directory")
 
 
 def renamed(old, new):
-    """Another name in the header and in the directory; zipfile itself would not write it."""
+    """Another name in the header and in the directory, which zipfile would refuse to write."""
 
     def attack(path):
         data = path.read_bytes()
-        assert data.count(old) == 2 + 1  # and in the manifest, whose checksum is not at stake here
+        assert data.count(old) == 2 + 1  # and once in the manifest
         path.write_bytes(new.join(data.rsplit(old, 2)))
 
     return attack
@@ -179,7 +179,7 @@ LOCAL, ENTRY, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 
 
 def stamped(signature, offset, value, which=1):
-    """Other bytes in a record of the zip: the first (0) or another one with its signature."""
+    """Other bytes in record number `which` of the zip with this signature."""
 
     def attack(path):
         data, place = bytearray(path.read_bytes()), -1
@@ -232,7 +232,7 @@ def arrays_in_another_order(path):
 
 false_crc = both(stamped(LOCAL, 14, u32(7)), stamped(ENTRY, 16, u32(7)))
 case("another CRC in both", false_crc, "does not match its checksum")
-case("arrays in another order", arrays_in_another_order, "in one order")
+case("arrays in another order", arrays_in_another_order, "in the same order")
 
 
 def surrounded(before=b"", after=b""):
@@ -246,7 +246,7 @@ def with_a_hole(path):
 
 
 def two_zips(path):
-    """One program reads from the front, another from the back."""
+    """Some programs read from the start, others from the end."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("evil.txt", b"evil")
@@ -254,7 +254,7 @@ def two_zips(path):
 
 
 def sfx(path):
-    """A script with a zip behind it, all offsets put right."""
+    """A script followed by a zip with correct offsets."""
     members = members_of(path)
     path.write_bytes(b"#!/bin/sh\nrm -rf .\n")
     with zipfile.ZipFile(path, "a") as archive:
@@ -262,8 +262,8 @@ def sfx(path):
             archive.writestr(zipfile.ZipInfo(name), data)
 
 
-case("a script in front", surrounded(before=b"#!/bin/sh\n"), "begins otherwise")
-case("a script with a true zip behind it", sfx, "begins otherwise")
+case("a script in front", surrounded(before=b"#!/bin/sh\n"), "does not begin like a zip")
+case("a script with a true zip behind it", sfx, "does not begin like a zip")
 case("bytes behind", surrounded(after=b"<?php evil() ?>"), "directory")
 case("a zero behind", surrounded(after=b"\0"), "directory")
 case("16 MB behind", surrounded(after=bytes(1 << 24)), "directory")
@@ -273,12 +273,12 @@ case("two zips in one", two_zips, "directory")
 # ---- manifests that are not strict JSON
 
 
-def text(right, wrong):
+def text(old, new):
     def attack(path):
         members = members_of(path)
         whole = members["manifest.json"]
-        assert whole.count(right) == 1
-        craft(path, members, text=whole.replace(right, wrong))
+        assert whole.count(old) == 1
+        craft(path, members, text=whole.replace(old, new))
 
     return attack
 
@@ -300,10 +300,14 @@ for number, match in {
         text(STEPS, STEPS[:-2] + number.encode()),
         match,
     )
-case("a key twice in front", text(b'"algorithm"', b'"algorithm": "os", "algorithm"'), "there twice")
-case("a key twice inside", text(STEPS, STEPS + b", " + STEPS), "there twice")
-case("a checksum twice", text(b'"sha256": {', b'"sha256": {"params/theta.npy": "",'), "there twice")
-case("the checksums twice", text(b'"sha256": {', b'"sha256": {}, "sha256": {'), "there twice")
+case(
+    "a key twice in front", text(b'"algorithm"', b'"algorithm": "os", "algorithm"'), "occurs twice"
+)
+case("a key twice inside", text(STEPS, STEPS + b", " + STEPS), "occurs twice")
+case(
+    "a checksum twice", text(b'"sha256": {', b'"sha256": {"params/theta.npy": "",'), "occurs twice"
+)
+case("the checksums twice", text(b'"sha256": {', b'"sha256": {}, "sha256": {'), "occurs twice")
 case("100,000 lists", text(b'"DQN"', b"[" * 100_000 + b"]" * 100_000), "nested more than")
 case("100,000 objects", text(b'"DQN"', b'{"a":' * 100_000 + b"1" + b"}" * 100_000), "nested more")
 case("30 lists", text(b'"DQN"', b"[" * 30 + b"]" * 30), "nested more than")
@@ -327,7 +331,7 @@ case(
     "a number for a checksum", text(b'"sha256": {', b'"sha256": {"params/x.npy": 7,'), "is missing"
 )
 
-# ---- manifests that ask for what they must not have
+# ---- manifests with invalid requests
 
 
 def edit(*keys, match=None, infer=True):
@@ -369,8 +373,8 @@ edit("counters", "end", 2**70, infer=False)
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory):
-    path = tmp_path_factory.mktemp("honest") / "agent.npz"
+def valid_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("valid_file") / "agent.npz"
     trained("DQN").save(path)
     npr.load(path), npr.infer.load(path)  # what they import once is imported
     return path.read_bytes()
@@ -378,15 +382,15 @@ def honest(tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("name", CASES)
-def test_a_hostile_file_is_refused_and_nothing_runs(name, honest, tmp_path):
+def test_a_hostile_file_is_refused_without_running_code(name, valid_file, tmp_path):
     path = tmp_path / "a.npz"
-    path.write_bytes(honest)
+    path.write_bytes(valid_file)
     attack, match, infer = CASES[name]
     attack(path)
     around = sorted(os.listdir())
     began = time.thread_time()
     refused(path, match, infer)
-    assert time.thread_time() - began < 4  # of four loads, with what pytest makes of their errors
+    assert time.thread_time() - began < 4  # four loads
     tracemalloc.start()
     try:
         assert load_watched(npr.load, path) is None
@@ -401,10 +405,10 @@ def test_the_corpus_is_large():
     assert len(CASES) >= 200
 
 
-def test_the_honest_file_is_taken(honest, tmp_path):
-    """By the same watch: what is refused above is refused for what was done to it."""
+def test_the_valid_file_is_loaded(valid_file, tmp_path):
+    """With the same audit hook, so the files above are refused for their changes."""
     path = tmp_path / "a.npz"
-    path.write_bytes(honest)
+    path.write_bytes(valid_file)
     assert load_watched(npr.load, path).num_timesteps == 96
     assert load_watched(npr.infer.load, path) is not None
     packed()(path)
@@ -414,10 +418,10 @@ def test_the_honest_file_is_taken(honest, tmp_path):
 @pytest.mark.parametrize(
     "env", ["npr_evil:CartPole-v1", "../evil", "evil", "os:system", "a" * 9999]
 )
-def test_the_name_of_an_environment_is_text_and_no_more(env, honest, tmp_path):
-    """An agent may come without a known environment: its name is kept, and nothing is imported."""
+def test_the_name_of_an_environment_is_not_imported(env, valid_file, tmp_path):
+    """An agent may have an unknown environment: its name is kept, and nothing is imported."""
     path = tmp_path / "a.npz"
-    path.write_bytes(honest)
+    path.write_bytes(valid_file)
     edited(path, put("env", env))
     assert load_watched(npr.load, path).env_id == env
     assert load_watched(npr.infer.load, path) is not None
@@ -438,7 +442,7 @@ ACTS = {
 
 
 @pytest.mark.parametrize("act", ACTS)
-def test_the_watch_sees_what_it_watches_for(act, tmp_path):
+def test_the_audit_hook_records_events(act, tmp_path):
     event, load = ACTS[act]
     with pytest.raises(AssertionError, match=event):
         load_watched(load, tmp_path / "x")

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from support import GOLDEN
 from support.proof_size import FULL
-from support.small_agents import BUDGET, CASES, parameters, tiny, trained
+from support.small_agents import BUDGET, CASES, parameters, small_agent, trained
 from support.toy_envs import CountingEnv, RandomObservation
 
 import npr
@@ -95,7 +95,7 @@ def content(agent, path):
 def uninterrupted(case, n_envs, normalize):
     """The run that never stopped: its file, its next actions, and the steps at which an episode
     had just ended."""
-    agent, ends = tiny(case, **settings_of(case, n_envs, normalize)), []
+    agent, ends = small_agent(case, **settings_of(case, n_envs, normalize)), []
 
     def watch(agent):
         if agent.envs.finished:
@@ -115,7 +115,7 @@ def resumed(case, n_envs, cut, normalize, path):
     else:
         cut *= n_envs
     with pytest.raises(Cut):
-        tiny(case, **settings_of(case, n_envs, normalize)).learn(
+        small_agent(case, **settings_of(case, n_envs, normalize)).learn(
             TOTAL * n_envs, callback=cut_at(cut, path)
         )
     with warnings.catch_warnings():
@@ -163,7 +163,7 @@ def test_the_cuts_are_where_they_are_meant_to_be(n_envs, tmp_path):
         *_, ends = uninterrupted("DQN-n", n_envs, False)
         step = next(end for end in ends if end > 30 * n_envs) if cut == "episode" else cut * n_envs
         with pytest.raises(Cut):
-            tiny("DQN-n", **settings_of("DQN-n", n_envs, False)).learn(
+            small_agent("DQN-n", **settings_of("DQN-n", n_envs, False)).learn(
                 TOTAL * n_envs, callback=cut_at(step, tmp_path / "a.npz")
             )
         states[cut] = npr.load(tmp_path / "a.npz")
@@ -181,7 +181,7 @@ def test_the_cuts_are_where_they_are_meant_to_be(n_envs, tmp_path):
 def test_a_run_is_resumed_exactly_in_another_process(case, tmp_path):
     whole, *_ = uninterrupted(case, 1, False)
     with pytest.raises(Cut):
-        tiny(case).learn(TOTAL, callback=cut_at(77, tmp_path / "cut.npz"))
+        small_agent(case).learn(TOTAL, callback=cut_at(77, tmp_path / "cut.npz"))
     program = "import npr; npr.load('cut.npz').learn().save('end.npz')"
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
     assert (tmp_path / "end.npz").read_bytes() == whole[2]
@@ -189,14 +189,14 @@ def test_a_run_is_resumed_exactly_in_another_process(case, tmp_path):
 
 @pytest.mark.parametrize("case", ["QLearning", "DQN-n", "REINFORCE", "DDPG"])
 def test_saving_on_the_way_changes_nothing(case, tmp_path):
-    agent = tiny(case).learn(TOTAL, save_path=tmp_path / "a.npz", save_freq=17)
+    agent = small_agent(case).learn(TOTAL, save_path=tmp_path / "a.npz", save_freq=17)
     assert content(agent, tmp_path / "b.npz")[2] == uninterrupted(case, 1, False)[0][2]
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 @pytest.mark.parametrize("case", ["Sarsa", "DQN", "REINFORCE", "PPO", "DDPG"])
 def test_closed_environments_are_opened_where_they_were(case, tmp_path):
-    whole, closed = (tiny(case).learn(50) for _ in range(2))
+    whole, closed = (small_agent(case).learn(50) for _ in range(2))
     closed.close()
     for agent in (whole, closed):
         agent.learn(50, reset_num_timesteps=False)
@@ -205,14 +205,14 @@ def test_closed_environments_are_opened_where_they_were(case, tmp_path):
 
 @pytest.mark.parametrize("case", ["QLearning", "DQN", "PPO", "SAC"])
 def test_an_agent_that_was_saved_before_its_first_step_begins_as_it_would_have(case, tmp_path):
-    tiny(case).save(tmp_path / "a.npz")
+    small_agent(case).save(tmp_path / "a.npz")
     loaded = npr.load(tmp_path / "a.npz").learn(BUDGET)
     assert content(loaded, tmp_path / "b.npz")[2] == content(trained(case), tmp_path / "c.npz")[2]
 
 
 def test_a_noise_that_wanders_is_resumed(tmp_path):
     def ou():
-        return tiny("DDPG", action_noise="ou")
+        return small_agent("DDPG", action_noise="ou")
 
     with pytest.raises(Cut):
         ou().learn(100, callback=cut_at(60, tmp_path / "a.npz"))
@@ -226,7 +226,7 @@ def test_a_noise_that_wanders_is_resumed(tmp_path):
 
 def test_a_run_that_was_cut_goes_on_counting_and_a_finished_one_starts_anew(tmp_path):
     with pytest.raises(Cut):
-        tiny("DQN").learn(100, callback=cut_at(60, tmp_path / "a.npz"))
+        small_agent("DQN").learn(100, callback=cut_at(60, tmp_path / "a.npz"))
     loaded = npr.load(tmp_path / "a.npz")
     assert loaded.learn(10).num_timesteps == 70
     assert loaded.learn(10).num_timesteps == 10, "only the first run of a loaded agent"
@@ -250,7 +250,7 @@ class Secretive(RandomObservation):
 
 def fails_to_resume(env, path, **settings):
     with pytest.raises(Cut):
-        tiny("DQN", env=env(), **settings).learn(100, callback=cut_at(61, path))
+        small_agent("DQN", env=env(), **settings).learn(100, callback=cut_at(61, path))
     loaded = npr.load(path, env=env())
     with pytest.warns(ResumeWarning) as caught:
         loaded.learn()
@@ -278,15 +278,15 @@ def test_a_vector_environment_begins_anew_with_a_warning(tmp_path):
         return gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
 
     _, text = fails_to_resume(env, tmp_path / "a.npz")
-    assert "a VectorEnv, and workers (env_timeout), do not tell what their episodes" in text
+    assert "a VectorEnv and of worker processes (env_timeout) cannot be read" in text
     loaded = npr.load(tmp_path / "a.npz")  # in two environments of its own
-    with pytest.warns(ResumeWarning, match="do not tell what their episodes began with"):
+    with pytest.warns(ResumeWarning, match="cannot be read, so their episodes cannot be repeated"):
         loaded.learn()
 
 
 def test_another_number_of_environments_begins_anew_with_a_warning(tmp_path):
     with pytest.raises(Cut):
-        tiny("PPO", n_envs=2, normalize_reward=True, max_episode_steps=None).learn(
+        small_agent("PPO", n_envs=2, normalize_reward=True, max_episode_steps=None).learn(
             200, callback=cut_at(70, tmp_path / "a.npz")
         )
     env = gymnasium.make_vec("CartPole-v1", 3, vectorization_mode="sync")
@@ -307,7 +307,7 @@ class Breaking(RandomObservation):
 
 def test_an_environment_that_raises_when_played_again_begins_anew_with_a_warning(tmp_path):
     with pytest.raises(Cut):
-        tiny("DQN", env=Breaking()).learn(100, callback=cut_at(62, tmp_path / "a.npz"))
+        small_agent("DQN", env=Breaking()).learn(100, callback=cut_at(62, tmp_path / "a.npz"))
     env = Breaking()
     env.broken = True
     loaded = npr.load(tmp_path / "a.npz", env=env)
@@ -319,7 +319,7 @@ def test_an_environment_that_raises_when_played_again_begins_anew_with_a_warning
 def test_steps_before_a_fresh_episode_are_not_joined_to_it(tmp_path):
     """Half a rollout was collected in an episode that cannot be brought back."""
     with pytest.raises(Cut):
-        tiny("PPO", env=Secretive()).learn(100, callback=cut_at(59, tmp_path / "a.npz"))
+        small_agent("PPO", env=Secretive()).learn(100, callback=cut_at(59, tmp_path / "a.npz"))
     loaded = npr.load(tmp_path / "a.npz", env=Secretive())
     assert len(loaded.steps) == 59 % 16
     seen = []
@@ -334,7 +334,7 @@ def test_another_machine_goes_on_with_a_warning_that_names_what_changed(
     name, tmp_path, monkeypatch
 ):
     with pytest.raises(Cut):
-        tiny("DQN").learn(100, callback=cut_at(61, tmp_path / "a.npz"))
+        small_agent("DQN").learn(100, callback=cut_at(61, tmp_path / "a.npz"))
     loaded = npr.load(tmp_path / "a.npz")
     here = {**checkpoint.made_with(), name: "something else"}
     monkeypatch.setattr(checkpoint, "made_with", lambda: here)
@@ -362,7 +362,9 @@ def test_a_nonsensical_account_of_a_run_is_refused_or_begins_anew(case, tmp_path
     path, strange = tmp_path / "a.npz", tmp_path / "b.npz"
     noise = {"action_noise": "ou"} if case == "DDPG" else {}
     with pytest.raises(Cut):
-        tiny(case, **settings_of(case, 1, True), **noise).learn(TOTAL, callback=cut_at(77, path))
+        small_agent(case, **settings_of(case, 1, True), **noise).learn(
+            TOTAL, callback=cut_at(77, path)
+        )
     manifest, arrays = read_archive(path)
     del manifest["format"], manifest["npr"]
     outcomes = []

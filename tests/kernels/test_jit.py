@@ -11,8 +11,8 @@ from npr.kernels import mlp
 # --- with and without Numba, each time in a fresh interpreter ------------------------------------
 
 
-def fresh(script, **environment):
-    """What the script prints in an interpreter of its own."""
+def output_of(script, **environment):
+    """What the script prints in a new interpreter."""
     environment = {**os.environ, "NPR_NUMBA": "1", **environment}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True
@@ -36,27 +36,27 @@ print(A[0, 0], "numba" in sys.modules, *kinds)
 """
 
 
-def test_npr_numba_0_runs_the_twins_and_does_not_import_numba():
-    assert fresh(GAE_BY_HAND.format(first=""), NPR_NUMBA="0") == ["1.75", "False"]
+def test_npr_numba_0_does_not_import_numba():
+    assert output_of(GAE_BY_HAND.format(first=""), NPR_NUMBA="0") == ["1.75", "False"]
 
 
 def test_kernels_are_not_compiled_before_the_first_call():
     script = "import sys, npr.kernels, npr.nn, npr.optim, npr.heads; print('numba' in sys.modules)"
-    assert fresh(script) == ["False"]
+    assert output_of(script) == ["False"]
 
 
-def test_a_numba_that_cannot_be_imported_costs_one_warning():
+def test_a_failing_import_of_numba_causes_one_warning():
     blocked = GAE_BY_HAND.format(first="sys.modules['numba'] = None")
-    assert fresh(blocked) == ["1.75", "True", "RuntimeWarning"]
+    assert output_of(blocked) == ["1.75", "True", "RuntimeWarning"]
 
 
-def test_a_place_without_a_cache_costs_one_warning():
+def test_a_kernel_that_cannot_be_cached_causes_one_warning():
     script = """
 import warnings
 import numpy as np
 from npr.kernels.jit import Kernel
 
-def double(x):  # a function without a file: Numba has nowhere to cache it
+def double(x):  # a function without a file cannot be cached by Numba
     for i in range(len(x)):
         x[i] *= 2
 
@@ -69,11 +69,11 @@ with warnings.catch_warnings(record=True) as caught:
 print(*x, *(w.category.__name__ for w in caught if "cache cannot be used" in str(w.message)))
 """
     pytest.importorskip("numba")
-    assert fresh(script) == ["4.0", "4.0", "RuntimeWarning"]
+    assert output_of(script) == ["4.0", "4.0", "RuntimeWarning"]
 
 
 @pytest.mark.parametrize("damaged", ["*", "*.2.nbc"], ids=["all files", "of the second type"])
-def test_a_damaged_cache_does_not_stop_a_run(damaged, tmp_path):
+def test_a_damaged_cache_is_rebuilt(damaged, tmp_path):
     script = """
 import numpy as np
 from npr.optim import polyak
@@ -84,15 +84,17 @@ for dtype in (np.float32, np.float64):
 """
     pytest.importorskip("numba")
     cache = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
-    assert fresh(script, **cache) == ["0.25", "0.25"]
+    assert output_of(script, **cache) == ["0.25", "0.25"]
     files = [path for path in tmp_path.rglob(damaged) if path.is_file()]
     assert files
     for path in files:
         path.write_bytes(b"damaged")
-    assert fresh(script, **cache) == ["0.25", "0.25"]
-    cache["PYTHONWARNINGS"] = "error"  # what was damaged is written anew, at the second run at most
-    assert fresh(script, **{**cache, "PYTHONWARNINGS": "ignore"}) == ["0.25", "0.25"]
-    assert fresh(script, **cache) == ["0.25", "0.25"]
+    assert output_of(script, **cache) == ["0.25", "0.25"]
+    cache["PYTHONWARNINGS"] = (
+        "error"  # damaged files are rewritten, at the latest by the second run
+    )
+    assert output_of(script, **{**cache, "PYTHONWARNINGS": "ignore"}) == ["0.25", "0.25"]
+    assert output_of(script, **cache) == ["0.25", "0.25"]
 
 
 def test_a_change_in_a_file_that_a_loop_calls_into_is_compiled(tmp_path):
@@ -117,10 +119,10 @@ print(x[0], kernel._cached, sum(kernel._run.stats.cache_hits.values()))
     place = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": paths}
     factors = tmp_path / "factors.py"
     factors.write_text("def scale(x):\n    return x\n")
-    assert fresh(script, **place) == ["3.0", "True", "0"]
-    assert fresh(script, **place) == ["3.0", "True", "1"]
+    assert output_of(script, **place) == ["3.0", "True", "0"]
+    assert output_of(script, **place) == ["3.0", "True", "1"]
     factors.write_text("def scale(x):\n    return 10 * x\n")
-    assert fresh(script, **place) == ["30.0", "True", "0"]
+    assert output_of(script, **place) == ["30.0", "True", "0"]
 
 
 def test_the_loops_of_networks_are_compiled_again_when_the_binding_changes():
@@ -128,7 +130,7 @@ def test_the_loops_of_networks_are_compiled_again_when_the_binding_changes():
     assert [os.path.basename(file) for file in mlp.backward._other_files()] == ["blas.py"]
 
 
-def test_without_openblas_by_name_networks_run_layer_by_layer():
+def test_networks_run_layer_by_layer_if_openblas_is_not_found():
     script = """
 import numpy as np
 from npr.kernels import blas, mlp
@@ -140,6 +142,6 @@ print(np.round(net(theta, np.ones((2, 3), np.float32)), 4).ravel().tolist(), end
 print(mlp.forward._run is mlp.forward.reference)
 """
     by_name, by_layer = (
-        fresh(script.format(hide=hide)) for hide in ("", "blas.openblas = lambda: None")
+        output_of(script.format(hide=hide)) for hide in ("", "blas.openblas = lambda: None")
     )
     assert by_name[:-1] == by_layer[:-1] and by_layer[-1] == "True"

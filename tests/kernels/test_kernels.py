@@ -1,4 +1,4 @@
-"""Every kernel against the obvious loop: its Python body, its array version, the compiled one."""
+"""Every kernel against a scalar loop: its Python loop, its array version, the compiled one."""
 
 import math
 
@@ -6,14 +6,14 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support.kernel_cases import CASES, KERNELS, Draw, after, exactly
+from support.kernel_cases import CASES, KERNELS, Draw, arrays_after, as_float64
 
 from npr.heads import Categorical
 from npr.kernels import gae, standardize
 from npr.losses import td_huber
 
 
-def test_every_kernel_has_a_case_and_every_case_a_kernel():
+def test_cases_cover_exactly_the_kernels():
     assert set(CASES) == set(KERNELS)
 
 
@@ -23,15 +23,15 @@ def test_every_kernel_has_a_case_and_every_case_a_kernel():
     max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(seed=st.integers(0, 2**32 - 1), B=st.integers(0, 6), n=st.integers(1, 4))
-def test_loop_twin_and_compiled_kernel_are_the_obvious_loop(name, dtype, seed, B, n):
+def test_all_versions_of_a_kernel_agree_with_the_scalar_loop(name, dtype, seed, B, n):
     slow, arguments = CASES[name]
     arguments, kernel = arguments(Draw(seed, B, n, dtype)), KERNELS[name]
-    expected = after(slow, [exactly(x) for x in arguments])
+    expected = arrays_after(slow, [as_float64(x) for x in arguments])
     precision = (
         {"rtol": 1e-10, "atol": 1e-12} if dtype is np.float64 else {"rtol": 1e-4, "atol": 1e-4}
     )
     for body in (kernel.loop, kernel.reference, kernel):
-        got = after(body, arguments)
+        got = arrays_after(body, arguments)
         assert all(x.dtype == dtype for x in got if x.dtype.kind == "f")
         for x, y in zip(got, expected, strict=True):
             np.testing.assert_allclose(x, y, **precision)
@@ -41,15 +41,15 @@ def test_loop_twin_and_compiled_kernel_are_the_obvious_loop(name, dtype, seed, B
 @pytest.mark.parametrize(
     "name", ["bias_relu", "bias_tanh", "bias_elu", "tanh_backward", "clip_norm", "squash", "gae"]
 )
-def test_no_body_hides_a_nan(name):
-    """A NaN that an activation turned into 0 would never be found again."""
+def test_no_version_hides_a_nan(name):
+    """A NaN that an activation turned into 0 could not be detected later."""
     first, *rest = CASES[name][1](Draw(0, 3, 2, np.float32))
     first[0] = np.nan
     kernel = KERNELS[name]
-    expected = [np.isnan(x) for x in after(kernel.reference, [first, *rest])]
+    expected = [np.isnan(x) for x in arrays_after(kernel.reference, [first, *rest])]
     assert expected[0].any() or expected[-1].any()
     for body in (kernel.loop, kernel):
-        for x, y in zip(after(body, [first, *rest]), expected):
+        for x, y in zip(arrays_after(body, [first, *rest]), expected):
             np.testing.assert_array_equal(np.isnan(x), y)
 
 
@@ -59,26 +59,26 @@ LARGEST = {np.float32: 3e38, np.float64: 1.7e308}
 
 @pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, "huge", "many"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, "huge", "overflow"])
 @pytest.mark.parametrize("name", STEPS)
-def test_a_step_by_a_gradient_that_is_not_finite_changes_no_bit(name, bad, dtype):
-    """Also where the gradient is finite and the sum of its squares is not."""
+def test_a_step_with_a_non_finite_gradient_changes_nothing(name, bad, dtype):
+    """Also if the gradient is finite and the sum of its squares is not."""
     theta, g, *rest = CASES[name][1](Draw(0, 1, 37, dtype))
     theta[3], rest[0][4] = -0.0, 0.0
-    if bad == "many":
+    if bad == "overflow":
         g[:] = 0.3 * np.sqrt(LARGEST[dtype])
     else:
         g[36] = LARGEST[dtype] if bad == "huge" else bad
-    kernel, before = KERNELS[name], after(lambda *arguments: None, [theta, g, *rest])
+    kernel, before = KERNELS[name], arrays_after(lambda *arguments: None, [theta, g, *rest])
     for body in (kernel.loop, kernel.reference, kernel):
         arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in (theta, g, *rest)]
         assert not body(*arguments)
-        unmoved = [x.tobytes() for x in arguments if isinstance(x, np.ndarray)]
-        assert unmoved == [x.tobytes() for x in before]
+        after = [x.tobytes() for x in arguments if isinstance(x, np.ndarray)]
+        assert after == [x.tobytes() for x in before]
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_step_by_a_finite_gradient_is_said_to_be_made(name):
+def test_a_step_with_a_finite_gradient_returns_true(name):
     for n in (0, 1, 37):
         arguments = CASES[name][1](Draw(0, 1, n, np.float32))
         for body in (KERNELS[name].loop, KERNELS[name].reference, KERNELS[name]):
@@ -87,8 +87,8 @@ def test_a_step_by_a_finite_gradient_is_said_to_be_made(name):
 
 @pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
-def test_a_gradient_whose_norm_is_not_finite_is_not_clipped(bad):
-    """Else one infinity would make zeros of all other entries, and a huge one of all."""
+def test_a_gradient_with_a_non_finite_norm_is_not_clipped(bad):
+    """Else one infinite entry would turn all others into zeros, and a huge one all entries."""
     g = Draw(0, 1, 37, np.float32).row()
     g[20] = bad
     kernel = KERNELS["clip_norm"]
@@ -98,7 +98,7 @@ def test_a_gradient_whose_norm_is_not_finite_is_not_clipped(bad):
         assert held.tobytes() == g.tobytes()
 
 
-def test_impossible_choices_have_no_share_in_an_entropy():
+def test_actions_of_probability_zero_do_not_contribute_to_entropy():
     logits = np.array([[0, -np.inf, 0]], np.float32)
     logp, H, dlogits = np.empty_like(logits), np.empty(1, np.float32), np.empty_like(logits)
     for name in ("loop", "reference", "__call__"):
@@ -108,7 +108,7 @@ def test_impossible_choices_have_no_share_in_an_entropy():
         assert H[0] == pytest.approx(math.log(2)) and np.abs(dlogits).max() < 1e-6
 
 
-def test_a_choice_that_there_is_not_is_refused():
+def test_an_out_of_range_action_is_refused():
     values = np.zeros((2, 3), np.float32)
     for refused in (Categorical(values).log_prob, lambda a: td_huber(values, a, values[:, 0])):
         for a in ([0, 3], [-1, 0]):
@@ -123,7 +123,7 @@ def test_standardize_by_hand():
     assert (standardize(np.full(3, 5.0)) == 0).all()
 
 
-def test_tanh_of_floats_is_within_a_few_roundings():
+def test_tanh_of_floats_has_a_small_error():
     z = np.concatenate([np.linspace(-12, 12, 40_001), np.logspace(-30, 0, 999), [np.inf, -np.inf]])
     z = z.astype(np.float32)[:, None]
     exact = np.tanh(z.astype(np.float64))
@@ -132,7 +132,7 @@ def test_tanh_of_floats_is_within_a_few_roundings():
     assert np.abs(z).max() == 1
 
 
-def test_views_are_as_good_as_copies():
+def test_strided_arguments_give_the_same_result():
     r, v, v_next, terminated, done, gamma, lam = CASES["gae"][1](Draw(0, 6, 4, np.float32))
     views = [np.repeat(x, 2, axis=1)[:, ::2] for x in (r, v, v_next)] + [terminated, done]
     np.testing.assert_array_equal(

@@ -1,9 +1,8 @@
-"""Numba as it is found in the world: missing, too old for NumPy, without a cache, with one that is
-damaged, shared by many processes that begin at once, or open to everybody.
+"""Conditions of Numba: missing, too old for NumPy, and a cache that is missing, damaged, shared by
+processes that start at once, or writable by everybody.
 
-Each time in processes of their own, which learn a little: all must, with one warning at most, and
-to the same bits wherever the same code runs. What is said of a single kernel is in
-test_kernels.py.
+Each condition runs in new processes, which must learn with one warning at most, and to the same
+bits wherever the same code runs.
 """
 
 import os
@@ -13,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 from support import ROOT, TESTS
-from support.proof_size import many
+from support.proof_size import n_trials
 
 from npr.kernels import jit
 from npr.kernels.jit import Kernel, open_to_all
@@ -31,7 +30,7 @@ for warning in caught:
 
 
 def begin(first="", folder=None, **environment):
-    """A process that learns; `folder` is where Numba keeps its kernels, `first` is run before."""
+    """Start a process that learns; `folder` is the cache of Numba, `first` is run before."""
     path = os.pathsep.join([str(TESTS), str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {"PYTHONPATH": path, "NPR_NUMBA": "1", **environment}
     if folder is not None:
@@ -43,7 +42,7 @@ def begin(first="", folder=None, **environment):
 
 
 def end(process):
-    """(what it learnt, its warnings)"""
+    """(hash of the learned parameters, warnings)"""
     out, errors = process.communicate()
     assert process.returncode == 0, errors
     learnt, *warned = out.splitlines()
@@ -52,31 +51,31 @@ def end(process):
 
 @pytest.fixture(scope="module")
 def plain():
-    """What is learnt without Numba."""
+    """The hash of parameters learned without Numba."""
     learnt, warned = end(begin(NPR_NUMBA="0"))
     assert warned == []
     return learnt
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """(what is learnt with Numba, the folder of its kernels)"""
+def cached(tmp_path_factory):
+    """(hash of parameters learned with Numba, the folder of the cache)"""
     pytest.importorskip("numba")
-    folder = tmp_path_factory.mktemp("kept")
+    folder = tmp_path_factory.mktemp("cache")
     learnt, warned = end(begin(folder=folder))
     assert warned == []
     assert end(begin(folder=folder)) == (learnt, []), "kernels from the cache learn the same"
     return learnt, folder
 
 
-def test_where_numba_is_missing_all_learn_as_without_it(plain):
+def test_a_missing_numba_equals_npr_numba_0(plain):
     learnt, [warning] = end(begin(first="sys.modules['numba'] = None"))
     assert learnt == plain
     assert warning.startswith("RuntimeWarning Numba cannot be used (")
     assert "Install a matching numba, or set NPR_NUMBA=0" in warning
 
 
-def test_where_numpy_is_too_new_for_numba_all_learn_as_without_it(plain, tmp_path):
+def test_a_numpy_too_new_for_numba_equals_npr_numba_0(plain, tmp_path):
     (tmp_path / "numba.py").write_text(
         "raise ImportError('Numba needs NumPy 2.5 or less. Got NumPy 2.6.')"
     )
@@ -90,19 +89,19 @@ import errno, types
 import numba.core.caching as caching
 def refuse(**_):
     raise OSError(errno.EROFS, "Read-only file system")
-caching.tempfile = types.SimpleNamespace(TemporaryFile=refuse)  # by which Numba tries a folder
+caching.tempfile = types.SimpleNamespace(TemporaryFile=refuse)  # used by Numba to test a folder
 """
 
 
-def test_where_no_folder_can_be_written_kernels_are_compiled_anew(kept, tmp_path):
+def test_kernels_are_compiled_if_no_folder_is_writable(cached, tmp_path):
     learnt, [warning] = end(begin(first=READ_ONLY, folder=tmp_path))
-    assert learnt == kept[0]
+    assert learnt == cached[0]
     assert warning.startswith("RuntimeWarning Numba's cache cannot be used (")
 
 
-def test_where_the_cache_is_no_folder_numba_finds_another_one(kept, tmp_path):
+def test_another_folder_is_used_if_the_cache_is_no_folder(cached, tmp_path):
     (tmp_path / "file").touch()
-    assert end(begin(folder=tmp_path / "file", XDG_CACHE_HOME=str(tmp_path))) == (kept[0], [])
+    assert end(begin(folder=tmp_path / "file", XDG_CACHE_HOME=str(tmp_path))) == (cached[0], [])
 
 
 DAMAGES = {
@@ -116,12 +115,10 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("kind", ["nbi", "nbc"], ids=["index", "data"])
-@pytest.mark.parametrize("first", range(many(1, len(DAMAGES))))
-def test_where_the_cache_is_damaged_kernels_are_compiled_anew_and_kept_again(
-    kept, first, kind, tmp_path
-):
-    """Each kernel's file in another way."""
-    learnt, folder = kept
+@pytest.mark.parametrize("first", range(n_trials(1, len(DAMAGES))))
+def test_a_damaged_cache_is_compiled_and_cached_again(cached, first, kind, tmp_path):
+    """A different damage for each kernel."""
+    learnt, folder = cached
     files = sorted(folder.rglob("*.nb?"))
     assert len(files) > len(DAMAGES)
     damages, damaged = list(DAMAGES.values()), 0
@@ -141,23 +138,23 @@ def test_where_the_cache_is_damaged_kernels_are_compiled_anew_and_kept_again(
     assert end(begin(folder=tmp_path)) == (learnt, []), "the cache was not mended"
 
 
-def test_processes_that_begin_at_once_share_an_empty_cache(kept, tmp_path):
-    processes = [begin(folder=tmp_path, OPENBLAS_NUM_THREADS="1") for _ in range(many(6, 16))]
+def test_processes_that_start_at_once_share_an_empty_cache(cached, tmp_path):
+    processes = [begin(folder=tmp_path, OPENBLAS_NUM_THREADS="1") for _ in range(n_trials(6, 16))]
     for process in processes:
-        assert end(process) == (kept[0], [])
-    assert end(begin(folder=tmp_path)) == (kept[0], []), "they left a sound cache behind"
+        assert end(process) == (cached[0], [])
+    assert end(begin(folder=tmp_path)) == (cached[0], []), "the shared cache is valid"
 
 
-# ---- a cache is run: it must be nobody else's
+# ---- a cache contains code: others must not be able to write it
 
-posix = pytest.mark.skipif(os.name != "posix", reason="modes tell nothing about others here")
+posix = pytest.mark.skipif(os.name != "posix", reason="file modes are not informative here")
 
 
 @posix
-def test_where_everybody_may_write_the_cache_is_not_used(kept, tmp_path):
+def test_a_cache_that_everybody_may_write_is_not_used(cached, tmp_path):
     tmp_path.chmod(0o777)
     learnt, [warning] = end(begin(folder=tmp_path))
-    assert learnt == kept[0]
+    assert learnt == cached[0]
     assert "every user of this machine may write there" in warning
     assert "Set NUMBA_CACHE_DIR to a folder of your own" in warning
     assert not list(tmp_path.rglob("*.nb?"))
@@ -168,14 +165,14 @@ def test_where_everybody_may_write_the_cache_is_not_used(kept, tmp_path):
     "above, here, everybody",
     [
         (0o755, 0o755, False),
-        (0o775, 0o775, False),  # a group is chosen
+        (0o775, 0o775, False),  # groups are trusted
         (0o755, 0o777, True),
-        (0o755, 0o1777, True),  # what is not there yet may be put there
-        (0o777, 0o755, True),  # and may be moved away
+        (0o755, 0o1777, True),  # others may create the folder
+        (0o777, 0o755, True),  # others may rename the folder
         (0o1777, 0o755, False),
     ],
 )
-def test_a_folder_is_open_where_others_may_put_or_move_files(tmp_path, above, here, everybody):
+def test_a_folder_is_open_if_others_may_create_or_rename_files(tmp_path, above, here, everybody):
     folder = tmp_path / "above" / "here"
     folder.mkdir(parents=True)
     folder.chmod(here)
@@ -184,7 +181,7 @@ def test_a_folder_is_open_where_others_may_put_or_move_files(tmp_path, above, he
 
 
 @posix
-def test_in_a_folder_like_tmp_that_is_another_s_anyone_may_have_been_first(tmp_path, monkeypatch):
+def test_a_folder_of_another_user_in_tmp_is_open(tmp_path, monkeypatch):
     folder = tmp_path / "here"
     folder.mkdir()
     tmp_path.chmod(0o1777)
@@ -192,19 +189,19 @@ def test_in_a_folder_like_tmp_that_is_another_s_anyone_may_have_been_first(tmp_p
     assert open_to_all(folder)
 
 
-def test_where_modes_mean_nothing_no_folder_is_open(monkeypatch):
-    class Here:  # not the real one: pathlib asks it too
+def test_no_folder_is_open_without_posix_file_modes(monkeypatch):
+    class Here:  # a substitute, as pathlib uses os too
         name = "nt"
 
     monkeypatch.setattr(jit, "os", Here)
     assert not open_to_all("/nowhere")
 
 
-# ---- errors that are the kernel's own
+# ---- errors of the kernel itself
 
 
-def test_memory_that_runs_out_in_a_kernel_is_said_so(monkeypatch):
-    """Damaged caches raise MemoryError too; without a cache it is what it says."""
+def test_a_memory_error_of_a_kernel_is_raised(monkeypatch):
+    """Damaged caches raise MemoryError too; without a cache it is a real one."""
 
     def take(x):
         raise MemoryError("no room")

@@ -6,7 +6,7 @@ from support.kernel_cases import CASES, Draw
 
 from npr.kernels import discounted_returns, gae
 
-# --- generalised advantage estimates, by hand ----------------------------------------------------
+# --- generalized advantage estimates, by hand ----------------------------------------------------
 
 REWARDS = np.array([[1.0], [1.0], [1.0]])
 VALUES = np.array([[0.5], [0.4], [0.3]])
@@ -19,11 +19,16 @@ NEVER, AT_ONE = np.zeros((3, 1)), np.array([[0.0], [1.0], [0.0]])
     [
         (NEVER, NEVER, 0.8, [1.942592, 1.5036, 0.88]),
         (AT_ONE, AT_ONE, 0.8, [1.292, 0.6, 0.88]),
-        (NEVER, AT_ONE, 0.8, [0.86 + 0.72 * 0.87, 0.87, 0.88]),  # timed out: bootstrapped, but cut
+        (
+            NEVER,
+            AT_ONE,
+            0.8,
+            [0.86 + 0.72 * 0.87, 0.87, 0.88],
+        ),  # truncated: bootstrapped, then a new episode
         (NEVER, NEVER, 1.0, [2.3558, 1.662, 0.88]),
         (NEVER, NEVER, 0.0, [0.86, 0.87, 0.88]),
     ],
-    ids=["going on", "terminated", "timed out", "lambda 1", "lambda 0"],
+    ids=["continuing", "terminated", "truncated", "lambda 1", "lambda 0"],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_gae_by_hand(terminated, done, lam, expected, dtype):
@@ -61,7 +66,7 @@ def column(*numbers):
         (column(0, 0, 1), None, [2.75, 3.5, 3]),
         (column(0, 0, 1), column(0, 0, 4), [3.25, 4.5, 5]),
         (column(0, 0, 0), column(0, 0, 4), [3.25, 4.5, 5]),
-        (column(0, 0, 0), column(9, 9, 4), [3.25, 4.5, 5]),  # asked for at cuts only
+        (column(0, 0, 0), column(9, 9, 4), [3.25, 4.5, 5]),  # used at episode ends only
         (column(1, 0, 1), column(8, 0, 4), [5, 4.5, 5]),
         (column(0, 1, 0), None, [2, 2, 3]),
     ],
@@ -78,7 +83,7 @@ def test_discounted_returns_by_hand(done, bootstrap, expected, dtype):
     np.testing.assert_array_equal(G[:, 0], expected)
 
 
-def test_rewards_that_are_whole_numbers_have_returns_that_are_not():
+def test_integer_rewards_have_float_returns():
     whole = np.array([[1], [2], [3]])
     np.testing.assert_array_equal(discounted_returns(whole, 0 * whole, 0.5)[:, 0], [2.75, 3.5, 3])
     advantages = gae(whole, whole, whole, 0 * whole, 0 * whole, 0.5, 0.5)
@@ -89,7 +94,7 @@ def test_rewards_that_are_whole_numbers_have_returns_that_are_not():
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 2, 1)])
-def test_rewards_of_one_environment_need_an_axis(shape):
+def test_rewards_need_an_environment_axis(shape):
     x = np.zeros(shape)
     for name, call in (
         ("gae", lambda: gae(x, x, x, x, x, 0.9, 0.9)),
@@ -102,7 +107,7 @@ def test_rewards_of_one_environment_need_an_axis(shape):
 
 
 @pytest.mark.parametrize("wrong", ["v", "v_next", "terminated", "done"])
-def test_gae_names_the_array_whose_shape_is_wrong(wrong):
+def test_gae_reports_the_array_with_the_wrong_shape(wrong):
     arrays = {key: np.zeros((3, 2)) for key in ("r", "v", "v_next", "terminated", "done")}
     arrays[wrong] = np.zeros((3, 1))
     with pytest.raises(ValueError, match=rf"gae needs {wrong} of r's shape \(3, 2\), got \(3, 1\)"):
@@ -110,7 +115,7 @@ def test_gae_names_the_array_whose_shape_is_wrong(wrong):
 
 
 @pytest.mark.parametrize("wrong", ["done", "bootstrap"])
-def test_discounted_returns_names_the_array_whose_shape_is_wrong(wrong):
+def test_discounted_returns_reports_the_array_with_the_wrong_shape(wrong):
     arrays = {key: np.zeros((3, 2)) for key in ("r", "done", "bootstrap")}
     arrays[wrong] = np.zeros((4, 2))
     with pytest.raises(ValueError, match=rf"needs {wrong} of r's shape \(3, 2\), got \(4, 2\)"):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from support.proof_size import many
+from support.proof_size import n_trials
 
 from npr.errors import NumericsError
 from npr.kernels import SumTree
@@ -17,54 +17,54 @@ F = np.float32
 
 
 def rebuilt(tree):
-    """A tree of the same priorities, written once."""
+    """A tree with the same priorities, written at once."""
     other = SumTree(tree.capacity)
     other.set(np.arange(tree.capacity), tree[:])
     return other
 
 
-class AgainstAList(RuleBasedStateMachine):
-    """Any sequence of writes, held against a list that is summed from left to right."""
+class SumTreeAgainstList(RuleBasedStateMachine):
+    """Any sequence of writes, against a list that is summed from left to right."""
 
     @initialize(capacity=st.integers(1, 40))
     def start(self, capacity):
-        self.tree, self.plain = SumTree(capacity), [0.0] * capacity
+        self.tree, self.list = SumTree(capacity), [0.0] * capacity
 
     @rule(data=st.data())
     def write(self, data):
-        places = st.integers(0, len(self.plain) - 1)
+        places = st.integers(0, len(self.list) - 1)
         values = st.one_of(st.just(0.0), st.floats(1e-6, 1e6))
         pairs = data.draw(st.lists(st.tuples(places, values), min_size=1, max_size=12))
         index, priority = zip(*pairs)
         self.tree.set(index, priority)
-        for i, p in pairs:  # of an index given twice the last counts
-            self.plain[i] = p
+        for i, p in pairs:  # the last of duplicate indices counts
+            self.list[i] = p
 
     @invariant()
-    def the_same_priorities(self):
-        assert self.tree[:].tolist() == self.plain
-        assert self.tree.total == pytest.approx(sum(self.plain), rel=1e-12)
+    def priorities_and_total_are_equal(self):
+        assert self.tree[:].tolist() == self.list
+        assert self.tree.total == pytest.approx(sum(self.list), rel=1e-12)
         assert self.tree._tree.tobytes() == rebuilt(self.tree)._tree.tobytes()
 
-    @rule(share=st.floats(0, 1, exclude_max=True))
-    def find(self, share):
+    @rule(fraction=st.floats(0, 1, exclude_max=True))
+    def find(self, fraction):
         if self.tree.total == 0:
             return
-        mass = share * self.tree.total
+        mass = fraction * self.tree.total
         [found] = self.tree.find(mass)
-        assert self.plain[found] > 0
-        below = sum(self.plain[:found])
+        assert self.list[found] > 0
+        below = sum(self.list[:found])
         slack = 1e-9 * self.tree.total
-        assert below - slack <= mass <= below + self.plain[found] + slack
+        assert below - slack <= mass <= below + self.list[found] + slack
 
 
-TestAgainstAList = AgainstAList.TestCase
+TestAgainstAList = SumTreeAgainstList.TestCase
 TestAgainstAList.settings = settings(
-    max_examples=many(100, 1000), stateful_step_count=many(25, 200), deadline=None
+    max_examples=n_trials(100, 1000), stateful_step_count=n_trials(25, 200), deadline=None
 )
 
 
-def test_finding_by_hand():
+def test_find_by_hand():
     tree = SumTree(4)
     tree.set([0, 1, 2, 3], [1, 2, 3, 4])
     assert tree.total == 10
@@ -74,7 +74,7 @@ def test_finding_by_hand():
 
 @given(seed=st.integers(0, 2**32), capacity=st.integers(1, 70))
 @settings(max_examples=60, deadline=None)
-def test_both_bodies_write_and_find_the_same(seed, capacity):
+def test_both_versions_write_and_find_the_same(seed, capacity):
     rng = np.random.default_rng(seed)
     one, other = SumTree(capacity), SumTree(capacity)
     for _ in range(4):
@@ -93,10 +93,10 @@ def test_both_bodies_write_and_find_the_same(seed, capacity):
 BLOCK = 10_000
 
 
-def test_a_million_writes_leave_no_drift():
-    """As the proof, ten million: of sizes from 1e-9 to whatever Pareto brings."""
+def test_a_million_writes_do_not_drift():
+    """Ten million under `make prove`; priorities from 1e-9 to Pareto-distributed ones."""
     rng, tree = np.random.default_rng(0), SumTree(5_000)
-    for _ in range(many(10**6, 10**7) // BLOCK):
+    for _ in range(n_trials(10**6, 10**7) // BLOCK):
         tree.set(
             rng.integers(5_000, size=BLOCK), rng.pareto(0.5, BLOCK) * (rng.random(BLOCK) > 0.1)
         )
@@ -105,8 +105,8 @@ def test_a_million_writes_leave_no_drift():
     assert tree.total == pytest.approx(math.fsum(tree[:]), rel=1e-13)
 
 
-def test_rounding_never_finds_a_zero():
-    """u just below one, times the total, may round to the total itself."""
+def test_find_never_returns_a_zero_priority_by_rounding():
+    """u just below one, times the total, may be rounded to the total."""
     rng = np.random.default_rng(0)
     for n in (3, 17, 1_000):
         tree = SumTree(n)
@@ -115,22 +115,22 @@ def test_rounding_never_finds_a_zero():
         assert (tree[tree.find(masses)] > 0).all()
 
 
-def deviations(chi_square, degrees):
-    """A chi-square as standard deviations of a normal, by the cube root of Wilson and Hilferty."""
+def normal_quantile(chi_square, degrees):
+    """A chi-square as a standard normal number, by Wilson and Hilferty's cube root."""
     variance = 2 / (9 * degrees)
     return ((chi_square / degrees) ** (1 / 3) - (1 - variance)) / math.sqrt(variance)
 
 
-def test_deviations_are_those_of_the_tables():
+def test_normal_quantile_agrees_with_tables():
     """p = .001 is 43.820 at 19 degrees, 149.449 at 100, and 3.0902 of a normal."""
     for chi_square, degrees in ((43.820, 19), (149.449, 100)):
-        assert deviations(chi_square, degrees) == pytest.approx(3.0902, abs=0.02)
+        assert normal_quantile(chi_square, degrees) == pytest.approx(3.0902, abs=0.02)
 
 
 @pytest.mark.parametrize("size", [20, 999, 1024])
-def test_draws_follow_the_priorities_and_never_find_a_zero(size):
-    """A million draws, as the proof ten million; chi-square at p = .001."""
-    rng, tree, n = np.random.default_rng(size), SumTree(size), many(10**6, 10**7)
+def test_draws_follow_the_priorities(size):
+    """A million draws, ten million under `make prove`; chi-square test at p = .001."""
+    rng, tree, n = np.random.default_rng(size), SumTree(size), n_trials(10**6, 10**7)
     priority = (0.1 + rng.random(size)) * (rng.random(size) > 0.3)
     priority[[0, -1]] = 0
     tree.set(np.arange(size), priority)
@@ -142,30 +142,30 @@ def test_draws_follow_the_priorities_and_never_find_a_zero(size):
     assert not counts[priority == 0].any()
     expected = n * priority[priority > 0] / priority.sum()
     chi_square = ((counts[priority > 0] - expected) ** 2 / expected).sum()
-    assert abs(deviations(chi_square, len(expected) - 1)) < 3.0902
+    assert abs(normal_quantile(chi_square, len(expected) - 1)) < 3.0902
 
 
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 300), zeros=st.floats(0, 0.99))
-@settings(max_examples=many(100, 1000), deadline=None)
-def test_a_draw_just_below_one_finds_none_that_is_zero(seed, size, zeros):
+@settings(max_examples=n_trials(100, 1000), deadline=None)
+def test_draws_near_one_never_find_a_zero_priority(seed, size, zeros):
     rng, tree = np.random.default_rng(seed), SumTree(size)
     priority = rng.pareto(0.5, size) * (rng.random(size) >= zeros)
     priority[rng.integers(size)] = 1.0
     tree.set(np.arange(size), priority)
     u = 1 - np.arange(1, 1000) * 2.0**-53
-    for body in (tree.find, lambda mass: twin_find(tree, mass)):
+    for body in (tree.find, lambda mass: find_by_arrays(tree, mass)):
         found = body(np.append(u * tree.total, tree.total))
         assert (tree[found] > 0).all()
 
 
-def twin_find(tree, mass):
+def find_by_arrays(tree, mass):
     leaves = np.empty(mass.shape, np.int64)
     _find.reference(tree._tree, mass, leaves)
     return leaves - tree._half
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
-def test_a_priority_that_is_none_is_refused_and_changes_nothing(bad):
+def test_an_invalid_priority_is_refused_and_changes_nothing(bad):
     tree = SumTree(4)
     tree.set([0, 1], [1, 2])
     before = tree._tree.copy()
@@ -175,11 +175,11 @@ def test_a_priority_that_is_none_is_refused_and_changes_nothing(bad):
 
 
 @pytest.mark.parametrize("index", [-1, 4])
-def test_an_index_outside_is_refused(index):
+def test_an_index_out_of_range_is_refused(index):
     with pytest.raises(IndexError, match=r"needs indices in 0\.\.3"):
         SumTree(4).set(index, 1.0)
 
 
-def test_a_tree_has_room():
+def test_the_capacity_must_be_positive():
     with pytest.raises(ValueError, match="capacity of at least 1"):
         SumTree(0)

@@ -5,8 +5,6 @@ import pytest
 
 from npr.kernels import svgd_bandwidth, svgd_direction
 
-# --- Stein variational gradient descent, by hand -------------------------------------------------
-
 FIXED, UPDATED = np.array([[-0.5], [0.5]]), np.array([[0.0], [0.25]])
 SCORE = -8 * (FIXED - 0.3)
 
@@ -17,7 +15,7 @@ def test_svgd_directions_by_hand():
     np.testing.assert_allclose(moved[:, 0], [1.869122, 1.264258], atol=1e-6)
 
 
-def test_the_bandwidth_is_the_median_over_the_logarithm():
+def test_the_bandwidth_is_the_median_over_the_log_of_the_number():
     """Squared distances .0625, .25, .25, .5625: h = .25 / log 2."""
     np.testing.assert_allclose(svgd_bandwidth(FIXED, UPDATED), 0.360674, atol=1e-6)
     moved = svgd_direction(FIXED, UPDATED, SCORE)
@@ -29,7 +27,7 @@ def test_particles_repel_each_other():
     assert moved[0, 0] > 0
 
 
-def test_leading_axes_are_a_batch():
+def test_leading_axes_are_batch_axes():
     rng = np.random.default_rng(0)
     fixed, updated, score = (rng.standard_normal((2, 3, n, 2)) for n in (5, 4, 5))
     moved = svgd_direction(fixed, updated, score)
@@ -40,8 +38,8 @@ def test_leading_axes_are_a_batch():
 
 
 @pytest.mark.parametrize(("density", "mean", "deviation"), [(8.0, 0.3, 0.353553), (1.0, -1.0, 1.0)])
-def test_particles_come_to_rest_in_their_density(density, mean, deviation):
-    """All particles at once, for a normal density: the mean exactly, the deviation nearly."""
+def test_particles_converge_to_their_density(density, mean, deviation):
+    """All particles at once, for a normal density: exact mean, approximate standard deviation."""
     x = np.random.default_rng(0).standard_normal((60, 1))
     for _ in range(600):
         x += 0.2 / density * svgd_direction(x, x, -density * (x - mean))
@@ -54,22 +52,22 @@ def test_particles_come_to_rest_in_their_density(density, mean, deviation):
     [((3, 2), (4, 1), (3, 2)), ((3, 2), (4, 2), (2, 2)), ((3,), (4,), (3,)),
      ((2, 3, 1), (3, 4, 1), (2, 3, 1))],
 )  # fmt: skip
-def test_particles_of_other_shapes_are_refused(fixed, updated, score):
+def test_particles_of_wrong_shapes_are_refused(fixed, updated, score):
     with pytest.raises(ValueError, match=r"SVGD needs fixed particles and scores \(..., K, D\)"):
         svgd_direction(np.ones(fixed), np.ones(updated), np.ones(score), 1.0)
 
 
-def test_one_fixed_particle_has_no_bandwidth():
+def test_a_single_fixed_particle_is_refused():
     with pytest.raises(ValueError, match="log 1 = 0"):
         svgd_direction(np.ones((1, 1)), np.ones((2, 1)), np.ones((1, 1)))
 
 
-def test_the_bandwidth_must_be_above_zero():
+def test_the_bandwidth_must_be_positive():
     with pytest.raises(ValueError, match="must be above 0, got 0"):
         svgd_direction(FIXED, UPDATED, SCORE, bandwidth=0)
 
 
-def test_particles_of_other_types_are_made_floats_of_one():
+def test_particles_of_mixed_dtypes_are_promoted():
     whole = np.array([[0], [2]]), np.array([[1], [3]]), np.array([[1], [-1]])
     expected = svgd_direction(*(x.astype(float) for x in whole), 1.0)
     np.testing.assert_allclose(svgd_direction(*whole, 1.0), expected, atol=1e-6)

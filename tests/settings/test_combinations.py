@@ -8,7 +8,7 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
-from support.small_agents import BUDGET, CASES, assert_same_parameters, parameters, tiny
+from support.small_agents import BUDGET, CASES, assert_same_parameters, parameters, small_agent
 
 import npr
 from npr import ConfigError, NumericsError
@@ -48,7 +48,7 @@ SHARES = (
 @pytest.mark.parametrize("value", [0, 1])
 @pytest.mark.parametrize("case, share", pairs(*SHARES))
 def test_shares_of_nought_and_one_are_learnt_with(case, share, value):
-    agent = learnt_calmly(tiny(case, **{share: value}))
+    agent = learnt_calmly(small_agent(case, **{share: value}))
     assert agent.n_updates > 0 or agent.table
 
 
@@ -56,14 +56,14 @@ def test_shares_of_nought_and_one_are_learnt_with(case, share, value):
 @every_case
 def test_the_largest_learning_rate_is_learnt_with_or_found_out(case):
     try:
-        learnt_calmly(tiny(case, learning_rate=10))
+        learnt_calmly(small_agent(case, learning_rate=10))
     except NumericsError as error:
         assert "Lower learning_rate" in str(error)
 
 
 @every_case
 def test_episodes_of_a_single_step_are_learnt_from(case):
-    agent = learnt_calmly(tiny(case, max_episode_steps=1))
+    agent = learnt_calmly(small_agent(case, max_episode_steps=1))
     assert agent.logger.episode_count == BUDGET
     assert {length for _, length in agent.logger.episodes} == {1}
 
@@ -71,7 +71,7 @@ def test_episodes_of_a_single_step_are_learnt_from(case):
 @pytest.mark.parametrize("length", [1, 5])
 @pytest.mark.parametrize("case, n", pairs("n_step_return"))
 def test_returns_over_more_steps_than_an_episode_has_are_cut_at_its_end(case, n, length):
-    agent = learnt_calmly(tiny(case, n_step_return=50, max_episode_steps=length))
+    agent = learnt_calmly(small_agent(case, n_step_return=50, max_episode_steps=length))
     assert agent.n_updates > 0
 
 
@@ -79,7 +79,7 @@ def test_returns_over_more_steps_than_an_episode_has_are_cut_at_its_end(case, n,
 @pytest.mark.parametrize("case, _", pairs("learning_starts"))
 def test_a_batch_may_be_larger_than_what_is_stored(case, _, starts):
     """It is drawn with replacement, as in Stable-Baselines3."""
-    agent = learnt_calmly(tiny(case, learning_starts=starts, train_freq=1, batch_size=16))
+    agent = learnt_calmly(small_agent(case, learning_starts=starts, train_freq=1, batch_size=16))
     assert agent.n_updates == BUDGET - max(starts, 1) + 1
 
 
@@ -87,7 +87,7 @@ def test_a_batch_may_be_larger_than_what_is_stored(case, _, starts):
 @pytest.mark.parametrize("total", [0, 1])
 @every_case
 def test_a_budget_of_no_step_or_one_is_a_run(case, total):
-    agent = tiny(case)
+    agent = small_agent(case)
     if total and "learning_starts" in known(case):
         with pytest.warns(ConfigWarning, match="no update will run"):
             agent.learn(total)
@@ -105,7 +105,7 @@ def test_a_run_without_an_update_is_warned_of(case, _):
         "learning_starts=1,000 and train_freq=2 leave none to steps 1 to 96. Lower them, or raise"
     )
     with pytest.warns(ConfigWarning, match=f"^{CASES[case][0]}: no update will run: {told}") as all:
-        agent = tiny(case, learning_starts=1000).learn(BUDGET)
+        agent = small_agent(case, learning_starts=1000).learn(BUDGET)
     assert agent.n_updates == 0
     assert [warning.filename for warning in all] == [__file__], "it points at the user's own line"
 
@@ -119,7 +119,7 @@ ROUNDS = [
 @pytest.mark.parametrize("n_envs", [1, 4])
 @pytest.mark.parametrize("starts, freq, before", ROUNDS)
 def test_it_is_warned_of_where_no_update_runs_and_nowhere_else(n_envs, starts, freq, before):
-    agent = tiny("DQN", learning_starts=starts, train_freq=freq, n_envs=n_envs)
+    agent = small_agent("DQN", learning_starts=starts, train_freq=freq, n_envs=n_envs)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         agent.learn(before)
@@ -160,13 +160,13 @@ class Untouched(gymnasium.Wrapper):
 @pytest.mark.parametrize("case, given, match", TOGETHER)
 def test_settings_that_do_not_fit_each_other_are_refused_before_the_first_step(case, given, match):
     with pytest.raises(ConfigError, match=match):
-        tiny(case, env=lambda: Untouched(gymnasium.make(CASES[case][1])), **given)
+        small_agent(case, env=lambda: Untouched(gymnasium.make(CASES[case][1])), **given)
 
 
 def test_a_vector_environment_must_fit_into_the_replay():
     envs = gymnasium.make_vec("CartPole-v1", 3, vectorization_mode="sync")
     with pytest.raises(ConfigError, match="got buffer_size=2 and n_envs=3"):
-        tiny("DQN", env=envs, buffer_size=2)
+        small_agent("DQN", env=envs, buffer_size=2)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_vector_environment_must_fit_into_the_replay():
     ],
 )
 def test_what_is_odd_but_has_a_meaning_is_learnt_with(case, given):
-    learnt_calmly(tiny(case, **given))
+    learnt_calmly(small_agent(case, **given))
 
 
 # ---- counters
@@ -206,8 +206,9 @@ def test_long_counters_are_exact(case, start):
     steady = {"per_beta": 1.0} if "per_beta" in known(case) else {}
     agents, done = [], []
     for steps in (start, 10_000 + start % 20):  # 20: all that is done now and then is done alike
-        agent = tiny(case, **steady)
-        agent.num_timesteps = agent.n_updates = agent.logger.episode_count = steps
+        agent = small_agent(case, **steady)
+        agent.counters.num_timesteps = agent.counters.n_updates = steps
+        agent.logger.episode_count = steps
         agent.envs.steps = agent.envs._next_episode = steps
         for part in vars(agent).values():
             if isinstance(part, Adam):

@@ -9,9 +9,9 @@ from support.gym_spaces import ACTIONS, OBSERVATIONS
 from support.small_agents import (
     BUDGET,
     CASES,
-    Spaces,
+    RandomEnv,
     parameters,
-    tiny,
+    small_agent,
 )
 
 import npr
@@ -115,7 +115,7 @@ def test_a_bad_setting_is_refused_before_the_first_step(case, setting, value):
     """The message names the class and the setting, and says what was got and what is needed."""
     env_id = CASES[case][1]
     with pytest.raises(ConfigError) as caught:
-        tiny(case, env=lambda: Untouched(gymnasium.make(env_id)), **{setting: value})
+        small_agent(case, env=lambda: Untouched(gymnasium.make(env_id)), **{setting: value})
     message = str(caught.value)
     assert message.startswith(f"{case}: ")
     assert setting in message
@@ -142,12 +142,12 @@ def test_an_unknown_setting_gets_the_nearest_name(name, near):
 
 
 def test_an_unknown_setting_with_nothing_near_gets_the_list():
-    with pytest.raises(ConfigError, match="SAC has no setting 'zzz'; it has .*gamma.*ent_coef"):
+    with pytest.raises(ConfigError, match="SAC has no setting 'zzz'; it has .*ent_coef.*gamma"):
         npr.SAC("Pendulum-v1", zzz=1)
 
 
 def test_settings_are_plain_data_of_their_type():
-    agent = tiny(
+    agent = small_agent(
         "SAC", gamma=1, batch_size=16.0, tau=np.float32(0.5), learning_starts=np.int64(3),
         net_arch=(8, 4), ent_coef=1, max_episode_steps=None,
     )  # fmt: skip
@@ -160,21 +160,21 @@ def test_settings_are_plain_data_of_their_type():
 
 def test_a_list_of_the_user_s_is_not_shared():
     arch = [8]
-    one, other = tiny("DQN", net_arch=arch), tiny("DQN", net_arch=arch)
+    one, other = small_agent("DQN", net_arch=arch), small_agent("DQN", net_arch=arch)
     arch.append(4)
     one.net_arch.append(5)
     assert other.net_arch == [8]
-    assert npr.DQN.settings["net_arch"] == [64, 64]
+    assert npr.DQN.defaults()["net_arch"] == [64, 64]
 
 
 @pytest.mark.parametrize("case, parts", [("DQN", ["qf"]), ("PPO", ["pi", "vf"]),
                                          ("SAC", ["pi", "qf"])])  # fmt: skip
 def test_widths_may_be_given_part_by_part(case, parts):
     widths = {part: [3 + i, 5] for i, part in enumerate(parts)}
-    agent = tiny(case, net_arch=widths)
+    agent = small_agent(case, net_arch=widths)
     networks = {"DQN": ["net"], "PPO": ["actor", "critic"], "SAC": ["actor", "Q"]}[case]
     assert [getattr(agent, name).sizes[1:-1] for name in networks] == list(widths.values())
-    assert tiny(case, net_arch=[]).learn(BUDGET).n_updates > 0  # linear maps
+    assert small_agent(case, net_arch=[]).learn(BUDGET).n_updates > 0  # linear maps
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_widths_may_be_given_part_by_part(case, parts):
     ],
 )
 def test_the_temperature_of_sac_is_fixed_or_learnt(setting, value, check):
-    agent = tiny("SAC", **{setting: value})
+    agent = small_agent("SAC", **{setting: value})
     first = float(np.exp(agent.log_alpha[0]))
     last = float(np.exp(agent.learn(BUDGET).log_alpha[0]))
     assert check(first, last)
@@ -200,7 +200,7 @@ def test_the_temperature_of_sac_is_fixed_or_learnt(setting, value, check):
         lambda: "CartPole-v1",
         cartpole,
         lambda: gymnasium.vector.SyncVectorEnv(
-            [lambda n=n: Spaces(OBSERVATIONS["Box"], ACTIONS["Box"], length=n) for n in (4, 7)]
+            [lambda n=n: RandomEnv(OBSERVATIONS["Box"], ACTIONS["Box"], length=n) for n in (4, 7)]
         ),
     ],
     ids=["id", "env", "vector"],
@@ -209,7 +209,7 @@ def test_the_smallest_rollouts_of_ppo_stay_finite_or_are_refused(steps, env):
     """A single step has no standard deviation to normalise advantages by. In a vector it may be
     alone in its rollout, while the other environment resets itself."""
     try:
-        agent = tiny("PPO", env=env(), n_steps=steps, max_episode_steps=None)
+        agent = small_agent("PPO", env=env(), n_steps=steps, max_episode_steps=None)
     except ConfigError as error:
         assert "n_steps" in str(error)
         assert steps == 1

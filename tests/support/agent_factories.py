@@ -1,12 +1,12 @@
 """Small agents by algorithm, for tests that set parameters by hand."""
 
 import npr
-from support.toy_envs import M2
+from support.toy_envs import TwoStates
 
 # ---- Q-learning
 
 
-def q_learning(env=M2, **settings):
+def q_learning(env=TwoStates, **settings):
     return npr.QLearning(env, seed=0, verbose=0, **settings)
 
 
@@ -36,7 +36,7 @@ def sac(env="Pendulum-v1", **settings):
 # ---- Sarsa
 
 
-def sarsa(env=M2, **settings):
+def sarsa(env=TwoStates, **settings):
     return npr.Sarsa(env, seed=0, verbose=0, **settings)
 
 
@@ -56,7 +56,7 @@ def ddpg(env="Pendulum-v1", algorithm="DDPG", **settings):
     return getattr(npr, algorithm)(env, seed=0, verbose=0, **given)
 
 
-SHORT = {  # settings of runs that are a few updates long
+SHORT = {  # settings of runs of a few updates
     "REINFORCE": {"n_episodes": 2},
     "QActorCritic": {"n_steps": 8},
     "A2C": {},
@@ -74,7 +74,7 @@ def on_policy_agent(name, env="CartPole-v1", **settings):
 
 
 def gradients(agent, *names):
-    """Catch the gradients that the named optimisers are given, instead of taking the steps."""
+    """Record the gradients passed to the named optimizers; no steps are made."""
     caught = {name: [] for name in names}
     for name in names:
         getattr(agent, name).step = lambda theta, g, name=name: caught[name].append(g.copy())
@@ -82,7 +82,7 @@ def gradients(agent, *names):
 
 
 def bandit_policy(name="REINFORCE", **settings):
-    """Two arms, logits that are the two biases alone, even chances."""
+    """Two arms, logits that are the two biases alone, equal probabilities."""
     settings = {"net_arch": [], "normalize_advantage": False, "max_grad_norm": 1e6, **settings}
     agent = on_policy_agent(name, **settings)
     agent.theta[:] = 0

@@ -4,7 +4,7 @@ import npr
 
 
 def content(agent, path):
-    """The bytes of an agent's file: two agents with the same are the same to the last bit."""
+    """The bytes of an agent's file; they are equal if and only if the agents are."""
     agent.save(path)
     return path.read_bytes()
 

@@ -8,7 +8,7 @@ def cotangent(y):
 
 
 def frozen(array, dtype=None):
-    """A copy that raises where it is written to."""
+    """A read-only copy."""
     array = np.array(array, dtype)
     array.flags.writeable = False
     return array

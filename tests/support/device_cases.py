@@ -1,8 +1,8 @@
-"""What test_strict_device.py runs on two backends: small agents, one update, a short `learn`.
+"""Runs of test_device_runs.py on two backends: one update of a small agent, a short `learn`.
 
-In a test's own process this runs on NumPy. `python device_cases.py CASE FOLDER` runs it on the
-backend of NPR_BACKEND and prints what happened as one line of JSON: under the strict double of
-CuPy that is the proof that an algorithm keeps to the device.
+In the process of a test they use NumPy. `python device_cases.py CASE FOLDER` uses the backend of
+NPR_BACKEND and prints the results as one line of JSON; with the strict double of CuPy this shows
+that an algorithm stays on the device.
 """
 
 import json
@@ -15,12 +15,12 @@ import numpy as np
 
 import npr
 from npr.backend import BACKEND, to_host, xp
-from support.small_agents import Spaces, next_update
+from support.small_agents import RandomEnv, next_update
 
 STEPS = 300  # env steps of the short learn
 BATCH = 16
 
-# what a preset could move and what changes the count of transfers is written out
+# settings that presets may set and that change the number of transfers are given here
 _OFF_POLICY = {"n_envs": 1, "net_arch": [16, 16], "batch_size": BATCH, "learning_starts": 40,
                "buffer_size": 200, "gradient_steps": 1, "n_step_return": 1}  # fmt: skip
 _DQN = {**_OFF_POLICY, "train_freq": 4, "target_update_interval": 100, "double": False}
@@ -66,7 +66,7 @@ JOINT = {"MultiDiscrete": gs.MultiDiscrete([3, 2]), "MultiBinary": gs.MultiBinar
 def environment(name):
     if name not in JOINT:
         return name
-    return lambda: Spaces(gs.Box(-1, 1, (2,), np.float32), JOINT[name])
+    return lambda: RandomEnv(gs.Box(-1, 1, (2,), np.float32), JOINT[name])
 
 
 def make(case):
@@ -76,20 +76,20 @@ def make(case):
 
 
 def parameters(agent):
-    """Name -> host array of everything that learns."""
+    """Name -> host array of everything that is learned."""
     kinds = (xp.ndarray, np.ndarray)
     held = {name: x for name, x in vars(agent).items() if isinstance(x, kinds)}
     return {name: to_host(x).copy() for name, x in held.items()}
 
 
 def one_update(case):
-    """The parameters before and after one update, its metrics, and what crossed the bus."""
+    """The parameters before and after one update, its metrics and the number of transfers."""
     agent = make(case)
     batch, before = next_update(agent, STEPS), parameters(agent)
-    forget_counts()
+    reset_counts()
     metrics = agent.update(*batch)
     crossed = counts()
-    agent.update(*batch)  # again: from the second time on, a policy is not the one that acted
+    agent.update(*batch)  # again: in the second update the policy is not the one that acted
     return {
         "before": plain(before),
         "after": plain(parameters(agent)),
@@ -99,9 +99,9 @@ def one_update(case):
 
 
 def short_learn(case, folder):
-    """A run from end to end: learn, act, save, load, act the same, learn on."""
+    """A whole run: learn, act, save, load, act the same, continue."""
     agent = make(case)
-    forget_counts()
+    reset_counts()
     agent.learn(STEPS)
     crossed = counts()
     seen = agent.logger.snapshot()
@@ -134,11 +134,11 @@ def plain(arrays):
 
 
 def counts():
-    """What crossed the bus since `forget_counts`; the double counts, NumPy has no bus."""
+    """Transfers since `reset_counts`; None on NumPy, which has none."""
     return vars(xp.counts).copy() if BACKEND == "cupy" and hasattr(xp, "counts") else {}
 
 
-def forget_counts():
+def reset_counts():
     if BACKEND == "cupy" and hasattr(xp, "counts"):
         xp.counts.reset()
 

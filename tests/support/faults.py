@@ -1,26 +1,26 @@
-"""Functions that turn a sound step of an environment into a faulty one."""
+"""Arguments of FaultyEnv: functions that turn a valid step into an invalid one."""
 
 import numpy as np
 from gymnasium import spaces
 
 
-def seen(bad):
+def with_observation(bad):
     return {"step": lambda o, *rest: (bad, *rest)}
 
 
-def paid(bad):
+def with_reward(bad):
     return {"step": lambda o, r, *rest: (o, bad, *rest)}
 
 
-def ended(bad):
+def with_terminated(bad):
     return {"step": lambda o, r, end, *rest: (o, r, bad, *rest)}
 
 
-def cut(bad):
+def with_truncated(bad):
     return {"step": lambda o, r, end, cut, info: (o, r, end, bad, info)}
 
 
-def told(bad):
+def with_info(bad):
     return {"step": lambda *result: (*result[:4], bad)}
 
 
@@ -31,10 +31,10 @@ def raises(error):
     return fault
 
 
-def in_space(space, sound, bad):
-    return {"space": space, "sound": sound, **seen(bad)}
+def in_space(space, valid, bad):
+    return {"space": space, "valid": valid, **with_observation(bad)}
 
 
-PAIR = spaces.Dict(a=spaces.Box(-1, 1, (1,)), b=spaces.Discrete(2))
-TWO = spaces.Tuple([spaces.Discrete(2), spaces.Discrete(2)])
-A = np.zeros(1, np.float32)
+DICT_SPACE = spaces.Dict(a=spaces.Box(-1, 1, (1,)), b=spaces.Discrete(2))
+TUPLE_SPACE = spaces.Tuple([spaces.Discrete(2), spaces.Discrete(2)])
+VECTOR = np.zeros(1, np.float32)

@@ -3,8 +3,6 @@
 import numpy as np
 from gymnasium import spaces
 
-# ---- spaces
-
 OBSERVATIONS = {
     "Box": spaces.Box(-1, 1, (3,)),
     "Box float64 (2, 2)": spaces.Box(-np.inf, np.inf, (2, 2), np.float64),

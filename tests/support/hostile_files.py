@@ -1,6 +1,6 @@
-"""Files from a stranger: whole zips with true checksums, whose content is the attack.
+"""Hostile files: consistent zips with valid checksums and malicious contents.
 
-`load_watched` loads one while Python itself reports what is done (sys.addaudithook).
+`load_watched` loads one while an audit hook (sys.addaudithook) records events.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ sys.addaudithook(_audit)
 
 
 def load_watched(load, path):
-    """load(path), or None where it raised CheckpointError. Nothing may run or be written."""
+    """load(path), or None if it raised CheckpointError. Fails if code ran or a file was written."""
     _watch.update(on=True, seen=[])
     try:
         return load(path)
@@ -47,7 +47,7 @@ def load_watched(load, path):
 
 
 def refused(path, match=None, infer=True):
-    """npr.load raises CheckpointError, and so does infer.load where the policy is concerned."""
+    """Assert that npr.load raises CheckpointError, and infer.load too if `infer`."""
     for load in (npr.load, npr.infer.load) if infer else (npr.load,):
         assert load_watched(load, path) is None, f"{load.__module__} took it"
         with pytest.raises(CheckpointError, match=match):
@@ -61,9 +61,9 @@ def members_of(path):
 
 def craft(path, members, manifest=None, text=None, compression=zipfile.ZIP_STORED, twice=(),
           change=lambda info: None):  # fmt: skip
-    """Write a zip that is consistent in itself, checksums included.
+    """Write a consistent zip, checksums included.
 
-    change   what is done to the ZipInfo of every member before it is written
+    change   function of the ZipInfo of every member, called before it is written
     """
     members = dict(members)
     manifest = manifest or json.loads(members["manifest.json"])
@@ -88,7 +88,7 @@ def npy(array, allow_pickle=False):
 
 
 def edited(path, edit):
-    """Rewrite a file with a manifest to which `edit` was done."""
+    """Rewrite a file with its manifest changed by `edit`."""
     members = members_of(path)
     manifest = json.loads(members["manifest.json"])
     edit(manifest)

@@ -16,7 +16,7 @@ KERNELS = {
     if isinstance(kernel, Kernel) and module.name != "sumtree"  # test_sumtree.py
 }
 
-# --- the slow and obvious loops: they write their results into their arguments, or return them ---
+# --- scalar loops: results are written into arguments or returned --------------------------------
 
 
 def slow_bias_relu(z, b):
@@ -64,7 +64,7 @@ def slow_bias_backward(g, h, out):
 
 
 def slow_network(theta, x, sizes, hidden, out):
-    """[(W, its place in theta, input, output, slope of the activation)] of every layer."""
+    """[(W, its slice of theta, input, output, derivative of the activation)] of every layer."""
     f = [lambda z: max(z, 0), math.tanh, lambda z: z if z > 0 else math.expm1(z), lambda z: z]
     df = [
         lambda y: float(y > 0), lambda y: 1 - y * y, lambda y: 1 if y > 0 else y + 1, lambda y: 1,
@@ -255,11 +255,11 @@ def slow_direction(fixed, updated, score, h):
     return moved / fixed.shape[1]
 
 
-# --- what to call them with ----------------------------------------------------------------------
+# --- arguments -----------------------------------------------------------------------------------
 
 
 class Draw:
-    """Random arguments of drawn sizes (B, n), all of one floating type."""
+    """Random arguments of sizes (B, n) and one dtype."""
 
     def __init__(self, seed, B, n, dtype):
         self.rng, self.B, self.n, self.dtype = np.random.default_rng(seed), B, n, dtype
@@ -273,15 +273,15 @@ class Draw:
     def row(self):
         return self.normal(self.n)
 
-    def truths(self, kind):
+    def flags(self, kind):
         return (self.rng.random((self.B + 1, self.n)) < 0.3).astype(kind)
 
 
 def rollout(d):
-    """r, v, v_next, terminated, done of at least one step; ended and timed out are drawn apart."""
+    """r, v, v_next, terminated, done of one step or more; truncation is independent."""
     kind = d.rng.choice([bool, d.dtype])
-    terminated = d.truths(kind)
-    done = np.maximum(terminated, d.truths(kind))
+    terminated = d.flags(kind)
+    done = np.maximum(terminated, d.flags(kind))
     return *(d.normal(d.B + 1, d.n) for _ in range(3)), terminated, done
 
 
@@ -297,7 +297,7 @@ def squash_backward_of(d):
 
 def n_steps_of(d):
     capacity = d.B + 3
-    next_row = np.append(np.arange(1, capacity), 0)  # a ring, with cuts
+    next_row = np.append(np.arange(1, capacity), 0)  # circular, with episode ends
     next_row[d.rng.random(capacity) < 0.3] = -1
     index, steps = d.rng.integers(capacity, size=d.B), int(d.rng.integers(1, 6))
     r, power, last = d.normal(d.B), d.normal(d.B), 0 * index
@@ -322,7 +322,7 @@ def direction_of(d):
 
 
 def network_of(d):
-    """theta with one more number than the layers need, x, sizes, hidden, out, work"""
+    """(theta with one extra number, x, sizes, hidden, out, work)."""
     sizes = d.rng.integers(1, 4, d.rng.integers(2, 5))
     size, rows = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])) + 1, d.rng.integers(1, 3)
     hidden, out = d.rng.integers(4, size=2).tolist()
@@ -343,7 +343,7 @@ def logp_of(d):
     return logp - np.log(np.exp(logp).sum(axis=1, keepdims=True))
 
 
-def choices_of(d):
+def actions_of(d):
     return d.rng.integers(d.n, size=d.B)
 
 
@@ -362,12 +362,12 @@ CASES = {
     ),
     "draw": (
         slow_draw,
-        lambda d: (logp_of(d), d.rng.random(d.B).astype(d.dtype), choices_of(d)),
+        lambda d: (logp_of(d), d.rng.random(d.B).astype(d.dtype), actions_of(d)),
     ),
-    "log_prob": (slow_log_prob, lambda d: (logp_of(d), choices_of(d), d.normal(d.B))),
+    "log_prob": (slow_log_prob, lambda d: (logp_of(d), actions_of(d), d.normal(d.B))),
     "log_prob_backward": (
         slow_log_prob_backward,
-        lambda d: (logp_of(d), choices_of(d), d.normal(d.B), d.table()),
+        lambda d: (logp_of(d), actions_of(d), d.normal(d.B), d.table()),
     ),
     "entropy": (slow_entropy, lambda d: (logp_of(d), d.normal(d.B))),
     "entropy_backward": (slow_entropy_backward, entropy_of),
@@ -403,13 +403,13 @@ CASES = {
 }
 
 
-def after(body, arguments):
-    """The arrays among copies of the arguments, and the result, when the body has run."""
+def arrays_after(body, arguments):
+    """The arrays among copied arguments and the result, after body(*arguments)."""
     arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in arguments]
     result = body(*arguments)
     return [x for x in (*arguments, result) if isinstance(x, np.ndarray)]
 
 
-def exactly(x):
-    """Truths and floats as float64."""
+def as_float64(x):
+    """Booleans and floats as float64."""
     return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind in "bf" else x

@@ -1,4 +1,4 @@
-"""What the tests of algorithms hold them against: batches, checked losses, best policies."""
+"""Shared by the tests of algorithms: batches, gradient checks, optimal policies."""
 
 import numpy as np
 
@@ -10,15 +10,15 @@ F = np.float32
 
 
 def rows(*values):
-    """One number per row, as the algorithms get them."""
+    """A float32 array with one number per row."""
     return np.array(values, F)
 
 
-def every_loss_checked(monkeypatch, module):
-    """Hold each gradient that an update takes against finite differences, and count them."""
+def check_every_gradient(monkeypatch, module):
+    """Compare every gradient of an update with finite differences; returns the list of errors."""
     checked = []
 
-    def both(f, has_aux=False):
+    def checked_value_and_grad(f, has_aux=False):
         def run(theta):
             scalar = (lambda t: f(t)[0]) if has_aux else f
             checked.append(gradcheck(scalar, theta.astype(np.float64)))
@@ -26,11 +26,11 @@ def every_loss_checked(monkeypatch, module):
 
         return run
 
-    monkeypatch.setattr(f"npr.algorithms.{module}.value_and_grad", both)
+    monkeypatch.setattr(f"npr.algorithms.{module}.value_and_grad", checked_value_and_grad)
     return checked
 
 
-def small(rng, n=7, s=4, a=None):
+def random_batch(rng, n=7, s=4, a=None):
     """A batch (s, a, r, s2, terminated) of random transitions."""
     action = (
         rng.integers(2, size=n) if a is None else np.tanh(rng.standard_normal((n, a))).astype(F)
@@ -48,7 +48,7 @@ def u_of_log_prob(logp):
 
 
 def best_tanh_gaussian(alpha):
-    """(mean of a, entropy) of the tanh-Gaussian that maximises E[-4 (a - .3)^2] + alpha H, by
+    """(mean of a, entropy) of the tanh-Gaussian that maximizes E[-4 (a - .3)^2] + alpha H, by
     Gauss-Hermite quadrature and gradient ascent on its two parameters."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
     weights = (weights / weights.sum())[:, None]

@@ -10,7 +10,7 @@ DOUBLE = TESTS / "strict_device"
 
 
 def run(*command, path=(), **environment):
-    """Python in a process of its own, on the npr beside these tests."""
+    """Run Python in a new process, with the checkout and tests/ on its path."""
     folders = [*map(str, path), str(ROOT), str(TESTS)]
     inherited = {k: v for k, v in os.environ.items() if k not in ("NPR_BACKEND", "PYTHONPATH")}
     return subprocess.run(

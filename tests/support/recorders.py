@@ -6,15 +6,12 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 import npr
 from npr.algorithms.base import REGISTRY, Algorithm
 from npr.buffers import PrioritizedReplayBuffer, ReplayBuffer
-from npr.envs.make import open_environments
+from npr.envs.make import open_envs
 from support.toy_envs import (
     counting_action,
 )
 
 GAMMA, LAMBDA = 0.9, 0.8
-
-
-# ---- what stands behind the door, by name
 
 
 def sync(mode):
@@ -40,8 +37,8 @@ KINDS = ("list", *VECTORS)
 SYNC_KINDS = ("list", "sync-next", "sync-same", "sync-disabled")
 
 
-def behind_the_door(kind, makers):
-    """(env, n_envs) for an agent: n_envs copies made by npr, or a vector environment."""
+def env_and_count(kind, makers):
+    """Arguments (env, n_envs) of an agent: copies made by npr, or a vector environment."""
     if kind == "list":
         queue = iter(makers)
         return (lambda: next(queue)()), len(makers)
@@ -49,48 +46,52 @@ def behind_the_door(kind, makers):
 
 
 class Recorder(Algorithm):
-    """An agent that learns nothing and keeps what `interact` yields, row by row."""
+    """An agent that learns nothing and records what `interact` yields, row by row."""
 
     def build(self):
         self.rows, self.episodes = [], []
+        self.theta = np.zeros(1)
+
+    def acts_by(self):
+        return None, None, self.theta
 
     def choose(self, s):
         return np.array([counting_action(row) for row in s])
 
-    def train(self):
-        for columns in self.interact(self.choose):
-            self.episodes.extend(self.last.episode.tolist())
-            for s, a, r, s2, terminated in zip(*columns):
+    def _train(self, run):
+        for columns in run.interact(self.choose):
+            self.episodes.extend(columns.episode.tolist())
+            for s, a, r, s2, terminated, _ in zip(*columns):
                 self.rows.append((tuple(s), int(a), float(r), tuple(s2), bool(terminated)))
 
 
 class RolloutRecorder(Recorder):
-    """The same with `rollouts` of eight steps."""
+    """Records `rollouts` of eight steps."""
 
-    def train(self):
-        self.rows = list(self.rollouts(8, self.choose))
+    def _train(self, run):
+        self.rows = list(run.rollouts(8, self.choose))
 
 
-class Keeper(Recorder):
-    """The same in what an algorithm learns from, named by `consumer`."""
+class ConsumerRecorder(Recorder):
+    """Records what an algorithm learns from: a buffer, rollouts or episodes, by `consumer`."""
 
     consumer = "replay"
 
-    def train(self):
-        if self.consumer in ("rollouts", "episodes"):
-            consume, each = (
-                getattr(Algorithm, self.consumer),
-                8 if self.consumer == "rollouts" else 10,
-            )
-            self.rows = list(consume(self, each, self.choose))
-            return
+    def build(self):
+        super().build()
         kind = PrioritizedReplayBuffer if self.consumer == "prioritized" else ReplayBuffer
         self.buffer = kind(1_000, 3, gamma=GAMMA, n_step=3 if self.consumer == "n-step" else 1)
-        for columns in self.interact(self.choose):
-            self.buffer.add(*columns, self.last.episode)
+
+    def _train(self, run):
+        if self.consumer in ("rollouts", "episodes"):
+            each = 8 if self.consumer == "rollouts" else 10
+            self.rows = list(getattr(run, self.consumer)(each, self.choose))
+            return
+        for columns in run.interact(self.choose):
+            self.buffer.add(*columns)
 
 
-class RowsOfCartPole(Recorder):
+class CartPoleRecorder(Recorder):
     def choose(self, s):
         return self.rng["explore"].integers(2, size=len(s))
 
@@ -98,34 +99,31 @@ class RowsOfCartPole(Recorder):
 for _name in (
     "Recorder",
     "RolloutRecorder",
-    "Keeper",
-    "RowsOfCartPole",
-):  # they are nothing that a file may name
+    "ConsumerRecorder",
+    "CartPoleRecorder",
+):  # files must not name them
     del REGISTRY[_name]
 
 
 def record(kind, makers, steps, cls=Recorder):
-    env, n_envs = behind_the_door(kind, makers)
+    env, n_envs = env_and_count(kind, makers)
     agent = cls(env, n_envs=n_envs, seed=0, verbose=0).learn(steps)
     agent.envs.close()
     return agent
 
 
-def by_env(rows):
-    """Rows of CountingEnvs in the order of each environment."""
+def rows_by_env(rows):
+    """The rows of CountingEnvs by environment, in order."""
     parts = {}
     for row in rows:
         parts.setdefault(int(row[0][0]), []).append(row)
     return parts
 
 
-def stepped(env):
-    envs = open_environments(env, 1, np.random.SeedSequence(0))
+def first_step(env):
+    envs = open_envs(env, 1, np.random.SeedSequence(0))
     envs.reset()
     return envs.step(np.zeros(1, int))
-
-
-# ---- nothing bad is kept
 
 
 def dqn(env, n_envs, **settings):

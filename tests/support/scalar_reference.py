@@ -11,19 +11,19 @@ from gymnasium import spaces
 
 import npr
 from npr.optim import Adam, RMSprop
-from support.small_agents import Spaces
+from support.small_agents import RandomEnv
 
 RATE = 0.1
 NO_CLIP = 1e30  # a max_grad_norm that no gradient reaches
 STATES = spaces.Box(-1, 1, (2,), np.float32)
 ACTIONS = {"discrete": spaces.Discrete(3), "box": spaces.Box(-1, 1, (2,), np.float32)}
 TERMINATED = np.array([0.0, 1.0, 0.0, 0.0, 1.0, 0.0])
-GAMMA = np.array([0.9, 0.9, 0.81, 0.729, 0.81, 0.9])  # as n-step returns have it: one per sample
+GAMMA = np.array([0.9, 0.9, 0.81, 0.729, 0.81, 0.9])  # one per sample, as for n-step returns
 
 both_kinds = pytest.mark.parametrize("kind", ["discrete", "box"])
 
 
-# ---- numbers that know their derivative
+# ---- dual numbers
 
 
 class Dual:
@@ -60,7 +60,7 @@ class Dual:
 
     __radd__, __rmul__ = __add__, __mul__
 
-    def __lt__(self, other):  # what min and max ask
+    def __lt__(self, other):  # for min and max
         return self.x < dual(other).x
 
     def __gt__(self, other):
@@ -113,7 +113,7 @@ def elu(x):
 def network(*sizes, activation=tanh, out=lambda x: x):
     """A function of (theta, *inputs), all lists: layer after layer W (in, out), row by row, and b.
 
-    What theta has beyond the layers is put out as it is, behind their outputs.
+    Numbers of theta beyond the layers are appended to the outputs.
     """
 
     def forward(theta, *inputs):
@@ -146,8 +146,8 @@ def log_softmax(logits):
     return [x - total for x in logits]
 
 
-class Choice:
-    """One of three actions, from their logits."""
+class CategoricalHead:
+    """A categorical distribution over three actions, from their logits."""
 
     actor = staticmethod(network(2, 3, 3))
 
@@ -164,10 +164,12 @@ class Choice:
         return sum(exp(p) * (p - q) for p, q in zip(log_softmax(old), log_softmax(new)))
 
 
-class Normal:
-    """Two independent numbers, from two means and two log standard deviations."""
+class GaussianHead:
+    """Two independent normals, from two means and two log standard deviations."""
 
-    actor = staticmethod(network(2, 3, 2))  # theta ends in the log standard deviations
+    actor = staticmethod(
+        network(2, 3, 2)
+    )  # the last numbers of theta are the log standard deviations
 
     @staticmethod
     def log_prob(out, a):
@@ -195,36 +197,36 @@ class Normal:
         return [mu + exp(log_std) * e for mu, log_std, e in zip(out[:2], out[2:], noise)]
 
 
-HEADS = {"discrete": Choice, "box": Normal}
+HEADS = {"discrete": CategoricalHead, "box": GaussianHead}
 
 
 def log_slope(u):
-    """log d tanh(u) / du: the slope is 1 / cosh(u)^2."""
+    """log d tanh(u) / du, where the derivative is 1 / cosh(u)^2."""
     return -2 * log((exp(u) + exp(-u)) / 2)
 
 
 def squashed(out, noise):
     """An action tanh(u) of SAC and its log density, the log standard deviation in [-20, 2]."""
     out = out[:2] + [min(max(x, -20.0), 2.0) for x in out[2:]]
-    u = Normal.sample(out, noise)
-    return [tanh(x) for x in u], Normal.log_prob(out, u) - sum(log_slope(x) for x in u)
+    u = GaussianHead.sample(out, noise)
+    return [tanh(x) for x in u], GaussianHead.log_prob(out, u) - sum(log_slope(x) for x in u)
 
 
-# ---- an update of an agent, and the same update by a reference
+# ---- an update of an agent, and of the reference
 
 
 def make(algorithm, kind, **settings):
-    """An agent of small networks with two observations and three choices, or two numbers."""
+    """An agent with small networks: two observations, three actions or a Box of two."""
     cls = getattr(npr, algorithm)
     given = {"net_arch": [3], "max_grad_norm": NO_CLIP, "buffer_size": 10, **settings}
     given = {name: value for name, value in given.items() if name in cls.settings}
-    return cls(Spaces(STATES, ACTIONS[kind]), seed=0, verbose=0, **given)
+    return cls(RandomEnv(STATES, ACTIONS[kind]), seed=0, verbose=0, **given)
 
 
-class Caught:
-    """The losses and gradients of an agent's update, in order, after new float64 parameters.
+class RecordedUpdate:
+    """Records losses and gradients of an agent's update, in order, from random float64 parameters.
 
-    The gradients are those that reach the optimisers: clipped, and with the sign of a descent.
+    The gradients are those that the optimizers get: clipped, and to be subtracted.
     """
 
     def __init__(self, monkeypatch, agent, *names, seed=6):
@@ -239,12 +241,12 @@ class Caught:
         original = module.value_and_grad
 
         def value_and_grad(f, has_aux=False):
-            def both(theta):
+            def recorded(theta):
                 result, g = original(f, has_aux)(theta)
                 self.losses.append(result[0] if has_aux else result)
                 return result, g
 
-            return both
+            return recorded
 
         monkeypatch.setattr(module, "value_and_grad", value_and_grad)
 
@@ -254,7 +256,7 @@ class Caught:
 
 
 class Reference:
-    """The losses and gradients of a reference; its parameters are attributes, lists of floats."""
+    """Losses and gradients of the reference; its parameters are attributes, lists of floats."""
 
     def __init__(self, agent, *names):
         self.names, self.losses, self.gradients = names, [], []
@@ -262,10 +264,10 @@ class Reference:
             setattr(self, name, getattr(agent, name).tolist())
 
     def descend(self, name, loss, max_norm=None, shown=True):
-        """One step down the gradient of a loss in the parameters of that name.
+        """One step of gradient descent on a loss in the named parameters.
 
-        max_norm   where the gradient's norm is clipped
-        shown      False: the agent takes this gradient without a value of the loss
+        max_norm   gradient clipping
+        shown      False: the agent computes this gradient without the value of the loss
         """
         theta = getattr(self, name)
         value, g = gradient(loss, theta)
@@ -278,12 +280,12 @@ class Reference:
         setattr(self, name, (np.array(theta) - RATE * g).tolist())
 
     def follow(self, name, source, tau):
-        """A target network takes a share of its source."""
+        """Polyak averaging of a target network."""
         old, new = np.array(getattr(self, name)), np.array(getattr(self, source))
         setattr(self, name, (tau * new + (1 - tau) * old).tolist())
 
     def agrees(self, caught):
-        """Hold what an agent did against this, to a relative 1e-9."""
+        """Compare with the update of an agent, to a relative 1e-9."""
         assert len(caught.losses) == len(self.losses)
         assert len(caught.gradients) == len(self.gradients)
         for got, expected in zip(caught.losses, self.losses):
@@ -291,7 +293,7 @@ class Reference:
             assert abs(got - expected) <= 1e-9 * abs(expected)
         for got, expected in zip(caught.gradients, self.gradients):
             assert_close(got, expected)
-            assert np.linalg.norm(expected) > 1e-3  # or the comparison says nothing
+            assert np.linalg.norm(expected) > 1e-3  # else the comparison is meaningless
         for name in self.names:
             assert_close(getattr(caught.agent, name), np.array(getattr(self, name)))
 
@@ -301,14 +303,14 @@ def assert_close(got, expected):
     assert np.linalg.norm(got - expected) <= 1e-9 * np.linalg.norm(expected)
 
 
-def both(flags):
-    """Whether a batch takes both sides of a branch."""
+def covers_both(flags):
+    """Whether a batch covers both branches of a condition."""
     flags = list(flags)
     return any(flags) and not all(flags)
 
 
 def transitions(kind, seed=1):
-    """Six of them: s, a, r, s2, terminated, gamma."""
+    """Six transitions: s, a, r, s2, terminated, gamma."""
     rng = np.random.default_rng(seed)
     s, s2 = rng.standard_normal((2, 6, 2))
     a = rng.integers(3, size=6) if kind == "discrete" else rng.uniform(-0.9, 0.9, (6, 2))
@@ -325,17 +327,18 @@ mu = network(2, 3, 2, activation=elu, out=tanh)
 critic = network(4, 3, 1, activation=elu)
 
 
-def twin(theta, s, a):
-    """The values of every row of critics."""
+def critic_values(theta, s, a):
+    """The value under each row of critic parameters."""
     return [critic(row, s, a)[0] for row in theta]
 
 
-def squares_of_all_critics(s, a, y, coefficient):
-    """Summed over critics, the mean over samples."""
+def squared_critic_loss(s, a, y, coefficient):
+    """Squared errors, summed over critics and averaged over samples."""
 
     def loss(theta):
         return mean(
-            coefficient * sum(square(q - z) for q in twin(theta, x, i)) for x, i, z in zip(s, a, y)
+            coefficient * sum(square(q - z) for q in critic_values(theta, x, i))
+            for x, i, z in zip(s, a, y)
         )
 
     return loss

@@ -1,7 +1,7 @@
-"""The algorithms on budgets so small that a test can afford them, settings written out.
+"""Every algorithm with small networks and budgets, for tests.
 
-Every setting is given, the defaults too, so that these agents learn the same way whatever the
-presets say: a few dozen updates, a replay that wraps around, a second for them all.
+Every setting is given, defaults included, so that presets have no effect: a few dozen updates, a
+replay that wraps around, about a second for all.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 
 import npr
+from npr.training.run import Run
 
 BUDGET = 96  # env steps of `trained`: six rounds of PPO, a replay of 64 that wraps
 
@@ -39,7 +40,7 @@ CASES = {
     "QActorCritic": ("QActorCritic", "CartPole-v1", {**_ON_POLICY, "n_steps": 8}),
     "A2C": ("A2C", "CartPole-v1", {**_ON_POLICY, "n_steps": 8}),
     "PPO": ("PPO", "CartPole-v1", _PPO),
-    "PPO-Box": ("PPO", "Pendulum-v1", _PPO),  # a Gaussian head, its log std free
+    "PPO-Box": ("PPO", "Pendulum-v1", _PPO),  # a Gaussian head with a state-independent log std
     "PPOKL": ("PPOKL", "CartPole-v1", _PPO),
     "DDPG": ("DDPG", "Pendulum-v1", _SAC),
     "TD3": ("TD3", "Pendulum-v1", _SAC),
@@ -51,16 +52,21 @@ CASES = {
 }
 
 
-def tiny(case, env=None, seed=0, **settings):
-    """A new agent of one case, silent; `env` and `settings` in place of the case's own."""
+def small_agent(case, env=None, seed=0, **settings):
+    """A new agent of one case, silent; `env` and `settings` override those of the case."""
     name, own_env, own_settings = CASES[case]
     algorithm = getattr(npr, name)
-    given = {**algorithm.settings, "verbose": 0, **own_settings, **settings}
+    given = {**algorithm.defaults(), "verbose": 0, **own_settings, **settings}
     return algorithm(own_env if env is None else env, seed=seed, **given)
 
 
+def run_of(agent):
+    """One call of learn() that has not begun, for tests of its parts."""
+    return Run(agent, None, False, None, None, None)
+
+
 def trained(case, seed=0, **settings):
-    return tiny(case, seed=seed, **settings).learn(BUDGET)
+    return small_agent(case, seed=seed, **settings).learn(BUDGET)
 
 
 class _Caught(Exception):
@@ -68,7 +74,7 @@ class _Caught(Exception):
 
 
 def next_update(agent, steps=200):
-    """What `train` hands to `update` the next time: learn until then, without that update."""
+    """The arguments of the next call of `update`: learn until then, without that update."""
     caught = []
 
     def catch(*batch):
@@ -83,7 +89,7 @@ def next_update(agent, steps=200):
 
 
 def parameters(agent):
-    """Name -> array of everything that learns: vectors, tables, temperatures, targets."""
+    """Name -> array of everything that is learned: vectors, tables, temperatures, targets."""
     return {k: np.array(v) for k, v in sorted(vars(agent).items()) if isinstance(v, np.ndarray)}
 
 
@@ -103,14 +109,14 @@ def observations(agent, n, seed=0):
 
 
 def digest(agent):
-    """A text that is equal for equal parameters, to compare agents of two processes."""
+    """A hash of the parameters, to compare agents of two processes."""
     whole = hashlib.sha256()
     for name, array in parameters(agent).items():
         whole.update(name.encode() + array.tobytes())
     return whole.hexdigest()
 
 
-class Spaces(gymnasium.Env):
+class RandomEnv(gymnasium.Env):
     """Random observations of any space, for actions of any space; episodes of `length` steps."""
 
     def __init__(self, observation_space, action_space, length=10):

@@ -2,11 +2,11 @@
 
 from support import ROOT
 
-HOUSE = ROOT / "npr"
-FILES = sorted(HOUSE.rglob("*.py"))
+PACKAGE = ROOT / "npr"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
-def dotted(path):
+def module_path(path):
     """npr/kernels/jit.py -> ("kernels", "jit");  npr/kernels/__init__.py -> ("kernels",)"""
-    parts = path.relative_to(HOUSE).with_suffix("").parts
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
     return parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts

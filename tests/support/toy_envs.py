@@ -1,4 +1,4 @@
-"""Environments so small that what they must yield can be written down by hand."""
+"""Environments small enough to know their transitions in advance."""
 
 import gymnasium as gym
 import numpy as np
@@ -10,7 +10,7 @@ class CountingEnv(gym.Env):
 
     plan     one (length, ending) per episode, repeated; an ending is "terminated", "truncated"
              or "both" at once. A length of 1 ends in its first step.
-    reuse    hand out one and the same array every time, overwritten
+    reuse    return the same array every time, overwritten
     """
 
     def __init__(self, number=0, plan=((3, "terminated"),), reuse=False):
@@ -46,7 +46,7 @@ def counting_action(s):
     return int(s[1:].sum()) % 2
 
 
-# three environments, none of whose episodes end together for long: deaths, time-outs, both in
+# three environments whose episodes rarely end together: termination, truncation, both in
 # one step, and episodes of one step
 PLANS = (
     ((1, "terminated"), (2, "truncated"), (1, "both")),
@@ -56,12 +56,12 @@ PLANS = (
 
 
 def counting_envs(n=3, **options):
-    """n factories of CountingEnv, for EnvironmentList and Gymnasium's vector environments."""
+    """n factories of CountingEnv, for EnvList and Gymnasium's vector environments."""
     return [lambda i=i: CountingEnv(i, PLANS[i], **options) for i in range(n)]
 
 
-def alone(env, policy, steps):
-    """What one environment yields in a loop that everybody can read: the reference.
+def single_env_rows(env, policy, steps):
+    """Transitions of one environment in a plain loop: the reference.
 
     Returns a list of (s, a, r, s2, terminated, truncated), s and s2 as tuples.
     """
@@ -76,9 +76,9 @@ def alone(env, policy, steps):
 
 
 class ConstantReward(gym.Env):
-    """One state, reward 1, over after `length` steps: by time alone unless `both`.
+    """One state, reward 1, `length` steps: truncated at the end, and terminated as well if `both`.
 
-    With gamma = .9 the value of the state is 10 where time runs out, and less where it dies.
+    With gamma = .9 the value of the state is 10 if it is truncated, and less if it is terminated.
     """
 
     def __init__(self, length=10, both=False):
@@ -98,7 +98,7 @@ class ConstantReward(gym.Env):
 
 
 class ActionRecorder(gym.Env):
-    """Keeps the actions that reach it in `taken`; episodes of one step."""
+    """Records the actions that it gets in `taken`; episodes have one step."""
 
     def __init__(self, action_space):
         self.observation_space = spaces.Box(-1, 1, (2,), np.float32)
@@ -136,9 +136,9 @@ class ConstantBox(ConstantReward):
         self.action_space = Bandit().action_space
 
 
-class M2(gym.Env):
-    """The two states of the textbook: state 0: a0 -> 0, r 0; a1 -> 1, r 1;
-    state 1: a0 -> 0, r 2; a1 -> the end, r 3. With gamma = .9,
+class TwoStates(gym.Env):
+    """Two states. In state 0: a0 -> 0, r 0; a1 -> 1, r 1;
+    in state 1: a0 -> 0, r 2; a1 -> terminated, r 3. With gamma = .9,
     Q* = [[13.263158, 14.736842], [15.263158, 3]]."""
 
     Q_STAR = np.array([[13.263158, 14.736842], [15.263158, 3.0]])
@@ -159,7 +159,7 @@ class M2(gym.Env):
 
 
 class RandomObservation(gym.Env):
-    """Observations from the environment's own generator: they show what it was seeded with."""
+    """Observations drawn from the environment's generator, so that they depend on its seed."""
 
     def __init__(self):
         self.observation_space = spaces.Box(0, 1, (2,), np.float32)
@@ -179,7 +179,7 @@ class RandomObservation(gym.Env):
 
 
 class Fixed(gym.Env):
-    """Always the same observation of a given space; two steps to an episode."""
+    """Always the same observation of a given space; episodes have two steps."""
 
     def __init__(self, space, observation):
         self.observation_space, self.action_space = space, spaces.Discrete(2)
@@ -195,8 +195,8 @@ class Fixed(gym.Env):
         return self.observation, 0.0, self.t == 2, False, {}
 
 
-class Interrupted(CountingEnv):
-    """A CountingEnv in whose second step somebody presses Ctrl-C, once."""
+class InterruptedEnv(CountingEnv):
+    """A CountingEnv whose second step raises KeyboardInterrupt, once."""
 
     def step(self, action):
         if tuple(self.where[1:]) == (0, 1):
@@ -205,13 +205,13 @@ class Interrupted(CountingEnv):
         return super().step(action)
 
 
-class Faulty(CountingEnv):
-    """A CountingEnv with episodes of four steps and one fault.
+class NonFiniteEnv(CountingEnv):
+    """A CountingEnv with episodes of four steps and one invalid number.
 
-    fault    "reset": the second episode begins with a bad observation; "step", "final": the
-             second step, the last step of the first episode returns one; "reward": the second
-             step's reward is bad
-    bad      the number that is put there
+    fault    "reset": the second episode starts with an invalid observation; "step", "final": the
+             second or the last step of the first episode returns one; "reward": the second
+             step's reward is invalid
+    bad      the invalid number
     """
 
     FAULTS = ("reset", "step", "final", "reward")
@@ -236,7 +236,7 @@ class Faulty(CountingEnv):
         return observation, reward, terminated, truncated, info
 
 
-# one environment for each shape of episode, and one whose episodes are of unequal lengths
+# one environment for each kind of episode end, and one with episodes of unequal lengths
 SHAPES = (
     ((4, "terminated"),),
     ((3, "truncated"),),
@@ -246,33 +246,33 @@ SHAPES = (
 )
 
 
-class Hostile(CountingEnv):
-    """A CountingEnv with episodes of three steps and one fault, from a call of step() or reset().
+class FaultyEnv(CountingEnv):
+    """A CountingEnv with episodes of three steps and one faulty call of step() or reset().
 
-    step      what it makes of the five values of the step `at`; it may raise
-    reset     what it makes of the (observation, info) of the reset number `at`
-    space     another observation space; observations are then those that `sound` gives
+    step      function that changes the five values of step number `at`; it may raise
+    reset     function that changes (observation, info) of reset number `at`
+    space     another observation space; the observations are then `valid`
     """
 
-    def __init__(self, step=None, reset=None, at=2, number=1, space=None, sound=None, always=False):
+    def __init__(self, step=None, reset=None, at=2, number=1, space=None, valid=None, always=False):
         super().__init__(number)
-        self.fault, self.first_fault, self.at, self.always = step, reset, at, always
+        self.step_fault, self.reset_fault, self.at, self.always = step, reset, at, always
         self.steps = self.resets = 0
-        self.sound = sound
+        self.valid = valid
         if space is not None:
             self.observation_space = space
 
     def _observe(self):
-        return super()._observe() if self.sound is None else self.sound
+        return super()._observe() if self.valid is None else self.valid
 
-    def _now(self, count):
+    def _is_faulty(self, count):
         return count == self.at or (self.always and count > self.at)
 
     def reset(self, *, seed=None, options=None):
         result = super().reset(seed=seed)
         self.resets += 1
-        if self.first_fault is not None and self._now(self.resets):
-            return self.first_fault(*result)
+        if self.reset_fault is not None and self._is_faulty(self.resets):
+            return self.reset_fault(*result)
         return result
 
     def step(self, action):
@@ -280,6 +280,6 @@ class Hostile(CountingEnv):
         self.where[2] += 1
         _, _, t = self.where
         result = self._observe(), counting_reward(t, action), bool(t == 3), False, {}
-        if self.fault is not None and self._now(self.steps):
-            return self.fault(*result)
+        if self.step_fault is not None and self._is_faulty(self.steps):
+            return self.step_fault(*result)
         return result

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from support.small_agents import tiny
+from support.small_agents import small_agent
 
 from npr.system.blas import blas_threads
 
@@ -46,7 +46,7 @@ def test_one_thread_inside_and_as_before_outside_also_after_an_error(two_threads
 @pytest.mark.parametrize(("width", "inside"), [(64, 1), (1023, 1), (1024, 2)])
 def test_threads_are_capped_by_the_width_of_the_networks(two_threads, width, inside):
     seen = set()
-    agent = tiny("DQN", net_arch=[width], batch_size=2, gradient_steps=1)
+    agent = small_agent("DQN", net_arch=[width], batch_size=2, gradient_steps=1)
     agent.learn(40, callback=lambda _: seen.add(threads()))
     assert (seen, threads()) == ({inside}, 2)
 

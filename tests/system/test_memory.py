@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from support import ROOT, TESTS
 from support.proof_size import FULL
-from support.small_agents import CASES, tiny
+from support.small_agents import CASES, small_agent
 
 from npr import ConfigError, buffers
-from npr.buffers import CHOICE, PrioritizedReplayBuffer, ReplayBuffer
+from npr.buffers import INDEX_DTYPE, PrioritizedReplayBuffer, ReplayBuffer
 from npr.system import memory
 
 GB = 10**9
@@ -137,7 +137,7 @@ def test_where_the_system_tells_nothing_nothing_is_refused(monkeypatch):
 def test_what_is_counted_is_what_is_taken(kind, capacity, shape, n_step, monkeypatch):
     counted = []
     monkeypatch.setattr(buffers, "check_replay", lambda *size: counted.append(size))
-    buffer = kind(capacity, 5, shape, CHOICE, n_step=n_step)
+    buffer = kind(capacity, 5, shape, INDEX_DTYPE, n_step=n_step)
     [(rows, row)] = counted
     taken = buffer._rows.nbytes + (buffer.next.nbytes if n_step > 1 else 0)
     if kind is ReplayBuffer:
@@ -169,13 +169,13 @@ def test_an_oversize_replay_is_refused_within_50_ms():
 def test_every_agent_refuses_an_oversize_replay_before_it_takes_memory(case):
     resident = peak()
     with pytest.raises(ConfigError, match="buffer_size <= [1-9]"):
-        tiny(case, buffer_size=10**15)
+        small_agent(case, buffer_size=10**15)
     assert peak() - resident < 100e6
 
 
 def test_the_size_that_is_advised_is_one_that_is_taken(twelve):
     with pytest.raises(ConfigError) as caught:
-        tiny("PERDQN", buffer_size=10**12)
+        small_agent("PERDQN", buffer_size=10**12)
     advised = int(str(caught.value).split("<= ")[1].split()[0].replace(",", ""))
     assert advised > 10**6
     counted = 2 * 4 + 3
@@ -206,7 +206,7 @@ def uncollected():
 @pytest.mark.parametrize("case", CASES)
 def test_no_update_leaves_a_reference_cycle_behind(case, uncollected):
     """What an update took is free when it ends: no graph waits for the collector."""
-    agent, garbage = tiny(case, **{"train_freq": 1} if case in REPLAYS else {}).learn(96), []
+    agent, garbage = small_agent(case, **{"train_freq": 1} if case in REPLAYS else {}).learn(96), []
     gc.collect()
     for steps in (100, 400):
         agent.learn(steps, reset_num_timesteps=False)
@@ -217,14 +217,14 @@ def test_no_update_leaves_a_reference_cycle_behind(case, uncollected):
 
 DRIFT = """
 import gc, os, sys
-from support.small_agents import tiny
+from support.small_agents import small_agent
 
 def resident():
     gc.collect()
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-agent = tiny(sys.argv[1], **{settings}).learn(200_000)
+agent = small_agent(sys.argv[1], **{settings}).learn(200_000)
 before = resident()
 agent.learn(1_000_000, reset_num_timesteps=False)
 print(resident() - before)

@@ -11,9 +11,9 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from support.proof_size import many
-from support.small_agents import CASES, assert_same_parameters, parameters, tiny, trained
-from support.toy_envs import CountingEnv, Faulty
+from support.proof_size import n_trials
+from support.small_agents import CASES, assert_same_parameters, parameters, small_agent, trained
+from support.toy_envs import CountingEnv, NonFiniteEnv
 
 import npr
 from npr import CheckpointWarning, ConfigError, EnvContractError, EnvCrashedError, NumericsError
@@ -35,11 +35,11 @@ class Raising(CountingEnv):
         return super().step(action)
 
 
-@pytest.mark.parametrize("trial", range(many(8, 50)))
+@pytest.mark.parametrize("trial", range(n_trials(8, 50)))
 def test_an_environment_that_raises_at_any_step_costs_no_learning(trial):
     case = ("DQN-n", "PERDQN", "PPO", "REINFORCE", "SAC-Discrete")[trial % 5]
     n = random.Random(trial).randrange(3, 190)
-    agent = tiny(case, env=Raising(n))
+    agent = small_agent(case, env=Raising(n))
     with pytest.raises(EnvCrashedError, match="env 0 raised OSError: the robot is gone") as caught:
         agent.learn(200)
     assert agent.num_timesteps == n - 1
@@ -52,7 +52,7 @@ def test_an_environment_that_raises_at_any_step_costs_no_learning(trial):
 
 
 def test_a_worker_that_dies_costs_no_learning():
-    agent = tiny("DQN", env="CartPole-v1", n_envs=2, env_timeout=30)
+    agent = small_agent("DQN", env="CartPole-v1", n_envs=2, env_timeout=30)
 
     def kill(agent):
         if agent.num_timesteps == 100:
@@ -71,7 +71,7 @@ every_case = pytest.mark.parametrize("case", CASES)
 
 def crashed(case, error, path=None, **patches):
     """An agent that broke off, the note about its file, and the agent in that file."""
-    agent = tiny(case)
+    agent = small_agent(case)
     for name, patch in patches.items():
         setattr(agent, name, patch(agent))
     with pytest.raises(error) as caught:
@@ -121,7 +121,7 @@ def test_an_action_that_is_not_finite_saves_the_agent(case, bad):
         assert all(np.isfinite(column).all() for column in loaded.buffer.state().values())
 
 
-class Late(Faulty):
+class Late(NonFiniteEnv):
     """Behaves for thirty episodes first. With a box: an action above 0 is 1, others are 0."""
 
     def __init__(self, fault, bad, box):
@@ -135,13 +135,13 @@ class Late(Faulty):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in ("QLearning", "Sarsa")])
-@pytest.mark.parametrize("fault", Faulty.FAULTS)
+@pytest.mark.parametrize("fault", NonFiniteEnv.FAULTS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_an_environment_that_breaks_its_contract_saves_the_agent(case, fault, bad):
     box = CASES[case][1] == "Pendulum-v1"
     normalize = fault in ("step", "reward")
     given = {"normalize_obs": normalize, "normalize_reward": normalize}
-    agent = tiny(case, env=Late(fault, bad, box), **given)
+    agent = small_agent(case, env=Late(fault, bad, box), **given)
     with pytest.raises(EnvContractError) as caught:
         agent.learn(200)
     (name,) = re.findall(r"npr\.load\('(.*)'\)", caught.value.__notes__[0])
@@ -172,18 +172,40 @@ def test_a_second_error_gets_a_second_file():
 
 
 def test_an_agent_that_cannot_be_saved_says_why_and_keeps_its_error():
-    agent = tiny("DQN")
-    agent.explore = failing(70, refuse)(agent)
-    agent.more = np.array([np.nan])
+    agent = small_agent("DQN")
+
+    def diverge(_):
+        agent.theta_bar[0] = np.nan
+        raise NumericsError("for a test")
+
+    agent.explore = failing(70, diverge)(agent)
     with pytest.raises(NumericsError, match="for a test") as caught:
         agent.learn(200)
     assert "the agent could not be saved" in caught.value.__notes__[0]
-    assert "params/more holds numbers that are not finite" in caught.value.__notes__[0]
+    assert "params/theta_bar contains NaN or infinite values" in caught.value.__notes__[0]
+
+
+def test_a_crash_saves_an_agent_without_the_state_that_a_file_would_lose():
+    """Better than no file; the note names what is missing."""
+    agent = small_agent("DQN")
+
+    def forget(_):
+        agent.history, agent.more = [1.0], np.ones(3)
+        raise NumericsError("for a test")
+
+    agent.explore = failing(70, forget)(agent)
+    with pytest.raises(NumericsError, match="for a test") as caught:
+        agent.learn(200)
+    (note,) = caught.value.__notes__
+    assert "the agent was saved, without its history, more: npr.load(" in note
+    (name,) = os.listdir()
+    assert_same_parameters(npr.load(name), npr.load(name))
+    assert npr.load(name).num_timesteps == 69
 
 
 def test_an_error_of_the_user_s_callback_writes_nothing():
     with pytest.raises(ZeroDivisionError):
-        tiny("DQN").learn(100, callback=lambda agent: 1 / (agent.num_timesteps - 70))
+        small_agent("DQN").learn(100, callback=lambda agent: 1 / (agent.num_timesteps - 70))
     assert os.listdir() == []
 
 
@@ -196,7 +218,7 @@ def no_space(*_):
 
 @pytest.mark.parametrize("what", ["os.replace", "os.fsync", "os.open"])
 def test_a_full_disk_leaves_the_old_file_and_training_goes_on(what, monkeypatch):
-    agent = tiny("DQN").learn(40, save_path="a.npz")
+    agent = small_agent("DQN").learn(40, save_path="a.npz")
     old = Path("a.npz").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(what, no_space)
@@ -216,7 +238,7 @@ def test_a_full_disk_leaves_the_old_file_and_training_goes_on(what, monkeypatch)
 
 
 def test_the_last_save_of_a_run_is_not_passed_over(monkeypatch):
-    agent = tiny("DQN").learn(40, save_path="a.npz")
+    agent = small_agent("DQN").learn(40, save_path="a.npz")
     old = Path("a.npz").read_bytes()
     monkeypatch.setattr("os.fsync", no_space)
     with pytest.raises(OSError, match="No space left"):
@@ -236,7 +258,7 @@ def test_a_folder_that_vanishes_costs_a_warning():
             os.mkdir("runs")
 
     with pytest.warns(CheckpointWarning, match="No such file or directory"):
-        agent = tiny("DQN").learn(45, callback=vanish, save_path="runs/a.npz", save_freq=15)
+        agent = small_agent("DQN").learn(45, callback=vanish, save_path="runs/a.npz", save_freq=15)
     assert npr.load("runs/a.npz").num_timesteps == agent.num_timesteps == 45
 
 
@@ -252,14 +274,14 @@ def test_a_folder_that_vanishes_costs_a_warning():
     ],
 )  # fmt: skip
 def test_a_path_that_cannot_be_written_is_refused_before_the_first_step(given, match):
-    agent = tiny("DQN")
+    agent = small_agent("DQN")
     with pytest.raises(ConfigError, match=match):
         agent.learn(10, **given)
     assert agent.envs.s is None
 
 
 def test_a_finished_run_is_saved_where_it_was_asked_for():
-    agent = tiny("DQN").learn(96, save_path="a.npz")
+    agent = small_agent("DQN").learn(96, save_path="a.npz")
     assert os.listdir() == ["a.npz"]
     assert_same_parameters(npr.load("a.npz"), agent)
     trained("DQN")

@@ -8,8 +8,8 @@ import pytest
 from support.gym_spaces import ACTIONS, OBSERVATIONS
 from support.small_agents import (
     CASES,
-    Spaces,
-    tiny,
+    RandomEnv,
+    small_agent,
     trained,
 )
 
@@ -25,7 +25,7 @@ def cartpole():
 
 @pytest.mark.parametrize("mode", ["sync", "vector_entry_point"])
 def test_evaluate_makes_a_single_environment_like_those_of_a_vector(mode):
-    agent = tiny("DQN", env=gymnasium.make_vec("CartPole-v1", 2, vectorization_mode=mode))
+    agent = small_agent("DQN", env=gymnasium.make_vec("CartPole-v1", 2, vectorization_mode=mode))
     assert agent.evaluate(episodes=2, seed=0).lengths.min() > 0
 
 
@@ -49,7 +49,7 @@ def test_evaluate_tells_returns_and_lengths_of_whole_episodes():
 
 
 def test_evaluate_starts_its_episodes_in_different_states():
-    agent = tiny("SAC", max_episode_steps=5)
+    agent = small_agent("SAC", max_episode_steps=5)
     assert len(set(agent.evaluate(episodes=4, seed=0).returns)) == 4
 
 
@@ -65,7 +65,7 @@ def test_evaluate_with_a_seed_repeats_itself(case):
 
 
 def test_evaluate_keeps_the_time_limit_of_the_agent():
-    assert tiny("SAC", max_episode_steps=5).evaluate(episodes=2).lengths.tolist() == [5, 5]
+    assert small_agent("SAC", max_episode_steps=5).evaluate(episodes=2).lengths.tolist() == [5, 5]
 
 
 class Closing(gymnasium.Wrapper):
@@ -76,7 +76,7 @@ class Closing(gymnasium.Wrapper):
 
 
 def test_evaluate_takes_an_environment_of_the_user_s():
-    agent = tiny("SAC", max_episode_steps=None)
+    agent = small_agent("SAC", max_episode_steps=None)
     mine = Closing(gymnasium.make("Pendulum-v1", max_episode_steps=7))
     assert agent.evaluate(mine, episodes=1).lengths.tolist() == [7]
     assert not mine.closed
@@ -93,7 +93,7 @@ def test_evaluate_takes_an_environment_of_the_user_s():
 
 
 def test_evaluate_without_an_environment_to_make_asks_for_one():
-    agent = tiny("SAC", env=Spaces(OBSERVATIONS["Box"], ACTIONS["Box"]))
+    agent = small_agent("SAC", env=RandomEnv(OBSERVATIONS["Box"], ACTIONS["Box"]))
     with pytest.raises(ConfigError, match=r"an environment of its own; pass one: evaluate\(env="):
         agent.evaluate()
 
@@ -101,10 +101,10 @@ def test_evaluate_without_an_environment_to_make_asks_for_one():
 @pytest.mark.parametrize("episodes", [0, -1, 2.5, "3", True])
 def test_evaluate_needs_a_number_of_episodes(episodes):
     with pytest.raises(ConfigError, match=f"episodes must be .*got {episodes!r}"):
-        tiny("DQN").evaluate(episodes=episodes)
+        small_agent("DQN").evaluate(episodes=episodes)
 
 
 @pytest.mark.parametrize("env", [5, gymnasium.vector.SyncVectorEnv([cartpole])])
 def test_evaluate_refuses_what_is_no_single_environment(env):
     with pytest.raises(ConfigError, match="must be an id, a gymnasium.Env"):
-        tiny("DQN").evaluate(env, episodes=1)
+        small_agent("DQN").evaluate(env, episodes=1)

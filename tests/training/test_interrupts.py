@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from support import TESTS
-from support.proof_size import many
-from support.small_agents import assert_same_parameters, tiny
+from support.proof_size import n_trials
+from support.small_agents import assert_same_parameters, small_agent
 from support.toy_envs import CountingEnv
 
 import npr
@@ -31,14 +31,14 @@ RUNS = {
 _PROGRAM = """
 import sys
 sys.path.insert(0, {tests!r})
-from support.small_agents import tiny
+from support.small_agents import small_agent
 
 def ready(agent):
     if agent.num_timesteps <= agent.n_envs:
         workers = getattr(getattr(agent.envs, "env", None), "processes", [])
         print("ready", *(worker.pid for worker in workers), flush=True)
 
-tiny({case!r}, **{settings!r}).learn({steps}, callback=ready, save_path="run.npz")
+small_agent({case!r}, **{settings!r}).learn({steps}, callback=ready, save_path="run.npz")
 print("done", flush=True)
 """
 
@@ -89,7 +89,7 @@ def test_a_run_that_is_stopped_at_any_moment_is_saved_and_resumed_to_the_bit(run
     """10 moments in CI, 200 under make prove, spread over the whole of a run."""
     file, seconds = whole(run)
     stopped, rng = 0, random.Random(f"{run}{number}")
-    while stopped < many(*trials):
+    while stopped < n_trials(*trials):
         child = start(program(run))
         assert child.stdout.readline() == "ready\n"
         time.sleep(rng.random() * seconds)
@@ -110,7 +110,7 @@ def test_a_run_that_is_stopped_at_any_moment_is_saved_and_resumed_to_the_bit(run
         stopped += 1
 
 
-@pytest.mark.parametrize("trial", range(many(2, 20)))
+@pytest.mark.parametrize("trial", range(n_trials(2, 20)))
 def test_a_run_in_workers_that_is_stopped_at_any_moment_leaves_no_process(trial):
     number = (signal.SIGINT, signal.SIGTERM)[trial % 2]
     text = _PROGRAM.format(
@@ -159,7 +159,7 @@ def raise_signal_at(step, number, times=1):
 
 def test_ctrl_c_in_a_session_keeps_the_agent_and_its_place(tmp_path, capfd):
     """As in a notebook: the interrupt is caught, and learn() goes on."""
-    agent, never = tiny("DQN"), tiny("DQN").learn(100)
+    agent, never = small_agent("DQN"), small_agent("DQN").learn(100)
     with pytest.raises(KeyboardInterrupt):
         agent.learn(100, callback=raise_signal_at(57, signal.SIGINT))
     assert agent.num_timesteps == 57
@@ -167,7 +167,7 @@ def test_ctrl_c_in_a_session_keeps_the_agent_and_its_place(tmp_path, capfd):
     assert "npr: stopping after this update; once more stops at once." in said
     (name,) = os.listdir()
     assert re.fullmatch(rf"DQN-CartPole-v1-interrupted-{os.getpid()}\.npz", name)
-    assert f"At step 57 of 100 the agent was saved: npr.load('{name}').learn() goes on" in said
+    assert f"At step 57 of 100 the agent was saved: npr.load('{name}').learn() continues" in said
     assert agent.learn().num_timesteps == 100
     loaded = npr.load(name).learn()
     for one in (agent, loaded):
@@ -176,7 +176,7 @@ def test_ctrl_c_in_a_session_keeps_the_agent_and_its_place(tmp_path, capfd):
 
 def test_sigterm_ends_the_program_with_143(capfd):
     with pytest.raises(SystemExit) as caught:
-        tiny("PPO").learn(100, callback=raise_signal_at(57, signal.SIGTERM))
+        small_agent("PPO").learn(100, callback=raise_signal_at(57, signal.SIGTERM))
     assert caught.value.code == 143
 
 
@@ -185,7 +185,7 @@ def test_sigterm_ends_the_program_with_143(capfd):
 )
 def test_twice_means_now_and_nothing_is_saved(number, error):
     with pytest.raises(error):
-        tiny("DQN").learn(100, callback=raise_signal_at(57, number, times=2))
+        small_agent("DQN").learn(100, callback=raise_signal_at(57, number, times=2))
     assert os.listdir() == []
 
 
@@ -194,12 +194,12 @@ def test_handlers_are_those_from_before_however_learning_ends():
         return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
     before, inside = handlers(), []
-    tiny("DQN").learn(10, callback=lambda agent: inside.append(handlers()))
+    small_agent("DQN").learn(10, callback=lambda agent: inside.append(handlers()))
     assert inside[0] != before
     assert handlers() == before
     for ending in (raise_signal_at(5, signal.SIGINT), lambda agent: 1 / 0):
         with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
-            tiny("DQN").learn(10, callback=ending)
+            small_agent("DQN").learn(10, callback=ending)
         assert handlers() == before
 
 
@@ -207,7 +207,7 @@ def test_a_program_s_own_handler_stays():
     seen = []
     before = signal.signal(signal.SIGTERM, lambda *_: seen.append("mine"))
     try:
-        agent = tiny("DQN").learn(10, callback=raise_signal_at(5, signal.SIGTERM))
+        agent = small_agent("DQN").learn(10, callback=raise_signal_at(5, signal.SIGTERM))
     finally:
         signal.signal(signal.SIGTERM, before)
     assert seen == ["mine"]
@@ -215,7 +215,7 @@ def test_a_program_s_own_handler_stays():
 
 
 def test_learning_in_a_thread_leaves_signals_alone():
-    agent, failed = tiny("DQN"), []
+    agent, failed = small_agent("DQN"), []
 
     def work():
         try:
@@ -233,7 +233,7 @@ def test_learning_in_a_thread_leaves_signals_alone():
 @pytest.mark.parametrize("case", ["DQN", "PPO", "REINFORCE"])
 @pytest.mark.parametrize("moment", ["the last step", "after it", "while it is saved"])
 def test_a_signal_at_the_very_end_finds_the_run_whole(case, moment, capfd):
-    agent, whole = tiny(case), tiny(case).learn(40)
+    agent, whole = small_agent(case), small_agent(case).learn(40)
     given = {}
 
     def interrupt(*_):
@@ -250,29 +250,29 @@ def test_a_signal_at_the_very_end_finds_the_run_whole(case, moment, capfd):
     with pytest.raises(KeyboardInterrupt):
         agent.learn(40, **given)
     (name,) = os.listdir()
-    assert f"npr.load('{name}') is at the end." in capfd.readouterr().err
+    assert f"npr.load('{name}')." in capfd.readouterr().err
     assert_same_parameters(npr.load(name), whole)
 
 
 def test_nothing_is_written_where_nothing_was_learnt(capfd):
     with pytest.raises(KeyboardInterrupt):
-        tiny("DQN").learn(10, callback=raise_signal_at(1, signal.SIGINT))
+        small_agent("DQN").learn(10, callback=raise_signal_at(1, signal.SIGINT))
     assert os.listdir() == []
-    assert "Nothing was learnt yet, and so nothing saved" in capfd.readouterr().err
+    assert "Nothing was learned yet, and so nothing was saved" in capfd.readouterr().err
 
 
 def test_environments_that_were_given_are_not_closed():
     env = CountingEnv()
     env.close = lambda: pytest.fail("it was closed")
     with pytest.raises(KeyboardInterrupt):
-        tiny("DQN", env=env).learn(10, callback=raise_signal_at(5, signal.SIGINT))
+        small_agent("DQN", env=env).learn(10, callback=raise_signal_at(5, signal.SIGINT))
 
 
 def test_the_context_notes_the_first_signal_only():
     with Interrupts() as interrupts:
-        assert interrupts.asked is None
+        assert interrupts.requested is None
         signal.raise_signal(signal.SIGTERM)
-        assert (interrupts.asked, interrupts.now) == (signal.SIGTERM, False)
+        assert (interrupts.requested, interrupts.repeated) == (signal.SIGTERM, False)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        assert interrupts.now
+        assert interrupts.repeated

@@ -8,7 +8,7 @@ import pytest
 from support.small_agents import (
     BUDGET,
     CASES,
-    tiny,
+    small_agent,
 )
 
 from npr.training.logger import Logger
@@ -71,7 +71,7 @@ def tables(text):
 
 @every_case
 def test_log_interval_prints_a_table_with_the_keys_of_stable_baselines3(case, capsys):
-    agent = tiny(case, max_episode_steps=10).learn(BUDGET, log_interval=2)
+    agent = small_agent(case, max_episode_steps=10).learn(BUDGET, log_interval=2)
     printed = tables(capsys.readouterr().out)
     assert len(printed) == agent.logger.episode_count // 2
     for n, table in enumerate(printed):
@@ -89,7 +89,7 @@ def test_log_interval_prints_a_table_with_the_keys_of_stable_baselines3(case, ca
 
 
 def test_no_table_is_printed_unless_it_is_asked_for(capsys):
-    tiny("DQN").learn(BUDGET)
+    small_agent("DQN").learn(BUDGET)
     assert capsys.readouterr() == ("", "")
 
 

@@ -6,17 +6,18 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
-from support.proof_size import many
+from support.proof_size import n_trials
 from support.small_agents import (
     BUDGET,
     CASES,
     assert_same_parameters,
     next_update,
     parameters,
-    tiny,
+    run_of,
+    small_agent,
     trained,
 )
-from support.toy_envs import M2, Bandit, Faulty
+from support.toy_envs import Bandit, NonFiniteEnv, TwoStates
 
 import npr
 from npr.autodiff import anomaly, value_and_grad
@@ -112,8 +113,8 @@ def assert_finite(agent):
         assert np.isfinite(array).all(), name
 
 
-class FaultyBox(Faulty):
-    """Faulty, with an action in a box."""
+class NonFiniteBoxEnv(NonFiniteEnv):
+    """NonFiniteEnv, with an action in a box."""
 
     def __init__(self, fault, bad):
         super().__init__(fault, bad)
@@ -123,11 +124,11 @@ class FaultyBox(Faulty):
         return super().step(float(action[0]))
 
 
-class FaultyTable(gym.Wrapper):
-    """M2 whose 42nd reward is bad."""
+class NonFiniteTableEnv(gym.Wrapper):
+    """TwoStates whose 42nd reward is bad."""
 
     def __init__(self, bad):
-        super().__init__(M2())
+        super().__init__(TwoStates())
         self.bad, self.t = bad, 0
 
     def step(self, action):
@@ -137,13 +138,13 @@ class FaultyTable(gym.Wrapper):
 
 
 @every_bad
-@pytest.mark.parametrize("fault", Faulty.FAULTS)
+@pytest.mark.parametrize("fault", NonFiniteEnv.FAULTS)
 @every_deep
 def test_a_bad_number_of_an_environment_is_named_and_goes_nowhere(case, fault, bad):
     """In the eleventh episode of four steps: every algorithm has made updates by then."""
-    env = (FaultyBox if CASES[case][1] == "Pendulum-v1" else Faulty)(fault, bad)
+    env = (NonFiniteBoxEnv if CASES[case][1] == "Pendulum-v1" else NonFiniteEnv)(fault, bad)
     env.where[1] = -11
-    agent = tiny(case, env)
+    agent = small_agent(case, env)
     what = r"reward \(" if fault == "reward" else r"observation \(index 2 = "
     step = {"step": 42, "reward": 42, "final": 44, "reset": 44}[fault]
     into = {"step": 2, "reward": 2, "final": 4, "reset": 0}[fault]
@@ -157,7 +158,7 @@ def test_a_bad_number_of_an_environment_is_named_and_goes_nowhere(case, fault, b
 @every_bad
 @pytest.mark.parametrize("case", TABLES)
 def test_a_bad_reward_is_named_and_does_not_reach_a_table(case, bad):
-    agent = tiny(case, FaultyTable(bad))
+    agent = small_agent(case, NonFiniteTableEnv(bad))
     with pytest.raises(EnvContractError, match=rf"non-finite reward \({bad}\) at step 42"):
         agent.learn(BUDGET)
     assert agent.Q.any()
@@ -169,7 +170,7 @@ def test_a_bad_reward_is_named_and_does_not_reach_a_table(case, bad):
 def test_a_weight_of_the_policy_that_is_not_finite_stops_the_run(case, bad):
     """At the action where it shows, at the tenth skipped step, or at the end of the run."""
     agent = trained(case)
-    theta = getattr(agent, agent.policy_parts[2])
+    *_, theta = agent.acts_by()
     theta.flat[0] = bad
     with pytest.raises(
         NumericsError,
@@ -209,7 +210,7 @@ def test_one_bad_gradient_moves_nothing_and_the_run_goes_on(case, bad, monkeypat
     before = {name: held(part) for name, part in optimizers(agent).items()}
     with monkeypatch.context() as patch:
         calls = poison(patch, agent, bad, lambda n: n == 1)
-        agent.log(agent.update(*batch))
+        run_of(agent).updated(agent.update(*batch))
     (hit,) = (name for name, part in optimizers(agent).items() if part.theta is calls[0])
     assert {name: part.skipped for name, part in optimizers(agent).items() if part.skipped} == {
         hit: 1
@@ -330,7 +331,7 @@ def test_a_bad_td_error_leaves_its_row_and_per_goes_on():
 
 # ---- rewards of any scale
 
-EXPONENTS = [*range(-8, 9, 16 // (many(3, 17) - 1)), 18, 30]
+EXPONENTS = [*range(-8, 9, 16 // (n_trials(3, 17) - 1)), 18, 30]
 
 
 @pytest.mark.parametrize("exponent", EXPONENTS)
@@ -340,7 +341,7 @@ def test_rewards_of_any_scale_end_finite_or_with_a_clean_error(case, exponent):
         env = gym.make(CASES[case][1])
         return gym.wrappers.TransformReward(env, lambda r: r * 10.0**exponent)
 
-    agent = tiny(case, scaled)
+    agent = small_agent(case, scaled)
     try:
         agent.learn(BUDGET)
     except NumericsError as error:

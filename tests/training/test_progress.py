@@ -6,12 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 from support.small_agents import (
-    tiny,
+    small_agent,
 )
 
-from npr.training.logger import Logger, Progress
-
-# ---- the progress line, with a clock of our own
+from npr.training.logger import Logger
+from npr.training.progress import Progress
 
 
 class Terminal(io.StringIO):
@@ -23,7 +22,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch):
     """clock.now = seconds; time stands still otherwise."""
     clock = SimpleNamespace(now=100.0, perf_counter=lambda: clock.now)
-    monkeypatch.setattr("npr.training.logger.time", clock)
+    monkeypatch.setattr("npr.training.progress.time", clock)
     return clock
 
 
@@ -104,7 +103,7 @@ def test_no_progress_where_it_is_not_wanted(clock):
     [(1, None, True), (0, None, False), (1, False, False), (0, True, True)],
 )
 def test_learn_shows_its_progress_on_standard_error(verbose, progress_bar, shown, clock, capsys):
-    agent = tiny("DQN", verbose=verbose)
+    agent = small_agent("DQN", verbose=verbose)
 
     def tick(_):
         clock.now += 1.0

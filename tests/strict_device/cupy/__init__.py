@@ -1,29 +1,29 @@
-"""A strict double of CuPy: it computes on the host, and refuses what a GPU would punish.
+"""A strict test double of CuPy: it computes on the host and raises on slow or undefined GPU use.
 
 Put tests/strict_device on PYTHONPATH and set NPR_BACKEND=cupy: `import cupy` then finds this
-module. Its `ndarray` wraps a NumPy array and is not one, so nothing reaches the memory below
-except through the names listed here. The rules are those of the strict host double R1 .. R15:
+module. Its `ndarray` wraps a NumPy array and is not one, so the memory is reachable only through
+the names listed here. The rules:
 
-R1   turning a device array into a NumPy array behind the user's back raises, with CuPy's text
+R1   implicit conversion of a device array to a NumPy array raises, with CuPy's text
 R2   a host array as operand, index or assigned value raises (CuPy uploads some of them silently)
 R3   a reduction returns a 0-d device array, never a Python or NumPy scalar
-R4   bool, int, float, item, tolist, format, print, `in` and walking along a vector read values,
-     so the CPU would wait for the GPU: they raise outside `with allow_sync():`. Walking over the
+R4   bool, int, float, item, tolist, format, print, `in` and iterating over a vector read values,
+     so the CPU would wait for the GPU: they raise outside `with allow_sync():`. Iterating over the
      rows of a matrix is allowed: CuPy's __iter__ only indexes, and rows are still device arrays.
-R5   results whose shape depends on values (boolean masks, nonzero, unique) wait as well: they raise
+R5   results whose shape depends on values (boolean masks, nonzero, unique) also wait: they raise
 R6   only the parameters that CuPy has: no where= or initial= in reductions, no setflags
-R7   assigning through an integer index with duplicates raises: a GPU has no "last one wins"
-R9   fresh `empty` memory is NaN (integers: the smallest), so that reading it is seen
+R7   assigning through an integer index with duplicates raises: a GPU writes in any order
+R9   new `empty` memory is NaN (integers: the smallest), so that reading it is detected
 R10  a float64 result raises where NPR_DTYPE is float32
-R15  uploads, downloads and synchronisations are counted, in `counts`
+R15  uploads, downloads and synchronizations are counted, in `counts`
 
 There is no `random`: npr draws on the host.
 
-What it can catch: host and device mixed, hidden transfers and synchronisations, names and
-parameters that CuPy lacks, float64 creeping in, use of uninitialised memory, transfers per update.
-What it cannot catch: errors in kernel sources, races and the order of atomics, the GPU's own
-rounding (FMA, TF32, other sums), CuPy's wrap-around of indices out of range (NumPy's IndexError
-comes instead), stream order, memory running out, drivers, speed. No line of GPU code runs here.
+It detects: mixed host and device arrays, hidden transfers and synchronizations, names and
+parameters that CuPy lacks, unintended float64, use of uninitialized memory, transfers per update.
+It does not detect: errors in kernel sources, races and the order of atomics, GPU rounding (FMA,
+TF32, other sums), CuPy's wrap-around of indices out of range (NumPy raises IndexError instead),
+stream order, out-of-memory errors, driver errors, speed. No GPU code runs here.
 """
 
 import builtins
@@ -41,7 +41,7 @@ float32, float64, int32, int64, bool_ = _np.float32, _np.float64, _np.int32, _np
 dtype, newaxis, pi, inf, nan = _np.dtype, None, _np.pi, _np.inf, _np.nan
 
 
-class SynchronisationError(RuntimeError):
+class SynchronizationError(RuntimeError):
     """Something would have made the CPU wait for the GPU (R4, R5)."""
 
 
@@ -51,14 +51,14 @@ class PrecisionError(RuntimeError):
 
 @dataclass
 class Counts:
-    """What crossed the bus, and what would have waited for the device."""
+    """Transfers, and operations that would have waited for the device."""
 
     uploads: int = 0
     downloads: int = 0
-    synchronisations: int = 0  # also those that were refused
+    synchronizations: int = 0  # including those that raised
 
     def reset(self):
-        self.uploads = self.downloads = self.synchronisations = 0
+        self.uploads = self.downloads = self.synchronizations = 0
 
 
 counts = Counts()
@@ -67,7 +67,7 @@ _sync_allowed = False
 
 @contextlib.contextmanager
 def allow_sync():
-    """Within this block the host may read values; each reading is still counted."""
+    """Within this block the host may read values; each read is still counted."""
     global _sync_allowed
     before, _sync_allowed = _sync_allowed, True
     try:
@@ -76,22 +76,22 @@ def allow_sync():
         _sync_allowed = before
 
 
-def _synchronise(what):
-    counts.synchronisations += 1
+def _synchronize(what):
+    counts.synchronizations += 1
     if not _sync_allowed:
-        raise SynchronisationError(f"{what} of a device array makes the CPU wait for the GPU.")
+        raise SynchronizationError(f"{what} of a device array makes the CPU wait for the GPU.")
 
 
 def is_available():
-    """Whether there is a GPU: here, always the pretence of one."""
+    """Whether there is a GPU: always True here."""
     return True
 
 
-# ---- crossing the bus
+# ---- transfers
 
 
 def asarray(a, dtype=None):
-    """A device array; one that is on the host is copied over and counted."""
+    """A device array; a host array is uploaded and counted."""
     if isinstance(a, ndarray):
         return a if dtype is None or a.dtype == dtype else a.astype(dtype)
     counts.uploads += 1
@@ -104,7 +104,7 @@ def array(a, dtype=None):
 
 
 def asnumpy(a):
-    """A host array; one that is on the device is copied back and counted."""
+    """A host array; a device array is downloaded and counted."""
     if not isinstance(a, ndarray):
         return _np.asarray(a)
     counts.downloads += 1
@@ -122,7 +122,7 @@ def _wrap(value):
 
 
 def _argument(value):
-    """What NumPy gets for an argument: the memory of a device array, never a host array (R2)."""
+    """The argument for NumPy: the memory of a device array; a host array raises (R2)."""
     if isinstance(value, ndarray):
         return value._host
     if isinstance(value, _np.ndarray):
@@ -146,7 +146,7 @@ def _index(index):
     if isinstance(index, (list, _np.ndarray)):
         raise TypeError("A host array or list as an index would be uploaded silently; see R2.")
     if isinstance(index, (bool, _np.bool_)) or getattr(index, "dtype", None) == _np.bool_:
-        _synchronise("Boolean indexing")
+        _synchronize("Boolean indexing")
     return _argument(index)
 
 
@@ -154,7 +154,7 @@ def _index(index):
 
 
 class ndarray:
-    """An array that pretends to be on a GPU."""
+    """An array that simulates one on a GPU."""
 
     __slots__ = ("_host",)
     __array_priority__ = 100
@@ -176,7 +176,7 @@ class ndarray:
     def __len__(self):
         return len(self._host)
 
-    # the ways to NumPy: closed (R1)
+    # conversions to NumPy raise (R1)
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
             "Implicit conversion to a NumPy array is not allowed. "
@@ -199,7 +199,7 @@ class ndarray:
 
     # reading values (R4)
     def _read(self, what):
-        _synchronise(what)
+        _synchronize(what)
         return self._host
 
     def __bool__(self):
@@ -237,7 +237,7 @@ class ndarray:
 
     def __iter__(self):
         if self.ndim < 2:
-            _synchronise("Walking along a vector")
+            _synchronize("Walking along a vector")
         return (self[i] for i in range(len(self)))
 
     # selecting and assigning
@@ -303,7 +303,7 @@ def _into(out):
 
 class _Add(ufunc):
     def at(self, a, indices, b):
-        """a[indices] += b, adding up where an index repeats."""
+        """a[indices] += b, where repeated indices accumulate."""
         _np.add.at(_into(a), _index(indices), _operand(b))
 
 
@@ -320,7 +320,7 @@ signbit sin sinh sqrt square subtract tan tanh true_divide
 
 def _binary(function):
     def operator(self, other):
-        # Tensor and its like say __array_ufunc__ = None: then their reflected operator runs
+        # objects such as Tensor set __array_ufunc__ = None: then their reflected operator runs
         if not isinstance(other, ndarray) and getattr(other, "__array_ufunc__", 0) is None:
             return NotImplemented
         return function(self, other)
@@ -358,10 +358,10 @@ for _name, _function in {"neg": "negative", "abs": "absolute", "invert": "invert
     setattr(ndarray, f"__{_name}__", _unary(globals()[_function]))
 
 
-# ---- everything else: the name and the parameters that CuPy has (R6), and no other
+# ---- everything else: only names and parameters that CuPy has (R6)
 
 SIGNATURES = {
-    # reductions; those of METHODS are methods of the array too
+    # reductions; METHODS are also methods of the array
     "sum": "a axis dtype out keepdims",
     "prod": "a axis dtype out keepdims",
     "mean": "a axis dtype out keepdims",
@@ -407,7 +407,7 @@ SIGNATURES = {
     "outer": "a b out",
     "tensordot": "a b axes",
     "einsum": "subscripts *",
-    # fresh arrays; empty and empty_like stand below
+    # new arrays; empty and empty_like are below
     "zeros": "shape dtype",
     "ones": "shape dtype",
     "full": "shape fill_value dtype",
@@ -425,7 +425,7 @@ ravel repeat diagonal
 
 
 def _offer(name, signature):
-    """NumPy's function on device arrays, taking no parameter that CuPy does not have."""
+    """NumPy's function on device arrays, without parameters that CuPy lacks."""
     numpy_function, parameters = getattr(_np, name), _names(signature)
 
     def function(*args, **options):
@@ -434,7 +434,7 @@ def _offer(name, signature):
         if excess or unknown:
             raise TypeError(f"Wrong arguments {unknown or args} for cupy.{name}({signature})")
         if name == "where" and len(args) == 1:
-            _synchronise("where() of a condition alone")
+            _synchronize("where() of a condition alone")
         out = options.pop("out", None)
         if out is not None:
             numpy_function(*map(_argument, args), out=_into(out), **_arguments(options))
@@ -456,7 +456,7 @@ for _name in METHODS:
 
 
 def empty(shape, dtype=float):
-    """Fresh memory: NaN, or the smallest integer, so that nobody can mistake it for zero (R9)."""
+    """New memory: NaN, or the smallest integer, so that reading it is detected (R9)."""
     kind = _np.dtype(dtype)
     fill = _np.nan if kind.kind in "fc" else _np.iinfo(kind).min if kind.kind in "iu" else True
     return _wrap(_np.full(shape, fill, kind))
@@ -468,7 +468,7 @@ def empty_like(prototype, dtype=None):
 
 def _data_dependent(name):
     def function(a):
-        _synchronise(f"{name}()")
+        _synchronize(f"{name}()")
         return _wrap(getattr(_np, name)(_argument(a)))
 
     return function

@@ -1,0 +1,187 @@
+"""Single Gymnasium environments in this process, stepped in turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npr.backend import FLOAT
+from npr.envs.batched import MAX_RESETS, NOT_RESUMABLE, BatchedEnv, ErrorPolicy, Record, State
+from npr.envs.contract import all_finite, checked_reset, checked_step
+from npr.envs.episode_log import EpisodeLog
+from npr.errors import ConfigError, EnvContractError, SpaceError, describe_error
+
+if TYPE_CHECKING:
+    import gymnasium
+
+
+class EnvList(BatchedEnv):
+    """A list of environments, each reset in the step that ends its episode."""
+
+    def __init__(
+        self,
+        envs: list[gymnasium.Env[Any, Any]],
+        seeds: np.random.SeedSequence,
+        *,
+        table: bool,
+        error_policy: ErrorPolicy,
+        owned: bool,
+    ) -> None:
+        self.envs = envs
+        self.logs = [EpisodeLog(env) for env in envs]
+        observation_space, action_space = envs[0].observation_space, envs[0].action_space
+        for i, env in enumerate(envs[1:], 1):
+            if env is envs[0]:
+                raise ConfigError(
+                    f"n_envs={len(envs)} needs as many environments, but the function returned the "
+                    "same one again. Make a new one in every call."
+                )
+            if env.observation_space != observation_space or env.action_space != action_space:
+                raise SpaceError(
+                    f"env {i} has the spaces {env.observation_space} and {env.action_space}, "
+                    f"env 0 has {observation_space} and {action_space}. Give all the environments "
+                    "the same spaces."
+                )
+        super().__init__(
+            len(envs), observation_space, action_space, seeds, table=table,
+            error_policy=error_policy, owned=owned,
+        )  # fmt: skip
+
+    def reset(self) -> np.ndarray:
+        self._start_statistics()
+        s, self.s = self._empty_rows(), None
+        for i in range(self.n):
+            self._reset_env(i, s)
+        self.s = s
+        return s
+
+    def _reset_env(self, i: int, s: np.ndarray) -> None:
+        """Reset env i and write its first observation to row i of s."""
+        resets = 0
+        while True:
+            self.logs[i].begin(self.seeds[i])
+            try:
+                result = self.envs[i].reset(seed=self.seeds[i])
+            except Exception as error:
+                if isinstance(error, TypeError) and "argument 'seed'" in str(error):
+                    raise EnvContractError(
+                        f"env {i}: reset() does not take a seed ({error}). This is the API of old "
+                        "Gym; define reset(self, *, seed=None, options=None)."
+                    ) from error
+                self._handle_crash(i, False, f"env {i} raised {describe_error(error)}", error)
+                continue
+            self.seeds[i] = None
+            try:
+                observation = checked_reset(result)
+            except EnvContractError as error:
+                raise self._contract_error(i, error) from None
+            self._write_row(s, i, observation)
+            resets += 1
+            if self.table or all_finite(s[i]):
+                return
+            if self.error_policy.nan_obs == "raise" or resets > MAX_RESETS:
+                self._check_first(np.where(np.arange(self.n)[:, None] == i, s, 0))
+
+    def step(self, a: np.ndarray) -> Record:
+        actions = self._begin_step(a)
+        s2, r = self._empty_rows(), np.zeros(self.n, FLOAT)
+        ended, lost = self._step_envs(actions, s2, r)
+        rewards = r.tolist()
+        lost += self._nonfinite_rows(s2, rewards, self.all_valid)
+        if ended or lost:
+            return self._begin_episodes(s2, r, rewards, ended, lost)
+        self._count(rewards, self.all_valid)
+        self.s = s2
+        return s2, r, self._all_false, self._all_false, self.all_valid
+
+    def _step_envs(
+        self, actions: np.ndarray, s2: np.ndarray, r: np.ndarray
+    ) -> tuple[dict[int, tuple[bool, bool]], list[int]]:
+        """Step every environment, and write observations and rewards to the rows of s2 and r.
+
+        Returns (terminated, truncated) of those whose episode ended, and the rows that crashed.
+        """
+        ended, crashed = {}, []
+        if self._discrete:
+            actions = actions.tolist()  # as Python's int
+        for i, (env, action) in enumerate(zip(self.envs, actions)):
+            self.logs[i].actions.append(action)
+            try:
+                result = env.step(action)
+            except Exception as error:
+                self._handle_crash(i, True, f"env {i} raised {describe_error(error)}", error)
+                s2[i] = 0
+                crashed.append(i)
+                continue
+            try:
+                observation, r[i], terminated, truncated = checked_step(result)
+            except EnvContractError as error:
+                raise self._contract_error(i, error) from None
+            self._write_row(s2, i, observation)
+            if terminated or truncated:
+                ended[i] = terminated, truncated
+        return ended, crashed
+
+    def _begin_episodes(
+        self,
+        s2: np.ndarray,
+        r: np.ndarray,
+        rewards: list[float],
+        ended: dict[int, tuple[bool, bool]],
+        lost: list[int],
+    ) -> Record:
+        """The record of a step in which episodes ended or were lost, after their next resets."""
+        valid = self.all_valid
+        if lost:
+            valid, r = self._invalidate(lost, valid, r)
+            ended = {i: flags for i, flags in ended.items() if valid[i]}
+        self._count(rewards, valid)
+        self._end_episodes(ended, lost)
+        s, (terminated, truncated) = s2.copy(), np.zeros((2, self.n), bool)
+        for i, flags in ended.items():
+            terminated[i], truncated[i] = flags
+            self._reset_env(i, s)
+        for i in lost:
+            self._reset_env(i, s)
+            s2[i] = s[i]
+        self.s = s
+        return s2, r, terminated, truncated, valid
+
+    def state(self) -> State:
+        state, logs = super().state(), self.logs
+        if self.s is None:
+            return state
+        return {
+            **state,
+            "s": self.s,
+            "seed": np.array([log.seed for log in logs], np.int64),
+            "start": np.array([log.start for log in logs]),
+            "taken": np.array([len(log.actions) for log in logs]),  # actions since the reset
+            "actions": np.array([action for log in logs for action in log.actions]),
+        }
+
+    def _replay(self, state: State) -> str | None:
+        if "taken" not in state:
+            return NOT_RESUMABLE
+        s, ends = self._empty_rows(), np.cumsum(state["taken"])
+        actions: Any = state["actions"]
+        if self._discrete:
+            actions = actions.tolist()
+        for i, (log, end) in enumerate(zip(self.logs, ends)):
+            taken = actions[end - state["taken"][i] : end]
+            observation = log.replay(int(state["seed"][i]), state["start"][i], taken)
+            if observation is None:
+                return f"the actions of env {i} do not lead to the same step of its episode again"
+            self._write_row(s, i, observation)
+        if s.tobytes() != state["s"].tobytes():
+            return (
+                "its actions lead to other observations than before: it uses randomness or memory "
+                "besides np_random"
+            )
+        self.s, self.seeds = s, [None] * self.n
+        return None
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()

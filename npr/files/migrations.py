@@ -1,0 +1,56 @@
+"""Conversion of files in older formats to the present one, one format at a time.
+
+Format 2    position of the environments, state of the generators as arrays, running moments
+Format 1    no position of the environments; states of the generators as text in the manifest
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from npr.errors import CheckpointError
+from npr.files import archive
+from npr.files.archive import Arrays, Manifest
+from npr.files.generators import Words, pack
+
+
+def migrate(path: str, manifest: Manifest, arrays: Arrays) -> tuple[Manifest, Arrays]:
+    """The content of a file in the present format.
+
+    Raises CheckpointError if the content lacks what its own format requires.
+    """
+    for version in range(manifest["format"], archive.FORMAT):
+        try:
+            manifest, arrays = MIGRATIONS[version](manifest, arrays)
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+            raise CheckpointError(
+                f"{path} has format {version}, but its content does not fit that format: {error!r}."
+            ) from error
+    return {**manifest, "format": archive.FORMAT}, arrays
+
+
+def _from_format_1(manifest: Manifest, arrays: Arrays) -> tuple[Manifest, Arrays]:
+    for purpose, held in manifest.pop("rng").items():
+        arrays[f"rng/{purpose}"] = _generator_of_format_1(held)
+    manifest["made_with"] = {"numpy": manifest.pop("numpy")}
+    manifest["counters"]["skipped"] = {
+        key.removeprefix("optim/").partition(".")[0]: [0, 0] for key in arrays if "optim/" in key
+    }
+    manifest["settings"].update(normalize_obs=False, normalize_reward=False)
+    manifest["policy"]["normalize"] = False
+    manifest["without_episode"] = True
+    if "buffer/buffer.next" in arrays:
+        arrays["buffer/buffer.newest"] = np.empty((0, 2), np.int64)
+    return manifest, arrays
+
+
+def _generator_of_format_1(held: dict[str, Any]) -> Words:
+    """The state of a generator as an array; format 1 held it as numbers and hexadecimal text."""
+    return pack({**held, "state": {name: int(held[name], 16) for name in ("state", "inc")}})
+
+
+Migration = Callable[[Manifest, Arrays], tuple[Manifest, Arrays]]
+
+# format -> conversion to the next format
+MIGRATIONS: dict[int, Migration] = {1: _from_format_1}

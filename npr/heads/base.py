@@ -1,0 +1,93 @@
+"""What all heads and all distributions have in common."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from npr.backend import Array, to_device, to_host
+from npr.envs.spaces import Actions
+
+
+class Distribution(ABC):
+    """A distribution over actions at each row of a network's outputs (..., K).
+
+    Log-probabilities, entropies and divergences have shape (...). Random numbers come from
+    outside (`noise`), so that what is computed from them is a pure function. Outputs may be a
+    Tensor: what is computed from them is then differentiable in them.
+    """
+
+    @abstractmethod
+    def noise(self, rng: np.random.Generator) -> np.ndarray:
+        """The random numbers that `sample` needs, on the host."""
+
+    @abstractmethod
+    def sample(self, noise: Array) -> Any:
+        """Actions, made from the noise."""
+
+    @abstractmethod
+    def mode(self) -> Array:
+        """The most likely actions."""
+
+    @abstractmethod
+    def log_prob(self, a: Array) -> Any:
+        """Log-probabilities, or log densities, of actions."""
+
+    @abstractmethod
+    def entropy(self) -> Any:
+        """Entropies in nats."""
+
+    @abstractmethod
+    def kl(self, other: Any) -> Any:
+        """KL(self || other), for `other` of the same class."""
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Actions on the host, drawn with rng."""
+        return to_host(self.sample(to_device(self.noise(rng))))
+
+
+@dataclass
+class Head(ABC):
+    """How a policy chooses actions from the outputs of its network.
+
+    actions      the actions it chooses, of one of its `kinds`
+    epsilon      probability of a uniformly random action, for the heads of action values
+    temperature  divisor of the logits, for the categorical head
+    """
+
+    actions: Actions
+    epsilon: float = 0.0
+    temperature: float = 1.0
+
+    name: ClassVar[str]  # in a policy file
+    kinds: ClassVar[tuple[str, ...]]  # of actions
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the network per action, without the free ones."""
+        return self.actions.size
+
+    @property
+    def free(self) -> int:
+        """Further outputs that do not depend on the observation: free parameters."""
+        return 0
+
+    @property
+    def noise_inputs(self) -> int:
+        """Inputs of the network, behind the observation, that are standard normal numbers."""
+        return 0
+
+    @abstractmethod
+    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        """The agent's actions (B, ...) for outputs y (B, outputs + free), with NumPy alone.
+
+        rng   None: the deterministic action
+        """
+
+
+class StochasticHead(Head):
+    """A head with a distribution to learn from: head(outputs)."""
+
+    @abstractmethod
+    def __call__(self, outputs: Any) -> Distribution: ...

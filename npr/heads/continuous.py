@@ -1,0 +1,232 @@
+"""Heads of continuous actions: Gaussian, squashed by tanh, deterministic, or a sampling network."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from npr.autodiff import Tensor, clip, concatenate, exp, record, softplus, stop_gradient, sum
+from npr.backend import FLOAT, Array, to_device, to_host, xp
+from npr.heads.base import Distribution, Head, StochasticHead
+from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN, squash, squash_backward
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+# ---- Gaussian
+
+
+class Gaussian(Distribution):
+    """Independent normal distributions, from mean and log standard deviation side by side."""
+
+    def __init__(self, out: Any):
+        D = out.shape[-1] // 2
+        self.mean, self.log_std = out[..., :D], out[..., D:]
+
+    def noise(self, rng: np.random.Generator) -> np.ndarray:
+        """Standard normal numbers (..., D)."""
+        numbers: np.ndarray = rng.standard_normal(self.mean.shape, FLOAT)
+        return numbers
+
+    def sample(self, noise: Array) -> Any:
+        return self.mean + exp(self.log_std) * noise
+
+    def mode(self) -> Array:
+        return stop_gradient(self.mean)
+
+    def log_prob(self, a: Array) -> Any:
+        z = (a - self.mean) * exp(-self.log_std)
+        return -sum(0.5 * z * z + self.log_std + 0.5 * _LOG_2PI, axis=-1)
+
+    def entropy(self) -> Any:
+        return sum(self.log_std + 0.5 * (_LOG_2PI + 1), axis=-1)
+
+    def kl(self, other: "Gaussian") -> Any:
+        ratio = exp(2 * (self.log_std - other.log_std))
+        z = (self.mean - other.mean) * exp(-other.log_std)
+        return sum(other.log_std - self.log_std + 0.5 * (ratio + z * z - 1), axis=-1)
+
+
+class GaussianHead(StochasticHead):
+    """Outputs are the means of box actions; their log standard deviations are free parameters.
+
+    A policy file may hold a network that puts out both, side by side.
+    """
+
+    name, kinds = "gaussian", ("box",)
+
+    @property
+    def free(self) -> int:
+        return self.actions.size
+
+    def __call__(self, outputs: Any) -> Gaussian:
+        return Gaussian(outputs)
+
+    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        D = self.actions.size
+        return y[:, :D] if rng is None else _normal(y[:, :D], y[:, D:], rng)
+
+
+def _normal(mean: np.ndarray, log_std: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Normal numbers of the mean's shape and dtype."""
+    drawn: np.ndarray = mean + np.exp(log_std) * rng.standard_normal(mean.shape, mean.dtype)
+    return drawn
+
+
+# ---- Gaussian squashed by tanh
+
+
+class TanhGaussian(Distribution):
+    """tanh of a Gaussian: actions in (-1, 1). The log standard deviation is clipped to [-20, 2].
+
+    The correction of the density is 2 (log 2 - u - softplus(-2u)) per dimension, which stays
+    finite and exact for any u; log(1 - tanh(u)^2 + 1e-6) is off by nats in the tails.
+    Source: Haarnoja et al. 2018, eq. 21.
+    """
+
+    def __init__(self, out: Any):
+        self.out = out
+
+    def noise(self, rng: np.random.Generator) -> np.ndarray:
+        """Standard normal numbers (..., D)."""
+        *batch, width = self.out.shape
+        return rng.standard_normal((*batch, width // 2), FLOAT)
+
+    def _base(self) -> Gaussian:
+        """The distribution before tanh."""
+        D = self.out.shape[-1] // 2
+        log_std = clip(self.out[..., D:], LOG_STD_MIN, LOG_STD_MAX)
+        return Gaussian(concatenate([self.out[..., :D], log_std], axis=-1))
+
+    def sample(self, noise: Array) -> tuple[Any, Any]:
+        """Actions (..., D) and their log-probabilities (...), both differentiable in `out`."""
+        out, shape = stop_gradient(self.out), noise.shape
+        if shape != (*out.shape[:-1], out.shape[-1] // 2):
+            raise ValueError(
+                f"TanhGaussian.sample needs noise of shape "
+                f"{(*out.shape[:-1], out.shape[-1] // 2)}, got {shape}."
+            )
+        flat, e = out.reshape(-1, out.shape[-1]), noise.reshape(-1, shape[-1])
+        a, logp = squash(flat, e)
+        if type(self.out) is not Tensor:
+            return a.reshape(shape), logp.reshape(shape[:-1])
+
+        def pull(da: Array, dlogp: Array) -> list[Array]:
+            return [squash_backward(flat, e, a, da, dlogp, out.shape)]
+
+        def pull_action(g: Array) -> list[Array]:
+            return pull(g.reshape(a.shape), xp.zeros(logp.shape, logp.dtype))
+
+        def pull_logp(g: Array) -> list[Array]:
+            return pull(xp.zeros(a.shape, a.dtype), g.reshape(-1))
+
+        return (
+            record(
+                a.reshape(shape), [self.out], pull_action,
+                "TanhGaussian.sample, its actions", (self.out, noise),
+            ),
+            record(
+                logp.reshape(shape[:-1]), [self.out], pull_logp,
+                "TanhGaussian.sample, their log-probabilities", (self.out, noise),
+            ),
+        )  # fmt: skip
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        return to_host(self.sample(to_device(self.noise(rng)))[0])
+
+    def expectation(self, noise: Array) -> tuple[Any, Any, Callable[[Any], Any]]:
+        """(a, log pi(a|s), E): an action made from the noise, and E, which takes x (...) to its
+        mean over the actions: over this one alone, x itself.
+
+        With Q(s, a) in place of x, E is what an actor's loss needs: for Categorical the exact
+        expectation, here one sample of it that is differentiable in `out`.
+        """
+        a, logp = self.sample(noise)
+        return a, logp, _itself
+
+    def mode(self) -> Array:
+        """tanh(mean): the usual deterministic action."""
+        return xp.tanh(stop_gradient(self.out)[..., : self.out.shape[-1] // 2])
+
+    def log_prob(self, a: Array) -> Any:
+        """Of actions in (-1, 1), through u = artanh(a)."""
+        a = xp.clip(a, -1 + 1e-6, 1 - 1e-6)
+        return self.log_prob_u(xp.arctanh(a))
+
+    def log_prob_u(self, u: Array) -> Any:
+        """Of tanh(u), from u: exact where tanh(u) rounds to one."""
+        return self._base().log_prob(u) - sum(log_slope(u), axis=-1)
+
+    def entropy(self) -> Any:
+        """By Gauss-Hermite quadrature in each dimension (there is no closed form): within 1e-4 for
+        standard deviations up to e."""
+        base = self._base()
+        nodes, weights = np.polynomial.hermite_e.hermegauss(64)
+        weights = to_device((weights / weights.sum()).astype(self.out.dtype))
+        nodes = to_device(nodes.astype(self.out.dtype))
+        u = base.mean[..., None] + exp(base.log_std)[..., None] * nodes
+        return base.entropy() + sum(sum(log_slope(u) * weights, axis=-1), axis=-1)
+
+    def kl(self, other: "TanhGaussian") -> Any:
+        """KL(self || other), which is invariant under tanh."""
+        return self._base().kl(other._base())
+
+
+def log_slope(u: Any) -> Any:
+    """log d tanh(u) / du."""
+    return 2 * (math.log(2) - u - softplus(-2 * u))
+
+
+def _itself(x: Any) -> Any:
+    return x
+
+
+class TanhGaussianHead(StochasticHead):
+    """Outputs are means and log standard deviations of box actions before tanh, side by side."""
+
+    name, kinds = "tanh_gaussian", ("box",)
+
+    @property
+    def outputs(self) -> int:
+        return 2 * self.actions.size
+
+    @property
+    def noise_size(self) -> int:
+        """Numbers of noise per action of `expectation`."""
+        return self.actions.size
+
+    def __call__(self, outputs: Any) -> TanhGaussian:
+        return TanhGaussian(outputs)
+
+    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        D = self.actions.size
+        u = y[:, :D]
+        if rng is not None:
+            u = _normal(u, np.clip(y[:, D:], LOG_STD_MIN, LOG_STD_MAX), rng)
+        a: np.ndarray = np.tanh(u)
+        return a
+
+
+# ---- deterministic networks
+
+
+class TanhHead(Head):
+    """Outputs are the box action before tanh."""
+
+    name, kinds = "tanh", ("box",)
+
+    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        a: np.ndarray = np.tanh(y)
+        return a
+
+
+class SamplerHead(TanhHead):
+    """The same from the observation and as many normal numbers as an action has; zeros where the
+    action is to be deterministic."""
+
+    name = "sampler"
+
+    @property
+    def noise_inputs(self) -> int:
+        return self.actions.size

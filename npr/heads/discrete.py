@@ -1,0 +1,235 @@
+"""Heads of discrete choices: one of K, several of them, or independent bits."""
+
+import functools
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from npr.autodiff import Tensor, exp, record, sigmoid, softplus, stop_gradient, sum
+from npr.backend import FLOAT, Array, xp
+from npr.envs.spaces import INDEX_DTYPE, MultiDiscreteActions
+from npr.errors import ConfigError
+from npr.heads.base import Distribution, StochasticHead
+from npr.kernels import categorical
+
+# ---- one of K
+
+
+class Categorical(Distribution):
+    """One of K choices, from logits (..., K)."""
+
+    def __init__(self, logits: Any):
+        self.logits, self.batch = logits, logits.shape[:-1]
+        if logits.dtype.kind != "f" or not logits.shape[-1]:
+            raise ConfigError(
+                f"Categorical needs floating-point logits of at least one choice, got "
+                f"{logits.dtype}{logits.shape}."
+            )
+        plain = xp.ascontiguousarray(stop_gradient(logits)).reshape(-1, logits.shape[-1])
+        self._logp = categorical.log_softmax(plain)  # (B, K), as all that the kernels take
+
+    def _node(self, name: str, y: Array, pull: Callable[[Array], Array]) -> Any:
+        """A value of the logits, given how its cotangent (B, ...) is pulled back to them."""
+        shape, rows = self.logits.shape, y.shape
+        y = y.reshape((*self.batch, *rows[1:]))
+        if type(self.logits) is not Tensor:
+            return y
+        return record(
+            y, [self.logits],
+            lambda g: [pull(xp.ascontiguousarray(g).reshape(rows)).reshape(shape)],
+            name, (self.logits,),
+        )  # fmt: skip
+
+    def _flat(self, what: str, x: Array) -> Array:
+        """One number per choice, as (B,)."""
+        if getattr(x, "shape", None) != self.batch:
+            got = getattr(x, "shape", type(x).__name__)
+            raise ConfigError(
+                f"Categorical needs {what} of shape {self.batch}, one for each row of logits "
+                f"{self.logits.shape}; got {got}."
+            )
+        return xp.ascontiguousarray(x).reshape(-1)
+
+    @property
+    def logp(self) -> Any:
+        """The log-probabilities of all choices, (..., K)."""
+        logp = self._logp
+        return self._node(
+            "Categorical.logp", logp, lambda g: categorical.log_softmax_backward(logp, g)
+        )
+
+    def noise(self, rng: np.random.Generator) -> np.ndarray:
+        """One uniform number (...) per choice."""
+        numbers: np.ndarray = rng.random(self.batch, FLOAT)
+        return numbers
+
+    def sample(self, noise: Array) -> Array:
+        """Choices (...), by inverting the distribution function at noise in [0, 1)."""
+        return categorical.draw(self._logp, self._flat("noise", noise)).reshape(self.batch)
+
+    def mode(self) -> Array:
+        return self._logp.argmax(axis=-1).reshape(self.batch)
+
+    def log_prob(self, a: Array) -> Any:
+        logp, a = self._logp, self._flat("actions", a)
+        chosen = categorical.log_prob(logp, a)
+        return self._node(
+            "Categorical.log_prob", chosen, lambda g: categorical.log_prob_backward(logp, a, g)
+        )
+
+    def entropy(self) -> Any:
+        logp = self._logp
+        H = categorical.entropy(logp)
+        return self._node(
+            "Categorical.entropy", H, lambda g: categorical.entropy_backward(logp, H, g)
+        )
+
+    def kl(self, other: "Categorical") -> Any:
+        logp = self.logp
+        return sum(exp(logp) * (logp - other.logp), axis=-1)
+
+    def expectation(self, noise: Any = None) -> tuple[None, Any, Callable[[Any], Any]]:
+        """(None, log pi(.|s), E): all K actions, and E, which takes x (..., K) to its mean.
+
+        Needs no noise; see TanhGaussian.expectation.
+        """
+        logp = self.logp
+        p = exp(logp)
+        return None, logp, lambda x: sum(p * x, axis=-1)
+
+
+class CategoricalHead(StochasticHead):
+    """Outputs are the logits of discrete actions, times the temperature."""
+
+    name, kinds = "categorical", ("discrete",)
+
+    @property
+    def noise_size(self) -> int:
+        """Numbers of noise per action of `expectation`."""
+        return 0
+
+    def __call__(self, outputs: Any) -> Categorical:
+        return Categorical(outputs if self.temperature == 1 else outputs / self.temperature)
+
+    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        return _choose(y / self.temperature, rng)
+
+
+def _choose(logits: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    """The most likely choice in every row (B, K), or a random one."""
+    a: np.ndarray
+    if rng is None:
+        a = logits.argmax(axis=-1)
+    else:
+        reached = np.cumsum(np.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
+        a = (reached <= rng.random((len(logits), 1)) * reached[:, -1:]).sum(axis=-1)
+    return a
+
+
+# ---- several choices
+
+
+class MultiCategorical(Distribution):
+    """Independent choices, one of nvec[i] each, from their logits side by side (..., sum(nvec)).
+
+    Actions are (..., len(nvec)).
+    """
+
+    def __init__(self, logits: Any, nvec: Any):
+        self.parts = [Categorical(logits[..., i:j]) for i, j in _spans(nvec)]
+
+    def noise(self, rng: np.random.Generator) -> np.ndarray:
+        """One uniform number (..., len(nvec)) per choice."""
+        return rng.random((*self.parts[0].batch, len(self.parts)), FLOAT)
+
+    def sample(self, noise: Array) -> Array:
+        return xp.stack([p.sample(noise[..., i]) for i, p in enumerate(self.parts)], axis=-1)
+
+    def mode(self) -> Array:
+        return xp.stack([part.mode() for part in self.parts], axis=-1)
+
+    def log_prob(self, a: Array) -> Any:
+        return _total(part.log_prob(a[..., i]) for i, part in enumerate(self.parts))
+
+    def entropy(self) -> Any:
+        return _total(part.entropy() for part in self.parts)
+
+    def kl(self, other: "MultiCategorical") -> Any:
+        return _total(p.kl(q) for p, q in zip(self.parts, other.parts))
+
+
+def _spans(nvec: Any) -> list[tuple[int, int]]:
+    """Where the logits of each choice start and end."""
+    ends = np.cumsum(nvec).tolist()
+    return list(zip([0, *ends], ends))
+
+
+def _total(parts: Iterable[Any]) -> Any:
+    return functools.reduce(operator.add, parts)
+
+
+class MultiCategoricalHead(StochasticHead):
+    """Outputs are the logits of every index of a multidiscrete action, side by side."""
+
+    name, kinds = "multi_categorical", ("multidiscrete",)
+    actions: MultiDiscreteActions
+
+    def __call__(self, outputs: Any) -> MultiCategorical:
+        return MultiCategorical(outputs, self.actions.nvec)
+
+    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        parts = [_choose(y[:, i:j], rng) for i, j in _spans(self.actions.nvec)]
+        return np.stack(parts, axis=-1)
+
+
+# ---- bits
+
+
+class Bernoulli(Distribution):
+    """Independent bits, from the log odds (..., D) of one."""
+
+    def __init__(self, logits: Any):
+        self.logits = logits
+
+    def noise(self, rng: np.random.Generator) -> np.ndarray:
+        """One uniform number (..., D) per bit."""
+        numbers: np.ndarray = rng.random(self.logits.shape, FLOAT)
+        return numbers
+
+    def sample(self, noise: Array) -> Array:
+        return (noise < _probability(stop_gradient(self.logits))).astype(INDEX_DTYPE)
+
+    def mode(self) -> Array:
+        return (stop_gradient(self.logits) > 0).astype(INDEX_DTYPE)
+
+    def log_prob(self, a: Array) -> Any:
+        sign = (1 - 2 * a).astype(stop_gradient(self.logits).dtype)
+        return -sum(softplus(sign * self.logits), axis=-1)
+
+    def entropy(self) -> Any:
+        return sum(softplus(self.logits) - sigmoid(self.logits) * self.logits, axis=-1)
+
+    def kl(self, other: "Bernoulli") -> Any:
+        p = sigmoid(self.logits)
+        off = softplus(other.logits) - softplus(self.logits)  # log of the ratio of zeros
+        return sum(off + p * (self.logits - other.logits), axis=-1)
+
+
+def _probability(logits: Array, xp: Any = xp) -> Array:
+    """The logistic function through tanh, which cannot overflow; xp is an array module."""
+    return 0.5 + 0.5 * xp.tanh(0.5 * logits)
+
+
+class BernoulliHead(StochasticHead):
+    """Outputs are the log odds of bits."""
+
+    name, kinds = "bernoulli", ("multibinary",)
+
+    def __call__(self, outputs: Any) -> Bernoulli:
+        return Bernoulli(outputs)
+
+    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        on: np.ndarray = y > 0 if rng is None else rng.random(y.shape) < _probability(y, np)
+        return on.astype(INDEX_DTYPE)

@@ -1,0 +1,21 @@
+"""Settings: one declaration for each setting of an algorithm, and the groups that several share.
+
+Imports the layers below. Algorithms use `setting`, the groups and the type aliases; users meet
+settings as keyword arguments, attributes and `help()`.
+"""
+
+from npr.settings.groups import (
+    Advantages,
+    EpsilonGreedy,
+    Networks,
+    PolicyGradient,
+    Replay,
+    TargetNetwork,
+)
+from npr.settings.schedule import Schedule
+from npr.settings.setting import NetArch, Setting, Settings, setting
+
+__all__ = [
+    "Advantages", "EpsilonGreedy", "NetArch", "Networks", "PolicyGradient", "Replay", "Schedule",
+    "Setting", "Settings", "TargetNetwork", "setting",
+]  # fmt: skip

@@ -1,0 +1,105 @@
+"""Settings that several algorithms share, by subject. An algorithm derives from the groups that it
+uses and gives its own defaults.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npr.nn import ACTIVATIONS
+from npr.settings.setting import NetArch, Settings, setting
+
+
+class Networks(Settings):
+    """Multi-layer perceptrons."""
+
+    net_arch: NetArch = setting([64, 64], "hidden widths, for all or by network", fixed=True)
+    activation: str = setting("relu", "of the hidden layers", choices=ACTIVATIONS, fixed=True)
+
+    def widths(self, network: str) -> list[int]:
+        """The hidden widths of one network."""
+        return self.net_arch[network] if isinstance(self.net_arch, dict) else self.net_arch
+
+
+class Replay(Networks):
+    """Off-policy learning from a replay buffer."""
+
+    buffer_size: int = setting(1_000_000, "transitions to keep", within="[1, inf)", fixed=True)
+    learning_starts: int = setting(100, "env steps before the first update", within="[0, inf)")
+    batch_size: int = setting(256, "transitions per update", within="[1, inf)")
+    train_freq: int = setting(1, "env steps between rounds of updates", within="[1, inf)")
+    gradient_steps: int = setting(1, "updates per round; -1: one per env step", within="[-1, inf)")
+    n_step_return: int = setting(
+        1, "env steps of reward in a target before it bootstraps", within="[1, inf)", fixed=True
+    )
+    tau: float = setting(
+        0.005,
+        "soft-update coefficient of the target network; 1 copies",
+        within="[0, 0.5] or 1",
+        hint=" for a copy; tau is 1 - polyak, did you mean the other one?",
+    )
+
+
+class TargetNetwork(Settings):
+    """A target network that is updated at intervals."""
+
+    target_update_interval: int = setting(
+        1_000, "env steps between updates of the target network", within="[1, inf)"
+    )
+
+
+class EpsilonGreedy(Settings):
+    """Random actions with a probability that falls linearly."""
+
+    exploration_initial_eps: float = setting(1.0, "epsilon at the start", within="[0, 1]")
+    exploration_final_eps: float = setting(
+        0.05, "epsilon from exploration_fraction of the budget on", within="[0, 1]"
+    )
+    exploration_fraction: float = setting(
+        0.5, "fraction of the budget over which epsilon falls", within="[0, 1]"
+    )
+
+    if TYPE_CHECKING:  # of the algorithm
+
+        @property
+        def progress(self) -> float: ...
+
+        @property
+        def rng(self) -> dict[str, np.random.Generator]: ...
+
+    @property
+    def epsilon(self) -> float:
+        """The present probability of a random action."""
+        fraction = min(1.0, self.progress / max(self.exploration_fraction, 1e-9))
+        first, last = self.exploration_initial_eps, self.exploration_final_eps
+        return first + (last - first) * fraction
+
+    def epsilon_greedy(self, q: Any) -> int:
+        """A random action with probability epsilon, else one of the best in q (K,), ties at
+        random."""
+        rng = self.rng["explore"]
+        if rng.random() < self.epsilon:
+            return int(rng.random() * len(q))
+        best = np.flatnonzero(q == q.max())
+        return int(best[int(rng.random() * len(best))])
+
+
+class PolicyGradient(Networks):
+    """A stochastic policy that is learned by its gradient."""
+
+    activation: str = "tanh"
+    ent_coef: float = setting(0.0, "weight of the entropy in the objective", within="[0, inf)")
+    max_grad_norm: float = setting(0.5, "largest norm of each gradient", within="(0, inf)")
+    log_std_init: float = setting(
+        0.0, "log standard deviation of the Gaussian at the start", within="[-20, 2]", fixed=True
+    )
+
+
+class Advantages(PolicyGradient):
+    """Advantages from a state-value critic."""
+
+    gae_lambda: float = setting(0.95, "lambda of GAE, per env step", within="[0, 1]")
+    vf_coef: float = setting(
+        0.5, "weight of the critic's loss, before its gradient is clipped", within="[0, inf)"
+    )
+    normalize_advantage: bool = setting(True, "standardize the advantages of each batch")

@@ -1,0 +1,296 @@
+"""One setting in one line of its class: type, default, meaning and range.
+
+    class SAC(Replay, Algorithm):
+        tau: float = setting(0.005, "soft-update coefficient", within="[0, 1]")
+
+The signature, `help()`, the check of every value and the messages are made from that line.
+"""
+
+import copy
+import dataclasses
+import difflib
+import functools
+import inspect
+import math
+import numbers
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, dataclass_transform
+
+import numpy as np
+
+from npr.errors import ConfigError
+from npr.settings import schedule
+
+NetArch = list[int] | dict[str, list[int]]  # hidden widths of all networks, or by network
+
+_HINTS = {"polyak": "tau (tau = 1 - polyak)", "lr": "learning_rate", "policy": "net_arch"}
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    within: str | None = None,
+    choices: Iterable[Any] = (),
+    fixed: bool = False,
+    hint: str = "",
+) -> Any:
+    """Declare a setting in the body of a class; its annotation is its type.
+
+    default  the value where neither the preset nor the user gives one
+    doc      its meaning and unit, for `help()` and the documentation
+    within   its range, e.g. "[0, 1]", "(0, inf)" or "[0, 0.5] or 1"
+    choices  the values that are allowed, beside None where the type has it
+    fixed    it is used when the agent is built: a later assignment is refused
+    hint     further advice for the message about a value out of range
+
+    Typed as Any, so that editors take the annotation for its type.
+    """
+    return Setting(default, doc, within, tuple(choices), fixed, hint)
+
+
+class Setting:
+    """A declared setting.
+
+    A descriptor that only intercepts assignment: the value is in the instance's __dict__, where
+    reading it costs no call.
+    """
+
+    def __init__(
+        self,
+        default: Any,
+        doc: str,
+        within: str | None = None,
+        choices: tuple[Any, ...] = (),
+        fixed: bool = False,
+        hint: str = "",
+    ) -> None:
+        self.default, self.doc, self.within, self.choices = default, doc, within, choices
+        self.fixed, self.hint = fixed, hint
+        self.name = ""
+        self.type: Any = Any
+        self.__doc__ = doc
+
+    def declared(self, name: str, kind: Any) -> "Setting":
+        """Take the name and the type of the line that declares it."""
+        self.name, self.type = name, kind
+        limits = [" or ".join(map(repr, self.choices))] if self.choices else []
+        limits += [_range(self.within).text] if self.within else []
+        self.__doc__ = f"{self.doc} ({'; '.join([*limits, f'default {self.default!r}'])})"
+        return self
+
+    def with_default(self, default: Any) -> "Setting":
+        """The same setting with another default."""
+        other = copy.copy(self)
+        other.default = default
+        return other.declared(self.name, self.type)
+
+    @property
+    def type_name(self) -> str:
+        """The type as it stands in the signature."""
+        return self.type.__name__ if isinstance(self.type, type) else str(self.type)
+
+    def __repr__(self) -> str:
+        return f"Setting({self.name}: {self.type_name} = {self.default!r}, {self.doc!r})"
+
+    def __set__(self, owner: "Settings", value: Any) -> None:
+        name, held = type(owner).__name__, vars(owner)
+        value = self.checked(name, value, owner.networks)
+        if not held.get("_built"):
+            held[self.name] = value
+            return
+        before = held[self.name]
+        if self.fixed and value != before:
+            raise ConfigError(
+                f"{name}: {self.name} takes effect when the agent is built, and this one was built "
+                f"with {before!r}; make another: npr.{name}(env, {self.name}={value!r})."
+            )
+        held[self.name] = value
+        try:
+            owner.check()
+        except ConfigError:
+            held[self.name] = before
+            raise
+
+    def checked(self, owner: str, value: Any, networks: tuple[str, ...] = ()) -> Any:
+        """The value with the setting's type and within its range, or a ConfigError.
+
+        owner     name of the class, for the message
+        networks  names of the networks that net_arch may give widths to
+        """
+        kinds = _kinds(self.type)
+        if value is None and type(None) in kinds:
+            return None
+        where = f"{owner}: {self.name}"
+        value = _typed(where, value, kinds)
+        if self.type == NetArch:
+            _check_widths(where, value, networks)
+        if self.choices and value not in self.choices:
+            allowed = " or ".join(map(repr, self.choices))
+            raise ConfigError(f"{where} must be {allowed}, got {value!r}.")
+        if self.within is not None:
+            self._check_range(where, value, kinds)
+        return value
+
+    def _check_range(self, where: str, value: Any, kinds: tuple[Any, ...]) -> None:
+        both: tuple[Any, ...] = (value,)
+        if isinstance(value, (str, list)):  # a schedule, or a word that the algorithm checks
+            both = schedule.ends(where, value) if list in kinds else ()
+        allowed = _range(self.within or "")
+        if not all(number in allowed for number in both):
+            raise ConfigError(f"{where} must be {allowed.text}{self.hint}, got {value!r}.")
+
+
+def argument(*, default: Any, kw_only: bool) -> Any:
+    """Declare, for type checkers, an argument of the constructor that is not a setting."""
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(argument,))
+class Settings:
+    """Base of classes whose settings are declared with `setting`; groups of settings derive from
+    it. A plain value for an inherited setting is a new default.
+
+    settings   name -> Setting, those of the class itself first
+    networks   names of the networks that net_arch may give widths to
+    """
+
+    settings: ClassVar[dict[str, Setting]] = {}
+    networks: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        types, inherited = inspect.get_annotations(cls), _declared(cls.__mro__[1:])
+        for name, value in list(vars(cls).items()):
+            if isinstance(value, Setting):
+                value.declared(name, types.get(name, Any))
+            elif name in inherited:
+                setattr(cls, name, inherited[name].with_default(value))
+        cls.settings = _declared(cls.__mro__)
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """name -> default of every setting."""
+        return {name: copy.copy(one.default) for name, one in cls.settings.items()}
+
+    def check(self) -> None:
+        """What a subclass demands of its settings together; raises ConfigError."""
+
+
+def _declared(classes: Iterable[type]) -> dict[str, Setting]:
+    """name -> Setting, of each name the first one."""
+    found: dict[str, Setting] = {}
+    for one in classes:
+        found |= {k: v for k, v in vars(one).items() if isinstance(v, Setting) and k not in found}
+    return found
+
+
+def documentation(settings: Mapping[str, Setting]) -> str:
+    """The settings as a section of a docstring, in numpydoc's form."""
+    rows = [f"{one.name} : {one.type_name}\n    {one.__doc__}" for one in settings.values()]
+    return "\n".join(["Parameters", "----------", *rows])
+
+
+def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a name among those given that is not known, with the nearest one that is."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            nearest = near(name, known)
+            advice = f"did you mean {nearest}?" if nearest else f"it has {', '.join(known)}."
+            raise ConfigError(f"{owner} has no setting {name!r}; {advice}")
+
+
+def near(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant, or None."""
+    close = difflib.get_close_matches(name, known, 1)
+    return _HINTS.get(name) or (close[0] if close else None)
+
+
+def checked_seed(owner: str, seed: Any) -> int | None:
+    """A seed as an int, or a ConfigError."""
+    if seed is None:
+        return None
+    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+    if not (whole and seed >= 0):
+        raise ConfigError(f"{owner}: seed must be a whole number >= 0 or None, got {seed!r}.")
+    return int(seed)
+
+
+def is_whole(number: Any) -> bool:
+    """Whether a number, of whatever type, is a whole one."""
+    return (
+        isinstance(number, (int, float, np.number))
+        and not isinstance(number, bool)
+        and math.isfinite(number)
+        and number == int(number)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Range:
+    """The numbers of an interval, and perhaps one more."""
+
+    low: float
+    high: float
+    closed: bool  # whether low belongs to it
+    extra: tuple[float, ...]
+    text: str
+
+    def __contains__(self, x: float) -> bool:
+        inside = self.low < x <= self.high or (self.closed and x == self.low)
+        return inside or x in self.extra
+
+
+@functools.cache
+def _range(notation: str) -> _Range:
+    """The range that "[0, 1]", "(1, inf)" or "[0, 0.5] or 1" stands for."""
+    interval, *extra = notation.split(" or ")
+    low, high = interval[1:-1].split(", ")
+    closed = interval.startswith("[")
+    text = f"in {notation}"
+    if high == "inf":
+        text = f"at least {low}" if closed else f"above {low}"
+    return _Range(float(low), float(high), closed, tuple(map(float, extra)), text)
+
+
+@functools.cache
+def _kinds(kind: Any) -> tuple[Any, ...]:
+    """The types of a union without their arguments: int | list[float] -> (int, list)."""
+    parts = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return tuple(typing.get_origin(part) or part for part in parts)
+
+
+def _typed(where: str, value: Any, kinds: tuple[Any, ...]) -> Any:
+    """The value as the first of its kinds that can hold it exactly."""
+    names = ["None" if k is type(None) else k.__name__ for k in kinds if k is not tuple]
+    error = ConfigError(f"{where} must be {' or '.join(names)}, got {value!r}.")
+    if isinstance(value, (bool, np.bool_)):
+        if bool not in kinds:
+            raise error
+        return bool(value)
+    if isinstance(value, numbers.Real):
+        value = typing.cast(float, value)
+        if int in kinds and abs(value) < 2**62 and value == int(value):
+            return int(value)
+        if float in kinds and math.isfinite(value):
+            return float(value)
+        raise error
+    if type(value) is tuple and list in kinds:
+        return list(value)
+    if type(value) not in kinds:
+        raise error
+    return value
+
+
+def _check_widths(where: str, arch: Any, networks: tuple[str, ...]) -> None:
+    by_network = arch if isinstance(arch, dict) else dict.fromkeys(networks, arch)
+    if set(by_network) != set(networks) or not all(
+        type(widths) is list and all(type(n) is int and n > 0 for n in widths)
+        for widths in by_network.values()
+    ):
+        raise ConfigError(
+            f"{where} must be a list of whole numbers above 0, or a dict of such lists "
+            f"for {' and '.join(networks)}; got {arch!r}."
+        )

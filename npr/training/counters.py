@@ -1,0 +1,48 @@
+"""How far an agent has come, as its file holds it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from npr.errors import ConfigError
+from npr.settings.setting import is_whole
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counts of one agent.
+
+    num_timesteps  env steps so far
+    end            env steps at which the budget is used
+    n_updates      updates so far
+    unfinished     whether the budget was cut off by a signal or a file, so that learn() goes on
+    """
+
+    num_timesteps: int = 0
+    end: int = 0
+    n_updates: int = 0
+    unfinished: bool = False
+
+    @property
+    def progress(self) -> float:
+        """The fraction of the budget that is used, from 0 to 1."""
+        return min(1.0, self.num_timesteps / self.end) if self.end else 0.0
+
+    def begin(self, total_timesteps: Any, default: int, reset: bool) -> int:
+        """Start a run and return its budget in env steps.
+
+        total_timesteps  None: what was left of an unfinished run, else `default`
+        reset            count from zero, unless a run was unfinished
+        """
+        if total_timesteps is None:
+            budget = self.end - self.num_timesteps if self.unfinished else default
+        elif not is_whole(total_timesteps):
+            raise ConfigError(f"total_timesteps must be a whole number, got {total_timesteps!r}.")
+        elif total_timesteps < 0:
+            raise ConfigError(f"total_timesteps must not be negative, got {total_timesteps!r}.")
+        else:
+            budget = int(total_timesteps)
+        if reset and not self.unfinished:
+            self.num_timesteps = 0
+        self.unfinished = False
+        self.end = self.num_timesteps + budget
+        return budget

@@ -1,0 +1,70 @@
+"""Files that one call of learn() writes: checks of their path, and saving when the run stops."""
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+
+from npr.errors import CheckpointWarning, ConfigError
+from npr.files import checkpoint
+from npr.files.archive import Path
+from npr.files.checkpoint import Agent
+from npr.settings.setting import is_whole
+
+
+def check_target(path: Path | None, interval: int | None) -> None:
+    """Check save_path and save_freq. Raises ConfigError if no file can be written there."""
+    if interval is not None and not (is_whole(interval) and interval >= 1 and path is not None):
+        raise ConfigError(
+            "save_freq must be a whole number of env steps, with a save_path to write to; got "
+            f"save_freq={interval!r}, save_path={path!r}."
+        )
+    if path is None:
+        return
+    if not isinstance(path, (str, os.PathLike)) or os.path.isdir(path):
+        raise ConfigError(f"save_path must be the path of a file, got {path!r}.")
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise ConfigError(f"save_path={path!r}: there is no folder {folder!r}; make it first.")
+
+
+def save_or_warn(agent: Agent, path: Path) -> None:
+    """Save during a run, which continues with a warning if the file cannot be written."""
+    try:
+        checkpoint.save(agent, path)
+    except OSError as error:
+        warnings.warn(
+            f"The agent could not be saved to {os.fsdecode(path)} at step "
+            f"{agent.num_timesteps:,} ({error}). An earlier file there is unchanged, and training "
+            "continues.",
+            CheckpointWarning,
+            stacklevel=2,
+        )
+
+
+def rescue(agent: Agent, reason: str, path: Path | None = None) -> str:
+    """Save an agent whose run stops early. Returns a sentence for the user; raises nothing.
+
+    reason  part of the name of the file if path is None, e.g. "interrupted"
+    path    None: a new file in the working directory
+    """
+    where = f"step {agent.num_timesteps:,} of {agent.end:,}"
+    if agent.position()["steps"] <= 1:
+        return f"Nothing was learned yet, and so nothing was saved ({where})."
+    file = os.fsdecode(path or _free_name(agent, reason))
+    try:
+        lost = agent.snapshot.changed(agent)
+        checkpoint.save(agent, file, without=lost)
+    except Exception as error:  # the user is to see the error that stopped the run
+        return f"At {where} the agent could not be saved to {file}: {error}"
+    loss = f", without its {', '.join(lost)}" if lost else ""
+    then = ".learn() continues from there" if agent.num_timesteps < agent.end else ""
+    return f"At {where} the agent was saved{loss}: npr.load({file!r}){then}."
+
+
+def _free_name(agent: Agent, reason: str) -> str:
+    """A name in the working directory that no file has and that no other process chooses."""
+    words = (type(agent).__name__, agent.env_id, reason, os.getpid())
+    stem = re.sub(r"[^\w-]+", "-", "-".join(str(word) for word in words if word))
+    names: Iterator[str] = (f"{stem}{end}.npz" for end in ("", *(f"-{i}" for i in range(2, 1_000))))
+    return next(name for name in names if not os.path.exists(name))

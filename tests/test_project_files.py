@@ -1,0 +1,30 @@
+"""Facts that stand in more than one file of the repository are the same in all of them."""
+
+import re
+
+from support import ROOT
+
+import npr
+
+SETUP = (ROOT / "setup.cfg").read_text()
+WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
+def test_pre_commit_uses_the_linters_of_the_lint_extra():
+    extra = re.search(r"^lint =\n((?:    .*\n)+)", SETUP, re.MULTILINE)[1].split()
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert set(re.findall(r"(?:ruff|mypy)==[\d.]+", hooks)) == set(extra)
+
+
+def test_ci_runs_on_every_python_that_is_declared():
+    declared = set(re.findall(r"Programming Language :: Python :: (3\.\d+)", SETUP))
+    (tested,) = re.findall(r"^\s+python: \[(.*)\]$", WORKFLOW, re.MULTILINE)
+    assert set(tested.replace('"', "").split(", ")) == declared
+    oldest = re.search(r"python_requires = >=(\S+)", SETUP)[1]
+    assert oldest == min(declared, key=lambda v: int(v.split(".")[1]))
+
+
+def test_the_citation_names_this_version():
+    (version,) = re.findall(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert version == npr.__version__
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
