@@ -141,14 +141,14 @@ good, bad = np.ones(5, np.float32), np.ones(5, np.float32)
 bad[2] = np.nan
 for kind in (Adam, RMSprop, SGD):
     theta, g, wrong = to_device(good), to_device(good), to_device(bad)
-    optimiser = kind(theta, 0.1)
+    optimizer = kind(theta, 0.1)
     xp.counts.reset()
     for gradient in (g, wrong, wrong):
-        optimiser.step(theta, clip_norm(gradient, 0.5))
+        optimizer.step(theta, clip_norm(gradient, 0.5))
     assert vars(xp.counts) == {"uploads": 0, "downloads": 0, "synchronizations": 0}
-    twice, held = optimiser.missed(), to_host(theta)
-    optimiser.step(theta, g)
-    assert twice == (2, 2) and optimiser.missed() == (2, 0), (twice, optimiser.missed())
+    twice, held = optimizer.skip_counts(), to_host(theta)
+    optimizer.step(theta, g)
+    assert twice == (2, 2) and optimizer.skip_counts() == (2, 0), (twice, optimizer.skip_counts())
     assert np.isfinite(held).all() and (held < 1).all() and (to_host(theta) < held).all()
 """)
 
