@@ -263,7 +263,9 @@ def fails_to_resume(env, path, **settings):
     (warning,) = [one for one in caught if one.category is ResumeWarning]
     text = str(warning.message)
     assert text.startswith("DQN cannot go on in the middle of its episodes: ")
-    assert text.endswith("They begin anew; everything that was learnt is as it was saved."), text
+    assert text.endswith("New episodes start; everything that was learned is as it was saved."), (
+        text
+    )
     return loaded, text
 
 
