@@ -1,10 +1,12 @@
-"""Where experience is kept: preallocated columns on the host; batches go to the device."""
+"""Storage of experience: preallocated columns on the host, from which batches go to the device."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
-from npr.backend import FLOAT, to_device, xp
+from npr.backend import FLOAT, Array, check_array, to_device, xp
 from npr.envs.spaces import INDEX_DTYPE
 from npr.errors import ConfigError
 from npr.kernels.returns import n_step_returns
@@ -12,20 +14,21 @@ from npr.kernels.sumtree import SumTree
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.system.memory import check_replay
 
+Batch = tuple[Any, ...]
 
-class IntegerMap(dict):
-    """Whole numbers by whole numbers, e.g. an action by the number of its episode."""
+
+class IntegerMap(dict[int, int]):
+    """A map from integers to integers, e.g. from an episode's number to one of its actions."""
 
     group = "state"  # in an agent's file: npr.files.parts
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Array]:
         return {"items": np.array(list(self.items()), np.int64).reshape(-1, 2)}
 
-    def load(self, state: dict) -> None:
-        """Take over a state; raises ConfigError if it is not one."""
+    def load(self, state: dict[str, Array]) -> None:
+        """Restore a state; raises ConfigError if it is not one."""
         items = state["items"]
-        if items.dtype != np.int64 or items.ndim != 2 or items.shape[1] != 2:
-            raise ConfigError(f"A map of whole numbers must be int64(K, 2), got {items.shape}.")
+        check_array("The items of a map of integers", items, (len(items), 2), np.int64)
         self.clear()
         self.update(items.tolist())
 
@@ -33,49 +36,66 @@ class IntegerMap(dict):
 class ReplayBuffer:
     """The last `capacity` transitions (s, a, r, s2, terminated), in a ring.
 
-    s_size    numbers per observation
-    a_shape   () with a_dtype int64 for discrete actions, (D,) otherwise
-    gamma     discount per env step
-    n_step    a sample's reward is the discounted sum over up to n steps of its episode
-    obs_norm, reward_norm  normalize batches before they go to the device; None: as stored
+    s_size       numbers per observation
+    a_shape      () with a_dtype int64 for discrete actions, (D,) otherwise
+    gamma        discount per env step
+    n_step       a sample's reward is the discounted sum over up to n steps of its episode
+    obs_norm     normalizes the observations of a batch; they are stored as they were
+    reward_norm  normalizes the rewards of a batch
 
     A time-out is not stored: s2 is always the true next observation, and `terminated` alone
     decides whether its value counts.
 
-    Raises ConfigError where it would not fit into memory.
+    Raises ConfigError if it would not fit into memory.
     """
 
     group = "buffer"  # in an agent's file: npr.files.parts
     _more_bytes = 0  # per transition, of a subclass
 
     def __init__(
-        self, capacity: int, s_size: int, a_shape=(), a_dtype=INDEX_DTYPE, gamma=0.99, n_step=1,
-        obs_norm: ObservationNorm | None = None, reward_norm: RewardNorm | None = None,
-    ):  # fmt: skip
+        self, capacity: int, s_size: int, a_shape: tuple[int, ...] = (), a_dtype: Any = INDEX_DTYPE,
+        gamma: float = 0.99, n_step: int = 1, obs_norm: ObservationNorm | None = None,
+        reward_norm: RewardNorm | None = None,
+    ) -> None:  # fmt: skip
         self.capacity, self.position, self.size = capacity, 0, 0
         self.gamma, self.n_step = gamma, n_step
         self.obs_norm, self.reward_norm = obs_norm, reward_norm
-        # A row per transition: drawing one is one visit to memory, and a batch is one upload. A
-        # choice is kept as a float, exact below 2^24.
+        # One row per transition: a draw reads memory in one place, and a batch is one upload. An
+        # index of an action is kept as a float, which is exact below 2^24.
         widths = {"s": s_size, "a": math.prod(a_shape), "r": 1, "s2": s_size, "terminated": 1}
         width = sum(widths.values())
         check_replay(capacity, width * FLOAT.itemsize + 8 * (n_step > 1) + self._more_bytes)
-        self._rows = np.zeros((capacity, width), FLOAT)
-        self._spans: dict = {}  # name -> its columns
+        self._rows: Array = np.zeros((capacity, width), FLOAT)
+        self._spans: dict[str, Any] = {}  # name -> its columns
         start = 0
         for name, width in widths.items():
             one = name in ("r", "terminated") or (name == "a" and a_shape == ())
             self._spans[name] = start if one else slice(start, start + width)
             start += width
         self._types = {**dict.fromkeys(widths, FLOAT), "a": np.dtype(a_dtype)}
+        if n_step > 1:
+            self.next: Array = np.full(capacity, -1)  # row of the same episode's next step, or -1
+            self._types["next"] = self.next.dtype
+            self._newest = IntegerMap()  # episode -> its newest row
+        self._view_columns()
+
+    def _view_columns(self) -> None:
+        """Name the columns of the rows; these are views."""
         self.columns = {name: self._rows[:, span] for name, span in self._spans.items()}
         self.s, self.a, self.r, self.s2, self.terminated = self.columns.values()
-        if n_step > 1:
-            self.next = np.full(capacity, -1)  # row of the same episode's next step, or -1
-            self.columns["next"], self._types["next"] = self.next, self.next.dtype
-            self._newest = IntegerMap()  # episode -> its newest row
+        if self.n_step > 1:
+            self.columns["next"] = self.next
 
-    def add(self, s, a, r, s2, terminated, episode=None) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        views = ("columns", "s", "a", "r", "s2", "terminated")
+        return {name: value for name, value in vars(self).items() if name not in views}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._view_columns()  # of the copied rows
+
+    def add(self, s: Array, a: Array, r: Array, s2: Array, terminated: Array,
+            episode: Array | None = None) -> None:  # fmt: skip
         """Store transitions: s (N, ...), a (N, ...), r, s2, terminated (N,).
 
         episode   (N,) numbers of the episodes they belong to; needed for n_step > 1
@@ -95,7 +115,8 @@ class ReplayBuffer:
         self.position = end % self.capacity
         self.size = min(self.size + n, self.capacity)
 
-    def _link(self, rows, episode):
+    def _link(self, rows: Iterable[int], episode: Any) -> None:
+        """Link each new row with the row before it in the same episode."""
         newest = IntegerMap()
         for row, number in zip(rows, episode.tolist()):
             row %= self.capacity
@@ -107,21 +128,21 @@ class ReplayBuffer:
                 self.next[before] = row
         self._newest = newest
 
-    def sample(self, batch_size: int, rng: np.random.Generator) -> tuple:
+    def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
         """A batch (s, a, r, s2, terminated, gamma) on the device, uniform with replacement.
 
-        gamma is what the value of s2 is discounted by: a number, or (B,) powers where n_step > 1,
-        since a return is cut short where its episode ends.
+        gamma is the discount of the value of s2: a number, or (B,) powers where n_step > 1, since a
+        return is shorter where its episode ends.
         """
         return self.gather(self._uniform(batch_size, rng))
 
-    def _uniform(self, batch_size, rng):
-        """Rows (B,), all alike."""
+    def _uniform(self, batch_size: int, rng: np.random.Generator) -> Array:
+        """Rows (B,), uniform with replacement."""
         if not self.size:
             raise ConfigError("The replay buffer is empty; add transitions before sampling.")
         return (rng.random(batch_size) * self.size).astype(np.int64)
 
-    def gather(self, index: np.ndarray) -> tuple:
+    def gather(self, index: Array) -> Batch:
         """The batch of the transitions that start at rows `index` (B,); see `sample`."""
         rows, gamma = self._rows.take(index, axis=0), self.gamma
         if self.n_step > 1:
@@ -141,8 +162,8 @@ class ReplayBuffer:
         a = a.astype(self._types["a"], copy=False)
         return xp.ascontiguousarray(s), a, r, xp.ascontiguousarray(s2), terminated, gamma
 
-    def state(self) -> dict:
-        """The filled part of every column, and where the next transition goes."""
+    def state(self) -> dict[str, Array]:
+        """The filled part of every column, and the row of the next transition."""
         arrays = {
             name: column[: self.size].astype(self._types[name])
             for name, column in self.columns.items()
@@ -152,64 +173,61 @@ class ReplayBuffer:
             arrays["newest"] = self._newest.state()["items"]
         return arrays
 
-    def load(self, state: dict) -> None:
-        """Take over a state; raises ConfigError, and changes nothing, if it is not a whole one."""
+    def load(self, state: dict[str, Array]) -> None:
+        """Restore a state; raises ConfigError, and changes nothing, if it is not valid."""
         position, size = int(state["position"]), len(state["r"])
         full = size == self.capacity
         if size > self.capacity or not (0 <= position < size if full else position == size):
             raise ConfigError(
-                f"A replay of {size} does not fit buffer_size={self.capacity}, or cannot go on at "
-                f"row {position}."
+                f"A replay of {size} does not fit buffer_size={self.capacity}, or cannot continue "
+                f"at row {position}."
             )
         for name, column in self.columns.items():
-            held, dtype = state[name], self._types[name]
-            if held.shape != column[:size].shape or held.dtype != dtype:
-                raise ConfigError(
-                    f"A replay's column {name!r} must be {dtype}{column[:size].shape}, got "
-                    f"{held.dtype}{held.shape}."
-                )
-            if held.dtype.kind == "f" and not np.isfinite(held).all():
-                raise ConfigError(f"A replay's column {name!r} holds numbers that are not finite.")
+            what = f"The replay's column {name!r}"
+            check_array(what, state[name], column[:size].shape, self._types[name])
         links = state.get("next", np.array(-1))
         if (links < -1).any() or (links >= size).any():
-            raise ConfigError("A replay's column `next` leads outside of it.")
+            raise ConfigError("The replay's column 'next' has rows out of range.")
         if self.n_step > 1:
-            newest = state["newest"]
-            self._newest.load({"items": newest})
-            if (newest[:, 1] < 0).any() or (newest[:, 1] >= size).any():
-                raise ConfigError("A replay's newest rows lie outside of it.")
+            newest = IntegerMap()
+            newest.load({"items": state["newest"]})
+            if not all(0 <= row < size for row in newest.values()):
+                raise ConfigError("The replay's newest rows are out of range.")
+            self._newest = newest
         for name, column in self.columns.items():
             column[:size] = state[name]
         self.position, self.size = position, size
 
 
 class PrioritizedReplayBuffer(ReplayBuffer):
-    """A replay buffer that is drawn from with chances p^alpha / sum p^alpha.
+    """A replay buffer that is sampled with probabilities p^alpha / sum p^alpha.
 
     alpha          0 draws uniformly, 1 in proportion to the priorities
-    eps            added to every |TD error|, so that nothing is never drawn
+    eps            added to every |TD error|, so that every transition can be drawn
     normalization  importance weights are divided by their maximum over the "batch" or the "buffer"
 
-    New transitions get the largest priority so far: their TD error is not known yet. It never
-    falls again, so that after an outlier each of them is drawn early, until its own is known.
+    New transitions get the largest priority so far, since their TD error is not known yet. It never
+    decreases: after an outlier, new transitions are drawn early until their own error is known.
     Source: Schaul et al. 2016, section 3.3-3.4.
     """
 
-    _more_bytes = 32  # of the tree, at most: just above a power of two
+    _more_bytes = 32  # of the tree, at most, when the capacity is just above a power of two
 
-    def __init__(self, *args, alpha=0.6, eps=1e-6, normalization="batch", **options):
+    def __init__(self, *args: Any, alpha: float = 0.6, eps: float = 1e-6,
+                 normalization: str = "batch", **options: Any) -> None:  # fmt: skip
         super().__init__(*args, **options)
         self.alpha, self.eps, self.normalization = alpha, eps, normalization
         self.tree = SumTree(self.capacity)
-        self.largest = 1.0  # of the priorities so far, to the power of alpha
+        self.largest = 1.0  # of the priorities p^alpha so far
 
-    def add(self, s, a, r, s2, terminated, episode=None) -> None:
+    def add(self, s: Array, a: Array, r: Array, s2: Array, terminated: Array,
+            episode: Array | None = None) -> None:  # fmt: skip
         rows = np.arange(self.position, self.position + len(r)) % self.capacity
         super().add(s, a, r, s2, terminated, episode)
         self.tree.set(rows, self.largest)
 
-    def sample(self, batch_size: int, rng: np.random.Generator, beta: float = 1.0) -> tuple:
-        """A batch as of ReplayBuffer, then weights (B,) on the device and rows (B,) on the host.
+    def sample(self, batch_size: int, rng: np.random.Generator, beta: float = 1.0) -> Batch:
+        """A batch as from ReplayBuffer, weights (B,) on the device and rows (B,) on the host.
 
         One draw in each of B equal shares of the total; beta is the exponent of the weights.
         """
@@ -220,8 +238,8 @@ class PrioritizedReplayBuffer(ReplayBuffer):
             )
         else:  # nothing was added, or all priorities are zero
             index = self._uniform(batch_size, rng)
-        chance = self.tree[index] / total if total > 0 else np.full(batch_size, 1 / self.size)
-        w = (self.size * chance) ** -beta
+        probability = self.tree[index] / total if total > 0 else np.full(batch_size, 1 / self.size)
+        w = (self.size * probability) ** -beta
         if self.normalization == "buffer" and total > 0:
             priorities = self.tree[: self.size]
             w /= (self.size * priorities[priorities > 0].min() / total) ** -beta
@@ -229,108 +247,105 @@ class PrioritizedReplayBuffer(ReplayBuffer):
             w /= w.max()
         return (*self.gather(index), to_device(w.astype(FLOAT)), index)
 
-    def set_priorities(self, index, td_error) -> None:
-        """Take |TD error| (B,), a host array, for the rows of a batch; of a row twice the last.
+    def set_priorities(self, index: Array, td_error: Array) -> None:
+        """Set the priorities of the rows of a batch from TD errors (B,), host arrays.
 
-        Where it is not finite the row keeps its priority: the update was skipped as well.
+        For a repeated row the last one counts. Where the error is not finite the row keeps its
+        priority, since the optimizer skipped the update too.
         """
         known = np.isfinite(td_error)
         priority = (np.abs(td_error[known]).astype(np.float64) + self.eps) ** self.alpha
         self.tree.set(index[known], priority)
         self.largest = max(self.largest, float(priority.max(initial=0.0)))
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Array]:
         priorities = {"priority": self.tree[: self.size], "largest": np.array(self.largest)}
         return {**super().state(), **priorities}
 
-    def load(self, state: dict) -> None:
+    def load(self, state: dict[str, Array]) -> None:
         priority, largest = state["priority"], float(state["largest"])
         if priority.shape != state["r"].shape or not 0 < largest < np.inf:
-            raise ConfigError("A prioritised replay needs one priority per transition.")
+            raise ConfigError("A prioritized replay needs one priority per transition.")
         super().load(state)
         self.tree = SumTree(self.capacity)
         self.tree.set(np.arange(self.size), priority)
         self.largest = largest
 
 
-class Steps(list):
+class Steps(list[Any]):
     """Steps of all N environments that no rollout was made of yet, oldest first.
 
     Each is (s, a, r, s2, terminated, truncated, valid), arrays (N, ...) on the host; valid is
-    False where a vector environment only reset itself: that is not an experience.
+    False where a vector environment only reset itself, which is not a transition.
     """
 
     group = "state"  # in an agent's file: npr.files.parts
     NAMES = ("s", "a", "r", "s2", "terminated", "truncated", "valid")
 
-    def __init__(self, N: int, s_size: int, a_shape=(), a_dtype=INDEX_DTYPE):
+    def __init__(
+        self, N: int, s_size: int, a_shape: tuple[int, ...] = (), a_dtype: Any = INDEX_DTYPE
+    ) -> None:
         super().__init__()
         self.N = N
-        self._types = {
+        self._types: dict[str, Any] = {
             "s": ((N, s_size), FLOAT), "a": ((N, *a_shape), np.dtype(a_dtype)), "r": ((N,), FLOAT),
             "s2": ((N, s_size), FLOAT), **dict.fromkeys(self.NAMES[4:], ((N,), np.dtype(bool))),
         }  # fmt: skip
 
-    def columns(self) -> dict:
+    def columns(self) -> dict[str, Array]:
         """Name -> (T, N, ...), newly allocated."""
-        held = zip(*self) if self else [[]] * len(self.NAMES)
+        held: Iterable[Any] = zip(*self) if self else [[]] * len(self.NAMES)
         return {
             name: np.array(column, dtype).reshape(len(self), *shape)
             for (name, (shape, dtype)), column in zip(self._types.items(), held)
         }
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Array]:
         return self.columns()
 
-    def load(self, state: dict) -> None:
-        """Take over a state; raises ConfigError if it is not one of these environments."""
+    def load(self, state: dict[str, Array]) -> None:
+        """Restore a state; raises ConfigError if it is not one of these environments."""
         for name, (shape, dtype) in self._types.items():
-            held = state[name]
-            if held.shape != (len(state["r"]), *shape) or held.dtype != dtype:
-                raise ConfigError(
-                    f"The steps' {name!r} must be {dtype} of shape (T, *{shape}), got "
-                    f"{held.dtype}{held.shape}."
-                )
-            if held.dtype.kind == "f" and not np.isfinite(held).all():
-                raise ConfigError(f"The steps' {name!r} holds numbers that are not finite.")
+            T = len(state["r"])
+            check_array(f"The steps' {name!r}", state[name], (T, *shape), dtype)
         self[:] = zip(*(state[name] for name in self.NAMES))
 
 
 class Rollout:
-    """T steps of N environments as the environments told them: columns (T, N, ...).
+    """T steps of N environments, as columns (T, N, ...).
 
     done        terminated or truncated: a trace is cut after this step
     s2          the true next observation, also where the episode ended here
-    valid       0 where a vector environment only reset itself: not an experience
+    valid       False where a vector environment only reset itself, which is not a transition
     """
 
-    def __init__(self, steps: Steps):
+    def __init__(self, steps: Steps) -> None:
         columns = steps.columns()
         self.s, self.a, self.r, self.s2 = (columns[name] for name in ("s", "a", "r", "s2"))
         self.valid = columns["valid"]
-        # a row that is not valid cuts every trace, that of the step before it too
+        # a row that is not valid cuts its trace and that of the step before it
         self.terminated = (columns["terminated"] | ~self.valid).astype(FLOAT)
         done = columns["terminated"] | columns["truncated"] | ~self.valid
         done[:-1] |= ~self.valid[1:]
         self.done = done.astype(FLOAT)
 
-    def arrays(self) -> tuple:
+    def arrays(self) -> Batch:
         """(s, a, r, s2, terminated, done) on the device, each (T, N, ...)."""
         columns = (self.s, self.a, self.r, self.s2, self.terminated, self.done)
         return tuple(to_device(column) for column in columns)
 
-    def steps(self):
-        """(T, N), on the host: how many steps of its episode came before each, from row 0 on."""
+    def steps(self) -> Array:
+        """(T, N), on the host: how many steps of its episode came before each, since row 0."""
         t = np.arange(len(self.r))[:, None]
         begins = np.zeros(self.r.shape, np.int64)
         begins[1:] = np.where(self.done[:-1] > 0, t[1:], 0)
         return (t - np.maximum.accumulate(begins)).astype(FLOAT)
 
-    def rows(self):
+    def rows(self) -> Array:
         """The valid steps as indices of columns flattened to (T N, ...), on the device."""
         return to_device(np.flatnonzero(self.valid))
 
-    def minibatches(self, batch_size: int, rng: np.random.Generator):
+    def minibatches(self, batch_size: int, rng: np.random.Generator) -> list[Array]:
         """Indices as `rows`, in arrays that visit every valid step once, in random order.
 
         A last minibatch of a single step joins the one before it: one step has no standard

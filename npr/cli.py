@@ -85,8 +85,9 @@ def room():
     there, limit = memory.available(), memory.container()
     if there is None:
         return "this system does not tell what is available"
-    told = f"{memory.told(int(memory.SHARE * there))} of {memory.told(there)} for a replay buffer"
-    return told if limit is None else f"{told}; the container's limit leaves {memory.told(limit)}"
+    show = memory.format_bytes
+    told = f"{show(int(memory.SHARE * there))} of {show(there)} for a replay buffer"
+    return told if limit is None else f"{told}; the container's limit leaves {show(limit)}"
 
 
 def wrong_products(matmul=np.matmul) -> list:

@@ -1,16 +1,16 @@
-"""Losses as one node on the tape each: on small networks the cost is Python per node."""
+"""Losses, each one node on the tape: on small networks the cost is Python per node."""
 
-from npr.autodiff import Tensor, record
+from typing import Any
+
+from npr.autodiff import Tensor, record, stop_gradient
 from npr.backend import Array, xp
 from npr.errors import ConfigError
 from npr.kernels import td
 
-_ones: dict = {}  # (number of rows, type) -> weights of one
 
-
-def mse(x: Array, y: Array) -> Array:
-    """The mean of (x - y)^2 over all numbers; y is held fixed, and may be broadcast to x."""
-    plain = x.data if type(x) is Tensor else x
+def mse(x: Any, y: Array) -> Any:
+    """The mean of (x - y)^2 over all numbers; y is a constant, and may be broadcast to x."""
+    plain = stop_gradient(x)
     error = plain - y
     if error.shape != plain.shape:
         raise ConfigError(f"mse needs y to fit x of shape {plain.shape}, got {y.shape}.")
@@ -20,40 +20,37 @@ def mse(x: Array, y: Array) -> Array:
     return record(loss, [x], lambda g: [g * (2 / error.size) * error], "mse", (x, y))
 
 
-def clipped_surrogate(ratio: Array, A: Array, epsilon: Array) -> Array:
+def clipped_surrogate(ratio: Any, A: Array, epsilon: float) -> Any:
     """The mean of min(ratio A, clip(ratio, 1 - epsilon, 1 + epsilon) A), differentiable in ratio.
 
     ratio, A   (B,) pi(a|s) / pi_old(a|s), and advantages
     Source: Schulman et al. 2017, eq. 7.
     """
-    plain = ratio.data if type(ratio) is Tensor else ratio
-    free, held = plain * A, xp.minimum(xp.maximum(plain, 1 - epsilon), 1 + epsilon) * A
-    L = xp.minimum(free, held).sum() / plain.size
+    plain = stop_gradient(ratio)
+    unclipped, clipped = plain * A, xp.minimum(xp.maximum(plain, 1 - epsilon), 1 + epsilon) * A
+    L = xp.minimum(unclipped, clipped).sum() / plain.size
     if type(ratio) is not Tensor:
         return L
-    # where the clipped term is the smaller one it is constant
+    # the clipped term is constant
     return record(
-        L, [ratio], lambda g: [(g / plain.size) * (free <= held) * A],
+        L, [ratio], lambda g: [(g / plain.size) * (unclipped <= clipped) * A],
         "clipped_surrogate", (ratio, A),
     )  # fmt: skip
 
 
-def td_huber(q: Array, a: Array, y: Array, w: Array = None) -> Array:
-    """(loss, q[a]): the mean over rows of w huber(q[a] - y), and the values that were chosen.
+def td_huber(q: Any, a: Array, y: Array, w: Array | None = None) -> tuple[Any, Array]:
+    """(loss, q[a]): the mean over rows of w huber(q[a] - y), and the values of the actions.
 
     q   (B, K) values of all actions
     a   (B,) the actions taken
-    y   (B,) targets, held fixed
+    y   (B,) targets, constants
     w   (B,) weights; None: all one
     huber(x) is x^2 / 2 up to |x| = 1 and |x| - 1/2 beyond. Differentiable in q; q[a] is a plain
     array. Source: Huber 1964; the error clipping of Mnih et al. 2015.
     """
-    plain = q.data if type(q) is Tensor else q
+    plain = stop_gradient(q)
     if w is None:
-        key = len(plain), plain.dtype
-        w = _ones.get(key)
-        if w is None:
-            w = _ones[key] = xp.ones(*key)
+        w = xp.ones(len(plain), plain.dtype)
     if plain.ndim != 2 or not a.shape == y.shape == w.shape == plain.shape[:1]:
         raise ConfigError(
             f"td_huber needs q (B, K) and a, y, w (B,), got {plain.shape}, {a.shape}, {y.shape} "

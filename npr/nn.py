@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.autodiff import Tensor, exp, minimum, record, relu, stop_gradient, tanh, where
+from npr.autodiff import Tensor, exp, minimum, record, relu, tanh, where
 from npr.backend import FLOAT, Array, to_device, xp
 from npr.errors import ConfigError
 from npr.kernels import mlp
@@ -121,16 +121,20 @@ class MLP:
         return [layers(row, self.sizes) for row in theta.reshape(-1, self.size)]
 
     def __call__(self, theta: Any, *xs: Any) -> Any:
-        plain, inputs = stop_gradient(theta), [stop_gradient(x) for x in xs]
-        networks, x = self._kernel_arguments(plain, inputs)
-        values = xp.empty(len(networks) * len(x) * self._units, x.dtype)
-        mlp.forward(networks, x, *self._plan, values)
-        y = self._outputs(networks, values, len(x))
-        y = y.reshape((*self._shape[:-1], *inputs[0].shape[:-1], *self._out))
-        parents = [t for t in (theta, *xs) if type(t) is Tensor]
-        if not parents:
-            return y
         wants_theta = type(theta) is Tensor
+        plain = theta.data if wants_theta else theta
+        inputs = [x.data if type(x) is Tensor else x for x in xs]
+        networks, x = self._kernel_arguments(plain, inputs)
+        N, B, K = len(networks), len(x), self.sizes[-1]
+        values = xp.empty(N * B * self._units, x.dtype)
+        mlp.forward(networks, x, *self._plan, values)
+        y = values[N * B * (self._units - K) :]  # those of the last layer
+        if self.free:
+            tail = xp.broadcast_to(networks[:, None, -self.free :], (N, B, self.free))
+            y = xp.concatenate([y.reshape(N, B, K), tail], axis=-1)
+        y = y.reshape((*self._shape[:-1], *inputs[0].shape[:-1], *self._out))
+        if not wants_theta and Tensor not in map(type, xs):
+            return y
         wanted = [i for i, t in enumerate(xs) if type(t) is Tensor]
 
         def pullback(g: Array) -> list[Array]:
@@ -142,6 +146,7 @@ class MLP:
                 cotangents.append(_like(part, inputs[i]))
             return cotangents
 
+        parents = [t for t in (theta, *xs) if type(t) is Tensor]
         return record(y, parents, pullback, self._name, (theta, *xs))
 
     def _kernel_arguments(self, theta: Array, inputs: list[Array]) -> tuple[Array, Array]:
@@ -159,15 +164,6 @@ class MLP:
             dtype = np.result_type(x.dtype, dtype)  # as NumPy would
         x = xp.ascontiguousarray(x if x.ndim == 2 else x.reshape(-1, self.sizes[0]), dtype)
         return xp.ascontiguousarray(theta.reshape(-1, self.size), dtype), x
-
-    def _outputs(self, networks: Array, values: Array, B: int) -> Array:
-        """The values of the last layer (rows * B * outputs,), or (rows, B, outputs + free)."""
-        N, K = len(networks), self.sizes[-1]
-        y = values[N * B * (self._units - K) :]
-        if not self.free:
-            return y
-        tail = xp.broadcast_to(networks[:, None, -self.free :], (N, B, self.free))
-        return xp.concatenate([y.reshape(N, B, K), tail], axis=-1)
 
     def _backward(self, networks: Array, x: Array, values: Array, g: Array, wants_theta: bool,
                   wants_x: bool) -> tuple[Array, Array]:  # fmt: skip

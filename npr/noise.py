@@ -1,40 +1,40 @@
-"""Exploration noise on top of a policy's actions, in units of the action in [-1, 1]."""
+"""Exploration noise that is added to a policy's actions, in units of the action in [-1, 1]."""
 
 import math
 
 import numpy as np
 
-from npr.backend import FLOAT
-from npr.errors import ConfigError
+from npr.backend import FLOAT, Array, check_array
 
 
 class Normal:
-    """Independent normal noise on D dimensions."""
+    """Independent normal noise in D dimensions."""
 
-    def __init__(self, D, sigma=0.1):
+    def __init__(self, D: int, sigma: float = 0.1) -> None:
         self.D, self.sigma = D, sigma
 
-    def __call__(self, rng: np.random.Generator, episodes) -> np.ndarray:
-        """Noise (N, D) for environments in the episodes of these numbers (N,)."""
+    def __call__(self, rng: np.random.Generator, episodes: Array) -> Array:
+        """Noise (N, D) for N environments; episodes (N,) are the numbers of their episodes."""
         return self.sigma * rng.standard_normal((len(episodes), self.D), FLOAT)
 
 
 class OrnsteinUhlenbeck:
-    """Noise that wanders and is drawn back to zero, where it begins in every episode.
+    """Correlated noise with mean zero, which starts from zero in every episode.
 
     x <- x - theta x dt + sigma sqrt(dt) e, with e standard normal. With dt = .01, as usual in this
-    field, it is correlated over hundreds of steps; its stationary deviation is
+    field, it is correlated over hundreds of steps; its stationary standard deviation is
     sigma sqrt(dt / (1 - (1 - theta dt)^2)). Source: Uhlenbeck and Ornstein 1930.
     """
 
     group = "state"  # in an agent's file: npr.files.parts
 
-    def __init__(self, D, sigma=0.5, theta=0.15, dt=0.01):
+    def __init__(self, D: int, sigma: float = 0.5, theta: float = 0.15, dt: float = 0.01) -> None:
         self.D, self.sigma, self.theta, self.dt = D, sigma, theta, dt
-        self.x, self.episodes = np.empty((0, D), FLOAT), np.empty(0, np.int64)
+        self.x: Array = np.empty((0, D), FLOAT)
+        self.episodes: Array = np.empty(0, np.int64)
 
-    def __call__(self, rng: np.random.Generator, episodes) -> np.ndarray:
-        """Noise (N, D) for environments in the episodes of these numbers (N,)."""
+    def __call__(self, rng: np.random.Generator, episodes: Array) -> Array:
+        """Noise (N, D) for N environments; episodes (N,) are the numbers of their episodes."""
         if len(episodes) != len(self.episodes):
             self.x, self.episodes = np.zeros((len(episodes), self.D), FLOAT), episodes
         self.x[episodes != self.episodes] = 0
@@ -43,15 +43,17 @@ class OrnsteinUhlenbeck:
         self.x += -self.theta * self.dt * self.x + self.sigma * math.sqrt(self.dt) * e
         return self.x
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Array]:
         return {"x": self.x, "episodes": self.episodes}
 
-    def load(self, state: dict) -> None:
-        """Take over a state; raises ConfigError if it is not one of D dimensions."""
+    def load(self, state: dict[str, Array]) -> None:
+        """Restore a state; raises ConfigError if it is not one of D dimensions."""
         x, episodes = state["x"], state["episodes"]
-        if x.shape != (*episodes.shape, self.D) or x.dtype != FLOAT or not np.isfinite(x).all():
-            raise ConfigError(f"Noise in {self.D} dimensions has another state than {x.shape}.")
+        check_array("The noise's 'x'", x, (*episodes.shape, self.D), FLOAT)
         self.x, self.episodes = x.copy(), episodes.copy()
 
 
-NOISES = {"normal": Normal, "ou": OrnsteinUhlenbeck}
+NOISES: dict[str, type[Normal] | type[OrnsteinUhlenbeck]] = {
+    "normal": Normal,
+    "ou": OrnsteinUhlenbeck,
+}

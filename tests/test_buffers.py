@@ -1,13 +1,17 @@
 """Replay buffer and rollouts against simple models: a list of tuples and loops over it."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npr.backend import FLOAT, to_host
-from npr.buffers import INDEX_DTYPE, ReplayBuffer, Rollout, Steps
+from npr.buffers import INDEX_DTYPE, PrioritizedReplayBuffer, ReplayBuffer, Rollout, Steps
 from npr.errors import ConfigError
+from npr.normalize import ObservationNorm
 
 
 def transitions(rng, n, first=0, s_size=2, a_shape=(), a_dtype=INDEX_DTYPE):
@@ -166,6 +170,32 @@ def test_a_saved_buffer_samples_the_same(n_step, rounds):
     assert all(
         np.array_equal(a, b) for a, b in zip(buffer.state().values(), other.state().values())
     )
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("kind", [ReplayBuffer, PrioritizedReplayBuffer])
+def test_a_copy_samples_what_is_added_to_it_later(kind, n_step, copied):
+    rng = np.random.default_rng(0)
+    buffer = kind(4, 2, n_step=n_step, obs_norm=ObservationNorm(2))
+    buffer.add(*transitions(rng, 4), np.arange(4))
+    other = copied(buffer)
+    other.add(*transitions(rng, 4, first=100), np.arange(4, 8))
+    for each, rewards in ((buffer, {0, 1, 2, 3}), (other, {100, 101, 102, 103})):
+        assert set(to_host(each.gather(np.arange(4))[2]).tolist()) == rewards
+        assert set(to_host(each.sample(64, rng)[2]).tolist()) <= rewards
+        assert set(each.state()["r"].tolist()) == rewards
+
+
+def test_a_state_that_is_refused_changes_nothing():
+    buffer = filled(n_step=3)
+    before = buffer.state()
+    state = {name: column.copy() for name, column in before.items()}
+    state["newest"] = np.array([[7, 99]])
+    with pytest.raises(ConfigError, match="newest rows are out of range"):
+        buffer.load(state)
+    for name, column in buffer.state().items():
+        np.testing.assert_array_equal(column, before[name])
 
 
 @pytest.mark.parametrize("name, value", [("position", 8), ("position", -1), ("size", 9)])

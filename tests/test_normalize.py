@@ -151,15 +151,16 @@ def test_learning_does_not_depend_on_the_units_of_observations(case):
 
 
 def test_a_replay_stores_raw_and_samples_normalized_observations():
-    buffer, rng = ReplayBuffer(8, 2), np.random.default_rng(0)
+    norm, rewards, rng = ObservationNorm(2), RewardNorm(1, 0.9), np.random.default_rng(0)
+    buffer = ReplayBuffer(8, 2, obs_norm=norm, reward_norm=rewards)
+    stored = ReplayBuffer(8, 2)
     s = rng.standard_normal((8, 2)).astype(FLOAT) * 5 + 3
-    buffer.add(s, np.zeros(8, int), np.arange(8), s + 1, np.zeros(8))
-    norm, rewards = ObservationNorm(2), RewardNorm(1, 0.9)
+    for each in (buffer, stored):
+        each.add(s, np.zeros(8, int), np.arange(8), s + 1, np.zeros(8))
     norm.add(s)
     rewards.add(np.array([3.0]), np.array([False]), np.array([True]))
     rewards.add(np.array([-3.0]), np.array([False]), np.array([True]))
-    plain = [to_host(x) for x in buffer.gather(np.arange(8))[:5]]
-    buffer.obs_norm, buffer.reward_norm = norm, rewards
+    plain = [to_host(x) for x in stored.gather(np.arange(8))[:5]]
     seen = [to_host(x) for x in buffer.gather(np.arange(8))[:5]]
     np.testing.assert_array_equal(buffer.s, s)
     np.testing.assert_array_equal(seen[0], norm(plain[0]))

@@ -163,6 +163,51 @@ def test_polyak_moves_by_the_fraction_tau(tau, expected):
     np.testing.assert_allclose(theta_bar, expected, rtol=1e-15)
 
 
+# --- state ---------------------------------------------------------------------------------------
+
+VECTORS = {Adam: {"m", "v"}, RMSprop: {"v"}, SGD: {"velocity"}}
+
+
+@pytest.mark.parametrize("optimizer", VECTORS)
+def test_an_optimizer_continues_from_its_state(optimizer):
+    thetas, rng = [np.ones(3, np.float32) for _ in range(2)], np.random.default_rng(0)
+    one, other = (optimizer(theta, 0.1) for theta in thetas)
+    for g in [*rng.standard_normal((4, 3)).astype(np.float32), np.full(3, np.nan, np.float32)]:
+        one.step(thetas[0], g)
+    state = {name: held.copy() for name, held in one.state().items()}
+    assert set(state) == VECTORS[optimizer]
+    assert {"skipped": 1, "consecutive": 1}.items() <= one.counters().items()
+    assert one.counters().get("t", 4) == 4
+    other.load(state)
+    other.load_counters(one.counters())
+    assert other.counters() == one.counters()
+    thetas[1][:] = thetas[0]
+    for each, theta in zip((one, other), thetas):
+        each.step(theta, np.ones(3, np.float32))
+    np.testing.assert_array_equal(*thetas)
+    for name, held in one.state().items():
+        np.testing.assert_array_equal(held, other.state()[name])
+        assert not np.shares_memory(held, other.state()[name])
+
+
+@pytest.mark.parametrize("optimizer", VECTORS)
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        (np.ones(2), r"must be float64\(3,\), got float64\(2,\)"),
+        (np.ones(3, np.float32), r"must be float64\(3,\), got float32\(3,\)"),
+        (np.array([1, np.inf, 1]), "holds numbers that are not finite"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(optimizer, bad, message):
+    one = optimizer(np.ones(3))
+    state = {name: np.ones(3) for name in VECTORS[optimizer]}
+    last = list(one.state())[-1]
+    with pytest.raises(ConfigError, match=f"The optimizer's '{last}' {message}"):
+        one.load({**state, last: bad})
+    assert not any(held.any() for held in one.state().values())
+
+
 # --- invalid arguments ---------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from npr.files.parts import Snapshot, parts
 from npr.heads import Head
 from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
-from npr.optim import Optimiser
+from npr.optim import Optimizer
 from npr.policy import Policy
 from npr.settings import Schedule, Settings, setting
 from npr.settings.schedule import value_at
@@ -224,7 +224,7 @@ class Algorithm(Settings):
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
         self.build()
-        self._optimizers = [p for p in parts(self).values() if isinstance(p, Optimiser)]
+        self._optimizers = [p for p in parts(self).values() if isinstance(p, Optimizer)]
         self.snapshot = Snapshot(self, known=own)
         self._built = True
 

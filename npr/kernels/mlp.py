@@ -263,6 +263,24 @@ def _backward_reference(theta: Array, x: Array, sizes: Array, hidden: int, out: 
                 dx += xp.dot(grad, W.T)
 
 
+def _times_transposed(grad: Array, W: Array, into: Array) -> None:
+    """into (B, n) <- grad (B, m) times W^T, for W (n, m)."""
+    n, m = W.shape
+    if m == 1:  # a column times a row, where BLAS is slow
+        for i in range(grad.shape[0]):
+            x_i, to = grad[i, 0], into[i]
+            for j in range(n):
+                to[j] = x_i * W[j, 0]
+    elif n * m <= 4096:  # BLAS is a third faster at small matrices that are not transposed
+        transposed = np.empty((m, n), W.dtype)
+        for i in range(n):
+            for j in range(m):
+                transposed[j, i] = W[i, j]
+        product(grad, transposed, into)
+    else:
+        product(grad, W, into, False, True)
+
+
 def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
                    work: Array, g: Array, dtheta: Array, dx: Array) -> None:  # fmt: skip
     rows, B, last = theta.shape[0], x.shape[0], sizes.shape[0] - 2
@@ -299,20 +317,7 @@ def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
                     product(x, grad, dW, True)
             if layer:
                 into = np.empty((B, n), theta.dtype)
-                if m == 1:  # a column times a row, where BLAS is slow
-                    column = theta[row, start:middle]
-                    for i in range(B):
-                        x_i, to = grad[i, 0], into[i]
-                        for j in range(n):
-                            to[j] = x_i * column[j]
-                elif n * m <= 4096:  # BLAS is a third faster at small matrices that are not flipped
-                    flipped = np.empty((m, n), theta.dtype)
-                    for i in range(n):
-                        for j in range(m):
-                            flipped[j, i] = W[i, j]
-                    product(grad, flipped, into)
-                else:
-                    product(grad, W, into, False, True)
+                _times_transposed(grad, W, into)
                 grad = into
             elif dx.size:
                 product(grad, W, dx, False, True, row > 0)
@@ -321,6 +326,7 @@ def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
 _CALLS = (
     _bias_relu_loop, _bias_tanh_loop, _bias_elu_loop, _bias_loop,
     _relu_backward_loop, _tanh_backward_loop, _elu_backward_loop, _bias_backward_loop,
+    _times_transposed,
 )  # fmt: skip
 forward = Kernel(_forward_loop, _forward_reference, calls=_CALLS, needs=bind)
 backward = Kernel(_backward_loop, _backward_reference, calls=_CALLS, needs=bind)

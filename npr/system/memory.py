@@ -1,7 +1,7 @@
-"""How much memory there is left to take, asked before it is taken.
+"""The memory that is available, checked before it is allocated.
 
-Linux gives pages when they are first written to, not when they are asked for: a replay buffer that
-is too large would be killed hours later, without a message.
+Linux provides pages when they are first written to, not when they are allocated: a process with a
+replay buffer that is too large would be killed hours later, without a message.
 """
 
 import os
@@ -9,26 +9,26 @@ from pathlib import Path
 
 from npr.errors import ConfigError
 
-SHARE = 0.8  # of what is available that one buffer may take: environments and networks come too
+SHARE = 0.8  # of the available memory for one buffer: environments and networks need some too
 
-# file of the limit, file of the use, and what counts as used of files that can be let go any time
+# files of the limit and of the usage, and the field of page cache that can be reclaimed
 _VERSION_2 = "memory.max", "memory.current", "inactive_file"
 _VERSION_1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
 
 
 def available(root: Path = Path("/")) -> int | None:
-    """Bytes that this process may still take; None where the system does not tell.
+    """Bytes that this process can still allocate; None where the system does not report it.
 
-    The smaller one of what the machine has left and what the container's limit leaves.
+    The smaller of what the machine has left and what the container's limit leaves.
     """
     left = container(root)
-    told = [left] if left is not None else []
+    reported = [left] if left is not None else []
     machine = _fields(root / "proc/meminfo").get("MemAvailable:")
     if machine is not None:
-        told.append(machine * 1024)
-    elif not told and "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
-        told.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return min(told, default=None)
+        reported.append(machine * 1024)
+    elif not reported and "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
+        reported.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(reported, default=None)
 
 
 def container(root: Path = Path("/")) -> int | None:
@@ -49,20 +49,20 @@ def container(root: Path = Path("/")) -> int | None:
     return min((size for size in left if size is not None), default=None)
 
 
-def _left(folder, limit, used, files):
-    limit, used = _text(folder / limit).strip(), _text(folder / used).strip()
-    if not (limit.isdigit() and used.isdigit()) or int(limit) >= 2**60:  # "max", or version 1's
+def _left(folder: Path, limit_file: str, usage_file: str, cache: str) -> int | None:
+    limit, usage = _text(folder / limit_file).strip(), _text(folder / usage_file).strip()
+    if not (limit.isdigit() and usage.isdigit()) or int(limit) >= 2**60:  # "max", or no limit in v1
         return None
-    return max(0, int(limit) - int(used) + _fields(folder / "memory.stat").get(files, 0))
+    return max(0, int(limit) - int(usage) + _fields(folder / "memory.stat").get(cache, 0))
 
 
-def _fields(path):
+def _fields(path: Path) -> dict[str, int]:
     """{"MemAvailable:": 123} of lines such as "MemAvailable:  123 kB"."""
     rows = (line.split() for line in _text(path).splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
-def _text(path):
+def _text(path: Path) -> str:
     try:
         return path.read_text()
     except OSError:
@@ -70,7 +70,7 @@ def _text(path):
 
 
 def check_replay(capacity: int, row: int) -> None:
-    """Refuse a replay buffer of `capacity` transitions of `row` bytes that would not fit.
+    """Check that a replay buffer of `capacity` transitions of `row` bytes fits into memory.
 
     Raises ConfigError above 80 % of what is available, with the size that fits.
     """
@@ -78,13 +78,13 @@ def check_replay(capacity: int, row: int) -> None:
     if there is None or capacity * row <= SHARE * there:
         return
     fits = int(SHARE * there) // row
-    step = 10 ** max(0, len(str(fits)) - 3)  # three digits are enough
+    step = 10 ** max(0, len(str(fits)) - 3)  # rounded down to three digits
     raise ConfigError(
-        f"A replay buffer of {capacity:,} transitions needs {told(capacity * row)}, "
-        f"{told(there)} are available; buffer_size <= {fits - fits % step:,} fits."
+        f"A replay buffer of {capacity:,} transitions needs {format_bytes(capacity * row)}, "
+        f"{format_bytes(there)} are available; buffer_size <= {fits - fits % step:,} fits."
     )
 
 
-def told(size: int) -> str:
-    """A number of bytes as one reads it."""
+def format_bytes(size: int) -> str:
+    """A number of bytes in MB or GB."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

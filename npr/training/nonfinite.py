@@ -10,7 +10,7 @@ from npr.autodiff.anomaly import first_bad
 from npr.backend import ON_HOST
 from npr.errors import NumericsError
 from npr.files.parts import parts
-from npr.optim import Optimiser
+from npr.optim import Optimizer
 
 INTERVAL = 1 if ON_HOST else 100  # updates between two looks: reading a device waits for it
 ALLOWED = 9  # consecutive skipped steps before the next update runs with anomaly detection
@@ -26,7 +26,7 @@ class NonFiniteGuard:
     def __init__(self, agent: Any) -> None:
         self.agent = agent
         self.optimizers = {
-            name: part for name, part in parts(agent).items() if isinstance(part, Optimiser)
+            name: part for name, part in parts(agent).items() if isinstance(part, Optimizer)
         }
         # the last update in which each of them is known to have made its step
         self.moved = dict.fromkeys(self.optimizers, agent.n_updates)
@@ -53,7 +53,7 @@ class NonFiniteGuard:
             return 0
         total = 0
         for name, optimizer in self.optimizers.items():
-            skipped, consecutive = optimizer.missed()
+            skipped, consecutive = optimizer.skip_counts()
             total += skipped
             if not consecutive:
                 self.moved[name] = n_updates
@@ -77,7 +77,7 @@ class NonFiniteGuard:
             f"{held.get(id(part.theta), 'parameters')} ({name}, since update "
             f"{self.moved[name] + 1:,})"
             for name, part in self.optimizers.items()
-            if part.missed()[1] >= ALLOWED
+            if part.skip_counts()[1] >= ALLOWED
         ]
         return (
             f"{type(self.agent).__name__}: ten steps or more in a row were skipped, since their "

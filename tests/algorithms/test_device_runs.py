@@ -99,8 +99,8 @@ def budget(case, steps, updates):
     """The most uploads and downloads that `learn` may need.
 
     An action sends the observations and the noise, and fetches itself. An update sends its batch at
-    once, and what EXTRA says; PPO sends a rollout once, and an order of its steps per
-    epoch. The priorities and the divergences that decide what happens next are fetched.
+    once, and what EXTRA says; PPO sends a rollout and its valid steps once, and an order of its
+    steps per epoch. The priorities and the divergences that decide what happens next are fetched.
     """
     name, _, settings = device_cases.CASES[case]
     acts = steps // settings["n_envs"] + 1
@@ -114,7 +114,7 @@ def budget(case, steps, updates):
     rollouts = -(-acts // settings["n_steps"])  # the last one may be shorter
     epochs = settings["n_epochs"] * rollouts
     kl = name == "PPOKL"
-    return sent + 6 * rollouts + epochs + kl * rollouts, acts + kl * epochs
+    return sent + 7 * rollouts + epochs, acts + kl * epochs
 
 
 @ALL
@@ -141,14 +141,14 @@ good, bad = np.ones(5, np.float32), np.ones(5, np.float32)
 bad[2] = np.nan
 for kind in (Adam, RMSprop, SGD):
     theta, g, wrong = to_device(good), to_device(good), to_device(bad)
-    optimiser = kind(theta, 0.1)
+    optimizer = kind(theta, 0.1)
     xp.counts.reset()
     for gradient in (g, wrong, wrong):
-        optimiser.step(theta, clip_norm(gradient, 0.5))
+        optimizer.step(theta, clip_norm(gradient, 0.5))
     assert vars(xp.counts) == {"uploads": 0, "downloads": 0, "synchronizations": 0}
-    twice, held = optimiser.missed(), to_host(theta)
-    optimiser.step(theta, g)
-    assert twice == (2, 2) and optimiser.missed() == (2, 0), (twice, optimiser.missed())
+    twice, held = optimizer.skip_counts(), to_host(theta)
+    optimizer.step(theta, g)
+    assert twice == (2, 2) and optimizer.skip_counts() == (2, 0), (twice, optimizer.skip_counts())
     assert np.isfinite(held).all() and (held < 1).all() and (to_host(theta) < held).all()
 """)
 
@@ -173,7 +173,7 @@ try:
     agent.learn(400)
 except npr.NumericsError as error:
     assert "of theta (adam, since update 1)" in str(error), error
-    assert "optimiser, shape (58,), is not finite: entry (0,) = nan" in str(error), error
+    assert "optimizer, shape (58,), is not finite: entry (0,) = nan" in str(error), error
 else:
     raise SystemExit("it went on")
 assert agent.n_updates == 100 and xp.counts.synchronizations == 0

@@ -23,7 +23,7 @@ from support.toy_envs import Bandit, NonFiniteEnv, TwoStates
 import npr
 from npr.autodiff import anomaly, value_and_grad
 from npr.errors import EnvContractError, NumericsError
-from npr.optim import SGD, Adam, Optimiser, RMSprop
+from npr.optim import SGD, Adam, Optimizer, RMSprop
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 BAD = [np.nan, np.inf, -np.inf]
@@ -54,17 +54,17 @@ def state_of(optimizer):
 @pytest.mark.parametrize("kind", [Adam, RMSprop, SGD])
 def test_a_step_with_a_non_finite_gradient_is_skipped_and_counted(kind, bad):
     theta, g = np.ones(5, np.float32), np.arange(5, dtype=np.float32)
-    optimiser = kind(theta, 0.1)
-    optimiser.step(theta, g)
-    before, wrong = state_of(optimiser), g.copy()
+    optimizer = kind(theta, 0.1)
+    optimizer.step(theta, g)
+    before, wrong = state_of(optimizer), g.copy()
     wrong[2] = bad
     for n in (1, 2, 3):
-        optimiser.step(theta, wrong)
-        assert state_of(optimiser) == before
-        assert optimiser.missed() == (n, n)
-    optimiser.step(theta, g)
-    assert state_of(optimiser) != before
-    assert optimiser.missed() == (3, 0)
+        optimizer.step(theta, wrong)
+        assert state_of(optimizer) == before
+        assert optimizer.skip_counts() == (n, n)
+    optimizer.step(theta, g)
+    assert state_of(optimizer) != before
+    assert optimizer.skip_counts() == (3, 0)
 
 
 @pytest.mark.parametrize("kind", [Adam, RMSprop, SGD])
@@ -82,7 +82,7 @@ def test_a_skipped_step_has_no_effect_on_later_steps(kind):
 @pytest.mark.parametrize(
     "entry, message",
     [
-        (np.nan, r"to the optimiser, shape (5,), is not finite: entry (2,) = nan."),
+        (np.nan, r"to the optimizer, shape (5,), is not finite: entry (2,) = nan."),
         (3e38, "is finite, but the sum of its squares is more than float32 can hold: its largest "
          "entry is 3e+38."),
     ],
@@ -98,14 +98,14 @@ def test_anomaly_detection_raises_instead_of_skipping(entry, message):
 # ---- runs
 
 
-def optimisers(agent):
-    return {name: part for name, part in vars(agent).items() if isinstance(part, Optimiser)}
+def optimizers(agent):
+    return {name: part for name, part in vars(agent).items() if isinstance(part, Optimizer)}
 
 
 def assert_finite(agent):
     """Parameters, optimizers and replay are finite."""
     arrays = parameters(agent)
-    for name, part in optimisers(agent).items():
+    for name, part in optimizers(agent).items():
         arrays |= {f"{name}.{k}": v for k, v in vars(part).items() if isinstance(v, np.ndarray)}
     if hasattr(agent, "buffer"):
         arrays |= agent.buffer.state()
@@ -179,7 +179,7 @@ def test_a_non_finite_weight_of_the_policy_stops_the_run(case, bad):
     ):
         agent.learn(300)
     assert np.isfinite(theta.flat[1:]).all(), "it did not spread"
-    for part in optimisers(agent).values():
+    for part in optimizers(agent).values():
         assert all(np.isfinite(x).all() for x in vars(part).values() if hasattr(x, "dtype"))
 
 
@@ -206,21 +206,21 @@ def poison(monkeypatch, agent, bad, when):
 def test_one_non_finite_gradient_is_skipped_and_the_run_continues(case, bad, monkeypatch):
     agent = trained(case)
     batch = next_update(agent)
-    before = {name: state_of(part) for name, part in optimisers(agent).items()}
+    before = {name: state_of(part) for name, part in optimizers(agent).items()}
     with monkeypatch.context() as patch:
         calls = poison(patch, agent, bad, lambda n: n == 1)
         run_of(agent).updated(agent.update(*batch))
-    (hit,) = (name for name, part in optimisers(agent).items() if part.theta is calls[0])
-    assert {name: part.skipped for name, part in optimisers(agent).items() if part.skipped} == {
+    (hit,) = (name for name, part in optimizers(agent).items() if part.theta is calls[0])
+    assert {name: part.skipped for name, part in optimizers(agent).items() if part.skipped} == {
         hit: 1
     }
     if sum(theta is calls[0] for theta in calls) == 1:  # else a later step of the update changed it
-        assert state_of(optimisers(agent)[hit]) == before[hit]
+        assert state_of(optimizers(agent)[hit]) == before[hit]
     assert agent.logger.groups["train"]["n_skipped"] == 1
     updates = agent.n_updates
     agent.learn(60)
     assert agent.n_updates > updates
-    assert state_of(optimisers(agent)[hit]) != before[hit]
+    assert state_of(optimizers(agent)[hit]) != before[hit]
     assert agent.logger.groups["train"]["n_skipped"] == 1
     assert_finite(agent)
 
@@ -229,21 +229,21 @@ def test_one_non_finite_gradient_is_skipped_and_the_run_continues(case, bad, mon
 @every_deep
 def test_ten_consecutive_non_finite_gradients_stop_the_run(case, bad, monkeypatch):
     agent = trained(case)
-    before = {name: state_of(part) for name, part in optimisers(agent).items()}
+    before = {name: state_of(part) for name, part in optimizers(agent).items()}
     updates = agent.n_updates
     with monkeypatch.context() as patch:
         poison(patch, agent, bad, lambda n: True)
         with pytest.raises(NumericsError) as caught:
             agent.learn(400)
     message = str(caught.value)
-    part = next(p for p in optimisers(agent).values() if p.in_a_row >= 10)
-    name = next(n for n, p in optimisers(agent).items() if p is part)
+    part = next(p for p in optimizers(agent).values() if p.consecutive_skipped >= 10)
+    name = next(n for n, p in optimizers(agent).items() if p is part)
     vector = next(n for n, x in vars(agent).items() if x is part.theta)
     assert message.startswith(f"{CASES[case][0]}: ten steps or more in a row were skipped")
     assert f"{vector} ({name}, since update {updates + 1})" in message
-    assert re.search(rf"given to the optimiser, shape \(.*\), is not finite: .* = {bad}\.", message)
+    assert re.search(rf"given to the optimizer, shape \(.*\), is not finite: .* = {bad}\.", message)
     assert "The parameters are finite" in message and "learning_rate" in message
-    for key, each in optimisers(agent).items():
+    for key, each in optimizers(agent).items():
         if each.skipped:
             assert state_of(each) == before[key]
     stopped = agent.n_updates
@@ -253,14 +253,14 @@ def test_ten_consecutive_non_finite_gradients_stop_the_run(case, bad, monkeypatc
     (file,) = re.findall(r"npr\.load\('(.*)'\)", caught.value.__notes__[0])
     loaded = npr.load(file)
     assert_same_parameters(agent, loaded)
-    assert [p.missed() for p in optimisers(loaded).values()] == [
-        p.missed() for p in optimisers(agent).values()
+    assert [p.skip_counts() for p in optimizers(loaded).values()] == [
+        p.skip_counts() for p in optimizers(agent).values()
     ]
     loaded.learn(60)
-    assert all(part.in_a_row == 0 for part in optimisers(loaded).values())
+    assert all(part.consecutive_skipped == 0 for part in optimizers(loaded).values())
     agent.learn(60)
     assert agent.n_updates > stopped
-    assert all(part.in_a_row == 0 for part in optimisers(agent).values())
+    assert all(part.consecutive_skipped == 0 for part in optimizers(agent).values())
 
 
 def test_a_finite_gradient_after_nine_non_finite_ones_ends_anomaly_detection(monkeypatch):
@@ -269,7 +269,7 @@ def test_a_finite_gradient_after_nine_non_finite_ones_ends_anomaly_detection(mon
     seen = []
     agent.learn(120, callback=lambda agent: seen.append("update" in vars(agent)))
     assert seen.count(True) in (1, 2), "for one update, which comes every second step"
-    assert agent.adam.missed() == (9, 0)
+    assert agent.adam.skip_counts() == (9, 0)
     assert agent.logger.snapshot()["train/n_skipped"] == 9
 
 
