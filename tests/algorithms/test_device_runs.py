@@ -100,7 +100,7 @@ def budget(case, steps, updates):
 
     An action uploads observations and noise, and is downloaded. An update uploads its batch at
     once, and the numbers in EXTRA; PPO uploads a rollout and its valid steps once, and a
-    permutation of its steps per epoch. Priorities and divergences that control the run are downloaded.
+    permutation of its steps per epoch. Priorities and divergences are downloaded.
     """
     name, _, settings = device_cases.CASES[case]
     acts = steps // settings["n_envs"] + 1
