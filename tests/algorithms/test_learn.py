@@ -111,7 +111,7 @@ def test_two_runs_equal_one_run_of_the_total_budget(case):
     """With a constant learning rate and exploration, so that nothing depends on the budget."""
     steady = {"exploration_initial_eps": 0.3, "exploration_final_eps": 0.3}
     if CASES[case][0] == "REINFORCE":
-        pytest.skip("an episode that a budget cuts is not learnt from")
+        pytest.skip("incomplete episodes are not learned from")
     steady = steady if "exploration_fraction" in getattr(npr, CASES[case][0]).settings else {}
     once = small_agent(case, **steady).learn(64)
     twice = small_agent(case, **steady).learn(32).learn(32, reset_num_timesteps=False)

@@ -1,4 +1,4 @@
-"""What all on-policy algorithms share: action kinds, reset modes, whole episodes."""
+"""What all on-policy algorithms share: action kinds, autoreset modes, complete episodes."""
 
 import gymnasium.spaces as gs
 import numpy as np

@@ -42,7 +42,7 @@ def q_batch(*steps):
 @pytest.mark.parametrize(("terminated", "delta"), [(0, 1.8), (1, 0.0)])
 def test_the_critic_is_updated_with_the_td_error_of_sarsa(terminated, delta):
     """Q(s, a) = 1, Q(s2, a2) = 2, r = 1, gamma = .9: delta = 1.8, and Q is 1.18 after a step of
-    .1; where the world ended, the target is the reward alone."""
+    .1; at a termination the target is the reward."""
     agent = on_policy_agent("QActorCritic", net_arch=[], gamma=0.9, max_grad_norm=1e6)
     set_q_values(agent, (1, 2))
     caught = gradients(agent, "adam_w", "adam_theta")

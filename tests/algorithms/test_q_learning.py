@@ -25,8 +25,8 @@ def test_q_learning_reaches_the_optimum_of_dynamic_programming():
 def test_epsilon_greedy_breaks_ties_at_random():
     agent = q_learning(exploration_initial_eps=0.2)
     draws = [agent.epsilon_greedy(np.array([0.0, 1.0, 1.0])) for _ in range(6_000)]
-    share = np.bincount(draws, minlength=3) / len(draws)
-    assert np.abs(share - [0.2 / 3, 0.4 + 0.2 / 3, 0.4 + 0.2 / 3]).max() < 0.02
+    frequencies = np.bincount(draws, minlength=3) / len(draws)
+    assert np.abs(frequencies - [0.2 / 3, 0.4 + 0.2 / 3, 0.4 + 0.2 / 3]).max() < 0.02
 
 
 def test_epsilon_decreases_linearly_over_its_fraction_of_the_budget():

@@ -63,9 +63,9 @@ def test_discrete_sac_learns_the_temperature_of_its_target_entropy():
         p = np.exp(np.array([0, 0.5, 1]) / alpha)
         p /= p.sum()
         low, high = (alpha, high) if -(p * np.log(p)).sum() < 0.6 * np.log(3) else (low, alpha)
-    agent, learnt = trained_arms()
+    agent, learned = trained_arms()
     assert np.exp(agent.log_alpha[0]) == pytest.approx(alpha, rel=0.2)
-    assert learnt == pytest.approx(p, abs=0.05)
+    assert learned == pytest.approx(p, abs=0.05)
 
 
 @pytest.mark.parametrize("wrong", [{"target_entropy": 0.7}, {"action_noise": "ou"}])

@@ -41,17 +41,17 @@ def test_sarsa_converges_to_the_best_epsilon_greedy_policy(expected):
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_sarsa_takes_the_action_of_its_update(n_envs):
     agent = sarsa(n_envs=n_envs, exploration_final_eps=1.0)
-    learnt, taken = {}, []
+    learned, taken = {}, []
     original = agent.update
 
     def update(s, a, r, s2, a2, terminated):
-        learnt.setdefault("rows", []).append((int(s2), int(a2), bool(terminated)))
+        learned.setdefault("rows", []).append((int(s2), int(a2), bool(terminated)))
         taken.append((int(s), int(a)))
         original(s, a, r, s2, a2, terminated)
 
     agent.update = update
     agent.learn(60 * n_envs)
     for i in range(n_envs):  # one environment after the other
-        rows, actions = learnt["rows"][i::n_envs], taken[i::n_envs]
+        rows, actions = learned["rows"][i::n_envs], taken[i::n_envs]
         for (s2, a2, ended), (s, a) in zip(rows, actions[1:]):
             assert ended or (s, a) == (s2, a2)

@@ -1,4 +1,4 @@
-"""Non-finite numbers never enter a parameter: skipped optimizer steps and whole runs."""
+"""Non-finite numbers never enter a parameter: skipped optimizer steps and runs."""
 
 import re
 import sys
