@@ -20,7 +20,8 @@ def check_spaces(agent: Any, envs: BatchedEnv, registry: Mapping[str, Any]) -> N
             f"{name}: buffer_size must be at least n_envs, the transitions of one step; got "
             f"buffer_size={buffer_size} and n_envs={envs.n}."
         )
-    kind = envs.actions.kind if envs.actions else type(space).__name__
+    actions = envs.actions
+    kind = actions.kind if actions else type(space).__name__
     if kind not in agent.action_kinds:
         wanted = " or ".join(k.capitalize() for k in agent.action_kinds)
         fits = ", ".join(
@@ -30,7 +31,7 @@ def check_spaces(agent: Any, envs: BatchedEnv, registry: Mapping[str, Any]) -> N
         )
         advice = f"for {kind} actions use {fits}." if fits else "wrap the environment."
         raise SpaceError(f"{name} needs a {wanted} action space, got {space}; {advice}")
-    if agent.needs_bounds and kind == "box" and not envs.actions.bounded:
+    if agent.needs_bounds and actions and not actions.bounded:
         raise SpaceError(
             f"{name} squashes actions into finite bounds, got {space}. Give the action_space "
             "finite low and high, or use PPO, whose Gaussian is not squashed."
