@@ -22,7 +22,7 @@ import gymnasium.spaces as gs
 import numpy as np
 import store
 from support import device_cases
-from support.small_agents import Spaces, next_update, observations
+from support.small_agents import RandomEnv, next_update, observations
 
 import npr
 from npr import autodiff as ad
@@ -163,8 +163,8 @@ def uses():
         + each(ad.pick, {"index": picked_of_cube}, shape=cube),
         "clip": [(lambda x: ad.clip(x, -0.6, 0.9), (large,))],
         "where": [(lambda a, b: ad.where(index(1, 0, 1, 1) > 0, a, b), (small, (4,)))],
-        "reshape": each(ad.reshape, {"shape": (2, -1)}),
-        "transpose": each(ad.transpose, {}) + each(ad.transpose, {"axes": (2, 0, 1)}, shape=cube),
+        "reshape": [(lambda x: ad.reshape(x, (2, -1)), (small,))],
+        "transpose": [(ad.transpose, (small,)), (lambda x: ad.transpose(x, (2, 0, 1)), (cube,))],
         "huber": [(lambda a, b: ad.huber(a, b), (large, large))],
         "log_softmax": [(lambda x, i=i: ad.log_softmax(x, i), (cube,)) for i in (0, 1, -1)],
     }
@@ -382,7 +382,7 @@ def sac(batch, width):
     """A SAC agent whose replay holds random transitions, and a function that draws a batch."""
     n, rng = 20_000, np.random.default_rng(0)
     spaces = (gs.Box(-1, 1, (size,), np.float32) for size in (INPUTS, ACTIONS))
-    env = Spaces(*spaces)
+    env = RandomEnv(*spaces)
     agent = npr.SAC(
         env, seed=0, verbose=0, buffer_size=n, batch_size=batch, net_arch=[width, width],
         learning_rate=3e-4,

@@ -68,7 +68,7 @@ class Policy:
         self.sizes, self.activation, self.free = sizes, activation, free
         self._check_head()
         self._check_theta()
-        self._slice()
+        self._prepare()
 
     @classmethod
     def from_spec(
@@ -145,8 +145,8 @@ class Policy:
     ) -> np.ndarray:
         """The agent's actions (B, ...) for rows x, before they are scaled to the space."""
         rng = None if deterministic else rng or np.random.default_rng()
-        if self.head.noise_inputs:
-            shape = len(x), self.head.noise_inputs
+        if self._noise_inputs:
+            shape = len(x), self._noise_inputs
             noise = np.zeros(shape, x.dtype) if rng is None else rng.standard_normal(shape, x.dtype)
             x = np.concatenate([x, noise], axis=-1)
         return self.head.choose(self.outputs(x), rng)
@@ -215,8 +215,9 @@ class Policy:
         if theta.shape != (needed,):
             raise ConfigError(f"Widths {sizes} need {needed} parameters, got {theta.shape}.")
 
-    def _slice(self) -> None:
-        """Weights and biases as views that share theta's memory."""
+    def _prepare(self) -> None:
+        """What acting needs at hand: weights and biases are views that share theta's memory."""
+        self._noise_inputs = self.head.noise_inputs
         self._layers = [] if self.sizes is None else mlp.layers(self.theta, self.sizes)
         self._activate = _ACTIVATIONS[self.activation]
 
@@ -228,4 +229,4 @@ class Policy:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._slice()
+        self._prepare()

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from support.small_agents import CASES, observations, tiny, trained
+from support.small_agents import CASES, observations, small_agent, trained
 
 import npr
 from npr.envs.spaces import actions_from_spec, observations_from_spec
@@ -220,7 +220,7 @@ def test_predict_follows_parameters_that_are_rebound(case):
 
 
 def test_predict_follows_parameters_that_change_in_place():
-    agent = tiny("DQN")
+    agent = small_agent("DQN")
     agent.act(np.ones(4))
     agent.theta[:] = 0
     agent.theta[-2:] = 0, 1
@@ -230,11 +230,11 @@ def test_predict_follows_parameters_that_change_in_place():
 
 
 def test_predict_follows_settings_that_change():
-    agent, obs = tiny("DQN", exploration_final_eps=0.0), np.ones((1_000, 4))
+    agent, obs = small_agent("DQN", exploration_final_eps=0.0), np.ones((1_000, 4))
     assert len(set(agent.predict(obs)[0].tolist())) == 1
     agent.exploration_final_eps = 1.0
     assert agent.predict(obs)[0].mean() == pytest.approx(0.5, abs=0.1)
-    agent = tiny("SoftQ-n", ent_coef=1.0)
+    agent = small_agent("SoftQ-n", ent_coef=1.0)
     agent.theta[:] = 0
     agent.theta[-2:] = 0, 1
     assert agent.predict(obs)[0].mean() == pytest.approx(0.731, abs=0.07)
@@ -244,7 +244,7 @@ def test_predict_follows_settings_that_change():
 
 def test_a_file_knows_the_parameters_of_the_policy_by_name(tmp_path):
     for case, name in (("DQN", "theta"), ("SAC", "phi"), ("QLearning", "Q"), ("SoftQ-n", "theta")):
-        agent = tiny(case)
+        agent = small_agent(case)
         agent.save(tmp_path / "a.npz")
         manifest, _ = npr.files.archive.read_archive(tmp_path / "a.npz")
         assert manifest["policy_parameters"] == f"params/{name}"

@@ -3,6 +3,7 @@
 import re
 
 from support import ROOT
+from test_layers import LAYERS
 
 import npr
 
@@ -28,3 +29,9 @@ def test_the_citation_names_this_version():
     (version,) = re.findall(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     assert version == npr.__version__
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_readme_has_the_layers():
+    rows = re.findall(r"^\| (\d) \| (.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    listed = {name.strip("/"): int(n) for n, names in rows for name in re.findall("`(.*?)`", names)}
+    assert listed == {name: n for name, n in LAYERS.items() if name != "__init__"}

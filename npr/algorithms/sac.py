@@ -147,6 +147,8 @@ class SAC(Replay, Algorithm):
 
     def noise(self):
         """What two actions of every row of a batch are made from; Discrete ones need none."""
+        if not self.head.noise_size:
+            return None, None
         shape = (2, self.batch_size, self.head.noise_size)
         return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
 

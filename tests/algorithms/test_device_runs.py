@@ -99,8 +99,8 @@ def budget(case, steps, updates):
     """The most uploads and downloads that `learn` may need.
 
     An action sends the observations and the noise, and fetches itself. An update sends its batch at
-    once, and what EXTRA says; PPO sends a rollout once, and an order of its steps per
-    epoch. The priorities and the divergences that decide what happens next are fetched.
+    once, and what EXTRA says; PPO sends a rollout and its valid steps once, and an order of its
+    steps per epoch. The priorities and the divergences that decide what happens next are fetched.
     """
     name, _, settings = device_cases.CASES[case]
     acts = steps // settings["n_envs"] + 1
@@ -114,7 +114,7 @@ def budget(case, steps, updates):
     rollouts = -(-acts // settings["n_steps"])  # the last one may be shorter
     epochs = settings["n_epochs"] * rollouts
     kl = name == "PPOKL"
-    return sent + 6 * rollouts + epochs + kl * rollouts, acts + kl * epochs
+    return sent + 7 * rollouts + epochs, acts + kl * epochs
 
 
 @ALL

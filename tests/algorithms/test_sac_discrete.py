@@ -26,7 +26,7 @@ def test_discrete_sac_target_by_hand(terminated):
 
 
 def test_discrete_sac_takes_the_gradients_of_its_losses(monkeypatch):
-    checked = check_every_gradient(monkeypatch, "discrete_sac")
+    checked = check_every_gradient(monkeypatch, "sac")
     agent, rng = discrete_sac(), np.random.default_rng(1)
     agent.update(*random_batch(rng), 0.99, None, None)
     assert len(checked) == 2

@@ -9,7 +9,7 @@ import types
 
 import numpy as np
 import pytest
-from support.small_agents import CASES, tiny, trained
+from support.small_agents import CASES, small_agent, trained
 
 import npr
 from npr import CheckpointError
@@ -191,7 +191,7 @@ def test_schedules_noise_and_normalization_lose_no_state_either(case, settings):
 
 def test_an_agent_with_state_that_a_file_would_lose_is_not_saved(tmp_path):
     path = tmp_path / "a.npz"
-    agent = tiny("DQN")
+    agent = small_agent("DQN")
     agent.save(path)
     old = path.read_bytes()
     agent.history, agent.theta[:] = [1.0], 0

@@ -22,11 +22,8 @@ def cartpole():
     return gymnasium.make("CartPole-v1")
 
 
-# ---- settings
-
-
 class Untouched(gymnasium.Wrapper):
-    """An environment that fails the test when anything is done to it."""
+    """An environment that fails the test if it is reset or stepped."""
 
     def reset(self, **_):
         pytest.fail("the environment was reset")
@@ -37,13 +34,13 @@ class Untouched(gymnasium.Wrapper):
 
 nan, inf = float("nan"), float("inf")
 BAD = {
-    # not the type
+    # wrong type
     ("DQN", "batch_size"): ["64", 2.5, True, None, [64], nan, inf, 0, -1],
     ("DQN", "gamma"): [True, "0.9", None, nan, inf, 1.5, -0.1],
     ("DQN", "double"): ["yes", 1, None],
     ("DQN", "activation"): [3, None, "selu", "Tanh", "__class__"],
     ("PPO", "normalize_advantage"): [1, "no"],
-    # not in range
+    # out of range
     ("DQN", "buffer_size"): [0, 1e300],
     ("DQN", "train_freq"): [0, -1],
     ("DQN", "gradient_steps"): [-2, 0.5],
@@ -68,7 +65,7 @@ BAD = {
         "linear:nan", "linear:inf", "linear:-1e-3", "linear:1e-3:-1", "cosine:1", "1e-3:0",
         [], [1, 2, 3], ["a", "b"], [nan, 0], [0, inf], [-1e-3, 0], [True, 0], [None, 0], {"a": 1},
     ],
-    # a number, or one of a few words
+    # a number or one of a few strings
     ("SAC", "ent_coef"): [-1, nan, inf, True, None, "always", "auto_", "auto_0", "auto_-1",
                           "auto_x", "auto_nan", "auto_inf", "automatic"],
     ("SAC", "target_entropy"): ["low", nan, inf, True, None],
@@ -97,12 +94,12 @@ BAD = {
     ("SACS", "tau"): [0.995],
     ("SAC", "action_noise"): ["pink", 0.1],
     ("SAC", "exploration_noise"): [-0.1, nan],
-    # widths
+    # layer widths
     ("SAC", "net_arch"): [
         [0], [-4], [2.5], ["64"], [True], [None], 64, "64", None, {"pi": [8]}, {"qf": [8]},
         {"pi": 8, "qf": [8]}, {"pi": [8], "qf": [0]}, {"pi": [8], "qf": [8], "vf": [8]}, {},
     ],
-    # what does not fit another setting
+    # incompatible with another setting
     ("PPO", "batch_size"): [1],
 }  # fmt: skip
 
@@ -111,8 +108,8 @@ BAD = {
     "case, setting, value",
     [(case, setting, value) for (case, setting), values in BAD.items() for value in values],
 )
-def test_a_bad_setting_is_refused_before_the_first_step(case, setting, value):
-    """The message names the class and the setting, and says what was got and what is needed."""
+def test_an_invalid_setting_is_refused_before_the_first_step(case, setting, value):
+    """The message has the class, the setting, the value and what is needed."""
     env_id = CASES[case][1]
     with pytest.raises(ConfigError) as caught:
         small_agent(case, env=lambda: Untouched(gymnasium.make(env_id)), **{setting: value})
@@ -136,17 +133,17 @@ def test_a_bad_setting_is_refused_before_the_first_step(case, setting, value):
         ("learning_start", "learning_starts"),
     ],
 )
-def test_an_unknown_setting_gets_the_nearest_name(name, near):
+def test_an_unknown_setting_is_refused_with_the_nearest_name(name, near):
     with pytest.raises(ConfigError, match=f"SAC has no setting '{name}'; did you mean {near}"):
         npr.SAC("Pendulum-v1", **{name: 1})
 
 
-def test_an_unknown_setting_with_nothing_near_gets_the_list():
+def test_an_unknown_setting_without_a_near_name_gets_the_list():
     with pytest.raises(ConfigError, match="SAC has no setting 'zzz'; it has .*ent_coef.*gamma"):
         npr.SAC("Pendulum-v1", zzz=1)
 
 
-def test_settings_are_plain_data_of_their_type():
+def test_settings_are_converted_to_plain_data():
     agent = small_agent(
         "SAC", gamma=1, batch_size=16.0, tau=np.float32(0.5), learning_starts=np.int64(3),
         net_arch=(8, 4), ent_coef=1, max_episode_steps=None,
@@ -158,7 +155,7 @@ def test_settings_are_plain_data_of_their_type():
         assert type(getattr(agent, name)) is type(value)
 
 
-def test_a_list_of_the_user_s_is_not_shared():
+def test_a_list_of_the_user_is_copied():
     arch = [8]
     one, other = small_agent("DQN", net_arch=arch), small_agent("DQN", net_arch=arch)
     arch.append(4)
@@ -169,12 +166,12 @@ def test_a_list_of_the_user_s_is_not_shared():
 
 @pytest.mark.parametrize("case, parts", [("DQN", ["qf"]), ("PPO", ["pi", "vf"]),
                                          ("SAC", ["pi", "qf"])])  # fmt: skip
-def test_widths_may_be_given_part_by_part(case, parts):
+def test_widths_may_be_given_per_network(case, parts):
     widths = {part: [3 + i, 5] for i, part in enumerate(parts)}
     agent = small_agent(case, net_arch=widths)
     networks = {"DQN": ["net"], "PPO": ["actor", "critic"], "SAC": ["actor", "Q"]}[case]
     assert [getattr(agent, name).sizes[1:-1] for name in networks] == list(widths.values())
-    assert small_agent(case, net_arch=[]).learn(BUDGET).n_updates > 0  # linear maps
+    assert small_agent(case, net_arch=[]).learn(BUDGET).n_updates > 0  # linear networks
 
 
 @pytest.mark.parametrize(
@@ -186,7 +183,7 @@ def test_widths_may_be_given_part_by_part(case, parts):
         ("ent_coef", "auto_0.2", lambda first, last: first == pytest.approx(0.2) != last),
     ],
 )
-def test_the_temperature_of_sac_is_fixed_or_learnt(setting, value, check):
+def test_the_temperature_of_sac_is_fixed_or_learned(setting, value, check):
     agent = small_agent("SAC", **{setting: value})
     first = float(np.exp(agent.log_alpha[0]))
     last = float(np.exp(agent.learn(BUDGET).log_alpha[0]))
@@ -206,8 +203,8 @@ def test_the_temperature_of_sac_is_fixed_or_learnt(setting, value, check):
     ids=["id", "env", "vector"],
 )
 def test_the_smallest_rollouts_of_ppo_stay_finite_or_are_refused(steps, env):
-    """A single step has no standard deviation to normalise advantages by. In a vector it may be
-    alone in its rollout, while the other environment resets itself."""
+    """A single step has no standard deviation for the normalization of advantages. In a vector it
+    may be the only valid one, while the other environment resets."""
     try:
         agent = small_agent("PPO", env=env(), n_steps=steps, max_episode_steps=None)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""BLAS threads are capped by the width of the networks, and the user's word on threads counts."""
+"""BLAS threads: a cap by the width of the networks, unless the user sets a number."""
 
 import ctypes
 import subprocess
@@ -36,7 +36,7 @@ def two_threads(monkeypatch):
     library.scipy_openblas_set_num_threads64_(before)
 
 
-def test_one_thread_inside_and_as_before_outside_also_after_an_error(two_threads):
+def test_the_number_of_threads_is_restored(two_threads):
     with pytest.raises(KeyError), blas_threads(1):
         assert threads() == 1
         raise KeyError
@@ -44,14 +44,14 @@ def test_one_thread_inside_and_as_before_outside_also_after_an_error(two_threads
 
 
 @pytest.mark.parametrize(("width", "inside"), [(64, 1), (1023, 1), (1024, 2)])
-def test_threads_are_capped_by_the_width_of_the_networks(two_threads, width, inside):
+def test_the_number_of_threads_depends_on_the_width(two_threads, width, inside):
     seen = set()
     agent = small_agent("DQN", net_arch=[width], batch_size=2, gradient_steps=1)
     agent.learn(40, callback=lambda _: seen.add(threads()))
     assert (seen, threads()) == ({inside}, 2)
 
 
-def test_the_user_s_number_of_threads_stays(monkeypatch):
+def test_a_number_of_threads_set_by_the_user_is_kept(monkeypatch):
     for number in ("1", "2"):
         monkeypatch.setenv("OPENBLAS_NUM_THREADS", number)
         out = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Memory is asked for before it is taken, given back when it is done with, and does not creep."""
+"""Memory: available memory, checks before allocation, no reference cycles, no growth."""
 
 import gc
 import os
@@ -20,7 +20,7 @@ GB = 10**9
 
 
 def system(root, **files):
-    """A folder that looks like a system: path with __ for / -> text."""
+    """A folder with system files: path with __ for / -> text."""
     for name, text in files.items():
         path = root / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def machine(root, available):
 
 
 def group(root, folder, files, limit, used, cache=0):
-    """A control group: its limit, its use and the part of it that holds files."""
+    """The files of a control group: its limit, usage and page cache."""
     folder = root / "sys/fs/cgroup" / folder
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in zip(files, (limit, used)):
@@ -46,10 +46,10 @@ def nearly(size):
     return pytest.approx(size, rel=1e-5)
 
 
-# ---- what is available
+# ---- available memory
 
 
-def test_without_a_limit_the_machine_counts(tmp_path):
+def test_the_available_memory_is_that_of_the_machine(tmp_path):
     machine(tmp_path, 12 * GB)
     assert memory.available(tmp_path) == nearly(12 * GB)
     assert memory.container(tmp_path) is None
@@ -59,14 +59,14 @@ def test_without_a_limit_the_machine_counts(tmp_path):
     "line, base, files",
     [
         ("0::/", "", memory._VERSION_2),
-        ("4:cpu,memory:/docker/abc", "memory", memory._VERSION_1),  # the container sees it as /
+        ("4:cpu,memory:/docker/abc", "memory", memory._VERSION_1),  # seen as / in the container
     ],
 )
-def test_a_container_s_limit_counts_where_it_is_the_smaller_one(tmp_path, line, base, files):
+def test_a_smaller_limit_of_a_container_counts(tmp_path, line, base, files):
     system(machine(tmp_path, 12 * GB), proc__self__cgroup=f"9:pids:/docker/abc\n{line}\n")
     group(tmp_path, base, files, 4 * GB, 3 * GB)
     assert memory.available(tmp_path) == memory.container(tmp_path) == 1 * GB
-    group(tmp_path, base, files, 4 * GB, 3 * GB, cache=2 * GB)  # which can be let go
+    group(tmp_path, base, files, 4 * GB, 3 * GB, cache=2 * GB)  # the cache can be freed
     assert memory.available(tmp_path) == 3 * GB
     group(tmp_path, base, files, 40 * GB, 3 * GB)
     assert memory.available(tmp_path) == nearly(12 * GB)
@@ -75,7 +75,7 @@ def test_a_container_s_limit_counts_where_it_is_the_smaller_one(tmp_path, line, 
 
 
 @pytest.mark.parametrize("limits", [(9, 2, 5), (2, 9, 5), (5, 9, 2)])
-def test_of_nested_groups_the_tightest_counts(tmp_path, limits):
+def test_the_tightest_limit_of_nested_groups_counts(tmp_path, limits):
     system(machine(tmp_path, 12 * GB), proc__self__cgroup="0::/user/job/step\n")
     for folder, limit in zip(("user", "user/job", "user/job/step"), limits):
         group(tmp_path, folder, memory._VERSION_2, limit * GB, GB)
@@ -89,21 +89,21 @@ def test_of_nested_groups_the_tightest_counts(tmp_path, limits):
         ("4:memory:/", "memory", memory._VERSION_1, 9223372036854771712),
     ],
 )
-def test_a_group_without_a_limit_is_none(tmp_path, line, base, files, unlimited):
+def test_a_group_without_a_limit_is_ignored(tmp_path, line, base, files, unlimited):
     system(machine(tmp_path, 12 * GB), proc__self__cgroup=line)
     group(tmp_path, base, files, unlimited, GB)
     assert memory.container(tmp_path) is None
     assert memory.available(tmp_path) == nearly(12 * GB)
 
 
-def test_a_system_without_such_files_tells_its_whole_memory_or_nothing(tmp_path, monkeypatch):
+def test_without_system_files_the_total_memory_counts_if_known(tmp_path, monkeypatch):
     if hasattr(os, "sysconf"):
         assert memory.available(tmp_path) > GB / 4
     monkeypatch.setattr(os, "sysconf_names", {}, raising=False)
     assert memory.available(tmp_path) is None
 
 
-def test_what_this_system_tells_is_a_size():
+def test_the_memory_of_this_machine_is_plausible():
     assert memory.available() is None or 0 <= memory.available() < 2**60
 
 
@@ -112,11 +112,11 @@ def test_what_this_system_tells_is_a_size():
 
 @pytest.fixture
 def twelve(monkeypatch):
-    """12.1 GB are available."""
+    """Simulate 12.1 GB of available memory."""
     monkeypatch.setattr(memory, "available", lambda: int(12.1 * GB))
 
 
-def test_a_replay_that_does_not_fit_is_refused_with_the_size_that_does(twelve):
+def test_a_replay_that_does_not_fit_is_refused_with_a_size_that_fits(twelve):
     wanted = "1,000,000 transitions needs 56.4 GB, 12.1 GB are available; buffer_size <= 171,000 "
     with pytest.raises(ConfigError, match=wanted + "fits"):
         memory.check_replay(1_000_000, 56_400)
@@ -125,7 +125,7 @@ def test_a_replay_that_does_not_fit_is_refused_with_the_size_that_does(twelve):
         memory.check_replay(172_000, 56_400)  # above 80 %
 
 
-def test_where_the_system_tells_nothing_nothing_is_refused(monkeypatch):
+def test_nothing_is_refused_if_the_memory_is_unknown(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: None)
     memory.check_replay(10**12, 10**6)
 
@@ -134,7 +134,7 @@ def test_where_the_system_tells_nothing_nothing_is_refused(monkeypatch):
 @pytest.mark.parametrize("shape", [(), (4,)])
 @pytest.mark.parametrize("capacity", [1, 2, 64, 65, 1000])
 @pytest.mark.parametrize("kind", [ReplayBuffer, PrioritizedReplayBuffer])
-def test_what_is_counted_is_what_is_taken(kind, capacity, shape, n_step, monkeypatch):
+def test_the_estimate_equals_the_allocated_memory(kind, capacity, shape, n_step, monkeypatch):
     counted = []
     monkeypatch.setattr(buffers, "check_replay", lambda *size: counted.append(size))
     buffer = kind(capacity, 5, shape, INDEX_DTYPE, n_step=n_step)
@@ -142,12 +142,12 @@ def test_what_is_counted_is_what_is_taken(kind, capacity, shape, n_step, monkeyp
     taken = buffer._rows.nbytes + (buffer.next.nbytes if n_step > 1 else 0)
     if kind is ReplayBuffer:
         assert rows * row == taken
-    else:  # the tree is of a power of two: counted is what it may come to
+    else:  # the tree has a power of two leaves; the estimate is an upper bound
         tree = buffer.tree._tree.nbytes
         assert taken + tree <= rows * row <= taken + 2 * tree
 
 
-def test_the_tree_of_a_prioritised_replay_is_counted(monkeypatch):
+def test_the_estimate_includes_the_tree_of_a_prioritized_replay(monkeypatch):
     size = 200_000 * (2 * 4 + 3) * 4
     monkeypatch.setattr(memory, "available", lambda: int(1.3 * size))
     assert ReplayBuffer(200_000, 4).capacity == 200_000
@@ -158,7 +158,7 @@ def test_the_tree_of_a_prioritised_replay_is_counted(monkeypatch):
 REPLAYS = [case for case, (_, _, given) in CASES.items() if "buffer_size" in given]
 
 
-def test_an_oversize_replay_is_refused_within_50_ms():
+def test_a_replay_that_is_too_large_is_refused_within_50_ms():
     began = time.perf_counter()
     with pytest.raises(ConfigError, match=r"needs [\d,.]+ GB, .* are available; buffer_size <= "):
         ReplayBuffer(10**15, 4)
@@ -166,14 +166,14 @@ def test_an_oversize_replay_is_refused_within_50_ms():
 
 
 @pytest.mark.parametrize("case", REPLAYS)
-def test_every_agent_refuses_an_oversize_replay_before_it_takes_memory(case):
+def test_every_agent_refuses_a_large_replay_before_allocation(case):
     resident = peak()
     with pytest.raises(ConfigError, match="buffer_size <= [1-9]"):
         small_agent(case, buffer_size=10**15)
     assert peak() - resident < 100e6
 
 
-def test_the_size_that_is_advised_is_one_that_is_taken(twelve):
+def test_the_advised_size_is_accepted(twelve):
     with pytest.raises(ConfigError) as caught:
         small_agent("PERDQN", buffer_size=10**12)
     advised = int(str(caught.value).split("<= ")[1].split()[0].replace(",", ""))
@@ -185,7 +185,7 @@ def test_the_size_that_is_advised_is_one_that_is_taken(twelve):
 
 
 def peak():
-    """The largest resident size of this process so far, in bytes; 0 where it is not told."""
+    """The largest resident size of this process so far in bytes, 0 if unknown."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM")), 0)
@@ -196,7 +196,7 @@ def peak():
 
 @pytest.fixture
 def uncollected():
-    """Python's collector of reference cycles is off."""
+    """Switch off Python's garbage collector."""
     gc.collect()
     gc.disable()
     yield
@@ -204,8 +204,8 @@ def uncollected():
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_no_update_leaves_a_reference_cycle_behind(case, uncollected):
-    """What an update took is free when it ends: no graph waits for the collector."""
+def test_updates_leave_no_reference_cycles(case, uncollected):
+    """The memory of an update is freed without the garbage collector."""
     agent, garbage = small_agent(case, **{"train_freq": 1} if case in REPLAYS else {}).learn(96), []
     gc.collect()
     for steps in (100, 400):
@@ -234,12 +234,14 @@ PPO = {"n_steps": 128, "batch_size": 128, "n_envs": 4}
 
 
 @pytest.mark.skipif(not FULL, reason="a million steps each: NPR_PROOFS=full")
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is told elsewhere")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc"
+)
 @pytest.mark.parametrize(
     "case, given",
     [("QLearning", {}), ("DQN", RARELY), ("PERDQN", RARELY), ("SAC", RARELY), ("PPO", PPO)],
 )
-def test_a_million_steps_take_no_more_memory(case, given):
+def test_a_million_steps_do_not_increase_memory(case, given):
     path = os.pathsep.join([str(TESTS), str(ROOT)])
     run = subprocess.run(
         [sys.executable, "-c", DRIFT.replace("{settings}", repr(given)), case],

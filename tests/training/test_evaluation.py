@@ -24,18 +24,17 @@ def cartpole():
 
 
 @pytest.mark.parametrize("mode", ["sync", "vector_entry_point"])
-def test_evaluate_makes_a_single_environment_like_those_of_a_vector(mode):
+def test_evaluate_makes_an_environment_like_those_of_a_vector_env(mode):
     agent = small_agent("DQN", env=gymnasium.make_vec("CartPole-v1", 2, vectorization_mode=mode))
     assert agent.evaluate(episodes=2, seed=0).lengths.min() > 0
 
 
-# ---- evaluate
-
-
-def test_evaluate_tells_returns_and_lengths_of_whole_episodes():
+def test_evaluate_returns_returns_and_lengths_of_episodes():
     result = trained("DQN").evaluate(episodes=5, seed=3)
     assert result.returns.shape == result.lengths.shape == (5,)
-    np.testing.assert_array_equal(result.returns, result.lengths)  # CartPole pays one a step
+    np.testing.assert_array_equal(
+        result.returns, result.lengths
+    )  # CartPole has reward 1 in each step
     assert result.mean == result.returns.mean()
     assert result.std == result.returns.std()
     assert isinstance(result.mean, float)
@@ -54,7 +53,7 @@ def test_evaluate_starts_its_episodes_in_different_states():
 
 
 @every_case
-def test_evaluate_with_a_seed_repeats_itself(case):
+def test_evaluate_with_a_seed_is_reproducible(case):
     agent = trained(case)
     first = agent.evaluate(episodes=3, seed=7, deterministic=False)
     again = agent.evaluate(episodes=3, seed=7, deterministic=False)
@@ -75,12 +74,12 @@ class Closing(gymnasium.Wrapper):
         self.closed = True
 
 
-def test_evaluate_takes_an_environment_of_the_user_s():
+def test_evaluate_takes_an_environment():
     agent = small_agent("SAC", max_episode_steps=None)
     mine = Closing(gymnasium.make("Pendulum-v1", max_episode_steps=7))
     assert agent.evaluate(mine, episodes=1).lengths.tolist() == [7]
     assert not mine.closed
-    # what it makes itself, it closes
+    # it closes environments that it makes
     made = []
 
     def make():
@@ -92,7 +91,7 @@ def test_evaluate_takes_an_environment_of_the_user_s():
     assert agent.evaluate("Pendulum-v1", episodes=1).lengths.tolist() == [200]
 
 
-def test_evaluate_without_an_environment_to_make_asks_for_one():
+def test_evaluate_needs_an_environment_if_it_cannot_make_one():
     agent = small_agent("SAC", env=RandomEnv(OBSERVATIONS["Box"], ACTIONS["Box"]))
     with pytest.raises(ConfigError, match=r"an environment of its own; pass one: evaluate\(env="):
         agent.evaluate()
@@ -105,6 +104,6 @@ def test_evaluate_needs_a_number_of_episodes(episodes):
 
 
 @pytest.mark.parametrize("env", [5, gymnasium.vector.SyncVectorEnv([cartpole])])
-def test_evaluate_refuses_what_is_no_single_environment(env):
+def test_evaluate_refuses_anything_but_a_single_environment(env):
     with pytest.raises(ConfigError, match="must be an id, a gymnasium.Env"):
         small_agent("DQN").evaluate(env, episodes=1)

@@ -19,9 +19,9 @@ from support.toy_envs import CountingEnv
 import npr
 from npr.training.interrupts import Interrupts
 
-# ---- signals, from outside
+# ---- signals from another process
 
-# runs of about a second without Numba, whose loading would be most of the time
+# runs of about a second, without Numba because of its import time
 RUNS = {
     "QLearning": ("QLearning", {"n_envs": 1}, 20_000),
     "DQN": ("DQN", {"n_envs": 1}, 4_000),
@@ -58,7 +58,7 @@ def start(text):
 def resume_in_child():
     text = (
         "import npr; agent = npr.load('run.npz')\n"
-        "if agent.num_timesteps < agent.end: agent.learn()\n"  # else it came after the last step
+        "if agent.num_timesteps < agent.end: agent.learn()\n"  # else it had finished
         "agent.save('end.npz')"
     )
     subprocess.run(
@@ -67,42 +67,42 @@ def resume_in_child():
     )  # fmt: skip
 
 
-_WHOLE = {}
+_UNINTERRUPTED = {}
 
 
-def whole(run):
-    """(the file, the seconds from the first step on) of a run that nobody stopped."""
-    if run not in _WHOLE:
+def uninterrupted(run):
+    """(the file, the seconds from the first step) of a run that is not stopped."""
+    if run not in _UNINTERRUPTED:
         child = start(program(run))
         assert child.stdout.readline() == "ready\n"
         began = time.perf_counter()
         assert child.wait() == 0, child.stderr.read()
-        _WHOLE[run] = Path("run.npz").read_bytes(), time.perf_counter() - began
+        _UNINTERRUPTED[run] = Path("run.npz").read_bytes(), time.perf_counter() - began
         os.remove("run.npz")
-    return _WHOLE[run]
+    return _UNINTERRUPTED[run]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("run, trials", [("QLearning", (1, 25)), ("DQN", (2, 25)),
                                          ("PPO", (1, 25)), ("SAC", (1, 25))])  # fmt: skip
-def test_a_run_that_is_stopped_at_any_moment_is_saved_and_resumed_to_the_bit(run, trials, number):
-    """10 moments in CI, 200 under make prove, spread over the whole of a run."""
-    file, seconds = whole(run)
+def test_a_run_stopped_at_any_moment_is_saved_and_resumes_exactly(run, trials, number):
+    """10 moments by default, 200 under `make prove`, spread over a run."""
+    file, seconds = uninterrupted(run)
     stopped, rng = 0, random.Random(f"{run}{number}")
     while stopped < n_trials(*trials):
         child = start(program(run))
         assert child.stdout.readline() == "ready\n"
         time.sleep(rng.random() * seconds)
         child.send_signal(number)
-        code, said = child.wait(timeout=30), child.stderr.read()
-        if child.stdout.read() == "done\n":  # it had ended already
+        code, stderr = child.wait(timeout=30), child.stderr.read()
+        if child.stdout.read() == "done\n":  # it had already ended
             assert Path("run.npz").read_bytes() == file
             os.remove("run.npz")
             continue
-        # a shell sees 130 where a program ended itself by SIGINT, as it should
-        assert code == (-signal.SIGINT if number == signal.SIGINT else 143), said
+        # the program ends itself by SIGINT, which a shell reports as 130
+        assert code == (-signal.SIGINT if number == signal.SIGINT else 143), stderr
         assert re.search(
-            r"npr: At step [\d,]+ of [\d,]+ the agent was saved: npr\.load\('run\.npz'", said
+            r"npr: At step [\d,]+ of [\d,]+ the agent was saved: npr\.load\('run\.npz'", stderr
         )
         resume_in_child()
         assert Path("end.npz").read_bytes() == file
@@ -111,7 +111,7 @@ def test_a_run_that_is_stopped_at_any_moment_is_saved_and_resumed_to_the_bit(run
 
 
 @pytest.mark.parametrize("trial", range(n_trials(2, 20)))
-def test_a_run_in_workers_that_is_stopped_at_any_moment_leaves_no_process(trial):
+def test_a_stopped_run_with_workers_leaves_no_process(trial):
     number = (signal.SIGINT, signal.SIGTERM)[trial % 2]
     text = _PROGRAM.format(
         tests=str(TESTS), case="DQN", settings={"n_envs": 2, "env_timeout": 30}, steps=10**6
@@ -129,7 +129,7 @@ def test_a_run_in_workers_that_is_stopped_at_any_moment_leaves_no_process(trial)
     assert 0 < loaded.num_timesteps < 10**6
 
 
-def test_a_shell_sees_130_and_143():
+def test_the_exit_codes_in_a_shell_are_130_and_143():
     for number, code in ((2, 130), (15, 143)):
         text = (
             "import os, npr\n"
@@ -145,7 +145,7 @@ def test_a_shell_sees_130_and_143():
         assert result.stdout.split()[-1] == str(code), result.stderr
 
 
-# ---- signals, from inside
+# ---- signals in this process
 
 
 def raise_signal_at(step, number, times=1):
@@ -157,21 +157,21 @@ def raise_signal_at(step, number, times=1):
     return callback
 
 
-def test_ctrl_c_in_a_session_keeps_the_agent_and_its_place(tmp_path, capfd):
-    """As in a notebook: the interrupt is caught, and learn() goes on."""
-    agent, never = small_agent("DQN"), small_agent("DQN").learn(100)
+def test_a_caught_interrupt_keeps_the_agent_in_a_session(tmp_path, capfd):
+    """As in a notebook: the interrupt is caught, and learn() continues."""
+    agent, uninterrupted = small_agent("DQN"), small_agent("DQN").learn(100)
     with pytest.raises(KeyboardInterrupt):
         agent.learn(100, callback=raise_signal_at(57, signal.SIGINT))
     assert agent.num_timesteps == 57
-    said = capfd.readouterr().err
-    assert "npr: stopping after this update; once more stops at once." in said
+    stderr = capfd.readouterr().err
+    assert "npr: stopping after this update; once more stops at once." in stderr
     (name,) = os.listdir()
     assert re.fullmatch(rf"DQN-CartPole-v1-interrupted-{os.getpid()}\.npz", name)
-    assert f"At step 57 of 100 the agent was saved: npr.load('{name}').learn() continues" in said
+    assert f"At step 57 of 100 the agent was saved: npr.load('{name}').learn() continues" in stderr
     assert agent.learn().num_timesteps == 100
     loaded = npr.load(name).learn()
     for one in (agent, loaded):
-        assert_same_parameters(one, never)
+        assert_same_parameters(one, uninterrupted)
 
 
 def test_sigterm_ends_the_program_with_143(capfd):
@@ -183,13 +183,13 @@ def test_sigterm_ends_the_program_with_143(capfd):
 @pytest.mark.parametrize(
     "number, error", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
 )
-def test_twice_means_now_and_nothing_is_saved(number, error):
+def test_a_second_signal_stops_immediately_without_saving(number, error):
     with pytest.raises(error):
         small_agent("DQN").learn(100, callback=raise_signal_at(57, number, times=2))
     assert os.listdir() == []
 
 
-def test_handlers_are_those_from_before_however_learning_ends():
+def test_signal_handlers_are_restored():
     def handlers():
         return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
@@ -203,7 +203,7 @@ def test_handlers_are_those_from_before_however_learning_ends():
         assert handlers() == before
 
 
-def test_a_program_s_own_handler_stays():
+def test_a_handler_of_the_program_is_kept():
     seen = []
     before = signal.signal(signal.SIGTERM, lambda *_: seen.append("mine"))
     try:
@@ -214,7 +214,7 @@ def test_a_program_s_own_handler_stays():
     assert agent.num_timesteps == 10
 
 
-def test_learning_in_a_thread_leaves_signals_alone():
+def test_learning_in_a_thread_does_not_change_handlers():
     agent, failed = small_agent("DQN"), []
 
     def work():
@@ -232,8 +232,8 @@ def test_learning_in_a_thread_leaves_signals_alone():
 
 @pytest.mark.parametrize("case", ["DQN", "PPO", "REINFORCE"])
 @pytest.mark.parametrize("moment", ["the last step", "after it", "while it is saved"])
-def test_a_signal_at_the_very_end_finds_the_run_whole(case, moment, capfd):
-    agent, whole = small_agent(case), small_agent(case).learn(40)
+def test_a_signal_at_the_end_of_a_run_saves_the_finished_run(case, moment, capfd):
+    agent, finished = small_agent(case), small_agent(case).learn(40)
     given = {}
 
     def interrupt(*_):
@@ -251,24 +251,24 @@ def test_a_signal_at_the_very_end_finds_the_run_whole(case, moment, capfd):
         agent.learn(40, **given)
     (name,) = os.listdir()
     assert f"npr.load('{name}')." in capfd.readouterr().err
-    assert_same_parameters(npr.load(name), whole)
+    assert_same_parameters(npr.load(name), finished)
 
 
-def test_nothing_is_written_where_nothing_was_learnt(capfd):
+def test_nothing_is_saved_before_the_first_update(capfd):
     with pytest.raises(KeyboardInterrupt):
         small_agent("DQN").learn(10, callback=raise_signal_at(1, signal.SIGINT))
     assert os.listdir() == []
     assert "Nothing was learned yet, and so nothing was saved" in capfd.readouterr().err
 
 
-def test_environments_that_were_given_are_not_closed():
+def test_environments_of_the_user_are_not_closed():
     env = CountingEnv()
     env.close = lambda: pytest.fail("it was closed")
     with pytest.raises(KeyboardInterrupt):
         small_agent("DQN", env=env).learn(10, callback=raise_signal_at(5, signal.SIGINT))
 
 
-def test_the_context_notes_the_first_signal_only():
+def test_the_context_records_the_first_signal():
     with Interrupts() as interrupts:
         assert interrupts.requested is None
         signal.raise_signal(signal.SIGTERM)

@@ -16,8 +16,6 @@ from npr.training.logger import Logger
 every_case = pytest.mark.parametrize("case", CASES)
 
 
-# ---- the console
-
 KEYS_OF_SB3 = {
     "rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate",
     "rollout/exploration_rate", "time/fps", "time/iterations", "time/episodes",
@@ -45,7 +43,7 @@ KEYS_OF = {
     "PPO": POLICY | {"train/value_loss", "train/approx_kl", "train/clip_fraction"},
     "PPOKL": POLICY | {"train/value_loss", "train/approx_kl", "train/kl_coef"},
     "DDPG": ACTOR | {"train/actor_loss"},
-    "TD3": ACTOR,  # its actor moves every second time
+    "TD3": ACTOR,  # its actor is updated every second time
     "SoftQ": ACTOR,
     "SACS": ACTOR | {"train/actor_loss", "train/value_loss"},
     "SAC": ACTOR | {"train/actor_loss", "train/ent_coef"},
@@ -88,12 +86,12 @@ def test_log_interval_prints_a_table_with_the_keys_of_stable_baselines3(case, ca
     )
 
 
-def test_no_table_is_printed_unless_it_is_asked_for(capsys):
+def test_no_table_is_printed_by_default(capsys):
     small_agent("DQN").learn(BUDGET)
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_table_before_the_first_episode_says_so():
+def test_a_table_before_the_first_episode():
     logger, stream = Logger(), io.StringIO()
     logger.record("train", {"loss": np.float32(0.123456), "n_updates": 3})
     logger.table(stream)
@@ -108,7 +106,7 @@ def test_a_table_before_the_first_episode_says_so():
     ]
 
 
-def test_the_logger_keeps_a_hundred_episodes():
+def test_the_logger_averages_over_a_hundred_episodes():
     logger = Logger()
     assert logger.mean_return() is None
     for i in range(250):

@@ -1,4 +1,4 @@
-"""Numbers that are not finite never enter a parameter: skipped optimizer steps and whole runs."""
+"""Non-finite numbers never enter a parameter: skipped optimizer steps and whole runs."""
 
 import re
 import sys
@@ -34,17 +34,17 @@ X = np.array([[1.0, 0.0], [2.0, 3.0]], np.float32)
 
 
 @pytest.fixture(autouse=True)
-def the_search_is_off_again():
+def anomaly_detection_is_off():
     assert not anomaly.on
     yield
     assert not anomaly.on
 
 
-# ---- what an optimizer skips
+# ---- skipped steps of optimizers
 
 
-def held(optimizer):
-    """Everything that a step moves, as bytes."""
+def state_of(optimizer):
+    """Everything that a step changes, as bytes."""
     state = {k: v for k, v in vars(optimizer).items() if isinstance(v, np.ndarray)}
     moving = {k: v.tobytes() for k, v in {**state, "theta": optimizer.theta}.items()}
     return {**moving, "t": getattr(optimizer, "t", None)}
@@ -52,23 +52,23 @@ def held(optimizer):
 
 @every_bad
 @pytest.mark.parametrize("kind", [Adam, RMSprop, SGD])
-def test_a_step_by_a_bad_gradient_is_skipped_and_counted(kind, bad):
+def test_a_step_with_a_non_finite_gradient_is_skipped_and_counted(kind, bad):
     theta, g = np.ones(5, np.float32), np.arange(5, dtype=np.float32)
     optimizer = kind(theta, 0.1)
     optimizer.step(theta, g)
-    before, wrong = held(optimizer), g.copy()
+    before, wrong = state_of(optimizer), g.copy()
     wrong[2] = bad
     for n in (1, 2, 3):
         optimizer.step(theta, wrong)
-        assert held(optimizer) == before
+        assert state_of(optimizer) == before
         assert optimizer.skip_counts() == (n, n)
     optimizer.step(theta, g)
-    assert held(optimizer) != before
+    assert state_of(optimizer) != before
     assert optimizer.skip_counts() == (3, 0)
 
 
 @pytest.mark.parametrize("kind", [Adam, RMSprop, SGD])
-def test_after_a_skipped_step_an_optimizer_goes_on_as_if_it_had_not_been(kind):
+def test_a_skipped_step_has_no_effect_on_later_steps(kind):
     gradients = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
     one, other = np.ones(5, np.float32), np.ones(5, np.float32)
     disturbed, calm = kind(one), kind(other)
@@ -76,7 +76,7 @@ def test_after_a_skipped_step_an_optimizer_goes_on_as_if_it_had_not_been(kind):
         disturbed.step(one, np.full(5, np.nan, np.float32))
         disturbed.step(one, g)
         calm.step(other, g)
-    assert held(disturbed) == held(calm)
+    assert state_of(disturbed) == state_of(calm)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_after_a_skipped_step_an_optimizer_goes_on_as_if_it_had_not_been(kind):
          "entry is 3e+38."),
     ],
 )  # fmt: skip
-def test_under_the_search_a_step_is_not_skipped_in_silence(entry, message):
+def test_anomaly_detection_raises_instead_of_skipping(entry, message):
     theta, g = np.ones(5, np.float32), np.ones(5, np.float32)
     g[2] = entry
     with npr.debug_anomaly(), pytest.raises(NumericsError, match=re.escape(message)):
@@ -95,7 +95,7 @@ def test_under_the_search_a_step_is_not_skipped_in_silence(entry, message):
     np.testing.assert_array_equal(theta, 1)
 
 
-# ---- whole runs
+# ---- runs
 
 
 def optimizers(agent):
@@ -103,7 +103,7 @@ def optimizers(agent):
 
 
 def assert_finite(agent):
-    """Parameters, optimizers and replay."""
+    """Parameters, optimizers and replay are finite."""
     arrays = parameters(agent)
     for name, part in optimizers(agent).items():
         arrays |= {f"{name}.{k}": v for k, v in vars(part).items() if isinstance(v, np.ndarray)}
@@ -114,7 +114,7 @@ def assert_finite(agent):
 
 
 class NonFiniteBoxEnv(NonFiniteEnv):
-    """NonFiniteEnv, with an action in a box."""
+    """NonFiniteEnv with a Box action space."""
 
     def __init__(self, fault, bad):
         super().__init__(fault, bad)
@@ -125,7 +125,7 @@ class NonFiniteBoxEnv(NonFiniteEnv):
 
 
 class NonFiniteTableEnv(gym.Wrapper):
-    """TwoStates whose 42nd reward is bad."""
+    """TwoStates whose 42nd reward is not finite."""
 
     def __init__(self, bad):
         super().__init__(TwoStates())
@@ -140,8 +140,8 @@ class NonFiniteTableEnv(gym.Wrapper):
 @every_bad
 @pytest.mark.parametrize("fault", NonFiniteEnv.FAULTS)
 @every_deep
-def test_a_bad_number_of_an_environment_is_named_and_goes_nowhere(case, fault, bad):
-    """In the eleventh episode of four steps: every algorithm has made updates by then."""
+def test_a_non_finite_number_of_an_environment_is_reported_and_not_stored(case, fault, bad):
+    """In the eleventh episode of four steps, when every algorithm has made updates."""
     env = (NonFiniteBoxEnv if CASES[case][1] == "Pendulum-v1" else NonFiniteEnv)(fault, bad)
     env.where[1] = -11
     agent = small_agent(case, env)
@@ -157,7 +157,7 @@ def test_a_bad_number_of_an_environment_is_named_and_goes_nowhere(case, fault, b
 
 @every_bad
 @pytest.mark.parametrize("case", TABLES)
-def test_a_bad_reward_is_named_and_does_not_reach_a_table(case, bad):
+def test_a_non_finite_reward_does_not_enter_a_table(case, bad):
     agent = small_agent(case, NonFiniteTableEnv(bad))
     with pytest.raises(EnvContractError, match=rf"non-finite reward \({bad}\) at step 42"):
         agent.learn(BUDGET)
@@ -167,8 +167,8 @@ def test_a_bad_reward_is_named_and_does_not_reach_a_table(case, bad):
 
 @every_bad
 @every_deep
-def test_a_weight_of_the_policy_that_is_not_finite_stops_the_run(case, bad):
-    """At the action where it shows, at the tenth skipped step, or at the end of the run."""
+def test_a_non_finite_weight_of_the_policy_stops_the_run(case, bad):
+    """At a non-finite action, at the tenth skipped step, or at the end of the run."""
     agent = trained(case)
     *_, theta = agent.acts_by()
     theta.flat[0] = bad
@@ -184,11 +184,10 @@ def test_a_weight_of_the_policy_that_is_not_finite_stops_the_run(case, bad):
 
 
 def poison(monkeypatch, agent, bad, when):
-    """Put a bad number into the gradients that the algorithm asks for, where when(n) of the n-th
-    gradient is true."""
+    """Put a non-finite number into gradient number n of the algorithm if when(n)."""
     module, calls = sys.modules[type(agent).__module__], []
 
-    def spoilt(f, has_aux=False):
+    def poisoned(f, has_aux=False):
         def both(theta, *args):
             value, g = value_and_grad(f, has_aux)(theta, *args)
             calls.append(theta)
@@ -198,16 +197,16 @@ def poison(monkeypatch, agent, bad, when):
 
         return both
 
-    monkeypatch.setattr(module, "value_and_grad", spoilt)
+    monkeypatch.setattr(module, "value_and_grad", poisoned)
     return calls
 
 
 @every_bad
 @every_deep
-def test_one_bad_gradient_moves_nothing_and_the_run_goes_on(case, bad, monkeypatch):
+def test_one_non_finite_gradient_is_skipped_and_the_run_continues(case, bad, monkeypatch):
     agent = trained(case)
     batch = next_update(agent)
-    before = {name: held(part) for name, part in optimizers(agent).items()}
+    before = {name: state_of(part) for name, part in optimizers(agent).items()}
     with monkeypatch.context() as patch:
         calls = poison(patch, agent, bad, lambda n: n == 1)
         run_of(agent).updated(agent.update(*batch))
@@ -215,22 +214,22 @@ def test_one_bad_gradient_moves_nothing_and_the_run_goes_on(case, bad, monkeypat
     assert {name: part.skipped for name, part in optimizers(agent).items() if part.skipped} == {
         hit: 1
     }
-    if sum(theta is calls[0] for theta in calls) == 1:  # else the next step of the update moved it
-        assert held(optimizers(agent)[hit]) == before[hit]
+    if sum(theta is calls[0] for theta in calls) == 1:  # else a later step of the update changed it
+        assert state_of(optimizers(agent)[hit]) == before[hit]
     assert agent.logger.groups["train"]["n_skipped"] == 1
     updates = agent.n_updates
     agent.learn(60)
     assert agent.n_updates > updates
-    assert held(optimizers(agent)[hit]) != before[hit]
+    assert state_of(optimizers(agent)[hit]) != before[hit]
     assert agent.logger.groups["train"]["n_skipped"] == 1
     assert_finite(agent)
 
 
 @every_bad
 @every_deep
-def test_ten_bad_gradients_consecutive_skipped_stop_the_run_and_are_named(case, bad, monkeypatch):
+def test_ten_consecutive_non_finite_gradients_stop_the_run(case, bad, monkeypatch):
     agent = trained(case)
-    before = {name: held(part) for name, part in optimizers(agent).items()}
+    before = {name: state_of(part) for name, part in optimizers(agent).items()}
     updates = agent.n_updates
     with monkeypatch.context() as patch:
         poison(patch, agent, bad, lambda n: True)
@@ -246,7 +245,7 @@ def test_ten_bad_gradients_consecutive_skipped_stop_the_run_and_are_named(case, 
     assert "The parameters are finite" in message and "learning_rate" in message
     for key, each in optimizers(agent).items():
         if each.skipped:
-            assert held(each) == before[key]
+            assert state_of(each) == before[key]
     stopped = agent.n_updates
     assert stopped <= updates + 9
     assert "update" not in vars(agent)
@@ -264,7 +263,7 @@ def test_ten_bad_gradients_consecutive_skipped_stop_the_run_and_are_named(case, 
     assert all(part.consecutive_skipped == 0 for part in optimizers(agent).values())
 
 
-def test_after_nine_bad_gradients_a_good_one_ends_the_search(monkeypatch):
+def test_a_finite_gradient_after_nine_non_finite_ones_ends_anomaly_detection(monkeypatch):
     agent = trained("DQN")
     poison(monkeypatch, agent, np.nan, lambda n: n <= 9)
     seen = []
@@ -278,14 +277,14 @@ def test_a_run_without_skipped_steps_does_not_mention_them():
     assert not any("n_skipped" in key for key in trained("SAC").logger.snapshot())
 
 
-def test_a_run_that_ends_before_the_tenth_update_leaves_the_search_off(monkeypatch):
+def test_anomaly_detection_is_off_after_a_short_run(monkeypatch):
     agent = trained("SAC")
     poison(monkeypatch, agent, np.nan, lambda n: True)
     agent.learn(400, callback=lambda agent: "update" not in vars(agent))
     assert "update" in vars(agent) and not anomaly.on
 
 
-def test_the_operation_and_the_plain_argument_that_began_it_are_named():
+def test_the_operation_and_its_non_finite_argument_are_reported():
     agent = trained("DQN")
     agent.buffer.r[:] = np.nan
     message = (
@@ -297,8 +296,8 @@ def test_the_operation_and_the_plain_argument_that_began_it_are_named():
         agent.learn(400)
 
 
-def test_a_bad_gradient_that_is_on_no_tape_is_named_too():
-    """SAC's temperature, whose gradient is a plain mean."""
+def test_a_non_finite_gradient_without_a_tape_is_reported():
+    """The gradient of SAC's temperature is a plain mean."""
     agent = trained("SAC")
     agent.H_bar = np.nan
     with pytest.raises(NumericsError, match=r"of log_alpha \(adam_alpha, .* entry \(0,\) = nan"):
@@ -306,19 +305,19 @@ def test_a_bad_gradient_that_is_on_no_tape_is_named_too():
     assert_finite(agent)
 
 
-def test_a_bad_pullback_of_the_sampler_of_softq_is_skipped_too(monkeypatch):
+def test_a_non_finite_pullback_of_the_sampler_of_softq_is_skipped(monkeypatch):
     agent = trained("SoftQ")
     module = sys.modules[type(agent).__module__]
     monkeypatch.setattr(module, "svgd_direction", lambda fixed, x, *rest: np.full_like(x, np.nan))
-    before = held(agent.adam_phi)
+    before = state_of(agent.adam_phi)
     message = r"of phi \(adam_phi, .* Backwards: the cotangent that reaches MLP 4-8-1, .* = nan"
     with pytest.raises(NumericsError, match=message):
         agent.learn(400)
-    assert held(agent.adam_phi) == before
+    assert state_of(agent.adam_phi) == before
     assert_finite(agent)
 
 
-def test_a_bad_td_error_leaves_its_row_and_per_goes_on():
+def test_a_non_finite_td_error_does_not_change_its_priority():
     agent = trained("PERDQN")
     agent.buffer.r[:8] = np.nan
     before = agent.buffer.tree[:8].copy()
@@ -336,7 +335,7 @@ EXPONENTS = [*range(-8, 9, 16 // (n_trials(3, 17) - 1)), 18, 30]
 
 @pytest.mark.parametrize("exponent", EXPONENTS)
 @pytest.mark.parametrize("case", CASES)
-def test_rewards_of_any_scale_end_finite_or_with_a_clean_error(case, exponent):
+def test_rewards_of_any_scale_stay_finite_or_raise(case, exponent):
     def scaled():
         env = gym.make(CASES[case][1])
         return gym.wrappers.TransformReward(env, lambda r: r * 10.0**exponent)

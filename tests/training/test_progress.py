@@ -20,13 +20,13 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """clock.now = seconds; time stands still otherwise."""
+    """Set clock.now to seconds."""
     clock = SimpleNamespace(now=100.0, perf_counter=lambda: clock.now)
     monkeypatch.setattr("npr.training.progress.time", clock)
     return clock
 
 
-def test_a_run_shorter_than_a_second_shows_nothing(clock):
+def test_a_run_of_less_than_a_second_prints_nothing(clock):
     stream, logger = io.StringIO(), Logger()
     progress = Progress("SAC Pendulum-v1", 0, 20_000, stream=stream)
     clock.now += 0.99
@@ -54,7 +54,7 @@ def test_a_longer_run_prints_a_line_every_ten_seconds_and_at_its_end(clock):
     ]
 
 
-def test_on_a_terminal_the_line_is_written_over_itself(clock):
+def test_on_a_terminal_the_line_is_overwritten(clock):
     stream, logger = Terminal(), Logger()
     progress = Progress("DQN", 0, 1000, stream=stream)
     for step, seconds in ((100, 1.0), (110, 0.125), (200, 0.125)):
@@ -64,22 +64,22 @@ def test_on_a_terminal_the_line_is_written_over_itself(clock):
     first, *lines = stream.getvalue().split("\r")
     assert first == ""
     assert [line.split("  ")[1] for line in lines] == ["100/1,000", "200/1,000", "1,000/1,000"]
-    assert all(len(line.rstrip("\n")) == 79 for line in lines)  # the old line is covered
+    assert all(len(line.rstrip("\n")) == 79 for line in lines)  # the previous line is overwritten
     assert stream.getvalue().endswith("\n")
 
 
-def test_the_time_left_is_told_in_seconds_minutes_or_hours(clock):
-    told = {}
+def test_the_remaining_time_is_in_seconds_minutes_or_hours(clock):
+    shown = {}
     for total in (50_000, 6_000_000, 100_000_000):
         stream = io.StringIO()
         progress = Progress("PPO", 0, total, stream=stream)
         clock.now += 10.0
         progress.update(10_000, Logger())
-        told[total] = stream.getvalue().split("  ")[-1].strip()
-    assert told == {50_000: "40 s left", 6_000_000: "100 min left", 100_000_000: "28 h left"}
+        shown[total] = stream.getvalue().split("  ")[-1].strip()
+    assert shown == {50_000: "40 s left", 6_000_000: "100 min left", 100_000_000: "28 h left"}
 
 
-def test_a_run_that_goes_on_counts_its_speed_from_its_own_start(clock):
+def test_the_speed_of_a_resumed_run_counts_from_its_start(clock):
     stream = io.StringIO()
     progress = Progress("PPO", 10_000, 30_000, stream=stream)
     clock.now += 10.0
@@ -89,7 +89,7 @@ def test_a_run_that_goes_on_counts_its_speed_from_its_own_start(clock):
     )
 
 
-def test_no_progress_where_it_is_not_wanted(clock):
+def test_progress_can_be_switched_off(clock):
     stream = io.StringIO()
     progress = Progress("PPO", 0, 100, shown=False, stream=stream)
     clock.now += 100.0
@@ -102,7 +102,7 @@ def test_no_progress_where_it_is_not_wanted(clock):
     "verbose, progress_bar, shown",
     [(1, None, True), (0, None, False), (1, False, False), (0, True, True)],
 )
-def test_learn_shows_its_progress_on_standard_error(verbose, progress_bar, shown, clock, capsys):
+def test_learn_prints_progress_to_stderr(verbose, progress_bar, shown, clock, capsys):
     agent = small_agent("DQN", verbose=verbose)
 
     def tick(_):
