@@ -44,7 +44,8 @@ class Distribution(ABC):
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Actions on the host, drawn with rng."""
-        return to_host(self.sample(to_device(self.noise(rng))))
+        a: np.ndarray = to_host(self.sample(to_device(self.noise(rng))))
+        return a
 
 
 @dataclass
