@@ -28,7 +28,7 @@ def test_every_section_runs_on_the_double(tmp_path):
 
 
 def test_a_wrong_result_is_reported(tmp_path):
-    """On the device `exp` is twice what it is on the host."""
+    """`exp` on the device is twice that on the host."""
     double = tmp_path / "double" / "cupy"
     double.mkdir(parents=True)
     double.joinpath("__init__.py").write_text(
@@ -44,7 +44,7 @@ def test_a_wrong_result_is_reported(tmp_path):
     assert "1 ops cupy float32 1 > add" not in wrong
 
 
-def test_without_a_device_it_says_so_in_one_sentence(tmp_path):
+def test_without_a_device_there_is_one_message(tmp_path):
     done = run(SCRIPT, "--out", str(tmp_path / "out"))
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

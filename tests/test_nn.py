@@ -296,13 +296,13 @@ def test_in_place_changes_of_theta_take_effect():
 
 
 def test_cached_views_are_not_mixed_up_and_are_freed():
-    mlp, x, held = MLP(3, [4], 2), numbers(6, 3), []
+    mlp, x, references = MLP(3, [4], 2), numbers(6, 3), []
     for seed in range(30):  # arrays may reuse the id of a freed one
         theta = numbers(mlp.size, seed=seed)
-        held.append(weakref.ref(theta))
+        references.append(weakref.ref(theta))
         expected = composed(theta, x, widths=[3, 4, 2])
         np.testing.assert_allclose(mlp(theta, x), expected, rtol=1e-12, atol=1e-13)
-    assert sum(theta() is not None for theta in held) < 15
+    assert sum(theta() is not None for theta in references) < 15
 
 
 @pytest.mark.parametrize(
@@ -341,13 +341,13 @@ def test_only_the_requested_cotangents_are_computed():
 def test_the_graph_is_freed_without_the_garbage_collector():
     mlp = MLP(3, [4], 2)
     theta, x = numbers(mlp.size), numbers(6, 3)
-    held = weakref.ref(x)
+    references = weakref.ref(x)
     gc.disable()
     try:
         y, pullback = vjp(lambda x: mlp(theta, x), x)
         pullback(y)
         del x, y, pullback
-        assert held() is None
+        assert references() is None
     finally:
         gc.enable()
 

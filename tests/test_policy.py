@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from support.small_agents import CASES, observations, small_agent, trained
+from support.small_agents import CASES, TABLES, observations, small_agent, trained
 
 import npr
 from npr.envs.spaces import actions_from_spec, observations_from_spec
@@ -76,7 +76,7 @@ def test_the_deterministic_action_is_the_mode(kind, squashed):
 @pytest.mark.parametrize("kind", EVERY_ACTION)
 @pytest.mark.parametrize("squashed", [False, True])
 def test_random_actions_have_the_mean_of_the_distribution(kind, squashed):
-    """Acting on the host and sampling for learning are two codes for one distribution."""
+    """Acting on the host and sampling for learning implement the same distribution twice."""
     head = policy_head(EVERY_ACTION[kind], squashed)
     policy, rng = random_policy(head), np.random.default_rng(2)
     s = np.repeat(rng.standard_normal((1, 4)).astype(np.float32), 40_000, axis=0)
@@ -91,8 +91,8 @@ def test_the_temperature_divides_the_logits():
     y = np.array([[0.0, 1.0, 2.0]])
     np.testing.assert_allclose(np.exp(head(y).logp[0]), [0.015876, 0.117310, 0.866813], atol=1e-6)
     drawn = head.choose(np.repeat(y, 20_000, axis=0), np.random.default_rng(0))
-    shares = np.bincount(drawn) / 20_000
-    np.testing.assert_allclose(shares, [0.015876, 0.117310, 0.866813], atol=0.01)
+    frequencies = np.bincount(drawn) / 20_000
+    np.testing.assert_allclose(frequencies, [0.015876, 0.117310, 0.866813], atol=0.01)
 
 
 @pytest.mark.parametrize("name", ["argmax", "dueling", "table"])
@@ -100,8 +100,8 @@ def test_epsilon_is_the_probability_of_a_random_action(name):
     head = HEADS[name](DISCRETE, epsilon=0.3)
     y = np.zeros((30_000, head.outputs), np.float32)
     y[:, -1] = 1
-    shares = np.bincount(head.choose(y, np.random.default_rng(0))) / len(y)
-    np.testing.assert_allclose(shares, [0.1, 0.1, 0.8], atol=0.01)
+    frequencies = np.bincount(head.choose(y, np.random.default_rng(0))) / len(y)
+    np.testing.assert_allclose(frequencies, [0.1, 0.1, 0.8], atol=0.01)
     assert (head.choose(y, None) == 2).all()
 
 
@@ -116,7 +116,7 @@ def test_a_uniform_action_is_one_of_its_space(kind):
     np.testing.assert_allclose(a.mean(axis=0), middle, atol=0.1)
 
 
-def test_heads_are_equal_where_their_settings_are():
+def test_heads_with_equal_settings_are_equal():
     assert ArgmaxHead(DISCRETE, 0.1) == ArgmaxHead(DISCRETE, 0.1) != ArgmaxHead(DISCRETE, 0.2)
     assert ArgmaxHead(DISCRETE) != TableHead(DISCRETE)
 
@@ -126,7 +126,7 @@ def test_heads_are_equal_where_their_settings_are():
 
 @every_case
 def test_a_spec_describes_the_policy(case):
-    agent = trained(case, **({} if case in ("QLearning", "Sarsa") else {"normalize_obs": True}))
+    agent = trained(case, **({} if case in TABLES else {"normalize_obs": True}))
     policy = agent.policy
     other = Policy.from_spec(policy.spec, policy.theta, policy.norm)
     assert other.spec == policy.spec and other.head.name in HEADS
@@ -161,13 +161,13 @@ SPEC = random_policy(ArgmaxHead(DISCRETE)).spec
     ],
     ids=str,
 )
-def test_a_spec_that_does_not_fit_is_refused(change, message):
+def test_an_invalid_spec_is_refused(change, message):
     theta = random_policy(ArgmaxHead(DISCRETE)).theta
     with pytest.raises(ConfigError, match=message):
         Policy.from_spec({**SPEC, **change}, theta)
 
 
-def test_parameters_that_do_not_fit_are_refused():
+def test_invalid_parameters_are_refused():
     with pytest.raises(ConfigError, match="not finite floating-point numbers"):
         Policy.from_spec(SPEC, np.full(51, np.inf))
     with pytest.raises(ConfigError, match=r"table must have shape \(5, 3\), got \(3, 5\)"):
@@ -189,7 +189,7 @@ COPIES = {
 
 @every_case
 @pytest.mark.parametrize("copied", COPIES)
-def test_a_copy_acts_alike_and_its_layers_are_views_of_its_theta(case, copied):
+def test_a_copy_acts_the_same_and_its_layers_are_views_of_its_theta(case, copied):
     agent = trained(case)
     policy, obs = agent.policy, observations(agent, 30)
     other = COPIES[copied](policy)
@@ -242,7 +242,7 @@ def test_predict_follows_settings_that_change():
     assert agent.predict(obs)[0].mean() > 0.99
 
 
-def test_a_file_knows_the_parameters_of_the_policy_by_name(tmp_path):
+def test_a_file_has_the_names_of_the_parameters_of_the_policy(tmp_path):
     for case, name in (("DQN", "theta"), ("SAC", "phi"), ("QLearning", "Q"), ("SoftQ-n", "theta")):
         agent = small_agent(case)
         agent.save(tmp_path / "a.npz")
@@ -250,7 +250,7 @@ def test_a_file_knows_the_parameters_of_the_policy_by_name(tmp_path):
         assert manifest["policy_parameters"] == f"params/{name}"
 
 
-def test_a_sampler_takes_noise_beside_the_observation():
+def test_a_sampler_takes_noise_and_the_observation():
     policy = random_policy(HEADS["sampler"](BOX))
     assert policy.spec["sizes"] == [6, 6, 2]
     s = np.ones((2, 4), np.float32)

@@ -1,4 +1,4 @@
-"""Facts that stand in more than one file of the repository are the same in all of them."""
+"""Facts in more than one file of the repository agree."""
 
 import re
 
@@ -17,7 +17,7 @@ def test_pre_commit_uses_the_linters_of_the_lint_extra():
     assert set(re.findall(r"(?:ruff|mypy)==[\d.]+", hooks)) == set(extra)
 
 
-def test_ci_runs_on_every_python_that_is_declared():
+def test_ci_runs_on_every_declared_python():
     declared = set(re.findall(r"Programming Language :: Python :: (3\.\d+)", SETUP))
     (tested,) = re.findall(r"^\s+python: \[(.*)\]$", WORKFLOW, re.MULTILINE)
     assert set(tested.replace('"', "").split(", ")) == declared

@@ -90,5 +90,10 @@ class Head(ABC):
 class StochasticHead(Head):
     """A head with a distribution to learn from: head(outputs)."""
 
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers per action that the distribution's `expectation` needs."""
+        return 0
+
     @abstractmethod
     def __call__(self, outputs: Any) -> Distribution: ...

@@ -194,7 +194,6 @@ class TanhGaussianHead(StochasticHead):
 
     @property
     def noise_size(self) -> int:
-        """Numbers of noise per action of `expectation`."""
         return self.actions.size
 
     def __call__(self, outputs: Any) -> TanhGaussian:

@@ -34,11 +34,11 @@ def cartpole():
         (CartPoleEnv, 2),
         (lambda: gymnasium.vector.SyncVectorEnv([cartpole] * 3), 3),
         (lambda: gymnasium.make_vec("CartPole-v1", 3, vectorization_mode="sync"), 3),
-        (lambda: gymnasium.make_vec("CartPole-v1", 3), 3),  # CartPole's own, in NumPy
+        (lambda: gymnasium.make_vec("CartPole-v1", 3), 3),  # Gymnasium's vectorized CartPole
     ],
     ids=["id", "function", "function, three", "class", "vector", "make_vec sync", "make_vec"],
 )
-def test_an_environment_may_be_given_in_many_ways(env, n):
+def test_kinds_of_environment_arguments(env, n):
     vector = callable(env) and isinstance(env(), gymnasium.vector.VectorEnv)
     given = env() if vector else env
     agent = small_agent("DQN", env=given, n_envs=1 if vector else n).learn(BUDGET)
@@ -50,22 +50,24 @@ def test_an_environment_may_be_given_in_many_ways(env, n):
 
 
 @every_case
-def test_every_algorithm_takes_many_environments(case):
+def test_every_algorithm_takes_several_environments(case):
     agent = small_agent(case, n_envs=2).learn(BUDGET)
     assert agent.num_timesteps == BUDGET
     assert digest(agent) != digest(small_agent(case, n_envs=2))
 
 
-def test_an_env_is_used_as_it_is():
+def test_an_env_is_used_directly():
     env = cartpole()
     agent = small_agent("DQN", env=env).learn(20)
     assert agent.env_id == "CartPole-v1"
     assert env.unwrapped.state is not None  # it was stepped
-    assert agent.evaluate(episodes=1, seed=0).lengths[0] > 0  # in another one, of its spec
-    env.reset()  # and left open
+    assert (
+        agent.evaluate(episodes=1, seed=0).lengths[0] > 0
+    )  # in another environment, made from its spec
+    env.reset()  # and not closed
 
 
-def test_the_first_argument_of_stable_baselines3_is_let_pass():
+def test_the_policy_argument_of_stable_baselines3_is_accepted():
     for agent in (
         npr.SAC("MlpPolicy", "Pendulum-v1", seed=0),
         npr.SAC("MlpPolicy", env="Pendulum-v1", seed=0),
@@ -83,22 +85,22 @@ def test_the_first_argument_of_stable_baselines3_is_let_pass():
         (["CartPole-v1"], ConfigError, "an id, a gymnasium.Env, a VectorEnv or a function"),
     ],
 )
-def test_what_is_no_environment_is_refused(env, error, match):
+def test_invalid_environments_are_refused(env, error, match):
     with pytest.raises(error, match=match):
         npr.DQN(env)
 
 
-def test_two_environments_are_one_too_many():
+def test_two_environments_are_refused():
     with pytest.raises(ConfigError, match="DQN takes one environment.* got .*Acrobot-v1"):
         npr.DQN("CartPole-v1", "Acrobot-v1")
 
 
-def test_one_env_cannot_be_many():
+def test_n_envs_with_an_env_is_refused():
     with pytest.raises(ConfigError, match="n_envs=2 needs an id or a function .* got one Env"):
         npr.DQN(cartpole(), n_envs=2)
 
 
-def test_an_id_that_is_not_registered_is_gymnasium_s_to_refuse():
+def test_gymnasium_refuses_an_unknown_id():
     with pytest.raises(gymnasium.error.NameNotFound, match="CartPoll"):
         npr.DQN("CartPoll-v1")
 
@@ -106,7 +108,7 @@ def test_an_id_that_is_not_registered_is_gymnasium_s_to_refuse():
 # ---- the base class
 
 
-def test_an_algorithm_must_say_what_it_builds_and_how_it_trains():
+def test_an_algorithm_must_define_build_and_train():
     agent = small_agent("DQN")
     for method, args in ((Algorithm.build, ()), (Algorithm._train, (None,))):
         with pytest.raises(NotImplementedError):

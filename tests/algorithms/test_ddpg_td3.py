@@ -10,7 +10,7 @@ import npr
 from npr.autodiff import value_and_grad
 
 
-def test_the_actor_climbs_its_critic_by_hand():
+def test_the_deterministic_policy_gradient_by_hand():
     """mu = w s with w = .5, s = 1, Q = -(a - 2)^2: dJ/dw = 3, and one step of .1 leads to .8."""
 
     def minus_J(w):
@@ -39,9 +39,7 @@ def test_ddpg_target_by_hand(terminated, y):
 
 
 @pytest.mark.parametrize("algorithm", ["DDPG", "TD3"])
-def test_ddpg_takes_the_gradients_of_its_losses_and_the_actor_leaves_the_critic_alone(
-    monkeypatch, algorithm
-):
+def test_ddpg_takes_the_gradients_of_its_losses(monkeypatch, algorithm):
     checked = check_every_gradient(monkeypatch, "ddpg")
     rng = np.random.default_rng(1)
     agent = ddpg(algorithm=algorithm, batch_size=7)
@@ -52,7 +50,7 @@ def test_ddpg_takes_the_gradients_of_its_losses_and_the_actor_leaves_the_critic_
     assert np.array_equal(agent.theta, theta) and not np.array_equal(agent.phi, phi)
 
 
-def test_td3_moves_actor_and_targets_every_second_time():
+def test_td3_updates_actor_and_targets_every_second_time():
     agent = ddpg(algorithm="TD3", batch_size=4, learning_starts=4)
     seen, update = [], agent.update
     agent.update = lambda *batch: seen.append(update(*batch)) or seen[-1]

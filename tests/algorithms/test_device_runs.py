@@ -1,4 +1,4 @@
-"""The deep algorithms on the strict CuPy double: transfers, results, files."""
+"""The deep algorithms on the strict CuPy double: transfers, results and files."""
 
 import functools
 import json
@@ -13,7 +13,7 @@ from support.processes import DOUBLE, run
 
 @functools.cache
 def on_the_double(case):
-    """What device_cases did with NPR_BACKEND=cupy; each test looks at its part of it."""
+    """The results of device_cases with NPR_BACKEND=cupy; each test checks a part of them."""
     with tempfile.TemporaryDirectory() as folder:
         script = str(TESTS / "support" / "device_cases.py")
         ran = run(script, case, folder, path=[DOUBLE], NPR_BACKEND="cupy")
@@ -36,22 +36,22 @@ ALL = pytest.mark.parametrize("case", device_cases.CASES)
 
 
 @ALL
-def test_an_update_runs_on_the_device_alone(case):
-    """Host arrays, values read and float64 raise; transfers are counted"""
+def test_an_update_runs_on_the_device_only(case):
+    """Host arrays, reads of values and float64 raise; transfers are counted."""
     assert part(case, "update")["crossed"] == {
         "uploads": 0, "downloads": 0, "synchronizations": 0,
     }  # fmt: skip
 
 
 @ALL
-def test_an_update_moves_what_it_should(case):
+def test_an_update_changes_the_parameters_it_should(case):
     before, after = (part(case, "update")[when] for when in ("before", "after"))
     still = {name for name in before if np.array_equal(before[name], after[name])}
     expected = set()
     if case.startswith(("DQN", "PERDQN", "SoftQ")):
-        expected = {"theta_bar"}  # waits for target_update_interval
+        expected = {"theta_bar"}  # updated every target_update_interval
     elif case == "PPOKL":
-        expected = {"kl_weight"}  # waits for the end of the epochs
+        expected = {"kl_weight"}  # updated after the epochs
     elif "fixed" in case:
         expected = {"log_alpha"}
     assert still == expected
@@ -60,8 +60,8 @@ def test_an_update_moves_what_it_should(case):
 
 
 @ALL
-def test_an_update_is_that_of_numpy(case):
-    """Same seed, same batch: same parameters and metrics to rounding."""
+def test_an_update_equals_that_of_numpy(case):
+    """The same seed and batch give the same parameters and metrics up to rounding."""
     for what in ("before", "after", "metrics"):
         mine, theirs = part(case, "update")[what], on_numpy(case)[what]
         assert mine.keys() == theirs.keys()
@@ -92,39 +92,39 @@ EXTRA = {
     "SAC, fixed temperature": 1, "REINFORCE": 1, "REINFORCE, discounted": 2, "A2C": 1,
     "QActorCritic Discrete": 1 + 1 + 8, "QActorCritic Box": 1 + 1 + 8,
 }  # fmt: skip
-NOISELESS = ("DQN", "PERDQN", "DDPG", "TD3")  # they explore without noise on the device
+NOISELESS = ("DQN", "PERDQN", "DDPG", "TD3")  # they explore without noise from the host
 
 
 def budget(case, steps, updates):
-    """The most uploads and downloads that `learn` may need.
+    """The maximal numbers of uploads and downloads of `learn`.
 
-    An action sends the observations and the noise, and fetches itself. An update sends its batch at
-    once, and what EXTRA says; PPO sends a rollout and its valid steps once, and an order of its
-    steps per epoch. The priorities and the divergences that decide what happens next are fetched.
+    An action uploads observations and noise, and is downloaded. An update uploads its batch at
+    once, and the numbers in EXTRA; PPO uploads a rollout and its valid steps once, and a
+    permutation of its steps per epoch. Priorities and divergences are downloaded.
     """
     name, _, settings = device_cases.CASES[case]
     acts = steps // settings["n_envs"] + 1
     sent = acts if name in NOISELESS else 2 * acts
     if "learning_starts" in settings:
-        batch = 1 + (settings["n_step_return"] > 1)  # then each row has its own discount
+        batch = 1 + (settings["n_step_return"] > 1)  # each row has its own discount
         fetched = acts + (updates if name == "PERDQN" else 0)
         return sent + (batch + EXTRA.get(case, 0)) * updates, fetched
     if "n_epochs" not in settings:
         return sent + (6 + EXTRA[case]) * updates, acts
-    rollouts = -(-acts // settings["n_steps"])  # the last one may be shorter
+    rollouts = -(-acts // settings["n_steps"])  # the last rollout may be shorter
     epochs = settings["n_epochs"] * rollouts
     kl = name == "PPOKL"
     return sent + 7 * rollouts + epochs, acts + kl * epochs
 
 
 @ALL
-def test_the_bus_is_crossed_no_more_than_law_6_allows(case):
+def test_the_number_of_transfers_is_bounded(case):
     outcome = part(case, "learn")
     crossed = outcome["crossed"]
     uploads, downloads = budget(case, device_cases.STEPS, outcome["updates"])
     assert 0 < crossed["uploads"] <= uploads
     assert 0 < crossed["downloads"] <= downloads
-    assert crossed["synchronizations"] == 0, "nobody looked at a metric"
+    assert crossed["synchronizations"] == 0, "no metric was read"
 
 
 def on_the_device(code):
@@ -132,7 +132,7 @@ def on_the_device(code):
     assert ran.returncode == 0, ran.stderr
 
 
-def test_a_step_by_a_bad_gradient_is_skipped_and_counted_without_waiting_for_the_device():
+def test_skipped_steps_are_counted_without_synchronization():
     on_the_device("""
 import numpy as np
 from npr.backend import to_device, to_host, xp
@@ -153,19 +153,19 @@ for kind in (Adam, RMSprop, SGD):
 """)
 
 
-def test_a_run_on_the_device_looks_for_skipped_steps_every_hundred_updates():
+def test_skipped_steps_on_the_device_are_checked_every_hundred_updates():
     on_the_device("""
 import numpy as np, npr
 from npr.algorithms import dqn
 from npr.autodiff import value_and_grad
 from npr.backend import to_host, xp
-def spoilt(f, has_aux=False):
+def poisoned(f, has_aux=False):
     def both(theta, *args):
         value, g = value_and_grad(f, has_aux)(theta, *args)
         g.fill(np.nan)
         return value, g
     return both
-dqn.value_and_grad = spoilt
+dqn.value_and_grad = poisoned
 agent = npr.DQN("CartPole-v1", seed=0, verbose=0, train_freq=1, gradient_steps=1, n_envs=1,
                 learning_starts=20, batch_size=8, net_arch=[8])
 before = to_host(agent.theta)
@@ -175,14 +175,14 @@ except npr.NumericsError as error:
     assert "of theta (adam, since update 1)" in str(error), error
     assert "optimizer, shape (58,), is not finite: entry (0,) = nan" in str(error), error
 else:
-    raise SystemExit("it went on")
+    raise SystemExit("no error was raised")
 assert agent.n_updates == 100 and xp.counts.synchronizations == 0
 assert np.array_equal(before, to_host(agent.theta))
 """)
 
 
 def test_a_table_stays_on_the_host():
-    """QLearning has nothing to win on a device; it learns, saves and loads all the same."""
+    """QLearning uses the host with every backend; it learns, saves and loads."""
     code = """
 import sys, numpy as np, npr
 agent = npr.QLearning("FrozenLake-v1", seed=0, verbose=0).learn(2_000)

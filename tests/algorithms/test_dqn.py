@@ -44,13 +44,13 @@ def test_n_step_return_by_hand(ended, r, power):
     first = s[:, 0] == 0
     assert got[first] == pytest.approx(r) and gamma[first] == pytest.approx(power)
     steps = ended or 3
-    assert (s2[first] == steps - 0.5).all()  # the true observation after the last of the steps
+    assert (s2[first] == steps - 0.5).all()  # the true observation after the last step
     assert (terminated[first] == (ended is not None)).all()
 
 
 def test_linear_dqn_reaches_the_optimum_of_dynamic_programming():
-    """One-hot states and no hidden layer are a table. Episodes are cut at 20 steps, so that a
-    time-out taken for the end of the world would show."""
+    """One-hot states and no hidden layer are a table. Episodes are truncated at 20 steps, so that a
+    truncation treated as a termination would be detected."""
     agent = dqn(
         TwoStates, net_arch=[], gamma=0.9, max_episode_steps=20, learning_rate="linear:0.05:0.001",
         batch_size=32, buffer_size=5_000, learning_starts=200, train_freq=1,

@@ -20,21 +20,21 @@ every_case = pytest.mark.parametrize("case", CASES)
 
 
 @every_case
-def test_learn_returns_the_agent_and_stops_where_it_is_told(case):
+def test_learn_returns_the_agent_after_the_budget(case):
     agent = small_agent(case)
     assert agent.learn(37) is agent
     assert agent.num_timesteps == 37
 
 
 @every_case
-def test_learn_for_nothing_changes_nothing(case):
+def test_learn_with_a_budget_of_zero_changes_nothing(case):
     agent = small_agent(case).learn(0)
     assert agent.num_timesteps == 0
     assert_same_parameters(agent, small_agent(case))
 
 
 @every_case
-def test_learn_moves_the_parameters_and_keeps_them_finite(case):
+def test_learn_changes_the_parameters_and_keeps_them_finite(case):
     before, after = parameters(small_agent(case)), parameters(trained(case))
     assert all(np.isfinite(array).all() for array in after.values())
     moved = {name for name, array in after.items() if (array != before[name]).any()}
@@ -60,13 +60,13 @@ def test_a_budget_may_be_any_whole_number(budget):
         ([100], "must be a whole number"),
     ],
 )
-def test_a_budget_that_is_no_number_of_steps_is_refused(budget, match):
+def test_an_invalid_budget_is_refused(budget, match):
     with pytest.raises(ConfigError, match=match):
         small_agent("QLearning").learn(budget)
 
 
 @every_case
-def test_the_callback_sees_the_agent_after_every_step(case):
+def test_the_callback_is_called_after_every_step(case):
     agent, seen = small_agent(case), []
 
     def callback(given):
@@ -85,15 +85,17 @@ def test_the_callback_stops_with_false(case, no):
         40, callback=lambda agent: no if agent.num_timesteps == 7 else None
     )
     assert agent.num_timesteps == 7
-    assert agent.learn(10, reset_num_timesteps=False).num_timesteps == 17  # and is gone
+    assert (
+        agent.learn(10, reset_num_timesteps=False).num_timesteps == 17
+    )  # the callback is not kept
 
 
 @pytest.mark.parametrize("yes", [None, True, np.bool_(True), 0, "", 0.0])
-def test_the_callback_goes_on_with_anything_else(yes):
+def test_the_callback_continues_with_anything_else(yes):
     assert small_agent("QLearning").learn(9, callback=lambda _: yes).num_timesteps == 9
 
 
-def test_an_error_in_a_callback_is_the_user_s_and_learning_can_go_on():
+def test_an_error_of_a_callback_is_raised_and_learning_can_continue():
     def callback(agent):
         if agent.num_timesteps == 7:
             raise KeyError("mine")
@@ -105,11 +107,11 @@ def test_an_error_in_a_callback_is_the_user_s_and_learning_can_go_on():
 
 
 @every_case
-def test_learning_in_two_halves_is_learning_once(case):
-    """With a constant learning rate and exploration, where nothing depends on the budget."""
+def test_two_runs_equal_one_run_of_the_total_budget(case):
+    """With a constant learning rate and exploration, so that nothing depends on the budget."""
     steady = {"exploration_initial_eps": 0.3, "exploration_final_eps": 0.3}
     if CASES[case][0] == "REINFORCE":
-        pytest.skip("an episode that a budget cuts is not learnt from")
+        pytest.skip("incomplete episodes are not learned from")
     steady = steady if "exploration_fraction" in getattr(npr, CASES[case][0]).settings else {}
     once = small_agent(case, **steady).learn(64)
     twice = small_agent(case, **steady).learn(32).learn(32, reset_num_timesteps=False)
@@ -117,7 +119,7 @@ def test_learning_in_two_halves_is_learning_once(case):
     assert_same_parameters(once, twice)
 
 
-def test_reset_num_timesteps_starts_the_count_and_the_schedules_again():
+def test_reset_num_timesteps_resets_the_counter_and_the_schedules():
     agent = small_agent("QLearning", exploration_fraction=1.0).learn(40)
     assert (agent.num_timesteps, agent.progress) == (40, 1.0)
     assert agent.epsilon == pytest.approx(agent.exploration_final_eps)

@@ -137,9 +137,9 @@ def test_every_preset_has_a_gate():
     assert {env for _, env in NIGHTLY} == set(LONG)
 
 
-def test_sarsa_fares_better_on_its_way_than_q_learning():
-    """On the cliff, with epsilon = .1 throughout: by at least ten, and at least -30. The best
-    policy that explores so has -20.7, the best path walked so -45.8."""
+def test_sarsa_has_a_better_online_return_than_q_learning():
+    """CliffWalking with constant epsilon = .1: by at least ten, and at least -30. The best
+    epsilon-greedy policy has -20.7, the optimal path with that exploration -45.8."""
     online = {}
     for name in ("Sarsa", "QLearning"):
         agents = [
@@ -151,10 +151,10 @@ def test_sarsa_fares_better_on_its_way_than_q_learning():
 
 
 @slow
-def test_soft_q_sets_out_for_all_four_goals():
+def test_soft_q_visits_all_four_goals():
     spec = importlib.util.spec_from_file_location("multi_goal", ROOT / "examples" / "soft_q.py")
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     for seed in range(3):
-        shares = example.fractions(example.learn(seed, verbose=0))
-        assert shares.min() > 0.05, (seed, shares)
+        fractions = example.fractions(example.learn(seed, verbose=0))
+        assert fractions.min() > 0.05, (seed, fractions)

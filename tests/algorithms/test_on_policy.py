@@ -1,4 +1,4 @@
-"""What all on-policy algorithms share: action kinds, reset modes, whole episodes."""
+"""What all on-policy algorithms share: action kinds, autoreset modes, complete episodes."""
 
 import gymnasium.spaces as gs
 import numpy as np
@@ -15,7 +15,7 @@ ON_POLICY = ("REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL")
 every_algorithm = pytest.mark.parametrize("name", ON_POLICY)
 
 
-# ---- actions of all kinds
+# ---- kinds of actions
 
 SPACES = {
     "Discrete": gs.Discrete(3, start=-1),
@@ -29,8 +29,8 @@ SPACES = {
 
 @every_algorithm
 @pytest.mark.parametrize("kind", SPACES)
-def test_every_kind_of_action_is_learnt_saved_and_carried_away(tmp_path, name, kind):
-    """The environment refuses an action outside its space."""
+def test_every_kind_of_action_is_learned_and_saved(tmp_path, name, kind):
+    """The environment raises for an action outside its space."""
 
     def env():
         return RandomEnv(gs.Box(-1, 1, (2,), F), SPACES[kind])
@@ -48,34 +48,34 @@ def test_every_kind_of_action_is_learnt_saved_and_carried_away(tmp_path, name, k
             assert SPACES[kind].contains(policy(s[0], deterministic))
 
 
-class Match(RandomEnv):
-    """One step; the reward is the share of an action's parts that are the right ones."""
+class TargetAction(RandomEnv):
+    """One step; the reward is the fraction of correct components of the action."""
 
-    def __init__(self, space, right):
+    def __init__(self, space, target):
         super().__init__(gs.Box(-1, 1, (1,), F), space, length=1)
-        self.right = np.array(right)
+        self.target = np.array(target)
 
     def step(self, action):
         observation, *_ = super().step(action)
-        return observation, float((action == self.right).mean()), True, False, {}
+        return observation, float((action == self.target).mean()), True, False, {}
 
 
 @every_algorithm
 @pytest.mark.parametrize(
-    ("space", "right"),
+    ("space", "target"),
     [(gs.MultiDiscrete([3, 2, 4]), [2, 0, 1]), (gs.MultiBinary((2, 2)), [[0, 1], [1, 0]])],
     ids=["MultiDiscrete", "MultiBinary"],
 )
-def test_the_right_joint_action_is_found(name, space, right):
+def test_the_best_joint_action_is_learned(name, space, target):
     agent = on_policy_agent(
-        name, lambda: Match(space, right), n_envs=4, learning_rate=0.02, ent_coef=0.0,
+        name, lambda: TargetAction(space, target), n_envs=4, learning_rate=0.02, ent_coef=0.0,
         **({"n_episodes": 32} if name == "REINFORCE" else {"n_steps": 8}),
     ).learn(4_000)  # fmt: skip
-    assert np.array_equal(agent.act(np.zeros(1, F)), right)
+    assert np.array_equal(agent.act(np.zeros(1, F)), target)
 
 
 @every_algorithm
-def test_the_mean_of_a_gaussian_finds_the_best_action(name):
+def test_the_mean_of_a_gaussian_learns_the_best_action(name):
     agent = on_policy_agent(
         name, Bandit, n_envs=8, learning_rate="linear:0.02", log_std_init=-0.5,
         **({"n_episodes": 64} if name == "REINFORCE" else {"n_steps": 8}),
@@ -90,8 +90,8 @@ MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLE
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("n_steps", [1, 2, 5])
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
-def test_resets_in_any_mode_are_no_experience(name, mode, n_steps):
-    """Two environments that both reset themselves in every fourth step, and nothing else."""
+def test_autoreset_steps_are_not_learned_from(name, mode, n_steps):
+    """Two environments that both reset in every fourth step."""
     env = SyncVectorEnv([lambda: CountingEnv(0, ((3, "terminated"),))] * 2, autoreset_mode=mode)
     settings = {} if name == "REINFORCE" else {"n_steps": n_steps}
     settings |= {"normalize_advantage": False} if name in ("A2C", "PPO", "PPOKL") else {}
@@ -104,15 +104,15 @@ def test_resets_in_any_mode_are_no_experience(name, mode, n_steps):
     assert all(np.isfinite(x).all() for x in vars(agent).values() if isinstance(x, np.ndarray))
     seen = agent.logger.snapshot()
     assert all(np.isfinite(v) for key, v in seen.items() if key.startswith("train/"))
-    # the third and last step of an episode leads to t = 3, where nothing is done
+    # the third and last step of an episode leads to t = 3, where no action is taken
     assert max(s[..., 2].max() for s in kept) <= (3 if name == "QActorCritic" else 2)
 
 
-# ---- whole episodes
+# ---- rollouts of complete episodes
 
 
 def episodes_of(envs, n_episodes, budget, **settings):
-    """The rollouts that `episodes` yields, from an agent that always takes action 0."""
+    """The rollouts of `episodes` for an agent that always takes action 0."""
     agent = on_policy_agent("REINFORCE", envs, n_episodes=n_episodes, **settings)
     seen = []
 
@@ -124,7 +124,7 @@ def episodes_of(envs, n_episodes, budget, **settings):
     return agent, seen
 
 
-def test_rollouts_hold_whole_episodes_from_their_first_step_to_their_last():
+def test_rollouts_contain_complete_episodes():
     plan = ((3, "terminated"), (2, "truncated"), (4, "both"))
     _, rollouts = episodes_of(lambda: CountingEnv(0, plan), 2, 18)
     for rollout in rollouts:
@@ -136,7 +136,7 @@ def test_rollouts_hold_whole_episodes_from_their_first_step_to_their_last():
     assert sum(len(rollout.r) for rollout in rollouts) == 18
 
 
-def test_every_environment_gives_as_many_episodes():
+def test_every_environment_contributes_as_many_episodes():
     factories = iter(counting_envs() * 2)
     agent, rollouts = episodes_of(lambda: next(factories)(), 6, 100, n_envs=3)
     assert len(rollouts) > 2
@@ -145,12 +145,14 @@ def test_every_environment_gives_as_many_episodes():
         assert (finished.sum(axis=0) == 2).all()
         for i in range(3):
             rows = rollout.valid[:, i]
-            assert rollout.s[0, i, 2] == 0  # from the start, also after the last rollout
+            assert (
+                rollout.s[0, i, 2] == 0
+            )  # from the start of an episode, also after another rollout
             assert np.array_equal(rollout.steps()[rows, i], rollout.s[rows, i, 2])
             assert finished[rows, i][-1]
 
 
-def test_an_episode_that_the_budget_cuts_is_dropped_and_none_begins_in_its_middle():
+def test_an_incomplete_episode_is_dropped():
     agent, rollouts = episodes_of(lambda: CountingEnv(0, ((4, "terminated"),)), 2, 14)
     assert [int(r.valid.sum()) for r in rollouts] == [8, 4]  # two steps of the fourth are dropped
     seen = []
@@ -159,7 +161,7 @@ def test_an_episode_that_the_budget_cuts_is_dropped_and_none_begins_in_its_middl
     assert seen[0].s[0, 0, 2] == 0 and seen[0].valid.all()
 
 
-def test_no_episode_within_the_budget_is_worth_a_warning():
+def test_no_complete_episode_within_the_budget_causes_a_warning():
     agent = on_policy_agent("REINFORCE", lambda: CountingEnv(0, ((100, "terminated"),)))
     with pytest.warns(RuntimeWarning, match="no 2 episodes ended within 50 steps"):
         agent.learn(50)

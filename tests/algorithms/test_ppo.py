@@ -10,17 +10,17 @@ from npr.autodiff import clip, exp, minimum, value_and_grad
 
 
 @pytest.mark.parametrize(
-    ("ratio", "A", "objective", "slope"),
+    ("ratio", "A", "objective", "derivative"),
     [(1.5, 1, 1.2, 0), (1.5, -1, -1.5, -1.5), (0.5, 1, 0.5, 0.5), (0.5, -1, -0.8, 0),
      (1.1, 1, 1.1, 1.1)],
 )  # fmt: skip
-def test_clipped_objective_by_hand(ratio, A, objective, slope):
+def test_clipped_objective_by_hand(ratio, A, objective, derivative):
     def L(logp):
         r = exp(logp)
         return minimum(r * A, clip(r, 0.8, 1.2) * A).sum()
 
     value, g = value_and_grad(L)(np.log(np.array([ratio])))
-    assert value == pytest.approx(objective) and g[0] == pytest.approx(slope)
+    assert value == pytest.approx(objective) and g[0] == pytest.approx(derivative)
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
@@ -51,15 +51,15 @@ def test_approx_kl_is_the_k3_estimate():
     metrics = agent.update(s, a, rows(1, 2, 3, 4), rows(0, 0, 0, 0), logp, 0.2)
     np.testing.assert_allclose(metrics["approx_kl"], 0.094535, atol=1e-5)
     run_of(agent).updated(metrics)
-    held = agent.logger.snapshot()  # the means
-    assert held["train/approx_kl"] == pytest.approx(0.094535, abs=1e-5)
-    assert held["train/clip_fraction"] == 1
+    logged = agent.logger.snapshot()  # the means
+    assert logged["train/approx_kl"] == pytest.approx(0.094535, abs=1e-5)
+    assert logged["train/clip_fraction"] == 1
 
 
-def test_clipping_stops_a_two_armed_bandit_at_six_tenths():
-    """pi_old = (1/2, 1/2) and A = (1, -1). With p the new chance of arm 0, the ratios are 2p and
-    2(1 - p); arm 0 has no slope from 2p = 1.2 on, arm 1 none from 2(1 - p) = 0.8 on: both stop
-    at p = 0.6, and without clipping p would go to 1."""
+def test_clipping_limits_the_update_of_a_two_armed_bandit():
+    """pi_old = (1/2, 1/2) and A = (1, -1). With p the new probability of arm 0, the ratios are 2p
+    and 2(1 - p); the gradient of arm 0 is zero for 2p >= 1.2, that of arm 1 for 2(1 - p) <= 0.8:
+    both stop at p = 0.6. Without clipping p would converge to 1."""
     agent = ppo(net_arch=[], normalize_advantage=False, learning_rate=1e-3)
     s, a = np.zeros((2, 4), F), np.array([0, 1])
     for _ in range(2_000):
@@ -68,11 +68,11 @@ def test_clipping_stops_a_two_armed_bandit_at_six_tenths():
     assert 0.599 < p < 0.61
 
 
-def test_advantages_are_normalised_with_the_unbiased_deviation():
+def test_advantages_are_normalized_with_the_unbiased_standard_deviation():
     agent = ppo(learning_rate=0.0)
     s, a = np.zeros((4, 4), F), np.zeros(4, int)
     logp = agent.pi(agent.theta, s).log_prob(a)
-    # at ratio e^d the surrogate is e^d A where it is not clipped: read the normalised A off it
+    # at ratio e^d the unclipped surrogate is e^d A, which gives the normalized A
     for i, expected in enumerate([-1.161895, -0.387298, 0.387298, 1.161895]):
         moved = logp.copy()
         moved[i] -= 0.1

@@ -26,7 +26,7 @@ def test_ppo_kl_takes_the_gradients_of_its_losses(monkeypatch, env, a):
 @pytest.mark.parametrize(
     ("d", "factor"), [(0.0151, 2), (0.0149, 1), (0.01, 1), (0.0067, 1), (0.0066, 0.5)]
 )
-def test_the_coefficient_moves_when_the_divergence_misses_its_target_by_half(d, factor):
+def test_the_coefficient_is_adapted_to_the_divergence(d, factor):
     agent = on_policy_agent("PPOKL", target_kl=0.01, kl_coef=0.3)
     agent.adapt(d)
     assert agent.kl_weight[0] == pytest.approx(0.3 * factor)
@@ -40,29 +40,31 @@ def test_the_coefficient_stays_in_its_range():
         assert agent.kl_weight[0] == end
 
 
-def test_the_coefficient_is_adapted_once_per_rollout_and_saved(tmp_path):
-    agent = on_policy_agent("PPOKL", n_epochs=5, target_kl=1e3)  # never reached: halved each time
+def test_the_coefficient_is_adapted_once_per_rollout(tmp_path):
+    agent = on_policy_agent(
+        "PPOKL", n_epochs=5, target_kl=1e3
+    )  # never reached: halved after each rollout
     agent.learn(24)
     assert agent.kl_weight[0] == 1 / 8
     agent.save(tmp_path / "agent.npz")
     assert npr.load(tmp_path / "agent.npz").kl_weight[0] == 1 / 8
 
 
-def test_epochs_end_where_the_policy_has_gone_too_far():
+def test_epochs_stop_if_the_divergence_is_too_large():
     agent = on_policy_agent("PPOKL", n_epochs=50, target_kl=1e-9, learning_rate=0.01, batch_size=8)
     agent.learn(8)
     assert agent.n_updates == 1
 
 
-def test_a_rollout_begins_at_no_divergence():
+def test_the_divergence_is_zero_at_the_start_of_a_rollout():
     agent = on_policy_agent("PPOKL")
     s = np.random.default_rng(0).standard_normal((5, 4)).astype(F)
     assert agent.divergence(s, agent.actor(agent.theta, s)) == pytest.approx(0, abs=1e-7)
 
 
-def test_the_penalty_stops_a_two_armed_bandit_where_the_forward_divergence_does():
-    """pi_old = (1/2, 1/2), A = (1, -1), lambda = 1. With p the new chance of arm 0, the mean of
-    ratio times A is 2p - 1 and KL(old || new) = -1/2 log(4 p (1 - p)); the slope of their
+def test_the_penalty_is_the_forward_kl_on_a_two_armed_bandit():
+    """pi_old = (1/2, 1/2), A = (1, -1), lambda = 1. With p the new probability of arm 0, the mean
+    of ratio times A is 2p - 1 and KL(old || new) = -1/2 log(4 p (1 - p)); the derivative of their
     difference is zero where (2p - 1) / (p - p^2) = 4: p = (1 + sqrt 5) / 4 = .809. KL(new || old)
     would stop at 1 / (1 + e^-2) = .881."""
     agent = bandit_policy("PPOKL", learning_rate="linear:0.02")

@@ -19,11 +19,8 @@ def cartpole():
     return gymnasium.make("CartPole-v1")
 
 
-# ---- predict and act
-
-
 @every_case
-def test_predict_returns_an_action_of_the_space_and_none(case):
+def test_predict_returns_an_action_and_none(case):
     agent = trained(case)
     space = agent.envs.action_space
     for obs in observations(agent, 5):
@@ -53,7 +50,7 @@ def test_predict_samples_and_act_does_not(case):
     np.testing.assert_array_equal(agent.act(obs), best)
     np.testing.assert_array_equal(agent.predict(obs, deterministic=True)[0], best)
     if CASES[case][0] in ("DDPG", "TD3"):
-        return  # their policy is deterministic, and the noise of exploration no part of it
+        return  # their policy is deterministic and without exploration noise
     assert (agent.predict(obs)[0] != best).any()
     assert (agent.predict(obs)[0] != agent.predict(obs)[0]).any()
     assert (agent.act(obs, deterministic=False) != best).any()
@@ -67,14 +64,14 @@ def test_an_observation_may_be_a_list():
 
 
 @pytest.mark.parametrize("shape", [(), (2,), (4,), (5, 4), (2, 2, 3), (1, 1, 3)])
-def test_an_observation_of_another_shape_is_refused(shape):
+def test_an_observation_of_the_wrong_shape_is_refused(shape):
     agent = small_agent("SAC")
     with pytest.raises(EnvContractError, match=r"observation of shape .*, the space says \(3,\)"):
         agent.act(np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize("index", [-1, 48, 10**9])
-def test_an_index_outside_the_table_is_refused(index):
+def test_an_index_out_of_range_is_refused(index):
     agent = small_agent("QLearning")
     for obs in (index, np.array([0, index])):
         with pytest.raises(EnvContractError, match=r"outside Discrete\(48"):
@@ -82,7 +79,7 @@ def test_an_index_outside_the_table_is_refused(index):
 
 
 def test_evaluation_code_for_stable_baselines3_runs():
-    """The loop of its documentation, and that of its evaluate_policy on a vector."""
+    """The loop of its documentation, and that of its evaluate_policy with a vector environment."""
     model = small_agent("PPO")
     env = cartpole()
     obs, _ = env.reset(seed=0)

@@ -34,33 +34,33 @@ def tags(source):
     return found
 
 
-def untrue_tags(source):
-    """Complaints about the tags: a line left out or tagged twice, or out of order in a method.
+def wrong_tags(source):
+    """Errors of the tags: a missing or duplicate line, or a wrong order in a method.
 
-    A method runs down the pseudocode: the last line of each bracket lies below the one before.
-    Between methods nothing is asked: `train` closes its loops before `update` is written. Lines
-    that the pseudocode itself calls "(once, before the epochs)" may stand where they are run.
+    In a method the last lines of the brackets are increasing. There is no condition across
+    methods, as `train` ends its loops before `update` is defined. Lines that begin with "(once, "
+    in the pseudocode, such as "(once, before the epochs)", may be anywhere.
     """
     lines, brackets = [n for n, _ in numbered_lines(source)], tags(source)
     once = {n for n, text in numbered_lines(source) if text.startswith("(once, ")}
-    complaints = []
+    errors = []
     if lines != list(range(1, len(lines) + 1)):
-        complaints.append(f"the pseudocode is numbered {lines}")
+        errors.append(f"the pseudocode is numbered {lines}")
     tagged = [number for _, numbers in brackets for number in numbers]
     counts = {n: tagged.count(n) for n in lines}
-    complaints += [f"[{n}] is tagged {count} times" for n, count in counts.items() if count != 1]
-    complaints += [f"[{n}] is no line of the pseudocode" for n in sorted({*tagged} - {*lines})]
+    errors += [f"[{n}] is tagged {count} times" for n, count in counts.items() if count != 1]
+    errors += [f"[{n}] is no line of the pseudocode" for n in sorted({*tagged} - {*lines})]
     for function in ast.walk(ast.parse(source)):
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
             inside = range(function.lineno, _end(function, source) + 1)
             last = [ns[-1] for line, ns in brackets if line in inside and not once & {*ns}]
             if last != sorted(last):
-                complaints.append(f"{function.name} tags its lines in the order {last}")
-    return complaints
+                errors.append(f"{function.name} tags its lines in the order {last}")
+    return errors
 
 
 def _end(function, source):
-    """The last line of a function, with the comments that close it."""
+    """The last line of a function, including comments at its end."""
     end, lines = function.end_lineno, source.splitlines()
     indent = " " * (function.col_offset + 1)
     while end < len(lines) and lines[end].startswith(indent):
@@ -71,13 +71,13 @@ def _end(function, source):
 @pytest.mark.parametrize("path", ALGORITHMS, ids=lambda path: path.stem)
 def test_every_line_of_the_pseudocode_is_tagged_once_and_in_order(path):
     source = path.read_text()
-    assert numbered_lines(source), "the module's docstring holds no numbered pseudocode"
-    assert untrue_tags(source) == []
+    assert numbered_lines(source), "the module's docstring has no numbered pseudocode"
+    assert wrong_tags(source) == []
 
 
-PAGE = '''"""Title.
+EXAMPLE = '''"""Title.
 
-     1  initialise theta
+     1  initialize theta
      2  for each step:
      3      s <- s2
      4      (once, before the steps) update
@@ -86,14 +86,14 @@ PAGE = '''"""Title.
 theta = 0  # [1]
 def train():
     update()  # [4]
-    for t in steps:  # [2] a share in [0, 1)
+    for t in steps:  # [2] a fraction in [0, 1)
         s = s2  # [3]
     # [5]
 '''
 
 
 @pytest.mark.parametrize(
-    "right, wrong, complaint",
+    "old, new, message",
     [
         ("# [3]", "#", r"\[3\] is tagged 0 times"),
         ("# [3]", "# [3-4]", r"\[4\] is tagged 2 times"),
@@ -104,6 +104,6 @@ def train():
         ("(once, before the steps) ", "", r"train tags its lines in the order \[4, 2, 3, 5\]"),
     ],
 )
-def test_a_wrong_tag_is_seen(right, wrong, complaint):
-    assert untrue_tags(PAGE) == []
-    assert any(re.search(complaint, c) for c in untrue_tags(PAGE.replace(right, wrong)))
+def test_wrong_tags_are_found(old, new, message):
+    assert wrong_tags(EXAMPLE) == []
+    assert any(re.search(message, c) for c in wrong_tags(EXAMPLE.replace(old, new)))

@@ -25,8 +25,8 @@ SPACES = {
 # ---- Q actor-critic
 
 
-def q_critic_saying(agent, values):
-    """Biases alone: the same values of both actions everywhere."""
+def set_q_values(agent, values):
+    """Set the biases of a linear critic: the same values in all states."""
     agent.w[:], agent.w[-2:] = 0, values
 
 
@@ -40,21 +40,21 @@ def q_batch(*steps):
 
 
 @pytest.mark.parametrize(("terminated", "delta"), [(0, 1.8), (1, 0.0)])
-def test_the_critic_steps_along_the_td_error_of_sarsa(terminated, delta):
+def test_the_critic_is_updated_with_the_td_error_of_sarsa(terminated, delta):
     """Q(s, a) = 1, Q(s2, a2) = 2, r = 1, gamma = .9: delta = 1.8, and Q is 1.18 after a step of
-    .1; where the world ended, the target is the reward alone."""
+    .1; at a termination the target is the reward."""
     agent = on_policy_agent("QActorCritic", net_arch=[], gamma=0.9, max_grad_norm=1e6)
-    q_critic_saying(agent, (1, 2))
+    set_q_values(agent, (1, 2))
     caught = gradients(agent, "adam_w", "adam_theta")
     agent.update(*q_batch((0, 1.0, 1, terminated)), [])
     assert -caught["adam_w"][0][-2:] == pytest.approx([delta, 0], abs=1e-6)
     assert 1 - 0.1 * caught["adam_w"][0][-2] == pytest.approx(1 + 0.1 * delta)
 
 
-def test_what_the_last_step_taught_is_seen_by_the_step_before():
+def test_steps_are_updated_from_the_last_to_the_first():
     """Backwards: the second step raises Q(., 1) before the first one bootstraps from it."""
     agent = on_policy_agent("QActorCritic", net_arch=[], gamma=1.0, max_grad_norm=1e6)
-    q_critic_saying(agent, (0, 0))
+    set_q_values(agent, (0, 0))
     agent.adam_w = npr.optim.SGD(agent.w, learning_rate=1.0)
     gradients(agent, "adam_theta")
     agent.update(*q_batch((0, 0.0, 1, 0), (1, 3.0, 0, 1)), [])
@@ -62,11 +62,11 @@ def test_what_the_last_step_taught_is_seen_by_the_step_before():
 
 
 @pytest.mark.parametrize(("baseline", "weights"), [(True, [-1.5, 0.5]), (False, [1, 3])])
-def test_the_actor_is_weighted_by_q_less_its_mean(baseline, weights):
+def test_the_actor_is_weighted_by_q_minus_its_mean(baseline, weights):
     """Q = (1, 3), pi = (.25, .75): the advantages are -1.5 and .5, whose mean under pi is 0; the
     entropy of pi is .562335."""
     agent = on_policy_agent("QActorCritic", net_arch=[], baseline=baseline, learning_rate=0.0)
-    q_critic_saying(agent, (1, 3))
+    set_q_values(agent, (1, 3))
     agent.theta[:], agent.theta[-1] = 0, math.log(3)
     seen = gradients(agent, "adam_theta")["adam_theta"]
     for a in (0, 1):
@@ -78,7 +78,7 @@ def test_the_actor_is_weighted_by_q_less_its_mean(baseline, weights):
     assert len(seen) == 2
 
 
-def test_the_next_action_is_the_one_that_was_taken():
+def test_the_next_action_is_the_action_taken():
     plan = ((3, "terminated"), (2, "truncated"))
     agent = on_policy_agent("QActorCritic", lambda: CountingEnv(0, plan), n_steps=12)
     seen = []

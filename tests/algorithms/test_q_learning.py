@@ -22,14 +22,14 @@ def test_q_learning_reaches_the_optimum_of_dynamic_programming():
     assert np.abs(agent.Q - TwoStates.Q_STAR).max() < 1e-2
 
 
-def test_epsilon_greedy_breaks_ties_at_random_and_draws_from_all_actions():
+def test_epsilon_greedy_breaks_ties_at_random():
     agent = q_learning(exploration_initial_eps=0.2)
     draws = [agent.epsilon_greedy(np.array([0.0, 1.0, 1.0])) for _ in range(6_000)]
-    share = np.bincount(draws, minlength=3) / len(draws)
-    assert np.abs(share - [0.2 / 3, 0.4 + 0.2 / 3, 0.4 + 0.2 / 3]).max() < 0.02
+    frequencies = np.bincount(draws, minlength=3) / len(draws)
+    assert np.abs(frequencies - [0.2 / 3, 0.4 + 0.2 / 3, 0.4 + 0.2 / 3]).max() < 0.02
 
 
-def test_epsilon_falls_in_a_line_over_its_fraction_of_the_budget():
+def test_epsilon_decreases_linearly_over_its_fraction_of_the_budget():
     agent = q_learning(exploration_fraction=0.5, exploration_final_eps=0.1)
     agent.counters.end = 100
     seen = []

@@ -19,7 +19,7 @@ from support.scalar_reference import (
 @pytest.mark.parametrize("algorithm", ["DDPG", "TD3"])
 @pytest.mark.parametrize("delayed", [False, True])
 def test_ddpg_and_td3(monkeypatch, algorithm, delayed):
-    """Some of the target's actions are clipped; a delayed update leaves actor and targets alone."""
+    """Some target actions are clipped; a delayed update does not change actor and targets."""
     agent = make(algorithm, "box", activation="elu", tau=0.2)
     names = "theta", "theta_bar", "phi", "phi_bar"
     caught, reference = RecordedUpdate(monkeypatch, agent, *names), Reference(agent, *names)

@@ -38,7 +38,7 @@ def dqn_targets(Q, theta, theta_bar, double, batch):
         differ.append(argmax(q) != argmax(q2))
         best = q2[argmax(q)] if double else max(q2)
         y.append(r if terminated else r + gamma * best)
-    assert covers_both(differ)  # or double Q would not be told from the plain one
+    assert covers_both(differ)  # else double Q would equal plain Q
     return y
 
 

@@ -32,7 +32,7 @@ def policy_data(kind, seed=2):
     return s, a, np.array([1.5, -1.2, 0.8, -0.6, 0.5, -1.3]), 2 * rng.standard_normal(6)
 
 
-def normalised(A):
+def normalized(A):
     middle = mean(A)
     deviation = math.sqrt(sum(square(x - middle) for x in A) / (len(A) - 1))
     return [(x - middle) / (deviation + 1e-8) for x in A]
@@ -59,8 +59,8 @@ def value_loss(s, targets, coefficient=1.0):
 @both_kinds
 @pytest.mark.parametrize("baseline", [True, False])
 def test_reinforce(monkeypatch, kind, baseline):
-    """With the states of two episodes of three steps weighed by gamma^t; without a baseline, with
-    advantages as they are and a clipped gradient."""
+    """Two episodes of three steps, weighted by gamma^t; without a baseline advantages are not
+    normalized and the gradient is clipped."""
     max_norm = NO_CLIP if baseline else 0.05
     agent = make("REINFORCE", kind, ent_coef=0.3, baseline=baseline, vf_epochs=2,
                  normalize_advantage=baseline, max_grad_norm=max_norm)  # fmt: skip
@@ -73,7 +73,7 @@ def test_reinforce(monkeypatch, kind, baseline):
     s, a, G, weight = lists(s, a, G, weight)
     A = G
     if baseline:
-        A = normalised([g - V(reference.phi, x)[0] for g, x in zip(G, s)])
+        A = normalized([g - V(reference.phi, x)[0] for g, x in zip(G, s)])
     A = [w * x for w, x in zip(weight, A)]
     reference.descend("theta", policy_loss(HEADS[kind], s, a, A, 0.3), max_norm)
     for _ in range(2 if baseline else 0):
@@ -93,7 +93,7 @@ def test_a2c(monkeypatch, kind, normalize, max_norm):
 
     s, a, A, R = lists(*data)
     reference.descend("phi", value_loss(s, R, 0.4), max_norm)
-    A = normalised(A) if normalize else A
+    A = normalized(A) if normalize else A
     reference.descend("theta", policy_loss(HEADS[kind], s, a, A, 0.3), max_norm)
     reference.agrees(caught)
 
@@ -129,14 +129,14 @@ def test_ppo(monkeypatch, kind, normalize):
     agent.update(s, a, A, R, np.array(logp_old), 0.25)
 
     s, a, A, R = lists(s, a, A, R)
-    A = normalised(A) if normalize else A
+    A = normalized(A) if normalize else A
     assert [x > 0 for x in A] == [True, False, True, False, True, False]
     reference.descend("theta", clipped_loss(head, s, a, A, logp_old, 0.25, 0.3))
     reference.descend("phi", value_loss(s, R, 0.4))
     reference.agrees(caught)
 
 
-def penalised_loss(head, s, a, A, out_old, weight, ent_coef):
+def penalized_loss(head, s, a, A, out_old, weight, ent_coef):
     def loss(theta):
         total = 0.0
         for x, i, advantage, old in zip(s, a, A, out_old):
@@ -161,16 +161,16 @@ def test_ppo_kl(monkeypatch, kind, normalize):
     agent.update(s, a, A, R, agent.head(out_old).log_prob(a), out_old, 0.7)
 
     s, a, A, R, out_old = lists(s, a, A, R, out_old)
-    A = normalised(A) if normalize else A
-    reference.descend("theta", penalised_loss(head, s, a, A, out_old, 0.7, 0.3))
+    A = normalized(A) if normalize else A
+    reference.descend("theta", penalized_loss(head, s, a, A, out_old, 0.7, 0.3))
     reference.descend("phi", value_loss(s, R, 0.4))
     reference.agrees(caught)
 
 
 @both_kinds
-def test_an_unclipped_update_of_ppo_is_one_of_a2c(kind):
-    """One epoch on one minibatch, collected by the present policy: all ratios are one. Three
-    batches in turn, with the true Adam and in float32."""
+def test_an_unclipped_update_of_ppo_equals_one_of_a2c(kind):
+    """One epoch of one minibatch of the current policy, so all ratios are one. Three
+    consecutive batches with Adam in float32."""
     given = {"learning_rate": 3e-3, "normalize_advantage": False, "ent_coef": 0.1,
              "max_grad_norm": 0.5}  # fmt: skip
     a2c = make("A2C", kind, use_rms_prop=False, **given)
@@ -209,7 +209,7 @@ def critic_loss(Q, s, a, y, valid):
 @both_kinds
 @pytest.mark.parametrize("baseline", [True, False])
 def test_q_actor_critic(monkeypatch, kind, baseline):
-    """Three steps of two environments, one of which only resets itself in the middle."""
+    """Three steps of two environments; one of them has an autoreset step."""
     agent = make("QActorCritic", kind, ent_coef=0.3, gamma=0.9, baseline=baseline,
                  max_grad_norm=NO_CLIP if baseline else 0.2)  # fmt: skip
     caught = RecordedUpdate(monkeypatch, agent, "theta", "w")
@@ -219,7 +219,7 @@ def test_q_actor_critic(monkeypatch, kind, baseline):
     if kind == "discrete":
         a, a2, noises = *rng.integers(3, size=(2, 3, 2)), []
     else:
-        a, a2, *noises = rng.normal(0, 1.2, (5, 3, 2, 2))  # three actions for the baseline
+        a, a2, *noises = rng.normal(0, 1.2, (5, 3, 2, 2))  # three sampled actions for the baseline
     r, terminated = 2 * rng.standard_normal((3, 2)), np.array([[0.0, 1.0], [0, 1], [1, 0]])
     valid = np.array([[True, True], [True, False], [True, True]])
     agent.update(s, a, r, s2, a2, terminated, valid, noises)

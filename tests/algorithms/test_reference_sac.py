@@ -33,14 +33,14 @@ def soft_value(phi, theta, s, noise, alpha):
 
 
 def covers_its_branches(phi, theta, s, noise):
-    """Whether some log standard deviations are clamped, and either critic is the smaller one."""
+    """Whether some log standard deviations are clipped, and either critic is the smaller one."""
     outs = [actor(phi, x) for x in s]
     q = [critic_values(theta, x, squashed(out, e)[0]) for x, out, e in zip(s, outs, noise)]
     return covers_both(x > 2 for out in outs for x in out[2:]) and covers_both(x < z for x, z in q)
 
 
-def wide(agent):
-    """Lift one log standard deviation towards its clamp at 2."""
+def raise_log_std(agent):
+    """Raise one log standard deviation towards its upper limit 2."""
     agent.phi[-1] = 1.8
 
 
@@ -48,7 +48,7 @@ def test_sac_s(monkeypatch):
     agent = make("SACS", "box", activation="elu", ent_coef=0.3, tau=0.2)
     names = "psi", "psi_bar", "theta", "phi"
     caught = RecordedUpdate(monkeypatch, agent, *names)
-    wide(agent)
+    raise_log_std(agent)
     reference, value = Reference(agent, *names), network(2, 3, 1, activation=elu)
     data, noise = transitions("box"), 0.6 * np.random.default_rng(8).standard_normal((6, 2))
     agent.update(*data, noise)
@@ -73,9 +73,9 @@ def test_sac_s(monkeypatch):
 
 
 def sac_step(reference, data, soft, critic_loss, H_bar):
-    """The lines of SAC, from soft(phi, theta, s, sample) = (V, mean log pi) and the critics' loss.
+    """A SAC update from soft(phi, theta, s, sample) = (V, mean log pi) and the loss of the critics.
 
-    H_bar is None where the temperature is fixed.
+    H_bar is None for a fixed temperature.
     """
     s, a, r, s2, terminated, gamma = lists(*data)
     alpha = math.exp(reference.log_alpha[0])
@@ -99,10 +99,10 @@ SAC_NAMES = "theta", "theta_bar", "phi", "log_alpha"
 
 
 @sac_cases
-def test_sac_in_a_box(monkeypatch, ent_coef):
+def test_sac_with_box_actions(monkeypatch, ent_coef):
     agent = make("SAC", "box", activation="elu", ent_coef=ent_coef, tau=0.2)
     caught = RecordedUpdate(monkeypatch, agent, *SAC_NAMES)
-    wide(agent)
+    raise_log_std(agent)
     reference = Reference(agent, *SAC_NAMES)
     data, noises = transitions("box"), 0.6 * np.random.default_rng(8).standard_normal((2, 6, 2))
     agent.update(*data, *noises)
@@ -120,7 +120,7 @@ def test_sac_in_a_box(monkeypatch, ent_coef):
 
 
 @sac_cases
-def test_sac_of_choices(monkeypatch, ent_coef):
+def test_sac_with_discrete_actions(monkeypatch, ent_coef):
     agent = make("SAC", "discrete", activation="elu", ent_coef=ent_coef, tau=0.2)
     caught = RecordedUpdate(monkeypatch, agent, *SAC_NAMES)
     reference, net = Reference(agent, *SAC_NAMES), network(2, 3, 3, activation=elu)
@@ -128,7 +128,7 @@ def test_sac_of_choices(monkeypatch, ent_coef):
     agent.update(*data, None, None)
 
     def soft(phi, theta, s, alpha, i, after):
-        """Both means over all actions, none of which is drawn."""
+        """Means over all actions instead of samples."""
         logp, qs = log_softmax(net(phi, s)), [net(row, s) for row in theta]
         V = sum(exp(x) * (min(q) - alpha * x) for x, q in zip(logp, zip(*qs)))
         return V, sum(exp(x) * x for x in logp)

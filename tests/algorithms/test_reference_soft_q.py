@@ -23,7 +23,7 @@ from support.scalar_reference import (
 )
 
 
-def test_soft_q_of_choices(monkeypatch):
+def test_soft_q_with_discrete_actions(monkeypatch):
     agent = make("SoftQ", "discrete", activation="elu", ent_coef=0.4)
     caught = RecordedUpdate(monkeypatch, agent, "theta", "theta_bar")
     reference, Q = Reference(agent, "theta", "theta_bar"), network(2, 3, 3, activation=elu)
@@ -45,10 +45,10 @@ def squared_distance(x, y):
     return sum(square(p - q) for p, q in zip(x, y))
 
 
-def bandwidth(staying, moved):
-    """The median of squared distances, the smaller middle one, over the log of their number."""
-    distances = sorted(squared_distance(x, y) for x in staying for y in moved)
-    return max(distances[(len(distances) - 1) // 2] / math.log(len(staying)), 1e-3)
+def bandwidth(fixed, updated):
+    """The lower median of squared distances over the log of the number of fixed particles."""
+    distances = sorted(squared_distance(x, y) for x in fixed for y in updated)
+    return max(distances[(len(distances) - 1) // 2] / math.log(len(fixed)), 1e-3)
 
 
 def log_p(theta, s, x, alpha, space):
@@ -62,13 +62,13 @@ def log_p(theta, s, x, alpha, space):
     return energy
 
 
-def svgd_directions(theta, s, staying, moved, alpha, space):
-    """Delta_i of every moved particle, and the bandwidth."""
-    h = bandwidth(staying, moved)
+def svgd_directions(theta, s, fixed, updated, alpha, space):
+    """Delta_i of every updated particle, and the bandwidth."""
+    h = bandwidth(fixed, updated)
     directions = []
-    for x in moved:
+    for x in updated:
         terms = []
-        for z in staying:
+        for z in fixed:
             _, score = gradient(lambda z: log_p(theta, s, z, alpha, space), z)
             k, slope = gradient(lambda z, x=x: exp(-squared_distance(z, x) / h), z)
             terms.append([k * p + q for p, q in zip(score.tolist(), slope.tolist())])
@@ -77,8 +77,8 @@ def svgd_directions(theta, s, staying, moved, alpha, space):
 
 
 @pytest.mark.parametrize("space", ["u", "legacy", "a"])
-def test_soft_q_in_a_box(monkeypatch, space):
-    """Of five particles two are moved, by critics that have just made their step."""
+def test_soft_q_with_box_actions(monkeypatch, space):
+    """Two of five particles are updated, after the step of the critics."""
     agent = make("SoftQ", "box", activation="elu", ent_coef=0.4, svgd_space=space, n_particles=5,
                  kernel_update_ratio=0.4, value_n_particles=4)  # fmt: skip
     names = "theta", "theta_bar", "phi"
@@ -90,7 +90,7 @@ def test_soft_q_in_a_box(monkeypatch, space):
     s, a, r, s2, terminated, gamma, a2, xi = lists(*data, a2, xi)
     y = []
     for i in range(6):
-        density = 1 / 4  # of uniform actions in a square of side 2
+        density = 1 / 4  # the density of uniform actions in a square of side 2
         weights = [exp(critic(reference.theta_bar, s2[i], x)[0] / 0.4) / density for x in a2]
         y.append(r[i] if terminated[i] else r[i] + gamma[i] * 0.4 * log(mean(weights)))
     reference.descend(
@@ -107,7 +107,7 @@ def test_soft_q_in_a_box(monkeypatch, space):
         h.append(found[1])
 
     def minus_climb(phi):
-        """Its gradient is that of the moved particles, along Delta."""
+        """Its gradient is -Delta through the updated particles."""
         return -mean(
             sum(p * u for p, u in zip(Delta[i][j], f(phi, s[i], xi[i][j])))
             for i in range(6)

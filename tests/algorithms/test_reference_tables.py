@@ -25,7 +25,7 @@ import npr
     ],
     ids=["minus", "times", "over", "ratio", "exp", "log", "tanh", "max, min", "constant"],
 )
-def test_the_dual_numbers_of_this_file(f, slope):
+def test_dual_numbers(f, slope):
     value, g = gradient(lambda x: f(x[0]), [0.7])
     assert value == f(0.7) and g[0] == pytest.approx(slope, rel=1e-14)
 
@@ -34,7 +34,7 @@ def test_the_dual_numbers_of_this_file(f, slope):
 
 
 def table_step(Q, s, a, y, rate):
-    """One step down the gradient of 1/2 (y - Q[s][a])^2 in the whole table."""
+    """One step of gradient descent on 1/2 (y - Q[s][a])^2 in the table."""
     _, g = gradient(lambda Q: square(y - Q[s][a]) / 2, Q)
     return (np.array(Q) - rate * g).tolist()
 
@@ -56,7 +56,7 @@ def test_q_learning():
 
 @pytest.mark.parametrize("expected", [False, True])
 def test_sarsa(expected):
-    """Expected Sarsa: with chance .4 one of both actions, else the better one."""
+    """Expected Sarsa: with probability .4 a uniform action, else the better one."""
     agent = npr.Sarsa(
         TwoStates, seed=0, verbose=0, learning_rate=0.3, gamma=0.9, expected=expected,
         exploration_initial_eps=0.4, exploration_final_eps=0.4,

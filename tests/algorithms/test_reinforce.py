@@ -16,8 +16,8 @@ def test_one_step_of_a_softmax_bandit_by_hand():
 
 
 @pytest.mark.parametrize("constant", [0.0, 5.0])
-def test_the_gradient_is_unbiased_and_a_constant_baseline_does_not_change_it(constant):
-    """Rewards (1, 0) and even chances: the expected gradient is (.25, -.25)."""
+def test_the_gradient_is_unbiased_with_a_constant_baseline(constant):
+    """Rewards (1, 0) and equal probabilities: the expected gradient is (.25, -.25)."""
     agent = bandit_policy(baseline=constant > 0)
     agent.phi[:], agent.phi[-1] = 0, constant
     caught = gradients(agent, "adam_theta", "adam_phi")
@@ -30,7 +30,7 @@ def test_the_gradient_is_unbiased_and_a_constant_baseline_does_not_change_it(con
     ("discount_state", "weighted"), [(False, [2.75, 3.5, 3]), (True, [2.75, 1.75, 0.75])]
 )
 def test_returns_of_an_episode_by_hand(discount_state, weighted):
-    """gamma = .5 and rewards 1, 2, 3, which are those of CountingEnv."""
+    """gamma = .5 and the rewards 1, 2, 3 of CountingEnv."""
     agent = on_policy_agent(
         "REINFORCE", lambda: CountingEnv(0, ((3, "terminated"),)), n_episodes=1, gamma=0.5,
         baseline=False, discount_state=discount_state,
@@ -42,8 +42,8 @@ def test_returns_of_an_episode_by_hand(discount_state, weighted):
     assert seen[0] == pytest.approx(weighted)
 
 
-def test_the_return_goes_on_with_the_value_where_time_ran_out():
-    """The same, cut by time, with V = 4: 3.25, 4.5, 5."""
+def test_returns_bootstrap_at_a_truncation():
+    """The same episode, truncated, with V = 4: 3.25, 4.5, 5."""
     agent = on_policy_agent(
         "REINFORCE", lambda: CountingEnv(0, ((3, "truncated"),)), n_episodes=1, gamma=0.5
     )

@@ -18,7 +18,7 @@ import npr
                                 "batch_size": 8, "n_envs": 2}),
     ],
 )  # fmt: skip
-def test_same_seed_same_bytes_and_a_file_keeps_them(tmp_path, algorithm, env, settings):
+def test_equal_seeds_give_equal_files(tmp_path, algorithm, env, settings):
     if algorithm != "Sarsa":
         settings = {**settings, "buffer_size": 100}
     paths = [tmp_path / name for name in ("one.npz", "two.npz", "again.npz")]
@@ -41,7 +41,7 @@ every_algorithm = pytest.mark.parametrize("name", ON_POLICY)
 
 @every_algorithm
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
-def test_the_same_seed_gives_the_same_bytes_and_a_file_keeps_them(tmp_path, name, env):
+def test_equal_seeds_give_equal_files_on_policy(tmp_path, name, env):
     paths = [tmp_path / f for f in ("one.npz", "two.npz", "again.npz")]
     for path in paths[:2]:
         on_policy_agent(name, env, max_episode_steps=20, n_envs=2).learn(120).save(path)
@@ -51,15 +51,12 @@ def test_the_same_seed_gives_the_same_bytes_and_a_file_keeps_them(tmp_path, name
     assert loaded.learn(60, reset_num_timesteps=False).num_timesteps == 180
 
 
-# ---- files
-
-
 @pytest.mark.parametrize(
     ("name", "env"),
     [("SoftQ", "Pendulum-v1"), ("SoftQ", "CartPole-v1"), ("SACS", "Pendulum-v1"),
      ("SAC", "CartPole-v1")],
 )  # fmt: skip
-def test_same_seed_same_bytes_and_a_file_keeps_them_soft(tmp_path, name, env):
+def test_equal_seeds_give_equal_files_soft(tmp_path, name, env):
     settings = {"learning_starts": 20, "batch_size": 8, "buffer_size": 100, "n_envs": 2}
     paths = [tmp_path / f for f in ("one.npz", "two.npz", "again.npz")]
     for path in paths[:2]:

@@ -21,7 +21,7 @@ from npr.heads import TanhGaussian
 
 @pytest.mark.parametrize(("terminated", "y"), [(0, 2.6236), (1, 1.0)])
 def test_sac_target_by_hand(terminated, y):
-    """Critics that say 2 and 1.5 everywhere, log pi = -.7: y = 1 + .99 (1.5 + .2 x .7)."""
+    """Critics with the values 2 and 1.5 everywhere, log pi = -.7: y = 1 + .99 (1.5 + .2 x .7)."""
     agent = sac(ent_coef=0.2, learning_rate=0.0)
     for vector in (agent.theta, agent.theta_bar, agent.phi):
         vector[:] = 0
@@ -29,7 +29,7 @@ def test_sac_target_by_hand(terminated, y):
     noise2 = np.array([[u_of_log_prob(-0.7)]], F)
     s, a = np.zeros((1, 3), F), np.zeros((1, 1), F)
     loss = agent.update(s, a, rows(1), s, rows(terminated), 0.99, np.zeros((1, 1), F), noise2)
-    assert loss["critic_loss"] == pytest.approx(y**2, rel=1e-4)  # two critics at zero
+    assert loss["critic_loss"] == pytest.approx(y**2, rel=1e-4)  # both critics are zero
 
 
 def test_sac_actor_loss_by_hand():
@@ -45,7 +45,7 @@ def test_sac_actor_loss_by_hand():
     assert g[0] == pytest.approx([1.080068, 0.880068], abs=1e-6)
 
 
-def test_sac_takes_the_gradients_of_its_losses_and_the_actor_leaves_the_critics_alone(monkeypatch):
+def test_sac_takes_the_gradients_of_its_losses(monkeypatch):
     checked = check_every_gradient(monkeypatch, "sac")
     rng = np.random.default_rng(1)
     agent = sac(batch_size=7)
@@ -58,8 +58,8 @@ def test_sac_takes_the_gradients_of_its_losses_and_the_actor_leaves_the_critics_
 
 
 @pytest.mark.parametrize(("log_prob", "falls"), [(-1, True), (3, False)])
-def test_sac_temperature_moves_towards_the_target_entropy(log_prob, falls):
-    """H_bar = -1: at log pi = -1 the policy is more random than asked, at 3 it is less."""
+def test_the_temperature_of_sac_follows_the_target_entropy(log_prob, falls):
+    """H_bar = -1: at log pi = -1 the entropy is above the target, at 3 it is below."""
     agent = sac(learning_rate=1e-2)
     agent.phi[:] = 0
     s, a, zero = np.zeros((1, 3), F), np.zeros((1, 1), F), np.zeros((1, 1), F)
@@ -73,7 +73,7 @@ def test_sac_temperature_moves_towards_the_target_entropy(log_prob, falls):
 
 
 def temperature_of_entropy(target):
-    """The alpha whose best policy has that entropy, by bisection: entropy rises with alpha."""
+    """The alpha whose optimal policy has that entropy, which increases with alpha; by bisection."""
     low, high = 0.01, 3.0
     for _ in range(10):
         middle = np.sqrt(low * high)
@@ -81,7 +81,7 @@ def temperature_of_entropy(target):
     return middle
 
 
-def learnt_bandit(**settings):
+def trained_bandit(**settings):
     agent = sac(
         Bandit, net_arch=[16, 16], batch_size=64, learning_rate="linear:5e-3:5e-4",
         learning_starts=200, **settings,
@@ -91,15 +91,15 @@ def learnt_bandit(**settings):
     return agent, a.mean(), -logp.mean()
 
 
-def test_sac_with_a_fixed_temperature_finds_the_best_policy_of_a_bandit():
+def test_sac_with_a_fixed_temperature_learns_the_best_policy():
     mean, entropy = best_tanh_gaussian(0.5)
-    _, got_mean, got_entropy = learnt_bandit(ent_coef=0.5)
+    _, got_mean, got_entropy = trained_bandit(ent_coef=0.5)
     assert got_mean == pytest.approx(mean, abs=0.05)
     assert got_entropy == pytest.approx(entropy, abs=0.1)
 
 
-def test_sac_learns_the_temperature_that_its_target_entropy_asks_for():
+def test_sac_learns_the_temperature_of_its_target_entropy():
     alpha = temperature_of_entropy(-1.0)
-    agent, _, entropy = learnt_bandit()
+    agent, _, entropy = trained_bandit()
     assert entropy == pytest.approx(-1.0, abs=0.15)
     assert np.exp(agent.log_alpha[0]) == pytest.approx(alpha, rel=0.3)

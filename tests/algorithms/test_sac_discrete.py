@@ -22,7 +22,7 @@ def test_discrete_sac_target_by_hand(terminated):
     s = np.zeros((1, 4), F)
     y = 1 + (1 - terminated) * 0.99 * (1.75 + 0.2 * 0.562335)
     loss = agent.update(s, np.array([0]), rows(1), s, rows(terminated), 0.99, None, None)
-    assert loss["critic_loss"] == pytest.approx(y**2, rel=1e-5)  # two critics at zero
+    assert loss["critic_loss"] == pytest.approx(y**2, rel=1e-5)  # both critics are zero
 
 
 def test_discrete_sac_takes_the_gradients_of_its_losses(monkeypatch):
@@ -33,7 +33,7 @@ def test_discrete_sac_takes_the_gradients_of_its_losses(monkeypatch):
 
 
 class Arms(RandomEnv):
-    """One step; three arms pay 0, .5 and 1."""
+    """One step; the rewards of three arms are 0, .5 and 1."""
 
     def __init__(self):
         super().__init__(gs.Box(-1, 1, (1,), F), gs.Discrete(3), length=1)
@@ -42,7 +42,7 @@ class Arms(RandomEnv):
         return np.zeros(1, F), float(action / 2), True, False, {}
 
 
-def learnt_arms(**settings):
+def trained_arms(**settings):
     agent = discrete_sac(
         Arms, net_arch=[16], batch_size=64, learning_rate="linear:0.01:0.001",
         learning_starts=200, **settings,
@@ -50,9 +50,9 @@ def learnt_arms(**settings):
     return agent, np.exp(agent.pi(agent.phi, np.zeros((1, 1), F)).logp)[0]
 
 
-def test_discrete_sac_with_a_fixed_temperature_finds_the_softmax():
-    expected = np.exp([0, 1, 2]) / np.exp([0, 1, 2]).sum()  # rewards over alpha = .5
-    assert learnt_arms(ent_coef=0.5)[1] == pytest.approx(expected, abs=0.03)
+def test_discrete_sac_with_a_fixed_temperature_learns_the_softmax():
+    expected = np.exp([0, 1, 2]) / np.exp([0, 1, 2]).sum()  # rewards divided by alpha = .5
+    assert trained_arms(ent_coef=0.5)[1] == pytest.approx(expected, abs=0.03)
 
 
 def test_discrete_sac_learns_the_temperature_of_its_target_entropy():
@@ -63,12 +63,12 @@ def test_discrete_sac_learns_the_temperature_of_its_target_entropy():
         p = np.exp(np.array([0, 0.5, 1]) / alpha)
         p /= p.sum()
         low, high = (alpha, high) if -(p * np.log(p)).sum() < 0.6 * np.log(3) else (low, alpha)
-    agent, learnt = learnt_arms()
+    agent, learned = trained_arms()
     assert np.exp(agent.log_alpha[0]) == pytest.approx(alpha, rel=0.2)
-    assert learnt == pytest.approx(p, abs=0.05)
+    assert learned == pytest.approx(p, abs=0.05)
 
 
 @pytest.mark.parametrize("wrong", [{"target_entropy": 0.7}, {"action_noise": "ou"}])
-def test_what_does_not_suit_choices_is_refused(wrong):
+def test_settings_for_box_actions_are_refused(wrong):
     with pytest.raises(npr.ConfigError, match="SAC: .* do not suit 2 Discrete actions"):
         discrete_sac(**wrong)

@@ -15,7 +15,7 @@ from support.toy_envs import Bandit
 
 
 def test_the_target_of_the_value_network_by_hand():
-    """Critics that say 2 and 1.5, log pi = -.7, alpha = .2: 1.5 + .14, no reward, no discount."""
+    """Critic values 2 and 1.5, log pi = -.7, alpha = .2: y = 1.5 + .14, no reward or discount."""
     agent = sacs(ent_coef=0.2, learning_rate=0.0)
     for vector in (agent.theta, agent.phi, agent.psi, agent.psi_bar):
         vector[:] = 0
@@ -28,7 +28,7 @@ def test_the_target_of_the_value_network_by_hand():
 
 @pytest.mark.parametrize(("terminated", "y"), [(0, 2.98), (1, 1.0)])
 def test_the_target_of_the_critics_by_hand(terminated, y):
-    """V_bar = 2, r = 1: both critics say zero, and their losses are added up."""
+    """V_bar = 2, r = 1: both critics are zero, and their losses are summed."""
     agent = sacs(learning_rate=0.0)
     for vector in (agent.theta, agent.phi, agent.psi, agent.psi_bar):
         vector[:] = 0
@@ -38,7 +38,7 @@ def test_the_target_of_the_critics_by_hand(terminated, y):
     assert loss["critic_loss"] == pytest.approx(y**2, rel=1e-5)
 
 
-def test_sac_s_takes_the_gradients_of_its_losses_and_its_target_only_follows(monkeypatch):
+def test_sac_s_takes_the_gradients_of_its_losses(monkeypatch):
     checked = check_every_gradient(monkeypatch, "sac_s")
     agent, rng = sacs(batch_size=7, tau=0.25), np.random.default_rng(1)
     theta, psi_bar = agent.theta.copy(), agent.psi_bar.copy()
@@ -49,7 +49,7 @@ def test_sac_s_takes_the_gradients_of_its_losses_and_its_target_only_follows(mon
     assert agent.psi_bar == pytest.approx(0.25 * agent.psi + 0.75 * psi_bar)
 
 
-def test_sac_s_finds_the_best_policy_of_a_bandit_and_its_value():
+def test_sac_s_learns_the_best_policy_of_a_bandit_and_its_value():
     mean, entropy = best_tanh_gaussian(0.5)
     agent = sacs(
         Bandit, net_arch=[16, 16], batch_size=64, learning_rate="linear:5e-3:5e-4",

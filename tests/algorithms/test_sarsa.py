@@ -19,7 +19,7 @@ def test_sarsa_steps_by_hand(expected, value):
 
 
 def soft_optimum(epsilon, gamma=0.9):
-    """The best table among epsilon-greedy policies in TwoStates, by dynamic programming."""
+    """The action values of the best epsilon-greedy policy in TwoStates, by dynamic programming."""
     Q = np.zeros((2, 2))
     for _ in range(1_000):
         v = (1 - epsilon) * Q.max(axis=1) + epsilon * Q.mean(axis=1)
@@ -28,7 +28,7 @@ def soft_optimum(epsilon, gamma=0.9):
 
 
 @pytest.mark.parametrize("expected", [False, True])
-def test_sarsa_reaches_the_best_soft_policy_not_the_best_policy(expected):
+def test_sarsa_converges_to_the_best_epsilon_greedy_policy(expected):
     target = soft_optimum(0.3)
     assert np.abs(target - TwoStates.Q_STAR).max() > 1
     agent = sarsa(
@@ -39,19 +39,19 @@ def test_sarsa_reaches_the_best_soft_policy_not_the_best_policy(expected):
 
 
 @pytest.mark.parametrize("n_envs", [1, 3])
-def test_sarsa_takes_the_action_that_it_learnt_with(n_envs):
+def test_sarsa_takes_the_action_of_its_update(n_envs):
     agent = sarsa(n_envs=n_envs, exploration_final_eps=1.0)
-    learnt, taken = {}, []
+    learned, taken = {}, []
     original = agent.update
 
     def update(s, a, r, s2, a2, terminated):
-        learnt.setdefault("rows", []).append((int(s2), int(a2), bool(terminated)))
+        learned.setdefault("rows", []).append((int(s2), int(a2), bool(terminated)))
         taken.append((int(s), int(a)))
         original(s, a, r, s2, a2, terminated)
 
     agent.update = update
     agent.learn(60 * n_envs)
-    for i in range(n_envs):  # environment after environment, in turn
-        rows, actions = learnt["rows"][i::n_envs], taken[i::n_envs]
+    for i in range(n_envs):  # one environment after the other
+        rows, actions = learned["rows"][i::n_envs], taken[i::n_envs]
         for (s2, a2, ended), (s, a) in zip(rows, actions[1:]):
             assert ended or (s, a) == (s2, a2)

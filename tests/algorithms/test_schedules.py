@@ -26,19 +26,19 @@ def test_a_schedule_runs_over_the_budget(setting, first, last):
 
 
 @pytest.mark.parametrize("case", ["DQN", "PPO", "SAC"])
-def test_the_optimisers_follow_the_schedule(case):
+def test_the_optimizers_follow_the_schedule(case):
     agent = small_agent(case, learning_rate="linear:1e-3:2e-4").learn(BUDGET)
     adams = [part for name, part in vars(agent).items() if name.startswith("adam")]
     assert adams
     assert [adam.learning_rate for adam in adams] == [pytest.approx(2e-4)] * len(adams)
 
 
-def test_a_schedule_that_ends_at_nought_leaves_the_table_alone():
+def test_a_schedule_that_ends_at_zero_stops_learning():
     agent = small_agent("QLearning", learning_rate=[0, 0]).learn(50)
     assert not agent.Q.any()
 
 
-def test_exploration_falls_over_its_fraction_of_the_budget():
+def test_exploration_decreases_over_its_fraction_of_the_budget():
     agent = small_agent(
         "DQN", exploration_initial_eps=0.9, exploration_final_eps=0.1, exploration_fraction=0.5
     )

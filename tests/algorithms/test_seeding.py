@@ -23,17 +23,14 @@ from npr import ConfigError
 every_case = pytest.mark.parametrize("case", CASES)
 
 
-# ---- same seed, same bytes
-
-
 @every_case
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(case):
+def test_equal_seeds_give_equal_parameters(case):
     assert_same_parameters(trained(case, seed=3), trained(case, seed=3))
     assert digest(trained(case, seed=3)) != digest(trained(case, seed=4))
     assert digest(trained(case, seed=None)) != digest(trained(case, seed=None))
 
 
-def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path):
+def test_equal_seeds_give_equal_parameters_in_another_process(tmp_path):
     script = (
         "from support.small_agents import CASES, digest, trained\n"
         "for case in reversed(CASES): print(case, digest(trained(case)))\n"
@@ -48,7 +45,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path):
 
 
 @every_case
-def test_the_global_generator_is_neither_read_nor_moved(case):
+def test_the_global_generator_is_not_used(case):
     np.random.seed(1)
     before = np.random.get_state()
     agent = trained(case)
@@ -62,7 +59,7 @@ def test_the_global_generator_is_neither_read_nor_moved(case):
 
 
 @every_case
-def test_looking_at_an_agent_does_not_change_what_it_learns(case):
+def test_evaluation_and_logging_do_not_affect_learning(case):
     def look(agent):
         if agent.num_timesteps % 20 == 0:
             agent.evaluate(episodes=1, deterministic=False)
@@ -73,12 +70,12 @@ def test_looking_at_an_agent_does_not_change_what_it_learns(case):
     assert_same_parameters(trained(case), small_agent(case).learn(BUDGET, look))
 
 
-def test_numpy_s_integers_are_seeds():
+def test_numpy_integers_are_seeds():
     assert_same_parameters(small_agent("SAC", seed=np.int64(5)), small_agent("SAC", seed=5))
     assert digest(small_agent("SAC", seed=2**100)) != digest(small_agent("SAC", seed=2**100 + 1))
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, "0", True, [1]])
-def test_a_seed_that_is_none_is_refused(seed):
+def test_an_invalid_seed_is_refused(seed):
     with pytest.raises(ConfigError, match=r"seed must be a whole number >= 0 or None, got "):
         small_agent("SAC", seed=seed)

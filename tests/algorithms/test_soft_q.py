@@ -41,7 +41,7 @@ def midpoints(n):
      (1.0, 0.3, 8.0, 16, -0.144450)],
 )  # fmt: skip
 def test_soft_value_of_a_box_by_quadrature(alpha, m, k, n, value):
-    """alpha log of the integral of exp(Q / alpha) over [-1, 1], log-volume and all."""
+    """alpha log of the integral of exp(Q / alpha) over [-1, 1]."""
     agent = box_agent(alpha, parabola(m, k))
     v = agent.V(agent.theta, np.zeros((3, 1)), midpoints(n))
     assert v == pytest.approx([value] * 3, abs=1e-6)
@@ -55,7 +55,7 @@ def test_the_volume_of_the_box_grows_with_its_dimensions():
     )
 
 
-def choice_agent(Q, alpha):
+def discrete_agent(Q, alpha):
     def env():
         return RandomEnv(gs.Box(-1, 1, (1,), F), gs.Discrete(len(Q)))
 
@@ -67,20 +67,20 @@ def choice_agent(Q, alpha):
 
 
 @pytest.mark.parametrize(("alpha", "value"), [(1.0, 3.407606), (0.5, 3.071466)])
-def test_soft_value_of_choices_by_hand(alpha, value):
-    agent = choice_agent([1, 2, 3], alpha)
+def test_soft_value_of_discrete_actions_by_hand(alpha, value):
+    agent = discrete_agent([1, 2, 3], alpha)
     s = np.zeros((1, 1), F)
     V = agent.V(agent.theta, s, None)
     assert V[0] == pytest.approx(value, abs=1e-6)
-    p = np.exp((np.array([1, 2, 3]) - V) / alpha)  # what the policy must be: V = E Q + alpha H
+    p = np.exp((np.array([1, 2, 3]) - V) / alpha)  # the policy, for which V = E Q + alpha H
     assert p.sum() == pytest.approx(1) and (p * ([1, 2, 3] - alpha * np.log(p))).sum() == (
         pytest.approx(value, abs=1e-6)
     )
 
 
-def test_choices_are_drawn_from_the_softmax_of_q_over_alpha():
-    """alpha = .5: (.015876, .117310, .866813), by the agent and by the policy it leaves behind."""
-    agent = choice_agent([1, 2, 3], 0.5)
+def test_discrete_actions_are_drawn_from_the_softmax():
+    """alpha = .5: (.015876, .117310, .866813), for the agent and for its policy."""
+    agent = discrete_agent([1, 2, 3], 0.5)
     agent.learning_starts = 0
     expected = [0.015876, 0.117310, 0.866813]
     s = np.zeros((20_000, 1), F)
@@ -106,14 +106,14 @@ def test_linear_soft_q_reaches_the_soft_optimum_of_dynamic_programming(alpha):
         learning_rate="linear:0.1:0.001", batch_size=64, learning_starts=6_000,
         target_update_interval=30,
     )  # fmt: skip
-    agent.learn(10_000)  # 6,000 of them at random
+    agent.learn(10_000)  # 6,000 of them with random actions
     q = agent.Q(agent.theta, np.eye(2, dtype=F))
     assert np.abs(q - target).max() < 0.01 * np.abs(target).max()
 
 
 @pytest.mark.parametrize(("terminated", "y"), [(0, 1 + 0.9 * 3.407606), (1, 1.0)])
 def test_soft_q_target_by_hand(terminated, y):
-    agent = choice_agent([1, 2, 3], 1.0)
+    agent = discrete_agent([1, 2, 3], 1.0)
     loss = agent.update(np.zeros((1, 1), F), np.array([1]), rows(1), np.zeros((1, 1), F),
                         rows(terminated), 0.9, None, None)  # fmt: skip
     assert loss["critic_loss"] == pytest.approx(0.5 * (y - 2) ** 2, rel=1e-5)
@@ -127,7 +127,7 @@ ENERGIES = {
     "round": lambda a: -(a[..., 0] ** 2),
     "narrow": lambda a: -4 * (a[..., 0] - 0.3) ** 2,
 }
-# the deviations of densities ~ exp(Q) are .577, .504, .332
+# the standard deviations of densities ~ exp(Q) are .577, .504, .332
 DEVIATIONS = {
     "u": {"flat": 0.571, "round": 0.494, "narrow": 0.321},
     "a": {"flat": 0.707, "round": 0.565, "narrow": 0.337},
@@ -137,8 +137,8 @@ DEVIATIONS = {
 
 @pytest.mark.parametrize("space", DEVIATIONS)
 @pytest.mark.parametrize("energy", ENERGIES)
-def test_particles_come_to_rest_with_the_deviation_of_their_space(space, energy):
-    """Before tanh, with its slope, they have that of exp(Q); in the other spaces another one."""
+def test_particles_converge_to_the_density_of_their_space(space, energy):
+    """The space u accounts for the derivative of tanh and gives exp(Q); the others differ."""
     agent = box_agent(1.0, ENERGIES[energy], svgd_space=space)
     x = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 60, 1))
     s = np.zeros((1, 1))
@@ -152,7 +152,7 @@ def test_particles_come_to_rest_with_the_deviation_of_their_space(space, energy)
 
 
 def trained_sampler(Q, D, steps, alpha=1.0, n=2_000, **settings):
-    """Actions (n, D) from a sampler that has learnt exp(Q / alpha)."""
+    """Actions (n, D) of a sampler trained on exp(Q / alpha)."""
     agent = box_agent(
         alpha, Q, D, net_arch=[32, 32], n_particles=32, learning_rate=3e-3, **settings
     )
@@ -195,7 +195,7 @@ def test_the_score_is_the_gradient_of_the_log_density_in_its_space(space):
     assert got == pytest.approx(expected[space], rel=1e-4)
 
 
-def test_the_sampler_climbs_along_the_direction_and_leaves_the_critic_alone():
+def test_the_sampler_follows_the_svgd_direction():
     agent = off_policy_agent("SoftQ", "Pendulum-v1", n_particles=6)
     rng = np.random.default_rng(0)
     s, xi = rng.standard_normal((4, 3)).astype(F), rng.standard_normal((4, 6, 1)).astype(F)
@@ -228,6 +228,6 @@ def test_soft_q_takes_the_gradient_of_its_loss(monkeypatch, env, a):
         ({"ent_coef": 0}, "ent_coef must be at least 1e-6"),
     ],
 )
-def test_settings_without_a_sampler_are_refused(wrong, message):
+def test_settings_of_the_sampler_are_checked(wrong, message):
     with pytest.raises(npr.ConfigError, match=f"SoftQ: .*{message}"):
         off_policy_agent("SoftQ", "Pendulum-v1", **wrong)

@@ -38,12 +38,12 @@ LEARNS = {
 
 @pytest.mark.parametrize("seen", OBSERVATIONS)
 @pytest.mark.parametrize("case", LEARNS)
-def test_every_pair_of_spaces_is_learnt_or_refused_with_advice(case, seen, tmp_path):
+def test_every_pair_of_spaces_is_learned_or_refused(case, seen, tmp_path):
     for done in ACTIONS:
-        assert_learnt_or_refused(case, seen, done, tmp_path)
+        assert_learned_or_refused(case, seen, done, tmp_path)
 
 
-def assert_learnt_or_refused(case, seen, done, tmp_path):
+def assert_learned_or_refused(case, seen, done, tmp_path):
     env = RandomEnv(OBSERVATIONS[seen], ACTIONS[done])
     observed, acted = LEARNS[case]
     if seen not in observed or done not in acted:
@@ -55,7 +55,7 @@ def assert_learnt_or_refused(case, seen, done, tmp_path):
     observation, _ = env.reset(seed=0)
     action = agent.act(observation)
     assert ACTIONS[done].contains(action)
-    agent.save(tmp_path / "agent.npz")  # and a file knows the spaces
+    agent.save(tmp_path / "agent.npz")  # the file contains the spaces
     np.testing.assert_array_equal(npr.infer.load(tmp_path / "agent.npz")(observation), action)
     np.testing.assert_array_equal(npr.load(tmp_path / "agent.npz").act(observation), action)
 
@@ -75,6 +75,6 @@ def assert_learnt_or_refused(case, seen, done, tmp_path):
          r"SAC needs a Box or Discrete action space.*got Box\(0, 5, \(2,\), int32\); wrap"),
     ],
 )  # fmt: skip
-def test_a_space_that_does_not_fit_is_refused_with_alternatives(name, env, match):
+def test_an_unsupported_space_is_refused_with_alternatives(name, env, match):
     with pytest.raises(SpaceError, match=match):
         getattr(npr, name)(env)

@@ -163,7 +163,7 @@ def test_anomaly_detection_ends_with_its_block():
     with npr.debug_anomaly():
         with pytest.raises(KeyboardInterrupt), npr.debug_anomaly():
             raise KeyboardInterrupt
-        assert anomaly.on, "the outer block goes on"
+        assert anomaly.on, "the outer block is still active"
     with pytest.raises(NumericsError):
         gradient_with_detection(lambda x: ad.log(x - 5).sum())
     assert not anomaly.on

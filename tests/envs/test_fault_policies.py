@@ -36,12 +36,14 @@ def test_nan_obs_terminate_ends_the_episode_of_a_non_finite_number(kind, fault, 
     episodes = [s[1] for s, *_ in rows[1]]
     assert episodes.count(0) == step - 1, "the step itself is dropped"
     assert episodes.count(1) == (0 if fault == "reset" else 4) and episodes.count(2) == 4
-    assert len(rows[0]) >= 29, "the other environment goes on"
+    assert len(rows[0]) >= 29, "the other environment continues"
     pairs = {(number, row[0][:2]) for number, row in zip(agent.episodes, agent.rows)}
     assert len(pairs) == len({number for number, _ in pairs}), "the next episode has another number"
-    whole = len([s for s, *_, s2, end in rows[1] if end])
+    completed = len([s for s, *_, s2, end in rows[1] if end])
     lengths = [length for _, length in agent.logger.episodes]
-    assert lengths.count(4) == whole and set(lengths) == {3, 4}, "no statistics of dropped episodes"
+    assert lengths.count(4) == completed and set(lengths) == {3, 4}, (
+        "no statistics of dropped episodes"
+    )
 
 
 def test_dropped_steps_cause_one_warning_and_are_counted():

@@ -77,7 +77,7 @@ case("no numbers by 2^62", array(header(f"(0, {2**62}, 8)", data=b"")), "does no
 case("65 axes", array(header(str((1,) * 65), data=b"\0" * 4)), "does not fit into memory")
 case("fewer numbers than claimed", array(header("(5,)")), "claims shape")
 case("more numbers than claimed", array(header("(3,)")), "claims shape")
-case("a header that is cut", array(header("(4,)")[:40]), "must be a .npy")
+case("a truncated header", array(header("(4,)")[:40]), "must be a .npy")
 case("a header beyond the member", array(b"\x93NUMPY\1\0\xff\xff{"), "must be a .npy")
 case("an empty array", array(b""), "must be a .npy")
 case("a truth value of 7", array(header("(1,)", "'|b1'", data=b"\7")), "other than 0 and 1")
@@ -263,7 +263,7 @@ def sfx(path):
 
 
 case("a script in front", surrounded(before=b"#!/bin/sh\n"), "does not begin like a zip")
-case("a script with a true zip behind it", sfx, "does not begin like a zip")
+case("a script followed by a zip", sfx, "does not begin like a zip")
 case("bytes behind", surrounded(after=b"<?php evil() ?>"), "directory")
 case("a zero behind", surrounded(after=b"\0"), "directory")
 case("16 MB behind", surrounded(after=bytes(1 << 24)), "directory")

@@ -32,10 +32,10 @@ def test_an_older_format_is_converted_step_by_step(path, monkeypatch):
     assert not arrays
     write_archive(path, *NEW)
     monkeypatch.setattr(migrations, "MIGRATIONS", {})
-    assert same(read(path), NEW)  # a file of the present format needs none of them
+    assert same(read(path), NEW)  # the current format needs no migration
 
 
-def test_an_older_file_that_lacks_what_a_migration_needs_is_refused(path, monkeypatch):
+def test_an_older_file_without_required_entries_is_refused(path, monkeypatch):
     first = archive.FORMAT
     monkeypatch.setattr(archive, "FORMAT", first + 1)
     monkeypatch.setattr(migrations, "MIGRATIONS", {first: lambda m, a: (m["nothing"], a)})

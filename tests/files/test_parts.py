@@ -52,7 +52,7 @@ class Color(enum.Enum):
 # ---- parts
 
 
-def test_parts_are_arrays_and_objects_that_know_their_state():
+def test_parts_are_arrays_and_objects_with_state_and_load():
     agent = Plain(
         theta=np.ones(3), counter=Counter(5), gamma=0.9, net=Plain(size=3), _cache=np.ones(2),
         plain=types.SimpleNamespace(group="state"), kind=Counter,
@@ -127,8 +127,8 @@ def test_a_change_in_place_is_noticed():
     assert agent.snapshot.changed(agent) == ["by_name", "history", "rng_of_its_own"]
 
 
-def test_an_added_attribute_is_noticed_whether_it_is_a_part_or_not():
-    """A file with a part that a new agent has not could not be loaded."""
+def test_any_added_attribute_is_noticed():
+    """A file with a part that a new agent lacks could not be loaded."""
     agent = noted(theta=np.zeros(3))
     agent.count, agent.phi, agent.counter = 0, np.zeros(3), Counter()
     assert sorted(agent.snapshot.changed(agent)) == ["count", "counter", "phi"]
@@ -149,7 +149,7 @@ def test_functions_are_not_state():
     assert agent.snapshot.changed(agent) == []
 
 
-def test_what_is_saved_elsewhere_is_not_looked_into():
+def test_attributes_that_are_saved_elsewhere_are_not_inspected():
     """An object may refer to the agent itself, to its parts, and to its generators."""
     rng = {"explore": np.random.default_rng(0)}
     agent = Plain(theta=np.zeros(3), counter=Counter(), rng=rng)
@@ -184,7 +184,7 @@ def test_no_algorithm_has_state_that_its_file_would_lose(case, tmp_path):
         ("SAC", {"ent_coef": "auto_0.2", "action_noise": "normal", "n_envs": 2}),
     ],
 )
-def test_schedules_noise_and_normalization_lose_no_state_either(case, settings):
+def test_schedules_noise_and_normalization_lose_no_state(case, settings):
     agent = trained(case, **settings)
     assert agent.snapshot.changed(agent) == []
 

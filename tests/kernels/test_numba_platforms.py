@@ -45,16 +45,16 @@ def end(process):
     """(hash of the learned parameters, warnings)"""
     out, errors = process.communicate()
     assert process.returncode == 0, errors
-    learnt, *warned = out.splitlines()
-    return learnt, warned
+    learned, *warned = out.splitlines()
+    return learned, warned
 
 
 @pytest.fixture(scope="module")
 def plain():
     """The hash of parameters learned without Numba."""
-    learnt, warned = end(begin(NPR_NUMBA="0"))
+    learned, warned = end(begin(NPR_NUMBA="0"))
     assert warned == []
-    return learnt
+    return learned
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +62,15 @@ def cached(tmp_path_factory):
     """(hash of parameters learned with Numba, the folder of the cache)"""
     pytest.importorskip("numba")
     folder = tmp_path_factory.mktemp("cache")
-    learnt, warned = end(begin(folder=folder))
+    learned, warned = end(begin(folder=folder))
     assert warned == []
-    assert end(begin(folder=folder)) == (learnt, []), "kernels from the cache learn the same"
-    return learnt, folder
+    assert end(begin(folder=folder)) == (learned, []), "kernels from the cache learn the same"
+    return learned, folder
 
 
 def test_a_missing_numba_equals_npr_numba_0(plain):
-    learnt, [warning] = end(begin(first="sys.modules['numba'] = None"))
-    assert learnt == plain
+    learned, [warning] = end(begin(first="sys.modules['numba'] = None"))
+    assert learned == plain
     assert warning.startswith("RuntimeWarning Numba cannot be used (")
     assert "Install a matching numba, or set NPR_NUMBA=0" in warning
 
@@ -79,8 +79,8 @@ def test_a_numpy_too_new_for_numba_equals_npr_numba_0(plain, tmp_path):
     (tmp_path / "numba.py").write_text(
         "raise ImportError('Numba needs NumPy 2.5 or less. Got NumPy 2.6.')"
     )
-    learnt, [warning] = end(begin(first=f"sys.path.insert(0, {str(tmp_path)!r})"))
-    assert learnt == plain
+    learned, [warning] = end(begin(first=f"sys.path.insert(0, {str(tmp_path)!r})"))
+    assert learned == plain
     assert "Numba needs NumPy 2.5 or less. Got NumPy 2.6." in warning
 
 
@@ -94,8 +94,8 @@ caching.tempfile = types.SimpleNamespace(TemporaryFile=refuse)  # used by Numba 
 
 
 def test_kernels_are_compiled_if_no_folder_is_writable(cached, tmp_path):
-    learnt, [warning] = end(begin(first=READ_ONLY, folder=tmp_path))
-    assert learnt == cached[0]
+    learned, [warning] = end(begin(first=READ_ONLY, folder=tmp_path))
+    assert learned == cached[0]
     assert warning.startswith("RuntimeWarning Numba's cache cannot be used (")
 
 
@@ -106,7 +106,7 @@ def test_another_folder_is_used_if_the_cache_is_no_folder(cached, tmp_path):
 
 DAMAGES = {
     "empty": lambda data: b"",
-    "cut short": lambda data: data[: len(data) // 2],
+    "truncated": lambda data: data[: len(data) // 2],
     "a byte short": lambda data: data[:-1],
     "garbage": lambda data: bytes(range(256)),
     "zeros": lambda data: bytes(len(data)),
@@ -118,7 +118,7 @@ DAMAGES = {
 @pytest.mark.parametrize("first", range(n_trials(1, len(DAMAGES))))
 def test_a_damaged_cache_is_compiled_and_cached_again(cached, first, kind, tmp_path):
     """A different damage for each kernel."""
-    learnt, folder = cached
+    learned, folder = cached
     files = sorted(folder.rglob("*.nb?"))
     assert len(files) > len(DAMAGES)
     damages, damaged = list(DAMAGES.values()), 0
@@ -132,10 +132,10 @@ def test_a_damaged_cache_is_compiled_and_cached_again(cached, first, kind, tmp_p
         copy.write_bytes(data)
     assert damaged >= len(DAMAGES)
     again, [warning] = end(begin(folder=tmp_path))
-    assert again == learnt
+    assert again == learned
     assert warning.startswith("RuntimeWarning Numba's cache cannot be used (")
-    assert end(begin(folder=tmp_path))[0] == learnt
-    assert end(begin(folder=tmp_path)) == (learnt, []), "the cache was not mended"
+    assert end(begin(folder=tmp_path))[0] == learned
+    assert end(begin(folder=tmp_path)) == (learned, []), "the cache was not repaired"
 
 
 def test_processes_that_start_at_once_share_an_empty_cache(cached, tmp_path):
@@ -153,8 +153,8 @@ posix = pytest.mark.skipif(os.name != "posix", reason="file modes are not inform
 @posix
 def test_a_cache_that_everybody_may_write_is_not_used(cached, tmp_path):
     tmp_path.chmod(0o777)
-    learnt, [warning] = end(begin(folder=tmp_path))
-    assert learnt == cached[0]
+    learned, [warning] = end(begin(folder=tmp_path))
+    assert learned == cached[0]
     assert "every user of this machine may write there" in warning
     assert "Set NUMBA_CACHE_DIR to a folder of your own" in warning
     assert not list(tmp_path.rglob("*.nb?"))
@@ -204,13 +204,13 @@ def test_a_memory_error_of_a_kernel_is_raised(monkeypatch):
     """Damaged caches raise MemoryError too; without a cache it is a real one."""
 
     def take(x):
-        raise MemoryError("no room")
+        raise MemoryError("out of memory")
 
     monkeypatch.setattr(jit, "_warned", set())
     kernel = Kernel(take, take)
     kernel._run, kernel._cached, kernel._compile = take, True, lambda cache: take
     with (
         pytest.warns(RuntimeWarning, match="cache cannot be used"),
-        pytest.raises(MemoryError, match="no room"),
+        pytest.raises(MemoryError, match="out of memory"),
     ):
         kernel(np.ones(1))
