@@ -12,7 +12,8 @@ import numpy as np
 from npr.envs.spaces import Observations, actions_from_spec, observations_from_spec
 from npr.errors import ConfigError
 from npr.heads import HEADS, Head, TableHead
-from npr.nn import composed, identity, layers
+from npr.kernels.mlp import layers
+from npr.nn import composed, identity
 from npr.normalize import ObservationNorm
 
 _SPEC = (
