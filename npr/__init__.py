@@ -33,8 +33,9 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
         Sarsa,
         SoftQ,
     )  # fmt: skip
-    from npr.algorithms.base import Algorithm, EnvSource
+    from npr.algorithms.base import Algorithm
     from npr.autodiff import debug_anomaly
+    from npr.envs.make import EnvSource
     from npr.errors import (
         BackendError,
         CheckpointError,

@@ -5,7 +5,9 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from npr.kernels import jit
 from npr.system import blas, memory
 
 
-def doctor() -> list:
+def doctor() -> list[tuple[str, str]]:
     """(what, finding) about versions, backend, kernels, threads and memory."""
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return [
@@ -33,7 +35,7 @@ def doctor() -> list:
 PACKAGES = ("numpy", "numba", "gymnasium", "cupy-cuda12x", "cupy-cuda13x")
 
 
-def packages():
+def packages() -> str:
     told = ", ".join(f"{name} {backend.installed(name)}" for name in PACKAGES)
     limit = numpy_limit()
     if limit and tuple(map(int, re.findall(r"\d+", np.__version__)[:2])) >= limit:
@@ -42,7 +44,7 @@ def packages():
     return told
 
 
-def numpy_limit():
+def numpy_limit() -> tuple[int, ...] | None:
     """The first NumPy that is too new for the installed Numba, as (2, 6); None without a limit."""
     try:
         needs = requires("numba") or []
@@ -52,7 +54,7 @@ def numpy_limit():
     return next((tuple(map(int, found.groups())) for found in limits if found), None)
 
 
-def kernels():
+def kernels() -> str:
     if not jit.available():
         return "run on their array twins: NPR_NUMBA=0, or Numba cannot be imported"
     try:
@@ -64,13 +66,13 @@ def kernels():
     return f"compiled by Numba, kept in {folder} ({len(list(folder.glob('*.nbc')))} so far)"
 
 
-def networks():
+def networks() -> str:
     if backend.ON_HOST and jit.available() and kernel_blas.bind():
         return "one call each way, on NumPy's OpenBLAS"
     return "layer by layer"
 
 
-def threads():
+def threads() -> str:
     told, library = blas.threads_set_by_user(), blas.openblas()
     if told:
         return f"{told} is set and holds"
@@ -81,7 +83,7 @@ def threads():
     return f"{here} of OpenBLAS; learning uses {used}; OPENBLAS_NUM_THREADS overrules"
 
 
-def room():
+def room() -> str:
     there, limit = memory.available(), memory.container()
     if there is None:
         return "this system does not tell what is available"
@@ -90,7 +92,7 @@ def room():
     return told if limit is None else f"{told}; the container's limit leaves {show(limit)}"
 
 
-def wrong_products(matmul=np.matmul) -> list:
+def wrong_products(matmul: Callable[..., Any] = np.matmul) -> list[tuple[str, float]]:
     """The matrix products that this NumPy computes wrongly: [(which, largest error)].
 
     matmul   what is tested. Held against sums without BLAS, in float64.
@@ -120,7 +122,7 @@ def wrong_products(matmul=np.matmul) -> list:
     return wrong
 
 
-def products(wrong):
+def products(wrong: list[tuple[str, float]]) -> str:
     if not wrong:
         return "correct"
     told = "; ".join(f"{name} is off by {error:.2g}" for name, error in wrong)
@@ -130,7 +132,7 @@ def products(wrong):
     )
 
 
-def main(arguments=None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status, 1 where the doctor found a fault."""
     parser = argparse.ArgumentParser(prog="npr", description="Reinforcement learning with NumPy.")
     commands = parser.add_subparsers(required=True, metavar="command")

@@ -5,7 +5,9 @@ LONG are those that need more than Gymnasium brings along (`npr-rl[box2d]`, `npr
 take minutes to hours.
 """
 
-_DQN: dict[str, dict] = {
+from typing import Any
+
+_DQN: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
         # no longer: once every episode is long, replay forgets what falling is like
         "total_timesteps": 20_000, "learning_rate": "linear:2e-3", "n_step_return": 4,
@@ -29,7 +31,7 @@ _MUJOCO_ON_POLICY = {
     "total_timesteps": 1_000_000, "n_envs": 1, "n_steps": 2048, "learning_rate": "linear:3e-4",
     "normalize_obs": True, "normalize_reward": True,
 }  # fmt: skip
-_PPO: dict[str, dict] = {
+_PPO: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
         "total_timesteps": 60_000, "n_steps": 32, "batch_size": 256, "n_epochs": 20,
         "learning_rate": "linear:1e-3", "gamma": 0.98, "gae_lambda": 0.8,
@@ -53,7 +55,7 @@ _PPO: dict[str, dict] = {
     "Hopper-v5": _MUJOCO_ON_POLICY,
     "HalfCheetah-v5": _MUJOCO_ON_POLICY,
 }  # fmt: skip
-_DDPG: dict[str, dict] = {
+_DDPG: dict[str, dict[str, Any]] = {
     "Pendulum-v1": {
         "total_timesteps": 10_000, "net_arch": [64, 64], "batch_size": 100, "gamma": 0.98,
         "learning_starts": 500,
@@ -71,7 +73,7 @@ _DDPG: dict[str, dict] = {
 }  # fmt: skip
 LONG = ("LunarLander-v3", "LunarLanderContinuous-v3", "Hopper-v5", "HalfCheetah-v5")
 
-PRESETS: dict[str, dict] = {
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "QLearning": {
         "CliffWalking-v1": {
             "total_timesteps": 20_000, "learning_rate": 0.5, "gamma": 1.0,
@@ -189,7 +191,7 @@ PRESETS: dict[str, dict] = {
 }  # fmt: skip
 
 
-def find(algorithm: str, env_id: str | None) -> dict:
+def find(algorithm: str, env_id: str | None) -> dict[str, Any]:
     """The preset of an environment: by its id, else by its name without version, else {}."""
     table = PRESETS.get(algorithm, {})
     if env_id in table:

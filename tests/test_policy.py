@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from support.small_agents import CASES, observations, small_agent, trained
+from support.small_agents import CASES, TABLES, observations, small_agent, trained
 
 import npr
 from npr.envs.spaces import actions_from_spec, observations_from_spec
@@ -126,7 +126,7 @@ def test_heads_with_equal_settings_are_equal():
 
 @every_case
 def test_a_spec_describes_the_policy(case):
-    agent = trained(case, **({} if case in ("QLearning", "Sarsa") else {"normalize_obs": True}))
+    agent = trained(case, **({} if case in TABLES else {"normalize_obs": True}))
     policy = agent.policy
     other = Policy.from_spec(policy.spec, policy.theta, policy.norm)
     assert other.spec == policy.spec and other.head.name in HEADS

@@ -6,7 +6,7 @@ import copy
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -31,15 +31,13 @@ from npr.training import evaluation, restoring, saving
 from npr.training.counters import Counters
 from npr.training.logger import Logger
 from npr.training.run import DEFAULT_BUDGET, Run
+from npr.training.space_checks import check_spaces
 
 if TYPE_CHECKING:
     import os
 
-    import gymnasium
-
+    from npr.envs.make import EnvSource
     from npr.settings.setting import argument
-
-    EnvSource = str | gymnasium.Env | gymnasium.vector.VectorEnv | Callable[[], gymnasium.Env]
 
 REGISTRY: dict[str, type["Algorithm"]] = {}  # name -> class: what `npr.load` may build
 
@@ -51,7 +49,7 @@ class Algorithm(Settings):
     """The shared half of an agent: settings, environments, acting, evaluation and files."""
 
     if TYPE_CHECKING:  # the other arguments of the constructor
-        env: EnvSource | None = argument(default=None, kw_only=False)
+        env: EnvSource = argument(default=None, kw_only=False)
         seed: int | None = None
 
     learning_rate: Schedule = setting(3e-4, "step size of the optimizers", within="[0, 10]")
@@ -66,17 +64,11 @@ class Algorithm(Settings):
     normalize_reward: bool = setting(
         False, "divide rewards by the running deviation of their discounted returns", fixed=True
     )
-    nan_obs: str = setting(
-        "raise",
-        "an observation or reward that is not finite: an error, or the episode is dropped",
-        choices=("raise", "terminate"),
-        fixed=True,
+    nan_obs: Literal["raise", "terminate"] = setting(
+        "raise", "at numbers that are not finite; terminate: the episode is dropped", fixed=True
     )
-    on_env_error: str = setting(
-        "raise",
-        "an environment that raises: an error, or the episode is dropped",
-        choices=("raise", "reset"),
-        fixed=True,
+    on_env_error: Literal["raise", "reset"] = setting(
+        "raise", "if an environment raises an error; reset: the episode is dropped", fixed=True
     )
     env_timeout: float | None = setting(
         None, "seconds per call of an environment, each in a process", within="(0, inf)", fixed=True
@@ -224,7 +216,7 @@ class Algorithm(Settings):
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
         self.build()
-        self._optimizers = [p for p in parts(self).values() if isinstance(p, Optimizer)]
+        self._optimizers: list[Any] = [p for p in parts(self).values() if isinstance(p, Optimizer)]
         self.snapshot = Snapshot(self, known=own)
         self._built = True
 
@@ -240,7 +232,7 @@ class Algorithm(Settings):
             error_policy=ErrorPolicy(self.nan_obs, self.on_env_error), env_timeout=self.env_timeout,
         )  # fmt: skip
         try:
-            check_spaces(self, envs)
+            check_spaces(self, envs, REGISTRY)
         except (ConfigError, SpaceError):
             if envs.owned:
                 envs.close()
@@ -365,8 +357,11 @@ class Algorithm(Settings):
         policy = self._policy
         # on a device `theta` is never the policy's copy of it, so that a new policy is made
         if policy is None or policy.theta is not theta or policy.head != head:
-            layers = (network.sizes, network.activation, network.free) if network else ()
-            policy = Policy(self.observations, head, to_host(theta), *layers, norm=self.obs_norm)
+            policy = Policy(
+                self.observations, head, to_host(theta),
+                network.sizes if network else None, network.activation if network else "identity",
+                network.free if network else 0, self.obs_norm,
+            )  # fmt: skip
             self._policy = policy
         return policy
 
@@ -446,34 +441,3 @@ class Algorithm(Settings):
         """For copies: without environments, which a copy opens for itself when it learns on, and
         without the policy, which shares memory with the parameters."""
         return {**vars(self), "envs": None, "_policy": None, "_position": self.position()}
-
-
-def check_spaces(agent: Algorithm, envs: Any) -> None:
-    """Refuse environments that an agent cannot learn."""
-    name, space = type(agent).__name__, envs.action_space
-    buffer_size = getattr(agent, "buffer_size", envs.n)
-    if envs.n > buffer_size:
-        raise ConfigError(
-            f"{name}: buffer_size must be at least n_envs, the transitions of one step; got "
-            f"buffer_size={buffer_size} and n_envs={envs.n}."
-        )
-    kind = envs.actions.kind if envs.actions else type(space).__name__
-    if kind not in agent.action_kinds:
-        wanted = " or ".join(k.capitalize() for k in agent.action_kinds)
-        fits = ", ".join(
-            n
-            for n, c in REGISTRY.items()
-            if kind in c.action_kinds and (not c.table or envs.observations.kind == "discrete")
-        )
-        advice = f"for {kind} actions use {fits}." if fits else "wrap the environment."
-        raise SpaceError(f"{name} needs a {wanted} action space, got {space}; {advice}")
-    if agent.needs_bounds and kind == "box" and not envs.actions.bounded:
-        raise SpaceError(
-            f"{name} squashes actions into finite bounds, got {space}. Give the action_space "
-            "finite low and high, or use PPO, whose Gaussian is not squashed."
-        )
-    if agent.table and envs.observations.kind != "discrete":
-        raise SpaceError(
-            f"{name} keeps a table and needs a Discrete observation space, got "
-            f"{envs.observations.spec}; for other observations use DQN or PPO."
-        )

@@ -28,6 +28,8 @@ in 40,000 steps; LunarLanderContinuous-v3 252.5 in 300,000 steps (one seed); TD3
 in 10,000 steps; LunarLanderContinuous-v3 127.9 in 300,000 steps (one seed).
 """
 
+from typing import Literal
+
 import numpy as np
 
 from npr.algorithms.base import Algorithm
@@ -47,11 +49,8 @@ class DDPG(Replay, Algorithm):
 
     learning_rate: Schedule = 1e-3
     net_arch: NetArch = [256, 256]
-    action_noise: str = setting(
-        "normal",
-        "exploration noise; ou: Ornstein-Uhlenbeck",
-        choices=tuple(NOISES),
-        fixed=True,
+    action_noise: Literal["normal", "ou"] = setting(
+        "normal", "exploration noise; ou: Ornstein-Uhlenbeck", fixed=True
     )
     exploration_noise: float = setting(
         0.1, "deviation of that noise, for actions in [-1, 1]", within="[0, inf)", fixed=True

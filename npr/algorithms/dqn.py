@@ -66,7 +66,7 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
 
     def build(self):
         rate = self.now(self.learning_rate)
-        outputs = self.actions.n + self.dueling
+        outputs = self.actions.size + self.dueling
         self.net = MLP(self.observations.size, self.widths("qf"), outputs, self.activation)
         self.theta = self.net.init(self.rng["init"])  # [1]
         self.theta_bar = self.theta.copy()  # [2]
@@ -100,7 +100,7 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
         # [15, 17]
 
     def explore(self, s):
-        rng, n = self.rng["explore"], self.actions.n
+        rng, n = self.rng["explore"], self.actions.size
         chance, choice = rng.random((2, len(s)))
         a = to_host(self.Q(self.theta, to_device(s)).argmax(axis=-1))
         np.copyto(a, (choice * n).astype(INDEX_DTYPE), where=chance < self.epsilon)

@@ -33,6 +33,8 @@ Measured, mean return of 3 seeds: CartPole-v1 498.6 in 20,000 steps; Acrobot-v1 
 steps; LunarLander-v3 195.8 in 100,000 steps (one seed).
 """
 
+from typing import Literal
+
 import numpy as np
 
 from npr.algorithms.base import Algorithm
@@ -66,8 +68,8 @@ class PERDQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
         0.4, "exponent of the importance weights at the start; 1 at the end", within="[0, 1]"
     )
     per_eps: float = setting(1e-6, "added to every |TD error|", within="(0, inf)", fixed=True)
-    per_normalization: str = setting(
-        "batch", "whose largest importance weight is 1", choices=("batch", "buffer"), fixed=True
+    per_normalization: Literal["batch", "buffer"] = setting(
+        "batch", "whose largest importance weight is 1", fixed=True
     )
     double: bool = setting(True, "choose a' by theta, value it by theta_bar")
     dueling: bool = setting(
@@ -79,7 +81,7 @@ class PERDQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
 
     def build(self):
         rate = self.now(self.learning_rate)
-        outputs = self.actions.n + self.dueling
+        outputs = self.actions.size + self.dueling
         self.net = MLP(self.observations.size, self.widths("qf"), outputs, self.activation)
         self.theta = self.net.init(self.rng["init"])  # [1]
         self.theta_bar = self.theta.copy()  # [2]
@@ -119,7 +121,7 @@ class PERDQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
         # [17, 19]
 
     def explore(self, s):
-        rng, n = self.rng["explore"], self.actions.n
+        rng, n = self.rng["explore"], self.actions.size
         chance, choice = rng.random((2, len(s)))
         a = to_host(self.Q(self.theta, to_device(s)).argmax(axis=-1))
         np.copyto(a, (choice * n).astype(INDEX_DTYPE), where=chance < self.epsilon)

@@ -41,7 +41,7 @@ class QLearning(EpsilonGreedy, Algorithm):
     table = True
 
     def build(self):
-        self.Q = np.zeros((self.observations.size, self.actions.n))  # [1]
+        self.Q = np.zeros((self.observations.size, self.actions.size))  # [1]
 
     def acts_by(self):
         return TableHead(self.actions, self.exploration_final_eps), None, self.Q

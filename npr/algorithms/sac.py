@@ -34,6 +34,7 @@ in 30,000 steps; LunarLanderContinuous-v3 248.3 in 300,000 steps (one seed).
 """  # noqa: E501
 
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -61,11 +62,8 @@ class SAC(Replay, Algorithm):
         within="[0, inf)",
         fixed=True,
     )
-    action_noise: str | None = setting(
-        None,
-        "exploration noise in a box, as in DDPG",
-        choices=tuple(NOISES),
-        fixed=True,
+    action_noise: Literal["normal", "ou"] | None = setting(
+        None, "exploration noise in a box, as in DDPG", fixed=True
     )
     exploration_noise: float = setting(
         0.1, "deviation of that noise, for actions in [-1, 1]", within="[0, inf)", fixed=True
@@ -108,11 +106,10 @@ class SAC(Replay, Algorithm):
 
     def entropy_target(self):
         """H_bar in nats: target_entropy, or the usual value for these actions."""
-        D, H_bar = self.actions.size, self.target_entropy
-        if not self.actions.enumerable:
-            return -float(D) if H_bar == "auto" else H_bar
-        H_bar = 0.6 * math.log(D) if H_bar == "auto" else H_bar
-        if self.action_noise or H_bar >= math.log(D) > 0:
+        D, discrete = self.actions.size, self.actions.enumerable
+        usual = 0.6 * math.log(D) if discrete else -D
+        H_bar = float(usual if self.target_entropy == "auto" else self.target_entropy)
+        if discrete and (self.action_noise or H_bar >= math.log(D) > 0):
             raise ConfigError(
                 f"SAC: action_noise={self.action_noise!r} and target_entropy={H_bar} do not "
                 f"suit {D} Discrete actions: they take no noise, and an entropy below log {D} = "

@@ -46,7 +46,7 @@ class Sarsa(EpsilonGreedy, Algorithm):
     table = True
 
     def build(self):
-        self.Q = np.zeros((self.observations.size, self.actions.n))  # [1]
+        self.Q = np.zeros((self.observations.size, self.actions.size))  # [1]
         self.chosen = IntegerMap()  # number of an episode -> the action that is taken next in it
 
     def acts_by(self):

@@ -42,6 +42,7 @@ steps.
 """
 
 import math
+from typing import Literal
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import grad, log, logsumexp, sum, tanh, value_and_grad, vjp
@@ -70,10 +71,8 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
     )
     n_particles: int = setting(16, "particles of SVGD for each state", within="[1, inf)")
     kernel_update_ratio: float = setting(0.5, "fraction of them that is moved", within="[0, 1]")
-    svgd_space: str = setting(
-        "u",
-        "where they are: see the module's docstring",
-        choices=("u", "a", "legacy"),
+    svgd_space: Literal["u", "a", "legacy"] = setting(
+        "u", "where they are: see the module's docstring"
     )
 
     networks = ("pi", "qf")

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
     SingleEnv = gymnasium.Env[Any, Any]
     VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
-    EnvSource = str | SingleEnv | Callable[[], SingleEnv]
+    SingleSource = str | SingleEnv | Callable[[], SingleEnv]
+    EnvSource = SingleSource | VectorEnv
 
 
-def make_env(env: EnvSource, max_episode_steps: int | None = None) -> SingleEnv:
+def make_env(env: SingleSource, max_episode_steps: int | None = None) -> SingleEnv:
     """One Gymnasium environment from an id, a function or an Env, with its time limit."""
     import gymnasium
 
@@ -53,7 +54,7 @@ def env_id(env: object) -> str | None:
 
 
 def open_envs(
-    env: EnvSource | VectorEnv,
+    env: EnvSource,
     n_envs: int,
     seeds: np.random.SeedSequence,
     *,
@@ -118,7 +119,7 @@ def _watch_user_env(
         )
 
 
-def _make_checked(env: EnvSource, max_episode_steps: int | None) -> SingleEnv:
+def _make_checked(env: SingleSource, max_episode_steps: int | None) -> SingleEnv:
     """An environment for a worker: what it returns is checked before Gymnasium converts it."""
     import gymnasium
 

@@ -43,10 +43,19 @@ class Agent(Protocol):
     env_id: str | None
     seed: int | None
     rng: dict[str, np.random.Generator]
-    num_timesteps: int
-    end: int
-    n_updates: int
     snapshot: Snapshot
+
+    @property
+    def num_timesteps(self) -> int:
+        """Env steps so far."""
+
+    @property
+    def end(self) -> int:
+        """Env steps at which the budget is used."""
+
+    @property
+    def n_updates(self) -> int:
+        """Updates so far."""
 
     @property
     def settings(self) -> Mapping[str, object]:

@@ -44,7 +44,8 @@ class Distribution(ABC):
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Actions on the host, drawn with rng."""
-        return to_host(self.sample(to_device(self.noise(rng))))
+        a: np.ndarray = to_host(self.sample(to_device(self.noise(rng))))
+        return a
 
 
 @dataclass
@@ -88,6 +89,11 @@ class Head(ABC):
 
 class StochasticHead(Head):
     """A head with a distribution to learn from: head(outputs)."""
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers per action that the distribution's `expectation` needs."""
+        return 0
 
     @abstractmethod
     def __call__(self, outputs: Any) -> Distribution: ...

@@ -133,7 +133,8 @@ class TanhGaussian(Distribution):
         )  # fmt: skip
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        return to_host(self.sample(to_device(self.noise(rng)))[0])
+        a: np.ndarray = to_host(self.sample(to_device(self.noise(rng)))[0])
+        return a
 
     def expectation(self, noise: Array) -> tuple[Any, Any, Callable[[Any], Any]]:
         """(a, log pi(a|s), E): an action made from the noise, and E, which takes x (...) to its
@@ -193,7 +194,6 @@ class TanhGaussianHead(StochasticHead):
 
     @property
     def noise_size(self) -> int:
-        """Numbers of noise per action of `expectation`."""
         return self.actions.size
 
     def __call__(self, outputs: Any) -> TanhGaussian:

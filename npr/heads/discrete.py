@@ -105,11 +105,6 @@ class CategoricalHead(StochasticHead):
 
     name, kinds = "categorical", ("discrete",)
 
-    @property
-    def noise_size(self) -> int:
-        """Numbers of noise per action of `expectation`."""
-        return 0
-
     def __call__(self, outputs: Any) -> Categorical:
         return Categorical(outputs if self.temperature == 1 else outputs / self.temperature)
 

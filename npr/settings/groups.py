@@ -2,19 +2,20 @@
 uses and gives its own defaults.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 
-from npr.nn import ACTIVATIONS
 from npr.settings.setting import NetArch, Settings, setting
+
+Activation = Literal["relu", "tanh", "elu", "identity"]
 
 
 class Networks(Settings):
     """Multi-layer perceptrons."""
 
     net_arch: NetArch = setting([64, 64], "hidden widths, for all or by network", fixed=True)
-    activation: str = setting("relu", "of the hidden layers", choices=ACTIVATIONS, fixed=True)
+    activation: Activation = setting("relu", "of the hidden layers", fixed=True)
 
     def widths(self, network: str) -> list[int]:
         """The hidden widths of one network."""
@@ -59,22 +60,15 @@ class EpsilonGreedy(Settings):
         0.5, "fraction of the budget over which epsilon falls", within="[0, 1]"
     )
 
-    if TYPE_CHECKING:  # of the algorithm
-
-        @property
-        def progress(self) -> float: ...
-
-        @property
-        def rng(self) -> dict[str, np.random.Generator]: ...
-
     @property
-    def epsilon(self) -> float:
+    def epsilon(self: Any) -> float:
         """The present probability of a random action."""
         fraction = min(1.0, self.progress / max(self.exploration_fraction, 1e-9))
         first, last = self.exploration_initial_eps, self.exploration_final_eps
-        return first + (last - first) * fraction
+        epsilon: float = first + (last - first) * fraction
+        return epsilon
 
-    def epsilon_greedy(self, q: Any) -> int:
+    def epsilon_greedy(self: Any, q: np.ndarray) -> int:
         """A random action with probability epsilon, else one of the best in q (K,), ties at
         random."""
         rng = self.rng["explore"]
@@ -87,7 +81,7 @@ class EpsilonGreedy(Settings):
 class PolicyGradient(Networks):
     """A stochastic policy that is learned by its gradient."""
 
-    activation: str = "tanh"
+    activation: Activation = "tanh"
     ent_coef: float = setting(0.0, "weight of the entropy in the objective", within="[0, inf)")
     max_grad_norm: float = setting(0.5, "largest norm of each gradient", within="(0, inf)")
     log_std_init: float = setting(

@@ -16,7 +16,7 @@ import numbers
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, Literal, dataclass_transform
 
 import numpy as np
 
@@ -33,22 +33,21 @@ def setting(
     doc: str,
     *,
     within: str | None = None,
-    choices: Iterable[Any] = (),
     fixed: bool = False,
     hint: str = "",
 ) -> Any:
-    """Declare a setting in the body of a class; its annotation is its type.
+    """Declare a setting in the body of a class; its annotation is its type and, with Literal, says
+    which values are allowed.
 
     default  the value where neither the preset nor the user gives one
     doc      its meaning and unit, for `help()` and the documentation
     within   its range, e.g. "[0, 1]", "(0, inf)" or "[0, 0.5] or 1"
-    choices  the values that are allowed, beside None where the type has it
     fixed    it is used when the agent is built: a later assignment is refused
     hint     further advice for the message about a value out of range
 
     Typed as Any, so that editors take the annotation for its type.
     """
-    return Setting(default, doc, within, tuple(choices), fixed, hint)
+    return Setting(default, doc, within, fixed, hint)
 
 
 class Setting:
@@ -63,19 +62,20 @@ class Setting:
         default: Any,
         doc: str,
         within: str | None = None,
-        choices: tuple[Any, ...] = (),
         fixed: bool = False,
         hint: str = "",
     ) -> None:
-        self.default, self.doc, self.within, self.choices = default, doc, within, choices
+        self.default, self.doc, self.within = default, doc, within
         self.fixed, self.hint = fixed, hint
         self.name = ""
         self.type: Any = Any
+        self.choices: tuple[str, ...] = ()
         self.__doc__ = doc
 
     def declared(self, name: str, kind: Any) -> "Setting":
         """Take the name and the type of the line that declares it."""
         self.name, self.type = name, kind
+        self.choices = _choices(kind)
         limits = [" or ".join(map(repr, self.choices))] if self.choices else []
         limits += [_range(self.within).text] if self.within else []
         self.__doc__ = f"{self.doc} ({'; '.join([*limits, f'default {self.default!r}'])})"
@@ -90,7 +90,8 @@ class Setting:
     @property
     def type_name(self) -> str:
         """The type as it stands in the signature."""
-        return self.type.__name__ if isinstance(self.type, type) else str(self.type)
+        name = self.type.__name__ if type(self.type) is type else str(self.type)
+        return name.replace("typing.", "")
 
     def __repr__(self) -> str:
         return f"Setting({self.name}: {self.type_name} = {self.default!r}, {self.doc!r})"
@@ -258,8 +259,19 @@ def _range(notation: str) -> _Range:
 @functools.cache
 def _kinds(kind: Any) -> tuple[Any, ...]:
     """The types of a union without their arguments: int | list[float] -> (int, list)."""
-    parts = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    return tuple(typing.get_origin(part) or part for part in parts)
+    origins = [(typing.get_origin(part) or part) for part in _parts(kind)]
+    return tuple(str if origin is Literal else origin for origin in origins)
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """The words of the Literals in a type."""
+    found = [typing.get_args(p) for p in _parts(kind) if typing.get_origin(p) is Literal]
+    return tuple(word for words in found for word in words)
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    return typing.get_args(kind) if union else (kind,)
 
 
 def _typed(where: str, value: Any, kinds: tuple[Any, ...]) -> Any:

@@ -15,7 +15,7 @@ THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 def openblas() -> ctypes.CDLL | None:
     """The OpenBLAS of NumPy's wheels; None where NumPy was built with another BLAS."""
     with contextlib.suppress(AttributeError, OSError):
-        library = ctypes.CDLL(np._core._multiarray_umath.__file__)
+        library = ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]
         library.scipy_openblas_get_num_threads64_, library.scipy_cblas_sgemm64_  # noqa: B018
         return library
     return None

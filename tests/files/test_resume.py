@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from support import GOLDEN
 from support.proof_size import FULL
-from support.small_agents import BUDGET, CASES, parameters, small_agent, trained
+from support.small_agents import BUDGET, CASES, TABLES, parameters, small_agent, trained
 from support.toy_envs import CountingEnv, RandomObservation
 
 import npr
@@ -68,7 +68,7 @@ def settings_of(case, n_envs, normalize):
         if name in CASES[case][2]:
             given[name] = CASES[case][2][name] * n_envs
     if normalize:
-        table = case in ("QLearning", "Sarsa")
+        table = case in TABLES
         given |= {"normalize_obs": not table, "normalize_reward": True}
     return given
 
@@ -152,7 +152,7 @@ def test_a_third_of_the_combinations_is_sampled():
     assert {(case, n) for case, n, _ in combinations} == {
         (case, n) for case in CASES for n in (1, 4)
     }
-    assert FULL or len(combinations) == len(COMBINATIONS) / 3
+    assert FULL or len(combinations) == len(COMBINATIONS) // 3
     for case in CASES:
         assert len({stop for one, _, stop in combinations if one == case}) >= 3
 
@@ -414,7 +414,12 @@ def test_an_episode_of_another_kind_of_generator_is_not_replayed():
     assert log.replay(log.seed, log.start, []) is None
 
 
-@pytest.mark.parametrize("case", CASES)
+def saved_in_format(version):
+    """The cases with a golden file; an algorithm that is newer than the format has none."""
+    return [case for case in CASES if (GOLDEN / f"format{version}-{case}.npz").exists()]
+
+
+@pytest.mark.parametrize("case", saved_in_format(2))
 def test_files_of_format_2_are_read(case):
     """Saved during a run, some of four environments, normalized, or with Ornstein-Uhlenbeck noise.
     They resume bit for bit on the machine that wrote them, and elsewhere with a warning."""
@@ -433,7 +438,7 @@ def test_files_of_format_2_are_read(case):
     assert agent.num_timesteps == agent.end
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", saved_in_format(1))
 def test_files_of_format_1_are_read(case):
     path = GOLDEN / f"format1-{case}.npz"
     agent, policy = npr.load(path), npr.infer.load(path)

@@ -50,6 +50,7 @@ CASES = {
     "SAC": ("SAC", "Pendulum-v1", _SAC),
     "SAC-Discrete": ("SAC", "CartPole-v1", _SAC),
 }
+TABLES = [case for case, (name, *_) in CASES.items() if getattr(npr, name).table]
 
 
 def small_agent(case, env=None, seed=0, **settings):

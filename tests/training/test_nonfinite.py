@@ -10,6 +10,7 @@ from support.proof_size import n_trials
 from support.small_agents import (
     BUDGET,
     CASES,
+    TABLES,
     assert_same_parameters,
     next_update,
     parameters,
@@ -26,7 +27,6 @@ from npr.optim import SGD, Adam, Optimizer, RMSprop
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 BAD = [np.nan, np.inf, -np.inf]
-TABLES = ("QLearning", "Sarsa")
 DEEP = [case for case in CASES if case not in TABLES]
 every_bad = pytest.mark.parametrize("bad", BAD)
 every_deep = pytest.mark.parametrize("case", DEEP)
