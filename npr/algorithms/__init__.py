@@ -1,5 +1,6 @@
-"""The algorithms, one file each, in the order of the pseudocode. They import every layer below,
-base.py, and never each other. Public are the classes.
+"""The algorithms, one file each, in the order of the pseudocode.
+
+Algorithm files import base.py and the layers below, never each other. The classes are public.
 """
 
 from npr.algorithms.a2c import A2C as A2C
