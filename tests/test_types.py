@@ -17,7 +17,7 @@ from npr.settings.groups import Networks
 ROOT = Path(__file__).parent.parent
 pytest.importorskip("mypy", reason="mypy is in the lint extra")
 
-SCRIPT = '''
+SCRIPT = """
 import numpy as np
 import npr
 from npr.autodiff import gradcheck, value_and_grad
@@ -41,7 +41,7 @@ npr.DQN("CartPole-v1", gamma="high")  # error: Argument "gamma" to "DQN"
 npr.DQN("CartPole-v1", activation="rellu")  # error: Argument "activation" to "DQN"
 npr.DQN(env=3)  # error: Argument "env" to "DQN"
 agent.learn("long")  # error: Argument 1 to "learn"
-'''
+"""
 
 
 def messages(script, folder):
