@@ -1,5 +1,5 @@
-"""The algorithms, one file each, in the order of the pseudocode. They import every layer below,
-base.py, and never each other. Public are the classes.
+"""The algorithms, one file each, with code in the order of its pseudocode. They import base.py and
+the lower layers, but not each other. The classes are public.
 """
 
 from npr.algorithms.a2c import A2C as A2C
