@@ -11,7 +11,8 @@ import numpy as np
 from npr.envs.spaces import Observations, actions_from_spec, observations_from_spec
 from npr.errors import ConfigError
 from npr.heads import HEADS, Head, TableHead
-from npr.kernels import mlp
+from npr.kernels.mlp import layers
+from npr.nn import composed, identity
 from npr.normalize import ObservationNorm
 
 _SPEC = (
@@ -29,12 +30,9 @@ def _elu(x: np.ndarray) -> np.ndarray:
     return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 
 
-def _identity(x: np.ndarray) -> np.ndarray:
-    return x
-
-
+# those of npr.nn compute on the device, a policy on the host
 _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "relu": _relu, "tanh": np.tanh, "elu": _elu, "identity": _identity,
+    "relu": _relu, "tanh": np.tanh, "elu": _elu, "identity": identity,
 }  # fmt: skip
 
 
@@ -156,10 +154,7 @@ class Policy:
         if self.sizes is None:
             y = self.theta[x]
             return y
-        *hidden, (W, b) = self._layers
-        for V, c in hidden:
-            x = self._activate(x @ V + c)
-        y = x @ W + b
+        y = composed(self._layers, x, self._activate)
         if self.free:
             free = np.broadcast_to(self.theta[-self.free :], (len(y), self.free))
             y = np.concatenate([y, free], axis=-1)
@@ -217,7 +212,7 @@ class Policy:
     def _prepare(self) -> None:
         """Precompute what acting needs. Weights and biases are views of theta."""
         self._noise_inputs = self.head.noise_inputs
-        self._layers = [] if self.sizes is None else mlp.layers(self.theta, self.sizes)
+        self._layers = [] if self.sizes is None else layers(self.theta, self.sizes)
         self._activate = _ACTIVATIONS[self.activation]
 
     def __getstate__(self) -> dict[str, Any]:

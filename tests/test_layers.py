@@ -15,7 +15,7 @@ import pytest
 from support import ROOT
 from support.source_files import SOURCES, module_path
 
-# Folders and modules of npr/ by layer. A module in a folder may have a line of its own.
+# Folders and modules of npr/ by layer.
 LAYERS = {
     "errors": 0, "version": 0, "backend": 0,
     "system": 1, "files": 1, "autodiff": 1, "kernels": 1,
@@ -58,15 +58,13 @@ def imports(source, module):
 
 
 def node_of(module):
-    """The key of LAYERS that a module belongs to: its own, or that of its folder."""
-    own = ".".join(module)
-    node = own if own in LAYERS else module[0]
-    assert node in LAYERS, f"npr/{module[0]} has no layer: add it to LAYERS"
-    return node
+    """The key of LAYERS that a module belongs to."""
+    assert module[0] in LAYERS, f"npr/{module[0]} has no layer: add it to LAYERS"
+    return module[0]
 
 
 def invalid_imports(source, module):
-    """Imports of a higher layer, and those between modules that must not know each other."""
+    """Imports of a higher layer, and of modules that must stay independent."""
     violations = []
     for target in sorted(imports(source, module)):
         upward = LAYERS[node_of(target)] > LAYERS[node_of(module)]

@@ -8,6 +8,7 @@ from test_layers import LAYERS
 import npr
 
 SETUP = (ROOT / "setup.cfg").read_text()
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 
 
@@ -35,3 +36,12 @@ def test_the_readme_has_the_layers():
     rows = re.findall(r"^\| (\d) \| (.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     listed = {name.strip("/"): int(n) for n, names in rows for name in re.findall("`(.*?)`", names)}
     assert listed == {name: n for name, n in LAYERS.items() if name != "__init__"}
+
+
+def test_the_test_files_that_other_files_name_exist():
+    named = re.findall(r"tests/[\w/]+\.py", "".join(path.read_text() for path in DOCUMENTS))
+    once = re.search(r"^APART +:= ((?:.*\\\n)*.*)\n", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    paths = [*named, *(f"tests/{path}" for path in once[1].replace("\\", "").split())]
+    paths = {path for path in paths if "NAME" not in path}
+    assert len(paths) > 20
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []

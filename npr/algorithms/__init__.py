@@ -1,5 +1,6 @@
-"""The algorithms, one file each, with code in the order of its pseudocode. They import base.py and
-the lower layers, but not each other. The classes are public.
+"""The algorithms, one file each, with code in the order of its pseudocode.
+
+Algorithm files import base.py and the layers below, never each other. The classes are public.
 """
 
 from npr.algorithms.a2c import A2C as A2C

@@ -1,6 +1,6 @@
 """Resuming an episode from numbers in a file, since environments cannot be saved.
 
-The log holds the seed of the last reset, or the state of the environment's generator before it,
+The log has the seed of the last reset, or the state of the environment's generator before it,
 and the actions since. To resume, it repeats the reset and the actions; the caller compares the
 observation with the saved one. So a file contains no objects.
 """

@@ -58,3 +58,13 @@ def test_a_tensor_has_a_shape_and_a_repr():
         return x.sum()
 
     value_and_grad(f)(np.ones((2, 3), np.float32))
+
+
+def test_the_class_itself_defines_the_operators_as_operations():
+    for method, name in {
+        "__add__": "add", "__sub__": "subtract", "__mul__": "multiply", "__truediv__": "divide",
+        "__pow__": "power", "__matmul__": "matmul", "__neg__": "negative", "__abs__": "abs",
+        "__getitem__": "getitem", "sum": "sum", "mean": "mean", "max": "max", "min": "min",
+        "reshape": "reshape", "transpose": "transpose",
+    }.items():  # fmt: skip
+        assert vars(ad.Tensor)[method] is getattr(ad, name) is ad.OPS[name]

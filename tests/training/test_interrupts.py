@@ -168,7 +168,7 @@ def test_a_caught_interrupt_keeps_the_agent_in_a_session(tmp_path, capfd):
         agent.learn(100, callback=raise_signal_at(57, signal.SIGINT))
     assert agent.num_timesteps == 57
     stderr = capfd.readouterr().err
-    assert "npr: stopping after this update; once more stops at once." in stderr
+    assert "npr: stopping after this update; press again to stop immediately." in stderr
     (name,) = os.listdir()
     assert re.fullmatch(rf"DQN-CartPole-v1-interrupted-{os.getpid()}\.npz", name)
     assert f"At step 57 of 100 the agent was saved: npr.load('{name}').learn() continues" in stderr
@@ -236,7 +236,7 @@ def test_learning_in_a_thread_does_not_change_handlers():
 
 @pytest.mark.parametrize("case", ["DQN", "PPO", "REINFORCE"])
 @pytest.mark.parametrize("moment", ["the last step", "after it", "while it is saved"])
-def test_a_signal_at_the_end_of_a_run_saves_the_finished_run(case, moment, capfd):
+def test_a_signal_at_the_end_of_a_run_saves_the_finished_run(case, moment, capfd, monkeypatch):
     agent, finished = small_agent(case), small_agent(case).learn(40)
     given = {}
 
@@ -246,7 +246,7 @@ def test_a_signal_at_the_end_of_a_run_saves_the_finished_run(case, moment, capfd
     if moment == "the last step":
         given["callback"] = raise_signal_at(40, signal.SIGINT)
     elif moment == "after it":
-        agent._check_policy = interrupt
+        monkeypatch.setattr("npr.training.run.Run._check_policy", interrupt)
     else:
         save = agent.save
         agent.save = lambda path: (interrupt(), save(path))
