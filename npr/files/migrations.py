@@ -1,4 +1,4 @@
-"""Conversion of files in older formats to the present one, one format at a time.
+"""Conversion of files in older formats to the current one, one format at a time.
 
 Format 2    position of the environments, state of the generators as arrays, running moments
 Format 1    no position of the environments; states of the generators as text in the manifest
@@ -16,7 +16,7 @@ from npr.files.generators import Words, pack
 
 
 def migrate(path: str, manifest: Manifest, arrays: Arrays) -> tuple[Manifest, Arrays]:
-    """The content of a file in the present format.
+    """The content of a file in the current format.
 
     Raises CheckpointError if the content lacks what its own format requires.
     """
@@ -46,7 +46,7 @@ def _from_format_1(manifest: Manifest, arrays: Arrays) -> tuple[Manifest, Arrays
 
 
 def _generator_of_format_1(held: dict[str, Any]) -> Words:
-    """The state of a generator as an array; format 1 held it as numbers and hexadecimal text."""
+    """The state of a generator as an array; format 1 stored it as numbers and hexadecimal text."""
     return pack({**held, "state": {name: int(held[name], 16) for name in ("state", "inc")}})
 
 

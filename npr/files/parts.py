@@ -1,4 +1,4 @@
-"""The attributes of an agent that its file holds, and the detection of those that it would lose.
+"""The attributes of an agent that its file contains, and the detection of those that it would lose.
 
 A part of an agent is a public attribute that is an array of the backend, or an object whose class
 has a `group`, `state()` and `load()`. Attributes whose names begin with an underscore are derived
@@ -22,7 +22,7 @@ GROUPS = ("optim", "buffer", "state")  # of objects; arrays have the group "para
 
 
 class Part(Protocol):
-    """A part of an agent that knows its own state, such as an optimizer or a replay buffer."""
+    """A stateful part of an agent, such as an optimizer or a replay buffer."""
 
     @property
     def group(self) -> str:
@@ -94,7 +94,7 @@ class Snapshot:
 
     A part that is added or an attribute that changes afterwards is not restored from a file.
 
-    known   names of attributes that a file holds in other ways, such as settings and counters
+    known   names of attributes that a file stores in other ways, such as settings and counters
     """
 
     def __init__(self, agent: object, known: Iterable[str] = ()):
@@ -126,7 +126,7 @@ def _is_code(value: object) -> bool:
 def _hash(value: object, exclude: frozenset[int]) -> bytes:
     """A hash of plain data or of an object's public attributes. A deep copy has the same one.
 
-    exclude   ids of objects that are skipped: a file holds them in other places
+    exclude   ids of objects that are skipped: a file stores them elsewhere
     """
     result = hashlib.blake2b(type(value).__qualname__.encode(), digest_size=16)
     if isinstance(value, _PLAIN):
@@ -138,7 +138,7 @@ def _hash(value: object, exclude: frozenset[int]) -> bytes:
 
 
 def _contents(value: Any) -> Iterable[object]:
-    """What an object consists of."""
+    """The contents of an object, for its hash."""
     if is_array(value):
         host = to_host(value)
         data = host.tolist() if host.dtype.hasobject else hashlib.sha256(host.tobytes()).digest()

@@ -3,7 +3,7 @@
     class SAC(Replay, Algorithm):
         tau: float = setting(0.005, "soft-update coefficient", within="[0, 1]")
 
-The signature, `help()`, the check of every value and the messages are made from that line.
+The signature, `help()`, the checks of values and the messages are derived from that line.
 """
 
 import copy
@@ -36,16 +36,16 @@ def setting(
     fixed: bool = False,
     hint: str = "",
 ) -> Any:
-    """Declare a setting in the body of a class; its annotation is its type and, with Literal, says
-    which values are allowed.
+    """Declare a setting in the body of a class. Its annotation is its type; a Literal lists the
+    allowed values.
 
-    default  the value where neither the preset nor the user gives one
-    doc      its meaning and unit, for `help()` and the documentation
-    within   its range, e.g. "[0, 1]", "(0, inf)" or "[0, 0.5] or 1"
-    fixed    it is used when the agent is built: a later assignment is refused
-    hint     further advice for the message about a value out of range
+    default  value if neither the preset nor the user gives one
+    doc      meaning and unit, for `help()` and the documentation
+    within   range, e.g. "[0, 1]", "(0, inf)" or "[0, 0.5] or 1"
+    fixed    used when the agent is built: later assignments raise ConfigError
+    hint     advice that is added to the message about a value out of range
 
-    Typed as Any, so that editors take the annotation for its type.
+    Returns a Setting, typed as Any so that editors use the annotation as its type.
     """
     return Setting(default, doc, within, fixed, hint)
 
@@ -53,7 +53,7 @@ def setting(
 class Setting:
     """A declared setting.
 
-    A descriptor that only intercepts assignment: the value is in the instance's __dict__, where
+    A descriptor that only intercepts assignment: the value is in the instance's __dict__, so that
     reading it costs no call.
     """
 
@@ -73,7 +73,7 @@ class Setting:
         self.__doc__ = doc
 
     def declared(self, name: str, kind: Any) -> "Setting":
-        """Take the name and the type of the line that declares it."""
+        """Set the name and the type, from the line that declares the setting."""
         self.name, self.type = name, kind
         self.choices = _choices(kind)
         limits = [" or ".join(map(repr, self.choices))] if self.choices else []
@@ -89,7 +89,7 @@ class Setting:
 
     @property
     def type_name(self) -> str:
-        """The type as it stands in the signature."""
+        """The type as shown in the signature."""
         name = self.type.__name__ if type(self.type) is type else str(self.type)
         return name.replace("typing.", "")
 
@@ -106,7 +106,7 @@ class Setting:
         if self.fixed and value != before:
             raise ConfigError(
                 f"{name}: {self.name} takes effect when the agent is built, and this one was built "
-                f"with {before!r}; make another: npr.{name}(env, {self.name}={value!r})."
+                f"with {before!r}; make a new one: npr.{name}(env, {self.name}={value!r})."
             )
         held[self.name] = value
         try:
@@ -116,10 +116,10 @@ class Setting:
             raise
 
     def checked(self, owner: str, value: Any, networks: tuple[str, ...] = ()) -> Any:
-        """The value with the setting's type and within its range, or a ConfigError.
+        """The value, converted to the setting's type. Raises ConfigError if it is not valid.
 
         owner     name of the class, for the message
-        networks  names of the networks that net_arch may give widths to
+        networks  names of the networks that net_arch may contain
         """
         kinds = _kinds(self.type)
         if value is None and type(None) in kinds:
@@ -154,7 +154,7 @@ class Settings:
     it. A plain value for an inherited setting is a new default.
 
     settings   name -> Setting, those of the class itself first
-    networks   names of the networks that net_arch may give widths to
+    networks   names of the networks that net_arch may contain
     """
 
     settings: ClassVar[dict[str, Setting]] = {}
@@ -176,11 +176,11 @@ class Settings:
         return {name: copy.copy(one.default) for name, one in cls.settings.items()}
 
     def check(self) -> None:
-        """What a subclass demands of its settings together; raises ConfigError."""
+        """Check combinations of settings, in subclasses. Raises ConfigError."""
 
 
 def _declared(classes: Iterable[type]) -> dict[str, Setting]:
-    """name -> Setting, of each name the first one."""
+    """name -> Setting, the first of each name along the MRO."""
     found: dict[str, Setting] = {}
     for one in classes:
         found |= {k: v for k, v in vars(one).items() if isinstance(v, Setting) and k not in found}
@@ -188,13 +188,13 @@ def _declared(classes: Iterable[type]) -> dict[str, Setting]:
 
 
 def documentation(settings: Mapping[str, Setting]) -> str:
-    """The settings as a section of a docstring, in numpydoc's form."""
+    """The settings as a section of a docstring, in numpydoc format."""
     rows = [f"{one.name} : {one.type_name}\n    {one.__doc__}" for one in settings.values()]
     return "\n".join(["Parameters", "----------", *rows])
 
 
 def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse a name among those given that is not known, with the nearest one that is."""
+    """Raise ConfigError for an unknown name, and suggest the nearest known one."""
     known = list(known)
     for name in given:
         if name not in known:
@@ -210,7 +210,7 @@ def near(name: str, known: Iterable[str]) -> str | None:
 
 
 def checked_seed(owner: str, seed: Any) -> int | None:
-    """A seed as an int, or a ConfigError."""
+    """The seed as an int or None. Raises ConfigError if it is not valid."""
     if seed is None:
         return None
     whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
@@ -220,7 +220,7 @@ def checked_seed(owner: str, seed: Any) -> int | None:
 
 
 def is_whole(number: Any) -> bool:
-    """Whether a number, of whatever type, is a whole one."""
+    """Whether a value of any numeric type is a whole number."""
     return (
         isinstance(number, (int, float, np.number))
         and not isinstance(number, bool)
@@ -231,7 +231,7 @@ def is_whole(number: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Range:
-    """The numbers of an interval, and perhaps one more."""
+    """An interval, with optional further values."""
 
     low: float
     high: float
@@ -246,7 +246,7 @@ class _Range:
 
 @functools.cache
 def _range(notation: str) -> _Range:
-    """The range that "[0, 1]", "(1, inf)" or "[0, 0.5] or 1" stands for."""
+    """The range for a notation such as "[0, 1]", "(1, inf)" or "[0, 0.5] or 1"."""
     interval, *extra = notation.split(" or ")
     low, high = interval[1:-1].split(", ")
     closed = interval.startswith("[")
@@ -264,7 +264,7 @@ def _kinds(kind: Any) -> tuple[Any, ...]:
 
 
 def _choices(kind: Any) -> tuple[str, ...]:
-    """The words of the Literals in a type."""
+    """The values of the Literals in a type."""
     found = [typing.get_args(p) for p in _parts(kind) if typing.get_origin(p) is Literal]
     return tuple(word for words in found for word in words)
 
@@ -275,7 +275,7 @@ def _parts(kind: Any) -> tuple[Any, ...]:
 
 
 def _typed(where: str, value: Any, kinds: tuple[Any, ...]) -> Any:
-    """The value as the first of its kinds that can hold it exactly."""
+    """The value converted to the first of these types that represents it exactly."""
     names = ["None" if k is type(None) else k.__name__ for k in kinds if k is not tuple]
     error = ConfigError(f"{where} must be {' or '.join(names)}, got {value!r}.")
     if isinstance(value, (bool, np.bool_)):

@@ -1,4 +1,4 @@
-"""How far an agent has come, as its file holds it."""
+"""Progress of an agent, as saved in its file."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +12,9 @@ class Counters:
     """Counts of one agent.
 
     num_timesteps  env steps so far
-    end            env steps at which the budget is used
+    end            env steps at which the run ends
     n_updates      updates so far
-    unfinished     whether the budget was cut off by a signal or a file, so that learn() goes on
+    unfinished     whether the run was interrupted or saved before its end; learn() continues it
     """
 
     num_timesteps: int = 0
@@ -30,8 +30,8 @@ class Counters:
     def begin(self, total_timesteps: Any, default: int, reset: bool) -> int:
         """Start a run and return its budget in env steps.
 
-        total_timesteps  None: what was left of an unfinished run, else `default`
-        reset            count from zero, unless a run was unfinished
+        total_timesteps  None: the rest of an unfinished run, else `default`
+        reset            count from zero, unless a run is unfinished
         """
         if total_timesteps is None:
             budget = self.end - self.num_timesteps if self.unfinished else default

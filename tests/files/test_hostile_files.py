@@ -346,7 +346,7 @@ edit("format", FORMAT + 1, match="pip install -U npr-rl")
 edit("format", 10**900, match="pip install -U npr-rl")
 for name in ("os.system", "__import__", "builtins.eval", "npr.algorithms.dqn.DQN", "Algorithm",
              "npr", "", "dqn", "../DQN"):  # fmt: skip
-    edit("algorithm", name, match="holds an agent of", infer=False)
+    edit("algorithm", name, match="contains an agent of", infer=False)
 for value in (None, 7, ["DQN"], {"DQN": 1}):
     edit("algorithm", value, infer=False)
 for value in (7, ["CartPole-v1"], {"id": "CartPole-v1"}, True):

@@ -1,5 +1,7 @@
 """Settings after construction: checked as in the constructor, in effect, or refused."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from support.small_agents import CASES, small_agent
@@ -11,7 +13,7 @@ from npr.settings import Settings, setting
 
 class Group(Settings):
     rate: float = setting(0.5, "a rate", within="[0, 1] or 2", hint="; a hint")
-    mode: str | None = setting(None, "a mode", choices=("a", "b"))
+    mode: Literal["a", "b"] | None = setting(None, "a mode")
     size: int = setting(4, "a size", within="(1, inf)", fixed=True)
 
 
@@ -98,7 +100,7 @@ def test_a_setting_that_can_no_longer_act_is_refused(case, name, value):
 
 def test_settings_that_do_not_fit_each_other_are_refused_and_nothing_changes():
     agent = small_agent("SoftQ", n_particles=16)
-    with pytest.raises(ConfigError, match="leave 1 particles to move and 1 that stay"):
+    with pytest.raises(ConfigError, match="give 1 updated and 1 fixed particles"):
         agent.n_particles = 2
     assert agent.n_particles == 16
 

@@ -175,7 +175,7 @@ def test_a_non_finite_weight_of_the_policy_stops_the_run(case, bad):
     with pytest.raises(
         NumericsError,
         match="policy chose an action that is not finite|policy holds numbers that are not finite|"
-        rf"skipped, .* No step made the parameters so \(.* = {bad}\)",
+        rf"skipped, .* The parameters are not finite \(.* = {bad}\)",
     ):
         agent.learn(300)
     assert np.isfinite(theta.flat[1:]).all(), "it did not spread"
