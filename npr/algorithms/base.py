@@ -18,7 +18,7 @@ from npr.envs.make import env_id, open_envs
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
-from npr.files.parts import Snapshot, parts
+from npr.files.parts import Snapshot, instances, parts
 from npr.heads import Head
 from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 REGISTRY: dict[str, type["Algorithm"]] = {}  # name -> class that `npr.load` may create
 
+_READ_ONLY = ("seed", "env_id", "preset", "settings", "networks", "action_kinds", "table")
 # one random generator per purpose, so that drawing from one does not affect the others
 _STREAMS = ("init", "explore", "sample", "noise", "act")
 
@@ -73,7 +74,7 @@ class Algorithm(Settings):
     env_timeout: float | None = setting(
         None, "seconds per call of an environment in a process", within="(0, inf)", fixed=True
     )
-    verbose: int = setting(1, "0: silent; 1: settings, progress and result")
+    verbose: int = setting(1, "0: silent; 1: settings, progress and result", within="[0, inf)")
 
     action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "box")  # supported action spaces
     needs_bounds: ClassVar[bool] = False  # whether a Box action space must be bounded
@@ -90,14 +91,15 @@ class Algorithm(Settings):
             for name, one in cls.settings.items()
         ]
         cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        cls.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n\n{documentation(cls.settings)}"
+        own = [inspect.cleandoc(cls.__doc__)] if cls.__doc__ else []
+        cls.__doc__ = "\n\n".join([*own, documentation(cls.settings)])
         REGISTRY[cls.__name__] = cls
 
     def __init__(self, *args: Any, seed: int | None = None, **given: Any) -> None:
         if args and isinstance(args[0], str) and args[0] == "MlpPolicy":  # of Stable-Baselines3
             args = args[1:]
         env = args[0] if args else given.pop("env", None)
-        if env is None or len(args) > 1:
+        if env is None or len(args) > 1 or "env" in given:
             raise ConfigError(
                 f"{type(self).__name__} takes one environment: an id, a gymnasium.Env, a VectorEnv "
                 f"or a function that returns one; got {args or (env,)}."
@@ -146,7 +148,7 @@ class Algorithm(Settings):
         preset = {k: v for k, v in self.preset.items() if k != "total_timesteps"}
         check_names(owner, given, self.settings)
         for key, value in {**self.defaults(), **preset, **given}.items():
-            setattr(self, key, copy.copy(value))
+            setattr(self, key, copy.deepcopy(value))
         self.seed = checked_seed(owner, seed)
         if self.table and self.normalize_obs:
             raise ConfigError(
@@ -158,17 +160,21 @@ class Algorithm(Settings):
         self.rng = {name: np.random.default_rng(s) for name, s in zip(_STREAMS, streams)}
         self._env_seeds = env_seeds.entropy, env_seeds.spawn_key
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        held = self.__dict__
-        new = name not in held and "_built" in held and name[0] != "_"
-        if new and not hasattr(type(self), name):
-            nearest = near(name, self.settings)
-            meant = f"did you mean {nearest}? " if nearest else ""
-            raise ConfigError(
-                f"{type(self).__name__} has no attribute {name!r}; {meant}State of an algorithm is "
-                "made in build(); names of other attributes must begin with '_'."
-            )
-        object.__setattr__(self, name, value)
+    if not TYPE_CHECKING:  # type checkers refuse unknown attributes themselves
+
+        def __setattr__(self, name, value):
+            held = self.__dict__
+            if "_built" in held and name[0] != "_":
+                if name in _READ_ONLY:
+                    raise ConfigError(
+                        f"{type(self).__name__}: {name} cannot be changed after construction."
+                    )
+                nearest = None if name in held else near(name, self.settings)
+                if nearest and not hasattr(type(self), name):
+                    raise ConfigError(
+                        f"{type(self).__name__} has no attribute {name!r}; did you mean {nearest}?"
+                    )
+            object.__setattr__(self, name, value)
 
     def now(self, schedule: Schedule) -> float:
         """The current value of a setting that may be a schedule, e.g. "linear:3e-4"."""
@@ -210,13 +216,15 @@ class Algorithm(Settings):
         self.made_with = checkpoint.made_with()
         self._position: dict[str, Any] = {}  # of environments that are closed, or not opened yet
         self._policy: Policy | None = None
-        self._described = False
+        self._described = self._learning = False
+        self._optimizers: list[Any] = []  # of the agent, at the start of a run
         self.steps = Steps(self.n_envs, observations.size, *actions.columns())
         self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
         self.build()
-        self._optimizers: list[Any] = [p for p in parts(self).values() if isinstance(p, Optimizer)]
+        fixed = [name for name, one in self.settings.items() if one.fixed]
+        self._built_with = {name: copy.deepcopy(getattr(self, name)) for name in fixed}
         self.snapshot = Snapshot(self, known=own)
         self._built = True
 
@@ -240,7 +248,7 @@ class Algorithm(Settings):
         vars(self)["n_envs"] = envs.n  # a VectorEnv determines the number
         return envs
 
-    def _reopen_envs(self) -> None:
+    def _reopen_envs(self, num_timesteps: int) -> None:
         """Open the environments of an agent that was loaded or closed."""
         if self.env is None:
             raise ConfigError(
@@ -248,9 +256,9 @@ class Algorithm(Settings):
                 "pass one: npr.load(path, env=...)."
             )
         position, self._position = self._position, {}
-        if position.get("steps", 0) or self.num_timesteps:
+        if position.get("steps", 0) or num_timesteps:
             # seeds differ from those of the first environments: their episodes were already seen
-            self._env_seeds = self._env_seeds[0], (len(_STREAMS), self.num_timesteps)
+            self._env_seeds = self._env_seeds[0], (len(_STREAMS), num_timesteps)
         envs = self._open_envs()
         for mine, theirs in ((self.observations, envs.observations), (self.actions, envs.actions)):
             if mine.spec != theirs.spec:
@@ -319,12 +327,21 @@ class Algorithm(Settings):
         file is named after the agent, in the working directory.
         """
         saving.check_target(save_path, save_freq)
+        saving.check_arguments(callback, log_interval)
+        if self._learning:
+            raise ConfigError("learn() was called on an agent that is learning; copy it first.")
         default = self.preset.get("total_timesteps", DEFAULT_BUDGET)
-        budget = self.counters.begin(total_timesteps, default, reset_num_timesteps)
+        counters = self.counters.next_run(total_timesteps, default, reset_num_timesteps)
         if self.envs is None:
-            self._reopen_envs()
-        self._describe(budget)
-        Run(self, callback, progress_bar, log_interval, save_path, save_freq).execute()
+            self._reopen_envs(counters.num_timesteps)
+        self.counters = counters
+        self._optimizers = [*instances(self, Optimizer).values()]
+        self._describe(counters.end - counters.num_timesteps)
+        self._learning = True
+        try:
+            Run(self, callback, progress_bar, log_interval, save_path, save_freq).execute()
+        finally:
+            self._learning = False
         return self
 
     def _train(self, run: Run) -> None:
@@ -379,7 +396,7 @@ class Algorithm(Settings):
         state: Any = None,
         episode_start: Any = None,
         deterministic: bool = False,
-    ) -> tuple[Any, None]:
+    ) -> tuple[Any, Any]:
         """(action, None) for one observation or a batch, with Stable-Baselines3's signature."""
         return self.policy(observation, deterministic, self.rng["act"]), None
 
@@ -403,6 +420,10 @@ class Algorithm(Settings):
         )  # fmt: skip
 
     # ---- files
+
+    def setting_values(self) -> dict[str, Any]:
+        """The settings by name; fixed ones as they were when the agent was built."""
+        return {name: getattr(self, name) for name in self.settings} | self._built_with
 
     def save(self, path: "str | os.PathLike[str]") -> None:
         """Save the complete agent to one file, without pickle."""
@@ -442,4 +463,10 @@ class Algorithm(Settings):
     def __getstate__(self) -> dict[str, Any]:
         """For copies: without environments, which a copy opens when it continues to learn, and
         without the policy, which shares memory with the parameters."""
-        return {**vars(self), "envs": None, "_policy": None, "_position": self.position()}
+        without: dict[str, Any] = {
+            "envs": None,
+            "_policy": None,
+            "_learning": False,
+            "_optimizers": [],
+        }
+        return {**vars(self), **without, "_position": self.position()}

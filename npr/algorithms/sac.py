@@ -68,7 +68,7 @@ class SAC(Replay, Algorithm):
     exploration_noise: float = setting(
         0.1, "scale of the noise, for actions in [-1, 1]", within="[0, inf)", fixed=True
     )
-    target_entropy: float | str = setting(
+    target_entropy: float | Literal["auto"] = setting(
         "auto", "H_bar in nats; 'auto': -D for Box actions, 0.6 log K for Discrete ones", fixed=True
     )
 
@@ -78,10 +78,6 @@ class SAC(Replay, Algorithm):
 
     def check(self):
         first_alpha(self.ent_coef)
-        if isinstance(self.target_entropy, str) and self.target_entropy != "auto":
-            raise ConfigError(
-                f"SAC: target_entropy must be a number or 'auto', got {self.target_entropy!r}."
-            )
 
     def build(self):
         rate = self.now(self.learning_rate)

@@ -11,6 +11,7 @@ A file of format 2 has these arrays, and a manifest with the settings, the polic
 
 import os
 import platform
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol, Self, TypeGuard, TypeVar
 
@@ -23,7 +24,7 @@ from npr.backend import (
     to_device,
     to_host,
 )
-from npr.errors import CheckpointError, ConfigError, NumericsError
+from npr.errors import CheckpointError, CheckpointWarning, ConfigError, NumericsError
 from npr.files import migrations
 from npr.files.archive import Arrays, Manifest, Path, read_archive, write_archive
 from npr.files.generators import generator_state, set_generator_state
@@ -57,9 +58,8 @@ class Agent(Protocol):
     def n_updates(self) -> int:
         """Updates so far."""
 
-    @property
-    def settings(self) -> Mapping[str, object]:
-        """The names of the settings; their values are attributes."""
+    def setting_values(self) -> dict[str, Any]:
+        """The settings by name."""
 
     @property
     def logger(self) -> Any:
@@ -109,9 +109,17 @@ def save(agent: Agent, path: Path, without: Collection[str] = ()) -> None:
     unchanged.
     """
     _check_complete(agent, without)
-    arrays = {}
+    added, arrays = agent.snapshot.added(agent), {}
+    if added:
+        warnings.warn(
+            f"The file does not hold {', '.join(added)}, which the {type(agent).__name__} did not "
+            "have when it was built. Make state of an algorithm in build(); begin other names with "
+            "an underscore.",
+            CheckpointWarning,
+            stacklevel=3,
+        )
     for name, part in parts(agent).items():
-        if name not in without:
+        if name not in without and name not in added:
             arrays.update({key: to_host(array) for key, array in arrays_of(name, part).items()})
     arrays |= {_POSITION + key: array for key, array in agent.position().items()}
     arrays |= {
@@ -148,7 +156,7 @@ def _manifest(agent: Agent) -> Manifest:
     return {
         "algorithm": type(agent).__name__,
         "env": agent.env_id,
-        "settings": {name: getattr(agent, name) for name in agent.settings},
+        "settings": agent.setting_values(),
         "seed": agent.seed,
         "policy": agent.policy.spec,
         "policy_parameters": f"params/{agent.policy_parameters}",
@@ -220,7 +228,7 @@ def load(path: Path, env: object, registry: Mapping[str, type[A]]) -> A:
         raise CheckpointError(f"{file}: {error}") from error
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, MemoryError,
             RecursionError) as error:  # fmt: skip
-        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise CheckpointError(
             f"{file} does not describe a valid agent: {reason}. Use another file, or train again."
         ) from error
@@ -267,7 +275,7 @@ def _load_parts(agent: Agent, manifest: Manifest, rest: Arrays) -> None:
             _fill(part, f"params/{name}", _take(rest, f"params/{name}"))
             continue
         state = _take_all(rest, f"{part.group}/{name}.")
-        if state or not manifest.get("without_episode"):
+        if state or part.group == "optim" or not manifest.get("without_episode"):
             _load_state(part, name, state)
         if _counts(part):
             part.load_counters(_counters_of(part, name, counters))

@@ -20,6 +20,8 @@ def migrate(path: str, manifest: Manifest, arrays: Arrays) -> tuple[Manifest, Ar
 
     Raises CheckpointError if the content lacks what its own format requires.
     """
+    if "without_episode" in manifest:  # only the migration of format 1 says so
+        raise CheckpointError(f"{path}: unknown manifest keys ['without_episode'].")
     for version in range(manifest["format"], archive.FORMAT):
         try:
             manifest, arrays = MIGRATIONS[version](manifest, arrays)

@@ -12,12 +12,13 @@ import hashlib
 import numbers
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from npr.backend import Array, to_host, xp
 
+T = TypeVar("T")
 GROUPS = ("optim", "buffer", "state")  # of objects; arrays have the group "params"
 
 
@@ -48,6 +49,11 @@ class CountingPart(Part, Protocol):
 def parts(agent: object) -> dict[str, Array | Part]:
     """The parts of an agent by the names of their attributes, sorted by name."""
     return {name: value for name, value in _public(agent) if is_array(value) or _is_part(value)}
+
+
+def instances(agent: object, kind: type[T]) -> dict[str, T]:
+    """The public attributes of an agent that are instances of a class, sorted by name."""
+    return {name: value for name, value in _public(agent) if isinstance(value, kind)}
 
 
 def arrays_of(name: str, part: Array | Part) -> dict[str, Array]:
@@ -92,7 +98,7 @@ _CODE = (
 class Snapshot:
     """The names of an agent's parts and hashes of its other public attributes, as it is built.
 
-    A part that is added or an attribute that changes afterwards is not restored from a file.
+    A file does not restore an attribute that changes or is added afterwards.
 
     known   names of attributes that a file stores in other ways, such as settings and counters
     """
@@ -102,9 +108,13 @@ class Snapshot:
         self._hashes = self._take(agent)
 
     def changed(self, agent: object) -> list[str]:
-        """The names of attributes that a file of this agent would not restore."""
+        """The names of attributes whose changes a file of this agent would not restore."""
         now = self._take(agent)
-        return [name for name in now if now[name] != self._hashes.get(name)]
+        return [name for name in now if now[name] != self._hashes.get(name, now[name])]
+
+    def added(self, agent: object) -> list[str]:
+        """The names of attributes that the agent did not have when it was built."""
+        return [name for name in self._take(agent) if name not in self._hashes]
 
     def _take(self, agent: object) -> dict[str, bytes]:
         saved, others = parts(agent), {}

@@ -23,7 +23,7 @@ def ends(where: str, schedule: Schedule) -> tuple[float, float]:
     if isinstance(schedule, str):
         if schedule.startswith("linear:"):
             parts = schedule.removeprefix("linear:").split(":")
-    elif isinstance(schedule, (list, tuple)):
+    elif isinstance(schedule, (list, tuple)) and not any(isinstance(x, str) for x in schedule):
         parts = list(schedule)
     try:
         if len(parts) not in (1, 2):

@@ -13,6 +13,8 @@ import functools
 import inspect
 import math
 import numbers
+import re
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -69,7 +71,7 @@ class Setting:
         self.fixed, self.hint = fixed, hint
         self.name = ""
         self.type: Any = Any
-        self.choices: tuple[str, ...] = ()
+        self.choices: tuple[Any, ...] = ()
         self.__doc__ = doc
 
     def declared(self, name: str, kind: Any) -> "Setting":
@@ -81,11 +83,11 @@ class Setting:
         self.__doc__ = f"{self.doc} ({'; '.join([*limits, f'default {self.default!r}'])})"
         return self
 
-    def with_default(self, default: Any) -> "Setting":
-        """The same setting with another default."""
+    def with_default(self, default: Any, kind: Any) -> "Setting":
+        """The same setting with another default, and perhaps another type."""
         other = copy.copy(self)
         other.default = default
-        return other.declared(self.name, self.type)
+        return other.declared(self.name, kind)
 
     @property
     def type_name(self) -> str:
@@ -128,8 +130,10 @@ class Setting:
         value = _typed(where, value, kinds)
         if self.type == NetArch:
             _check_widths(where, value, networks)
-        if self.choices and value not in self.choices:
-            allowed = " or ".join(map(repr, self.choices))
+        others = [part for part in _parts(self.type) if typing.get_origin(part) is not Literal]
+        if self.choices and type(value) not in others and value not in self.choices:
+            names = [other.__name__ for other in others if other is not type(None)]
+            allowed = " or ".join([*names, *map(repr, self.choices)])
             raise ConfigError(f"{where} must be {allowed}, got {value!r}.")
         if self.within is not None:
             self._check_range(where, value, kinds)
@@ -162,13 +166,22 @@ class Settings:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        types, inherited = inspect.get_annotations(cls), _declared(cls.__mro__[1:])
-        for name, value in list(vars(cls).items()):
+        types = _annotations(cls)
+        for name, value in vars(cls).items():
             if isinstance(value, Setting):
-                value.declared(name, types.get(name, Any))
-            elif name in inherited:
-                setattr(cls, name, inherited[name].with_default(value))
+                if name not in types:
+                    raise TypeError(f"{cls.__name__}.{name} is a setting and needs an annotation.")
+                value.declared(name, _evaluated(cls, name, types[name]))
+        for name, one in _declared(cls.__mro__).items():
+            first = next(vars(base)[name] for base in cls.__mro__ if name in vars(base))
+            if first is not one:  # a plain value, in the class itself or in a group
+                own = name in types and name in vars(cls)
+                kind = _evaluated(cls, name, types[name]) if own else one.type
+                setattr(cls, name, one.with_default(first, kind))
         cls.settings = _declared(cls.__mro__)
+        for name, one in cls.settings.items():
+            if name in vars(cls) and not (isinstance(one.default, dict) and not cls.networks):
+                one.checked(cls.__name__, one.default, cls.networks)
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -235,38 +248,45 @@ class _Range:
 
     low: float
     high: float
-    closed: bool  # whether low belongs to it
+    with_low: bool
+    with_high: bool
     extra: tuple[float, ...]
     text: str
 
     def __contains__(self, x: float) -> bool:
-        inside = self.low < x <= self.high or (self.closed and x == self.low)
-        return inside or x in self.extra
+        above = x > self.low or (self.with_low and x == self.low)
+        below = x < self.high or (self.with_high and x == self.high)
+        return (above and below) or x in self.extra
 
 
 @functools.cache
 def _range(notation: str) -> _Range:
-    """The range for a notation such as "[0, 1]", "(1, inf)" or "[0, 0.5] or 1"."""
-    interval, *extra = notation.split(" or ")
-    low, high = interval[1:-1].split(", ")
-    closed = interval.startswith("[")
+    """The range that "[0, 1]", "(1, inf)" or "[0, 0.5] or 1" stands for."""
+    found = re.fullmatch(r"([\[(])([^\s,]+), ([^\s,]+)([\])])((?: or \S+)*)", notation)
+    if not found:
+        raise ValueError(f"within={notation!r} is not a range such as '[0, 1]' or '(0, inf)'.")
+    left, low, high, right, extra = found.groups()
     text = f"in {notation}"
-    if high == "inf":
-        text = f"at least {low}" if closed else f"above {low}"
-    return _Range(float(low), float(high), closed, tuple(map(float, extra)), text)
+    if high == "inf" and not extra:
+        text = f"at least {low}" if left == "[" else f"above {low}"
+    singles = tuple(map(float, extra.split(" or ")[1:]))
+    return _Range(float(low), float(high), left == "[", right == "]", singles, text)
 
 
 @functools.cache
 def _kinds(kind: Any) -> tuple[Any, ...]:
     """The types of a union without their arguments: int | list[float] -> (int, list)."""
-    origins = [(typing.get_origin(part) or part) for part in _parts(kind)]
-    return tuple(str if origin is Literal else origin for origin in origins)
+    kinds: list[Any] = []
+    for part in _parts(kind):
+        literal = typing.get_origin(part) is Literal
+        kinds += map(type, typing.get_args(part)) if literal else [typing.get_origin(part) or part]
+    return tuple(dict.fromkeys(kinds))
 
 
-def _choices(kind: Any) -> tuple[str, ...]:
+def _choices(kind: Any) -> tuple[Any, ...]:
     """The values of the Literals in a type."""
     found = [typing.get_args(p) for p in _parts(kind) if typing.get_origin(p) is Literal]
-    return tuple(word for words in found for word in words)
+    return tuple(value for values in found for value in values)
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:
@@ -306,3 +326,24 @@ def _check_widths(where: str, arch: Any, networks: tuple[str, ...]) -> None:
             f"{where} must be a list of whole numbers above 0, or a dict of such lists "
             f"for {' and '.join(networks)}; got {arch!r}."
         )
+
+
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    def _annotations(cls: type) -> dict[str, Any]:
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+
+else:
+
+    def _annotations(cls: type) -> dict[str, Any]:
+        """The annotations in the body of a class, not evaluated where they are strings."""
+        return inspect.get_annotations(cls)
+
+
+def _evaluated(cls: type, name: str, annotation: Any) -> Any:
+    """An annotation as a type; it is a string after `from __future__ import annotations`."""
+    if not isinstance(annotation, str):
+        return annotation
+    body = {"__annotations__": {name: annotation}, "__module__": cls.__module__}
+    return typing.get_type_hints(type(cls.__name__, (), body))[name]

@@ -9,7 +9,7 @@ from npr.autodiff import debug_anomaly
 from npr.autodiff.anomaly import first_bad
 from npr.backend import ON_HOST
 from npr.errors import NumericsError
-from npr.files.parts import parts
+from npr.files.parts import instances, parts
 from npr.optim import Optimizer
 
 INTERVAL = 1 if ON_HOST else 100  # updates between two checks: reading a device waits for it
@@ -25,9 +25,7 @@ class NonFiniteGuard:
 
     def __init__(self, agent: Any) -> None:
         self.agent = agent
-        self.optimizers = {
-            name: part for name, part in parts(agent).items() if isinstance(part, Optimizer)
-        }
+        self.optimizers = instances(agent, Optimizer)
         # the last update in which each of them is known to have made a step
         self.last_step = dict.fromkeys(self.optimizers, agent.n_updates)
         self._search = contextlib.ExitStack()

@@ -18,8 +18,9 @@ from npr.backend import to_host
 from npr.buffers import Rollout
 from npr.envs.contract import all_finite
 from npr.errors import ConfigWarning, EnvCrashedError, NprError, NumericsError
-from npr.files.parts import is_array, parts
+from npr.files.parts import instances, is_array, parts
 from npr.nn import MLP
+from npr.settings import EpsilonGreedy, Replay
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
 from npr.training.counters import Counters
@@ -83,18 +84,18 @@ class Run:
         try:
             with self.interrupts, self.guard, blas_threads(threads_for(self._width())):
                 self._train()
-                if self.save_path is not None and not self.interrupts.requested:
-                    self.agent.save(self.save_path)
         finally:
             self.progress.close(self.counters.num_timesteps, self.logger)
         if self.interrupts.requested:
             self._stop(self.interrupts.requested)
 
     def _train(self) -> None:
-        """Run the algorithm, and save the agent if it fails."""
+        """Run the algorithm, and save the agent at the end or if it fails."""
         try:
             self.guard.run(self.agent._train, self)
             self._check_policy()
+            if self.save_path is not None and not self.interrupts.requested:
+                self.agent.save(self.save_path)
         except (_Stopped, KeyboardInterrupt, NprError) as error:
             # Ctrl-C on a terminal reaches worker processes too, and then the step fails
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
@@ -124,13 +125,13 @@ class Run:
 
     def _width(self) -> int:
         """Units of the widest layer of the agent's networks."""
-        nets = [part for part in vars(self.agent).values() if isinstance(part, MLP)]
+        nets = instances(self.agent, MLP).values()
         return max((max(net.sizes) for net in nets), default=0)
 
     def _warn_if_idle(self) -> None:
         """Warn if the run will end before its first update is due."""
         agent, start, end = self.agent, self.start, self.counters.end
-        if "learning_starts" not in agent.settings or start == end:
+        if not isinstance(agent, Replay) or start == end:
             return
         reached = end + self.envs.n - 1  # at most: many environments step at once
         last_due = reached - reached % agent.train_freq
@@ -263,7 +264,7 @@ class Run:
                 raise self._bad_action()
             s2, r, terminated, truncated, valid = envs.step(a)
             self.last_steps = envs.n if valid is envs.all_valid else int(valid.sum())
-            counters.num_timesteps += self.last_steps
+            counters.stepped(self.last_steps)
             yield s, a, r, s2, terminated, truncated, valid, episode
             if self._after_step():
                 return
@@ -316,7 +317,7 @@ class Run:
 
     def updated(self, metrics: dict[str, Any]) -> None:
         """Count an update and log its metrics: numbers, or arrays whose mean is logged."""
-        self.counters.n_updates += 1
+        self.counters.updated()
         self.logger.record("train", metrics)
         skipped = self.guard.check(self.counters.n_updates)
         if skipped:
@@ -339,6 +340,6 @@ class Run:
             "learning_rate": agent.now(agent.learning_rate),
         }
         self.logger.record("train", rates)
-        if "exploration_fraction" in agent.settings:
+        if isinstance(agent, EpsilonGreedy):
             self.logger.record("rollout", {"exploration_rate": agent.epsilon})
         self.logger.table()

@@ -4,6 +4,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from npr.errors import CheckpointWarning, ConfigError
 from npr.files import checkpoint
@@ -29,16 +30,29 @@ def check_target(path: Path | None, interval: int | None) -> None:
 
 
 def save_or_warn(agent: Agent, path: Path) -> None:
-    """Save during a run; warn and continue if the file cannot be written."""
+    """Save during a run; warn and continue if the file cannot be written or misses state."""
+    lost = agent.snapshot.changed(agent)
     try:
-        checkpoint.save(agent, path)
+        checkpoint.save(agent, path, without=lost)
+        message = f"was saved without its {', '.join(lost)}" if lost else ""
     except OSError as error:
+        message = f"could not be saved ({error}). An earlier file there is unchanged, and training "
+        message += "continues"
+    if message:
         warnings.warn(
-            f"The agent could not be saved to {os.fsdecode(path)} at step "
-            f"{agent.num_timesteps:,} ({error}). An earlier file there is unchanged, and training "
-            "continues.",
+            f"{os.fsdecode(path)}, step {agent.num_timesteps:,}: the agent {message}.",
             CheckpointWarning,
             stacklevel=2,
+        )
+
+
+def check_arguments(callback: object, log_interval: Any) -> None:
+    """Check callback and log_interval of learn(). Raises ConfigError."""
+    if callback is not None and not callable(callback):
+        raise ConfigError(f"callback must be a function of the agent, got {callback!r}.")
+    if log_interval is not None and not (is_whole(log_interval) and log_interval >= 1):
+        raise ConfigError(
+            f"log_interval must be a whole number of episodes or None, got {log_interval!r}."
         )
 
 
