@@ -1,4 +1,4 @@
-"""What editors and type checkers see: settings complete, wrong calls are errors, results have types.
+"""What editors and type checkers see: completed settings, errors for wrong calls, typed results.
 
 mypy checks a script as a user writes it; its messages are the assertions.
 """
