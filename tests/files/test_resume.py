@@ -263,9 +263,7 @@ def fails_to_resume(env, path, **settings):
     (warning,) = [one for one in caught if one.category is ResumeWarning]
     text = str(warning.message)
     assert text.startswith("DQN cannot continue its episodes: ")
-    assert text.endswith("New episodes start; everything that was learned is as it was saved."), (
-        text
-    )
+    assert text.endswith("New episodes start; everything that was learned is restored."), text
     return loaded, text
 
 

@@ -277,7 +277,7 @@ def test_a_removed_folder_causes_a_warning():
 @pytest.mark.parametrize(
     "given, match",
     [
-        ({"save_path": "nowhere/a.npz"}, "there is no folder .*nowhere.*; make it first"),
+        ({"save_path": "nowhere/a.npz"}, "there is no folder .*nowhere.*; create it first"),
         ({"save_path": "."}, "save_path must be the path of a file, got '.'"),
         ({"save_path": 7}, "save_path must be the path of a file, got 7"),
         ({"save_freq": 10}, "with a save_path to write to; got save_freq=10, save_path=None"),
