@@ -65,15 +65,9 @@ README = [source for _, source in python_blocks((ROOT / "README.md").read_text()
 def test_the_snippets_of_the_readme_have_no_type_errors(number, tmp_path):
     path = tmp_path / "snippet.py"
     path.write_text(README[number])
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--config-file",
-        os.devnull,
-        "--ignore-missing-imports",
-    ]
-    done = subprocess.run([*command, str(path)], cwd=ROOT, capture_output=True, text=True)
+    options = ("--config-file", os.devnull, "--ignore-missing-imports")
+    command = [sys.executable, "-m", "mypy", *options, str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 

@@ -109,7 +109,7 @@ def save(agent: Agent, path: Path, without: Collection[str] = ()) -> None:
     unchanged.
     """
     _check_complete(agent, without)
-    added, arrays = agent.snapshot.added(agent), {}
+    added = [name for name in agent.snapshot.added(agent) if name not in without]
     if added:
         warnings.warn(
             f"The file does not hold {', '.join(added)}, which the {type(agent).__name__} did not "
@@ -118,8 +118,9 @@ def save(agent: Agent, path: Path, without: Collection[str] = ()) -> None:
             CheckpointWarning,
             stacklevel=3,
         )
+    arrays, skipped = {}, {*without, *added}
     for name, part in parts(agent).items():
-        if name not in without and name not in added:
+        if name not in skipped:
             arrays.update({key: to_host(array) for key, array in arrays_of(name, part).items()})
     arrays |= {_POSITION + key: array for key, array in agent.position().items()}
     arrays |= {

@@ -31,7 +31,7 @@ def check_target(path: Path | None, interval: int | None) -> None:
 
 def save_or_warn(agent: Agent, path: Path) -> None:
     """Save during a run; warn and continue if the file cannot be written or misses state."""
-    lost = agent.snapshot.changed(agent)
+    lost = _unsaved(agent)
     try:
         checkpoint.save(agent, path, without=lost)
         message = f"was saved without its {', '.join(lost)}" if lost else ""
@@ -56,6 +56,11 @@ def check_arguments(callback: object, log_interval: Any) -> None:
         )
 
 
+def _unsaved(agent: Agent) -> list[str]:
+    """The names of attributes that a file of the agent would not restore."""
+    return [*agent.snapshot.changed(agent), *agent.snapshot.added(agent)]
+
+
 def rescue(agent: Agent, reason: str, path: Path | None = None) -> str:
     """Save an agent whose run stops early. Returns a sentence for the user; raises nothing.
 
@@ -67,7 +72,7 @@ def rescue(agent: Agent, reason: str, path: Path | None = None) -> str:
         return f"Nothing was saved, since nothing was learned yet ({where})."
     file = os.fsdecode(path or _free_name(agent, reason))
     try:
-        lost = agent.snapshot.changed(agent)
+        lost = _unsaved(agent)
         checkpoint.save(agent, file, without=lost)
     except Exception as error:  # must not replace the error that stopped the run
         return f"At {where} the agent could not be saved to {file}: {error}"

@@ -89,19 +89,18 @@ def test_a_range_that_cannot_be_read_is_refused_where_it_is_declared(notation):
             x: float = setting(0.5, "x", within=notation)
 
 
-def test_annotations_may_be_strings():
+def test_annotations_may_be_strings(monkeypatch):
     source = """\
         from __future__ import annotations
         from typing import Literal
-        from npr.noise import NOISES
-from npr.settings import Settings, setting
+        from npr.settings import Settings, setting
 
         class Strings(Settings):
             rate: float = setting(0.5, "a rate", within="[0, 1]")
             mode: Literal["a", "b"] = setting("a", "a mode")
     """
     module = types.ModuleType("strings")
-    sys.modules["strings"] = module
+    monkeypatch.setitem(sys.modules, "strings", module)
     exec(textwrap.dedent(source), vars(module))
     strings = module.Strings()
     strings.rate, strings.mode = 1, "b"
