@@ -4,8 +4,8 @@
     agent = npr.SAC("Pendulum-v1", seed=0).learn()
     agent.evaluate().mean
 
-Importing npr imports NumPy and nothing else: Gymnasium comes with the first agent, Numba with
-the first kernel.
+Importing npr imports NumPy only. Gymnasium is imported with the first agent, Numba with the first
+kernel.
 """
 
 import importlib
@@ -79,10 +79,10 @@ def __dir__() -> list[str]:
 
 
 def load(path: "str | os.PathLike[str]", env: "EnvSource | None" = None) -> "Algorithm":
-    """The agent in a file written by `agent.save(path)`, ready to act, evaluate and go on learning.
+    """Load an agent from a file written by `agent.save(path)`. It can act, evaluate and learn on.
 
-    env   what it goes on learning in: an id, an Env, a VectorEnv or a factory; None: the id in
-          the file. Loading itself never makes an environment, and never runs code from the file.
+    env   environment to continue in: an id, an Env, a VectorEnv or a factory; None: the id in the
+          file. Loading never makes an environment, and never runs code from the file.
     """
     from npr.algorithms.base import REGISTRY
     from npr.files import checkpoint

@@ -1,4 +1,4 @@
-"""The command line: `npr doctor` tells what this machine will run on."""
+"""The command line: `npr doctor` reports what this machine runs on."""
 
 import argparse
 import os
@@ -19,7 +19,7 @@ from npr.system import blas, memory
 
 
 def doctor() -> list[tuple[str, str]]:
-    """(what, finding) about versions, backend, kernels, threads and memory."""
+    """(topic, result) for versions, backend, kernels, threads and memory."""
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return [
         ("npr", f"{npr.__version__} on Python {platform.python_version()}, {system}"),
@@ -28,7 +28,7 @@ def doctor() -> list[tuple[str, str]]:
         ("kernels", kernels()),
         ("networks", networks()),
         ("threads", threads()),
-        ("memory", room()),
+        ("memory", replay_memory()),
     ]
 
 
@@ -36,16 +36,16 @@ PACKAGES = ("numpy", "numba", "gymnasium", "cupy-cuda12x", "cupy-cuda13x")
 
 
 def packages() -> str:
-    told = ", ".join(f"{name} {backend.installed(name)}" for name in PACKAGES)
+    text = ", ".join(f"{name} {backend.installed(name)}" for name in PACKAGES)
     limit = numpy_limit()
     if limit and tuple(map(int, re.findall(r"\d+", np.__version__)[:2])) >= limit:
         below = ".".join(map(str, limit))
-        told += f"; this Numba needs numpy < {below}: install one of them anew"
-    return told
+        text += f"; this Numba needs numpy < {below}: reinstall one of them"
+    return text
 
 
 def numpy_limit() -> tuple[int, ...] | None:
-    """The first NumPy that is too new for the installed Numba, as (2, 6); None without a limit."""
+    """The first NumPy that is too new for the installed Numba, as (2, 6); None if unlimited."""
     try:
         needs = requires("numba") or []
     except PackageNotFoundError:
@@ -56,49 +56,49 @@ def numpy_limit() -> tuple[int, ...] | None:
 
 def kernels() -> str:
     if not jit.available():
-        return "run on their array twins: NPR_NUMBA=0, or Numba cannot be imported"
+        return "reference implementations in NumPy: NPR_NUMBA=0, or Numba cannot be imported"
     try:
         folder = jit.cache_folder()
-    except Exception as error:  # whatever Numba raises where it finds no place
+    except Exception as error:  # Numba raises various types if it finds no writable folder
         return f"compiled by Numba in every process ({error}): set NUMBA_CACHE_DIR"
     if jit.open_to_all(folder):
         return f"compiled by Numba in every process, {folder} is not used: {jit.OPEN}"
-    return f"compiled by Numba, kept in {folder} ({len(list(folder.glob('*.nbc')))} so far)"
+    return f"compiled by Numba, cached in {folder} ({len(list(folder.glob('*.nbc')))} files)"
 
 
 def networks() -> str:
     if backend.ON_HOST and jit.available() and kernel_blas.bind():
-        return "one call each way, on NumPy's OpenBLAS"
+        return "one kernel call per pass, with NumPy's OpenBLAS"
     return "layer by layer"
 
 
 def threads() -> str:
-    told, library = blas.threads_set_by_user(), blas.openblas()
-    if told:
-        return f"{told} is set and holds"
+    variable, library = blas.threads_set_by_user(), blas.openblas()
+    if variable:
+        return f"set by {variable}"
     if library is None:
-        return "left to NumPy's BLAS, which is no OpenBLAS of its wheels"
-    here = library.scipy_openblas_get_num_threads64_()
-    used = ", ".join(f"{min(blas.threads_for(n), here)} at width {n}" for n in (64, 256, 1024))
-    return f"{here} of OpenBLAS; learning uses {used}; OPENBLAS_NUM_THREADS overrules"
+        return "not limited: NumPy's BLAS is not the OpenBLAS of its wheels"
+    threads = library.scipy_openblas_get_num_threads64_()
+    used = ", ".join(f"{min(blas.threads_for(n), threads)} at width {n}" for n in (64, 256, 1024))
+    return f"{threads} of OpenBLAS; learning uses {used}; OPENBLAS_NUM_THREADS overrides this"
 
 
-def room() -> str:
-    there, limit = memory.available(), memory.container()
-    if there is None:
-        return "this system does not tell what is available"
+def replay_memory() -> str:
+    free, limit = memory.available(), memory.container()
+    if free is None:
+        return "this system does not report how much is available"
     show = memory.format_bytes
-    told = f"{show(int(memory.SHARE * there))} of {show(there)} for a replay buffer"
-    return told if limit is None else f"{told}; the container's limit leaves {show(limit)}"
+    text = f"{show(int(memory.SHARE * free))} of {show(free)} for a replay buffer"
+    return text if limit is None else f"{text}; the container's limit leaves {show(limit)}"
 
 
 def wrong_products(matmul: Callable[..., Any] = np.matmul) -> list[tuple[str, float]]:
     """The matrix products that this NumPy computes wrongly: [(which, largest error)].
 
-    matmul   what is tested. Held against sums without BLAS, in float64.
+    matmul   the function to test. Compared with sums computed without BLAS, in float64.
 
-    NumPy hands A @ A.T to another routine of BLAS than other products, and has been shipped with
-    a wrong one: that of 300 x 672 floats.
+    NumPy computes A @ A.T with another BLAS routine than other products. Releases with a wrong
+    result exist (300 x 672 floats).
     """
     rng, wrong = np.random.default_rng(0), []
     for dtype in (np.float32, np.float64):
@@ -125,22 +125,22 @@ def wrong_products(matmul: Callable[..., Any] = np.matmul) -> list[tuple[str, fl
 def products(wrong: list[tuple[str, float]]) -> str:
     if not wrong:
         return "correct"
-    told = "; ".join(f"{name} is off by {error:.2g}" for name, error in wrong)
+    errors = "; ".join(f"{name} is off by {error:.2g}" for name, error in wrong)
     return (
-        f"WRONG: {told}. NumPy {np.__version__} computes false products on this machine, and what "
-        "is learnt with it is false too: install another NumPy (an older one, or conda-forge's)"
+        f"WRONG: {errors}. NumPy {np.__version__} computes wrong products on this machine, so that "
+        "training is wrong too: install another NumPy (an older one, or conda-forge's)"
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status, 1 where the doctor found a fault."""
+    """Run one command; returns the exit status, 1 if the doctor found wrong products."""
     parser = argparse.ArgumentParser(prog="npr", description="Reinforcement learning with NumPy.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    commands.add_parser("doctor", help="what this machine will run on")
+    commands.add_parser("doctor", help="report what this machine runs on")
     parser.parse_args(arguments)
     wrong = wrong_products()
-    for what, finding in [*doctor(), ("products", products(wrong))]:
-        print(f"{what:<10} {finding}")
+    for topic, result in [*doctor(), ("products", products(wrong))]:
+        print(f"{topic:<10} {result}")
     return 1 if wrong else 0
 
 

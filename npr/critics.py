@@ -1,5 +1,5 @@
-"""Networks of action values, one class for each way in which an action enters: as an output of the
-network, where all actions can be valued at once, or as an input of it.
+"""Action-value networks, one class per way to pass the action: as an output of the network, if the
+values of all actions are computed at once, or as an input.
 """
 
 from typing import Any
@@ -12,13 +12,13 @@ from npr.nn import MLP
 
 def critic(n: int, actions: Actions, hidden: list[int], activation: str,
            rows: int | None = None) -> MLP:  # fmt: skip
-    """The network Q(theta, s, a) for states (B, n) and these actions; `rows` as in MLP."""
+    """The network Q(theta, s, a) for states (B, n) and these actions; `rows` as in nn.MLP."""
     kind = OutputCritic if actions.enumerable else InputCritic
     return kind(n, actions, hidden, activation, rows)
 
 
 class OutputCritic(MLP):
-    """Discrete actions: an output for each."""
+    """For Discrete actions: one output per action."""
 
     def __init__(self, n: int, actions: Actions, hidden: list[int], activation: str,
                  rows: int | None = None):  # fmt: skip
@@ -33,7 +33,7 @@ class OutputCritic(MLP):
 
 
 class InputCritic(MLP):
-    """Other actions: inputs of the network beside the state."""
+    """For other actions: inputs of the network, concatenated with the state."""
 
     def __init__(self, n: int, actions: Actions, hidden: list[int], activation: str,
                  rows: int | None = None):  # fmt: skip

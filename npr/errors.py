@@ -42,7 +42,7 @@ class ConfigWarning(UserWarning):
 
 
 class CheckpointWarning(UserWarning):
-    """A file could not be written; training continues."""
+    """A file could not be written, or does not hold all; training continues."""
 
 
 class ResumeWarning(UserWarning):

@@ -1,4 +1,4 @@
-"""Exploration noise that is added to a policy's actions, in units of the action in [-1, 1]."""
+"""Exploration noise that is added to a policy's actions, which are in [-1, 1]."""
 
 import math
 
@@ -21,8 +21,8 @@ class Normal:
 class OrnsteinUhlenbeck:
     """Correlated noise with mean zero, which starts from zero in every episode.
 
-    x <- x - theta x dt + sigma sqrt(dt) e, with e standard normal. With dt = .01, as usual in this
-    field, it is correlated over hundreds of steps; its stationary standard deviation is
+    x <- x - theta x dt + sigma sqrt(dt) e, with e standard normal. With dt = .01, as is common, it
+    is correlated over hundreds of steps; its stationary standard deviation is
     sigma sqrt(dt / (1 - (1 - theta dt)^2)). Source: Uhlenbeck and Ornstein 1930.
     """
 

@@ -1,7 +1,6 @@
-"""A trained policy as it acts: encode -> normalize -> network -> head -> scale to the space.
+"""A trained policy: encode -> normalize -> network -> head -> scale to the space.
 
-This is what `predict`, `act` and `evaluate` call, what a file holds and what gets exported. It
-computes on the host, with NumPy alone.
+`predict`, `act` and `evaluate` call it, and files contain it. It runs on the host, with NumPy only.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,15 +39,15 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 class Policy:
     """action = policy(observation).
 
-    observations  how an observation becomes a row of numbers
+    observations  the encoding of observations as rows of numbers
     head          how an action is chosen from the network's outputs
     theta         the flat parameter vector (npr.nn), or a table (states, actions); not copied
     sizes         widths of the network's layers, input first; None: theta is a table
     activation    of the hidden layers
     free          number of outputs at the end of theta that do not depend on the observation
-    norm          running moments that observations are normalized by; acting does not update them
+    norm          running moments that normalize observations; acting does not update them
 
-    Raises ConfigError where these do not fit together.
+    Raises ConfigError if these do not match.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class Policy:
     def from_spec(
         cls, spec: Mapping[str, Any], theta: np.ndarray, norm: ObservationNorm | None = None
     ) -> "Policy":
-        """The policy that `spec` describes, as plain data, with these parameters."""
+        """The policy described by `spec` (plain data), with these parameters."""
         if set(spec) != set(_SPEC):
             raise ConfigError(
                 f"The spec of a policy has {', '.join(_SPEC)}; got {', '.join(spec)}."
@@ -82,7 +81,7 @@ class Policy:
                 f"A policy with head {spec['head']!r} is not known; heads are {', '.join(HEADS)}."
             )
         if spec["normalize"] is not (norm is not None):
-            raise ConfigError(f"normalize={spec['normalize']!r} does not go with norm={norm!r}.")
+            raise ConfigError(f"normalize={spec['normalize']!r} does not match norm={norm!r}.")
         actions = actions_from_spec(spec["actions"])
         return cls(
             observations_from_spec(spec["observations"]),
@@ -92,7 +91,7 @@ class Policy:
 
     @classmethod
     def from_file(cls, manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "Policy":
-        """The policy among the parts of a file; raises some error if they are not valid."""
+        """The policy in the content of a file. Raises an exception if it is not valid."""
         spec, norm = manifest["policy"], None
         if spec["normalize"] is True:
             norm = ObservationNorm(observations_from_spec(spec["observations"]).size)
@@ -103,7 +102,7 @@ class Policy:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What a file holds of this policy besides its parameters, as plain data."""
+        """The policy without its parameters, as plain data for a file."""
         return {
             "observations": self.observations.spec,
             "actions": self.actions.spec,
@@ -124,14 +123,14 @@ class Policy:
         deterministic: bool = True,
         rng: np.random.Generator | None = None,
     ) -> Any:
-        """The environment's action for one observation, or a batch of them for a batch."""
+        """The environment's action for one observation, or a batch of actions for a batch."""
         a = self.choose(self.encode(observation), deterministic, rng)
         if self.observations.batched(observation):
             return self.actions.to_env_batch(a)
         return self.actions.to_env(a[0])
 
     def encode(self, observation: Any) -> np.ndarray:
-        """What the network takes: rows (B, size), or indices (B,) for a table."""
+        """Inputs of the network: rows (B, size), or indices (B,) for a table."""
         if self.sizes is None:
             batch = self.observations.rows(observation)
             return np.array([self.observations.index(one) for one in batch])
@@ -141,7 +140,7 @@ class Policy:
     def choose(
         self, x: np.ndarray, deterministic: bool = True, rng: np.random.Generator | None = None
     ) -> np.ndarray:
-        """The agent's actions (B, ...) for rows x, before they are scaled to the space."""
+        """The agent's actions (B, ...) for rows x, before scaling to the action space."""
         rng = None if deterministic else rng or np.random.default_rng()
         if self._noise_inputs:
             shape = len(x), self._noise_inputs
@@ -171,8 +170,8 @@ class Policy:
             )
         if self.actions.kind not in head.kinds or not 0 < head.temperature < np.inf:
             raise ConfigError(
-                f"The head {name!r} at temperature {head.temperature!r} does not choose "
-                f"{self.actions.kind} actions; it chooses {' or '.join(head.kinds)} ones, at a "
+                f"The head {name!r} at temperature {head.temperature!r} does not support "
+                f"{self.actions.kind} actions; it supports {' or '.join(head.kinds)} actions, at a "
                 "temperature above 0."
             )
         if not 0 <= head.epsilon <= 1:
@@ -185,7 +184,7 @@ class Policy:
             )
 
     def _check_theta(self) -> None:
-        """The parameters, and the network's widths against the spaces and the parameters."""
+        """Check that parameters are finite and match the layer widths, and widths the spaces."""
         theta, sizes, free = self.theta, self.sizes, self.free
         if theta.dtype.kind != "f" or not np.isfinite(theta).all():
             raise ConfigError(
@@ -200,24 +199,24 @@ class Policy:
                 )
             return
         if any(type(m) is not int or m < 0 for m in (*sizes, free)) or len(sizes) < 2:
-            raise ConfigError(f"Widths must be whole numbers, two at least, got {sizes!r}.")
+            raise ConfigError(f"Widths must be at least two whole numbers, got {sizes!r}.")
         if sizes[0] != inputs or sizes[-1] + free != outputs:
             raise ConfigError(
-                f"A network of widths {sizes} and {free} free outputs does not lead from {inputs} "
-                f"numbers to {outputs} for the head {self.head.name!r}."
+                f"A network of widths {sizes} and {free} free outputs does not map {inputs} inputs "
+                f"to {outputs} outputs, as the head {self.head.name!r} needs."
             )
         needed = sum(n * m + m for n, m in zip(sizes, sizes[1:])) + free
         if theta.shape != (needed,):
             raise ConfigError(f"Widths {sizes} need {needed} parameters, got {theta.shape}.")
 
     def _prepare(self) -> None:
-        """What acting needs at hand: weights and biases are views that share theta's memory."""
+        """Precompute what acting needs. Weights and biases are views of theta."""
         self._noise_inputs = self.head.noise_inputs
         self._layers = [] if self.sizes is None else layers(self.theta, self.sizes)
         self._activate = _ACTIVATIONS[self.activation]
 
     def __getstate__(self) -> dict[str, Any]:
-        # without the views, which a copy would cut off from its theta
+        # without the views, which would not share memory with theta in a copy
         state = vars(self).copy()
         del state["_layers"], state["_activate"]
         return state

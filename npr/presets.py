@@ -1,15 +1,15 @@
 """Settings and budgets per algorithm and environment, chosen for wall-clock time on two CPU
 cores: small networks where they suffice. Every value can be overridden in the constructor.
 
-LONG are those that need more than Gymnasium brings along (`npr-rl[box2d]`, `npr-rl[mujoco]`) and
-take minutes to hours.
+LONG lists environments that need more than Gymnasium installs (`npr-rl[box2d]`, `npr-rl[mujoco]`)
+and take minutes to hours.
 """
 
 from typing import Any
 
 _DQN: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
-        # no longer: once every episode is long, replay forgets what falling is like
+        # not longer: once all episodes are long, the replay contains no failures
         "total_timesteps": 20_000, "learning_rate": "linear:2e-3", "n_step_return": 4,
         "double": True, "batch_size": 128, "gradient_steps": 4, "target_update_interval": 1,
         "tau": 0.01, "exploration_fraction": 0.3, "exploration_final_eps": 0.1,
@@ -25,7 +25,7 @@ _DQN: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-# the source of these: RL Baselines3 Zoo, CleanRL and Tianshou, without gSDE and normalisation
+# from RL Baselines3 Zoo, CleanRL and Tianshou, without gSDE and normalization
 _MUJOCO_OFF_POLICY = {"total_timesteps": 1_000_000, "learning_starts": 10_000}
 _MUJOCO_ON_POLICY = {
     "total_timesteps": 1_000_000, "n_envs": 1, "n_steps": 2048, "learning_rate": "linear:3e-4",
@@ -133,7 +133,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "total_timesteps": 200_000, "learning_rate": "linear:2e-3", "ent_coef": 0.01,
         },
         "Pendulum-v1": {
-            # wide exploration to the end: from a narrow Gaussian it never swings up
+            # wide exploration to the end: with a narrow Gaussian it never swings up
             "total_timesteps": 600_000, "n_envs": 4, "learning_rate": "linear:3e-3", "n_steps": 8,
             "gamma": 0.9, "gae_lambda": 0.95, "ent_coef": 0.05, "log_std_init": 1.0,
             "normalize_advantage": True, "use_rms_prop": False,

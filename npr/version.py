@@ -1,3 +1,3 @@
-"""npr's version, down here so that every floor may name it."""
+"""npr's version, in a module of its own, so that every layer can import it."""
 
 __version__ = "0.1.0"

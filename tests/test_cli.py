@@ -35,7 +35,7 @@ def test_doctor_reports_the_configuration_and_success(capsys):
 def test_doctor_reports_environment_variables():
     out = npr("doctor", NPR_NUMBA="0", NPR_DTYPE="float64", OMP_NUM_THREADS="3").stdout
     assert "NPR_NUMBA=0" in out and "numpy, float64" in out and "layer by layer" in out
-    assert "OMP_NUM_THREADS=3 is set and holds" in out
+    assert "set by OMP_NUM_THREADS=3" in out
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_doctor_reports_the_folder_of_the_kernel_cache(compiled, tmp_path, monke
     monkeypatch.setattr(cli.jit, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(cli.jit, "open_to_all", lambda folder: False)
     (tmp_path / "kernel.1.nbc").touch()
-    assert cli.kernels() == f"compiled by Numba, kept in {tmp_path} (1 so far)"
+    assert cli.kernels() == f"compiled by Numba, cached in {tmp_path} (1 files)"
     monkeypatch.setattr(cli.jit, "open_to_all", lambda folder: folder == tmp_path)
     text = cli.kernels()
     assert f"{tmp_path} is not used: every user of this machine may write there" in text
@@ -100,11 +100,11 @@ def test_doctor_reports_the_memory_for_a_replay_buffer(monkeypatch):
         (12_500_000_000, None, "10.0 GB of 12.5 GB for a replay buffer"),
         (2 * 10**9, 2 * 10**9, "1.6 GB of 2.0 GB for a replay buffer; the container's limit "
                                "leaves 2.0 GB"),
-        (None, None, "this system does not tell what is available"),
+        (None, None, "this system does not report how much is available"),
     ):  # fmt: skip
         monkeypatch.setattr(memory, "available", lambda free=free: free)
         monkeypatch.setattr(memory, "container", lambda limit=limit: limit)
-        assert cli.room() == text
+        assert cli.replay_memory() == text
 
 
 # ---- matrix products

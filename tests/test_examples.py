@@ -16,8 +16,8 @@ def test_examples_run(example, tmp_path):
     code = (
         "import runpy\n"
         "from npr.training.counters import Counters\n"
-        "begin = Counters.begin\n"
-        "Counters.begin = lambda self, total, default, reset: begin(self, 600, default, reset)\n"
+        "begin = Counters.next_run\n"
+        "Counters.next_run = lambda self, total, default, reset: begin(self, 600, default, reset)\n"
         f"runpy.run_path({str(example)!r}, run_name='__main__')"
     )
     done = subprocess.run(

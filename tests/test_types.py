@@ -3,18 +3,21 @@
 mypy checks a script as a user writes it; its messages are the assertions.
 """
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.markdown import python_blocks
 
 import npr
 from npr.nn import ACTIVATIONS
 from npr.settings.groups import Networks
 
 ROOT = Path(__file__).parent.parent
+MYPY = sys.executable, "-m", "mypy", "--config-file", str(ROOT / "setup.cfg")
 pytest.importorskip("mypy", reason="mypy is in the lint extra")
 
 SCRIPT = """
@@ -27,7 +30,7 @@ agent = npr.SAC("Pendulum-v1", seed=0, net_arch=[64, 64], learning_rate="linear:
 reveal_type(agent)  # npr.algorithms.sac.SAC
 reveal_type(agent.learn(2_000))  # npr.algorithms.sac.SAC
 reveal_type(agent.evaluate(episodes=5).mean)  # float
-reveal_type(agent.predict(np.zeros(3)))  # tuple[Any, None]
+reveal_type(agent.predict(np.zeros(3)))  # tuple[Any, Any]
 reveal_type(agent.gamma)  # float
 reveal_type(npr.load("sac.npz"))  # npr.algorithms.base.Algorithm
 reveal_type(npr.infer.load("sac.npz"))  # npr.policy.Policy
@@ -39,6 +42,7 @@ npr.DQN("CartPole-v1", callback=print)  # error: Unexpected keyword argument "ca
 npr.DQN("CartPole-v1", sed=0)  # error: Unexpected keyword argument "sed"
 npr.DQN("CartPole-v1", gamma="high")  # error: Argument "gamma" to "DQN"
 npr.DQN("CartPole-v1", activation="rellu")  # error: Argument "activation" to "DQN"
+agent.lerning_rate = 1.0  # error: "SAC" has no attribute "lerning_rate"
 npr.DQN(env=3)  # error: Argument "env" to "DQN"
 agent.learn("long")  # error: Argument 1 to "learn"
 """
@@ -48,16 +52,26 @@ def messages(script, folder):
     """{line: message} of mypy for a script, with npr from this checkout."""
     path = folder / "script.py"
     path.write_text(script)
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "setup.cfg"), str(path)],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+    done = subprocess.run([*MYPY, str(path)], cwd=ROOT, capture_output=True, text=True)
     found = re.findall(r"script\.py:(\d+): (?:note: Revealed type is|error:) (.*)", done.stdout)
     assert found, done.stdout + done.stderr
     return {int(line): text for line, text in found}
 
 
-def test_a_script_of_the_readme_has_types(tmp_path):
+README = [source for _, source in python_blocks((ROOT / "README.md").read_text())]
+
+
+@pytest.mark.parametrize("number", range(len(README)))
+def test_the_snippets_of_the_readme_have_no_type_errors(number, tmp_path):
+    path = tmp_path / "snippet.py"
+    path.write_text(README[number])
+    options = ("--config-file", os.devnull, "--ignore-missing-imports")
+    command = [sys.executable, "-m", "mypy", *options, str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_script_has_types(tmp_path):
     found = messages(SCRIPT, tmp_path)
     for number, line in enumerate(SCRIPT.splitlines(), 1):
         if "  # " not in line:

@@ -1,4 +1,4 @@
-"""The algorithms, one file each, in the order of the pseudocode.
+"""The algorithms, one file each, with code in the order of its pseudocode.
 
 Algorithm files import base.py and the layers below, never each other. The classes are public.
 """

@@ -1,12 +1,12 @@
-"""A2C: a policy gradient every few steps, with the advantages of a learnt value.
+"""A2C: policy gradients every few steps, with advantages from a learned value function.
 
-Mnih et al. 2016 (A3C), run in step; Sutton and Barto 2018, section 13.5. The modern sibling of
-q_actor_critic.py, whose numbers its lines carry.
+Mnih et al. 2016 (A3C), synchronous; Sutton and Barto 2018, section 13.5. A modern variant of
+q_actor_critic.py, whose line numbers it uses.
 
-     1  initialise actor theta and critic phi
+     1  initialize actor theta and critic phi
      2  for each iteration:
      3      collect n_steps of every environment with pi(theta)
-     4      A = GAE of r and V(phi, .): with gae_lambda = 1, returns of up to n_steps less V(phi, s)
+     4      A = GAE of r and V(phi, .): with gae_lambda = 1, n-step returns minus V(phi, s)
      5      R = A + V(phi, s)
      6      critic: L_V = mean (V(phi, s) - R)^2
      7      phi <- one step down the gradient of L_V
@@ -16,8 +16,8 @@ q_actor_critic.py, whose numbers its lines carry.
     11  end
 
 Departures from JoyRL's pseudocode, which has a Q-critic: the critic is V, so that its TD error is
-an advantage. One update of PPO with one epoch, one minibatch and no clipping is the same update.
-Both gradients have their norms clipped; time-outs are bootstrapped from the true last observation.
+an advantage. The update equals that of PPO with one epoch, one minibatch and no clipping. Both
+gradient norms are clipped; truncated episodes bootstrap from the value of the final observation.
 
 Measured, mean return of 3 seeds: CartPole-v1 500.0 in 100,000 steps; Acrobot-v1 -85.4 in 200,000
 steps; Pendulum-v1 -220.8 in 600,000 steps; LunarLander-v3 50.2 in 200,000 steps (one seed).
@@ -44,7 +44,7 @@ class A2C(Advantages, Algorithm):
     gae_lambda: float = 1.0
     n_steps: int = setting(5, "env steps per environment and update", within="[1, inf)")
     normalize_advantage: bool = False
-    use_rms_prop: bool = setting(True, "RMSprop; False: Adam", fixed=True)
+    use_rms_prop: bool = setting(True, "RMSprop instead of Adam", fixed=True)
 
     networks = ("pi", "vf")
     action_kinds = ACTION_KINDS
@@ -52,7 +52,7 @@ class A2C(Advantages, Algorithm):
     def check(self):
         if self.n_steps * self.n_envs < 2 and self.normalize_advantage:
             raise ConfigError(
-                "A2C: one step of one environment has no standard deviation to normalise "
+                "A2C: one step of one environment has no standard deviation to normalize "
                 "advantages by; use n_steps >= 2 or normalize_advantage=False."
             )
 
@@ -64,9 +64,9 @@ class A2C(Advantages, Algorithm):
         self.critic = MLP(n, self.widths("vf"), None, self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
-        optimiser = RMSprop if self.use_rms_prop else Adam
-        self.optimiser_theta = optimiser(self.theta, rate, eps=1e-5)
-        self.optimiser_phi = optimiser(self.phi, rate, eps=1e-5)
+        optimizer = RMSprop if self.use_rms_prop else Adam
+        self.optimiser_theta = optimizer(self.theta, rate, eps=1e-5)
+        self.optimiser_phi = optimizer(self.phi, rate, eps=1e-5)
 
     def pi(self, theta, s):
         """The distribution of actions at s."""

@@ -1,5 +1,5 @@
-"""What every algorithm takes for granted: settings, environments, acting, evaluation, files. How a
-run proceeds is in npr/training/run.py; what the pseudocode says is in the algorithm's own file.
+"""What all algorithms share: settings, environments, acting, evaluation and files. The training
+loop is in npr/training/run.py; the updates are in the file of each algorithm.
 """
 
 import copy
@@ -18,7 +18,7 @@ from npr.envs.make import env_id, open_envs
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
-from npr.files.parts import Snapshot, parts
+from npr.files.parts import Snapshot, instances, parts
 from npr.heads import Head
 from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
@@ -39,14 +39,15 @@ if TYPE_CHECKING:
     from npr.envs.make import EnvSource
     from npr.settings.setting import argument
 
-REGISTRY: dict[str, type["Algorithm"]] = {}  # name -> class: what `npr.load` may build
+REGISTRY: dict[str, type["Algorithm"]] = {}  # name -> class that `npr.load` may create
 
-# purposes of random numbers, one generator each: drawing more of one never changes another
+_READ_ONLY = ("seed", "env_id", "preset", "settings", "networks", "action_kinds", "table")
+# one random generator per purpose, so that drawing from one does not affect the others
 _STREAMS = ("init", "explore", "sample", "noise", "act")
 
 
 class Algorithm(Settings):
-    """The shared half of an agent: settings, environments, acting, evaluation and files."""
+    """Base class of agents: settings, environments, acting, evaluation and files."""
 
     if TYPE_CHECKING:  # the other arguments of the constructor
         env: EnvSource = argument(default=None, kw_only=False)
@@ -54,29 +55,29 @@ class Algorithm(Settings):
 
     learning_rate: Schedule = setting(3e-4, "step size of the optimizers", within="[0, 10]")
     gamma: float = setting(0.99, "discount per env step", within="[0, 1]", fixed=True)
-    n_envs: int = setting(1, "environments stepped side by side", within="[1, inf)", fixed=True)
+    n_envs: int = setting(1, "number of environments", within="[1, inf)", fixed=True)
     max_episode_steps: int | None = setting(
-        None, "time limit of an episode; None: the environment's own", within="[1, inf)", fixed=True
+        None, "steps per episode; None: the environment's limit", within="[1, inf)", fixed=True
     )
     normalize_obs: bool = setting(
-        False, "standardize observations by their running mean and deviation", fixed=True
+        False, "standardize observations by running mean and standard deviation", fixed=True
     )
     normalize_reward: bool = setting(
-        False, "divide rewards by the running deviation of their discounted returns", fixed=True
+        False, "divide rewards by the running standard deviation of returns", fixed=True
     )
     nan_obs: Literal["raise", "terminate"] = setting(
-        "raise", "at numbers that are not finite; terminate: the episode is dropped", fixed=True
+        "raise", "on non-finite observations or rewards; terminate: drop the episode", fixed=True
     )
     on_env_error: Literal["raise", "reset"] = setting(
-        "raise", "if an environment raises an error; reset: the episode is dropped", fixed=True
+        "raise", "on exceptions of an environment; reset: drop the episode", fixed=True
     )
     env_timeout: float | None = setting(
-        None, "seconds per call of an environment, each in a process", within="(0, inf)", fixed=True
+        None, "seconds per call of an environment in a process", within="(0, inf)", fixed=True
     )
-    verbose: int = setting(1, "0: silent; 1: settings, progress and result")
+    verbose: int = setting(1, "0: silent; 1: settings, progress and result", within="[0, inf)")
 
-    action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "box")  # what it can learn
-    needs_bounds: ClassVar[bool] = False  # whether a Box must be finite
+    action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "box")  # supported action spaces
+    needs_bounds: ClassVar[bool] = False  # whether a Box action space must be bounded
     table: ClassVar[bool] = False  # whether observations are indices of a table
 
     def __init_subclass__(cls) -> None:
@@ -90,21 +91,22 @@ class Algorithm(Settings):
             for name, one in cls.settings.items()
         ]
         cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        cls.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n\n{documentation(cls.settings)}"
+        own = [inspect.cleandoc(cls.__doc__)] if cls.__doc__ else []
+        cls.__doc__ = "\n\n".join([*own, documentation(cls.settings)])
         REGISTRY[cls.__name__] = cls
 
     def __init__(self, *args: Any, seed: int | None = None, **given: Any) -> None:
         if args and isinstance(args[0], str) and args[0] == "MlpPolicy":  # of Stable-Baselines3
             args = args[1:]
         env = args[0] if args else given.pop("env", None)
-        if env is None or len(args) > 1:
+        if env is None or len(args) > 1 or "env" in given:
             raise ConfigError(
                 f"{type(self).__name__} takes one environment: an id, a gymnasium.Env, a VectorEnv "
-                f"or a function that makes one; got {args or (env,)}."
+                f"or a function that returns one; got {args or (env,)}."
             )
         self._configure(env, env_id(env), given, seed)
         if hasattr(env, "step") and not isinstance(env, type) and "n_envs" not in given:
-            self.n_envs = 1  # an Env is one environment; a VectorEnv has its own number
+            self.n_envs = 1  # an Env is one environment; for a VectorEnv see _open_envs
         self.envs = self._open_envs()
         try:
             self._start(self.envs.observations, self.envs.actions)
@@ -117,10 +119,10 @@ class Algorithm(Settings):
     def restore(
         cls, manifest: dict[str, Any], arrays: dict[str, np.ndarray], env: Any = None
     ) -> Self:
-        """An agent as a file describes it, without an environment until it learns again.
+        """Create an agent from a file's content. Environments are opened when it learns again.
 
-        Its parts are as new: npr.files.checkpoint fills them. Raises an error if the policy or
-        the actions in the file do not fit the agent.
+        Its parts are newly initialized; npr.files.checkpoint loads their state. Raises an
+        exception if the policy or the actions in the file do not match the agent.
         """
         restoring.check_before(manifest, arrays)
         agent = cls.__new__(cls)
@@ -140,42 +142,46 @@ class Algorithm(Settings):
     # ---- settings
 
     def _configure(self, env: Any, name: str | None, given: dict[str, Any], seed: Any) -> None:
-        """Defaults, then the preset, then what the user gave; and the random generators."""
+        """Apply defaults, then the preset, then the user's values; create random generators."""
         owner = type(self).__name__
         self.env, self.env_id, self.preset = env, name, presets.find(owner, name)
         preset = {k: v for k, v in self.preset.items() if k != "total_timesteps"}
         check_names(owner, given, self.settings)
         for key, value in {**self.defaults(), **preset, **given}.items():
-            setattr(self, key, copy.copy(value))
+            setattr(self, key, copy.deepcopy(value))
         self.seed = checked_seed(owner, seed)
         if self.table and self.normalize_obs:
             raise ConfigError(
-                f"{owner}: normalize_obs=True needs observations that are numbers; a table's are "
-                "indices. Leave it out, or use an algorithm with a network."
+                f"{owner}: normalize_obs=True needs observations that are numbers; those of a "
+                "table are indices. Remove it, or use an algorithm with a network."
             )
         self.check()
         *streams, env_seeds = np.random.SeedSequence(self.seed).spawn(len(_STREAMS) + 1)
         self.rng = {name: np.random.default_rng(s) for name, s in zip(_STREAMS, streams)}
         self._env_seeds = env_seeds.entropy, env_seeds.spawn_key
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        held = self.__dict__
-        new = name not in held and "_built" in held and name[0] != "_"
-        if new and not hasattr(type(self), name):
-            nearest = near(name, self.settings)
-            meant = f"did you mean {nearest}? " if nearest else ""
-            raise ConfigError(
-                f"{type(self).__name__} has no attribute {name!r}; {meant}State of an algorithm is "
-                "made in build(); a name of your own must begin with '_'."
-            )
-        object.__setattr__(self, name, value)
+    if not TYPE_CHECKING:  # type checkers refuse unknown attributes themselves
+
+        def __setattr__(self, name, value):
+            held = self.__dict__
+            if "_built" in held and name[0] != "_":
+                if name in _READ_ONLY:
+                    raise ConfigError(
+                        f"{type(self).__name__}: {name} cannot be changed after construction."
+                    )
+                nearest = None if name in held else near(name, self.settings)
+                if nearest and not hasattr(type(self), name):
+                    raise ConfigError(
+                        f"{type(self).__name__} has no attribute {name!r}; did you mean {nearest}?"
+                    )
+            object.__setattr__(self, name, value)
 
     def now(self, schedule: Schedule) -> float:
-        """The present value of a setting that may be a schedule, e.g. "linear:3e-4"."""
+        """The current value of a setting that may be a schedule, e.g. "linear:3e-4"."""
         return value_at(schedule, self.counters.progress)
 
     def set_learning_rate(self) -> None:
-        """Give every optimizer the present learning rate."""
+        """Set the current learning rate in every optimizer."""
         rate = self.now(self.learning_rate)
         for optimizer in self._optimizers:
             optimizer.learning_rate = rate
@@ -189,7 +195,7 @@ class Algorithm(Settings):
 
     @property
     def end(self) -> int:
-        """Env steps at which the budget is used."""
+        """Env steps at which the run ends."""
         return self.counters.end
 
     @property
@@ -210,13 +216,15 @@ class Algorithm(Settings):
         self.made_with = checkpoint.made_with()
         self._position: dict[str, Any] = {}  # of environments that are closed, or not opened yet
         self._policy: Policy | None = None
-        self._described = False
+        self._described = self._learning = False
+        self._optimizers: list[Any] = []  # of the agent, at the start of a run
         self.steps = Steps(self.n_envs, observations.size, *actions.columns())
         self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
         self.build()
-        self._optimizers: list[Any] = [p for p in parts(self).values() if isinstance(p, Optimizer)]
+        fixed = [name for name, one in self.settings.items() if one.fixed]
+        self._built_with = {name: copy.deepcopy(getattr(self, name)) for name in fixed}
         self.snapshot = Snapshot(self, known=own)
         self._built = True
 
@@ -237,20 +245,20 @@ class Algorithm(Settings):
             if envs.owned:
                 envs.close()
             raise
-        vars(self)["n_envs"] = envs.n  # a VectorEnv brings its own number
+        vars(self)["n_envs"] = envs.n  # a VectorEnv determines the number
         return envs
 
-    def _reopen_envs(self) -> None:
-        """The environments of an agent that came from a file, or whose own were closed."""
+    def _reopen_envs(self, num_timesteps: int) -> None:
+        """Open the environments of an agent that was loaded or closed."""
         if self.env is None:
             raise ConfigError(
-                f"This agent's file names no environment that npr would open by itself "
-                f"({self.env_id!r}); pass one: npr.load(path, env=...)."
+                f"This agent's file names no environment that npr can open ({self.env_id!r}); "
+                "pass one: npr.load(path, env=...)."
             )
         position, self._position = self._position, {}
-        if position.get("steps", 0) or self.num_timesteps:
-            # other seeds than the first environments had: their episodes were seen already
-            self._env_seeds = self._env_seeds[0], (len(_STREAMS), self.num_timesteps)
+        if position.get("steps", 0) or num_timesteps:
+            # seeds differ from those of the first environments: their episodes were already seen
+            self._env_seeds = self._env_seeds[0], (len(_STREAMS), num_timesteps)
         envs = self._open_envs()
         for mine, theirs in ((self.observations, envs.observations), (self.actions, envs.actions)):
             if mine.spec != theirs.spec:
@@ -266,23 +274,23 @@ class Algorithm(Settings):
             self._resume_episodes(position)
 
     def _resume_episodes(self, position: dict[str, Any]) -> None:
-        """Bring the environments back to a position, or warn that their episodes start over."""
+        """Restore the position of the environments, or warn that new episodes start."""
         try:
             why = self.envs.resume(position)
         except Exception as error:  # an environment may raise anything, and so may a bad file
-            why = f"playing them again ended with {error!r}"
+            why = f"repeating them raised {error!r}"
         name = type(self).__name__
         if why:
             self.steps.clear()
             warnings.warn(
-                f"{name} cannot go on in the middle of its episodes: {why}. New episodes start; "
-                "everything that was learned is as it was saved.",
+                f"{name} cannot continue its episodes: {why}. New episodes start; "
+                "everything that was learned is restored.",
                 ResumeWarning,
                 stacklevel=4,
             )
         elif position.get("open") and (changed := checkpoint.changes(self.made_with)):
             warnings.warn(
-                f"{name} goes on where it was, but not to the last bit: {changed}.",
+                f"{name} continues, but results may differ in the last bits: {changed}.",
                 ResumeWarning,
                 stacklevel=4,
             )
@@ -301,28 +309,39 @@ class Algorithm(Settings):
     ) -> Self:
         """Learn for a number of environment steps and return the agent.
 
-        total_timesteps      None: the preset's budget for this environment, or what was left of it
+        total_timesteps      None: the preset's budget for this environment, or the rest of an
+                             unfinished run
         callback             called with the agent after every step; returning False stops
         progress_bar         False: none; None or True: one line, on runs longer than a second
         log_interval         episodes between tables of the logged values; None: no tables
-        reset_num_timesteps  False: go on counting, where schedules stood. So does the first learn
-                             of an agent whose file was saved in the middle of a run
-        save_path            file that the agent is written to at the end, and where it breaks off
-        save_freq            env steps between writes to save_path on the way
+        reset_num_timesteps  False: continue to count, and continue schedules. An unfinished run
+                             always continues: one that was interrupted, or loaded from a file
+                             that was saved before its end
+        save_path            file that the agent is written to at the end, and if the run fails
+        save_freq            env steps between writes to save_path during the run
 
-        Ctrl-C and SIGTERM end it after the present update: the agent is saved, its environments
-        are closed, and the program ends with KeyboardInterrupt or exit status 143. The second
-        one ends it at once. An NprError (an environment that breaks its contract, numbers that
-        diverge) saves the agent too. Without save_path the file is named after the agent, in the
-        working folder.
+        Ctrl-C and SIGTERM stop the run after the current update: the agent is saved, its
+        environments are closed, and the program ends with KeyboardInterrupt or exit status 143. A
+        second signal stops it immediately. The agent is also saved after an NprError (an
+        environment that violates Gymnasium's API, training that diverged). Without save_path the
+        file is named after the agent, in the working directory.
         """
         saving.check_target(save_path, save_freq)
+        saving.check_arguments(callback, log_interval)
+        if self._learning:
+            raise ConfigError("learn() was called on an agent that is learning; copy it first.")
         default = self.preset.get("total_timesteps", DEFAULT_BUDGET)
-        budget = self.counters.begin(total_timesteps, default, reset_num_timesteps)
+        counters = self.counters.next_run(total_timesteps, default, reset_num_timesteps)
         if self.envs is None:
-            self._reopen_envs()
-        self._describe(budget)
-        Run(self, callback, progress_bar, log_interval, save_path, save_freq).execute()
+            self._reopen_envs(counters.num_timesteps)
+        self.counters = counters
+        self._optimizers = [*instances(self, Optimizer).values()]
+        self._describe(counters.end - counters.num_timesteps)
+        self._learning = True
+        try:
+            Run(self, callback, progress_bar, log_interval, save_path, save_freq).execute()
+        finally:
+            self._learning = False
         return self
 
     def _train(self, run: Run) -> None:
@@ -336,7 +355,7 @@ class Algorithm(Settings):
             print(f"{type(self).__name__} on {where}, {budget:,} steps: {self._differences()}")
 
     def _differences(self) -> str:
-        """The settings that are not the defaults, as they would be written in a call."""
+        """The settings that differ from the defaults, as keyword arguments."""
         default = self.defaults()
         changed = {k: getattr(self, k) for k in default if getattr(self, k) != default[k]}
         return ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "default settings"
@@ -347,15 +366,15 @@ class Algorithm(Settings):
     # ---- acting
 
     def acts_by(self) -> tuple[Head, MLP | None, Array]:
-        """What the policy is made of: its head, its network (None: a table), its parameters."""
+        """The head, the network (None: a table) and the parameters of the policy."""
         raise NotImplementedError
 
     @property
     def policy(self) -> Policy:
-        """The present policy, on the host. On the NumPy backend it shares the parameters."""
+        """The current policy, on the host. On the NumPy backend it shares the parameters."""
         head, network, theta = self.acts_by()
         policy = self._policy
-        # on a device `theta` is never the policy's copy of it, so that a new policy is made
+        # on a device `theta` is not the policy's host copy, so that a new policy is made
         if policy is None or policy.theta is not theta or policy.head != head:
             policy = Policy(
                 self.observations, head, to_host(theta),
@@ -377,8 +396,8 @@ class Algorithm(Settings):
         state: Any = None,
         episode_start: Any = None,
         deterministic: bool = False,
-    ) -> tuple[Any, None]:
-        """(action, None) for one observation or a batch: Stable-Baselines3's signature."""
+    ) -> tuple[Any, Any]:
+        """(action, None) for one observation or a batch, with Stable-Baselines3's signature."""
         return self.policy(observation, deterministic, self.rng["act"]), None
 
     def act(self, observation: Any, deterministic: bool = True) -> Any:
@@ -392,7 +411,7 @@ class Algorithm(Settings):
         seed: int | None = None,
         deterministic: bool = True,
     ) -> evaluation.Evaluation:
-        """Whole episodes in an environment of their own: .mean .std .returns .lengths"""
+        """Run complete episodes in a separate environment: .mean .std .returns .lengths"""
         if not is_whole(episodes) or episodes < 1:
             raise ConfigError(f"episodes must be a whole number above 0, got {episodes!r}.")
         return evaluation.evaluate(
@@ -402,8 +421,12 @@ class Algorithm(Settings):
 
     # ---- files
 
+    def setting_values(self) -> dict[str, Any]:
+        """The settings by name; fixed ones as they were when the agent was built."""
+        return {name: getattr(self, name) for name in self.settings} | self._built_with
+
     def save(self, path: "str | os.PathLike[str]") -> None:
-        """Write the whole agent to one file, without pickle."""
+        """Save the complete agent to one file, without pickle."""
         checkpoint.save(self, path)
 
     def close(self) -> None:
@@ -414,7 +437,7 @@ class Algorithm(Settings):
             self.envs = None
 
     def position(self) -> dict[str, Any]:
-        """Where the environments stand, as arrays that a file can hold."""
+        """The position of the environments in their episodes, as arrays."""
         return self._position if self.envs is None else self.envs.state()
 
     def resume(
@@ -427,9 +450,9 @@ class Algorithm(Settings):
         made_with: dict[str, str],
         position: dict[str, np.ndarray],
     ) -> None:
-        """Continue from these counters, in environments at this position once they are opened.
+        """Restore the counters, and the position for when the environments are opened.
 
-        Raises ConfigError if the position is not one of environments.
+        Raises ConfigError if the position is not valid.
         """
         if position:
             BatchedEnv.check_state(position)
@@ -438,6 +461,12 @@ class Algorithm(Settings):
         self.made_with, self._position = made_with, position
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies: without environments, which a copy opens for itself when it learns on, and
+        """For copies: without environments, which a copy opens when it continues to learn, and
         without the policy, which shares memory with the parameters."""
-        return {**vars(self), "envs": None, "_policy": None, "_position": self.position()}
+        without: dict[str, Any] = {
+            "envs": None,
+            "_policy": None,
+            "_learning": False,
+            "_optimizers": [],
+        }
+        return {**vars(self), **without, "_position": self.position()}

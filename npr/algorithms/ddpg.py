@@ -1,8 +1,8 @@
-"""DDPG: a deterministic actor that climbs its critic; with three flags, TD3.
+"""DDPG: a deterministic actor that maximizes its critic; three settings make it TD3.
 
 Lillicrap et al. 2016, eq. 4-6; twin critics, delay and target noise: Fujimoto et al. 2018.
 
-     1  initialise critic theta and actor phi
+     1  initialize critic theta and actor phi
      2  theta_bar <- theta, phi_bar <- phi
      3  replay buffer R
      4  for each episode: s <- reset, reset the noise; for each step:
@@ -11,17 +11,17 @@ Lillicrap et al. 2016, eq. 4-6; twin critics, delay and target noise: Fujimoto e
      7      store (s, a, r, s2, terminated) in R
      8      s <- s2
      9      update, every train_freq steps from learning_starts on:
-    10          draw a batch from R
+    10          sample a batch from R
     11          y = r + gamma (1 - terminated) Q(theta_bar, s2, mu(phi_bar, s2))
     12          theta <- one step down the gradient of mean (y - Q(theta, s, a))^2
     13          phi <- one step up the gradient of mean Q(theta, s, mu(phi, s))
     14          theta_bar, phi_bar <- tau (theta, phi) + (1 - tau) (theta_bar, phi_bar)
     15  end
 
-Departures from JoyRL's pseudocode: it has one loop, where episodes, resets and the noise's reset
-are missing (4); terminated is stored and masks the target (7, 11); 8 assigns the other way round
-there; 13 is an ascent. The first learning_starts actions are uniform. TD3 takes the smaller of two
-critics in 11 and adds clipped noise to its action there, and does 13 and 14 every second time only.
+Departures from JoyRL's pseudocode: it has one loop, without episodes and resets of environment and
+noise (4); terminated is stored and masks the target (7, 11); the assignment of 8 is reversed there;
+13 is an ascent. The first learning_starts actions are uniform. In 11, TD3 uses the minimum of two
+critics and adds clipped noise to the action; it runs 13 and 14 in every second update only.
 
 Measured, mean return of 3 seeds: Pendulum-v1 -142.4 in 10,000 steps; MountainCarContinuous-v0 90.4
 in 40,000 steps; LunarLanderContinuous-v3 252.5 in 300,000 steps (one seed); TD3: Pendulum-v1 -145.0
@@ -53,16 +53,18 @@ class DDPG(Replay, Algorithm):
         "normal", "exploration noise; ou: Ornstein-Uhlenbeck", fixed=True
     )
     exploration_noise: float = setting(
-        0.1, "deviation of that noise, for actions in [-1, 1]", within="[0, inf)", fixed=True
+        0.1, "scale of the noise, for actions in [-1, 1]", within="[0, inf)", fixed=True
     )
-    n_critics: int = setting(1, "TD3: 2, y takes the smaller value", within="[1, inf)", fixed=True)
+    n_critics: int = setting(
+        1, "critics, of which y uses the minimum; TD3: 2", within="[1, inf)", fixed=True
+    )
     policy_delay: int = setting(
-        1, "TD3: 2, critic updates per update of actor and targets", within="[1, inf)"
+        1, "critic updates per update of actor and targets; TD3: 2", within="[1, inf)"
     )
     target_policy_noise: float = setting(
-        0.0, "TD3: 0.2, deviation of the noise on the target's action", within="[0, inf)"
+        0.0, "standard deviation of the target action's noise; TD3: 0.2", within="[0, inf)"
     )
-    target_noise_clip: float = setting(0.5, "where that noise is clipped", within="[0, inf)")
+    target_noise_clip: float = setting(0.5, "bound of the target action's noise", within="[0, inf)")
 
     networks = ("pi", "qf")
     action_kinds = ("box",)
@@ -92,7 +94,7 @@ class DDPG(Replay, Algorithm):
 
     def _train(self, run):
         for transition in run.interact(self.explore):  # [4, 6]
-            self.buffer.add(*transition)  # [7]; [8] is interact's
+            self.buffer.add(*transition)  # [7]; [8] is in interact
             for _ in range(run.updates_due()):  # [9]
                 self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [10]
@@ -117,7 +119,7 @@ class DDPG(Replay, Algorithm):
         y = r + gamma * (1 - terminated) * min(self.Q(self.theta_bar, s2, a2), axis=0)  # [11]
 
         def L(theta):
-            return self.n_critics * mse(self.Q(theta, s, a), y)  # the sum of their means
+            return self.n_critics * mse(self.Q(theta, s, a), y)  # sum of the critics' means
 
         critic_loss, g = value_and_grad(L)(self.theta)
         self.adam_theta.step(self.theta, g)  # [12]
@@ -135,7 +137,7 @@ class DDPG(Replay, Algorithm):
 
 
 class TD3(DDPG):
-    """Twin delayed DDPG: the same with twin critics, a delayed actor and target noise."""
+    """Twin delayed DDPG: DDPG with twin critics, a delayed actor and target noise."""
 
     n_critics: int = 2
     policy_delay: int = 2

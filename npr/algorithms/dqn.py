@@ -3,7 +3,7 @@
 Mnih et al. 2013 (replay) and 2015 (target network); double Q: van Hasselt et al. 2016; dueling:
 Wang et al. 2016.
 
-     1  initialise theta
+     1  initialize theta
      2  theta_bar <- theta
      3  replay buffer D
      4  for each episode:
@@ -14,17 +14,17 @@ Wang et al. 2016.
      9          store (s, a, r, s2, terminated) in D
     10          s <- s2
     11          update, every train_freq steps from learning_starts on:
-    12              draw a batch from D
+    12              sample a batch from D
     13              y = r + gamma (1 - terminated) max_a' Q(theta_bar, s2)[a']
     14              one step down the gradient of the mean Huber loss of Q(theta, s)[a] and y
     15      end
-    16      every C steps: theta_bar <- theta (or a share tau of it)
+    16      every C steps: theta_bar <- theta (or a soft update with tau)
     17  end
 
-Departures from JoyRL's pseudocode: terminated is stored and masks the target (9, 13); 10 assigns
-the other way round there; 13 uses the target network, as Mnih et al. 2015 do; the loss is Huber's
-and the gradient's norm is clipped (14); 16 counts environment steps, not episodes, whose length
-varies fifty-fold in training.
+Departures from JoyRL's pseudocode: terminated is stored and masks the target (9, 13); the
+assignment of 10 is reversed there; 13 uses the target network, as in Mnih et al. 2015; the loss is
+the Huber loss and the gradient norm is clipped (14); 16 counts environment steps, not episodes,
+whose lengths vary fifty-fold in training.
 
 Measured, mean return of 3 seeds: CartPole-v1 500.0 in 20,000 steps; Acrobot-v1 -91.5 in 30,000
 steps; LunarLander-v3 255.8 in 100,000 steps (one seed).
@@ -55,10 +55,10 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
     target_update_interval: int = 250
     tau: float = 1.0
     exploration_fraction: float = 0.2
-    max_grad_norm: float = setting(10.0, "largest norm of the gradient", within="(0, inf)")
-    double: bool = setting(False, "choose a' by theta, value it by theta_bar")
+    max_grad_norm: float = setting(10.0, "maximum norm of the gradient", within="(0, inf)")
+    double: bool = setting(False, "double Q-learning: theta selects a', theta_bar evaluates it")
     dueling: bool = setting(
-        False, "Q(s)[a] = V(s) + A(s)[a] - mean A(s), on shared hidden layers", fixed=True
+        False, "dueling network: Q = V + A - mean A, with shared hidden layers", fixed=True
     )
 
     networks = ("qf",)
@@ -90,7 +90,7 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
 
     def _train(self, run):
         for transition in run.interact(self.explore):  # [4-8]
-            self.buffer.add(*transition)  # [9]; [10] is interact's
+            self.buffer.add(*transition)  # [9]; [10] is in interact
             for _ in range(run.updates_due()):  # [11]
                 self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [12]
@@ -107,7 +107,7 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
         return a
 
     def target(self, r, s2, terminated, gamma) -> Array:
-        """y of line 13, (B,); with double=True the choice of a' is theta's."""
+        """y of line 13, (B,); with double=True theta selects a'."""
         q2 = self.Q(self.theta_bar, s2)
         best = pick(q2, self.Q(self.theta, s2).argmax(axis=-1)) if self.double else max(q2, axis=-1)
         return r + gamma * (1 - terminated) * best

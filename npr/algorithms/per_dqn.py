@@ -1,8 +1,8 @@
-"""PER-DQN: DQN whose replay is drawn by TD error, corrected by importance weights.
+"""PER-DQN: DQN with replay prioritized by TD error and corrected by importance weights.
 
 Schaul et al. 2016, section 3.3-3.4 and algorithm 1; dueling: Wang et al. 2016.
 
-     1  initialise theta
+     1  initialize theta
      2  theta_bar <- theta
      3  replay buffer D
      4  for each episode:
@@ -13,21 +13,20 @@ Schaul et al. 2016, section 3.3-3.4 and algorithm 1; dueling: Wang et al. 2016.
      9          store (s, a, r, s2, terminated) in D with the largest priority so far
     10          s <- s2
     11          update, every train_freq steps from learning_starts on:
-    12              draw a batch from D with chances P(j) = p_j^alpha / sum_i p_i^alpha
+    12              sample a batch from D with probabilities P(j) = p_j^alpha / sum_i p_i^alpha
     13              w_j = (N P(j))^-beta / max_i (N P(i))^-beta
     14              y = r + gamma (1 - terminated) max_a' Q(theta_bar, s2)[a']
     15              delta = y - Q(theta, s)[a];  p_j <- |delta_j| + epsilon_p
     16              one step down the gradient of the mean of w times the Huber loss
     17      end
-    18      every C steps: theta_bar <- theta (or a share tau of it)
+    18      every C steps: theta_bar <- theta (or a soft update with tau)
     19  end
 
 Departures from JoyRL's pseudocode: new transitions get the largest priority, since their TD error
-is not known (9); the maximum of 13 is over weights that are not normalised yet; delta needs y, so
-14 and 15 have changed places; the weight multiplies the loss of its sample and does not stand
-inside the square (16); double Q is on, as in the paper; and as in DQN, terminated masks the
-target, which is theta_bar's, 10 assigns the other way round there, and 18 counts environment
-steps.
+is unknown (9); the maximum of 13 is over the unnormalized weights; delta needs y, so 14 and 15 are
+swapped; the weight multiplies the loss of its sample and is not inside the square (16); double
+Q-learning is on, as in the paper. As in DQN, terminated masks the target, which uses theta_bar, the
+assignment of 10 is reversed there, and 18 counts environment steps.
 
 Measured, mean return of 3 seeds: CartPole-v1 498.6 in 20,000 steps; Acrobot-v1 -89.6 in 30,000
 steps; LunarLander-v3 195.8 in 100,000 steps (one seed).
@@ -50,7 +49,7 @@ from npr.settings import EpsilonGreedy, Replay, Schedule, TargetNetwork, setting
 
 
 class PERDQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
-    """Deep Q-learning with prioritised replay, for Discrete actions."""
+    """Deep Q-learning with prioritized replay, for Discrete actions."""
 
     learning_rate: Schedule = 6.3e-4
     buffer_size: int = 50_000
@@ -60,20 +59,20 @@ class PERDQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
     target_update_interval: int = 250
     tau: float = 1.0
     exploration_fraction: float = 0.2
-    max_grad_norm: float = setting(10.0, "largest norm of the gradient", within="(0, inf)")
+    max_grad_norm: float = setting(10.0, "maximum norm of the gradient", within="(0, inf)")
     per_alpha: float = setting(
-        0.6, "0 samples uniformly, 1 in proportion to the TD errors", within="[0, 1]", fixed=True
+        0.6, "exponent of the priorities; 0: uniform sampling", within="[0, 1]", fixed=True
     )
     per_beta: float = setting(
-        0.4, "exponent of the importance weights at the start; 1 at the end", within="[0, 1]"
+        0.4, "initial exponent of the importance weights; 1 at the end", within="[0, 1]"
     )
     per_eps: float = setting(1e-6, "added to every |TD error|", within="(0, inf)", fixed=True)
     per_normalization: Literal["batch", "buffer"] = setting(
-        "batch", "whose largest importance weight is 1", fixed=True
+        "batch", "over what the maximum importance weight is taken", fixed=True
     )
-    double: bool = setting(True, "choose a' by theta, value it by theta_bar")
+    double: bool = setting(True, "double Q-learning: theta selects a', theta_bar evaluates it")
     dueling: bool = setting(
-        False, "Q(s)[a] = V(s) + A(s)[a] - mean A(s), on shared hidden layers", fixed=True
+        False, "dueling network: Q = V + A - mean A, with shared hidden layers", fixed=True
     )
 
     networks = ("qf",)
@@ -106,7 +105,7 @@ class PERDQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
 
     def _train(self, run):
         for transition in run.interact(self.explore):  # [4-8]
-            self.buffer.add(*transition)  # [9]; [10] is interact's
+            self.buffer.add(*transition)  # [9]; [10] is in interact
             for _ in range(run.updates_due()):  # [11]
                 self.set_learning_rate()
                 beta = self.per_beta + (1 - self.per_beta) * self.progress
@@ -128,12 +127,12 @@ class PERDQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
         return a
 
     def target(self, r, s2, terminated, gamma) -> Array:
-        """y of line 14, (B,); with double=True the choice of a' is theta's."""
+        """y of line 14, (B,); with double=True theta selects a'."""
         q2 = self.Q(self.theta_bar, s2)
         best = pick(q2, self.Q(self.theta, s2).argmax(axis=-1)) if self.double else max(q2, axis=-1)
         return r + gamma * (1 - terminated) * best
 
-    def update(self, s, a, r, s2, terminated, gamma, w):  # [13] w: the buffer's
+    def update(self, s, a, r, s2, terminated, gamma, w):  # [13] w: from the buffer
         y = self.target(r, s2, terminated, gamma)  # [14]
 
         def L(theta):

@@ -1,8 +1,8 @@
-"""PPO-Clip: several epochs on each rollout, held near the policy that collected it.
+"""PPO-Clip: several epochs per rollout; clipping keeps the policy near the one that collected it.
 
 Schulman et al. 2017, eq. 7, 9, 11-12; GAE: Schulman et al. 2016.
 
-     1  initialise actor theta and critic phi
+     1  initialize actor theta and critic phi
      2  clip range epsilon
      3  number of epochs K
      4  rollout buffer D, emptied every iteration
@@ -21,8 +21,9 @@ Schulman et al. 2017, eq. 7, 9, 11-12; GAE: Schulman et al. 2016.
 
 Departures from JoyRL's pseudocode: the advantage is R - V, not V - R (9); theta_old stays fixed
 for all epochs, otherwise nothing is ever clipped (7, 11); 8 and 9 are computed once per rollout;
-12 goes up and 14 goes down; the buffer is not replay (4). Advantages are normalised per minibatch,
-both gradients have their norms clipped, time-outs are bootstrapped from the true last observation.
+12 is an ascent, 14 a descent; D is not a replay buffer (4). Advantages are normalized per
+minibatch, both gradient norms are clipped, and truncated episodes bootstrap from the value of the
+final observation.
 
 Measured, mean return of 3 seeds: CartPole-v1 500.0 in 60,000 steps; Acrobot-v1 -85.7 in 80,000
 steps; Pendulum-v1 -192.3 in 100,000 steps; LunarLander-v3 255.4 in 1,000,000 steps (one seed);
@@ -44,13 +45,13 @@ from npr.training.logger import explained_variance
 
 
 class PPO(Advantages, Algorithm):
-    """Proximal policy optimisation with a clipped surrogate, for all kinds of actions."""
+    """Proximal policy optimization with a clipped surrogate, for all kinds of actions."""
 
     n_envs: int = 8
     n_steps: int = setting(256, "env steps per environment and rollout", within="[1, inf)")
     batch_size: int = setting(64, "steps per minibatch", within="[1, inf)")
-    clip_range: Schedule = setting(0.2, "epsilon of the surrogate", within="[0, inf)")  # [2]
-    n_epochs: int = setting(10, "K, passes over a rollout", within="[1, inf)")  # [3]
+    clip_range: Schedule = setting(0.2, "clip range of the ratio", within="[0, inf)")  # [2]
+    n_epochs: int = setting(10, "epochs K per rollout", within="[1, inf)")  # [3]
 
     networks = ("pi", "vf")
     action_kinds = ACTION_KINDS
@@ -58,7 +59,7 @@ class PPO(Advantages, Algorithm):
     def check(self):
         if self.batch_size < 2 and self.normalize_advantage:
             raise ConfigError(
-                f"{type(self).__name__}: batch_size=1 has no standard deviation to normalise "
+                f"{type(self).__name__}: batch_size=1 has no standard deviation to normalize "
                 "advantages by; use batch_size >= 2 or normalize_advantage=False."
             )
 

@@ -1,10 +1,10 @@
-"""PPO-KL: several epochs on each rollout, held near its policy by a penalty that adapts.
+"""PPO-KL: several epochs per rollout; an adaptive KL penalty keeps the policy near the old one.
 
 Schulman et al. 2017, eq. 8 and section 4; Heess et al. 2017, alg. 1; GAE: Schulman et al. 2016.
 
-     1  initialise actor theta and critic phi
-     2  coefficient of the penalty: lambda
-     3  number of iterations: by the budget of env steps
+     1  initialize actor theta and critic phi
+     2  penalty coefficient lambda
+     3  number of iterations: from the budget of env steps
      4  number of epochs K
      5  rollout buffer D, emptied every iteration
      6  for each iteration:
@@ -27,13 +27,13 @@ Schulman et al. 2017, eq. 8 and section 4; Heess et al. 2017, alg. 1; GAE: Schul
     23  end
 
 Departures from JoyRL's pseudocode: lambda is adapted once per iteration, after the epochs, as in
-both papers; inside of them, where d is still small, it would be halved K times (17-22). Ratio and
-divergence are both means, so that lambda does not depend on the length of a rollout (12). The
-divergence is of the full distributions, from old to new. 9 and 10 are computed once per rollout;
-15 goes down a gradient; the constants of 17-22 are those of Schulman et al.; D is not replay (5).
-lambda stays in [1e-4, 1e2], and epochs end early where d > 4 target_kl. Advantages are normalised
-per minibatch, both gradients have their norms clipped, time-outs are bootstrapped from the true
-last observation.
+both papers; during the epochs, while d is still small, it would be halved K times (17-22). Ratio
+and divergence are both means, so that lambda does not depend on the length of a rollout (12). The
+divergence is KL(old || new) of the full distributions. 9 and 10 are computed once per rollout; 15
+is a descent; the constants of 17-22 are those of Schulman et al.; D is not a replay buffer (5).
+lambda stays in [1e-4, 1e2], and epochs end early if d > 4 target_kl. Advantages are normalized per
+minibatch, both gradient norms are clipped, and truncated episodes bootstrap from the value of the
+final observation.
 
 Measured, mean return of 3 seeds: CartPole-v1 500.0 in 60,000 steps; Acrobot-v1 -86.1 in 80,000
 steps; Pendulum-v1 -209.6 in 100,000 steps; LunarLander-v3 222.4 in 1,000,000 steps (one seed);
@@ -57,16 +57,16 @@ from npr.training.logger import explained_variance
 
 
 class PPOKL(Advantages, Algorithm):
-    """Proximal policy optimisation with a KL penalty, for all kinds of actions."""
+    """Proximal policy optimization with a KL penalty, for all kinds of actions."""
 
     n_envs: int = 8
     n_steps: int = setting(256, "env steps per environment and rollout", within="[1, inf)")
     batch_size: int = setting(64, "steps per minibatch", within="[1, inf)")
-    kl_coef: float = setting(1.0, "lambda at the start", within="[1e-4, 100]", fixed=True)  # [2]
-    target_kl: float = setting(0.01, "desired KL between two policies, nats", within="(0, inf)")
+    kl_coef: float = setting(1.0, "initial lambda", within="[1e-4, 100]", fixed=True)  # [2]
+    target_kl: float = setting(0.01, "target KL divergence, in nats", within="(0, inf)")
     kl_tol: float = setting(1.5, "factor of target_kl at which lambda changes", within="(1, inf)")
     kl_scale: float = setting(2.0, "factor by which lambda changes", within="(1, inf)")
-    n_epochs: int = setting(10, "K, passes over a rollout", within="[1, inf)")  # [4]
+    n_epochs: int = setting(10, "epochs K per rollout", within="[1, inf)")  # [4]
 
     networks = ("pi", "vf")
     action_kinds = ACTION_KINDS
@@ -74,7 +74,7 @@ class PPOKL(Advantages, Algorithm):
     def check(self):
         if self.batch_size < 2 and self.normalize_advantage:
             raise ConfigError(
-                f"{type(self).__name__}: batch_size=1 has no standard deviation to normalise "
+                f"{type(self).__name__}: batch_size=1 has no standard deviation to normalize "
                 "advantages by; use batch_size >= 2 or normalize_advantage=False."
             )
 
@@ -138,7 +138,7 @@ class PPOKL(Advantages, Algorithm):
         return float(to_host(self.head(out_old).kl(self.pi(self.theta, s)).mean()))
 
     def adapt(self, d):
-        """Move lambda towards a divergence of target_kl."""
+        """Adapt lambda towards a KL divergence of target_kl."""
         if d > self.kl_tol * self.target_kl:  # [17]
             self.kl_weight *= self.kl_scale  # [18, 19]
         elif d < self.target_kl / self.kl_tol:  # [20]

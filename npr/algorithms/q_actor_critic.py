@@ -1,25 +1,25 @@
-"""Q Actor-Critic: a policy gradient weighted by a critic of actions that learns as Sarsa does.
+"""Q Actor-Critic: policy gradients with an action-value critic that is learned as in Sarsa.
 
 Sutton and Barto 2018, section 13.5, with the action values of section 13.1.
 
-     1  initialise actor theta and critic w
+     1  initialize actor theta and critic w
      2  for each iteration:
      3      collect n_steps of every environment with pi(theta): (s, a, r, s2, a2, terminated)
      4      critic:
      5      for t = n_steps - 1, ..., 0:
      6          delta = r_t + gamma (1 - terminated_t) Q(w, s_{t+1}, a_{t+1}) - Q(w, s_t, a_t)
      7          w <- one step down the gradient of 1/2 mean delta^2, the target held fixed
-     8          the step before this one is next: it sees what was just learnt of its successor
+     8          continue with the previous step, whose target uses the updated w
      9      end
     10      theta <- one step up the gradient of mean [Q(w, s, a) - E Q(w, s, .)] log pi(theta)(a|s)
     11  end
 
-Departures from JoyRL's pseudocode, which calls the section Advantage Actor Critic: its loop counts
-down, and its line 8 walks up (8). delta is the TD error of Sarsa, not an advantage, which it is
-called there (6). terminated masks the target, and where no action follows (the last step, a
-time-out) the next one is drawn from pi(theta) at the true next observation (6). The mean over
-actions is subtracted from Q (10), without which the gradient is very noisy; baseline=False gives
-the original. The sum over t was missing (10). A step of the critic is one of all environments.
+Departures from JoyRL's pseudocode, which calls the section Advantage Actor Critic: its loop
+iterates backwards, but its line 8 moves forwards (8). delta is the TD error of Sarsa, not an
+advantage as stated there (6). terminated masks the target, and if no action follows (the last
+step, a truncated episode), one is sampled from pi(theta) at the final observation (6). The mean
+over actions is subtracted from Q (10), without which the gradient is very noisy; baseline=False
+disables this. The sum over t was missing (10). Each critic step uses all environments.
 
 Measured, mean return of 3 seeds: CartPole-v1 500.0 in 150,000 steps.
 """
@@ -41,9 +41,9 @@ class QActorCritic(PolicyGradient, Algorithm):
     n_envs: int = 8
     learning_rate: Schedule = 1e-3
     n_steps: int = setting(32, "env steps per environment and update", within="[1, inf)")
-    baseline: bool = setting(True, "weigh by Q minus its mean over actions instead of by Q")
+    baseline: bool = setting(True, "subtract the mean over actions from Q")
     baseline_actions: int = setting(
-        8, "samples for that mean where actions cannot be enumerated", within="[1, inf)"
+        8, "samples for this mean if actions are not Discrete", within="[1, inf)"
     )
     ent_coef: float = 0.01
 
@@ -57,7 +57,7 @@ class QActorCritic(PolicyGradient, Algorithm):
         self.actor = MLP(n, self.widths("pi"), head.outputs, self.activation, free=head.free)
         self.Q = critic(n, self.actions, self.widths("qf"), self.activation)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
-        self.w = self.Q.init(rng, "orthogonal", 0.01)  # no action is better at the start
+        self.w = self.Q.init(rng, "orthogonal", 0.01)  # initially all actions have similar values
         self.adam_theta, self.adam_w = (
             Adam(self.theta, rate, eps=1e-5),
             Adam(self.w, rate, eps=1e-5),
@@ -68,7 +68,8 @@ class QActorCritic(PolicyGradient, Algorithm):
         return self.head(self.actor(theta, s))
 
     def mean_Q(self, w, s, pi, noises):
-        """E Q(w, s, .) under pi: exact for discrete actions, else over one action per noise."""
+        """E Q(w, s, .) under pi: exact for Discrete actions, else the mean over one action per
+        array of noise."""
         if self.actions.enumerable:
             return (exp(pi.logp) * self.Q(w, s)).sum(axis=-1)
         return sum(self.Q(w, s, pi.sample(noise)) for noise in noises) / len(noises)
@@ -87,7 +88,7 @@ class QActorCritic(PolicyGradient, Algorithm):
             self.set_learning_rate()
             s, a, r, s2, terminated, done = D.arrays()
             pi2 = self.pi(self.theta, s2)
-            a2 = pi2.sample(*self.noise(pi2))  # where no action follows; else the next one
+            a2 = pi2.sample(*self.noise(pi2))  # used where no action follows
             follows = (done[:-1] == 0).reshape(*done[:-1].shape, *(1 for _ in a.shape[2:]))
             a2[:-1] = xp.where(follows, a[1:], a2[:-1])
             sampled = self.baseline and not self.actions.enumerable

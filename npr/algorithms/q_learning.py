@@ -1,4 +1,4 @@
-"""Q-learning: off-policy temporal differences on a table.
+"""Q-learning: off-policy temporal-difference learning with a table.
 
 Sutton and Barto 2018, section 6.5, eq. 6.8.
 
@@ -12,12 +12,12 @@ Sutton and Barto 2018, section 6.5, eq. 6.8.
      8              y = r + gamma (1 - terminated) max_a' Q(s2, a')
                     Q(s, a) <- Q(s, a) + alpha [y - Q(s, a)]
      9          s <- s2
-    10      end, also where the episode terminated or timed out
+    10      end, also if the episode terminated or was truncated
     11  end
 
 Departures from JoyRL's pseudocode: the value of a terminal state is masked rather than kept at
-zero in the table (8); 9 assigns the other way round there; episodes also end by time, which is not
-terminal (10); ties are broken at random, and epsilon follows a schedule (5).
+zero in the table (8); the assignment of 9 is reversed there; episodes can also be truncated, which
+is not terminal (10); ties are broken at random, and epsilon follows a schedule (5).
 
 Measured, mean return of 3 seeds: CliffWalking-v1 -13.0 in 20,000 steps; FrozenLake-v1 0.75 in
 300,000 steps; FrozenLake8x8-v1 0.87 in 1,000,000 steps; Taxi-v4 7.84 in 300,000 steps.
@@ -33,9 +33,7 @@ from npr.settings import EpsilonGreedy, Schedule, setting
 class QLearning(EpsilonGreedy, Algorithm):
     """Tabular Q-learning, for Discrete observations and actions."""
 
-    learning_rate: Schedule = setting(
-        0.5, "alpha: fraction of the TD error that a step learns", within="[0, 10]"
-    )
+    learning_rate: Schedule = setting(0.5, "step size alpha", within="[0, 10]")
 
     action_kinds = ("discrete",)
     table = True
@@ -50,7 +48,7 @@ class QLearning(EpsilonGreedy, Algorithm):
         for transitions in run.interact(self.explore):  # [2-4, 6]
             for s, a, r, s2, terminated, _ in zip(*transitions):
                 self.update(s, a, r, s2, terminated)
-        # [9-11] are interact's: it goes on from s2, or from a reset
+        # [9-11] are in interact: it continues from s2, or from a reset
 
     def explore(self, s):
         return np.array([self.epsilon_greedy(self.Q[x]) for x in s])  # [5]

@@ -1,22 +1,22 @@
-"""REINFORCE: the policy gradient of whole episodes.
+"""REINFORCE: Monte-Carlo policy gradients from complete episodes.
 
 Sutton and Barto 2018, section 13.3, eq. 13.8; with a baseline, eq. 13.11.
 
-     1  initialise theta (and the baseline's phi)
+     1  initialize theta (and the baseline's phi)
      2  for each update:
-     3      collect n_episodes whole episodes with pi(theta)
+     3      collect n_episodes complete episodes with pi(theta)
      4      for t = T - 1, ..., 0 in each episode:
      5          G_t = r_t + gamma G_{t+1};  A_t = G_t - V(phi, s_t)
      6          theta <- one step up the gradient of mean gamma^t A_t log pi(theta)(a_t|s_t)
      7      end; phi <- vf_epochs steps down the gradient of mean (V(phi, s) - G)^2
      8  end
 
-Departures from JoyRL's pseudocode: all steps make one gradient, where theta moves from step to step
-there, away from the policy that collected the rest (6); a baseline is subtracted (5) and learnt
-(7); advantages are normalised over the batch, before gamma^t weighs them; gamma^t is left out, as
-nearly everywhere: with it (discount_state=True) the last steps of an episode hardly count. Both
-gradients have their norms clipped. An episode that was cut by time goes on with the value of its
-last observation, if there is a baseline.
+Departures from JoyRL's pseudocode: one gradient is computed from all steps, where theta changes
+after each step there, so that the other steps become off-policy (6); a baseline is subtracted (5)
+and learned (7); advantages are normalized over the batch, before gamma^t is applied. gamma^t is
+omitted by default, as is common: with it (discount_state=True) the last steps of an episode have
+little weight. Both gradient norms are clipped. A truncated episode bootstraps from the value of its
+final observation, if there is a baseline.
 
 Measured, mean return of 3 seeds: CartPole-v1 496.7 in 100,000 steps.
 """
@@ -40,11 +40,11 @@ class REINFORCE(PolicyGradient, Algorithm):
 
     learning_rate: Schedule = 1e-3
     n_episodes: int = setting(
-        8, "episodes per update; as many from each environment, rounded up", within="[1, inf)"
+        8, "episodes per update; equally many per environment, rounded up", within="[1, inf)"
     )
     baseline: bool = setting(True, "subtract V(phi, s) from the returns")
-    vf_epochs: int = setting(5, "steps of the baseline per update", within="[0, inf)")
-    discount_state: bool = setting(False, "weigh step t by gamma^t")
+    vf_epochs: int = setting(5, "gradient steps of the baseline per update", within="[0, inf)")
+    discount_state: bool = setting(False, "weight step t by gamma^t")
     normalize_advantage: bool = setting(True, "standardize the advantages of each batch")
     max_grad_norm: float = 1.0
 
@@ -67,7 +67,7 @@ class REINFORCE(PolicyGradient, Algorithm):
         return self.head(self.actor(theta, s))
 
     def V(self, phi, s):
-        """The baseline; zero everywhere where there is none."""
+        """The baseline; zero if it is disabled."""
         return self.critic(phi, s) if self.baseline else xp.zeros(s.shape[:-1], FLOAT)
 
     def acts_by(self):
@@ -89,8 +89,8 @@ class REINFORCE(PolicyGradient, Algorithm):
         # [8]
         if not self.n_updates and self.num_timesteps >= run.counters.end > 0:
             warnings.warn(
-                f"REINFORCE learnt nothing: no {self.n_episodes} episodes ended within "
-                f"{self.num_timesteps:,} steps. Give it more, or set max_episode_steps.",
+                f"REINFORCE learned nothing: no {self.n_episodes} episodes ended within "
+                f"{self.num_timesteps:,} steps. Raise total_timesteps, or set max_episode_steps.",
                 RuntimeWarning,
                 stacklevel=6,
             )

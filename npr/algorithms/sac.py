@@ -1,9 +1,9 @@
-"""SAC: off-policy actor-critic that keeps its policy random, with a learnt temperature.
+"""SAC: off-policy maximum-entropy actor-critic with a learned temperature.
 
 Haarnoja et al. 2018b, eq. 5-10 and 18; squashed Gaussian: Haarnoja et al. 2018a, eq. 21; Discrete
 actions: Christodoulou 2019.
 
-     1  initialise theta_1, theta_2, phi and log alpha
+     1  initialize theta_1, theta_2, phi and log alpha
      2  theta_bar_i <- theta_i
      3  replay buffer D
      4  for each episode:
@@ -16,18 +16,18 @@ actions: Christodoulou 2019.
     11          update, every train_freq steps from learning_starts on:
     12              a2 ~ pi(phi, s2);  y = r + gamma (1 - terminated) [min_i Q(theta_bar_i, s2, a2) - alpha log pi(a2|s2)]
                     theta_i <- one step down the gradient of 1/2 mean (Q(theta_i, s, a) - y)^2
-    13              a' ~ pi(phi, s), reparameterised
+    13              a' ~ pi(phi, s), reparameterized
                     phi <- one step down the gradient of mean [alpha log pi(a'|s) - min_i Q(theta_i, s, a')]
     14              log alpha <- one step down the gradient of -log alpha mean [log pi(a'|s) + H_bar]
     15              theta_bar_i <- tau theta_i + (1 - tau) theta_bar_i
     16      end
     17  end
 
-Departures from JoyRL's pseudocode: terminated is stored and masks the target (9, 12); 10 assigns
-the other way round there; target and actor take the minimum of both critics (12, 13); the gradient
-of 13 is left to autodiff. The first learning_starts actions are uniform. Actions, and so log pi,
-live in [-1, 1] per dimension; H_bar = -D. For Discrete actions the brackets of 12-14 are summed
-over all of them with their probabilities, not drawn; H_bar is then 0.6 log K.
+Departures from JoyRL's pseudocode: terminated is stored and masks the target (9, 12); the
+assignment of 10 is reversed there; target and actor use the minimum of both critics (12, 13); the
+gradient of 13 is computed by autodiff. The first learning_starts actions are uniform. Actions are
+in [-1, 1] per dimension, and log pi is their density; H_bar = -D. For Discrete actions the
+expectations in 12-14 are exact, over all actions; H_bar is then 0.6 log K.
 
 Measured, mean return of 3 seeds: Pendulum-v1 -150.7 in 5,000 steps; MountainCarContinuous-v0 93.9
 in 30,000 steps; LunarLanderContinuous-v3 248.3 in 300,000 steps (one seed).
@@ -58,18 +58,18 @@ class SAC(Replay, Algorithm):
     net_arch: NetArch = [256, 256]
     ent_coef: float | str = setting(
         "auto",
-        "temperature alpha, 'auto' (from 1) or 'auto_0.1'",
+        "temperature alpha; learned from 1 if 'auto', from 0.1 if 'auto_0.1'",
         within="[0, inf)",
         fixed=True,
     )
     action_noise: Literal["normal", "ou"] | None = setting(
-        None, "exploration noise in a box, as in DDPG", fixed=True
+        None, "exploration noise for Box actions; ou: Ornstein-Uhlenbeck", fixed=True
     )
     exploration_noise: float = setting(
-        0.1, "deviation of that noise, for actions in [-1, 1]", within="[0, inf)", fixed=True
+        0.1, "scale of the noise, for actions in [-1, 1]", within="[0, inf)", fixed=True
     )
-    target_entropy: float | str = setting(
-        "auto", "H_bar; 'auto': -D in a box, 0.6 log K of K choices", fixed=True
+    target_entropy: float | Literal["auto"] = setting(
+        "auto", "H_bar in nats; 'auto': -D for Box actions, 0.6 log K for Discrete ones", fixed=True
     )
 
     networks = ("pi", "qf")
@@ -78,10 +78,6 @@ class SAC(Replay, Algorithm):
 
     def check(self):
         first_alpha(self.ent_coef)
-        if isinstance(self.target_entropy, str) and self.target_entropy != "auto":
-            raise ConfigError(
-                f"SAC: target_entropy must be a number or 'auto', got {self.target_entropy!r}."
-            )
 
     def build(self):
         rate = self.now(self.learning_rate)
@@ -90,7 +86,7 @@ class SAC(Replay, Algorithm):
         self.actor = MLP(n, self.widths("pi"), self.head.outputs, self.activation)
         self.Q = critic(n, self.actions, self.widths("qf"), self.activation, rows=2)
         self.phi = self.actor.init(rng)  # [1]
-        self.theta = self.Q.init(rng)  # (2, size): a row for each critic
+        self.theta = self.Q.init(rng)  # (2, size): one row per critic
         self.log_alpha = xp.log(xp.full(1, first_alpha(self.ent_coef) or 1e-30, FLOAT))
         self.theta_bar = self.theta.copy()  # [2]
         self.adam_phi, self.adam_theta = Adam(self.phi, rate), Adam(self.theta, rate)
@@ -126,7 +122,7 @@ class SAC(Replay, Algorithm):
 
     def _train(self, run):
         for transition in run.interact(self.explore):  # [4-6, 8]
-            self.buffer.add(*transition)  # [9]; [10] is interact's
+            self.buffer.add(*transition)  # [9]; [10] is in interact
             for _ in range(run.updates_due()):  # [11]
                 self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])
@@ -143,15 +139,15 @@ class SAC(Replay, Algorithm):
         return a
 
     def noise(self):
-        """What two actions of every row of a batch are made from; Discrete ones need none."""
+        """Noise for two actions per row of a batch; Discrete actions need none."""
         if not self.head.noise_size:
             return None, None
         shape = (2, self.batch_size, self.head.noise_size)
         return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
 
     def soft_value(self, phi, theta, s, noise):
-        """E of min_i Q(theta_i, s, a) - alpha log pi(a|s) and of log pi(a|s), each (B,): over an
-        action a ~ pi(phi, s) from the noise, or over all Discrete ones."""
+        """Expectations of min_i Q(theta_i, s, a) - alpha log pi(a|s) and of log pi(a|s), each (B,):
+        for one a ~ pi(phi, s) from the noise, or exact for Discrete actions."""
         a, logp, E = self.pi(phi, s).expectation(noise)
         v = E(min(self.Q(theta, s, a), axis=0) - xp.exp(self.log_alpha) * logp)
         return v, E(logp)
@@ -161,7 +157,7 @@ class SAC(Replay, Algorithm):
         y = r + gamma * (1 - terminated) * v2
 
         def J_Q(theta):
-            return mse(self.Q(theta, s, a), y)  # of both critics: the sum of their halves
+            return mse(self.Q(theta, s, a), y)  # sum over both critics of half their means
 
         critic_loss, g = value_and_grad(J_Q)(self.theta)
         self.adam_theta.step(self.theta, g)  # [12]
@@ -186,7 +182,7 @@ class SAC(Replay, Algorithm):
 
 
 def first_alpha(ent_coef):
-    """The temperature at the start; raises ConfigError where ent_coef is not one."""
+    """The initial temperature. Raises ConfigError if ent_coef is not valid."""
     alpha = ent_coef
     if isinstance(ent_coef, str):
         _, auto, number = ent_coef.partition("auto")
@@ -198,7 +194,7 @@ def first_alpha(ent_coef):
             alpha = -1.0
     if alpha < 0:
         raise ConfigError(
-            "SAC: ent_coef must be a number of at least 0, 'auto' or 'auto_<first value above 0>', "
-            f"got {ent_coef!r}."
+            "SAC: ent_coef must be a number of at least 0, 'auto' or 'auto_<initial value>', got "
+            f"{ent_coef!r}."
         )
     return alpha

@@ -1,8 +1,8 @@
-"""SAC-S: the first soft actor-critic, with a value network and a fixed temperature.
+"""SAC-S: the original soft actor-critic, with a value network and a fixed temperature.
 
 Haarnoja et al. 2018a, eq. 5-13, algorithm 1.
 
-     1  initialise psi, theta_1, theta_2 and phi;  psi_bar <- psi;  replay buffer D
+     1  initialize psi, theta_1, theta_2 and phi;  psi_bar <- psi;  replay buffer D
      2  for each episode: s <- reset
      3      for each step:
      4          a ~ pi(phi, s)
@@ -10,7 +10,7 @@ Haarnoja et al. 2018a, eq. 5-13, algorithm 1.
      6          store (s, a, r, s2, terminated) in D
      7          s <- s2
      8          update, every train_freq steps from learning_starts on:
-     9              a' ~ pi(phi, s), reparameterised
+     9              a' ~ pi(phi, s), reparameterized
                     v = min_i Q(theta_i, s, a') - alpha log pi(a'|s)
                     psi <- one step down the gradient of 1/2 mean (V(psi, s) - v)^2
     10              y = r + gamma (1 - terminated) V(psi_bar, s2)
@@ -20,12 +20,12 @@ Haarnoja et al. 2018a, eq. 5-13, algorithm 1.
     13      end
     14  end
 
-Departures from JoyRL's pseudocode: it leaves the three losses of 9-11 undefined, and the second
-critic, psi_bar <- psi and D out of 1; the episodes are not reset there (2); terminated is stored and
-masks the target (6, 10); 7 assigns the other way round. The target of 9 holds no reward and no
-discount, and its actions are drawn anew from the present policy; the target of 10 needs no action.
-The paper scales the reward by 1 / alpha instead. The first learning_starts actions are uniform.
-Actions, and so log pi, live in [-1, 1] per dimension.
+Departures from JoyRL's pseudocode: it does not define the three losses of 9-11, and 1 lacks the
+second critic, psi_bar <- psi and D; the episodes are not reset there (2); terminated is stored and
+masks the target (6, 10); the assignment of 7 is reversed there. The target of 9 contains no reward
+and no discount, and its actions are sampled from the current policy; the target of 10 needs no
+action. The paper scales the reward by 1 / alpha instead. The first learning_starts actions are
+uniform. Actions are in [-1, 1] per dimension, and log pi is their density.
 
 Measured, mean return of 3 seeds: Pendulum-v1 -141.6 in 10,000 steps.
 """  # noqa: E501
@@ -60,7 +60,7 @@ class SACS(Replay, Algorithm):
         self.Q = critic(n, self.actions, self.widths("qf"), self.activation, rows=2)
         self.V = MLP(n, self.widths("vf"), None, self.activation)
         self.phi = self.actor.init(rng)
-        self.theta = self.Q.init(rng)  # (2, size): a row for each critic
+        self.theta = self.Q.init(rng)  # (2, size): one row per critic
         self.psi = self.V.init(rng)
         self.psi_bar = self.psi.copy()
         self.adam_phi, self.adam_theta = Adam(self.phi, rate), Adam(self.theta, rate)
@@ -79,7 +79,7 @@ class SACS(Replay, Algorithm):
 
     def _train(self, run):
         for transition in run.interact(self.explore):  # [2, 3, 5]
-            self.buffer.add(*transition)  # [6]; [7] is interact's
+            self.buffer.add(*transition)  # [6]; [7] is in interact
             for _ in range(run.updates_due()):  # [8]
                 self.set_learning_rate()
                 batch = self.buffer.sample(self.batch_size, self.rng["sample"])
@@ -93,7 +93,7 @@ class SACS(Replay, Algorithm):
         return self.pi(self.phi, to_device(s)).draw(rng)  # [4]
 
     def noise(self):
-        """What an action of every row of a batch is made from."""
+        """Noise for one action per row of a batch."""
         shape = (self.batch_size, self.head.noise_size)
         return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
 
@@ -114,7 +114,7 @@ class SACS(Replay, Algorithm):
         y = r + gamma * (1 - terminated) * self.V(self.psi_bar, s2)
 
         def J_Q(theta):
-            return mse(self.Q(theta, s, a), y)  # of both critics: the sum of their halves
+            return mse(self.Q(theta, s, a), y)  # sum over both critics of half their means
 
         critic_loss, g = value_and_grad(J_Q)(self.theta)
         self.adam_theta.step(self.theta, g)  # [10]

@@ -1,4 +1,4 @@
-"""Sarsa: on-policy temporal differences on a table.
+"""Sarsa: on-policy temporal-difference learning with a table.
 
 Sutton and Barto 2018, section 6.4, eq. 6.7.
 
@@ -14,13 +14,13 @@ Sutton and Barto 2018, section 6.4, eq. 6.7.
                     Q(s, a) <- Q(s, a) + alpha [y - Q(s, a)]
     10          s <- s2
     11          a <- a2: the action that is taken next
-    12      end, also where the episode terminated or timed out
+    12      end, also if the episode terminated or was truncated
     13  end
 
 Departures from JoyRL's pseudocode: the value of a terminal state is masked rather than kept at
-zero in the table (9); 10 and 11 assign the other way round there; episodes also end by time, which
-is not terminal: then a2 is drawn for the bootstrap alone (7, 12). With expected=True the mean over
-a2 takes the place of its sample.
+zero in the table (9); the assignments of 10 and 11 are reversed there; episodes can also be
+truncated, which is not terminal: then a2 is sampled for bootstrapping only (7, 12). With
+expected=True the target is the mean over a2 instead of a sample.
 
 Measured, mean return of 3 seeds: CliffWalking-v1 -17.0 in 50,000 steps; FrozenLake-v1 0.74 in
 300,000 steps; Taxi-v4 7.77 in 300,000 steps.
@@ -37,17 +37,15 @@ from npr.settings import EpsilonGreedy, Schedule, setting
 class Sarsa(EpsilonGreedy, Algorithm):
     """Tabular Sarsa, for Discrete observations and actions."""
 
-    learning_rate: Schedule = setting(
-        0.5, "alpha: fraction of the TD error that a step learns", within="[0, 10]"
-    )
-    expected: bool = setting(False, "Expected Sarsa: the mean over a2 instead of its sample")
+    learning_rate: Schedule = setting(0.5, "step size alpha", within="[0, 10]")
+    expected: bool = setting(False, "Expected Sarsa: the mean over a2 instead of a sample")
 
     action_kinds = ("discrete",)
     table = True
 
     def build(self):
         self.Q = np.zeros((self.observations.size, self.actions.size))  # [1]
-        self.chosen = IntegerMap()  # number of an episode -> the action that is taken next in it
+        self.chosen = IntegerMap()  # number of an episode -> its next action
 
     def acts_by(self):
         return TableHead(self.actions, self.exploration_final_eps), None, self.Q
@@ -57,7 +55,7 @@ class Sarsa(EpsilonGreedy, Algorithm):
             for s, a, r, s2, terminated, episode in zip(*transitions):
                 a2 = self.epsilon_greedy(self.Q[s2])  # [7]
                 self.update(s, a, r, s2, a2, terminated)
-                self.chosen[int(episode)] = a2  # [10, 11]; [12, 13] are interact's
+                self.chosen[int(episode)] = a2  # [10, 11]; [12, 13] are in interact
 
     def explore(self, s):
         """The action chosen in line 7, or at the start of an episode a new one."""

@@ -1,8 +1,8 @@
-"""SoftQ: a soft Q-function, and a network that learns to sample from exp(Q / alpha).
+"""SoftQ: soft Q-learning, with a network that learns to sample from exp(Q / alpha).
 
 Haarnoja et al. 2017, eq. 10-14; SVGD: Liu and Wang 2016.
 
-     1  initialise theta and phi
+     1  initialize theta and phi
      2  theta_bar <- theta
      3  replay buffer D
      4  for each episode: s <- reset
@@ -11,31 +11,31 @@ Haarnoja et al. 2017, eq. 10-14; SVGD: Liu and Wang 2016.
      7          r, s2, terminated <- environment(a)
      8          store (s, a, r, s2, terminated) in D
      9          s <- s2; update, every train_freq steps from learning_starts on:
-    10              draw a batch from D
-    11              draw actions a' from q, uniform in the box
+    10              sample a batch from D
+    11              sample actions a' from q, uniform in the box
     12              V = alpha log mean_a' [exp(Q(theta_bar, s2, a') / alpha) / q(a')]
     13              y = r + gamma (1 - terminated) V;  J = 1/2 mean (y - Q(theta, s, a))^2
     14              theta <- one step down the gradient of J
-    15              for each s, draw xi ~ N(0, I) for all particles:
-    16                  u = f(phi, s, xi): some that stay, u_j, and some to be moved, u_i
+    15              for each s, sample xi ~ N(0, I) for all particles:
+    16                  u = f(phi, s, xi): fixed particles u_j and updated particles u_i
     17                  p(u) = exp(Q(theta, s, tanh u) / alpha) |d tanh u / du|
     18                  Delta_i = mean_j [k(u_j, u_i) d log p(u_j) / du_j + d k(u_j, u_i) / du_j]
     19              g = mean_i Delta_i du_i / dphi
     20              phi <- one step up along g
     21          end
     22          every C steps:
-    23              theta_bar <- theta (or a share tau of it)
+    23              theta_bar <- theta (or a soft update with tau)
     24  end
 
-Departures from JoyRL's pseudocode: episodes are not reset there (4), and their number is also that
-of the samples (11, 15). V is that of the next state, by theta_bar, and its importance weight
-1 / q, the volume of the box, is not dropped (12); terminated is stored and masks the target (8,
-13); 9 assigns the other way round there; 14 goes down the gradient of J and 20 up along Delta,
-which lowers the divergence; 23 counts steps, not episodes. The particles are those before tanh,
-with its slope in their density (16-18): between actions, as the paper has it
-(svgd_space="legacy"), the sampler learns exp(Q / alpha) (1 - a^2), and without the slope
-(svgd_space="a") it piles up at the ends of the box. Discrete actions need no sampler: there
-V = alpha log sum exp(Q / alpha), and actions are drawn from softmax(Q / alpha).
+Departures from JoyRL's pseudocode: episodes are not reset there (4), and their number is also the
+number of samples (11, 15). V is the value of the next state with theta_bar, and its importance
+weight 1 / q, the volume of the box, is not dropped (12); terminated is stored and masks the target
+(8, 13); the assignment of 9 is reversed there; 14 is a descent, and 20 an ascent along Delta, which
+reduces the KL divergence; 23 counts steps, not episodes. The particles are values before tanh, and
+their density includes its derivative (16-18). With particles in action space, as in the paper
+(svgd_space="legacy"), the sampler learns exp(Q / alpha) (1 - a^2); without the derivative
+(svgd_space="a") it concentrates at the bounds. Discrete actions need no sampler:
+V = alpha log sum exp(Q / alpha), and actions are sampled from softmax(Q / alpha).
 
 Measured, mean return of 3 seeds: CartPole-v1 500.0 in 30,000 steps; Pendulum-v1 -146.1 in 8,000
 steps.
@@ -67,12 +67,12 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
     tau: float = 1.0
     ent_coef: float = setting(0.2, "temperature alpha, in units of reward", within="[1e-6, inf)")
     value_n_particles: int = setting(
-        16, "actions a' in V, the same for the whole batch", within="[1, inf)"
+        16, "actions a' in V, shared by the whole batch", within="[1, inf)"
     )
-    n_particles: int = setting(16, "particles of SVGD for each state", within="[1, inf)")
-    kernel_update_ratio: float = setting(0.5, "fraction of them that is moved", within="[0, 1]")
+    n_particles: int = setting(16, "SVGD particles per state", within="[1, inf)")
+    kernel_update_ratio: float = setting(0.5, "fraction of updated particles", within="[0, 1]")
     svgd_space: Literal["u", "a", "legacy"] = setting(
-        "u", "where they are: see the module's docstring"
+        "u", "space of the particles, see the module's docstring"
     )
 
     networks = ("pi", "qf")
@@ -80,16 +80,17 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
     needs_bounds = True
 
     @property
-    def n_moved(self):
-        """How many of the particles are moved."""
+    def n_updated_particles(self):
+        """The number of particles that are updated."""
         return int(self.n_particles * self.kernel_update_ratio)
 
     def check(self):
-        if self.n_moved < 1 or self.n_particles - self.n_moved < 2:
+        updated = self.n_updated_particles
+        if updated < 1 or self.n_particles - updated < 2:
             raise ConfigError(
                 f"SoftQ: n_particles={self.n_particles} and kernel_update_ratio="
-                f"{self.kernel_update_ratio} leave {self.n_moved} particles to move and "
-                f"{self.n_particles - self.n_moved} that stay; at least 1 and 2 are needed."
+                f"{self.kernel_update_ratio} give {updated} updated and "
+                f"{self.n_particles - updated} fixed particles; at least 1 and 2 are needed."
             )
 
     def build(self):
@@ -143,8 +144,8 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
         xi = rng.standard_normal(shape, FLOAT)
         return to_device(a), to_device(xi)
 
-    def Q_of_many(self, theta, s, a):
-        """Q(theta, s, a) (B, K) for actions (B, K, D) or, the same at every s, (K, D)."""
+    def Q_particles(self, theta, s, a):
+        """Q(theta, s, a) (B, K) for actions (B, K, D), or (K, D) that are shared by all s."""
         K, D = a.shape[-2:]
         s = xp.broadcast_to(s[:, None], (len(s), K, s.shape[1]))
         return self.Q(theta, s, a if a.ndim == 3 else xp.broadcast_to(a, (len(s), K, D)))
@@ -155,7 +156,7 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
         if not self.sampled:
             return alpha * logsumexp(self.Q(theta, s) / alpha, axis=-1)
         K, D = a.shape
-        log_mean = logsumexp(self.Q_of_many(theta, s, a) / alpha, axis=-1) - math.log(K)
+        log_mean = logsumexp(self.Q_particles(theta, s, a) / alpha, axis=-1) - math.log(K)
         return alpha * (log_mean + D * math.log(2))  # q is 2^-D
 
     def update(self, s, a, r, s2, terminated, gamma, a2, xi):
@@ -170,20 +171,20 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
         self.adam_theta.step(self.theta, g)  # [14]
         metrics = {"critic_loss": critic_loss, "q_mean": q}
         if self.sampled:
-            metrics["svgd_kernel_bandwidth"] = self.move_particles(s, xi)
+            metrics["svgd_kernel_bandwidth"] = self.update_sampler(s, xi)
         return metrics
 
-    def move_particles(self, s, xi):
-        """One step of the sampler; returns the mean bandwidth of the kernel."""
-        moved, staying = xi[:, : self.n_moved], xi[:, self.n_moved :]
+    def update_sampler(self, s, xi):
+        """One gradient step of the sampler; returns the mean bandwidth of the kernel."""
+        xi_updated, xi_fixed = xi[:, : self.n_updated_particles], xi[:, self.n_updated_particles :]
 
         def particles(phi, xi):  # [15, 16]
-            many = xp.broadcast_to(s[:, None], (*xi.shape[:2], s.shape[1]))
-            u = self.f(phi, many, xi)
+            states = xp.broadcast_to(s[:, None], (*xi.shape[:2], s.shape[1]))
+            u = self.f(phi, states, xi)
             return u if self.svgd_space == "u" else tanh(u)
 
-        fixed = particles(self.phi, staying)
-        x, pullback = vjp(lambda phi: particles(phi, moved), self.phi)
+        fixed = particles(self.phi, xi_fixed)
+        x, pullback = vjp(lambda phi: particles(phi, xi_updated), self.phi)
         h = svgd_bandwidth(fixed, x)
         score = grad(lambda x: self.log_p(s, x).sum())(fixed)
         Delta = svgd_direction(fixed, x, score, h)  # [18]
@@ -194,7 +195,7 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
     def log_p(self, s, x):
         """Log density (B, K) of particles, up to a constant."""
         a = tanh(x) if self.svgd_space == "u" else x
-        energy = self.Q_of_many(self.theta, s, a) / self.ent_coef
+        energy = self.Q_particles(self.theta, s, a) / self.ent_coef
         if self.svgd_space == "a":
             return energy
         slope = log_slope(x) if self.svgd_space == "u" else log(1 - x**2 + 1e-6)

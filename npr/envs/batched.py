@@ -1,4 +1,4 @@
-"""The base class of environments that are stepped side by side, one record per step.
+"""The base class of batched environments, which return one record per step.
 
 A record is (s2, r, terminated, truncated, valid), where s2 is the true next observation, also at
 the end of an episode. `envs.s` is the observation to act on next.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MAX_RESETS = 3  # further resets after a first observation that is not finite, nan_obs="terminate"
 MAX_CRASHES, CRASH_WINDOW = 10, 3600.0  # crashes per seconds tolerated with on_env_error="reset"
-LARGE_REWARD = 1e6  # one warning is given for a reward beyond this magnitude
+LARGE_REWARD = 1e6  # rewards beyond this magnitude give one warning
 NOT_RESUMABLE = (
     "the generators of a VectorEnv and of worker processes (env_timeout) cannot be read, so their "
     "episodes cannot be repeated"
@@ -51,11 +51,11 @@ _STATE: dict[str, tuple[type[np.generic] | type[bool], tuple[int, ...] | None]] 
 
 @dataclass(frozen=True)
 class ErrorPolicy:
-    """What to do about faults of an environment.
+    """How to handle faults of an environment.
 
-    nan_obs         an observation or reward is not finite: "raise", or "terminate" the episode,
+    nan_obs         on a non-finite observation or reward: "raise", or "terminate" the episode,
                     which is then dropped, and reset the environment
-    on_env_error    the environment raised: "raise", or "reset" it and drop the episode
+    on_env_error    on an exception: "raise", or "reset" the environment and drop the episode
     """
 
     nan_obs: Literal["raise", "terminate"] = "raise"
@@ -66,16 +66,16 @@ RAISE = ErrorPolicy()  # the default
 
 
 class BatchedEnv(abc.ABC):
-    """n environments stepped side by side: encoding, episode statistics and checks.
+    """n environments that are stepped together: encoding, episode statistics and checks.
 
     n               number of environments
     s               observations to act on next, as returned by step; None before the first reset
                     and after a step that failed
     steps           number of calls of step
-    episode         (n,) number of the episode that each environment is in, never used twice
+    episode         (n,) number of the current episode of each environment, never used twice
     finished        (return, length) of the episodes that ended in the last step
     dropped         number of episodes that were dropped because of `error_policy`
-    owned           whether npr made the environments, and so closes them
+    owned           whether npr made the environments and closes them
     all_valid       (n,) True; step returns this same object as `valid` if all rows are valid
     """
 
@@ -129,7 +129,7 @@ class BatchedEnv(abc.ABC):
         """One step with the agent's actions a (n, ...): (s2, r, terminated, truncated, valid).
 
         s2 (n, size), or (n,) indices for a table: the true next observations. r (n,), flags (n,).
-        A row that is not valid is no transition and must not be learned from.
+        A row that is not valid is not a transition and must not be learned from.
         """
 
     @abc.abstractmethod
@@ -155,7 +155,7 @@ class BatchedEnv(abc.ABC):
             raise self._contract_error(i, error) from None
 
     def _begin_step(self, a: np.ndarray) -> np.ndarray:
-        """The environments' actions for the agent's."""
+        """Convert the agent's actions to the environments' actions."""
         if self.actions is None:
             raise SpaceError(
                 f"npr needs an action space of kind {' or '.join(ACTION_KINDS)}, got "
@@ -170,7 +170,7 @@ class BatchedEnv(abc.ABC):
     def _invalidate(
         self, rows: list[int], valid: np.ndarray, r: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Copies of valid and r with the given rows not valid and without reward."""
+        """Copies of valid and r, False and 0 in the given rows."""
         valid, r = valid.copy(), r.copy()
         valid[rows], r[rows] = False, 0
         return valid, r
@@ -215,14 +215,14 @@ class BatchedEnv(abc.ABC):
         self._next_episode += 1
 
     def _contract_error(self, i: int | None, error: object) -> EnvContractError:
-        """A violation of the contract, with the environment (None: unknown) and the step."""
+        """An error that names the environment (None: unknown) and the step."""
         who = "vector environment" if i is None else f"env {i}"
         return EnvContractError(f"{who}, step {self.steps:,}: {error}")
 
     def _nonfinite_rows(
         self, s: np.ndarray, rewards: list[float], stepped: np.ndarray
     ) -> list[int]:
-        """Rows of a step that hold a number that is not finite; raises unless nan_obs="terminate".
+        """Rows of a step with non-finite numbers; raises unless nan_obs="terminate".
 
         stepped    (n,) False where the step has only reset the environment
         """
@@ -237,7 +237,7 @@ class BatchedEnv(abc.ABC):
         return rows
 
     def _check_first(self, s: np.ndarray) -> None:
-        """Refuse first observations that are not finite, whatever nan_obs says."""
+        """Raise EnvContractError for non-finite first observations, whatever nan_obs is."""
         if self.table or all_finite(s):
             return
         for i in range(self.n):
@@ -296,8 +296,8 @@ class BatchedEnv(abc.ABC):
         )
 
     def state(self) -> State:
-        """Arrays that say where the environments are: counters and, if it is known, how each got
-        to where it is in its episode. `open` is False if the next step begins new episodes."""
+        """The position of the environments, as arrays: counters and, if known, the seed and the
+        actions of each current episode. `open` is False if the next step begins new episodes."""
         return {
             "open": np.array(self.s is not None),
             "episode": self.episode,
@@ -309,8 +309,8 @@ class BatchedEnv(abc.ABC):
 
     @staticmethod
     def check_state(state: State) -> None:
-        """Raise ConfigError unless these can be the counters of a `state()`. Whether the episodes
-        can be continued is found out by `resume`."""
+        """Raise ConfigError unless these are valid counters of a `state()`. `resume` checks whether
+        the episodes can be continued."""
         n = len(state["episode"])
         for name, (dtype, shape) in _STATE.items():
             array, shape = state[name], (n,) if shape is None else shape
@@ -326,8 +326,8 @@ class BatchedEnv(abc.ABC):
                 )
 
     def resume(self, state: State) -> str | None:
-        """Continue where a state was taken. Returns None, or the reason if that is not possible:
-        then the caller begins new episodes, with numbers that were never used."""
+        """Restore a position. Returns None, or the reason if that is not possible: then the caller
+        begins new episodes, whose numbers are not in use."""
         self.steps, self._next_episode = int(state["steps"]), int(state["next_episode"])
         if not state["open"]:
             return None
@@ -341,12 +341,12 @@ class BatchedEnv(abc.ABC):
         return reason
 
     def _replay(self, state: State) -> str | None:
-        """Bring the environments back into their episodes; returns as `resume` does."""
+        """Restore the episodes of the environments; returns the same as `resume`."""
         return NOT_RESUMABLE
 
 
 def _nonfinite(row: np.ndarray, reward: float = 0.0) -> tuple[str, float] | None:
-    """What is not finite in an encoded observation or a reward, and its value, if anything."""
+    """A description and the value of a non-finite entry in an observation or reward, if any."""
     if not all_finite(row):
         j = int(np.isfinite(row).argmin())
         return f"observation (index {j} = {row[j]})", float(row[j])

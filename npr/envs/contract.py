@@ -1,6 +1,6 @@
-"""Gymnasium's contract: spaces as plain data, and checks of what reset() and step() return.
+"""Gymnasium's API: spaces as plain data, and checks of what reset() and step() return.
 
-Errors say what is wrong and how to fix it; npr.envs.batched adds the environment and the step.
+Errors state what is wrong and how to fix it; npr.envs.batched adds the environment and the step.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ class EnvList(BatchedEnv):
         for i, env in enumerate(envs[1:], 1):
             if env is envs[0]:
                 raise ConfigError(
-                    f"n_envs={len(envs)} needs as many environments, but the function returned the "
-                    "same one again. Make a new one in every call."
+                    f"n_envs={len(envs)} needs different environments, but the function returned "
+                    "the same one again. Make a new one in every call."
                 )
             if env.observation_space != observation_space or env.action_space != action_space:
                 raise SpaceError(
@@ -100,7 +100,7 @@ class EnvList(BatchedEnv):
     ) -> tuple[dict[int, tuple[bool, bool]], list[int]]:
         """Step every environment, and write observations and rewards to the rows of s2 and r.
 
-        Returns (terminated, truncated) of those whose episode ended, and the rows that crashed.
+        Returns (terminated, truncated) of the rows whose episode ended, and the crashed rows.
         """
         ended, crashed = {}, []
         if self._discrete:
@@ -172,11 +172,11 @@ class EnvList(BatchedEnv):
             taken = actions[end - state["taken"][i] : end]
             observation = log.replay(int(state["seed"][i]), state["start"][i], taken)
             if observation is None:
-                return f"the actions of env {i} do not lead to the same step of its episode again"
+                return f"the actions of env {i} do not lead to the same step of its episode"
             self._write_row(s, i, observation)
         if s.tobytes() != state["s"].tobytes():
             return (
-                "its actions lead to other observations than before: it uses randomness or memory "
+                "its actions lead to other observations than before: it uses randomness or state "
                 "besides np_random"
             )
         self.s, self.seeds = s, [None] * self.n

@@ -1,8 +1,8 @@
-"""Resuming an episode from numbers in a file, for environments that cannot be saved.
+"""Resuming an episode from numbers in a file, since environments cannot be saved.
 
-The log holds the seed of the last reset, or the state of the environment's generator before it,
+The log has the seed of the last reset, or the state of the environment's generator before it,
 and the actions since. To resume, it repeats the reset and the actions; the caller compares the
-observation with the saved one. So a file holds no objects.
+observation with the saved one. So a file contains no objects.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UNKNOWN = -2  # the generator is of another kind: the episode cannot be repeated
 class EpisodeLog:
     """The start of an environment's current episode, and the actions since.
 
-    start    (WORDS,) uint64, state of the generator; counts if seed is CONTINUED
+    start    (WORDS,) uint64, state of the generator; used if seed is CONTINUED
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -46,7 +46,7 @@ class EpisodeLog:
 
     def replay(self, seed: int, start: np.ndarray, actions: Iterable[Any]) -> Any:
         """Repeat a logged episode, and log it. Returns the last observation, or None if the
-        episode cannot be repeated or ended on the way."""
+        episode cannot be repeated or ended early."""
         if seed == UNKNOWN:
             return None
         if seed == CONTINUED:

@@ -1,4 +1,4 @@
-"""What npr reads of Gymnasium's vector environments beyond their documented interface.
+"""Undocumented attributes of Gymnasium's vector environments that npr uses.
 
 Checked against Gymnasium 1.3.0 and 1.4.0. Everything else in npr uses public names only.
 """
@@ -36,7 +36,7 @@ def is_call_pending(env: AsyncInternals) -> bool:
 
 
 def clear_pending_call(env: AsyncInternals) -> None:
-    """Let the environment take a new call although the last one has not returned."""
+    """Let the environment accept a new call although the last one has not returned."""
     env._state = type(env._state)("default")
 
 
@@ -61,7 +61,7 @@ def error_origin(error: BaseException, env: Any) -> tuple[int | None, Origin]:
 
     The exception does not say, but the local variables of the loop's frame do. Returns the index
     and "env" if the environment raised, the index and "result" if what it returned could not be
-    used, (None, "batch") if the results could not be joined, else (None, "unknown").
+    used, (None, "batch") if the results could not be batched, else (None, "unknown").
     """
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
@@ -77,6 +77,6 @@ def error_origin(error: BaseException, env: Any) -> tuple[int | None, Origin]:
 
 
 def last_observations(env: Any) -> Sequence[Any]:
-    """What each environment of a SyncVectorEnv returned last, before it was joined."""
+    """What each environment of a SyncVectorEnv returned last, before it was batched."""
     observations: Sequence[Any] = env._env_obs
     return observations

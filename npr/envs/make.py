@@ -66,7 +66,7 @@ def open_envs(
     """Open n_envs environments, not yet reset.
 
     table          observations are indices of a table, from a Discrete space
-    env_timeout    seconds that one call may take; each environment gets a process of its own.
+    env_timeout    seconds that one call may take; each environment gets a worker process.
                    None: no limit, all in this process
     """
     import gymnasium
@@ -102,7 +102,7 @@ def open_envs(
 def _watch_user_env(
     env: VectorEnv, max_episode_steps: int | None, env_timeout: float | None
 ) -> None:
-    """Watch the workers of a VectorEnv that the user made; refuse what needs an env of npr's."""
+    """Watch the workers of a user's VectorEnv. Raises ConfigError for unsupported settings."""
     import gymnasium
 
     if max_episode_steps is not None:

@@ -1,8 +1,8 @@
 """Observation and action spaces as plain data, one class per kind of space.
 
 A policy needs them to turn observations into network inputs and network outputs into actions.
-`spec` is plain data that a file holds; npr.envs.contract makes it from Gymnasium's spaces. Needs
-NumPy alone.
+`spec` is plain data for a file; npr.envs.contract makes it from Gymnasium's spaces. Needs only
+NumPy.
 """
 
 import math
@@ -35,7 +35,7 @@ def _count(n: Any) -> int:
 
 
 class Observations(ABC):
-    """How an observation becomes a row of numbers.
+    """The encoding of observations as rows of numbers.
 
     spec    plain data, see the subclasses
     shape   of one observation; None for a group
@@ -146,7 +146,7 @@ class DiscreteObservations(Observations):
 
 
 class MultiDiscreteObservations(Observations):
-    """Several indices, one-hot side by side: {"kind": "multidiscrete", "nvec": [3, 2],
+    """Several indices, concatenated one-hot: {"kind": "multidiscrete", "nvec": [3, 2],
     "start": [0, 0]}."""
 
     shape: tuple[int, ...]
@@ -170,7 +170,7 @@ class MultiDiscreteObservations(Observations):
 
 
 class GroupObservations(Observations):
-    """Dict (string keys) or Tuple (indices as keys), the parts side by side:
+    """Dict (string keys) or Tuple (indices as keys), with concatenated parts:
     {"kind": "group", "keys": [...], "parts": [spec, ...]}."""
 
     shape = None
@@ -222,7 +222,7 @@ OBSERVATION_KINDS = tuple(OBSERVATIONS)
 
 
 def observations_from_spec(spec: Spec, depth: int = _MAX_DEPTH) -> Observations:
-    """The observations of a spec; `depth` is how deep its groups may be nested."""
+    """The observations of a spec; `depth` limits the nesting of groups."""
     if depth == 0:
         raise ConfigError("Observation spaces are nested more than eight deep.")
     kind = spec["kind"]
@@ -235,7 +235,7 @@ def observations_from_spec(spec: Spec, depth: int = _MAX_DEPTH) -> Observations:
 
 
 class Actions(ABC):
-    """How the agent's action becomes the environment's.
+    """The conversion of the agent's actions to the environment's.
 
     An agent's action is an index (discrete), numbers in [-1, 1] (box), indices (multidiscrete) or
     bits (multibinary).
@@ -245,7 +245,7 @@ class Actions(ABC):
     """
 
     size: int
-    enumerable: ClassVar[bool] = False  # whether a network can value every action at once
+    enumerable: ClassVar[bool] = False  # whether a network can output all action values
     bounded: bool = True  # whether the environment's actions have finite bounds
 
     def __init__(self, spec: Spec):
@@ -257,7 +257,7 @@ class Actions(ABC):
 
     @abstractmethod
     def contains(self, a: np.ndarray) -> bool:
-        """Whether all of (..., *columns()[0]) are actions of the agent."""
+        """Whether all of (..., *columns()[0]) are valid actions of the agent."""
 
     @abstractmethod
     def uniform(self, rng: np.random.Generator, n: int) -> np.ndarray:
@@ -306,7 +306,7 @@ class DiscreteActions(Actions):
         return np.asarray(actions) + self.start
 
     def unstack(self, batch: np.ndarray) -> list[int]:
-        integers: list[int] = batch.tolist()  # of Python, which environments expect
+        integers: list[int] = batch.tolist()  # Python integers, which environments expect
         return integers
 
 

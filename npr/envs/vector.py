@@ -1,4 +1,4 @@
-"""Gymnasium's vector environments as a BatchedEnv: any autoreset mode, workers that die or hang."""
+"""Gymnasium's vector environments as a BatchedEnv, in any autoreset mode."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class VectorEnvAdapter(BatchedEnv):
     """A gymnasium VectorEnv, in the autoreset mode that it declares.
 
-    reopen    makes another one after a crash; None: it is the user's and cannot be replaced
+    reopen    makes a new one after a crash; None: it is the user's and cannot be replaced
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class VectorEnvAdapter(BatchedEnv):
             env.num_envs, env.single_observation_space, env.single_action_space, seeds,
             table=table, error_policy=error_policy, owned=self.can_replace,
         )  # fmt: skip
-        self._resetting = np.zeros(self.n, bool)  # NEXT_STEP: which the next step only resets
+        self._resetting = np.zeros(self.n, bool)  # NEXT_STEP: rows that the next step only resets
 
     def _check_support(self, error_policy: ErrorPolicy, can_replace: bool) -> None:
         if self.mode not in ("NEXT_STEP", "SAME_STEP", "DISABLED"):
@@ -214,7 +214,7 @@ class VectorEnvAdapter(BatchedEnv):
         )
 
     def _handle_error(self, error: Exception, stepping: bool) -> None:
-        """Find the environment that an error came from, then as `_handle_crash`."""
+        """Find the environment that raised an error, and handle it as a crash."""
         if isinstance(error, (EnvContractError, ConfigError)):
             raise error
         if isinstance(error, workers.WorkerError):
@@ -227,7 +227,7 @@ class VectorEnvAdapter(BatchedEnv):
         i, origin = error_origin(error, base)
         if origin == "result":
             raise self._contract_error(i, f"What it returned cannot be used: {text}.") from error
-        if origin == "batch":  # observations that do not fit the space are a better reason
+        if origin == "batch":  # raises EnvContractError if an observation does not fit the space
             for j, observation in enumerate(last_observations(base)):
                 self._write_row(self._empty_rows(), j, observation)
         who = "the vector environment" if i is None else f"env {i}"

@@ -1,9 +1,9 @@
-"""Environments in worker processes: detects workers that die, raise or hang, and ends them all.
+"""Environments in worker processes: detects workers that die, raise or hang, and terminates all.
 
 Gymnasium's AsyncVectorEnv waits forever for a worker that was killed, and raises a plain
 BrokenPipeError or EOFError in the next call. `watch` replaces the pipes of an AsyncVectorEnv with
-pipes that check the processes while they wait. Neither its class nor wrappers around it change, so
-an environment made by the user can be watched too.
+pipes that check the processes while they wait. This needs no subclass and no wrapper, so an
+environment made by the user can be watched too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MIN_START_TIMEOUT = 60.0  # seconds that making an environment may take, whateve
 
 
 class WorkerError(EnvCrashedError):
-    """A worker did not answer, and all were ended. env: the index of its environment."""
+    """A worker did not answer, and all were terminated. env: the index of its environment."""
 
     def __init__(self, env: int, message: str) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class WorkerPool:
         self.timeout = timeout
         self.processes: Sequence[BaseProcess] = env.processes
         self.error_queue = env.error_queue
-        # no strong reference: env refers to the pool, and must be freed without the collector
+        # a weak reference: env refers to the pool, and a cycle would delay its destruction
         self._env = weakref.ref(env)
         pending = is_call_pending(env)
         self.pipes = [_WatchedPipe(self, i, p, pending) for i, p in enumerate(env.parent_pipes)]
@@ -61,8 +61,8 @@ class WorkerPool:
         return env is None or env.closed
 
     def wait_for_answers(self, timeout: float | None = None) -> None:
-        """Return when all pending answers can be read. None of them is read before that, so that
-        an interrupt leaves them complete."""
+        """Wait until all pending answers can be read. None is read before, so that an interrupt
+        leaves them complete."""
         timeout = self.timeout if timeout is None else timeout
         deadline = None if timeout is None else time.monotonic() + timeout
         for pipe in self.pipes:
@@ -86,7 +86,7 @@ class WorkerPool:
             clear_pending_call(env)
 
     def close(self) -> None:
-        """Let the environments close themselves, and end what is left after CLOSE_TIMEOUT."""
+        """Ask the environments to close, and terminate the rest after CLOSE_TIMEOUT."""
         if not self.closed:
             with contextlib.suppress(EnvCrashedError):
                 self.drain(CLOSE_TIMEOUT)
@@ -97,7 +97,7 @@ class WorkerPool:
             self.terminate()
 
     def terminate(self) -> None:
-        """End all workers at once; the environment is closed then."""
+        """Terminate all workers immediately; the environment is closed then."""
         for end in ("terminate", "kill"):
             for process in self.processes:
                 getattr(process, end)()
@@ -112,16 +112,16 @@ class WorkerPool:
     def dead_worker(self) -> int | None:
         """The index of a worker that has ended, or None.
 
-        Its exit code tells; its pipe does not, since it stays open in processes that the
-        environment has started.
+        This checks exit codes, not pipes, which stay open in processes that the environment has
+        started.
         """
         codes = [process.exitcode for process in self.processes]
         return next((i for i, code in enumerate(codes) if code is not None), None)
 
     def failure(self, i: int, reported: bool = False) -> WorkerError:
-        """End all workers; returns the error that says what happened to worker i.
+        """Terminate all workers; returns the error that describes what happened to worker i.
 
-        reported    whether the worker has answered that its environment raised
+        reported    whether the worker reported that its environment raised
         """
         process, cause = self.processes[i], None
         _wait_until(lambda: process.exitcode is not None, POLL_INTERVAL)
@@ -152,7 +152,7 @@ class WorkerPool:
 class _WatchedPipe:
     """The pipe to worker i, for AsyncVectorEnv: raises WorkerError instead of waiting forever.
 
-    pending    whether an answer is to be received
+    pending    whether an answer is expected
     """
 
     def __init__(self, pool: WorkerPool, i: int, pipe: Connection, pending: bool) -> None:
@@ -172,7 +172,7 @@ class _WatchedPipe:
 
     def recv(self) -> Any:
         """The worker's (answer, success), once all workers have answered."""
-        if not self.pending:  # it would never come
+        if not self.pending:  # it would wait forever
             self.pool.terminate()
             raise WorkerError(self.i, f"env {self.i}: its answer was received by another call")
         if not self.pool.ready:
@@ -197,7 +197,7 @@ class _WatchedPipe:
             return True
 
     def send_close(self) -> None:
-        """Ask the worker to close its environment and end, if it is there."""
+        """Ask the worker to close its environment and exit, if it is alive."""
         with contextlib.suppress(OSError):
             self.pipe.send(("close", None))
 
@@ -244,7 +244,7 @@ class _WorkerEnvFactory:
         self.make, self.parent_pid = make, os.getpid()
 
     def __call__(self) -> gymnasium.Env[Any, Any]:
-        if os.getpid() != self.parent_pid:  # Gymnasium makes one in the parent for its spaces
+        if os.getpid() != self.parent_pid:  # Gymnasium calls it in the parent for the spaces
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             blas_threads(at_most=1).__enter__()

@@ -1,9 +1,9 @@
-"""The container of npr's files: an uncompressed zip of `.npy` arrays and one strict JSON manifest.
+"""The file format of npr: an uncompressed zip of `.npy` arrays and one strict JSON manifest.
 
 NumPy alone can open it, and its content cannot run code: names are looked up, never imported, and
-arrays hold plain numbers. The encoding of the zip is canonical, so the reader compares every byte
-of it with what the writer would produce instead of interpreting it, and rejects any deviation.
-Sizes are checked against the size of the file before memory is allocated.
+arrays contain only numbers. The encoding of the zip is canonical, so the reader compares every
+byte of it with what the writer would produce instead of interpreting it, and rejects any
+deviation. Sizes are checked against the size of the file before memory is allocated.
 """
 
 import hashlib
@@ -56,8 +56,8 @@ class Member(NamedTuple):
 def write_archive(path: Path, manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Write arrays (by name, on the host) and a manifest of plain data to one file, atomically.
 
-    Raises CheckpointError for content that a file cannot hold, and OSError if the disk is full or
-    not writable. An existing file is then unchanged, as it is if the process is killed.
+    Raises CheckpointError for content that a file cannot contain, and OSError if the disk is full
+    or not writable. An existing file is then unchanged, also if the process is killed.
     """
     path = os.fsdecode(path)
     members = {f"{name}.npy": _encode(name, array) for name, array in arrays.items()}
@@ -80,7 +80,7 @@ def _encode(name: str, array: Array) -> tuple[Bytes, ...]:
     """A `.npy` file in two pieces: its header and its data."""
     array = np.asarray(array, order="C")
     if array.dtype.str not in _DTYPES:
-        raise CheckpointError(f"{name} has dtype {array.dtype}, which npr's files cannot hold.")
+        raise CheckpointError(f"{name} has dtype {array.dtype}, which npr's files do not support.")
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
     return header.getvalue(), array.reshape(-1).view(np.uint8).data
@@ -107,7 +107,7 @@ _ENTRY = struct.Struct("<4s2B5H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 _DATE = 1 << 5 | 1  # 1 January 1980
 _MODE = 0o600 << 16
-_SYSTEMS = (3, 0)  # Unix, which npr writes everywhere, and Windows, of files written there before
+_SYSTEMS = (3, 0)  # Unix, which npr always writes, and Windows, in older files written there
 _ZIP64 = (1 << 31) - 1  # larger sizes and offsets are in extra fields of 64 bits
 _IN_EXTRA = 0xFFFFFFFF
 
@@ -181,13 +181,13 @@ def _read(path: str, file: io.BufferedReader) -> tuple[Manifest, Arrays]:
     _check_format(path, manifest)
     hashes = manifest.pop("sha256", None)
     if not isinstance(hashes, dict):
-        raise CheckpointError(f"{path}: the manifest is not npr's; it holds no checksums.")
+        raise CheckpointError(f"{path}: the manifest is not npr's; it has no checksums.")
     names = [member.name for member in members]
     if list(hashes) != names:
         missing = ", ".join(sorted(set(hashes) - set(names))) or "nothing"
         raise CheckpointError(
             f"{path}: {missing[:200]} is missing; the manifest lists {len(hashes)} arrays, the "
-            f"file holds {len(names)}, and both must list the same names in the same order."
+            f"file has {len(names)}, and both must have the same names in the same order."
         )
     arrays = {
         member.name.removesuffix(".npy"): _read_array(path, file, member, hashes[member.name])
@@ -199,7 +199,7 @@ def _read(path: str, file: io.BufferedReader) -> tuple[Manifest, Arrays]:
 def _members(path: str, file: io.BufferedReader) -> list[Member]:
     """The members of the zip, the manifest first.
 
-    They are contiguous from the first byte of the file on, and only their directory follows. All
+    They are contiguous from the first byte of the file, and only their directory follows. All
     headers are compared with those that npr writes.
     """
     size = os.fstat(file.fileno()).st_size
@@ -232,7 +232,7 @@ def _members(path: str, file: io.BufferedReader) -> list[Member]:
 
 
 def _check_name(path: str, name: str, members: Mapping[str, Member]) -> None:
-    """Check the name of a member that follows these members."""
+    """Check the name of a new member, given the previous ones."""
     if not members and name != MANIFEST:
         raise CheckpointError(
             f"{path} begins with {name[:80]!r} and not with {MANIFEST}; it is not an npr file."
@@ -303,7 +303,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text[:20]} is not a number that a manifest may hold")
+        raise ValueError(f"{text[:20]} is not a valid number in a manifest")
     return number
 
 
@@ -340,7 +340,7 @@ _NPY = re.compile(
 
 
 def _read_array(path: str, file: io.BufferedReader, member: Member, digest: object) -> Array:
-    """The array in a member. Its data is read into it directly, without a copy."""
+    """The array in a member. Its data is read into the array directly, without a copy."""
     name, length = member.name, member.length
     file.seek(member.begin)
     header = file.read(min(10, length))
@@ -356,12 +356,12 @@ def _read_array(path: str, file: io.BufferedReader, member: Member, digest: obje
         raise CheckpointError(f"{path}: {name} does not fit into memory ({error}).") from error
     data = array.reshape(-1).view(np.uint8)
     if file.readinto(data.data) != len(data):
-        raise CheckpointError(f"{path} became shorter while {name} was read.")
+        raise CheckpointError(f"{path} was truncated while {name} was read.")
     pieces = header, data.data
     if _crc32(pieces) != member.crc or _sha256(pieces) != digest:
         raise CheckpointError(f"{path}: {name} does not match its checksum.")
     if dtype.kind == "b" and data.max(initial=0) > 1:
-        raise CheckpointError(f"{path}: {name} holds booleans other than 0 and 1.")
+        raise CheckpointError(f"{path}: {name} has booleans other than 0 and 1.")
     return array
 
 

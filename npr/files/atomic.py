@@ -1,6 +1,6 @@
-"""Atomic replacement of a file: after a crash it holds the old content or the new one.
+"""Atomic replacement of a file: after a crash it has either the old or the new content.
 
-The new content is written to a temporary file beside it, flushed to disk, and renamed.
+The new content is written to a temporary file in the same folder, flushed to disk, and renamed.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def replacement(path: str) -> Iterator[io.BufferedWriter]:
         _sync(folder)
     except BaseException:
         with contextlib.suppress(OSError):
-            file.close()  # flushes again what could not be written
+            file.close()  # flushes again, and may fail again
         with contextlib.suppress(FileNotFoundError):
             os.unlink(file.name)
         raise
@@ -91,7 +91,7 @@ def _replace(source: str, target: str) -> None:
 
 
 def _sync(folder: str) -> None:
-    """Flush the renaming to disk, on systems where folders can be synchronized."""
+    """Flush the renaming to disk, on systems that can synchronize folders."""
     if fcntl is None:
         return
     try:

@@ -11,6 +11,7 @@ A file of format 2 has these arrays, and a manifest with the settings, the polic
 
 import os
 import platform
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol, Self, TypeGuard, TypeVar
 
@@ -23,7 +24,7 @@ from npr.backend import (
     to_device,
     to_host,
 )
-from npr.errors import CheckpointError, ConfigError, NumericsError
+from npr.errors import CheckpointError, CheckpointWarning, ConfigError, NumericsError
 from npr.files import migrations
 from npr.files.archive import Arrays, Manifest, Path, read_archive, write_archive
 from npr.files.generators import generator_state, set_generator_state
@@ -38,7 +39,7 @@ _POSITION = "state/envs."
 
 
 class Agent(Protocol):
-    """What saving and loading need of an agent, besides its parts."""
+    """The interface of an agent for saving and loading, besides its parts."""
 
     env_id: str | None
     seed: int | None
@@ -51,15 +52,14 @@ class Agent(Protocol):
 
     @property
     def end(self) -> int:
-        """Env steps at which the budget is used."""
+        """Env steps at which the run ends."""
 
     @property
     def n_updates(self) -> int:
         """Updates so far."""
 
-    @property
-    def settings(self) -> Mapping[str, object]:
-        """The names of the settings; their values are attributes."""
+    def setting_values(self) -> dict[str, Any]:
+        """The settings by name."""
 
     @property
     def logger(self) -> Any:
@@ -74,22 +74,22 @@ class Agent(Protocol):
         """The name of the attribute with the policy's parameters."""
 
     def position(self) -> dict[str, Any]:
-        """Where the environments are in their episodes, as arrays."""
+        """The position of the environments in their episodes, as arrays."""
 
     @classmethod
     def restore(cls, manifest: Manifest, arrays: Arrays, env: object) -> Self:
         """A new agent with the settings in a manifest.
 
-        Raises an error if the policy or an array in the file does not fit the agent.
+        Raises an exception if the policy or an array in the file does not match the agent.
         """
 
     def resume(
         self, *, num_timesteps: int, end: int, n_updates: int, episodes: int,
         made_with: dict[str, str], position: Arrays,
     ) -> None:  # fmt: skip
-        """Take over the counters, and the position for when the environments are opened.
+        """Restore the counters, and the position for when the environments are opened.
 
-        Raises an error if the position is not one.
+        Raises an exception if the position is not valid.
         """
 
 
@@ -102,16 +102,25 @@ A = TypeVar("A", bound=Agent)
 def save(agent: Agent, path: Path, without: Collection[str] = ()) -> None:
     """Write an agent to one file.
 
-    without   names of attributes that changed and that the file need not restore
+    without   names of changed attributes that are not saved
 
     Raises CheckpointError if the file would not restore all of the agent's state, NumericsError if
     parameters are not finite, and OSError if the file cannot be written. An existing file is then
     unchanged.
     """
     _check_complete(agent, without)
-    arrays = {}
+    added = [name for name in agent.snapshot.added(agent) if name not in without]
+    if added:
+        warnings.warn(
+            f"The file does not hold {', '.join(added)}, which the {type(agent).__name__} did not "
+            "have when it was built. Make state of an algorithm in build(); begin other names with "
+            "an underscore.",
+            CheckpointWarning,
+            stacklevel=3,
+        )
+    arrays, skipped = {}, {*without, *added}
     for name, part in parts(agent).items():
-        if name not in without:
+        if name not in skipped:
             arrays.update({key: to_host(array) for key, array in arrays_of(name, part).items()})
     arrays |= {_POSITION + key: array for key, array in agent.position().items()}
     arrays |= {
@@ -148,7 +157,7 @@ def _manifest(agent: Agent) -> Manifest:
     return {
         "algorithm": type(agent).__name__,
         "env": agent.env_id,
-        "settings": {name: getattr(agent, name) for name in agent.settings},
+        "settings": agent.setting_values(),
         "seed": agent.seed,
         "policy": agent.policy.spec,
         "policy_parameters": f"params/{agent.policy_parameters}",
@@ -171,7 +180,7 @@ def _counts(part: Array | Part) -> TypeGuard[CountingPart]:
 
 
 def made_with() -> dict[str, str]:
-    """What results depend on to the last bit besides settings and seeds: versions and hardware."""
+    """Versions and hardware: what the last bits of results depend on besides settings and seeds."""
     return {
         "numpy": np.__version__,
         "BLAS": blas_name(),
@@ -183,7 +192,7 @@ def made_with() -> dict[str, str]:
 
 
 def changes(earlier: Mapping[str, str]) -> str:
-    """How this process differs from one that had `made_with() == earlier`; "" if it does not."""
+    """The differences of `made_with()` in this process from `earlier`; "" if there are none."""
     return "; ".join(
         f"{name} was {earlier.get(name)}, here it is {here}"
         for name, here in made_with().items()
@@ -195,7 +204,7 @@ def changes(earlier: Mapping[str, str]) -> str:
 
 
 def read(path: Path) -> tuple[Manifest, Arrays]:
-    """The manifest and the arrays of a file, in the present format.
+    """The manifest and the arrays of a file, in the current format.
 
     Raises FileNotFoundError if there is no file, and CheckpointError if it is corrupted,
     truncated or not an npr file.
@@ -205,9 +214,9 @@ def read(path: Path) -> tuple[Manifest, Arrays]:
 
 
 def load(path: Path, env: object, registry: Mapping[str, type[A]]) -> A:
-    """The agent in a file.
+    """Load the agent in a file.
 
-    env         what it continues to learn in; None: the environment id in the file, if any
+    env         environment to continue in; None: the environment id in the file, if any
     registry    class of each algorithm by name: a name in a file is looked up here only
 
     Raises FileNotFoundError if there is no file, and CheckpointError if anything in it is invalid.
@@ -220,7 +229,7 @@ def load(path: Path, env: object, registry: Mapping[str, type[A]]) -> A:
         raise CheckpointError(f"{file}: {error}") from error
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, MemoryError,
             RecursionError) as error:  # fmt: skip
-        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise CheckpointError(
             f"{file} does not describe a valid agent: {reason}. Use another file, or train again."
         ) from error
@@ -254,20 +263,20 @@ def _class(manifest: Manifest, registry: Mapping[str, type[A]]) -> type[A]:
     name = manifest["algorithm"]
     if name not in registry:
         raise CheckpointError(
-            f"the file holds an agent of {name!r}; this npr has {', '.join(sorted(registry))}."
+            f"the file contains an agent of {name!r}; this npr has {', '.join(sorted(registry))}."
         )
     return registry[name]
 
 
 def _load_parts(agent: Agent, manifest: Manifest, rest: Arrays) -> None:
-    """Load the state of all parts of an agent, and take their arrays out of `rest`."""
+    """Load the state of all parts of an agent, and remove their arrays from `rest`."""
     counters = manifest["counters"]
     for name, part in parts(agent).items():
         if is_array(part):
             _fill(part, f"params/{name}", _take(rest, f"params/{name}"))
             continue
         state = _take_all(rest, f"{part.group}/{name}.")
-        if state or not manifest.get("without_episode"):
+        if state or part.group == "optim" or not manifest.get("without_episode"):
             _load_state(part, name, state)
         if _counts(part):
             part.load_counters(_counters_of(part, name, counters))
@@ -286,7 +295,7 @@ def _load_state(part: Part, name: str, state: Arrays) -> None:
 
 
 def _counters_of(part: CountingPart, name: str, counters: Mapping[str, Any]) -> dict[str, int]:
-    """The counters of one optimizer, from those in a manifest."""
+    """The counters of one optimizer, from the counters in a manifest."""
     skipped, consecutive = map(count, counters["skipped"][name])
     held = {"skipped": skipped, "consecutive": consecutive}
     return held | {"t": count(counters["optimisers"][name])} if "t" in part.counters() else held
@@ -300,7 +309,7 @@ def _take(arrays: Arrays, key: str) -> Any:
 
 
 def _take_all(arrays: Arrays, prefix: str) -> Arrays:
-    """Remove the arrays whose names begin with a prefix; by the rest of their names."""
+    """Remove the arrays whose names begin with a prefix, and return them without it."""
     keys = [key for key in arrays if key.startswith(prefix)]
     return {key.removeprefix(prefix): arrays.pop(key) for key in keys}
 

@@ -1,4 +1,4 @@
-"""The state of NumPy's random generators as an array that a file can hold."""
+"""The state of NumPy's random generators as an array, for files."""
 
 from collections.abc import Mapping
 from typing import Any

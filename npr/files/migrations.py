@@ -1,4 +1,4 @@
-"""Conversion of files in older formats to the present one, one format at a time.
+"""Conversion of files in older formats to the current one, one format at a time.
 
 Format 2    position of the environments, state of the generators as arrays, running moments
 Format 1    no position of the environments; states of the generators as text in the manifest
@@ -16,10 +16,12 @@ from npr.files.generators import Words, pack
 
 
 def migrate(path: str, manifest: Manifest, arrays: Arrays) -> tuple[Manifest, Arrays]:
-    """The content of a file in the present format.
+    """The content of a file in the current format.
 
     Raises CheckpointError if the content lacks what its own format requires.
     """
+    if "without_episode" in manifest:  # only the migration of format 1 says so
+        raise CheckpointError(f"{path}: unknown manifest keys ['without_episode'].")
     for version in range(manifest["format"], archive.FORMAT):
         try:
             manifest, arrays = MIGRATIONS[version](manifest, arrays)
@@ -46,7 +48,7 @@ def _from_format_1(manifest: Manifest, arrays: Arrays) -> tuple[Manifest, Arrays
 
 
 def _generator_of_format_1(held: dict[str, Any]) -> Words:
-    """The state of a generator as an array; format 1 held it as numbers and hexadecimal text."""
+    """The state of a generator as an array; format 1 stored it as numbers and hexadecimal text."""
     return pack({**held, "state": {name: int(held[name], 16) for name in ("state", "inc")}})
 
 

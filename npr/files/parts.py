@@ -1,4 +1,4 @@
-"""The attributes of an agent that its file holds, and the detection of those that it would lose.
+"""The attributes of an agent that its file contains, and the detection of those that it would lose.
 
 A part of an agent is a public attribute that is an array of the backend, or an object whose class
 has a `group`, `state()` and `load()`. Attributes whose names begin with an underscore are derived
@@ -12,17 +12,18 @@ import hashlib
 import numbers
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from npr.backend import Array, to_host, xp
 
+T = TypeVar("T")
 GROUPS = ("optim", "buffer", "state")  # of objects; arrays have the group "params"
 
 
 class Part(Protocol):
-    """A part of an agent that knows its own state, such as an optimizer or a replay buffer."""
+    """A stateful part of an agent, such as an optimizer or a replay buffer."""
 
     @property
     def group(self) -> str:
@@ -48,6 +49,11 @@ class CountingPart(Part, Protocol):
 def parts(agent: object) -> dict[str, Array | Part]:
     """The parts of an agent by the names of their attributes, sorted by name."""
     return {name: value for name, value in _public(agent) if is_array(value) or _is_part(value)}
+
+
+def instances(agent: object, kind: type[T]) -> dict[str, T]:
+    """The public attributes of an agent that are instances of a class, sorted by name."""
+    return {name: value for name, value in _public(agent) if isinstance(value, kind)}
 
 
 def arrays_of(name: str, part: Array | Part) -> dict[str, Array]:
@@ -92,9 +98,9 @@ _CODE = (
 class Snapshot:
     """The names of an agent's parts and hashes of its other public attributes, as it is built.
 
-    A part that is added or an attribute that changes afterwards is not restored from a file.
+    A file does not restore an attribute that changes or is added afterwards.
 
-    known   names of attributes that a file holds in other ways, such as settings and counters
+    known   names of attributes that a file stores in other ways, such as settings and counters
     """
 
     def __init__(self, agent: object, known: Iterable[str] = ()):
@@ -102,9 +108,13 @@ class Snapshot:
         self._hashes = self._take(agent)
 
     def changed(self, agent: object) -> list[str]:
-        """The names of attributes that a file of this agent would not restore."""
+        """The names of attributes whose changes a file of this agent would not restore."""
         now = self._take(agent)
-        return [name for name in now if now[name] != self._hashes.get(name)]
+        return [name for name in now if now[name] != self._hashes.get(name, now[name])]
+
+    def added(self, agent: object) -> list[str]:
+        """The names of attributes that the agent did not have when it was built."""
+        return [name for name in self._take(agent) if name not in self._hashes]
 
     def _take(self, agent: object) -> dict[str, bytes]:
         saved, others = parts(agent), {}
@@ -126,7 +136,7 @@ def _is_code(value: object) -> bool:
 def _hash(value: object, exclude: frozenset[int]) -> bytes:
     """A hash of plain data or of an object's public attributes. A deep copy has the same one.
 
-    exclude   ids of objects that are skipped: a file holds them in other places
+    exclude   ids of objects that are skipped: a file stores them elsewhere
     """
     result = hashlib.blake2b(type(value).__qualname__.encode(), digest_size=16)
     if isinstance(value, _PLAIN):
@@ -138,7 +148,7 @@ def _hash(value: object, exclude: frozenset[int]) -> bytes:
 
 
 def _contents(value: Any) -> Iterable[object]:
-    """What an object consists of."""
+    """The contents of an object, for its hash."""
     if is_array(value):
         host = to_host(value)
         data = host.tolist() if host.dtype.hasobject else hashlib.sha256(host.tobytes()).digest()

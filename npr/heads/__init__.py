@@ -1,9 +1,9 @@
-"""Policy heads: what the outputs of a network mean, one class per head.
+"""Policy heads: how actions are chosen from the outputs of a network, one class per head.
 
-A head chooses actions on the host with NumPy alone; a stochastic one also makes the distribution
-that is learned from. It may import autodiff, kernels and envs.spaces. Public: the distributions,
-the heads, HEADS (name in a policy file -> class) and policy_head.
-A new head is one class here and one entry in HEADS.
+A head chooses actions on the host with NumPy only; a stochastic head also has a distribution for
+training. It may import autodiff, kernels and envs.spaces. Public: the distributions, the heads,
+HEADS (name in a policy file -> class) and policy_head. To add a head, add a class and an entry in
+HEADS.
 """
 
 from npr.envs.spaces import Actions
@@ -48,8 +48,8 @@ _STOCHASTIC = (CategoricalHead, MultiCategoricalHead, BernoulliHead)
 def policy_head(actions: Actions, squashed: bool = False) -> StochasticHead:
     """The head of a stochastic policy over these actions.
 
-    squashed   in a box: tanh of a Gaussian, whose log standard deviation depends on the
-               observation; else a Gaussian, whose log standard deviation is a free parameter
+    squashed   for Box actions. True: tanh of a Gaussian, whose log standard deviation depends on
+               the observation; False: a Gaussian, whose log standard deviation is a free parameter
     """
     heads = (*_STOCHASTIC, TanhGaussianHead if squashed else GaussianHead)
     return next(head(actions) for head in heads if actions.kind in head.kinds)

@@ -1,4 +1,4 @@
-"""What all heads and all distributions have in common."""
+"""Base classes of heads and distributions."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from npr.envs.spaces import Actions
 
 
 class Distribution(ABC):
-    """A distribution over actions at each row of a network's outputs (..., K).
+    """A distribution over actions for each row of a network's outputs (..., K).
 
-    Log-probabilities, entropies and divergences have shape (...). Random numbers come from
-    outside (`noise`), so that what is computed from them is a pure function. Outputs may be a
-    Tensor: what is computed from them is then differentiable in them.
+    Log-probabilities, entropies and divergences have shape (...). Random numbers are passed in
+    (`noise`), so that samples are pure functions. If the outputs are a Tensor, the results are
+    differentiable in them.
     """
 
     @abstractmethod
@@ -24,7 +24,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def sample(self, noise: Array) -> Any:
-        """Actions, made from the noise."""
+        """Actions, computed from the noise."""
 
     @abstractmethod
     def mode(self) -> Array:
@@ -50,9 +50,9 @@ class Distribution(ABC):
 
 @dataclass
 class Head(ABC):
-    """How a policy chooses actions from the outputs of its network.
+    """Chooses the actions of a policy from the outputs of its network.
 
-    actions      the actions it chooses, of one of its `kinds`
+    actions      the action space, of one of its `kinds`
     epsilon      probability of a uniformly random action, for the heads of action values
     temperature  divisor of the logits, for the categorical head
     """
@@ -76,19 +76,19 @@ class Head(ABC):
 
     @property
     def noise_inputs(self) -> int:
-        """Inputs of the network, behind the observation, that are standard normal numbers."""
+        """Inputs of the network, after the observation, that are standard normal numbers."""
         return 0
 
     @abstractmethod
     def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        """The agent's actions (B, ...) for outputs y (B, outputs + free), with NumPy alone.
+        """The agent's actions (B, ...) for outputs y (B, outputs + free), with NumPy only.
 
         rng   None: the deterministic action
         """
 
 
 class StochasticHead(Head):
-    """A head with a distribution to learn from: head(outputs)."""
+    """A head with a distribution for training: head(outputs)."""
 
     @property
     def noise_size(self) -> int:

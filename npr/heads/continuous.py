@@ -18,7 +18,7 @@ _LOG_2PI = math.log(2 * math.pi)
 
 
 class Gaussian(Distribution):
-    """Independent normal distributions, from mean and log standard deviation side by side."""
+    """Independent normal distributions, from means and log standard deviations (..., 2 D)."""
 
     def __init__(self, out: Any):
         D = out.shape[-1] // 2
@@ -51,7 +51,7 @@ class Gaussian(Distribution):
 class GaussianHead(StochasticHead):
     """Outputs are the means of box actions; their log standard deviations are free parameters.
 
-    A policy file may hold a network that puts out both, side by side.
+    A policy file may contain a network with both as outputs.
     """
 
     name, kinds = "gaussian", ("box",)
@@ -81,7 +81,7 @@ class TanhGaussian(Distribution):
     """tanh of a Gaussian: actions in (-1, 1). The log standard deviation is clipped to [-20, 2].
 
     The correction of the density is 2 (log 2 - u - softplus(-2u)) per dimension, which stays
-    finite and exact for any u; log(1 - tanh(u)^2 + 1e-6) is off by nats in the tails.
+    finite and accurate for any u; log(1 - tanh(u)^2 + 1e-6) has errors of nats in the tails.
     Source: Haarnoja et al. 2018, eq. 21.
     """
 
@@ -137,26 +137,26 @@ class TanhGaussian(Distribution):
         return a
 
     def expectation(self, noise: Array) -> tuple[Any, Any, Callable[[Any], Any]]:
-        """(a, log pi(a|s), E): an action made from the noise, and E, which takes x (...) to its
-        mean over the actions: over this one alone, x itself.
+        """(a, log pi(a|s), E): an action from the noise, and E, which maps x (...) to its mean over
+        actions: with one sample, x itself.
 
-        With Q(s, a) in place of x, E is what an actor's loss needs: for Categorical the exact
-        expectation, here one sample of it that is differentiable in `out`.
+        E of Q(s, a) is used in the loss of an actor: for Categorical it is the exact expectation,
+        here an estimate from one sample that is differentiable in `out`.
         """
         a, logp = self.sample(noise)
-        return a, logp, _itself
+        return a, logp, _identity
 
     def mode(self) -> Array:
         """tanh(mean): the usual deterministic action."""
         return xp.tanh(stop_gradient(self.out)[..., : self.out.shape[-1] // 2])
 
     def log_prob(self, a: Array) -> Any:
-        """Of actions in (-1, 1), through u = artanh(a)."""
+        """Log density of actions in (-1, 1), with u = artanh(a)."""
         a = xp.clip(a, -1 + 1e-6, 1 - 1e-6)
         return self.log_prob_u(xp.arctanh(a))
 
     def log_prob_u(self, u: Array) -> Any:
-        """Of tanh(u), from u: exact where tanh(u) rounds to one."""
+        """Log density of tanh(u), from u: accurate where tanh(u) rounds to one."""
         return self._base().log_prob(u) - sum(log_slope(u), axis=-1)
 
     def entropy(self) -> Any:
@@ -179,12 +179,12 @@ def log_slope(u: Any) -> Any:
     return 2 * (math.log(2) - u - softplus(-2 * u))
 
 
-def _itself(x: Any) -> Any:
+def _identity(x: Any) -> Any:
     return x
 
 
 class TanhGaussianHead(StochasticHead):
-    """Outputs are means and log standard deviations of box actions before tanh, side by side."""
+    """Outputs are the means, then the log standard deviations, of box actions before tanh."""
 
     name, kinds = "tanh_gaussian", ("box",)
 
@@ -222,8 +222,8 @@ class TanhHead(Head):
 
 
 class SamplerHead(TanhHead):
-    """The same from the observation and as many normal numbers as an action has; zeros where the
-    action is to be deterministic."""
+    """A TanhHead whose network has normal noise of the action's size as further inputs; zeros for
+    deterministic actions."""
 
     name = "sampler"
 

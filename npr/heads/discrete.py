@@ -1,4 +1,4 @@
-"""Heads of discrete choices: one of K, several of them, or independent bits."""
+"""Heads for discrete actions: one of K choices, several choices, or independent bits."""
 
 import functools
 import operator
@@ -28,10 +28,10 @@ class Categorical(Distribution):
                 f"{logits.dtype}{logits.shape}."
             )
         plain = xp.ascontiguousarray(stop_gradient(logits)).reshape(-1, logits.shape[-1])
-        self._logp = categorical.log_softmax(plain)  # (B, K), as all that the kernels take
+        self._logp = categorical.log_softmax(plain)  # (B, K), the shape for the kernels
 
     def _node(self, name: str, y: Array, pull: Callable[[Array], Array]) -> Any:
-        """A value of the logits, given how its cotangent (B, ...) is pulled back to them."""
+        """A function of the logits with value y; `pull` maps its cotangent (B, ...) to theirs."""
         shape, rows = self.logits.shape, y.shape
         y = y.reshape((*self.batch, *rows[1:]))
         if type(self.logits) is not Tensor:
@@ -91,7 +91,7 @@ class Categorical(Distribution):
         return sum(exp(logp) * (logp - other.logp), axis=-1)
 
     def expectation(self, noise: Any = None) -> tuple[None, Any, Callable[[Any], Any]]:
-        """(None, log pi(.|s), E): all K actions, and E, which takes x (..., K) to its mean.
+        """(None, log pi(.|s), E): for all K actions, and E, which maps x (..., K) to its mean.
 
         Needs no noise; see TanhGaussian.expectation.
         """
@@ -127,7 +127,7 @@ def _choose(logits: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
 
 
 class MultiCategorical(Distribution):
-    """Independent choices, one of nvec[i] each, from their logits side by side (..., sum(nvec)).
+    """Independent choices, one of nvec[i] each, from concatenated logits (..., sum(nvec)).
 
     Actions are (..., len(nvec)).
     """
@@ -166,7 +166,7 @@ def _total(parts: Iterable[Any]) -> Any:
 
 
 class MultiCategoricalHead(StochasticHead):
-    """Outputs are the logits of every index of a multidiscrete action, side by side."""
+    """Outputs are the concatenated logits of all indices of a multidiscrete action."""
 
     name, kinds = "multi_categorical", ("multidiscrete",)
     actions: MultiDiscreteActions
@@ -183,7 +183,7 @@ class MultiCategoricalHead(StochasticHead):
 
 
 class Bernoulli(Distribution):
-    """Independent bits, from the log odds (..., D) of one."""
+    """Independent bits, from the log odds (..., D) of a 1."""
 
     def __init__(self, logits: Any):
         self.logits = logits

@@ -19,7 +19,7 @@ class ArgmaxHead(Head):
 
 
 class TableHead(ArgmaxHead):
-    """The same from the rows of a table (states, actions) in place of a network."""
+    """An ArgmaxHead for the rows of a table (states, actions) instead of a network."""
 
     name = "table"
 

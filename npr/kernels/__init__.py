@@ -1,4 +1,4 @@
-"""Loops that Numba compiles, each with an equivalent in array operations for other backends.
+"""Kernels compiled by Numba, each with a reference implementation in array operations.
 
 Imports npr.backend and npr.errors only, not npr.autodiff. Everything in `__all__` is public.
 """

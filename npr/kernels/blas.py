@@ -1,6 +1,6 @@
-"""Matrix products inside a kernel, by the OpenBLAS of NumPy's wheels.
+"""Matrix products inside kernels, with the OpenBLAS of NumPy's wheels.
 
-Numba's own `np.dot` needs SciPy, and would load a second BLAS with threads of its own.
+Numba's `np.dot` needs SciPy, and would load a second BLAS with its own threads.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ def product(
 ) -> None:
     """out (+)= A B, each of A and B transposed if flipped; all C-contiguous, of one type.
 
-    This is what plain Python runs; a kernel calls BLAS in its place.
+    This is the implementation for plain Python; compiled kernels call BLAS instead.
     """
     value = np.dot(A.T if flip_A else A, B.T if flip_B else B)
     out[...] = out + value if add else value
@@ -28,7 +28,7 @@ def product(
 
 @functools.cache
 def bind() -> bool:
-    """Let kernels call `product`; False where NumPy's OpenBLAS is not found."""
+    """Make `product` callable from kernels; False if NumPy's OpenBLAS is not found."""
     library = openblas()
     if library is None:
         return False

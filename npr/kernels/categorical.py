@@ -47,7 +47,7 @@ def _log_softmax_backward_loop(logp: Array, g: Array, dlogits: Array) -> None:
 def _draw_reference(logp: Array, u: Array, a: Array) -> None:
     """a <- samples, by inverting the cumulative distribution at u (B,) in [0, 1)."""
     reached = xp.cumsum(xp.exp(logp), axis=1)
-    # scaled by the last sum, so that rounding cannot lead past the last action
+    # scaled by the last sum, so that rounding cannot exceed the last action
     a[:] = (reached <= u[:, None] * reached[:, -1:]).sum(axis=1)
 
 

@@ -1,8 +1,7 @@
 """Kernels: loops for Numba, each with a reference implementation in array operations.
 
-A kernel is compiled by its first call, not at import. NPR_NUMBA=0 runs the reference
-implementation of each. So does a machine without a usable Numba, after one warning: its absence
-costs speed, not features.
+A kernel is compiled by its first call, not at import. The reference implementations run with
+NPR_NUMBA=0, and after one warning if Numba cannot be used: without it npr is slower, but complete.
 """
 
 import contextlib
@@ -21,18 +20,18 @@ _ASKED = os.environ.get("NPR_NUMBA", "1") != "0"
 
 
 class ActionIndexError(IndexError):
-    """An index of an action, checked by a loop before it would lead out of an array's memory."""
+    """An index of an action is out of range: loops check it, since Numba does not."""
 
 
 class Kernel:
     """A function with two implementations, tested equal.
 
     loop       for Numba: plain loops over arrays
-    reference  the same in array operations: what CuPy runs, and what the loop is tested against
+    reference  the same in array operations: for CuPy, and to test the loop
     host       the arguments are host arrays on every backend (trees, replay columns)
     calls      functions of npr that the loop calls
-    sums       those whose sums may be taken in any order, which vector instructions need
-    needs      called before compiling; returns whether what the loop links to is there
+    sums       those whose sums may be reordered, which vector instructions need
+    needs      called before compiling; returns whether the libraries that the loop needs exist
     """
 
     def __init__(
@@ -59,11 +58,11 @@ class Kernel:
             from_loop = isinstance(error, ActionIndexError)
             if from_loop or type(error).__module__ == "numba.core.errors" or not self._cached:
                 raise  # not from the cache
-            # Numba compiles for new types of arguments within the call, and a damaged file in its
-            # cache, or a full disk, raises any exception, MemoryError too
+            # Numba compiles for new types of arguments within the call. A damaged file in its cache
+            # or a full disk can raise any exception, even MemoryError
             _warn_once("cache", f"Numba's cache cannot be used ({error!r}); compiling again.")
             with contextlib.suppress(Exception):
-                self._run._cache.flush()  # so that the next process writes a sound one
+                self._run._cache.flush()  # so that the next process writes a valid one
             self._run, self._cached = self._compile(cache=False), False
             return self._run(*args)
 
@@ -97,7 +96,7 @@ class Kernel:
         return run
 
     def _other_files(self) -> list[str]:
-        """The source files of what the loop calls, besides its own."""
+        """The source files of the functions that the loop calls, without its own file."""
         called = [*self.calls, *self.sums, *([self.needs] if self.needs else [])]
         files = {inspect.unwrap(function).__code__.co_filename for function in called}
         return sorted(files - {self.loop.__code__.co_filename})
@@ -109,13 +108,13 @@ def available() -> bool:
 
 
 OPEN = (
-    "every user of this machine may write there, and what lies there is run. Set NUMBA_CACHE_DIR "
-    "to a folder of your own"
+    "every user of this machine may write there, and its content is executed. Set NUMBA_CACHE_DIR "
+    "to a private folder"
 )
 
 
 def open_to_all(folder: str | Path) -> bool:
-    """Whether any user may put files into a cache, or replace its folder.
+    """Whether any user may write files to a cache, or replace its folder.
 
     A parent folder like /tmp is safe if this user owns it: only the owner of a file may move it
     there.
@@ -128,18 +127,18 @@ def open_to_all(folder: str | Path) -> bool:
 
 
 def cache_folder() -> Path:
-    """The folder in which Numba keeps the kernels; raises where it finds none."""
+    """The folder in which Numba caches the kernels; raises if there is none."""
     numba: Any = _numba()
     return Path(numba.njit(cache=True)(open_to_all)._cache.cache_path)  # that of the kernels too
 
 
 def _numba() -> ModuleType | None:
-    """The numba module, or None where it is switched off or cannot be imported."""
+    """The numba module, or None if it is switched off or cannot be imported."""
     if not _ASKED:
         return None
     try:
         import numba
-    except Exception as error:  # too new a NumPy, a broken llvmlite, not installed
+    except Exception as error:  # not installed, NumPy too new, llvmlite broken
         _warn_once(
             "import",
             f"Numba cannot be used ({error}); running on NumPy alone, slower. "

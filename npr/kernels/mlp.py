@@ -1,6 +1,6 @@
 """The forward and backward pass of a stack of dense networks, one kernel each.
 
-theta  (rows, size) a network per row: layer after layer, W (n, m) row-major, then b (m,)
+theta  (rows, size) one network per row: for each layer W (n, m) row-major, then b (m,)
 x      (B, n) the input of all of them
 sizes  widths of the layers, input first
 hidden, out  activations of the hidden layers and of the last, as indices of ACTIVATIONS
@@ -50,7 +50,7 @@ def _bias_relu_loop(z: Array, b: Array) -> None:
         row = z[i]
         for j in range(z.shape[1]):
             x = row[j] + b[j]
-            row[j] = zero if x < zero else x  # in this order a NaN stays a NaN
+            row[j] = zero if x < zero else x  # in this order NaN propagates
 
 
 def _bias_tanh_reference(z: Array, b: Array) -> None:
@@ -181,7 +181,7 @@ _BACKWARD = (relu_backward, tanh_backward, elu_backward, bias_backward)
 
 
 def layers(theta: Any, sizes: Sequence[int]) -> list[tuple[Any, Any]]:
-    """[(W, b), ...] of one network (size,), a Tensor or an array, which shares its memory."""
+    """[(W, b), ...] of one network (size,), a Tensor or an array, as views."""
     views, start = [], 0
     for n, m in zip(sizes, sizes[1:]):
         middle = start + n * m
@@ -271,7 +271,7 @@ def _times_transposed(grad: Array, W: Array, into: Array) -> None:
             x_i, to = grad[i, 0], into[i]
             for j in range(n):
                 to[j] = x_i * W[j, 0]
-    elif n * m <= 4096:  # BLAS is a third faster at small matrices that are not transposed
+    elif n * m <= 4096:  # BLAS is a third faster for small matrices without transposition
         transposed = np.empty((m, n), W.dtype)
         for i in range(n):
             for j in range(m):

@@ -44,7 +44,7 @@ def gae(
                       cuts the trace
     gamma, lam        per env step, in [0, 1]
     Returns           (T, N) advantages in reward units; returns-to-go are advantages + v.
-    Source: Schulman et al. 2016, eq. 11-16; time-outs after Pardo et al. 2018.
+    Source: Schulman et al. 2016, eq. 11-16; truncation as in Pardo et al. 2018.
     """
     _check_shapes("gae", r, v=v, v_next=v_next, terminated=terminated, done=done)
     (v,) = floats(v)
@@ -105,10 +105,10 @@ def _n_step_reference(rewards: Array, next_row: Array, index: Array, n: int, gam
     r[:], power[:], last[:] = rewards[index], gamma, index
     for _ in range(n - 1):
         follow = next_row[last]
-        goes_on = follow >= 0  # once nothing follows, `last` does not change any more
-        r += goes_on * power * rewards[follow]
-        power[goes_on] *= gamma
-        last[goes_on] = follow[goes_on]
+        continues = follow >= 0  # once nothing follows, `last` does not change any more
+        r += continues * power * rewards[follow]
+        power[continues] *= gamma
+        last[continues] = follow[continues]
 
 
 def _n_step_loop(rewards: Array, next_row: Array, index: Array, n: int, gamma: float,
@@ -131,7 +131,7 @@ n_step_returns = Kernel(_n_step_loop, _n_step_reference, host=True)
 def standardize(x: Array) -> Array:
     """x (n,) standardized to mean 0 and standard deviation 1; n must be at least 2.
 
-    The standard deviation is that of a sample, with n - 1, and 1e-8 is added to it.
+    The standard deviation is the sample's, with n - 1, and 1e-8 is added to it.
     """
     x = x - x.sum() / len(x)
     return x / (xp.sqrt((x * x).sum() / (len(x) - 1)) + 1e-8)

@@ -1,7 +1,7 @@
 """Tanh-Gaussian actions with their log-probabilities, and the pullback: one pass over the batch.
 
-out (B, 2 D) holds means and log standard deviations side by side, noise (B, D) the standard
-normal numbers; u = mean + exp(log_std) noise, a = tanh(u).
+out (B, 2 D) has the means, then the log standard deviations; noise (B, D) is standard normal; u =
+mean + exp(log_std) noise, a = tanh(u).
 """
 
 import math

@@ -24,7 +24,7 @@ def _square(g: Array) -> Array:
 def _adam_reference(
     theta: Array, g: Array, m: Array, v: Array, step: float, beta1: float, beta2: float, eps: float
 ) -> Array:
-    """One Adam step on flat vectors; `step` and `eps` already carry the bias corrections.
+    """One Adam step on flat vectors; `step` and `eps` include the bias corrections.
 
     The loop sets averages below 1e-30 to zero, where they are too small to change a step.
     """

@@ -10,7 +10,7 @@ from npr.kernels.jit import Kernel
 
 
 def _set_reference(tree: Array, leaves: Array, priority: Array) -> None:
-    """Write priorities at leaves, in order, and recompute every sum above them."""
+    """Write priorities to leaves, in order, and recompute the sums of their ancestors."""
     tree[leaves] = priority
     nodes = leaves
     while nodes[0] > 1:
@@ -29,7 +29,7 @@ def _set_loop(tree: Array, leaves: Array, priority: Array) -> None:
 
 
 def _find_reference(tree: Array, mass: Array, leaves: Array) -> None:
-    """leaves <- where `mass` runs out, walking the leaves from left to right."""
+    """leaves <- the first leaf at which the cumulative sum of priorities exceeds `mass`."""
     mass = mass.copy()
     leaves[:] = 1
     for _ in range(int(len(tree)).bit_length() - 2):
@@ -45,7 +45,7 @@ def _find_loop(tree: Array, mass: Array, leaves: Array) -> None:
         node, rest = 1, mass[i]
         while node < half:
             node *= 2
-            # rounding may leave more mass than there is: never descend into an empty half
+            # rounding may leave too much mass: never descend into a subtree with sum zero
             if rest >= tree[node] and tree[node + 1] > 0.0:
                 rest -= tree[node]
                 node += 1
@@ -57,10 +57,10 @@ _find = Kernel(_find_loop, _find_reference, host=True)
 
 
 class SumTree:
-    """Priorities of 0..capacity-1, initially zero, with their sum and its inverse.
+    """Priorities of 0..capacity-1, initially zero, with sampling in proportion to them.
 
-    float64, on the host. Sums are recomputed from both children, never adjusted by differences,
-    so that the tree is equal, bit for bit, to one that is built at once.
+    float64, on the host. Sums are recomputed from both children, never updated by differences, so
+    that the tree equals, bit for bit, one that is built from the same priorities.
     Source: Schaul et al. 2016, appendix B.2.1.
     """
 
@@ -72,10 +72,11 @@ class SumTree:
         self._tree = np.zeros(2 * self._half)
 
     def set(self, index: Any, priority: Any) -> None:
-        """priority (n,), or one number, at index (n,); for a repeated index the last one counts.
+        """Set the priorities (n,), or one number, at index (n,). For a repeated index the last one
+        is used.
 
-        Raises NumericsError for priorities that are NaN, infinite or negative, IndexError for an
-        index outside the tree; then nothing is changed.
+        Raises NumericsError for priorities that are NaN, infinite or negative, and IndexError for
+        an index outside the tree; then nothing is changed.
         """
         index = np.atleast_1d(np.asarray(index, np.int64))
         priority = np.broadcast_to(np.asarray(priority, np.float64), index.shape)
@@ -90,7 +91,7 @@ class SumTree:
             bad = ~(np.isfinite(priority) & (priority >= 0))
             raise NumericsError(
                 f"{bad.sum()} of {bad.size} priorities are NaN, infinite or negative (the first: "
-                f"{priority[bad][0]}); they come from TD errors, so look at rewards and the loss."
+                f"{priority[bad][0]}); they come from TD errors, so check rewards and the loss."
             )
         _set(self._tree, index + self._half, np.ascontiguousarray(priority))
 
@@ -104,9 +105,9 @@ class SumTree:
         return self._tree[self._half : self._half + self.capacity][index]
 
     def find(self, mass: Any) -> Array:
-        """The indices (n,) at which `mass` (n,), each in [0, total), runs out.
+        """The first indices (n,) whose cumulative priority exceeds `mass` (n,), in [0, total).
 
-        A priority of zero is never found while any is above zero.
+        A priority of zero is never found unless all are zero.
         """
         mass = np.atleast_1d(np.asarray(mass, np.float64))
         leaves = np.empty(mass.shape, np.int64)

@@ -87,12 +87,12 @@ def svgd_direction(
 ) -> Array:
     """The direction in which particles move to approximate a density p.
 
-    fixed      (..., K, D) particles that the expectation is over
-    updated    (..., L, D) particles to move
+    fixed      (..., K, D) particles of the expectation
+    updated    (..., L, D) particles to update
     score      (..., K, D) the gradient of log p at the fixed ones
     bandwidth  h of the kernel exp(-|x - y|^2 / h), a number or (...); None: svgd_bandwidth
-    Returns    (..., L, D): ascend along it. mean over j of kernel(x_j, x) score_j, which pulls
-               towards the density, plus the kernel's gradient in x_j, which pushes x away from x_j.
+    Returns    (..., L, D), an ascent direction: the mean over j of kernel(x_j, x) score_j, which
+               attracts to the density, plus the kernel's gradient in x_j, which repels x from x_j.
     Source: Liu and Wang 2016, eq. 8; Haarnoja et al. 2017, eq. 13.
     """
     batch = _check(fixed, updated, score)

@@ -32,7 +32,7 @@ def _td_huber_loop(
             raise ActionIndexError("action index out of range 0..K-1")
         value = q[i, a[i]]
         error = value - y[i]
-        bounded = error  # which may be NaN, and stays so
+        bounded = error  # NaN propagates
         if error > one:
             bounded = one
         elif error < -one:

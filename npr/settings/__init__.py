@@ -1,7 +1,7 @@
-"""Settings: one declaration for each setting of an algorithm, and the groups that several share.
+"""Settings of algorithms: their declarations, and groups that several algorithms share.
 
-Imports the layers below. Algorithms use `setting`, the groups and the type aliases; users meet
-settings as keyword arguments, attributes and `help()`.
+Imports the layers below. Algorithms use `setting`, the groups and the type aliases; users see
+settings as keyword arguments, attributes and in `help()`.
 """
 
 from npr.settings.groups import (

@@ -1,5 +1,5 @@
-"""Settings that several algorithms share, by subject. An algorithm derives from the groups that it
-uses and gives its own defaults.
+"""Settings that several algorithms share, by topic. An algorithm derives from the groups that it
+uses and may change their defaults.
 """
 
 from typing import Any, Literal
@@ -14,8 +14,8 @@ Activation = Literal["relu", "tanh", "elu", "identity"]
 class Networks(Settings):
     """Multi-layer perceptrons."""
 
-    net_arch: NetArch = setting([64, 64], "hidden widths, for all or by network", fixed=True)
-    activation: Activation = setting("relu", "of the hidden layers", fixed=True)
+    net_arch: NetArch = setting([64, 64], "hidden widths, of all networks or by name", fixed=True)
+    activation: Activation = setting("relu", "activation of the hidden layers", fixed=True)
 
     def widths(self, network: str) -> list[int]:
         """The hidden widths of one network."""
@@ -25,19 +25,19 @@ class Networks(Settings):
 class Replay(Networks):
     """Off-policy learning from a replay buffer."""
 
-    buffer_size: int = setting(1_000_000, "transitions to keep", within="[1, inf)", fixed=True)
+    buffer_size: int = setting(1_000_000, "capacity in transitions", within="[1, inf)", fixed=True)
     learning_starts: int = setting(100, "env steps before the first update", within="[0, inf)")
     batch_size: int = setting(256, "transitions per update", within="[1, inf)")
     train_freq: int = setting(1, "env steps between rounds of updates", within="[1, inf)")
     gradient_steps: int = setting(1, "updates per round; -1: one per env step", within="[-1, inf)")
     n_step_return: int = setting(
-        1, "env steps of reward in a target before it bootstraps", within="[1, inf)", fixed=True
+        1, "env steps of rewards in a target before bootstrapping", within="[1, inf)", fixed=True
     )
     tau: float = setting(
         0.005,
         "soft-update coefficient of the target network; 1 copies",
         within="[0, 0.5] or 1",
-        hint=" for a copy; tau is 1 - polyak, did you mean the other one?",
+        hint=" for a copy; tau is 1 - polyak, did you swap them?",
     )
 
 
@@ -50,26 +50,26 @@ class TargetNetwork(Settings):
 
 
 class EpsilonGreedy(Settings):
-    """Random actions with a probability that falls linearly."""
+    """Random actions with a probability that decreases linearly."""
 
-    exploration_initial_eps: float = setting(1.0, "epsilon at the start", within="[0, 1]")
+    exploration_initial_eps: float = setting(1.0, "initial epsilon", within="[0, 1]")
     exploration_final_eps: float = setting(
-        0.05, "epsilon from exploration_fraction of the budget on", within="[0, 1]"
+        0.05, "final epsilon, after exploration_fraction of the budget", within="[0, 1]"
     )
     exploration_fraction: float = setting(
-        0.5, "fraction of the budget over which epsilon falls", within="[0, 1]"
+        0.5, "fraction of the budget over which epsilon decreases", within="[0, 1]"
     )
 
     @property
     def epsilon(self: Any) -> float:
-        """The present probability of a random action."""
+        """The current probability of a random action."""
         fraction = min(1.0, self.progress / max(self.exploration_fraction, 1e-9))
         first, last = self.exploration_initial_eps, self.exploration_final_eps
         epsilon: float = first + (last - first) * fraction
         return epsilon
 
     def epsilon_greedy(self: Any, q: np.ndarray) -> int:
-        """A random action with probability epsilon, else one of the best in q (K,), ties at
+        """A random action with probability epsilon, else the argmax of q (K,). Ties are broken at
         random."""
         rng = self.rng["explore"]
         if rng.random() < self.epsilon:
@@ -79,13 +79,13 @@ class EpsilonGreedy(Settings):
 
 
 class PolicyGradient(Networks):
-    """A stochastic policy that is learned by its gradient."""
+    """A stochastic policy that is learned by policy gradients."""
 
     activation: Activation = "tanh"
     ent_coef: float = setting(0.0, "weight of the entropy in the objective", within="[0, inf)")
-    max_grad_norm: float = setting(0.5, "largest norm of each gradient", within="(0, inf)")
+    max_grad_norm: float = setting(0.5, "maximum norm of each gradient", within="(0, inf)")
     log_std_init: float = setting(
-        0.0, "log standard deviation of the Gaussian at the start", within="[-20, 2]", fixed=True
+        0.0, "initial log standard deviation of the Gaussian", within="[-20, 2]", fixed=True
     )
 
 
@@ -94,6 +94,6 @@ class Advantages(PolicyGradient):
 
     gae_lambda: float = setting(0.95, "lambda of GAE, per env step", within="[0, 1]")
     vf_coef: float = setting(
-        0.5, "weight of the critic's loss, before its gradient is clipped", within="[0, inf)"
+        0.5, "weight of the critic's loss, before gradient clipping", within="[0, inf)"
     )
     normalize_advantage: bool = setting(True, "standardize the advantages of each batch")

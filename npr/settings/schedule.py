@@ -10,7 +10,7 @@ Schedule = float | str | list[float] | tuple[float, float]  # or one number, whi
 
 
 def value_at(schedule: Schedule, progress: float) -> float:
-    """The value of a schedule that was checked, at a fraction of the budget in [0, 1]."""
+    """The value of a valid schedule at a fraction of the budget in [0, 1]."""
     if isinstance(schedule, (int, float)):
         return schedule
     first, last = _ends_of_text(schedule) if isinstance(schedule, str) else schedule
@@ -18,12 +18,12 @@ def value_at(schedule: Schedule, progress: float) -> float:
 
 
 def ends(where: str, schedule: Schedule) -> tuple[float, float]:
-    """(first, last) of a schedule that is not one number; `where` names it in the ConfigError."""
+    """(first, last) of a schedule that is not a number; `where` names it in the ConfigError."""
     parts: list[Any] = []
     if isinstance(schedule, str):
         if schedule.startswith("linear:"):
             parts = schedule.removeprefix("linear:").split(":")
-    elif isinstance(schedule, (list, tuple)):
+    elif isinstance(schedule, (list, tuple)) and not any(isinstance(x, str) for x in schedule):
         parts = list(schedule)
     try:
         if len(parts) not in (1, 2):
@@ -39,7 +39,7 @@ def ends(where: str, schedule: Schedule) -> tuple[float, float]:
 
 @functools.lru_cache(maxsize=64)
 def _ends_of_text(text: str) -> tuple[float, float]:
-    """`ends` of a text: updates ask for it every time."""
+    """`ends` of a string; cached, since every update needs it."""
     return ends("", text)
 
 

@@ -3,7 +3,7 @@
     class SAC(Replay, Algorithm):
         tau: float = setting(0.005, "soft-update coefficient", within="[0, 1]")
 
-The signature, `help()`, the check of every value and the messages are made from that line.
+The signature, `help()`, the checks of values and the messages are derived from that line.
 """
 
 import copy
@@ -13,6 +13,8 @@ import functools
 import inspect
 import math
 import numbers
+import re
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -36,16 +38,16 @@ def setting(
     fixed: bool = False,
     hint: str = "",
 ) -> Any:
-    """Declare a setting in the body of a class; its annotation is its type and, with Literal, says
-    which values are allowed.
+    """Declare a setting in the body of a class. Its annotation is its type; a Literal lists the
+    allowed values.
 
-    default  the value where neither the preset nor the user gives one
-    doc      its meaning and unit, for `help()` and the documentation
-    within   its range, e.g. "[0, 1]", "(0, inf)" or "[0, 0.5] or 1"
-    fixed    it is used when the agent is built: a later assignment is refused
-    hint     further advice for the message about a value out of range
+    default  value if neither the preset nor the user gives one
+    doc      meaning and unit, for `help()` and the documentation
+    within   range, e.g. "[0, 1]", "(0, inf)" or "[0, 0.5] or 1"
+    fixed    used when the agent is built: later assignments raise ConfigError
+    hint     advice that is added to the message about a value out of range
 
-    Typed as Any, so that editors take the annotation for its type.
+    Returns a Setting, typed as Any so that editors use the annotation as its type.
     """
     return Setting(default, doc, within, fixed, hint)
 
@@ -53,7 +55,7 @@ def setting(
 class Setting:
     """A declared setting.
 
-    A descriptor that only intercepts assignment: the value is in the instance's __dict__, where
+    A descriptor that only intercepts assignment: the value is in the instance's __dict__, so that
     reading it costs no call.
     """
 
@@ -69,11 +71,11 @@ class Setting:
         self.fixed, self.hint = fixed, hint
         self.name = ""
         self.type: Any = Any
-        self.choices: tuple[str, ...] = ()
+        self.choices: tuple[Any, ...] = ()
         self.__doc__ = doc
 
     def declared(self, name: str, kind: Any) -> "Setting":
-        """Take the name and the type of the line that declares it."""
+        """Set the name and the type, from the line that declares the setting."""
         self.name, self.type = name, kind
         self.choices = _choices(kind)
         limits = [" or ".join(map(repr, self.choices))] if self.choices else []
@@ -81,15 +83,15 @@ class Setting:
         self.__doc__ = f"{self.doc} ({'; '.join([*limits, f'default {self.default!r}'])})"
         return self
 
-    def with_default(self, default: Any) -> "Setting":
-        """The same setting with another default."""
+    def with_default(self, default: Any, kind: Any) -> "Setting":
+        """The same setting with another default, and perhaps another type."""
         other = copy.copy(self)
         other.default = default
-        return other.declared(self.name, self.type)
+        return other.declared(self.name, kind)
 
     @property
     def type_name(self) -> str:
-        """The type as it stands in the signature."""
+        """The type as shown in the signature."""
         name = self.type.__name__ if type(self.type) is type else str(self.type)
         return name.replace("typing.", "")
 
@@ -106,7 +108,7 @@ class Setting:
         if self.fixed and value != before:
             raise ConfigError(
                 f"{name}: {self.name} takes effect when the agent is built, and this one was built "
-                f"with {before!r}; make another: npr.{name}(env, {self.name}={value!r})."
+                f"with {before!r}; make a new one: npr.{name}(env, {self.name}={value!r})."
             )
         held[self.name] = value
         try:
@@ -116,10 +118,10 @@ class Setting:
             raise
 
     def checked(self, owner: str, value: Any, networks: tuple[str, ...] = ()) -> Any:
-        """The value with the setting's type and within its range, or a ConfigError.
+        """The value, converted to the setting's type. Raises ConfigError if it is not valid.
 
         owner     name of the class, for the message
-        networks  names of the networks that net_arch may give widths to
+        networks  names of the networks that net_arch may contain
         """
         kinds = _kinds(self.type)
         if value is None and type(None) in kinds:
@@ -128,8 +130,10 @@ class Setting:
         value = _typed(where, value, kinds)
         if self.type == NetArch:
             _check_widths(where, value, networks)
-        if self.choices and value not in self.choices:
-            allowed = " or ".join(map(repr, self.choices))
+        others = [part for part in _parts(self.type) if typing.get_origin(part) is not Literal]
+        if self.choices and type(value) not in others and value not in self.choices:
+            names = [other.__name__ for other in others if other is not type(None)]
+            allowed = " or ".join([*names, *map(repr, self.choices)])
             raise ConfigError(f"{where} must be {allowed}, got {value!r}.")
         if self.within is not None:
             self._check_range(where, value, kinds)
@@ -154,7 +158,7 @@ class Settings:
     it. A plain value for an inherited setting is a new default.
 
     settings   name -> Setting, those of the class itself first
-    networks   names of the networks that net_arch may give widths to
+    networks   names of the networks that net_arch may contain
     """
 
     settings: ClassVar[dict[str, Setting]] = {}
@@ -162,13 +166,22 @@ class Settings:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        types, inherited = inspect.get_annotations(cls), _declared(cls.__mro__[1:])
-        for name, value in list(vars(cls).items()):
+        types = _annotations(cls)
+        for name, value in vars(cls).items():
             if isinstance(value, Setting):
-                value.declared(name, types.get(name, Any))
-            elif name in inherited:
-                setattr(cls, name, inherited[name].with_default(value))
+                if name not in types:
+                    raise TypeError(f"{cls.__name__}.{name} is a setting and needs an annotation.")
+                value.declared(name, _evaluated(cls, name, types[name]))
+        for name, one in _declared(cls.__mro__).items():
+            first = next(vars(base)[name] for base in cls.__mro__ if name in vars(base))
+            if first is not one:  # a plain value, in the class itself or in a group
+                own = name in types and name in vars(cls)
+                kind = _evaluated(cls, name, types[name]) if own else one.type
+                setattr(cls, name, one.with_default(first, kind))
         cls.settings = _declared(cls.__mro__)
+        for name, one in cls.settings.items():
+            if name in vars(cls) and not (isinstance(one.default, dict) and not cls.networks):
+                one.checked(cls.__name__, one.default, cls.networks)
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -176,11 +189,11 @@ class Settings:
         return {name: copy.copy(one.default) for name, one in cls.settings.items()}
 
     def check(self) -> None:
-        """What a subclass demands of its settings together; raises ConfigError."""
+        """Check combinations of settings, in subclasses. Raises ConfigError."""
 
 
 def _declared(classes: Iterable[type]) -> dict[str, Setting]:
-    """name -> Setting, of each name the first one."""
+    """name -> Setting, the first of each name along the MRO."""
     found: dict[str, Setting] = {}
     for one in classes:
         found |= {k: v for k, v in vars(one).items() if isinstance(v, Setting) and k not in found}
@@ -188,13 +201,13 @@ def _declared(classes: Iterable[type]) -> dict[str, Setting]:
 
 
 def documentation(settings: Mapping[str, Setting]) -> str:
-    """The settings as a section of a docstring, in numpydoc's form."""
+    """The settings as a section of a docstring, in numpydoc format."""
     rows = [f"{one.name} : {one.type_name}\n    {one.__doc__}" for one in settings.values()]
     return "\n".join(["Parameters", "----------", *rows])
 
 
 def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse a name among those given that is not known, with the nearest one that is."""
+    """Raise ConfigError for an unknown name, and suggest the nearest known one."""
     known = list(known)
     for name in given:
         if name not in known:
@@ -210,7 +223,7 @@ def near(name: str, known: Iterable[str]) -> str | None:
 
 
 def checked_seed(owner: str, seed: Any) -> int | None:
-    """A seed as an int, or a ConfigError."""
+    """The seed as an int or None. Raises ConfigError if it is not valid."""
     if seed is None:
         return None
     whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
@@ -220,7 +233,7 @@ def checked_seed(owner: str, seed: Any) -> int | None:
 
 
 def is_whole(number: Any) -> bool:
-    """Whether a number, of whatever type, is a whole one."""
+    """Whether a value of any numeric type is a whole number."""
     return (
         isinstance(number, (int, float, np.number))
         and not isinstance(number, bool)
@@ -231,42 +244,49 @@ def is_whole(number: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Range:
-    """The numbers of an interval, and perhaps one more."""
+    """An interval, with optional further values."""
 
     low: float
     high: float
-    closed: bool  # whether low belongs to it
+    with_low: bool
+    with_high: bool
     extra: tuple[float, ...]
     text: str
 
     def __contains__(self, x: float) -> bool:
-        inside = self.low < x <= self.high or (self.closed and x == self.low)
-        return inside or x in self.extra
+        above = x > self.low or (self.with_low and x == self.low)
+        below = x < self.high or (self.with_high and x == self.high)
+        return (above and below) or x in self.extra
 
 
 @functools.cache
 def _range(notation: str) -> _Range:
     """The range that "[0, 1]", "(1, inf)" or "[0, 0.5] or 1" stands for."""
-    interval, *extra = notation.split(" or ")
-    low, high = interval[1:-1].split(", ")
-    closed = interval.startswith("[")
+    found = re.fullmatch(r"([\[(])([^\s,]+), ([^\s,]+)([\])])((?: or \S+)*)", notation)
+    if not found:
+        raise ValueError(f"within={notation!r} is not a range such as '[0, 1]' or '(0, inf)'.")
+    left, low, high, right, extra = found.groups()
     text = f"in {notation}"
-    if high == "inf":
-        text = f"at least {low}" if closed else f"above {low}"
-    return _Range(float(low), float(high), closed, tuple(map(float, extra)), text)
+    if high == "inf" and not extra:
+        text = f"at least {low}" if left == "[" else f"above {low}"
+    singles = tuple(map(float, extra.split(" or ")[1:]))
+    return _Range(float(low), float(high), left == "[", right == "]", singles, text)
 
 
 @functools.cache
 def _kinds(kind: Any) -> tuple[Any, ...]:
     """The types of a union without their arguments: int | list[float] -> (int, list)."""
-    origins = [(typing.get_origin(part) or part) for part in _parts(kind)]
-    return tuple(str if origin is Literal else origin for origin in origins)
+    kinds: list[Any] = []
+    for part in _parts(kind):
+        literal = typing.get_origin(part) is Literal
+        kinds += map(type, typing.get_args(part)) if literal else [typing.get_origin(part) or part]
+    return tuple(dict.fromkeys(kinds))
 
 
-def _choices(kind: Any) -> tuple[str, ...]:
-    """The words of the Literals in a type."""
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """The values of the Literals in a type."""
     found = [typing.get_args(p) for p in _parts(kind) if typing.get_origin(p) is Literal]
-    return tuple(word for words in found for word in words)
+    return tuple(value for values in found for value in values)
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:
@@ -275,7 +295,7 @@ def _parts(kind: Any) -> tuple[Any, ...]:
 
 
 def _typed(where: str, value: Any, kinds: tuple[Any, ...]) -> Any:
-    """The value as the first of its kinds that can hold it exactly."""
+    """The value converted to the first of these types that represents it exactly."""
     names = ["None" if k is type(None) else k.__name__ for k in kinds if k is not tuple]
     error = ConfigError(f"{where} must be {' or '.join(names)}, got {value!r}.")
     if isinstance(value, (bool, np.bool_)):
@@ -306,3 +326,24 @@ def _check_widths(where: str, arch: Any, networks: tuple[str, ...]) -> None:
             f"{where} must be a list of whole numbers above 0, or a dict of such lists "
             f"for {' and '.join(networks)}; got {arch!r}."
         )
+
+
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    def _annotations(cls: type) -> dict[str, Any]:
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+
+else:
+
+    def _annotations(cls: type) -> dict[str, Any]:
+        """The annotations in the body of a class, not evaluated where they are strings."""
+        return inspect.get_annotations(cls)
+
+
+def _evaluated(cls: type, name: str, annotation: Any) -> Any:
+    """An annotation as a type; it is a string after `from __future__ import annotations`."""
+    if not isinstance(annotation, str):
+        return annotation
+    body = {"__annotations__": {name: annotation}, "__module__": cls.__module__}
+    return typing.get_type_hints(type(cls.__name__, (), body))[name]

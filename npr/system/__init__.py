@@ -1,4 +1,4 @@
 """The machine: BLAS and its threads, and the memory that is available.
 
-Imports npr.backend and npr.errors only. Users see it through `npr doctor`.
+Imports npr.errors only. Users see it through `npr doctor`.
 """

@@ -1,4 +1,4 @@
-"""Training: what one call of learn() does around an algorithm, and the evaluation of a policy.
+"""Training: the run of an algorithm in one call of learn(), and the evaluation of a policy.
 
-Imports every layer but the algorithms. Users call `agent.learn` and `agent.evaluate`.
+Imports all layers except the algorithms. Users call `agent.learn` and `agent.evaluate`.
 """

@@ -1,4 +1,4 @@
-"""How far an agent has come, as its file holds it."""
+"""Progress of an agent, as saved in its file."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +12,9 @@ class Counters:
     """Counts of one agent.
 
     num_timesteps  env steps so far
-    end            env steps at which the budget is used
+    end            env steps at which the run ends
     n_updates      updates so far
-    unfinished     whether the budget was cut off by a signal or a file, so that learn() goes on
+    unfinished     whether the run was interrupted or saved before its end; learn() continues it
     """
 
     num_timesteps: int = 0
@@ -27,11 +27,19 @@ class Counters:
         """The fraction of the budget that is used, from 0 to 1."""
         return min(1.0, self.num_timesteps / self.end) if self.end else 0.0
 
-    def begin(self, total_timesteps: Any, default: int, reset: bool) -> int:
-        """Start a run and return its budget in env steps.
+    def stepped(self, n: int) -> None:
+        """Count env steps."""
+        self.num_timesteps += n
 
-        total_timesteps  None: what was left of an unfinished run, else `default`
-        reset            count from zero, unless a run was unfinished
+    def updated(self) -> None:
+        """Count an update."""
+        self.n_updates += 1
+
+    def next_run(self, total_timesteps: Any, default: int, reset: bool) -> "Counters":
+        """The counters at the start of a run; ConfigError if its budget is not a number of steps.
+
+        total_timesteps  None: the rest of an unfinished run, else `default`
+        reset            count from zero, unless a run is unfinished
         """
         if total_timesteps is None:
             budget = self.end - self.num_timesteps if self.unfinished else default
@@ -41,8 +49,5 @@ class Counters:
             raise ConfigError(f"total_timesteps must not be negative, got {total_timesteps!r}.")
         else:
             budget = int(total_timesteps)
-        if reset and not self.unfinished:
-            self.num_timesteps = 0
-        self.unfinished = False
-        self.end = self.num_timesteps + budget
-        return budget
+        start = 0 if reset and not self.unfinished else self.num_timesteps
+        return Counters(start, start + budget, self.n_updates)

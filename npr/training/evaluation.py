@@ -1,4 +1,4 @@
-"""Episodes of a fixed policy in an environment of its own."""
+"""Evaluation of a fixed policy in a separate environment."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from npr.envs.make import make_env
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, describe_error
 from npr.policy import Policy
 
-EPISODE_LIMIT = 10_000  # steps, where neither the environment nor the policy ends an episode
+EPISODE_LIMIT = 10_000  # steps, for environments without a time limit
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Undiscounted returns and lengths of whole episodes."""
+    """Undiscounted returns and lengths of complete episodes."""
 
     returns: np.ndarray  # (episodes,)
     lengths: np.ndarray  # (episodes,)
@@ -45,41 +45,41 @@ def evaluate(
     deterministic: bool = True,
     max_episode_steps: int | None = None,
 ) -> Evaluation:
-    """Run a policy for whole episodes.
+    """Run a policy for complete episodes.
 
     policy             observation, deterministic, rng -> action of the environment
     env                id, Env or factory; an Env is used as it is, and not closed
-    seed               of the first reset and of sampled actions: same seed, same episodes
+    seed               for the first reset and for sampled actions: same seed, same episodes
 
-    An environment that raises or breaks Gymnasium's contract gives an EnvCrashedError or an
-    EnvContractError that names the episode and the step.
+    Raises EnvCrashedError if the environment raises, and EnvContractError if it violates
+    Gymnasium's API; both name the episode and the step.
     """
     seeds = np.random.SeedSequence(seed)
     env_seed, rng = int(seeds.generate_state(1)[0]), np.random.default_rng(seeds.spawn(1)[0])
     own = make_env(env, max_episode_steps)
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
 
-    def ask(
-        call: Callable[..., Any], check: Callable[[Any], Any], *args: Any, **kwargs: Any
+    def call(
+        method: Callable[..., Any], check: Callable[[Any], Any], *args: Any, **kwargs: Any
     ) -> Any:
         try:
-            return check(call(*args, **kwargs))
+            return check(method(*args, **kwargs))
         except Exception as error:
             where = f"evaluation, episode {episode}, step {lengths[episode]}"
             if isinstance(error, EnvContractError):
                 raise EnvContractError(f"{where}: {error}") from None
             raise EnvCrashedError(
                 f"{where}: the environment raised {describe_error(error)}. Fix it; the "
-                "agent is as it was."
+                "agent is unchanged."
             ) from error
 
     try:
         for episode in range(episodes):
-            observation = ask(own.reset, checked_reset, seed=env_seed if episode == 0 else None)
+            observation = call(own.reset, checked_reset, seed=env_seed if episode == 0 else None)
             while lengths[episode] < EPISODE_LIMIT:
                 action = policy(observation, deterministic, rng)
                 lengths[episode] += 1
-                observation, reward, terminated, truncated = ask(own.step, checked_step, action)
+                observation, reward, terminated, truncated = call(own.step, checked_step, action)
                 returns[episode] += reward
                 if terminated or truncated:
                     break
@@ -90,9 +90,9 @@ def evaluate(
 
 
 def separate(env: Any) -> Any:
-    """An environment for evaluation beside the one that an agent was given, or a way to make it.
+    """An id, or a function that makes an environment for evaluation like the agent's own.
 
-    Raises ConfigError where there is no way.
+    Raises ConfigError if no such environment can be made.
     """
     import gymnasium
 
@@ -105,4 +105,4 @@ def separate(env: Any) -> Any:
         return lambda: gymnasium.make(spec, disable_env_checker=True)
     if isinstance(env, str) or callable(env):
         return env
-    raise ConfigError("evaluate() needs an environment of its own; pass one: evaluate(env=...).")
+    raise ConfigError("evaluate() needs a separate environment; pass one: evaluate(env=...).")

@@ -7,10 +7,10 @@ from typing import Any
 
 
 class Interrupts:
-    """A context in which the first SIGINT or SIGTERM is only noted, in `requested`.
+    """A context in which the first SIGINT or SIGTERM is only recorded, in `requested`.
 
-    Handlers that the program installed stay in place, and outside of the main thread nothing is
-    installed. The previous handlers are restored at the end of the context.
+    Handlers that the program installed stay in place, and only the main thread installs any. The
+    previous handlers are restored at the end of the context.
     """
 
     _DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
@@ -24,14 +24,14 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number, default in self._DEFAULTS.items():
                 if signal.getsignal(number) is default:
-                    self._previous[number] = signal.signal(number, self._note)
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _handle(self, number: int, frame: Any) -> None:
         if self.requested is not None:
             self.repeated = True
             raise stopped_by(number)
@@ -41,5 +41,6 @@ class Interrupts:
 
 
 def stopped_by(number: int) -> BaseException:
-    """What ends a program after this signal: the shell sees 130 for SIGINT, 143 for SIGTERM."""
+    """The exception that ends the program after this signal: exit status 130 for SIGINT, 143 for
+    SIGTERM."""
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)

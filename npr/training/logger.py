@@ -1,4 +1,4 @@
-"""Logged values of a run, and their console table with Stable-Baselines3's keys."""
+"""Logged values of a run, and a console table with the keys of Stable-Baselines3."""
 
 import sys
 from collections import deque
@@ -26,7 +26,7 @@ class Logger:
     Values may be arrays on the device: their mean is read when a table or snapshot is made.
     """
 
-    group = "state"  # in a file
+    group = "state"  # in an agent's file: npr.files.parts
 
     def __init__(self) -> None:
         self.groups: dict[str, dict[str, Any]] = {}
@@ -38,20 +38,20 @@ class Logger:
         self.groups.setdefault(group, {}).update(metrics)
 
     def episode(self, episode: tuple[float, int]) -> None:
-        """Count an episode of this return and length."""
+        """Add an episode (return, length)."""
         self.episodes.append(episode)
         self.episode_count += 1
 
     def mean_return(self) -> float | None:
-        """Of the last episodes; None before the first has ended."""
+        """Mean return of the last episodes; None before the first has ended."""
         return float(np.mean([r for r, _ in self.episodes])) if self.episodes else None
 
     def state(self) -> dict[str, np.ndarray]:
-        """The last episodes; how many there were in all stands among the counters of a file."""
+        """The last episodes. Their total is a counter in the manifest of a file."""
         return {"episodes": np.array(self.episodes, np.float64).reshape(-1, 2)}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
-        """Take over a state."""
+        """Restore a state."""
         held = state["episodes"]
         self.episodes = deque(((r, int(n)) for r, n in held.tolist()), maxlen=WINDOW)
 

@@ -1,4 +1,4 @@
-"""The progress line of a run: rewritten on a terminal, printed now and then elsewhere."""
+"""The progress line of a run: rewritten on a terminal, printed at intervals otherwise."""
 
 import sys
 import time
@@ -6,14 +6,14 @@ from typing import TextIO
 
 from npr.training.logger import Logger
 
-DELAY = 1.0  # seconds: nothing is shown of a shorter run
-INTERVAL, PLAIN_INTERVAL = 0.2, 10.0  # seconds between two lines, on a terminal and elsewhere
+DELAY = 1.0  # seconds: shorter runs show nothing
+INTERVAL, PLAIN_INTERVAL = 0.2, 10.0  # seconds between two lines, on a terminal and otherwise
 
 
 class Progress:
     """One line about a run, on the standard error stream.
 
-    title         what is shown first
+    title         text at the start of the line
     start, total  env steps at the start of the run and at its end
     shown         False: nothing is shown
     """
@@ -30,7 +30,7 @@ class Progress:
         self.printed = False
 
     def update(self, step: int, logger: Logger) -> None:
-        """Show the line, if it is time to."""
+        """Show the line, if it is due."""
         now = time.perf_counter()
         if now >= self.due and self.shown:
             self.due = now + (INTERVAL if self.live else PLAIN_INTERVAL)

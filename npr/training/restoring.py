@@ -1,4 +1,4 @@
-"""Checks of what a file says about an agent, before and after the agent is built from it."""
+"""Checks of an agent's file, before and after the agent is built from it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ _ACTIONS = ("buffer/buffer.a", "state/steps.a")
 def check_before(manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
     """Check the policy in a file, and that no layer in the settings is larger than the file.
 
-    So a small file cannot make a large network. Raises an error of any kind.
+    So a small file cannot create a large network. Raises an exception of any type.
     """
     Policy.from_file(manifest, arrays)
     held = sum(array.size for array in arrays.values())
@@ -32,11 +32,11 @@ def check_before(manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
 def check_after(
     policy: Policy, parameters: str, manifest: dict[str, Any], arrays: dict[str, Array]
 ) -> None:
-    """Check that the policy and the actions in a file are those of the agent that was built.
+    """Check that the policy and the actions in a file match the agent that was built.
 
     parameters  name of the attribute with the policy's parameters
 
-    Raises CheckpointError if they are not.
+    Raises CheckpointError if they do not.
     """
     if (manifest["policy"], manifest["policy_parameters"]) != (policy.spec, f"params/{parameters}"):
         raise CheckpointError("the policy does not match the agent's settings.")

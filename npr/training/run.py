@@ -1,8 +1,8 @@
 """One call of learn(): the loop over the environments, as generators that an algorithm iterates
-over, and what surrounds it: budget, progress, callback, signals and saving.
+over, with budget, progress, callback, signals and saving.
 
-What a run has collected is part of the agent, not of a generator, so that a run can be left at any
-step by an exception, saved, and entered again.
+The collected steps are part of the agent, not of a generator, so that a run can be interrupted by
+an exception at any step, saved and continued.
 """
 
 import sys
@@ -18,8 +18,9 @@ from npr.backend import to_host
 from npr.buffers import Rollout
 from npr.envs.contract import all_finite
 from npr.errors import ConfigWarning, EnvCrashedError, NprError, NumericsError
-from npr.files.parts import is_array, parts
+from npr.files.parts import instances, is_array, parts
 from npr.nn import MLP
+from npr.settings import EpsilonGreedy, Replay
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
 from npr.training.counters import Counters
@@ -28,11 +29,11 @@ from npr.training.logger import Logger
 from npr.training.nonfinite import NonFiniteGuard
 from npr.training.progress import Progress
 
-DEFAULT_BUDGET = 100_000  # env steps of learn() where no preset says otherwise
+DEFAULT_BUDGET = 100_000  # env steps of learn() without a preset
 
 
 class Transition(NamedTuple):
-    """What every environment did in one step; arrays (n, ...) on the host."""
+    """One transition of each environment; arrays (n, ...) on the host."""
 
     s: np.ndarray
     a: np.ndarray
@@ -43,11 +44,11 @@ class Transition(NamedTuple):
 
 
 class _Stopped(Exception):
-    """A signal asked learn() to stop, and everything is in a state that can be saved."""
+    """A signal requested a stop, and the agent is in a state that can be saved."""
 
 
 class Run:
-    """One call of learn(). It changes the agent's parts, and the agent keeps nothing of it.
+    """One call of learn(). It updates the agent, which keeps no reference to it.
 
     agent    an Algorithm: its `_train(run)` iterates over `interact`, `rollouts` or `episodes`
     others   the arguments of `Algorithm.learn`
@@ -83,20 +84,20 @@ class Run:
         try:
             with self.interrupts, self.guard, blas_threads(threads_for(self._width())):
                 self._train()
-                if self.save_path is not None and not self.interrupts.requested:
-                    self.agent.save(self.save_path)
         finally:
             self.progress.close(self.counters.num_timesteps, self.logger)
         if self.interrupts.requested:
             self._stop(self.interrupts.requested)
 
     def _train(self) -> None:
-        """The algorithm, and what is saved where it breaks off."""
+        """Run the algorithm, and save the agent at the end or if it fails."""
         try:
-            self.guard.explained(self.agent._train, self)
+            self.guard.run(self.agent._train, self)
             self._check_policy()
+            if self.save_path is not None and not self.interrupts.requested:
+                self.agent.save(self.save_path)
         except (_Stopped, KeyboardInterrupt, NprError) as error:
-            # Ctrl-C on a terminal reaches worker processes too: then the step breaks off with them
+            # Ctrl-C on a terminal reaches worker processes too, and then the step fails
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
             if stopped and self.interrupts.requested and not self.interrupts.repeated:
                 return
@@ -109,32 +110,32 @@ class Run:
         if not np.isfinite(to_host(theta)).all():
             raise NumericsError(
                 f"{type(self.agent).__name__}'s policy holds numbers that are not finite: training "
-                "has diverged. Lower learning_rate, or look at the scale of rewards and "
+                "has diverged. Lower learning_rate, or check the scale of rewards and "
                 "observations."
             )
 
     def _stop(self, signal: int) -> NoReturn:
         """Save the agent and end the program as the signal requested."""
         self.counters.unfinished = self.counters.num_timesteps < self.counters.end
-        said = saving.rescue(self.agent, "interrupted", self.save_path)
-        print(f"npr: {said}", file=sys.stderr, flush=True)
+        message = saving.rescue(self.agent, "interrupted", self.save_path)
+        print(f"npr: {message}", file=sys.stderr, flush=True)
         if self.envs.owned:
             self.agent.close()
         raise stopped_by(signal)
 
     def _width(self) -> int:
         """Units of the widest layer of the agent's networks."""
-        nets = [part for part in vars(self.agent).values() if isinstance(part, MLP)]
+        nets = instances(self.agent, MLP).values()
         return max((max(net.sizes) for net in nets), default=0)
 
     def _warn_if_idle(self) -> None:
-        """Warn of a run that will end before its first update is due."""
+        """Warn if the run will end before its first update is due."""
         agent, start, end = self.agent, self.start, self.counters.end
-        if "learning_starts" not in agent.settings or start == end:
+        if not isinstance(agent, Replay) or start == end:
             return
         reached = end + self.envs.n - 1  # at most: many environments step at once
-        last_round = reached - reached % agent.train_freq
-        if last_round < max(agent.learning_starts, start + 1):
+        last_due = reached - reached % agent.train_freq
+        if last_due < max(agent.learning_starts, start + 1):
             warnings.warn(
                 f"{type(agent).__name__}: no update will run: learning_starts="
                 f"{agent.learning_starts:,} and train_freq={agent.train_freq:,} leave none to "
@@ -148,8 +149,8 @@ class Run:
     def interact(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[Transition]:
         """Step the environments with a = choose(s) until the budget is used.
 
-        Yields Transitions of the environments that took a real step. Resets, statistics, progress
-        and callbacks happen here.
+        Yields the Transitions of each step, without rows that only reset an environment. Resets,
+        statistics, progress and callbacks are handled here.
         """
         agent = self.agent
         obs_norm, reward_norm = agent.obs_norm, agent.reward_norm
@@ -163,14 +164,14 @@ class Run:
                 terminated, episode = terminated[valid], episode[valid]
             if obs_norm:
                 obs_norm.add(s)
-            if agent.table and reward_norm:  # there is no replay that would do it later
+            if agent.table and reward_norm:  # a replay buffer would do it when sampling
                 r = reward_norm(r)
             yield Transition(s, a, r, s2, terminated, episode)
 
     def rollouts(
         self, n_steps: int, choose: Callable[[np.ndarray], np.ndarray]
     ) -> Iterator[Rollout]:
-        """Yield Rollouts of n_steps of all environments, the last one perhaps shorter."""
+        """Yield Rollouts of n_steps of all environments; the last one may be shorter."""
         steps = self.agent.steps
         for *step, _ in self._steps(choose):
             steps.append(tuple(step))
@@ -180,23 +181,23 @@ class Run:
                     yield from self._normalized(D)
         if steps:
             D = self._rollout()
-            if D.valid.sum() > 1:  # the budget is used; a single step has no deviation
+            if D.valid.sum() > 1:  # the last one; a single step has no standard deviation
                 yield from self._normalized(D)
 
     def episodes(
         self, n_episodes: int, choose: Callable[[np.ndarray], np.ndarray]
     ) -> Iterator[Rollout]:
-        """Yield Rollouts of n_episodes whole episodes of one policy, each from its first step.
+        """Yield Rollouts of n_episodes complete episodes of one policy.
 
-        Every environment gives as many of them (n_episodes is rounded up): those that end first
-        would be the short ones. Steps beyond an environment's share are dropped, and of episodes
-        that the budget cuts only the whole ones of a single environment are used.
+        Every environment contributes the same number (n_episodes is rounded up): taking those that
+        end first would favor short episodes. Further steps of an environment are dropped. When the
+        budget ends within a rollout, its complete episodes are used with a single environment only.
         """
         envs, steps = self.envs, self.agent.steps
-        share = -(-n_episodes // envs.n)
+        per_env = -(-n_episodes // envs.n)
         if not steps and any(envs.lengths):
             self._reset()
-        missing = share - sum(
+        missing = per_env - sum(
             (valid & (terminated | truncated)).astype(int)
             for *_, terminated, truncated, valid in steps
         )
@@ -207,10 +208,10 @@ class Run:
             missing = missing - (valid & (terminated | truncated))
             if not missing.any():
                 yield from self._normalized(self._rollout(whole=True))
-                missing = np.full(envs.n, share)
+                missing = np.full(envs.n, per_env)
                 if envs.n > 1:
                     self._reset()
-        if envs.n == 1 and missing < share:
+        if envs.n == 1 and missing < per_env:
             yield from self._normalized(self._rollout(whole=True))
         steps.clear()
 
@@ -221,7 +222,7 @@ class Run:
             self.agent.reward_norm.begin(self.envs.n)
 
     def _rollout(self, whole: bool = False) -> Rollout:
-        """The rollout of agent.steps, which is emptied; whole: of their whole episodes."""
+        """The rollout of agent.steps, which is emptied; whole: of its complete episodes only."""
         D = Rollout(self.agent.steps)
         self.agent.steps.clear()
         if whole:
@@ -230,11 +231,10 @@ class Run:
         return D
 
     def _normalized(self, D: Rollout) -> Iterator[Rollout]:
-        """Yield one rollout as networks see it.
+        """Yield one rollout with normalized observations and rewards.
 
-        Its observations count in the running moments after it was learned from: the moments of an
-        update are those that its actions were chosen with. The first rollout had none and is
-        learned from with its own.
+        Its observations update the running moments after the update, which so uses the moments that
+        the actions were chosen with. The first rollout is normalized with its own moments.
         """
         obs_norm, reward_norm = self.agent.obs_norm, self.agent.reward_norm
         s = D.s[D.valid]
@@ -255,7 +255,7 @@ class Run:
         """Yield (s, a, r, s2, terminated, truncated, valid, episode) of every step."""
         envs, counters, obs_norm = self.envs, self.counters, self.agent.obs_norm
         while counters.num_timesteps < counters.end:
-            if envs.s is None:  # at the start, and after a step that broke off
+            if envs.s is None:  # at the start, and after a step that failed
                 self.agent.steps.clear()
                 self._reset()
             s, episode = envs.s, envs.episode
@@ -264,21 +264,21 @@ class Run:
                 raise self._bad_action()
             s2, r, terminated, truncated, valid = envs.step(a)
             self.last_steps = envs.n if valid is envs.all_valid else int(valid.sum())
-            counters.num_timesteps += self.last_steps
+            counters.stepped(self.last_steps)
             yield s, a, r, s2, terminated, truncated, valid, episode
             if self._after_step():
                 return
 
     def _after_step(self) -> bool:
-        """Log, show, call back and save; returns whether the callback stops the run."""
+        """Log, show progress, call the callback and save. Returns whether the callback stops."""
         for episode in self.envs.finished:
             self.logger.episode(episode)
             if self.log_interval and self.logger.episode_count % self.log_interval == 0:
                 self._log_table()
         self.progress.update(self.counters.num_timesteps, self.logger)
         if self.callback is not None:
-            answer = self.callback(self.agent)
-            if isinstance(answer, (bool, np.bool_)) and not answer:
+            result = self.callback(self.agent)
+            if isinstance(result, (bool, np.bool_)) and not result:
                 return True
         if self.save_freq and self.every(self.save_freq):
             saving.save_or_warn(self.agent, self.save_path)
@@ -290,7 +290,7 @@ class Run:
         return NumericsError(
             "The policy chose an action that is not finite at step "
             f"{self.counters.num_timesteps}: {self._bad_parameter()}. The environment was not "
-            "stepped. Lower learning_rate, or look at the scale of rewards and observations."
+            "stepped. Lower learning_rate, or check the scale of rewards and observations."
         )
 
     def _bad_parameter(self) -> str:
@@ -302,13 +302,13 @@ class Run:
     # ---- counts
 
     def every(self, interval: int) -> int:
-        """How many multiples of `interval` env steps the last step reached."""
+        """The number of multiples of `interval` env steps that the last step reached."""
         t = self.counters.num_timesteps
         return t // interval - (t - self.last_steps) // interval
 
     def updates_due(self) -> int:
-        """Updates owed after the last step: `gradient_steps` every `train_freq` env steps once
-        `learning_starts` is reached; gradient_steps = -1 means one per env step."""
+        """The number of updates due after the last step: `gradient_steps` every `train_freq` env
+        steps once `learning_starts` is reached; gradient_steps = -1 means one per env step."""
         agent = self.agent
         if self.counters.num_timesteps < agent.learning_starts:
             return 0
@@ -316,10 +316,10 @@ class Run:
         return each * self.every(agent.train_freq)
 
     def updated(self, metrics: dict[str, Any]) -> None:
-        """Count an update and log its metrics: numbers, or arrays of which the mean counts."""
-        self.counters.n_updates += 1
+        """Count an update and log its metrics: numbers, or arrays whose mean is logged."""
+        self.counters.updated()
         self.logger.record("train", metrics)
-        skipped = self.guard.look(self.counters.n_updates)
+        skipped = self.guard.check(self.counters.n_updates)
         if skipped:
             self.logger.record("train", {"n_skipped": skipped})
 
@@ -340,6 +340,6 @@ class Run:
             "learning_rate": agent.now(agent.learning_rate),
         }
         self.logger.record("train", rates)
-        if "exploration_fraction" in agent.settings:
+        if isinstance(agent, EpsilonGreedy):
             self.logger.record("rollout", {"exploration_rate": agent.epsilon})
         self.logger.table()

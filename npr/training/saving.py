@@ -1,9 +1,10 @@
-"""Files that one call of learn() writes: checks of their path, and saving when the run stops."""
+"""Files that learn() writes: checks of their path, and saving when the run stops."""
 
 import os
 import re
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from npr.errors import CheckpointWarning, ConfigError
 from npr.files import checkpoint
@@ -25,21 +26,39 @@ def check_target(path: Path | None, interval: int | None) -> None:
         raise ConfigError(f"save_path must be the path of a file, got {path!r}.")
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
-        raise ConfigError(f"save_path={path!r}: there is no folder {folder!r}; make it first.")
+        raise ConfigError(f"save_path={path!r}: there is no folder {folder!r}; create it first.")
 
 
 def save_or_warn(agent: Agent, path: Path) -> None:
-    """Save during a run, which continues with a warning if the file cannot be written."""
+    """Save during a run; warn and continue if the file cannot be written or misses state."""
+    lost = _unsaved(agent)
     try:
-        checkpoint.save(agent, path)
+        checkpoint.save(agent, path, without=lost)
+        message = f"was saved without its {', '.join(lost)}" if lost else ""
     except OSError as error:
+        message = f"could not be saved ({error}). An earlier file there is unchanged, and training "
+        message += "continues"
+    if message:
         warnings.warn(
-            f"The agent could not be saved to {os.fsdecode(path)} at step "
-            f"{agent.num_timesteps:,} ({error}). An earlier file there is unchanged, and training "
-            "continues.",
+            f"{os.fsdecode(path)}, step {agent.num_timesteps:,}: the agent {message}.",
             CheckpointWarning,
             stacklevel=2,
         )
+
+
+def check_arguments(callback: object, log_interval: Any) -> None:
+    """Check callback and log_interval of learn(). Raises ConfigError."""
+    if callback is not None and not callable(callback):
+        raise ConfigError(f"callback must be a function of the agent, got {callback!r}.")
+    if log_interval is not None and not (is_whole(log_interval) and log_interval >= 1):
+        raise ConfigError(
+            f"log_interval must be a whole number of episodes or None, got {log_interval!r}."
+        )
+
+
+def _unsaved(agent: Agent) -> list[str]:
+    """The names of attributes that a file of the agent would not restore."""
+    return [*agent.snapshot.changed(agent), *agent.snapshot.added(agent)]
 
 
 def rescue(agent: Agent, reason: str, path: Path | None = None) -> str:
@@ -50,12 +69,12 @@ def rescue(agent: Agent, reason: str, path: Path | None = None) -> str:
     """
     where = f"step {agent.num_timesteps:,} of {agent.end:,}"
     if agent.position()["steps"] <= 1:
-        return f"Nothing was learned yet, and so nothing was saved ({where})."
+        return f"Nothing was saved, since nothing was learned yet ({where})."
     file = os.fsdecode(path or _free_name(agent, reason))
     try:
-        lost = agent.snapshot.changed(agent)
+        lost = _unsaved(agent)
         checkpoint.save(agent, file, without=lost)
-    except Exception as error:  # the user is to see the error that stopped the run
+    except Exception as error:  # must not replace the error that stopped the run
         return f"At {where} the agent could not be saved to {file}: {error}"
     loss = f", without its {', '.join(lost)}" if lost else ""
     then = ".learn() continues from there" if agent.num_timesteps < agent.end else ""
@@ -63,7 +82,7 @@ def rescue(agent: Agent, reason: str, path: Path | None = None) -> str:
 
 
 def _free_name(agent: Agent, reason: str) -> str:
-    """A name in the working directory that no file has and that no other process chooses."""
+    """An unused file name in the working directory, unique to this process."""
     words = (type(agent).__name__, agent.env_id, reason, os.getpid())
     stem = re.sub(r"[^\w-]+", "-", "-".join(str(word) for word in words if word))
     names: Iterator[str] = (f"{stem}{end}.npz" for end in ("", *(f"-{i}" for i in range(2, 1_000))))

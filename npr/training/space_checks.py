@@ -1,4 +1,4 @@
-"""Whether an algorithm can learn in these environments."""
+"""Checks whether an algorithm supports the spaces of environments."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,10 +8,11 @@ from npr.errors import ConfigError, SpaceError
 
 
 def check_spaces(agent: Any, envs: BatchedEnv, registry: Mapping[str, Any]) -> None:
-    """Refuse environments that an agent cannot learn in.
+    """Raise SpaceError for unsupported spaces.
 
-    registry   classes of all algorithms by name, to recommend one that can
-    Raises SpaceError, or ConfigError if there are more environments than the replay buffer holds.
+    registry   classes of all algorithms by name, to recommend one that supports them
+
+    Raises ConfigError if the replay buffer cannot hold one step of all environments.
     """
     name, space = type(agent).__name__, envs.action_space
     buffer_size = getattr(agent, "buffer_size", envs.n)
@@ -38,6 +39,6 @@ def check_spaces(agent: Any, envs: BatchedEnv, registry: Mapping[str, Any]) -> N
         )
     if agent.table and envs.observations.kind != "discrete":
         raise SpaceError(
-            f"{name} keeps a table and needs a Discrete observation space, got "
+            f"{name} uses a table and needs a Discrete observation space, got "
             f"{envs.observations.spec}; for other observations use DQN or PPO."
         )

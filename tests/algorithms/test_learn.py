@@ -77,7 +77,7 @@ def test_the_callback_is_called_after_every_step(case):
     assert seen == list(range(1, 26))
 
 
-@pytest.mark.filterwarnings("ignore:REINFORCE learnt nothing")
+@pytest.mark.filterwarnings("ignore:REINFORCE learned nothing")
 @pytest.mark.parametrize("no", [False, np.bool_(False)], ids=["False", "NumPy's False"])
 @every_case
 def test_the_callback_stops_with_false(case, no):

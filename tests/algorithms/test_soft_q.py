@@ -159,7 +159,7 @@ def trained_sampler(Q, D, steps, alpha=1.0, n=2_000, **settings):
     s, rng = np.zeros((8, 1), F), np.random.default_rng(0)
     for step in range(steps):
         agent.adam_phi.learning_rate = 3e-3 * (1 - step / steps)
-        agent.move_particles(s, rng.standard_normal((8, 32, D), np.float32))
+        agent.update_sampler(s, rng.standard_normal((8, 32, D), np.float32))
     agent.learning_starts = 0
     return agent.explore(np.zeros((n, 1), F))
 
@@ -201,7 +201,7 @@ def test_the_sampler_follows_the_svgd_direction():
     s, xi = rng.standard_normal((4, 3)).astype(F), rng.standard_normal((4, 6, 1)).astype(F)
     theta, seen = agent.theta.copy(), []
     agent.adam_phi.step = lambda phi, g: seen.append(g.copy())
-    agent.move_particles(s, xi)
+    agent.update_sampler(s, xi)
     many = np.repeat(s[:, None], 3, axis=1)
     fixed, x = agent.f(agent.phi, many, xi[:, 3:]), agent.f(agent.phi, many, xi[:, :3])
     score = grad(lambda x: agent.log_p(s, x).sum())(fixed)
@@ -222,8 +222,8 @@ def test_soft_q_takes_the_gradient_of_its_loss(monkeypatch, env, a):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"n_particles": 2}, "1 particles to move and 1 that stay; at least 1 and 2"),
-        ({"kernel_update_ratio": 0.01}, "0 particles to move and 16 that stay"),
+        ({"n_particles": 2}, "1 updated and 1 fixed particles; at least 1 and 2"),
+        ({"kernel_update_ratio": 0.01}, "0 updated and 16 fixed particles"),
         ({"svgd_space": "v"}, "svgd_space must be 'u' or 'a' or 'legacy', got 'v'"),
         ({"ent_coef": 0}, "ent_coef must be at least 1e-6"),
     ],

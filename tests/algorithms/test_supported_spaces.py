@@ -66,7 +66,7 @@ def assert_learned_or_refused(case, seen, done, tmp_path):
         ("SACS", "CartPole-v1", r"SACS needs a Box action space, got Discrete\(2\);.* DQN, .*PPO"),
         ("DQN", "Pendulum-v1", r"DQN needs a Discrete action space, got Box.*; .* PPO, .*SAC"),
         ("QLearning", "Pendulum-v1", "QLearning needs a Discrete action space, got Box"),
-        ("QLearning", "CartPole-v1", "QLearning keeps a table .* Discrete observation .* use DQN"),
+        ("QLearning", "CartPole-v1", "QLearning uses a table .* Discrete observation .* use DQN"),
         ("SAC", RandomEnv(OBSERVATIONS["Box"], ACTIONS["Box unbounded"]),
          "SAC squashes actions into finite bounds, got Box.* or use PPO"),
         ("DQN", RandomEnv(OBSERVATIONS["Box"], ACTIONS["MultiDiscrete"]),

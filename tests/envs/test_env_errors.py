@@ -60,7 +60,7 @@ def test_an_error_of_the_environment_is_reported_and_is_the_cause():
     with pytest.raises(
         EnvCrashedError,
         match=r"^env 0 raised ValueError: a bug in the environment, at step 1, 1 steps into its "
-        r"episode; its last action was 0\. Nothing of that step was stored\. Fix the environment, "
+        r"episode; its last action was 0\. The step was not stored\. Fix the environment, "
         r"or pass on_env_error='reset'\.$",
     ) as caught:
         first_step(OldGymEnv("own error"))

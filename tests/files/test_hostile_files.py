@@ -289,8 +289,8 @@ def whole(data):
 
 STEPS = b'"num_timesteps": 96'
 for number, match in {
-    "NaN": "NaN is not a number", "Infinity": "Infinity is not", "-Infinity": "-Infinity is not",
-    "1e999": "1e999 is not a number", "-1e999": "-1e999 is not", "0x60": "strict JSON",
+    "NaN": "NaN is not a valid", "Infinity": "Infinity is not", "-Infinity": "-Infinity is not",
+    "1e999": "1e999 is not a valid number", "-1e999": "-1e999 is not", "0x60": "strict JSON",
     "9" * 2000: "a number has 2000 digits", "9" * 500_000: "500000 digits", "096": "strict JSON",
     "+96": "strict JSON", "96.": "strict JSON", "9_6": "strict JSON", "'96'": "strict JSON",
     "True": "strict JSON", "96, // more": "strict JSON",
@@ -346,7 +346,7 @@ edit("format", FORMAT + 1, match="pip install -U npr-rl")
 edit("format", 10**900, match="pip install -U npr-rl")
 for name in ("os.system", "__import__", "builtins.eval", "npr.algorithms.dqn.DQN", "Algorithm",
              "npr", "", "dqn", "../DQN"):  # fmt: skip
-    edit("algorithm", name, match="holds an agent of", infer=False)
+    edit("algorithm", name, match="contains an agent of", infer=False)
 for value in (None, 7, ["DQN"], {"DQN": 1}):
     edit("algorithm", value, infer=False)
 for value in (7, ["CartPole-v1"], {"id": "CartPole-v1"}, True):

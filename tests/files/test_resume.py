@@ -262,22 +262,20 @@ def fails_to_resume(env, path, **settings):
     assert loaded.num_timesteps in (100, 101)  # two environments make a step together
     (warning,) = [one for one in caught if one.category is ResumeWarning]
     text = str(warning.message)
-    assert text.startswith("DQN cannot go on in the middle of its episodes: ")
-    assert text.endswith("New episodes start; everything that was learned is as it was saved."), (
-        text
-    )
+    assert text.startswith("DQN cannot continue its episodes: ")
+    assert text.endswith("New episodes start; everything that was learned is restored."), text
     return loaded, text
 
 
 def test_an_environment_with_hidden_randomness_restarts_with_a_warning(tmp_path):
     _, text = fails_to_resume(HiddenRandomness, tmp_path / "a.npz")
-    assert "uses randomness or memory besides np_random" in text
+    assert "uses randomness or state besides np_random" in text
 
 
 def test_an_environment_with_memory_of_earlier_episodes_restarts_with_a_warning(tmp_path):
     """Its observations contain the number of the episode, which is zero in a new environment."""
     _, text = fails_to_resume(lambda: CountingEnv(plan=((4, "truncated"),)), tmp_path / "a.npz")
-    assert "uses randomness or memory besides np_random" in text
+    assert "uses randomness or state besides np_random" in text
 
 
 def test_a_vector_env_restarts_with_a_warning(tmp_path):
@@ -320,7 +318,7 @@ def test_an_environment_that_raises_in_the_replay_restarts_with_a_warning(tmp_pa
     env = RaisesInReplay()
     env.broken = True
     loaded = npr.load(tmp_path / "a.npz", env=env)
-    with pytest.warns(ResumeWarning, match="playing them again ended with OSError"), \
+    with pytest.warns(ResumeWarning, match="repeating them raised OSError"), \
             pytest.raises(Exception, match="the robot is gone"):  # fmt: skip
         loaded.learn()
 
@@ -347,7 +345,7 @@ def test_another_machine_resumes_with_a_warning_that_names_the_change(name, tmp_
     loaded = npr.load(tmp_path / "a.npz")
     here = {**checkpoint.made_with(), name: "something else"}
     monkeypatch.setattr(checkpoint, "made_with", lambda: here)
-    with pytest.warns(ResumeWarning, match=f"not to the last bit: {name} was .*something else"):
+    with pytest.warns(ResumeWarning, match=f"differ in the last bits: {name} was .*something else"):
         loaded.learn()
 
 

@@ -156,7 +156,7 @@ def test_a_cache_that_everybody_may_write_is_not_used(cached, tmp_path):
     learned, [warning] = end(begin(folder=tmp_path))
     assert learned == cached[0]
     assert "every user of this machine may write there" in warning
-    assert "Set NUMBA_CACHE_DIR to a folder of your own" in warning
+    assert "Set NUMBA_CACHE_DIR to a private folder" in warning
     assert not list(tmp_path.rglob("*.nb?"))
 
 

@@ -1,17 +1,23 @@
 """Settings after construction: checked as in the constructor, in effect, or refused."""
 
+import sys
+import textwrap
+import types
+from typing import Literal
+
 import numpy as np
 import pytest
 from support.small_agents import CASES, small_agent
 
 import npr
 from npr import ConfigError
+from npr.noise import NOISES
 from npr.settings import Settings, setting
 
 
 class Group(Settings):
     rate: float = setting(0.5, "a rate", within="[0, 1] or 2", hint="; a hint")
-    mode: str | None = setting(None, "a mode", choices=("a", "b"))
+    mode: Literal["a", "b"] | None = setting(None, "a mode")
     size: int = setting(4, "a size", within="(1, inf)", fixed=True)
 
 
@@ -50,6 +56,122 @@ def test_values_within_a_range_are_taken_with_their_type(value):
     group = Group()
     group.rate = value
     assert group.rate == value and type(group.rate) is float
+
+
+class Wide(Settings):
+    count: Literal[1, 2, 4] = setting(1, "a count")
+    level: float | Literal["auto"] = setting("auto", "a level", within="[0, 1)")
+    switch: bool | Literal["auto"] = setting("auto", "a switch")
+
+
+@pytest.mark.parametrize(
+    "name, good, bad, match",
+    [
+        ("count", 4, 3, "count must be 1 or 2 or 4, got 3"),
+        ("level", 0.5, "high", "level must be float or 'auto', got 'high'"),
+        ("level", 0, 1.0, r"level must be in \[0, 1\), got 1.0"),
+        ("switch", True, "on", "switch must be bool or 'auto', got 'on'"),
+    ],
+)
+def test_literals_may_stand_beside_other_types(name, good, bad, match):
+    wide = Wide()
+    setattr(wide, name, good)
+    assert getattr(wide, name) == good
+    with pytest.raises(ConfigError, match=match):
+        setattr(wide, name, bad)
+
+
+@pytest.mark.parametrize("notation", ["[0,1]", "0 to 1", "[0, 1", "(0, x)"])
+def test_a_range_that_cannot_be_read_is_refused_where_it_is_declared(notation):
+    with pytest.raises(ValueError):
+
+        class Unreadable(Settings):
+            x: float = setting(0.5, "x", within=notation)
+
+
+def test_annotations_may_be_strings(monkeypatch):
+    source = """\
+        from __future__ import annotations
+        from typing import Literal
+        from npr.settings import Settings, setting
+
+        class Strings(Settings):
+            rate: float = setting(0.5, "a rate", within="[0, 1]")
+            mode: Literal["a", "b"] = setting("a", "a mode")
+    """
+    module = types.ModuleType("strings")
+    monkeypatch.setitem(sys.modules, "strings", module)
+    exec(textwrap.dedent(source), vars(module))
+    strings = module.Strings()
+    strings.rate, strings.mode = 1, "b"
+    assert type(strings.rate) is float
+    with pytest.raises(ConfigError, match="mode must be 'a' or 'b'"):
+        strings.mode = "c"
+
+
+def test_a_group_may_give_a_default_and_the_value_is_still_checked():
+    class Halved(Settings):
+        rate: float = 0.25
+
+    class Both(Halved, Group):
+        pass
+
+    assert Both.defaults()["rate"] == 0.25
+    with pytest.raises(ConfigError, match="rate must be in"):
+        Both().rate = 77
+
+
+def test_a_subclass_may_widen_the_type_of_a_setting():
+    class Widened(Group):
+        mode: Literal["a", "b", "c"] | None = "c"
+
+    assert Widened.settings["mode"].choices == ("a", "b", "c")
+    Widened().mode = "c"
+
+
+def test_mistakes_in_a_class_are_found_where_it_is_defined():
+    with pytest.raises(TypeError, match="Bare.x is a setting and needs an annotation"):
+
+        class Bare(Settings):
+            x = setting(0.5, "x")
+
+    with pytest.raises(ConfigError, match=r"Beyond: rate must be in \[0, 1\] or 2; a hint, got 7"):
+
+        class Beyond(Group):
+            rate: float = 7.0
+
+    with pytest.raises(ConfigError, match="Named: rate must be float, got <function"):
+
+        class Named(Group):
+            def rate(self):
+                return 1
+
+
+def test_a_schedule_of_texts_is_refused():
+    with pytest.raises(ConfigError, match="must be a number, 'linear:first'"):
+        small_agent("DQN", learning_rate=["1e-3", "1e-4"])
+
+
+@pytest.mark.parametrize("algorithm, name", [("DDPG", "action_noise"), ("SAC", "action_noise")])
+def test_the_words_of_a_literal_are_those_of_its_table(algorithm, name):
+    assert getattr(npr, algorithm).settings[name].choices == tuple(NOISES)
+
+
+def test_a_list_that_was_changed_in_place_does_not_spoil_the_file(tmp_path):
+    arch = {"qf": [8]}
+    agent = small_agent("DQN", net_arch=arch)
+    arch["qf"].append(4)
+    assert agent.net_arch == {"qf": [8]}
+    agent.net_arch["qf"].append(7)
+    agent.save(tmp_path / "a.npz")
+    assert npr.load(tmp_path / "a.npz").net_arch == {"qf": [8]}
+
+
+@pytest.mark.parametrize("name, value", [("seed", 77), ("env_id", "x"), ("action_kinds", ())])
+def test_what_an_agent_was_made_from_cannot_be_changed(name, value):
+    agent = small_agent("DQN")
+    with pytest.raises(ConfigError, match=f"DQN: {name} cannot be changed after construction"):
+        setattr(agent, name, value)
 
 
 def test_an_annotation_without_a_setting_is_no_argument():
@@ -98,7 +220,7 @@ def test_a_setting_that_can_no_longer_act_is_refused(case, name, value):
 
 def test_settings_that_do_not_fit_each_other_are_refused_and_nothing_changes():
     agent = small_agent("SoftQ", n_particles=16)
-    with pytest.raises(ConfigError, match="leave 1 particles to move and 1 that stay"):
+    with pytest.raises(ConfigError, match="give 1 updated and 1 fixed particles"):
         agent.n_particles = 2
     assert agent.n_particles == 16
 
@@ -107,9 +229,7 @@ def test_a_misspelled_attribute_is_refused_with_the_nearest_setting():
     agent = small_agent("SAC")
     with pytest.raises(ConfigError, match="SAC has no attribute 'lerning_rate'; did you mean lear"):
         agent.lerning_rate = 1.0
-    with pytest.raises(ConfigError, match="made in build"):
-        agent.history = []
-    agent._note = "private names are free"
+    agent.note = agent._note = "names that resemble no setting are free"
 
 
 def test_a_file_never_holds_a_setting_that_it_could_not_be_loaded_with(tmp_path):

@@ -85,7 +85,7 @@ def test_a_batch_may_be_larger_than_the_stored_transitions(case, _, starts):
     assert agent.n_updates == BUDGET - max(starts, 1) + 1
 
 
-@pytest.mark.filterwarnings("ignore:REINFORCE learnt nothing")
+@pytest.mark.filterwarnings("ignore:REINFORCE learned nothing")
 @pytest.mark.parametrize("total", [0, 1])
 @every_case
 def test_a_budget_may_be_zero_or_one(case, total):
@@ -147,8 +147,8 @@ INVALID = [
     ("PPOKL", {"batch_size": 1}, "batch_size=1 has no .* use .* normalize_advantage=False"),
     ("A2C", {"n_steps": 1, "normalize_advantage": True}, "use n_steps >= 2 or normalize_advantage"),
     ("SoftQ", {"n_particles": 4, "kernel_update_ratio": 0.1},
-     "leave 0 particles to move and 4 that stay; at least 1 and 2 are needed"),
-    ("SoftQ", {"n_particles": 4, "kernel_update_ratio": 1.0}, "4 particles to move and 0 that"),
+     "give 0 updated and 4 fixed particles; at least 1 and 2 are needed"),
+    ("SoftQ", {"n_particles": 4, "kernel_update_ratio": 1.0}, "4 updated and 0 fixed particles"),
     ("SAC-Discrete", {"target_entropy": 5.0}, "target_entropy=5.0 do not suit 2 Discrete actions"),
     ("SAC-Discrete", {"action_noise": "ou"}, "action_noise='ou' .* do not suit 2 Discrete actions"),
     ("DQN", {"net_arch": {"pi": [8], "qf": [8]}}, "net_arch must be .* for qf; got {'pi'"),

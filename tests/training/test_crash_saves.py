@@ -244,7 +244,7 @@ def test_a_full_disk_leaves_the_old_file_and_training_continues(what, monkeypatc
     assert agent.num_timesteps == 40
     texts = [str(one.message) for one in caught if one.category is CheckpointWarning]
     assert len(texts) == 2
-    assert "could not be saved to a.npz at step 15 ([Errno 28] No space left" in texts[0]
+    assert texts[0].startswith("a.npz, step 15: the agent could not be saved ([Errno 28] No space")
     assert os.listdir() == ["a.npz"]
     assert Path("a.npz").read_bytes() != old, "the last save succeeded"
 
@@ -277,7 +277,7 @@ def test_a_removed_folder_causes_a_warning():
 @pytest.mark.parametrize(
     "given, match",
     [
-        ({"save_path": "nowhere/a.npz"}, "there is no folder .*nowhere.*; make it first"),
+        ({"save_path": "nowhere/a.npz"}, "there is no folder .*nowhere.*; create it first"),
         ({"save_path": "."}, "save_path must be the path of a file, got '.'"),
         ({"save_path": 7}, "save_path must be the path of a file, got 7"),
         ({"save_freq": 10}, "with a save_path to write to; got save_freq=10, save_path=None"),

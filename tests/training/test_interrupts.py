@@ -262,7 +262,7 @@ def test_nothing_is_saved_before_the_first_update(capfd):
     with pytest.raises(KeyboardInterrupt):
         small_agent("DQN").learn(10, callback=raise_signal_at(1, signal.SIGINT))
     assert os.listdir() == []
-    assert "Nothing was learned yet, and so nothing was saved" in capfd.readouterr().err
+    assert "Nothing was saved, since nothing was learned yet" in capfd.readouterr().err
 
 
 def test_environments_of_the_user_are_not_closed():

@@ -1,9 +1,14 @@
 """One call of learn(): transitions with their episodes, and statistics of valid rows."""
 
+import gymnasium
 import numpy as np
 import pytest
-from support.small_agents import run_of, small_agent
+from support.small_agents import assert_same_parameters, run_of, small_agent
 
+import npr
+from npr import CheckpointError, CheckpointWarning, ConfigError
+from npr.algorithms.base import REGISTRY
+from npr.optim import Adam
 from npr.training.counters import Counters
 from npr.training.logger import explained_variance
 from npr.training.run import Transition
@@ -12,7 +17,7 @@ from npr.training.run import Transition
 def test_a_transition_is_named_and_numbers_its_episodes():
     agent = small_agent("DQN", n_envs=2)
     run = run_of(agent)
-    agent.counters.begin(6, 0, reset=True)
+    agent.counters.end = 6
     with run.interrupts:
         transitions = list(run.interact(lambda s: np.zeros(len(s), np.int64)))
     assert len(transitions) == 3 and all(type(one) is Transition for one in transitions)
@@ -35,9 +40,96 @@ def test_explained_variance_counts_valid_rows_only():
 @pytest.mark.parametrize("total", [None, 50])
 def test_a_run_begins_where_it_should(total, reset, unfinished):
     counters = Counters(num_timesteps=30, end=100, n_updates=7, unfinished=unfinished)
-    budget = counters.begin(total, 1_000, reset)
+    run = counters.next_run(total, 1_000, reset)
     start = 0 if reset and not unfinished else 30
-    assert budget == (total or (70 if unfinished else 1_000))
-    assert (counters.num_timesteps, counters.end) == (start, start + budget)
-    assert counters.n_updates == 7 and not counters.unfinished
-    assert counters.progress == start / counters.end
+    budget = total or (70 if unfinished else 1_000)
+    assert run == Counters(start, start + budget, n_updates=7, unfinished=False)
+    assert run.progress == start / run.end
+    assert counters == Counters(30, 100, 7, unfinished), "unchanged until the run begins"
+
+
+def test_a_run_within_a_run_is_refused():
+    agent = small_agent("DQN")
+    with pytest.raises(ConfigError, match="an agent that is learning"):
+        agent.learn(60, callback=lambda agent: agent.learn(5))
+    agent.learn(60)
+    assert agent.num_timesteps == 60
+
+
+@pytest.mark.parametrize(
+    "given, match",
+    [
+        ({"callback": 3}, "callback must be a function of the agent, got 3"),
+        ({"log_interval": "a"}, "log_interval must be a whole number of episodes or None, got 'a'"),
+        ({"log_interval": -1}, "log_interval must be"),
+    ],
+)
+def test_arguments_of_learn_are_checked_before_the_first_step(given, match):
+    agent = small_agent("DQN")
+    with pytest.raises(ConfigError, match=match):
+        agent.learn(60, **given)
+    assert agent.num_timesteps == 0
+
+
+def test_an_unfinished_run_stays_unfinished_if_its_environment_cannot_be_opened(tmp_path):
+    agent = small_agent("DQN", env=lambda: gymnasium.make("CartPole-v1"))
+    agent.learn(60, callback=lambda agent: agent.num_timesteps < 31)
+    agent.counters.unfinished = True
+    agent.save(tmp_path / "a.npz")
+    loaded = npr.load(tmp_path / "a.npz")
+    loaded.env = None
+    with pytest.raises(ConfigError, match="pass one: npr.load"):
+        loaded.learn()
+    loaded.env = "CartPole-v1"
+    loaded.learn()
+    assert (loaded.num_timesteps, loaded.end) == (60, 60)
+
+
+def test_a_replaced_optimizer_gets_the_learning_rate():
+    agent = small_agent("DQN", learning_rate=1e-3)
+    agent.adam = Adam(agent.theta, 0.5)
+    agent.learn(60)
+    assert agent.adam.learning_rate == 1e-3
+
+
+class Counting(type(small_agent("DQN"))):
+    """State that a file would lose, since it is a plain number."""
+
+    def build(self):
+        super().build()
+        self.n_seen = 0
+
+    def explore(self, s):
+        self.n_seen += 1
+        return super().explore(s)
+
+
+@pytest.fixture
+def counting():
+    yield Counting("CartPole-v1", verbose=0, buffer_size=64, learning_starts=16, seed=0)
+    REGISTRY.pop("Counting", None)
+
+
+def test_a_run_whose_file_would_lose_state_is_saved_without_it_and_says_so(counting, tmp_path):
+    path = tmp_path / "a.npz"
+    with pytest.raises(CheckpointError, match="would not restore Counting.n_seen") as caught:
+        counting.learn(60, save_path=path)
+    assert "was saved, without its n_seen" in caught.value.__notes__[0]
+    assert npr.load(path).num_timesteps == 60
+
+
+def test_saves_during_a_run_warn_of_lost_state_and_go_on(counting, tmp_path):
+    with (
+        pytest.warns(CheckpointWarning, match="step 20: the agent was saved without its n_seen"),
+        pytest.raises(CheckpointError),
+    ):
+        counting.learn(30, save_path=tmp_path / "a.npz", save_freq=20)
+    assert counting.num_timesteps == 30
+
+
+def test_names_that_users_add_are_not_saved_and_that_is_said(tmp_path):
+    agent = small_agent("DQN").learn(40)
+    agent.best, agent.weights = 3, np.ones(2)
+    with pytest.warns(CheckpointWarning, match="does not hold best, weights"):
+        agent.save(tmp_path / "a.npz")
+    assert_same_parameters(npr.load(tmp_path / "a.npz"), npr.load(tmp_path / "a.npz"))
