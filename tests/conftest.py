@@ -1,4 +1,11 @@
+import signal
+
 import pytest
+
+
+def pytest_configure():
+    """Background jobs of a shell ignore SIGINT, also in processes that the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
