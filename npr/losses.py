@@ -1,6 +1,9 @@
 """Losses, each one node on the tape: on small networks the cost is Python per node."""
 
+import functools
 from typing import Any
+
+import numpy as np
 
 from npr.autodiff import Tensor, record, stop_gradient
 from npr.backend import Array, xp
@@ -38,6 +41,12 @@ def clipped_surrogate(ratio: Any, A: Array, epsilon: float) -> Any:
     )  # fmt: skip
 
 
+@functools.lru_cache(maxsize=16)
+def _ones(n: int, dtype: np.dtype[Any]) -> Array:
+    """Weights of one; cached, since a batch size is used again and again."""
+    return xp.ones(n, dtype)
+
+
 def td_huber(q: Any, a: Array, y: Array, w: Array | None = None) -> tuple[Any, Array]:
     """(loss, q[a]): the mean over rows of w huber(q[a] - y), and the values of the actions.
 
@@ -50,7 +59,7 @@ def td_huber(q: Any, a: Array, y: Array, w: Array | None = None) -> tuple[Any, A
     """
     plain = stop_gradient(q)
     if w is None:
-        w = xp.ones(len(plain), plain.dtype)
+        w = _ones(len(plain), plain.dtype)
     if plain.ndim != 2 or not a.shape == y.shape == w.shape == plain.shape[:1]:
         raise ConfigError(
             f"td_huber needs q (B, K) and a, y, w (B,), got {plain.shape}, {a.shape}, {y.shape} "

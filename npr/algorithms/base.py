@@ -178,6 +178,8 @@ class Algorithm(Settings):
 
     def now(self, schedule: Schedule) -> float:
         """The current value of a setting that may be a schedule, e.g. "linear:3e-4"."""
+        if isinstance(schedule, (int, float)):
+            return schedule
         return value_at(schedule, self.counters.progress)
 
     def set_learning_rate(self) -> None:

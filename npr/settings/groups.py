@@ -63,7 +63,7 @@ class EpsilonGreedy(Settings):
     @property
     def epsilon(self: Any) -> float:
         """The current probability of a random action."""
-        fraction = min(1.0, self.progress / max(self.exploration_fraction, 1e-9))
+        fraction = min(1.0, self.counters.progress / max(self.exploration_fraction, 1e-9))
         first, last = self.exploration_initial_eps, self.exploration_final_eps
         epsilon: float = first + (last - first) * fraction
         return epsilon

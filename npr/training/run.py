@@ -254,6 +254,7 @@ class Run:
     def _steps(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[Any, ...]]:
         """Yield (s, a, r, s2, terminated, truncated, valid, episode) of every step."""
         envs, counters, obs_norm = self.envs, self.counters, self.agent.obs_norm
+        progress, interrupts = self.progress, self.interrupts
         while counters.num_timesteps < counters.end:
             if envs.s is None:  # at the start, and after a step that failed
                 self.agent.steps.clear()
@@ -266,25 +267,27 @@ class Run:
             self.last_steps = envs.n if valid is envs.all_valid else int(valid.sum())
             counters.stepped(self.last_steps)
             yield s, a, r, s2, terminated, truncated, valid, episode
-            if self._after_step():
+            if envs.finished:
+                self._log_episodes()
+            progress.update(counters.num_timesteps, self.logger)
+            if self.callback is not None and self._callback_stops():
                 return
+            if self.save_freq and self.every(self.save_freq):
+                saving.save_or_warn(self.agent, self.save_path)
+            if interrupts.requested and counters.num_timesteps < counters.end:
+                raise _Stopped
 
-    def _after_step(self) -> bool:
-        """Log, show progress, call the callback and save. Returns whether the callback stops."""
+    def _log_episodes(self) -> None:
+        """Log the episodes that ended in the last step."""
         for episode in self.envs.finished:
             self.logger.episode(episode)
             if self.log_interval and self.logger.episode_count % self.log_interval == 0:
                 self._log_table()
-        self.progress.update(self.counters.num_timesteps, self.logger)
-        if self.callback is not None:
-            result = self.callback(self.agent)
-            if isinstance(result, (bool, np.bool_)) and not result:
-                return True
-        if self.save_freq and self.every(self.save_freq):
-            saving.save_or_warn(self.agent, self.save_path)
-        if self.interrupts.requested and self.counters.num_timesteps < self.counters.end:
-            raise _Stopped
-        return False
+
+    def _callback_stops(self) -> bool:
+        """Call the callback; whether it returned False."""
+        result = self.callback(self.agent) if self.callback else None
+        return isinstance(result, (bool, np.bool_)) and not result
 
     def _bad_action(self) -> NumericsError:
         return NumericsError(
