@@ -225,8 +225,10 @@ class Algorithm(Settings):
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
         self.build()
-        fixed = [name for name, one in self.settings.items() if one.fixed]
-        self._built_with = {name: copy.deepcopy(getattr(self, name)) for name in fixed}
+        # a fixed list or dict may be changed in place; a file holds what the agent was built with
+        fixed = {name: getattr(self, name) for name, one in self.settings.items() if one.fixed}
+        mutable = {name: value for name, value in fixed.items() if isinstance(value, (list, dict))}
+        self._built_with = copy.deepcopy(mutable)
         self.snapshot = Snapshot(self, known=own)
         self._built = True
 

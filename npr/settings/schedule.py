@@ -9,10 +9,8 @@ from npr.errors import ConfigError
 Schedule = float | str | list[float] | tuple[float, float]  # or one number, which is constant
 
 
-def value_at(schedule: Schedule, progress: float) -> float:
+def value_at(schedule: str | list[float] | tuple[float, float], progress: float) -> float:
     """The value of a valid schedule at a fraction of the budget in [0, 1]."""
-    if isinstance(schedule, (int, float)):
-        return schedule
     first, last = _ends_of_text(schedule) if isinstance(schedule, str) else schedule
     return first + (last - first) * progress
 

@@ -254,3 +254,14 @@ def test_missing_folders_and_files_raise(dqn_file, tmp_path):
     for load in (npr.load, npr.infer.load):
         with pytest.raises(FileNotFoundError, match="nowhere"):
             load(tmp_path / "nowhere.npz")
+
+
+def test_a_file_holds_the_number_of_environments_that_the_agent_went_on_with(tmp_path):
+    path = tmp_path / "a.npz"
+    small_agent("PPO", n_envs=2, max_episode_steps=None).learn(40).save(path)
+    envs = gymnasium.make_vec("CartPole-v1", 3, vectorization_mode="sync")
+    agent = npr.load(path, env=envs)
+    with pytest.warns(npr.ResumeWarning):
+        agent.learn(50, reset_num_timesteps=False)
+    agent.save(path)
+    assert npr.load(path).n_envs == agent.steps.N == 3
