@@ -4,6 +4,7 @@ loop is in npr/training/run.py; the updates are in the file of each algorithm.
 
 import copy
 import inspect
+import sys
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -27,6 +28,7 @@ from npr.policy import Policy
 from npr.settings import Schedule, Settings, setting
 from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
+from npr.system import streams
 from npr.training import evaluation, restoring, saving
 from npr.training.counters import Counters
 from npr.training.logger import Logger
@@ -356,7 +358,8 @@ class Algorithm(Settings):
         if self.verbose and not self._described:
             self._described = True
             where = self.env_id or getattr(self.env, "__name__", type(self.env).__name__)
-            print(f"{type(self).__name__} on {where}, {budget:,} steps: {self._differences()}")
+            text = f"{type(self).__name__} on {where}, {budget:,} steps: {self._differences()}\n"
+            streams.write(sys.stdout, text)
 
     def _differences(self) -> str:
         """The settings that differ from the defaults, as keyword arguments."""

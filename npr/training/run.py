@@ -21,6 +21,7 @@ from npr.errors import ConfigWarning, EnvCrashedError, NprError, NumericsError
 from npr.files.parts import instances, is_array, parts
 from npr.nn import MLP
 from npr.settings import EpsilonGreedy, Replay
+from npr.system import streams
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
 from npr.training.counters import Counters
@@ -75,7 +76,7 @@ class Run:
         self.guard = NonFiniteGuard(agent)
         shown = progress_bar if progress_bar is not None else bool(agent.verbose)
         title = f"{type(agent).__name__} {agent.env_id or ''}".strip()
-        self.progress = Progress(title, self.start, self.counters.end, shown)
+        self.progress = Progress(title, self.counters, self.logger, shown)
 
     def execute(self) -> None:
         """Run the algorithm until the budget is used, the callback or a signal stops it."""
@@ -85,7 +86,7 @@ class Run:
             with self.interrupts, self.guard, blas_threads(threads_for(self._width())):
                 self._train()
         finally:
-            self.progress.close(self.counters.num_timesteps, self.logger)
+            self.progress.close()
         if self.interrupts.requested:
             self._stop(self.interrupts.requested)
 
@@ -118,7 +119,7 @@ class Run:
         """Save the agent and end the program as the signal requested."""
         self.counters.unfinished = self.counters.num_timesteps < self.counters.end
         message = saving.rescue(self.agent, "interrupted", self.save_path)
-        print(f"npr: {message}", file=sys.stderr, flush=True)
+        streams.write(sys.stderr, f"npr: {message}\n")
         if self.envs.owned:
             self.agent.close()
         raise stopped_by(signal)
@@ -269,10 +270,11 @@ class Run:
             yield s, a, r, s2, terminated, truncated, valid, episode
             if envs.finished:
                 self._log_episodes()
-            progress.update(counters.num_timesteps, self.logger)
+            progress.update()
             if self.callback is not None and self._callback_stops():
                 return
             if self.save_freq and self.every(self.save_freq):
+                self.progress.clear()  # there may be a warning
                 saving.save_or_warn(self.agent, self.save_path)
             if interrupts.requested and counters.num_timesteps < counters.end:
                 raise _Stopped
@@ -345,4 +347,5 @@ class Run:
         self.logger.record("train", rates)
         if isinstance(agent, EpsilonGreedy):
             self.logger.record("rollout", {"exploration_rate": agent.epsilon})
+        self.progress.clear()
         self.logger.table()
