@@ -41,7 +41,7 @@ def test_doctor_reports_environment_variables():
 @pytest.fixture
 def compiled(monkeypatch):
     pytest.importorskip("numba")
-    monkeypatch.setattr(cli.jit, "_ASKED", True)
+    monkeypatch.setattr(cli.jit, "NUMBA", True)
 
 
 def test_doctor_reports_the_folder_of_the_kernel_cache(compiled, tmp_path, monkeypatch):
