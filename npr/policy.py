@@ -124,10 +124,26 @@ class Policy:
         rng: np.random.Generator | None = None,
     ) -> Any:
         """The environment's action for one observation, or a batch of actions for a batch."""
+        if observation.__class__ is tuple:
+            self._check_tuple(observation)
         a = self.choose(self.encode(observation), deterministic, rng)
         if self.observations.batched(observation):
             return self.actions.to_env_batch(a)
         return self.actions.to_env(a[0])
+
+    def _check_tuple(self, observation: Any) -> None:
+        """Raise ConfigError if this is what reset() or step() returned, not an observation."""
+        call = {2: "reset()", 5: "step(action)"}.get(len(observation))
+        if call is None or not isinstance(observation[-1], dict):
+            return
+        parts = getattr(self.observations, "parts", [])
+        if len(parts) == len(observation) and parts[-1].shape is None:
+            return  # a Tuple space that ends with a Dict
+        raise ConfigError(
+            f"Got what {call} returns, a tuple of {len(observation)} that ends with info; an "
+            "observation is needed. Take the first of them: "
+            f"{'observation, info' if len(observation) == 2 else 'observation, *_'} = env.{call}."
+        )
 
     def encode(self, observation: Any) -> np.ndarray:
         """Inputs of the network: rows (B, size), or indices (B,) for a table."""

@@ -25,7 +25,7 @@ from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import Optimizer
 from npr.policy import Policy
-from npr.settings import Schedule, Settings, setting
+from npr.settings import Schedule, Settings, sb3, setting
 from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
 from npr.system import streams
@@ -48,7 +48,7 @@ _READ_ONLY = ("seed", "env_id", "preset", "settings", "networks", "action_kinds"
 _STREAMS = ("init", "explore", "sample", "noise", "act")
 
 
-class Algorithm(Settings):
+class Algorithm(Settings, sb3.Methods):
     """Base class of agents: settings, environments, acting, evaluation and files."""
 
     if TYPE_CHECKING:  # the other arguments of the constructor
@@ -98,8 +98,7 @@ class Algorithm(Settings):
         REGISTRY[cls.__name__] = cls
 
     def __init__(self, *args: Any, seed: int | None = None, **given: Any) -> None:
-        if args and isinstance(args[0], str) and args[0] == "MlpPolicy":  # of Stable-Baselines3
-            args = args[1:]
+        args = sb3.without_policy(type(self).__name__, args, given)
         env = args[0] if args else given.pop("env", None)
         if env is None or len(args) > 1 or "env" in given:
             raise ConfigError(
@@ -317,7 +316,8 @@ class Algorithm(Settings):
 
         total_timesteps      None: the preset's budget for this environment, or the rest of an
                              unfinished run
-        callback             called with the agent after every step; returning False stops
+        callback             called with the agent after every step; returning False stops, and
+                             so does an exception
         progress_bar         False: none; None or True: one line, on runs longer than a second
         log_interval         episodes between tables of the logged values; None: no tables
         reset_num_timesteps  False: continue to count, and continue schedules. An unfinished run
@@ -330,10 +330,12 @@ class Algorithm(Settings):
         environments are closed, and the program ends with KeyboardInterrupt or exit status 143. A
         second signal stops it immediately. The agent is also saved after an NprError (an
         environment that violates Gymnasium's API, training that diverged). Without save_path the
-        file is named after the agent, in the working directory.
+        file is named after the agent, in the working directory. After other exceptions, such as
+        those of the callback, it is saved to save_path only. Every exception is raised unchanged,
+        with a note that names the file.
         """
         saving.check_target(save_path, save_freq)
-        saving.check_arguments(callback, log_interval)
+        saving.check_arguments(callback, progress_bar, log_interval, reset_num_timesteps)
         if self._learning:
             raise ConfigError("learn() was called on an agent that is learning; copy it first.")
         default = self.preset.get("total_timesteps", DEFAULT_BUDGET)
@@ -433,7 +435,12 @@ class Algorithm(Settings):
         return {name: getattr(self, name) for name in self.settings} | self._built_with
 
     def save(self, path: "str | os.PathLike[str]") -> None:
-        """Save the complete agent to one file, without pickle."""
+        """Save the complete agent to one file, without pickle. No suffix is added to the path.
+
+        Raises ConfigError if the path is not that of a file in an existing folder, OSError if the
+        file cannot be written, and CheckpointError if it would lose state of the agent.
+        """
+        saving.check_path("path", path)
         checkpoint.save(self, path)
 
     def close(self) -> None:

@@ -103,7 +103,7 @@ class BatchedEnv(abc.ABC):
         spec = action_spec(action_space)
         self.actions = actions_from_spec(spec) if spec["kind"] in ACTION_KINDS else None
         self._discrete = spec["kind"] == "discrete"
-        self.action_space = action_space
+        self.observation_space, self.action_space = observation_space, action_space
         self._seed_source = seeds
         self._draw_seeds()
         self.s: np.ndarray | None = None

@@ -23,11 +23,11 @@ from typing import Any, ClassVar, Literal, dataclass_transform
 import numpy as np
 
 from npr.errors import ConfigError
-from npr.settings import schedule
+from npr.settings import sb3, schedule
 
 NetArch = list[int] | dict[str, list[int]]  # hidden widths of all networks, or by network
 
-_HINTS = {"polyak": "tau (tau = 1 - polyak)", "lr": "learning_rate", "policy": "net_arch"}
+_HINTS = {"polyak": "tau (tau = 1 - polyak)", "lr": "learning_rate"}
 
 
 def setting(
@@ -211,6 +211,8 @@ def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for name in given:
         if name not in known:
+            if name in sb3.SETTINGS:
+                raise ConfigError(f"{owner} has no setting {name!r}; {sb3.SETTINGS[name]}.")
             nearest = near(name, known)
             advice = f"did you mean {nearest}?" if nearest else f"it has {', '.join(known)}."
             raise ConfigError(f"{owner} has no setting {name!r}; {advice}")
@@ -296,6 +298,11 @@ def _parts(kind: Any) -> tuple[Any, ...]:
 
 def _typed(where: str, value: Any, kinds: tuple[Any, ...]) -> Any:
     """The value converted to the first of these types that represents it exactly."""
+    if callable(value) and tuple in kinds:
+        raise ConfigError(
+            f"{where} must be a number or a schedule by name, got {value!r}: a file cannot hold a "
+            "function. Use 'linear:first' or 'linear:first:last', e.g. 'linear:3e-4'."
+        )
     names = ["None" if k is type(None) else k.__name__ for k in kinds if k is not tuple]
     error = ConfigError(f"{where} must be {' or '.join(names)}, got {value!r}.")
     if isinstance(value, (bool, np.bool_)):

@@ -97,12 +97,13 @@ class Run:
             self._check_policy()
             if self.save_path is not None and not self.interrupts.requested:
                 self.agent.save(self.save_path)
-        except (_Stopped, KeyboardInterrupt, NprError) as error:
+        except BaseException as error:  # the callback may raise anything
             # Ctrl-C on a terminal reaches worker processes too, and then the step fails
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
             if stopped and self.interrupts.requested and not self.interrupts.repeated:
                 return
-            if isinstance(error, NprError):
+            ours = isinstance(error, NprError)
+            if (ours or self.save_path is not None) and not self.interrupts.repeated:
                 error.add_note(saving.rescue(self.agent, "crash", self.save_path))
             raise
 

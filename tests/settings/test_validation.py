@@ -128,7 +128,6 @@ def test_an_invalid_setting_is_refused_before_the_first_step(case, setting, valu
         ("Gamma", "gamma"),
         ("lr", "learning_rate"),
         ("polyak", r"tau \(tau = 1 - polyak\)"),
-        ("policy", "net_arch"),
         ("net_archs", "net_arch"),
         ("learning_start", "learning_starts"),
     ],
