@@ -137,6 +137,7 @@ def products(wrong: list[tuple[str, float]]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status, 1 if the doctor found wrong products."""
     parser = argparse.ArgumentParser(prog="npr", description="Reinforcement learning with NumPy.")
+    parser.add_argument("--version", action="version", version=f"npr {npr.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     commands.add_parser("doctor", help="report what this machine runs on")
     parser.parse_args(arguments)

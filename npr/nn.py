@@ -88,6 +88,11 @@ class MLP:
         self._units = sum(self.sizes[1:])
         self._name = "MLP " + "-".join(map(str, self.sizes))
 
+    def __repr__(self) -> str:
+        stack = f"{self.rows} x " if self.rows else ""
+        widths = "-".join(map(str, self.sizes))
+        return f"{type(self).__name__}({stack}{widths}, {self.activation})"
+
     def init(
         self,
         rng: np.random.Generator,

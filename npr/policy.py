@@ -115,6 +115,13 @@ class Policy:
             "temperature": self.head.temperature,
         }
 
+    def __repr__(self) -> str:
+        hidden = [] if self.sizes is None else self.sizes[1:-1]
+        path = " -> ".join(map(str, [self.observations, *hidden, self.actions]))
+        kind = "table" if self.sizes is None else self.activation
+        normalized = ", normalized observations" if self.norm else ""
+        return f"Policy({path}, {kind}, head {self.head.name!r}{normalized})"
+
     # ---- acting
 
     def __call__(

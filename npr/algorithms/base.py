@@ -15,7 +15,7 @@ from npr import presets
 from npr.backend import Array, to_host
 from npr.buffers import Steps
 from npr.envs.batched import BatchedEnv, ErrorPolicy
-from npr.envs.make import env_id, open_envs
+from npr.envs.make import env_id, env_name, open_envs
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
@@ -359,8 +359,8 @@ class Algorithm(Settings, sb3.Methods):
     def _describe(self, budget: int) -> None:
         if self.verbose and not self._described:
             self._described = True
-            where = self.env_id or getattr(self.env, "__name__", type(self.env).__name__)
-            text = f"{type(self).__name__} on {where}, {budget:,} steps: {self._differences()}\n"
+            name = type(self).__name__
+            text = f"{name} on {self.env_name}, {budget:,} steps: {self._differences()}\n"
             streams.write(sys.stdout, text)
 
     def _differences(self) -> str:
@@ -370,7 +370,16 @@ class Algorithm(Settings, sb3.Methods):
         return ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "default settings"
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.env_id!r}, {self._differences()})"
+        env = self.env_name if self.env_id is None else repr(self.env_id)
+        return f"{type(self).__name__}({env}, {self._differences()})"
+
+    @property
+    def env_name(self) -> str:
+        """What to call the environment in a text, in which its id may be missing."""
+        if self.env is None:
+            return self.env_id or "no environment"
+        opened = getattr(self.envs, "envs", ())  # for a function without a name
+        return env_name(self.env) or (env_name(opened[0]) if opened else None) or "a function"
 
     # ---- acting
 

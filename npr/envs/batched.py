@@ -117,6 +117,10 @@ class BatchedEnv(abc.ABC):
         self._crash_times: collections.deque[float] = collections.deque(maxlen=MAX_CRASHES + 1)
         self._warned_of_nan = self._warned_of_reward = False
 
+    def __repr__(self) -> str:
+        spaces = f"observations {self.observations}, actions {self.actions or self.action_space}"
+        return f"{type(self).__name__}({self.n} environments, {spaces})"
+
     @abc.abstractmethod
     def reset(self) -> np.ndarray:
         """Start a new episode in every environment; returns their first observations, `s`.

@@ -53,6 +53,17 @@ def env_id(env: object) -> str | None:
     return env if isinstance(env, str) else getattr(getattr(env, "spec", None), "id", None)
 
 
+def env_name(env: object) -> str | None:
+    """What to call an environment in a text: its id, or the name of its function or class.
+
+    None for a function without a name.
+    """
+    if isinstance(env, functools.partial):
+        return env_name(env.func)
+    name = env_id(env) or getattr(env, "__name__", None)
+    return None if name == "<lambda>" else name or type(getattr(env, "unwrapped", env)).__name__
+
+
 def open_envs(
     env: EnvSource,
     n_envs: int,

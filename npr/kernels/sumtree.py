@@ -71,6 +71,9 @@ class SumTree:
         self._half = 1 << max(capacity - 1, 1).bit_length()  # leaves, a power of two
         self._tree = np.zeros(2 * self._half)
 
+    def __repr__(self) -> str:
+        return f"SumTree({self.capacity:,} priorities, total {self.total:.4g})"
+
     def set(self, index: Any, priority: Any) -> None:
         """Set the priorities (n,), or one number, at index (n,). For a repeated index the last one
         is used.

@@ -34,6 +34,10 @@ class Logger:
         self.episodes: deque[tuple[float, int]] = deque(maxlen=WINDOW)  # (return, length)
         self.episode_count = 0
 
+    def __repr__(self) -> str:
+        mean = self.mean_return()
+        return f"Logger({self.episode_count:,} episodes, mean return {mean})"
+
     def record(self, group: str, metrics: dict[str, Any]) -> None:
         """Keep the latest value of each metric."""
         self.groups.setdefault(group, {}).update(metrics)

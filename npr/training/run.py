@@ -75,7 +75,7 @@ class Run:
         self.interrupts = Interrupts()
         self.guard = NonFiniteGuard(agent)
         shown = progress_bar if progress_bar is not None else bool(agent.verbose)
-        title = f"{type(agent).__name__} {agent.env_id or ''}".strip()
+        title = f"{type(agent).__name__} {agent.env_name}"
         self.progress = Progress(title, self.counters, self.logger, shown)
 
     def execute(self) -> None:

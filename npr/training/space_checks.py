@@ -87,9 +87,11 @@ def _table_advice(space: Any) -> str:
     elif isinstance(space, (gs.Tuple, gs.Dict)):
         named, held = isinstance(space, gs.Dict), space.spaces
         parts = list(held.values()) if isinstance(held, dict) else list(held)
-        if all(isinstance(part, gs.Discrete) and not part.start for part in parts):
-            sizes = [int(part.n) for part in parts]
-            indices = f"[{', '.join(f's[{k!r}]' for k in held)}]" if named else "s"
+        sizes = [int(p.n) for p in parts if isinstance(p, gs.Discrete) and not p.start]
+        if len(sizes) != len(parts):
+            return ""
+        if named:
+            indices = f"[{', '.join(f's[{k!r}]' for k in held)}]"
     n = math.prod(sizes)
     if not sizes or n > _LARGEST_TABLE:
         return ""
