@@ -221,15 +221,16 @@ class Algorithm(Settings, sb3.Methods):
         self._policy: Policy | None = None
         self._described = self._learning = False
         self._optimizers: list[Any] = []  # of the agent, at the start of a run
+        self._advised: set[str] = set()  # warnings about settings that were given
         self.steps = Steps(self.n_envs, observations.size, *actions.columns())
         self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
         self.build()
-        # a fixed list or dict may be changed in place; a file holds what the agent was built with
-        fixed = {name: getattr(self, name) for name, one in self.settings.items() if one.fixed}
-        mutable = {name: value for name, value in fixed.items() if isinstance(value, (list, dict))}
-        self._built_with = copy.deepcopy(mutable)
+        # a fixed list or dict may be changed in place; a file holds what the agent was built with.
+        # n_envs is that of the environments, of which an agent may get others
+        fixed = [name for name, one in self.settings.items() if one.fixed and name != "n_envs"]
+        self._built_with = {name: copy.deepcopy(getattr(self, name)) for name in fixed}
         self.snapshot = Snapshot(self, known=own)
         self._built = True
 
@@ -378,8 +379,8 @@ class Algorithm(Settings, sb3.Methods):
         """What to call the environment in a text, in which its id may be missing."""
         if self.env is None:
             return self.env_id or "no environment"
-        opened = getattr(self.envs, "envs", ())  # for a function without a name
-        return env_name(self.env) or (env_name(opened[0]) if opened else None) or "a function"
+        opened = self.envs and env_name(self.envs.first_env)  # by a function without a name
+        return env_name(self.env) or opened or "a function"
 
     # ---- acting
 
@@ -434,14 +435,28 @@ class Algorithm(Settings, sb3.Methods):
             raise ConfigError(f"episodes must be a whole number above 0, got {episodes!r}.")
         return evaluation.evaluate(
             self.policy, evaluation.separate(self.env) if env is None else env, int(episodes),
-            seed, deterministic, self.max_episode_steps,
+            checked_seed("evaluate", seed), deterministic, self.max_episode_steps,
         )  # fmt: skip
 
     # ---- files
 
     def setting_values(self) -> dict[str, Any]:
-        """The settings by name; fixed ones as they were when the agent was built."""
-        return {name: getattr(self, name) for name in self.settings} | self._built_with
+        """The settings by name; fixed ones as they were when the agent was built.
+
+        Raises ConfigError if one was made invalid in ways that are not checked, such as in place:
+        a file with it would not load.
+        """
+        owner = type(self).__name__
+        held = {name: getattr(self, name) for name in self.settings}
+        held |= {**self._built_with, "n_envs": self.steps.N}
+        try:
+            checked_seed(owner, self.seed)
+            for name, one in self.settings.items():
+                held[name] = one.checked(owner, held[name], self.networks)
+            self.check()
+        except ConfigError as error:
+            raise ConfigError(f"{error} Set it to a valid value; nothing was saved.") from None
+        return held
 
     def save(self, path: "str | os.PathLike[str]") -> None:
         """Save the complete agent to one file, without pickle. No suffix is added to the path.

@@ -136,6 +136,11 @@ class BatchedEnv(abc.ABC):
         A row that is not valid is not a transition and must not be learned from.
         """
 
+    @property
+    @abc.abstractmethod
+    def first_env(self) -> Any:
+        """The first environment, or the VectorEnv that has all of them."""
+
     @abc.abstractmethod
     def close(self) -> None:
         """Close the environments, and end their processes if they have any."""

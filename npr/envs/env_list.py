@@ -48,6 +48,10 @@ class EnvList(BatchedEnv):
             error_policy=error_policy, owned=owned,
         )  # fmt: skip
 
+    @property
+    def first_env(self) -> gymnasium.Env[Any, Any]:
+        return self.envs[0]
+
     def reset(self) -> np.ndarray:
         self._start_statistics()
         s, self.s = self._empty_rows(), None

@@ -51,6 +51,10 @@ class VectorEnvAdapter(BatchedEnv):
         )  # fmt: skip
         self._resetting = np.zeros(self.n, bool)  # NEXT_STEP: rows that the next step only resets
 
+    @property
+    def first_env(self) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+        return self.env
+
     def _check_support(self, error_policy: ErrorPolicy, can_replace: bool) -> None:
         if self.mode not in ("NEXT_STEP", "SAME_STEP", "DISABLED"):
             raise EnvContractError(

@@ -67,7 +67,7 @@ class SumTree:
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
             raise ValueError(f"SumTree needs a capacity of at least 1, got {capacity}.")
-        self.capacity = capacity
+        self.capacity = capacity = int(capacity)  # NumPy's integers have no bit_length
         self._half = 1 << max(capacity - 1, 1).bit_length()  # leaves, a power of two
         self._tree = np.zeros(2 * self._half)
 

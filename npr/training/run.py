@@ -24,6 +24,7 @@ from npr.settings import EpsilonGreedy, Replay
 from npr.system import streams
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
+from npr.training.advice import warn_of_settings
 from npr.training.counters import Counters
 from npr.training.interrupts import Interrupts, stopped_by
 from npr.training.logger import Logger
@@ -68,8 +69,8 @@ class Run:
         self.counters: Counters = agent.counters
         self.logger: Logger = agent.logger
         self.envs = agent.envs
-        self.callback, self.log_interval = callback, log_interval
-        self.save_path, self.save_freq = save_path, save_freq
+        self.callback, self.save_path = callback, save_path
+        self.log_interval, self.save_freq = int(log_interval or 0), int(save_freq or 0)  # 0: none
         self.start, self.began = self.counters.num_timesteps, time.perf_counter()
         self.last_steps = 0  # env steps of the last step of all environments
         self.interrupts = Interrupts()
@@ -81,6 +82,7 @@ class Run:
     def execute(self) -> None:
         """Run the algorithm until the budget is used, the callback or a signal stops it."""
         self._warn_if_idle()
+        warn_of_settings(self.agent, stacklevel=3)
         keep_freed_memory()
         try:
             with self.interrupts, self.guard, blas_threads(threads_for(self._width())):

@@ -46,7 +46,7 @@ def save_or_warn(agent: Agent, path: Path) -> None:
     try:
         checkpoint.save(agent, path, without=lost)
         message = f"was saved without its {', '.join(lost)}" if lost else ""
-    except OSError as error:
+    except (OSError, ConfigError) as error:
         message = f"could not be saved ({error}). An earlier file there is unchanged, and training "
         message += "continues"
     if message:
