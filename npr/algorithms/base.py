@@ -461,7 +461,7 @@ class Algorithm(Settings, sb3.Methods):
     def save(self, path: "str | os.PathLike[str]") -> None:
         """Save the complete agent to one file, without pickle. No suffix is added to the path.
 
-        Raises ConfigError if the path is not that of a file in an existing folder, OSError if the
+        Raises ConfigError if the path is not one of a file or a setting is invalid, OSError if the
         file cannot be written, and CheckpointError if it would lose state of the agent.
         """
         saving.check_path("path", path)

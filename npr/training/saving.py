@@ -23,21 +23,22 @@ def check_target(path: Path | None, interval: int | None) -> None:
             "save_freq must be a whole number of env steps, with a save_path to write to; got "
             f"save_freq={interval!r}, save_path={path!r}."
         )
-    if path is not None:
-        check_path("save_path", path)
+    if path is None:
+        return
+    check_path("save_path", path)
+    folder = os.path.dirname(os.path.abspath(os.fsdecode(path)))
+    if not os.path.isdir(folder):
+        raise ConfigError(f"save_path={path!r}: there is no folder {folder!r}; create it first.")
 
 
 def check_path(name: str, path: Any) -> None:
-    """Raise ConfigError unless a file can be at this path; `name` is that of the argument."""
+    """Raise ConfigError unless this is a path, and not of a folder; `name` is the argument's."""
     paths = (str, bytes, os.PathLike)
     if not isinstance(path, paths) or not os.fspath(path) or os.path.isdir(path):
         raise ConfigError(
             f"{name} must be the path of a file, e.g. 'agent.npz', got {path!r}"
             f"{', which is a folder' if isinstance(path, paths) and os.fspath(path) else ''}."
         )
-    folder = os.path.dirname(os.path.abspath(os.fsdecode(path)))
-    if not os.path.isdir(folder):
-        raise ConfigError(f"{name}={path!r}: there is no folder {folder!r}; create it first.")
 
 
 def save_or_warn(agent: Agent, path: Path) -> None:

@@ -335,14 +335,18 @@ def test_a_finished_run_is_saved_to_the_save_path():
 
 @pytest.mark.parametrize(
     "path, match",
-    [("nowhere/a.npz", r"path='nowhere/a.npz': there is no folder .*nowhere'; create it first"),
-     (".", "path must be the path of a file, .* got '.', which is a folder"),
+    [(".", "path must be the path of a file, .* got '.', which is a folder"),
      ("", "path must be the path of a file, .* got ''"), (None, "got None"), (7, "got 7")],
 )  # fmt: skip
 def test_an_invalid_path_of_a_file_is_refused(path, match):
     with pytest.raises(ConfigError, match=match):
         small_agent("DQN").save(path)
     assert os.listdir() == []
+
+
+def test_a_missing_folder_is_named():
+    with pytest.raises(FileNotFoundError, match="create the folder first: .*nowhere'"):
+        small_agent("DQN").save("nowhere/a.npz")
 
 
 @pytest.mark.parametrize("path", ["plain", "dotted.v2", "agent.zip", b"bytes", Path("a.npz")])
