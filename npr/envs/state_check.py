@@ -7,7 +7,6 @@ another agent. The next step of the agent would then be a transition that never 
 from __future__ import annotations
 
 import hashlib
-import random
 import sys
 import weakref
 from collections import deque
@@ -80,15 +79,14 @@ def _members(value: Any) -> Iterable[Any]:
     """What may be part of the state of an object."""
     if isinstance(value, np.random.Generator):
         return [value.bit_generator.state]
-    if isinstance(value, np.random.RandomState):
-        return [value.get_state(legacy=False)]
-    if isinstance(value, random.Random):
-        return [repr(value.getstate())]
+    package = (type(value).__module__ or "").partition(".")[0]
+    if package in ("random", "numpy"):  # random.Random and numpy.random.RandomState
+        state = getattr(value, "getstate", None) or getattr(value, "get_state", None)
+        return [repr(state())] if state else []
     if isinstance(value, Mapping):
         return [x for name, held in value.items() if not _is_ignored(name) for x in (name, held)]
     if isinstance(value, _COLLECTIONS):
         return value
-    package = (type(value).__module__ or "").partition(".")[0]
     if isinstance(value, type) or package in _FOREIGN:
         return []
     slots = {name: getattr(value, name, None) for name in getattr(value, "__slots__", ())}
