@@ -16,7 +16,7 @@ from npr.backend import Array, to_host
 from npr.buffers import Steps
 from npr.envs.batched import BatchedEnv, ErrorPolicy
 from npr.envs.env_list import EnvList
-from npr.envs.make import env_id, has_own_limit, is_made, open_envs
+from npr.envs.make import env_id, has_own_limit, is_made, is_vector, open_envs
 from npr.envs.remake import EnvOfFile, description
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
@@ -306,14 +306,14 @@ class Algorithm(Settings):
     def _no_env(self, call: str) -> ConfigError:
         reason = self.env_description.get("unknown")
         return ConfigError(
-            f"The agent's file does not hold how its environment ({self.env_id}) is made: "
-            f"{reason}. Pass one: {call}."
+            f"A file or copy of the agent does not hold how its environment ({self.env_id}) is "
+            f"made: {reason}. Pass one: {call}."
         )
 
     def _reopen_envs(self, num_timesteps: int) -> None:
         """Open the environments of an agent that was loaded or closed."""
         if self.env is None:
-            raise self._no_env("npr.load(path, env=...)")
+            raise self._no_env("npr.load(path, env=...) or agent.set_env(env)")
         position, self._position = self._position, {}
         if position.get("steps", 0) or num_timesteps:
             # seeds differ from those of the first environments: their episodes were already seen
@@ -576,8 +576,27 @@ class Algorithm(Settings):
             "_policy": None,
             "_learning": False,
             "_optimizers": [],
+            "env": self._env_of_copy(),
         }
         return {**vars(self), **without, "_position": self.position()}
+
+    def _env_of_copy(self) -> Any:
+        """What a copy makes its environments from. Vector environments and functions without a
+        name of their own cannot be copied; None if there is no description either."""
+        env = self.env
+        vector = is_vector(env)
+        local = "<" in getattr(env, "__qualname__", "")
+        if "unknown" not in self.env_description and (is_made(env) or local):
+            return EnvOfFile(self.env_description).source
+        return None if vector or local else env
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        other = memo[id(self)] = type(self).__new__(type(self))
+        state = self.__getstate__()
+        if state["env"] is None and callable(self.env):
+            state["env"] = self.env  # a function needs no copy
+        vars(other).update(copy.deepcopy(state, memo))
+        return other
 
 
 def _settings_for(env: Any) -> dict[str, Any]:

@@ -168,7 +168,7 @@ class BatchedEnv(abc.ABC):
 
     def used_by_others(self) -> bool:
         """Whether another agent or an evaluation has used one of the environments since `claim`."""
-        return not all(state_check.is_claimed_by(env, self) for env in self.bases())
+        return not state_check.are_claimed_by(self.bases(), self)
 
     def _draw_seeds(self) -> None:
         children = self._seed_source.spawn(self.n)

@@ -89,7 +89,13 @@ def is_made(env: object) -> bool:
     """Whether this is an Env or a VectorEnv, and not something that makes one."""
     import gymnasium
 
-    return isinstance(env, (gymnasium.Env, gymnasium.vector.VectorEnv))
+    return isinstance(env, gymnasium.Env) or is_vector(env)
+
+
+def is_vector(env: object) -> bool:
+    import gymnasium
+
+    return isinstance(env, gymnasium.vector.VectorEnv)
 
 
 def has_own_limit(env: object) -> bool:
@@ -98,7 +104,7 @@ def has_own_limit(env: object) -> bool:
 
     if isinstance(env, gymnasium.Env):
         return time_limit(env) is not None
-    return isinstance(env, gymnasium.vector.VectorEnv)
+    return is_vector(env)
 
 
 def env_id(env: object) -> str | None:

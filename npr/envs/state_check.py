@@ -6,6 +6,7 @@ another agent. The next step of the agent would then be a transition that never 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 import weakref
@@ -21,33 +22,36 @@ _COLLECTIONS = (list, tuple, deque)
 _FOREIGN = {"npr", *sys.stdlib_module_names} - {"types"}  # types.SimpleNamespace may hold a state
 
 _users: weakref.WeakKeyDictionary[Any, weakref.ref[object]] = weakref.WeakKeyDictionary()
+_latest_user: weakref.ref[object] | None = None
 
 
 def claim(envs: Iterable[Any], user: object) -> None:
     """Record that `user` is the last to step or reset these environments."""
+    global _latest_user
+    _latest_user = weakref.ref(user)
     for env in envs:
-        try:
-            _users[env.unwrapped] = weakref.ref(user)
-        except TypeError:  # not hashable
-            continue
+        with contextlib.suppress(TypeError):  # an environment that is not hashable
+            _users[env.unwrapped] = _latest_user
 
 
-def is_claimed_by(env: Any, user: object) -> bool:
-    """Whether nobody else has claimed an environment since `user` did."""
-    try:
-        other = _users.get(env.unwrapped)
-    except TypeError:
+def are_claimed_by(envs: Iterable[Any], user: object) -> bool:
+    """Whether nobody else has claimed one of these environments since `user` did."""
+    if _latest_user is not None and _latest_user() is user:
         return True
-    return other is None or other() is user
+    return all(held is None or held() is user for held in map(_user_of, envs))
 
 
 def in_use(env: Any) -> bool:
     """Whether an environment has been claimed by anybody who still exists."""
+    held = _user_of(env)
+    return held is not None and held() is not None
+
+
+def _user_of(env: Any) -> weakref.ref[object] | None:
     try:
-        user = _users.get(env.unwrapped)
+        return _users.get(env.unwrapped)
     except TypeError:
-        return False
-    return user is not None and user() is not None
+        return None
 
 
 def fingerprint(envs: Iterable[Any]) -> bytes:

@@ -1,8 +1,8 @@
 """One call of learn(): transitions with their episodes, and statistics of valid rows."""
 
-import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 from support.small_agents import assert_same_parameters, run_of, small_agent
 
 import npr
@@ -71,7 +71,7 @@ def test_arguments_of_learn_are_checked_before_the_first_step(given, match):
     assert agent.num_timesteps == 0
 
 
-class Unregistered(gymnasium.envs.classic_control.CartPoleEnv):
+class Unregistered(CartPoleEnv):
     """A file cannot describe it."""
 
 
