@@ -3,6 +3,7 @@ loop is in npr/training/run.py; the updates are in the file of each algorithm.
 """
 
 import copy
+import functools
 import inspect
 import sys
 import warnings
@@ -15,9 +16,11 @@ from npr import presets
 from npr.backend import Array, to_host
 from npr.buffers import Steps
 from npr.envs.batched import BatchedEnv, ErrorPolicy
-from npr.envs.make import env_id, env_name, open_envs
+from npr.envs.env_list import EnvList
+from npr.envs.make import env_id, env_name, has_own_limit, is_made, is_vector, open_envs
+from npr.envs.remake import EnvOfFile, description
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
-from npr.errors import ConfigError, ResumeWarning, SpaceError
+from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
 from npr.files.parts import Snapshot, instances, parts
 from npr.heads import Head
@@ -43,7 +46,11 @@ if TYPE_CHECKING:
 
 REGISTRY: dict[str, type["Algorithm"]] = {}  # name -> class that `npr.load` may create
 
-_READ_ONLY = ("seed", "env_id", "preset", "settings", "networks", "action_kinds", "table")
+_READ_ONLY = ("env", "seed", "env_id", "preset", "settings", "networks", "action_kinds", "table")
+# settings of the environments, which may change whenever these are opened
+_OF_ENVS = (
+    "n_envs", "max_episode_steps", "env_kwargs", "nan_obs", "on_env_error", "env_timeout",
+)  # fmt: skip
 # one random generator per purpose, so that drawing from one does not affect the others
 _STREAMS = ("init", "explore", "sample", "noise", "act")
 
@@ -59,7 +66,13 @@ class Algorithm(Settings, sb3.Methods):
     gamma: float = setting(0.99, "discount per env step", within="[0, 1]", fixed=True)
     n_envs: int = setting(1, "number of environments", within="[1, inf)", fixed=True)
     max_episode_steps: int | None = setting(
-        None, "steps per episode; None: the environment's limit", within="[1, inf)", fixed=True
+        None,
+        "steps per episode, as for gymnasium.make; None: the environment's limit",
+        within="[1, inf)",
+        fixed=True,
+    )
+    env_kwargs: dict[str, Any] | None = setting(
+        None, "arguments of gymnasium.make, or of the function that makes an Env", fixed=True
     )
     normalize_obs: bool = setting(
         False, "standardize observations by running mean and standard deviation", fixed=True
@@ -106,8 +119,6 @@ class Algorithm(Settings, sb3.Methods):
                 f"or a function that returns one; got {args or (env,)}."
             )
         self._configure(env, env_id(env), given, seed)
-        if hasattr(env, "step") and not isinstance(env, type) and "n_envs" not in given:
-            self.n_envs = 1  # an Env is one environment; for a VectorEnv see _open_envs
         self.envs = self._open_envs()
         try:
             self._start(self.envs.observations, self.envs.actions)
@@ -127,12 +138,21 @@ class Algorithm(Settings, sb3.Methods):
         """
         restoring.check_before(manifest, arrays)
         agent = cls.__new__(cls)
-        name = manifest["env"]
-        # gymnasium.make("package:id") imports the package: a file must not decide that
-        own = None if ":" in (name or "") else name
+        name, described = manifest["env"], {**manifest["env_description"]}
+        if described.pop("assumed", False) and env is None:
+            warnings.warn(
+                f"The file was written by an earlier npr, which kept only the id {name} of the "
+                "environment. If it had other arguments or wrappers, pass it: "
+                "npr.load(path, env=...).",
+                CheckpointWarning,
+                stacklevel=6,
+            )
+        own = None if "unknown" in described else EnvOfFile(described).source
         source = own if env is None else env
-        agent._configure(source, name, manifest["settings"], manifest["seed"])
+        settings = manifest["settings"] | ({} if env is None else _settings_for(env))
+        agent._configure(source, name, settings, manifest["seed"])
         agent.envs = None
+        agent.env_description = described if env is None else description(env)
         spec = manifest["policy"]
         agent._start(
             observations_from_spec(spec["observations"]), actions_from_spec(spec["actions"])
@@ -148,7 +168,7 @@ class Algorithm(Settings, sb3.Methods):
         self.env, self.env_id, self.preset = env, name, presets.find(owner, name)
         preset = {k: v for k, v in self.preset.items() if k != "total_timesteps"}
         check_names(owner, given, self.settings)
-        for key, value in {**self.defaults(), **preset, **given}.items():
+        for key, value in {**self.defaults(), **preset, **_settings_for(env), **given}.items():
             setattr(self, key, copy.deepcopy(value))
         self.seed = checked_seed(owner, seed)
         if self.table and self.normalize_obs:
@@ -167,8 +187,10 @@ class Algorithm(Settings, sb3.Methods):
             held = self.__dict__
             if "_built" in held and name[0] != "_":
                 if name in _READ_ONLY:
+                    other = " with set_env(env)" if name == "env" else ""
                     raise ConfigError(
-                        f"{type(self).__name__}: {name} cannot be changed after construction."
+                        f"{type(self).__name__}: {name} cannot be changed after construction"
+                        f"{', except' if other else ''}{other}."
                     )
                 nearest = None if name in held else near(name, self.settings)
                 if nearest and not hasattr(type(self), name):
@@ -188,6 +210,28 @@ class Algorithm(Settings, sb3.Methods):
         rate = self.now(self.learning_rate)
         for optimizer in self._optimizers:
             optimizer.learning_rate = rate
+
+    def override(self, given: dict[str, Any]) -> None:
+        """Change settings of an agent that was loaded, before its environments are opened.
+
+        Raises ConfigError for a setting that the agent was built with.
+        """
+        check_names(type(self).__name__, given, self.settings)
+        for name, value in given.items():
+            if name in _OF_ENVS:
+                one = self.settings[name]
+                vars(self)[name] = one.checked(type(self).__name__, value, self.networks)
+            else:
+                setattr(self, name, value)
+        if "env_kwargs" in given:
+            if not isinstance(self.env, str):
+                raise ConfigError(
+                    f"env_kwargs={self.env_kwargs!r} needs an environment that is made from an id; "
+                    "pass env= with these arguments."
+                )
+            self._built_with["env_kwargs"] = copy.deepcopy(self.env_kwargs)
+            self.env_description = description(self.env, **(self.env_kwargs or {}))
+        self.check()
 
     # ---- counters
 
@@ -228,9 +272,10 @@ class Algorithm(Settings, sb3.Methods):
         own = set(vars(self))
         self.build()
         # a fixed list or dict may be changed in place; a file holds what the agent was built with.
-        # n_envs is that of the environments, of which an agent may get others
-        fixed = [name for name, one in self.settings.items() if one.fixed and name != "n_envs"]
-        self._built_with = {name: copy.deepcopy(getattr(self, name)) for name in fixed}
+        # An agent may get other environments, with other settings
+        kept = {name for name, one in self.settings.items() if one.fixed}.difference(_OF_ENVS)
+        kept.add("env_kwargs")
+        self._built_with = {name: copy.deepcopy(getattr(self, name)) for name in kept}
         self.snapshot = Snapshot(self, known=own)
         self._built = True
 
@@ -242,8 +287,9 @@ class Algorithm(Settings, sb3.Methods):
         entropy, spawn_key = self._env_seeds
         envs = open_envs(
             self.env, self.n_envs, np.random.SeedSequence(entropy, spawn_key=spawn_key),
-            max_episode_steps=self.max_episode_steps, table=self.table,
-            error_policy=ErrorPolicy(self.nan_obs, self.on_env_error), env_timeout=self.env_timeout,
+            max_episode_steps=self.max_episode_steps, env_kwargs=self._env_kwargs(),
+            table=self.table, error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
+            env_timeout=self.env_timeout,
         )  # fmt: skip
         try:
             check_spaces(self, envs, REGISTRY)
@@ -252,32 +298,73 @@ class Algorithm(Settings, sb3.Methods):
                 envs.close()
             raise
         vars(self)["n_envs"] = envs.n  # a VectorEnv determines the number
+        if not isinstance(self.env, EnvOfFile):
+            made = envs.envs if isinstance(envs, EnvList) else ()
+            self.env_description = description(self.env, made, **(self.env_kwargs or {}))
         return envs
+
+    def _env_kwargs(self) -> dict[str, Any] | None:
+        return None if isinstance(self.env, EnvOfFile) else self.env_kwargs
+
+    def _no_env(self, call: str) -> ConfigError:
+        reason = self.env_description.get("unknown")
+        return ConfigError(
+            f"A file or copy of the agent does not hold how its environment ({self.env_id}) is "
+            f"made: {reason}. Pass one: {call}."
+        )
 
     def _reopen_envs(self, num_timesteps: int) -> None:
         """Open the environments of an agent that was loaded or closed."""
         if self.env is None:
-            raise ConfigError(
-                f"This agent's file names no environment that npr can open ({self.env_id!r}); "
-                "pass one: npr.load(path, env=...)."
-            )
+            raise self._no_env("npr.load(path, env=...) or agent.set_env(env)")
         position, self._position = self._position, {}
         if position.get("steps", 0) or num_timesteps:
             # seeds differ from those of the first environments: their episodes were already seen
             self._env_seeds = self._env_seeds[0], (len(_STREAMS), num_timesteps)
-        envs = self._open_envs()
+        self._enter(self._open_envs())
+        if position:
+            self._resume_episodes(position)
+
+    def _enter(self, envs: BatchedEnv) -> None:
+        """Go on in newly opened environments. Raises SpaceError if they have other spaces."""
         for mine, theirs in ((self.observations, envs.observations), (self.actions, envs.actions)):
-            if mine.spec != theirs.spec:
+            if theirs is None or mine.spec != theirs.spec:
+                if envs.owned:
+                    envs.close()
                 raise SpaceError(
-                    f"The agent was trained with {mine.spec}, this environment has {theirs.spec}."
+                    f"The agent was trained with {mine.spec}, this environment has "
+                    f"{theirs and theirs.spec}."
                 )
         if envs.n != self.steps.N:
             self.steps = Steps(envs.n, self.observations.size, *self.actions.columns())
             if self.reward_norm:
                 self.reward_norm.begin(envs.n)
         self.envs = envs
-        if position:
-            self._resume_episodes(position)
+
+    def set_env(self, env: "EnvSource", env_kwargs: dict[str, Any] | None = None) -> None:
+        """Go on in another environment with the same spaces. New episodes begin.
+
+        env          as for the constructor; an id or a function makes n_envs of them
+        env_kwargs   arguments of gymnasium.make, or of the function
+
+        Raises SpaceError or ConfigError if the environment does not fit, and then nothing has
+        changed.
+        """
+        if self._learning:
+            raise ConfigError("set_env() was called on an agent that is learning.")
+        before = dict(vars(self))
+        own: dict[str, Any] = {"env": env, "env_id": env_id(env), "env_kwargs": env_kwargs}
+        try:
+            vars(self).update(own | _settings_for(env))
+            self._enter(self._open_envs())
+        except BaseException:
+            vars(self).update(before)
+            raise
+        old, self._position = before["envs"], {}
+        self._built_with["env_kwargs"] = copy.deepcopy(env_kwargs)
+        self.steps.clear()
+        if old is not None and old.owned:
+            old.close()
 
     def _resume_episodes(self, position: dict[str, Any]) -> None:
         """Restore the position of the environments, or warn that new episodes start."""
@@ -379,7 +466,7 @@ class Algorithm(Settings, sb3.Methods):
         """What to call the environment in a text, in which its id may be missing."""
         if self.env is None:
             return self.env_id or "no environment"
-        opened = self.envs and env_name(self.envs.first_env)  # by a function without a name
+        opened = self.envs and env_name(self.envs.bases()[0])  # by a function without a name
         return env_name(self.env) or opened or "a function"
 
     # ---- acting
@@ -429,13 +516,31 @@ class Algorithm(Settings, sb3.Methods):
         episodes: int = 100,
         seed: int | None = None,
         deterministic: bool = True,
+        episode_limit: int = evaluation.EPISODE_LIMIT,
     ) -> evaluation.Evaluation:
-        """Run complete episodes in a separate environment: .mean .std .returns .lengths"""
-        if not is_whole(episodes) or episodes < 1:
-            raise ConfigError(f"episodes must be a whole number above 0, got {episodes!r}.")
+        """Run complete episodes and return an Evaluation: .mean .std .returns .lengths
+
+        env            id, Env, VectorEnv or function. None: a new environment like the agent's own,
+                       with the statistics of its normalizing wrappers; ConfigError if npr cannot
+                       make one. An Env or VectorEnv is used as it is, and not closed
+        episodes       each environment of a VectorEnv contributes the same number, up to one
+        seed           for the first reset and for sampled actions: same seed, same episodes
+        deterministic  False: sample actions, as in training
+        episode_limit  steps after which an episode is cut, with a ConfigWarning
+
+        Raises SpaceError if the environment's spaces are not the agent's, and EnvContractError or
+        EnvCrashedError for its faults.
+        """
+        for name, number in (("episodes", episodes), ("episode_limit", episode_limit)):
+            if not is_whole(number) or number < 1:
+                raise ConfigError(f"{name} must be a whole number above 0, got {number!r}.")
+        if env is None and self.env is None:
+            raise self._no_env("evaluate(env=...)")
+        limit = self.max_episode_steps
+        own = functools.partial(evaluation.separate, self.env, self.envs, limit, self._env_kwargs())
         return evaluation.evaluate(
-            self.policy, evaluation.separate(self.env) if env is None else env, int(episodes),
-            checked_seed("evaluate", seed), deterministic, self.max_episode_steps,
+            self.policy, own if env is None else env, int(episodes),
+            checked_seed("evaluate", seed), deterministic, int(episode_limit), limit,
         )  # fmt: skip
 
     # ---- files
@@ -506,5 +611,30 @@ class Algorithm(Settings, sb3.Methods):
             "_policy": None,
             "_learning": False,
             "_optimizers": [],
+            "env": self._env_of_copy(),
         }
         return {**vars(self), **without, "_position": self.position()}
+
+    def _env_of_copy(self) -> Any:
+        """What a copy makes its environments from. Vector environments and functions without a
+        name of their own cannot be copied; None if there is no description either."""
+        env = self.env
+        vector = is_vector(env)
+        local = "<" in getattr(env, "__qualname__", "")
+        if "unknown" not in self.env_description and (is_made(env) or local):
+            return EnvOfFile(self.env_description).source
+        return None if vector or local else env
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        other = memo[id(self)] = type(self).__new__(type(self))
+        state = self.__getstate__()
+        if state["env"] is None and callable(self.env):
+            state["env"] = self.env  # a function needs no copy
+        vars(other).update(copy.deepcopy(state, memo))
+        return other
+
+
+def _settings_for(env: Any) -> dict[str, Any]:
+    """The settings that follow from an Env or VectorEnv."""
+    own = {"max_episode_steps": None} if has_own_limit(env) else {}
+    return own | {"n_envs": 1} if is_made(env) else own  # _open_envs counts those of a VectorEnv

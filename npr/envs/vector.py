@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from npr.envs.gymnasium_internals import (
     error_origin,
     last_observations,
     retains_autoreset,
+    single_envs,
     takes_seed_list,
 )
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, describe_error
@@ -51,10 +52,6 @@ class VectorEnvAdapter(BatchedEnv):
         )  # fmt: skip
         self._resetting = np.zeros(self.n, bool)  # NEXT_STEP: rows that the next step only resets
 
-    @property
-    def first_env(self) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
-        return self.env
-
     def _check_support(self, error_policy: ErrorPolicy, can_replace: bool) -> None:
         if self.mode not in ("NEXT_STEP", "SAME_STEP", "DISABLED"):
             raise EnvContractError(
@@ -73,6 +70,9 @@ class VectorEnvAdapter(BatchedEnv):
                 "on_env_error='reset' needs environments that npr makes, got a VectorEnv. Pass an "
                 "id or a function with n_envs."
             )
+
+    def bases(self) -> Sequence[Any]:
+        return [self.env.unwrapped, *single_envs(self.env.unwrapped)]
 
     def reset(self) -> np.ndarray:
         self.s = None

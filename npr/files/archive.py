@@ -25,7 +25,7 @@ from npr.errors import CheckpointError
 from npr.files.atomic import replacement
 from npr.version import __version__
 
-FORMAT = 2  # of the files that are written; earlier ones are converted by npr.files.migrations
+FORMAT = 3  # of the files that are written; earlier ones are converted by npr.files.migrations
 MANIFEST = "manifest.json"
 _DTYPES = ("<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "|b1")
 _MEMBER = re.compile(r"[a-z]+/[A-Za-z_]\w*(\.[A-Za-z_]\w*)?\.npy", re.ASCII)

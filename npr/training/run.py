@@ -84,10 +84,12 @@ class Run:
         self._warn_if_idle()
         warn_of_settings(self.agent, stacklevel=3)
         keep_freed_memory()
+        self.envs.claim()
         try:
             with self.interrupts, self.guard, blas_threads(threads_for(self._width())):
                 self._train()
         finally:
+            self.envs.leave()
             self.progress.close()
         if self.interrupts.requested:
             self._stop(self.interrupts.requested)
@@ -148,6 +150,18 @@ class Run:
                 stacklevel=4,
             )
 
+    def _warn_of_no_update(self, needed: str, setting: str) -> None:
+        """Warn that the run has ended before its first rollout was complete."""
+        counters = self.counters
+        if self.agent.steps and counters.num_timesteps >= counters.end:
+            warnings.warn(
+                f"{type(self.agent).__name__}: no update was made, since one needs {needed}. The "
+                "steps so far are kept for the next call of learn(). Raise total_timesteps, or "
+                f"lower {setting}.",
+                ConfigWarning,
+                stacklevel=7,
+            )
+
     # ---- the loop
 
     def interact(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[Transition]:
@@ -175,18 +189,17 @@ class Run:
     def rollouts(
         self, n_steps: int, choose: Callable[[np.ndarray], np.ndarray]
     ) -> Iterator[Rollout]:
-        """Yield Rollouts of n_steps of all environments; the last one may be shorter."""
-        steps = self.agent.steps
+        """Yield Rollouts of n_steps of all environments. Further steps stay in agent.steps, for the
+        next run."""
+        steps, complete = self.agent.steps, False
         for *step, _ in self._steps(choose):
             steps.append(tuple(step))
-            if len(steps) == n_steps:
-                D = self._rollout()
+            if len(steps) >= n_steps:
+                complete, D = True, self._rollout()
                 if D.valid.any():  # else every environment only reset itself
                     yield from self._normalized(D)
-        if steps:
-            D = self._rollout()
-            if D.valid.sum() > 1:  # the last one; a single step has no standard deviation
-                yield from self._normalized(D)
+        if not complete:
+            self._warn_of_no_update(f"{n_steps:,} steps of each environment", "n_steps")
 
     def episodes(
         self, n_episodes: int, choose: Callable[[np.ndarray], np.ndarray]
@@ -195,29 +208,29 @@ class Run:
 
         Every environment contributes the same number (n_episodes is rounded up): taking those that
         end first would favor short episodes. Further steps of an environment are dropped. When the
-        budget ends within a rollout, its complete episodes are used with a single environment only.
+        budget ends within a rollout, its steps stay in agent.steps, for the next run.
         """
-        envs, steps = self.envs, self.agent.steps
+        envs, steps, complete = self.envs, self.agent.steps, False
         per_env = -(-n_episodes // envs.n)
         if not steps and any(envs.lengths):
             self._reset()
-        missing = per_env - sum(
-            (valid & (terminated | truncated)).astype(int)
-            for *_, terminated, truncated, valid in steps
-        )
-        missing = np.broadcast_to(missing, envs.n)
+        ended = [valid & (term | trunc) for *_, term, trunc, valid in steps]
+        missing = np.full(envs.n, per_env) - sum(one.astype(int) for one in ended)
         for *step, terminated, truncated, valid, _ in self._steps(choose):
+            if not steps:
+                missing = np.full(envs.n, per_env)
             valid = valid & (missing > 0)
             steps.append((*step, terminated, truncated, valid))
             missing = missing - (valid & (terminated | truncated))
             if not missing.any():
+                complete = True
                 yield from self._normalized(self._rollout(whole=True))
-                missing = np.full(envs.n, per_env)
                 if envs.n > 1:
                     self._reset()
-        if envs.n == 1 and missing < per_env:
-            yield from self._normalized(self._rollout(whole=True))
-        steps.clear()
+        if not complete:
+            self._warn_of_no_update(
+                f"{n_episodes} complete episodes", "n_episodes, or set max_episode_steps"
+            )
 
     def _reset(self) -> None:
         """Start a new episode in every environment."""
@@ -274,8 +287,11 @@ class Run:
             if envs.finished:
                 self._log_episodes()
             progress.update()
-            if self.callback is not None and self._callback_stops():
-                return
+            if self.callback is not None:
+                if self._callback_stops():
+                    return
+                if envs.used_by_others():
+                    envs.claim()
             if self.save_freq and self.every(self.save_freq):
                 self.progress.clear()  # there may be a warning
                 saving.save_or_warn(self.agent, self.save_path)

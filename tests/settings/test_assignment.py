@@ -288,7 +288,7 @@ def test_a_run_continues_if_its_settings_cannot_be_saved(tmp_path):
 @pytest.mark.parametrize(
     "values",
     [{"net_arch": [3]}, {"activation": "relu"}, {"gamma": 0.5}, {"normalize_obs": True},
-     {"n_envs": 77}, {"max_episode_steps": 3}],
+     {"n_envs": 77}],
     ids=str,
 )  # fmt: skip
 def test_a_file_holds_what_the_agent_was_built_with(values, tmp_path):

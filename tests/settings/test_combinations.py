@@ -94,13 +94,12 @@ def test_a_batch_may_be_larger_than_the_stored_transitions(case, _, starts):
     assert agent.n_updates == BUDGET - max(starts, 1) + 1
 
 
-@pytest.mark.filterwarnings("ignore:REINFORCE learned nothing")
 @pytest.mark.parametrize("total", [0, 1])
 @every_case
 def test_a_budget_may_be_zero_or_one(case, total):
     agent = small_agent(case)
-    if total and "learning_starts" in settings_of(case):
-        with pytest.warns(ConfigWarning, match="no update will run"):
+    if total and not agent.table:
+        with pytest.warns(ConfigWarning, match="no update (will run|was made)"):
             agent.learn(total)
     else:
         learn_without_warning(agent, total)
@@ -199,7 +198,6 @@ def test_a_vector_env_must_fit_into_the_replay():
         ("DQN", {"gradient_steps": 0}),
         ("PPO", {"batch_size": 1000, "n_steps": 16}),  # one minibatch
         ("PPO", {"batch_size": 7, "n_steps": 16}),  # not a divisor
-        ("PPO", {"n_steps": 1000}),  # larger than the budget
         ("PPOKL", {"batch_size": 1000, "n_steps": 16}),
         ("A2C", {"n_steps": 1, "normalize_advantage": False}),
         ("REINFORCE", {"n_episodes": 1, "max_episode_steps": 1}),
