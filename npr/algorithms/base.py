@@ -14,7 +14,7 @@ from npr import presets
 from npr.backend import Array, to_host
 from npr.buffers import Steps
 from npr.envs.batched import BatchedEnv, ErrorPolicy
-from npr.envs.make import env_id, open_envs
+from npr.envs.make import env_id, number_of_envs, open_envs
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
@@ -104,9 +104,10 @@ class Algorithm(Settings):
                 f"{type(self).__name__} takes one environment: an id, a gymnasium.Env, a VectorEnv "
                 f"or a function that returns one; got {args or (env,)}."
             )
+        if (number := number_of_envs(env)) is not None:
+            # more than one of a single Env is refused by open_envs
+            given = {"n_envs": number, **given} if number == 1 else {**given, "n_envs": number}
         self._configure(env, env_id(env), given, seed)
-        if hasattr(env, "step") and not isinstance(env, type) and "n_envs" not in given:
-            self.n_envs = 1  # an Env is one environment; for a VectorEnv see _open_envs
         self.envs = self._open_envs()
         try:
             self._start(self.envs.observations, self.envs.actions)
@@ -146,9 +147,14 @@ class Algorithm(Settings):
         owner = type(self).__name__
         self.env, self.env_id, self.preset = env, name, presets.find(owner, name)
         preset = {k: v for k, v in self.preset.items() if k != "total_timesteps"}
+        if hasattr(env, "num_envs"):
+            preset.pop("max_episode_steps", None)  # a VectorEnv has its own time limits
         check_names(owner, given, self.settings)
         for key, value in {**self.defaults(), **preset, **given}.items():
             setattr(self, key, copy.deepcopy(value))
+        if self.preset and "n_steps" in self.settings and "n_steps" not in given:
+            held, tuned_for = vars(self), preset.get("n_envs", self.settings["n_envs"].default)
+            held["n_steps"] = presets.steps_per_env(held["n_steps"], tuned_for, self.n_envs)
         self.seed = checked_seed(owner, seed)
         if self.table and self.normalize_obs:
             raise ConfigError(
@@ -359,9 +365,13 @@ class Algorithm(Settings):
             print(f"{type(self).__name__} on {where}, {budget:,} steps: {self._differences()}")
 
     def _differences(self) -> str:
-        """The settings that differ from the defaults, as keyword arguments."""
-        default = self.defaults()
-        changed = {k: getattr(self, k) for k in default if getattr(self, k) != default[k]}
+        """The settings of the preset, and others that differ from the defaults, as keyword
+        arguments."""
+        changed = {
+            name: getattr(self, name)
+            for name, default in self.defaults().items()
+            if name in self.preset or getattr(self, name) != default
+        }
         return ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "default settings"
 
     def __repr__(self) -> str:

@@ -53,6 +53,15 @@ def env_id(env: object) -> str | None:
     return env if isinstance(env, str) else getattr(getattr(env, "spec", None), "id", None)
 
 
+def number_of_envs(env: object) -> int | None:
+    """How many environments an Env or a VectorEnv is; None: n_envs says how many are made."""
+    import gymnasium
+
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        return env.num_envs
+    return 1 if isinstance(env, gymnasium.Env) else None
+
+
 def open_envs(
     env: EnvSource,
     n_envs: int,
