@@ -16,7 +16,7 @@ from npr.backend import Array, to_host
 from npr.buffers import Steps
 from npr.envs.batched import BatchedEnv, ErrorPolicy
 from npr.envs.env_list import EnvList
-from npr.envs.make import env_id, has_own_limit, is_made, is_vector, open_envs
+from npr.envs.make import env_id, has_own_limit, is_vector, number_of_envs, open_envs
 from npr.envs.remake import EnvOfFile, description
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
@@ -117,6 +117,8 @@ class Algorithm(Settings):
                 f"{type(self).__name__} takes one environment: an id, a gymnasium.Env, a VectorEnv "
                 f"or a function that returns one; got {args or (env,)}."
             )
+        if is_vector(env):
+            given["n_envs"] = number_of_envs(env)
         self._configure(env, env_id(env), given, seed)
         self.envs = self._open_envs()
         try:
@@ -169,6 +171,9 @@ class Algorithm(Settings):
         check_names(owner, given, self.settings)
         for key, value in {**self.defaults(), **preset, **_settings_for(env), **given}.items():
             setattr(self, key, copy.deepcopy(value))
+        if self.preset and "n_steps" in self.settings and "n_steps" not in given:
+            held, tuned_for = vars(self), preset.get("n_envs", self.settings["n_envs"].default)
+            held["n_steps"] = presets.steps_per_env(held["n_steps"], tuned_for, self.n_envs)
         self.seed = checked_seed(owner, seed)
         if self.table and self.normalize_obs:
             raise ConfigError(
@@ -445,9 +450,13 @@ class Algorithm(Settings):
             print(f"{type(self).__name__} on {where}, {budget:,} steps: {self._differences()}")
 
     def _differences(self) -> str:
-        """The settings that differ from the defaults, as keyword arguments."""
-        default = self.defaults()
-        changed = {k: getattr(self, k) for k in default if getattr(self, k) != default[k]}
+        """The settings of the preset, and others that differ from the defaults, as keyword
+        arguments."""
+        changed = {
+            name: getattr(self, name)
+            for name, default in self.defaults().items()
+            if name in self.preset or getattr(self, name) != default
+        }
         return ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "default settings"
 
     def __repr__(self) -> str:
@@ -584,11 +593,11 @@ class Algorithm(Settings):
         """What a copy makes its environments from. Vector environments and functions without a
         name of their own cannot be copied; None if there is no description either."""
         env = self.env
-        vector = is_vector(env)
         local = "<" in getattr(env, "__qualname__", "")
-        if "unknown" not in self.env_description and (is_made(env) or local):
+        made = number_of_envs(env) is not None
+        if "unknown" not in self.env_description and (made or local):
             return EnvOfFile(self.env_description).source
-        return None if vector or local else env
+        return None if is_vector(env) or local else env
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         other = memo[id(self)] = type(self).__new__(type(self))
@@ -601,5 +610,6 @@ class Algorithm(Settings):
 
 def _settings_for(env: Any) -> dict[str, Any]:
     """The settings that follow from an Env or VectorEnv."""
-    own = {"max_episode_steps": None} if has_own_limit(env) else {}
-    return own | {"n_envs": 1} if is_made(env) else own  # _open_envs counts those of a VectorEnv
+    number = number_of_envs(env)
+    settings = {} if number is None else {"n_envs": number}
+    return settings | ({"max_episode_steps": None} if has_own_limit(env) else {})
