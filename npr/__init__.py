@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
         NumericsError,
         ResumeWarning,
         SpaceError,
+        UnknownNameError,
     )  # fmt: skip
 
 __all__ = [
@@ -57,7 +58,7 @@ __all__ = [
     "DDPG", "TD3", "SoftQ", "SACS", "SAC",
     "autodiff", "heads", "infer", "kernels", "nn", "optim", "presets",
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
-    "EnvCrashedError", "GradientError", "NumericsError", "SpaceError",
+    "EnvCrashedError", "GradientError", "NumericsError", "SpaceError", "UnknownNameError",
     "CheckpointWarning", "ConfigWarning", "ResumeWarning",
 ]  # fmt: skip
 

@@ -5,6 +5,7 @@ loop is in npr/training/run.py; the updates are in the file of each algorithm.
 import copy
 import functools
 import inspect
+import sys
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -16,7 +17,7 @@ from npr.backend import Array, to_host
 from npr.buffers import Steps
 from npr.envs.batched import BatchedEnv, ErrorPolicy
 from npr.envs.env_list import EnvList
-from npr.envs.make import env_id, has_own_limit, is_vector, number_of_envs, open_envs
+from npr.envs.make import env_id, env_name, has_own_limit, is_vector, number_of_envs, open_envs
 from npr.envs.remake import EnvOfFile, description
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
@@ -27,9 +28,10 @@ from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import Optimizer
 from npr.policy import Policy
-from npr.settings import Schedule, Settings, setting
+from npr.settings import Schedule, Settings, sb3, setting
 from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
+from npr.system import streams
 from npr.training import evaluation, restoring, saving
 from npr.training.counters import Counters
 from npr.training.logger import Logger
@@ -53,7 +55,7 @@ _OF_ENVS = (
 _STREAMS = ("init", "explore", "sample", "noise", "act")
 
 
-class Algorithm(Settings):
+class Algorithm(Settings, sb3.Methods):
     """Base class of agents: settings, environments, acting, evaluation and files."""
 
     if TYPE_CHECKING:  # the other arguments of the constructor
@@ -109,8 +111,7 @@ class Algorithm(Settings):
         REGISTRY[cls.__name__] = cls
 
     def __init__(self, *args: Any, seed: int | None = None, **given: Any) -> None:
-        if args and isinstance(args[0], str) and args[0] == "MlpPolicy":  # of Stable-Baselines3
-            args = args[1:]
+        args = sb3.without_policy(type(self).__name__, args, given)
         env = args[0] if args else given.pop("env", None)
         if env is None or len(args) > 1 or "env" in given:
             raise ConfigError(
@@ -227,6 +228,7 @@ class Algorithm(Settings):
                 vars(self)[name] = one.checked(type(self).__name__, value, self.networks)
             else:
                 setattr(self, name, value)
+        self._resize(self.n_envs)
         if "env_kwargs" in given:
             if not isinstance(self.env, str):
                 raise ConfigError(
@@ -269,15 +271,15 @@ class Algorithm(Settings):
         self._policy: Policy | None = None
         self._described = self._learning = False
         self._optimizers: list[Any] = []  # of the agent, at the start of a run
+        self._advised: set[str] = set()  # warnings about settings that were given
         self.steps = Steps(self.n_envs, observations.size, *actions.columns())
         self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
         self.build()
         # a fixed list or dict may be changed in place; a file holds what the agent was built with
-        fixed = {name: getattr(self, name) for name, one in self.settings.items() if one.fixed}
-        mutable = {name: value for name, value in fixed.items() if isinstance(value, (list, dict))}
-        self._built_with: dict[str, Any] = copy.deepcopy(mutable)
+        fixed = [n for n, one in self.settings.items() if one.fixed and n not in _OF_ENVS]
+        self._built_with = {n: copy.deepcopy(getattr(self, n)) for n in (*fixed, "env_kwargs")}
         self.snapshot = Snapshot(self, known=own)
         self._built = True
 
@@ -337,11 +339,15 @@ class Algorithm(Settings):
                     f"The agent was trained with {mine.spec}, this environment has "
                     f"{theirs and theirs.spec}."
                 )
-        if envs.n != self.steps.N:
-            self.steps = Steps(envs.n, self.observations.size, *self.actions.columns())
-            if self.reward_norm:
-                self.reward_norm.begin(envs.n)
+        self._resize(envs.n)
         self.envs = envs
+
+    def _resize(self, n: int) -> None:
+        """Prepare what depends on the number of environments."""
+        if n != self.steps.N:
+            self.steps = Steps(n, self.observations.size, *self.actions.columns())
+            if self.reward_norm:
+                self.reward_norm.begin(n)
 
     def set_env(self, env: "EnvSource", env_kwargs: dict[str, Any] | None = None) -> None:
         """Go on in another environment with the same spaces. New episodes begin.
@@ -406,7 +412,8 @@ class Algorithm(Settings):
 
         total_timesteps      None: the preset's budget for this environment, or the rest of an
                              unfinished run
-        callback             called with the agent after every step; returning False stops
+        callback             called with the agent after every step; returning False stops, and
+                             so does an exception
         progress_bar         False: none; None or True: one line, on runs longer than a second
         log_interval         episodes between tables of the logged values; None: no tables
         reset_num_timesteps  False: continue to count, and continue schedules. An unfinished run
@@ -419,10 +426,12 @@ class Algorithm(Settings):
         environments are closed, and the program ends with KeyboardInterrupt or exit status 143. A
         second signal stops it immediately. The agent is also saved after an NprError (an
         environment that violates Gymnasium's API, training that diverged). Without save_path the
-        file is named after the agent, in the working directory.
+        file is named after the agent, in the working directory. After other exceptions, such as
+        those of the callback, it is saved to save_path only. Every exception is raised unchanged,
+        with a note that names the file.
         """
         saving.check_target(save_path, save_freq)
-        saving.check_arguments(callback, log_interval)
+        saving.check_arguments(callback, progress_bar, log_interval, reset_num_timesteps)
         if self._learning:
             raise ConfigError("learn() was called on an agent that is learning; copy it first.")
         default = self.preset.get("total_timesteps", DEFAULT_BUDGET)
@@ -446,8 +455,9 @@ class Algorithm(Settings):
     def _describe(self, budget: int) -> None:
         if self.verbose and not self._described:
             self._described = True
-            where = self.env_id or getattr(self.env, "__name__", type(self.env).__name__)
-            print(f"{type(self).__name__} on {where}, {budget:,} steps: {self._differences()}")
+            name = type(self).__name__
+            text = f"{name} on {self.env_name}, {budget:,} steps: {self._differences()}\n"
+            streams.write(sys.stdout, text)
 
     def _differences(self) -> str:
         """The settings of the preset, and others that differ from the defaults, as keyword
@@ -460,7 +470,16 @@ class Algorithm(Settings):
         return ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "default settings"
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.env_id!r}, {self._differences()})"
+        env = self.env_name if self.env_id is None else repr(self.env_id)
+        return f"{type(self).__name__}({env}, {self._differences()})"
+
+    @property
+    def env_name(self) -> str:
+        """What to call the environment in a text, in which its id may be missing."""
+        if self.env is None:
+            return self.env_id or "no environment"
+        opened = self.envs and env_name(self.envs.bases()[0])  # by a function without a name
+        return env_name(self.env) or opened or "a function"
 
     # ---- acting
 
@@ -532,18 +551,37 @@ class Algorithm(Settings):
         limit = self.max_episode_steps
         own = functools.partial(evaluation.separate, self.env, self.envs, limit, self._env_kwargs())
         return evaluation.evaluate(
-            self.policy, own if env is None else env, int(episodes), seed, deterministic,
-            int(episode_limit), limit,
+            self.policy, own if env is None else env, int(episodes),
+            checked_seed("evaluate", seed), deterministic, int(episode_limit), limit,
         )  # fmt: skip
 
     # ---- files
 
     def setting_values(self) -> dict[str, Any]:
-        """The settings by name; fixed ones as they were when the agent was built."""
-        return {name: getattr(self, name) for name in self.settings} | self._built_with
+        """The settings by name; fixed ones as they were when the agent was built.
+
+        Raises ConfigError if one was made invalid in ways that are not checked, such as in place:
+        a file with it would not load.
+        """
+        owner = type(self).__name__
+        held = {name: getattr(self, name) for name in self.settings}
+        held |= {**self._built_with, "n_envs": self.steps.N}
+        try:
+            checked_seed(owner, self.seed)
+            for name, one in self.settings.items():
+                held[name] = one.checked(owner, held[name], self.networks)
+            self.check()
+        except ConfigError as error:
+            raise ConfigError(f"{error} Set it to a valid value; nothing was saved.") from None
+        return held
 
     def save(self, path: "str | os.PathLike[str]") -> None:
-        """Save the complete agent to one file, without pickle."""
+        """Save the complete agent to one file, without pickle. No suffix is added to the path.
+
+        Raises ConfigError if the path is not one of a file or a setting is invalid, OSError if the
+        file cannot be written, and CheckpointError if it would lose state of the agent.
+        """
+        saving.check_path("path", path)
         checkpoint.save(self, path)
 
     def close(self) -> None:

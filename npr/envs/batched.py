@@ -108,7 +108,7 @@ class BatchedEnv(abc.ABC):
         spec = action_spec(action_space)
         self.actions = actions_from_spec(spec) if spec["kind"] in ACTION_KINDS else None
         self._discrete = spec["kind"] == "discrete"
-        self.action_space = action_space
+        self.observation_space, self.action_space = observation_space, action_space
         self._seed_source = seeds
         self._draw_seeds()
         self.s: np.ndarray | None = None
@@ -126,6 +126,10 @@ class BatchedEnv(abc.ABC):
     @abc.abstractmethod
     def bases(self) -> Sequence[Any]:
         """The environments of Gymnasium that are stepped."""
+
+    def __repr__(self) -> str:
+        spaces = f"observations {self.observations}, actions {self.actions or self.action_space}"
+        return f"{type(self).__name__}({self.n} environments, {spaces})"
 
     @abc.abstractmethod
     def reset(self) -> np.ndarray:

@@ -115,6 +115,35 @@ def number_of_envs(env: Any) -> int | None:
     return 1 if isinstance(env, gymnasium.Env) else None
 
 
+def env_name(env: object) -> str | None:
+    """What to call an environment in a text: its id, or the name of its function or class.
+
+    None for a function without a name.
+    """
+    if isinstance(env, functools.partial):
+        return env_name(env.func)
+    name = env_id(env) or getattr(env, "__name__", None)
+    return None if name == "<lambda>" else name or type(getattr(env, "unwrapped", env)).__name__
+
+
+def time_limited(env: object) -> bool | None:
+    """Whether an environment has a time limit that Gymnasium knows; None if that is unknown.
+
+    A SyncVectorEnv is limited if its first environment is.
+    """
+    import gymnasium
+
+    limit = getattr(getattr(env, "spec", None), "max_episode_steps", None)
+    if limit is not None or isinstance(env, gymnasium.wrappers.TimeLimit):
+        return True
+    if isinstance(env, gymnasium.Wrapper):
+        return time_limited(env.env)
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        inner = getattr(env.unwrapped, "envs", None)
+        return time_limited(inner[0]) if inner else None
+    return False
+
+
 def open_envs(
     env: EnvSource | EnvOfFile,
     n_envs: int,

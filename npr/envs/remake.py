@@ -268,7 +268,7 @@ class EnvOfFile:
     def __init__(self, described: Description):
         if set(described) != _KEYS or not isinstance(described["id"], str):
             raise ConfigError(f"An environment in a file has {sorted(_KEYS)}, got {described!r}.")
-        self.id = described["id"]
+        self.id = self.__name__ = described["id"]
         if ":" in self.id:
             raise ConfigError(f"The id {self.id!r} in a file would import a package.")
         self.kwargs = _value(described["kwargs"])

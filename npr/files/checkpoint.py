@@ -19,6 +19,7 @@ import numpy as np
 
 from npr.backend import (
     BACKEND,
+    NUMBA,
     Array,
     installed,
     to_device,
@@ -186,7 +187,7 @@ def made_with() -> dict[str, str]:
     return {
         "numpy": np.__version__,
         "BLAS": blas_name(),
-        "numba": "switched off" if os.environ.get("NPR_NUMBA") == "0" else installed("numba"),
+        "numba": installed("numba") if NUMBA else "switched off",
         "machine": f"{platform.system()} {platform.machine()}",
         "backend": BACKEND,
         "threads of BLAS": threads_set_by_user() or "npr's choice",

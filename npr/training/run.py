@@ -21,8 +21,10 @@ from npr.errors import ConfigWarning, EnvCrashedError, NprError, NumericsError
 from npr.files.parts import instances, is_array, parts
 from npr.nn import MLP
 from npr.settings import EpsilonGreedy, Replay
+from npr.system import streams
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
+from npr.training.advice import warn_of_settings
 from npr.training.counters import Counters
 from npr.training.interrupts import Interrupts, stopped_by
 from npr.training.logger import Logger
@@ -67,19 +69,20 @@ class Run:
         self.counters: Counters = agent.counters
         self.logger: Logger = agent.logger
         self.envs = agent.envs
-        self.callback, self.log_interval = callback, log_interval
-        self.save_path, self.save_freq = save_path, save_freq
+        self.callback, self.save_path = callback, save_path
+        self.log_interval, self.save_freq = int(log_interval or 0), int(save_freq or 0)  # 0: none
         self.start, self.began = self.counters.num_timesteps, time.perf_counter()
         self.last_steps = 0  # env steps of the last step of all environments
         self.interrupts = Interrupts()
         self.guard = NonFiniteGuard(agent)
         shown = progress_bar if progress_bar is not None else bool(agent.verbose)
-        title = f"{type(agent).__name__} {agent.env_id or ''}".strip()
-        self.progress = Progress(title, self.start, self.counters.end, shown)
+        title = f"{type(agent).__name__} {agent.env_name}"
+        self.progress = Progress(title, self.counters, self.logger, shown)
 
     def execute(self) -> None:
         """Run the algorithm until the budget is used, the callback or a signal stops it."""
         self._warn_if_idle()
+        warn_of_settings(self.agent, stacklevel=3)
         keep_freed_memory()
         self.envs.claim()
         try:
@@ -87,7 +90,7 @@ class Run:
                 self._train()
         finally:
             self.envs.leave()
-            self.progress.close(self.counters.num_timesteps, self.logger)
+            self.progress.close()
         if self.interrupts.requested:
             self._stop(self.interrupts.requested)
 
@@ -98,12 +101,13 @@ class Run:
             self._check_policy()
             if self.save_path is not None and not self.interrupts.requested:
                 self.agent.save(self.save_path)
-        except (_Stopped, KeyboardInterrupt, NprError) as error:
+        except BaseException as error:  # the callback may raise anything
             # Ctrl-C on a terminal reaches worker processes too, and then the step fails
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
             if stopped and self.interrupts.requested and not self.interrupts.repeated:
                 return
-            if isinstance(error, NprError):
+            ours = isinstance(error, NprError)
+            if (ours or self.save_path is not None) and not self.interrupts.repeated:
                 error.add_note(saving.rescue(self.agent, "crash", self.save_path))
             raise
 
@@ -120,7 +124,7 @@ class Run:
         """Save the agent and end the program as the signal requested."""
         self.counters.unfinished = self.counters.num_timesteps < self.counters.end
         message = saving.rescue(self.agent, "interrupted", self.save_path)
-        print(f"npr: {message}", file=sys.stderr, flush=True)
+        streams.write(sys.stderr, f"npr: {message}\n")
         if self.envs.owned:
             self.agent.close()
         raise stopped_by(signal)
@@ -282,13 +286,14 @@ class Run:
             yield s, a, r, s2, terminated, truncated, valid, episode
             if envs.finished:
                 self._log_episodes()
-            progress.update(counters.num_timesteps, self.logger)
+            progress.update()
             if self.callback is not None:
                 if self._callback_stops():
                     return
                 if envs.used_by_others():
                     envs.claim()
             if self.save_freq and self.every(self.save_freq):
+                self.progress.clear()  # there may be a warning
                 saving.save_or_warn(self.agent, self.save_path)
             if interrupts.requested and counters.num_timesteps < counters.end:
                 raise _Stopped
@@ -361,4 +366,5 @@ class Run:
         self.logger.record("train", rates)
         if isinstance(agent, EpsilonGreedy):
             self.logger.record("rollout", {"exploration_rate": agent.epsilon})
+        self.progress.clear()
         self.logger.table()
