@@ -2,7 +2,6 @@
 
 import functools
 
-import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
