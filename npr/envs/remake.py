@@ -282,7 +282,12 @@ class EnvOfFile:
                 raise ConfigError(f"A file cannot have a wrapper {name!r} with {kwargs!r}.")
         if self.vector is not None:
             modes = ("sync", "async", "vector_entry_point")
-            if set(self.vector) != {"mode", "autoreset_mode"} or self.vector["mode"] not in modes:
+            resets = ("NEXT_STEP", "SAME_STEP", "DISABLED")
+            if (
+                set(self.vector) != {"mode", "autoreset_mode"}
+                or self.vector["mode"] not in modes
+                or self.vector["autoreset_mode"] not in resets
+            ):
                 raise ConfigError(f"A file cannot have the vector environment {self.vector!r}.")
 
     def __repr__(self) -> str:
