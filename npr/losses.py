@@ -1,14 +1,17 @@
 """Losses, each one node on the tape: on small networks the cost is Python per node."""
 
 import functools
+import operator
 from typing import Any
 
 import numpy as np
 
-from npr.autodiff import Tensor, record, stop_gradient
+from npr.autodiff import Tensor, guarded, record, stop_gradient
 from npr.backend import Array, xp
 from npr.errors import ConfigError
 from npr.kernels import td
+
+_times = guarded(operator.mul)
 
 
 def mse(x: Any, y: Array) -> Any:
@@ -20,7 +23,7 @@ def mse(x: Any, y: Array) -> Any:
     loss = (error * error).sum() / error.size
     if type(x) is not Tensor:
         return loss
-    return record(loss, [x], lambda g: [g * (2 / error.size) * error], "mse", (x, y))
+    return record(loss, [x], lambda g: [_times(g * (2 / error.size), error)], "mse", (x, y))
 
 
 def clipped_surrogate(ratio: Any, A: Array, epsilon: float) -> Any:
@@ -31,12 +34,12 @@ def clipped_surrogate(ratio: Any, A: Array, epsilon: float) -> Any:
     """
     plain = stop_gradient(ratio)
     unclipped, clipped = plain * A, xp.minimum(xp.maximum(plain, 1 - epsilon), 1 + epsilon) * A
-    L = xp.minimum(unclipped, clipped).sum() / plain.size
+    L = xp.fmin(unclipped, clipped).sum() / plain.size  # 0 for an infinite ratio where A is 0
     if type(ratio) is not Tensor:
         return L
     # the clipped term is constant
     return record(
-        L, [ratio], lambda g: [(g / plain.size) * (unclipped <= clipped) * A],
+        L, [ratio], lambda g: [_times((g / plain.size) * (unclipped <= clipped), A)],
         "clipped_surrogate", (ratio, A),
     )  # fmt: skip
 
@@ -70,5 +73,5 @@ def td_huber(q: Any, a: Array, y: Array, w: Array | None = None) -> tuple[Any, A
     td.td_huber(plain, a, y, w, loss, chosen, slope)
     if type(q) is not Tensor:
         return loss[0], chosen
-    L = record(loss.reshape(()), [q], lambda g: [g * slope], "td_huber", (q, a, y, w))
+    L = record(loss.reshape(()), [q], lambda g: [_times(g, slope)], "td_huber", (q, a, y, w))
     return L, chosen

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from npr import ConfigError
-from npr.autodiff import clip, gradcheck, huber, minimum, pick, value_and_grad
+from npr.autodiff import clip, grad, gradcheck, huber, minimum, pick, value_and_grad, where
 from npr.losses import clipped_surrogate, mse, td_huber
 
 RNG = np.random.default_rng(0)
@@ -82,3 +82,24 @@ def test_clipped_surrogate_by_hand():
     loss, g = value_and_grad(lambda ratio: clipped_surrogate(ratio, A, 0.2))(ratio)
     assert loss == pytest.approx((1.2 + 0.5 - 1.5 - 0.8) / 4)
     np.testing.assert_allclose(g, [0, 0.25, -0.25, 0])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_loss_that_where_drops_has_no_influence(bad):
+    spoiled = np.where(np.arange(6) == 2, bad, Y)
+    losses = {
+        "mse": (lambda x: mse(x, spoiled), Y),
+        "td_huber": (lambda q: td_huber(q, A, spoiled)[0], Q),
+        "clipped_surrogate": (lambda ratio: clipped_surrogate(ratio, spoiled, 0.2), W),
+    }
+    for name, (loss, x) in losses.items():
+        g = grad(lambda x, loss=loss: where(False, loss(x), 0.0))(x)
+        assert (g == 0).all(), name
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_an_infinite_ratio_does_not_matter_where_the_advantage_is_zero():
+    loss, g = value_and_grad(lambda r: clipped_surrogate(r, np.array([0.0, 1.0]), 0.2))(
+        np.array([np.inf, 1.1])
+    )
+    assert loss == 0.55 and g.tolist() == [0, 0.5]

@@ -17,7 +17,7 @@ from npr.backend import Array, to_host
 from npr.buffers import Steps
 from npr.envs.batched import BatchedEnv, ErrorPolicy
 from npr.envs.env_list import EnvList
-from npr.envs.make import env_id, env_name, has_own_limit, is_made, is_vector, open_envs
+from npr.envs.make import env_id, env_name, has_own_limit, is_vector, number_of_envs, open_envs
 from npr.envs.remake import EnvOfFile, description
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
@@ -118,6 +118,8 @@ class Algorithm(Settings, sb3.Methods):
                 f"{type(self).__name__} takes one environment: an id, a gymnasium.Env, a VectorEnv "
                 f"or a function that returns one; got {args or (env,)}."
             )
+        if is_vector(env):
+            given["n_envs"] = number_of_envs(env)
         self._configure(env, env_id(env), given, seed)
         self.envs = self._open_envs()
         try:
@@ -170,6 +172,9 @@ class Algorithm(Settings, sb3.Methods):
         check_names(owner, given, self.settings)
         for key, value in {**self.defaults(), **preset, **_settings_for(env), **given}.items():
             setattr(self, key, copy.deepcopy(value))
+        if self.preset and "n_steps" in self.settings and "n_steps" not in given:
+            held, tuned_for = vars(self), preset.get("n_envs", self.settings["n_envs"].default)
+            held["n_steps"] = presets.steps_per_env(held["n_steps"], tuned_for, self.n_envs)
         self.seed = checked_seed(owner, seed)
         if self.table and self.normalize_obs:
             raise ConfigError(
@@ -223,6 +228,7 @@ class Algorithm(Settings, sb3.Methods):
                 vars(self)[name] = one.checked(type(self).__name__, value, self.networks)
             else:
                 setattr(self, name, value)
+        self._resize(self.n_envs)
         if "env_kwargs" in given:
             if not isinstance(self.env, str):
                 raise ConfigError(
@@ -271,11 +277,9 @@ class Algorithm(Settings, sb3.Methods):
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
         self.build()
-        # a fixed list or dict may be changed in place; a file holds what the agent was built with.
-        # An agent may get other environments, with other settings
-        kept = {name for name, one in self.settings.items() if one.fixed}.difference(_OF_ENVS)
-        kept.add("env_kwargs")
-        self._built_with = {name: copy.deepcopy(getattr(self, name)) for name in kept}
+        # a fixed list or dict may be changed in place; a file holds what the agent was built with
+        fixed = [n for n, one in self.settings.items() if one.fixed and n not in _OF_ENVS]
+        self._built_with = {n: copy.deepcopy(getattr(self, n)) for n in (*fixed, "env_kwargs")}
         self.snapshot = Snapshot(self, known=own)
         self._built = True
 
@@ -335,11 +339,15 @@ class Algorithm(Settings, sb3.Methods):
                     f"The agent was trained with {mine.spec}, this environment has "
                     f"{theirs and theirs.spec}."
                 )
-        if envs.n != self.steps.N:
-            self.steps = Steps(envs.n, self.observations.size, *self.actions.columns())
-            if self.reward_norm:
-                self.reward_norm.begin(envs.n)
+        self._resize(envs.n)
         self.envs = envs
+
+    def _resize(self, n: int) -> None:
+        """Prepare what depends on the number of environments."""
+        if n != self.steps.N:
+            self.steps = Steps(n, self.observations.size, *self.actions.columns())
+            if self.reward_norm:
+                self.reward_norm.begin(n)
 
     def set_env(self, env: "EnvSource", env_kwargs: dict[str, Any] | None = None) -> None:
         """Go on in another environment with the same spaces. New episodes begin.
@@ -452,9 +460,13 @@ class Algorithm(Settings, sb3.Methods):
             streams.write(sys.stdout, text)
 
     def _differences(self) -> str:
-        """The settings that differ from the defaults, as keyword arguments."""
-        default = self.defaults()
-        changed = {k: getattr(self, k) for k in default if getattr(self, k) != default[k]}
+        """The settings of the preset, and others that differ from the defaults, as keyword
+        arguments."""
+        changed = {
+            name: getattr(self, name)
+            for name, default in self.defaults().items()
+            if name in self.preset or getattr(self, name) != default
+        }
         return ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "default settings"
 
     def __repr__(self) -> str:
@@ -619,11 +631,11 @@ class Algorithm(Settings, sb3.Methods):
         """What a copy makes its environments from. Vector environments and functions without a
         name of their own cannot be copied; None if there is no description either."""
         env = self.env
-        vector = is_vector(env)
         local = "<" in getattr(env, "__qualname__", "")
-        if "unknown" not in self.env_description and (is_made(env) or local):
+        made = number_of_envs(env) is not None
+        if "unknown" not in self.env_description and (made or local):
             return EnvOfFile(self.env_description).source
-        return None if vector or local else env
+        return None if is_vector(env) or local else env
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         other = memo[id(self)] = type(self).__new__(type(self))
@@ -636,5 +648,6 @@ class Algorithm(Settings, sb3.Methods):
 
 def _settings_for(env: Any) -> dict[str, Any]:
     """The settings that follow from an Env or VectorEnv."""
-    own = {"max_episode_steps": None} if has_own_limit(env) else {}
-    return own | {"n_envs": 1} if is_made(env) else own  # _open_envs counts those of a VectorEnv
+    number = number_of_envs(env)
+    settings = {} if number is None else {"n_envs": number}
+    return settings | ({"max_episode_steps": None} if has_own_limit(env) else {})

@@ -39,10 +39,19 @@ from npr.autodiff.ops import (
     transpose,
     where,
 )
-from npr.autodiff.tensor import OPS, Tensor, grad, record, stop_gradient, value_and_grad, vjp
+from npr.autodiff.tensor import (
+    OPS,
+    Tensor,
+    grad,
+    guarded,
+    record,
+    stop_gradient,
+    value_and_grad,
+    vjp,
+)
 
 __all__ = [
-    "OPS", "Tensor", "debug_anomaly", "grad", "gradcheck", "record", "stop_gradient",
+    "OPS", "Tensor", "debug_anomaly", "grad", "gradcheck", "guarded", "record", "stop_gradient",
     "value_and_grad", "vjp",
     "abs", "add", "clip", "concatenate", "divide", "exp", "getitem", "huber", "log",
     "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply",

@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import Any
 
-from npr.autodiff.tensor import Tensor, op, ratio, record, register, spread, stop_gradient
+from npr.autodiff.tensor import (
+    Tensor,
+    elementwise,
+    guarded,
+    op,
+    record,
+    register,
+    spread,
+    stop_gradient,
+)
 from npr.backend import Array, xp
 
 # the operators and methods of Tensor, as functions
@@ -17,29 +26,37 @@ sum, mean, max, min = Tensor.sum, Tensor.mean, Tensor.max, Tensor.min
 getitem, reshape, transpose = Tensor.__getitem__, Tensor.reshape, Tensor.transpose
 
 # elementwise functions
-exp = op("exp", lambda x: xp.exp(x), lambda g, y, x: g * y)
-log = op("log", lambda x: xp.log(x), lambda g, y, x: ratio(g, x))
-sqrt = op("sqrt", lambda x: xp.sqrt(x), lambda g, y, x: ratio(g, 2 * y))
-tanh = op("tanh", lambda x: xp.tanh(x), lambda g, y, x: g * (1 - y * y))
-sigmoid = op("sigmoid", lambda x: _sigmoid(x), lambda g, y, x: g * y * _sigmoid(-x))
-relu = op("relu", lambda x: xp.maximum(x, 0), lambda g, y, x: g * (x > 0))
-softplus = op("softplus", lambda x: xp.logaddexp(x, 0), lambda g, y, x: g * _sigmoid(x))
+exp = elementwise("exp", lambda x: xp.exp(x), lambda g, y, x: g * y)
+log = elementwise("log", lambda x: xp.log(x), lambda g, y, x: g / x)
+sqrt = elementwise("sqrt", lambda x: xp.sqrt(x), lambda g, y, x: g / (2 * y))
+tanh = elementwise("tanh", lambda x: xp.tanh(x), lambda g, y, x: g * (1 - y * y))
+sigmoid = elementwise("sigmoid", lambda x: _sigmoid(x), lambda g, y, x: g * y * _sigmoid(-x))
+softplus = elementwise("softplus", lambda x: xp.logaddexp(x, 0), lambda g, y, x: g * _sigmoid(x))
+huber = elementwise(
+    "huber",
+    lambda q, target, delta=1.0: (s := _huber_slope(q, target, delta)) * (q - target - 0.5 * s),
+    lambda g, y, q, target, delta=1.0: g * _huber_slope(q, target, delta),
+    lambda g, y, q, target, delta=1.0: -g * _huber_slope(q, target, delta),
+)
+
+# functions that are constant in places: no cotangent, not even an infinite one, passes there
+relu = op("relu", lambda x: xp.maximum(x, 0), lambda g, y, x: xp.where(x > 0, g, 0))
 clip = op(
     "clip",
     lambda x, low, high: xp.minimum(xp.maximum(x, low), high),  # faster than xp.clip
-    lambda g, y, x, low, high: g * ((x >= low) & (x <= high)),
+    lambda g, y, x, low, high: xp.where((x >= low) & (x <= high), g, 0),
 )
 minimum = op(
     "minimum",
     lambda a, b: xp.minimum(a, b),
-    lambda g, y, a, b: g * (a <= b),
-    lambda g, y, a, b: g * (a > b),
+    lambda g, y, a, b: xp.where(a <= b, g, 0),
+    lambda g, y, a, b: xp.where(a > b, g, 0),
 )
 maximum = op(
     "maximum",
     lambda a, b: xp.maximum(a, b),
-    lambda g, y, a, b: g * (a >= b),
-    lambda g, y, a, b: g * (a < b),
+    lambda g, y, a, b: xp.where(a >= b, g, 0),
+    lambda g, y, a, b: xp.where(a < b, g, 0),
 )
 where = op(
     "where",
@@ -47,12 +64,6 @@ where = op(
     None,  # a condition has no derivative
     lambda g, y, condition, a, b: xp.where(condition, g, 0),
     lambda g, y, condition, a, b: xp.where(condition, 0, g),
-)
-huber = op(
-    "huber",
-    lambda q, target, delta=1.0: (s := _huber_slope(q, target, delta)) * (q - target - 0.5 * s),
-    lambda g, y, q, target, delta=1.0: g * _huber_slope(q, target, delta),
-    lambda g, y, q, target, delta=1.0: -g * _huber_slope(q, target, delta),
 )
 
 
@@ -65,6 +76,9 @@ def _huber_slope(q: Array, target: Array, delta: float) -> Array:
 
 
 # functions of a row
+_times_exp = guarded(lambda g, x: g * xp.exp(x))
+
+
 def _logsumexp(x: Array, axis: Any = -1, keepdims: bool = False) -> Array:
     top = x.max(axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0)
@@ -75,8 +89,8 @@ def _logsumexp(x: Array, axis: Any = -1, keepdims: bool = False) -> Array:
 logsumexp = op(
     "logsumexp",
     _logsumexp,
-    lambda g, y, x, axis=-1, keepdims=False: (
-        spread(g, x, axis, keepdims) * xp.exp(x - spread(y, x, axis, keepdims))
+    lambda g, y, x, axis=-1, keepdims=False: _times_exp(
+        spread(g, x, axis, keepdims), x - spread(y, x, axis, keepdims)
     ),
 )
 
@@ -89,7 +103,7 @@ def _log_softmax(x: Array, axis: int = -1) -> Array:
 log_softmax = op(
     "log_softmax",
     _log_softmax,
-    lambda g, y, x, axis=-1: g - xp.exp(y) * g.sum(axis=axis, keepdims=True),
+    lambda g, y, x, axis=-1: g - _times_exp(g.sum(axis=axis, keepdims=True), y),
 )
 
 

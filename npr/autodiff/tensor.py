@@ -105,6 +105,26 @@ def op(name: str, forward: Function, *rules: Any) -> Function:
     return register(name, apply)
 
 
+def elementwise(name: str, forward: Function, *rules: Any) -> Function:
+    """An `op` on each number by itself, whose rules are `guarded` products with g."""
+    return op(name, forward, *(rule and guarded(rule) for rule in rules))
+
+
+def guarded(rule: Function) -> Function:
+    """A rule that multiplies g by a derivative: 0 where g is 0, even if the derivative is infinite
+    or NaN there. What a result does not depend on, such as the branch that `where` did not take,
+    has no influence then.
+    """
+
+    def product(g: Array, *args: Any, **options: Any) -> Array:
+        if ON_HOST and np.count_nonzero(g) == g.size:  # the usual case, and the faster one
+            return rule(g, *args, **options)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return xp.where(g == 0, 0, rule(g, *args, **options))
+
+    return product
+
+
 def register(name: str, function: Function) -> Function:
     """Enter a differentiable function in OPS."""
     function.__name__ = function.__qualname__ = name
@@ -122,17 +142,26 @@ def _unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
 # What the longer rules below call, on plain arrays.
 
 
-def ratio(g: Array, x: Array) -> Array:
-    """g / x, but 0 where g is 0: a branch that `where` did not take has no influence."""
-    if isinstance(x, (int, float)):
-        return g / x
-    return xp.where(g == 0, 0, g / xp.where(g == 0, 1, x))
-
-
 def _power_base(g: Array, y: Array, x: Array, p: Array) -> Array:
-    """g p x^(p - 1), but 0 where g or p is 0, however steep the power is at x = 0."""
-    g = g * p
-    return xp.where(g == 0, 0, g * xp.where(g == 0, g + 1, x) ** (p - 1))
+    """g p x^(p - 1), but 0 where p is 0, also at x = 0."""
+    return g * p * xp.where(p == 0, 1, x) ** (p - 1)
+
+
+def _power_exponent(g: Array, y: Array, x: Array, p: Array) -> Array:
+    """g x^p log x, but 0 where x^p is 0, and at 0^0, which is 1 beside p = 0 too."""
+    x = xp.asarray(x, y.dtype)
+    return g * y * xp.log(xp.where((y == 0) | ((x == 0) & (p == 0)), 1, x))
+
+
+def _product(a: Array, b: Array) -> Array:
+    """a @ b of matrices, where zero times infinity or NaN counts as zero."""
+    c = a @ b
+    if ON_HOST and np.isfinite(c).all():
+        return c
+    a_bad, b_bad = ~xp.isfinite(a), ~xp.isfinite(b)
+    counts = [x.astype(c.dtype) for x in (a_bad, b != 0, a != 0, b_bad)]
+    bad = counts[0] @ counts[1] + counts[2] @ counts[3]
+    return xp.where(bad > 0, xp.nan, xp.where(a_bad, 0, a) @ xp.where(b_bad, 0, b))
 
 
 def _matmul_back(left: bool, g: Array, y: Array, a: Array, b: Array) -> Array:
@@ -143,9 +172,9 @@ def _matmul_back(left: bool, g: Array, y: Array, a: Array, b: Array) -> Array:
     if row:
         a, g = a[None, :], g[..., None, :]
     if left:
-        da = g @ b.swapaxes(-1, -2)
+        da = _product(g, b.swapaxes(-1, -2))
         return da[..., 0, :] if row else da
-    db = a.swapaxes(-1, -2) @ g
+    db = _product(a.swapaxes(-1, -2), g)
     return db[..., 0] if column else db
 
 
@@ -181,9 +210,9 @@ def _reduce(whole: Any, pair: Any, x: Array, axis: Any = None, keepdims: bool = 
 
 
 def _extremum_back(g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    hit = (x == spread(y, x, axis, keepdims)).astype(x.dtype)
-    ties = spread(_reduce(xp.sum, xp.add, hit, axis, keepdims), x, axis, keepdims)
-    return spread(g, x, axis, keepdims) * (hit / ties)
+    hit = x == spread(y, x, axis, keepdims)
+    ties = _reduce(xp.sum, xp.add, hit.astype(x.dtype), axis, keepdims)
+    return xp.where(hit, spread(g / ties, x, axis, keepdims), 0)
 
 
 def _getitem_back(g: Array, y: Array, x: Array, index: Any) -> Array:
@@ -224,24 +253,18 @@ class Tensor(Guard):
 
     __add__ = op("add", lambda a, b: a + b, lambda g, y, a, b: g, lambda g, y, a, b: g)
     __sub__ = op("subtract", lambda a, b: a - b, lambda g, y, a, b: g, lambda g, y, a, b: -g)
-    __mul__ = op("multiply", lambda a, b: a * b, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
-    __truediv__ = op(
-        "divide",
-        lambda a, b: a / b,
-        lambda g, y, a, b: ratio(g, b),
-        lambda g, y, a, b: -ratio(g * y, b),
+    __mul__ = elementwise(
+        "multiply", lambda a, b: a * b, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a
     )
-    __pow__ = op(
-        "power",
-        lambda x, p: x**p,
-        _power_base,
-        lambda g, y, x, p: g * y * xp.log(xp.where(y == 0, 1, xp.asarray(x, y.dtype))),
+    __truediv__ = elementwise(
+        "divide", lambda a, b: a / b, lambda g, y, a, b: g / b, lambda g, y, a, b: -(g * y) / b
     )
+    __pow__ = elementwise("power", lambda x, p: x**p, _power_base, _power_exponent)
     __matmul__ = op(
         "matmul", lambda a, b: a @ b, partial(_matmul_back, True), partial(_matmul_back, False)
     )
     __neg__ = op("negative", lambda x: -x, lambda g, y, x: -g)
-    __abs__ = op("abs", lambda x: xp.abs(x), lambda g, y, x: g * xp.sign(x))
+    __abs__ = elementwise("abs", lambda x: xp.abs(x), lambda g, y, x: g * xp.sign(x))
     __radd__, __rsub__, __rmul__ = _reflected(__add__), _reflected(__sub__), _reflected(__mul__)
     __rtruediv__, __rpow__ = _reflected(__truediv__), _reflected(__pow__)
     __rmatmul__ = _reflected(__matmul__)

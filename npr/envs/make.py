@@ -85,14 +85,8 @@ def time_limit(env: SingleEnv) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def is_made(env: object) -> bool:
-    """Whether this is an Env or a VectorEnv, and not something that makes one."""
-    import gymnasium
-
-    return isinstance(env, gymnasium.Env) or is_vector(env)
-
-
 def is_vector(env: object) -> bool:
+    """Whether this is a VectorEnv."""
     import gymnasium
 
     return isinstance(env, gymnasium.vector.VectorEnv)
@@ -110,6 +104,15 @@ def has_own_limit(env: object) -> bool:
 def env_id(env: object) -> str | None:
     """The registered id of an environment, if it has one."""
     return env if isinstance(env, str) else getattr(getattr(env, "spec", None), "id", None)
+
+
+def number_of_envs(env: Any) -> int | None:
+    """How many environments an Env or a VectorEnv is; None: n_envs says how many are made."""
+    import gymnasium
+
+    if is_vector(env):
+        return int(env.num_envs)
+    return 1 if isinstance(env, gymnasium.Env) else None
 
 
 def env_name(env: object) -> str | None:

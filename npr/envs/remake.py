@@ -268,7 +268,7 @@ class EnvOfFile:
     def __init__(self, described: Description):
         if set(described) != _KEYS or not isinstance(described["id"], str):
             raise ConfigError(f"An environment in a file has {sorted(_KEYS)}, got {described!r}.")
-        self.id = described["id"]
+        self.id = self.__name__ = described["id"]
         if ":" in self.id:
             raise ConfigError(f"The id {self.id!r} in a file would import a package.")
         self.kwargs = _value(described["kwargs"])
@@ -282,7 +282,12 @@ class EnvOfFile:
                 raise ConfigError(f"A file cannot have a wrapper {name!r} with {kwargs!r}.")
         if self.vector is not None:
             modes = ("sync", "async", "vector_entry_point")
-            if set(self.vector) != {"mode", "autoreset_mode"} or self.vector["mode"] not in modes:
+            resets = ("NEXT_STEP", "SAME_STEP", "DISABLED")
+            if (
+                set(self.vector) != {"mode", "autoreset_mode"}
+                or self.vector["mode"] not in modes
+                or self.vector["autoreset_mode"] not in resets
+            ):
                 raise ConfigError(f"A file cannot have the vector environment {self.vector!r}.")
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.autodiff import Tensor, exp, record, sigmoid, softplus, stop_gradient, sum
+from npr.autodiff import Tensor, exp, record, sigmoid, softplus, stop_gradient, sum, where
 from npr.backend import FLOAT, Array, xp
 from npr.envs.spaces import INDEX_DTYPE, MultiDiscreteActions
 from npr.errors import ConfigError
@@ -55,9 +55,13 @@ class Categorical(Distribution):
     @property
     def logp(self) -> Any:
         """The log-probabilities of all choices, (..., K)."""
+        return self._log_probabilities(self._logp)
+
+    def _log_probabilities(self, y: Array) -> Any:
+        """Log-probabilities y (B, K) as a function of the logits."""
         logp = self._logp
         return self._node(
-            "Categorical.logp", logp, lambda g: categorical.log_softmax_backward(logp, g)
+            "Categorical.logp", y, lambda g: categorical.log_softmax_backward(logp, g)
         )
 
     def noise(self, rng: np.random.Generator) -> np.ndarray:
@@ -87,17 +91,39 @@ class Categorical(Distribution):
         )
 
     def kl(self, other: "Categorical") -> Any:
-        logp = self.logp
-        return sum(exp(logp) * (logp - other.logp), axis=-1)
+        shape = self.logits.shape
+        if other.logits.shape != shape:
+            raise ConfigError(
+                f"Categorical.kl needs two distributions of one shape, got logits {shape} and "
+                f"{other.logits.shape}."
+            )
+        logp, logq = self._logp, other._logp
+        kl = categorical.kl(logp, logq)
+        logits = self.logits, other.logits
+        parents = [x for x in logits if type(x) is Tensor]
+        if not parents:
+            return kl.reshape(self.batch)
+
+        def pull(g: Array) -> list[Array]:
+            g = xp.ascontiguousarray(g).reshape(-1)
+            both = categorical.kl_backward(logp, logq, kl, g)
+            return [d.reshape(shape) for d, wanted in zip(both, on_tape) if wanted]
+
+        on_tape = [type(x) is Tensor for x in logits]
+        return record(kl.reshape(self.batch), parents, pull, "Categorical.kl", logits)
 
     def expectation(self, noise: Any = None) -> tuple[None, Any, Callable[[Any], Any]]:
         """(None, log pi(.|s), E): for all K actions, and E, which maps x (..., K) to its mean.
 
-        Needs no noise; see TanhGaussian.expectation.
+        Needs no noise; see TanhGaussian.expectation. The logarithm of 0 is a large finite number,
+        so that 0 times it is 0.
         """
-        logp = self.logp
+        logp = self._log_probabilities(xp.maximum(self._logp, _LOG_0))
         p = exp(logp)
         return None, logp, lambda x: sum(p * x, axis=-1)
+
+
+_LOG_0 = -1e9  # exp gives 0 in every type
 
 
 class CategoricalHead(StochasticHead):
@@ -203,13 +229,23 @@ class Bernoulli(Distribution):
         sign = (1 - 2 * a).astype(stop_gradient(self.logits).dtype)
         return -sum(softplus(sign * self.logits), axis=-1)
 
+    def _values(self) -> tuple[tuple[Any, Any], ...]:
+        """The probability of a 1 and minus its logarithm, then those of a 0."""
+        logits = self.logits
+        return (sigmoid(logits), softplus(-logits)), (sigmoid(-logits), softplus(logits))
+
     def entropy(self) -> Any:
-        return sum(softplus(self.logits) - sigmoid(self.logits) * self.logits, axis=-1)
+        return sum(_total(p * _possible(p, x) for p, x in self._values()), axis=-1)
 
     def kl(self, other: "Bernoulli") -> Any:
-        p = sigmoid(self.logits)
-        off = softplus(other.logits) - softplus(self.logits)  # log of the ratio of zeros
-        return sum(off + p * (self.logits - other.logits), axis=-1)
+        pairs = zip(self._values(), other._values())
+        terms = (p * (_possible(p, y) - _possible(p, x)) for (p, x), (_, y) in pairs)
+        return sum(_total(terms), axis=-1)
+
+
+def _possible(p: Any, x: Any) -> Any:
+    """x, but 0 where p is 0, so that p times it is 0 even where x is infinite: 0 log 0 = 0."""
+    return where(p == 0, 0, x)
 
 
 def _probability(logits: Array, xp: Any = xp) -> Array:

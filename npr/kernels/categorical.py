@@ -1,6 +1,7 @@
 """Categorical distributions: log-probabilities, samples and entropies, with their pullbacks.
 
 logits, logp (B, K); a (B,) indices of actions; each kernel is one pass over the batch.
+A row whose cotangent g is 0 has cotangents 0, even if its log-probabilities are not finite.
 """
 
 import math
@@ -32,7 +33,8 @@ def _log_softmax_loop(logits: Array, logp: Array) -> None:
 
 def _log_softmax_backward_reference(logp: Array, g: Array, dlogits: Array) -> None:
     """dlogits <- the cotangent of the logits from g (B, K), that of logp."""
-    dlogits[:] = g - xp.exp(logp) * g.sum(axis=1, keepdims=True)
+    total = g.sum(axis=1, keepdims=True)
+    dlogits[:] = g - xp.where(total == 0, 0, xp.exp(logp) * total)
 
 
 def _log_softmax_backward_loop(logp: Array, g: Array, dlogits: Array) -> None:
@@ -41,7 +43,9 @@ def _log_softmax_backward_loop(logp: Array, g: Array, dlogits: Array) -> None:
         for x in g[i]:
             total += x
         for k in range(logp.shape[1]):
-            dlogits[i, k] = g[i, k] - math.exp(logp[i, k]) * total
+            dlogits[i, k] = g[i, k]
+            if total != 0:
+                dlogits[i, k] -= math.exp(logp[i, k]) * total
 
 
 def _draw_reference(logp: Array, u: Array, a: Array) -> None:
@@ -79,7 +83,7 @@ def _log_prob_loop(logp: Array, a: Array, chosen: Array) -> None:
 
 def _log_prob_backward_reference(logp: Array, a: Array, g: Array, dlogits: Array) -> None:
     """dlogits <- the cotangent of the logits from g (B,), that of logp[a]."""
-    dlogits[:] = -g[:, None] * xp.exp(logp)
+    dlogits[:] = xp.where(g[:, None] == 0, 0, -g[:, None] * xp.exp(logp))
     dlogits[xp.arange(len(logp)), a] += g
 
 
@@ -87,7 +91,7 @@ def _log_prob_backward_loop(logp: Array, a: Array, g: Array, dlogits: Array) -> 
     for i in range(logp.shape[0]):
         for k in range(logp.shape[1]):
             chosen = g[i] if k == a[i] else 0 * g[i]
-            dlogits[i, k] = chosen - g[i] * math.exp(logp[i, k])
+            dlogits[i, k] = chosen - g[i] * math.exp(logp[i, k]) if g[i] != 0 else chosen
 
 
 def _entropy_reference(logp: Array, H: Array) -> None:
@@ -106,18 +110,59 @@ def _entropy_loop(logp: Array, H: Array) -> None:
 
 def _entropy_backward_reference(logp: Array, H: Array, g: Array, dlogits: Array) -> None:
     """dlogits <- the cotangent of the logits from g (B,), that of H."""
-    finite = xp.where(logp == -math.inf, 0, logp)
-    dlogits[:] = -g[:, None] * xp.exp(logp) * (finite + H[:, None])
+    finite, g = xp.where(logp == -math.inf, 0, logp), g[:, None]
+    dlogits[:] = xp.where(g == 0, 0, -g * xp.exp(logp) * (finite + H[:, None]))
 
 
 def _entropy_backward_loop(logp: Array, H: Array, g: Array, dlogits: Array) -> None:
     for i in range(logp.shape[0]):
         for k in range(logp.shape[1]):
             x = logp[i, k]
-            if x == -math.inf:
+            if x == -math.inf or g[i] == 0:
                 dlogits[i, k] = 0
             else:
                 dlogits[i, k] = -g[i] * math.exp(x) * (x + H[i])
+
+
+def _kl_reference(logp: Array, logq: Array, kl: Array) -> None:
+    """kl <- sum p (log p - log q), where 0 log 0 = 0."""
+    p = xp.exp(logp)
+    kl[:] = (p * _log_ratio(p, logp, logq)).sum(axis=1)
+
+
+def _log_ratio(p: Array, logp: Array, logq: Array) -> Array:
+    never = p == 0
+    return xp.where(never, 0, logp) - xp.where(never, 0, logq)
+
+
+def _kl_loop(logp: Array, logq: Array, kl: Array) -> None:
+    for i in range(logp.shape[0]):
+        total = logp.dtype.type(0)
+        for k in range(logp.shape[1]):
+            p = math.exp(logp[i, k])
+            if p != 0:
+                total += p * (logp[i, k] - logq[i, k])
+        kl[i] = total
+
+
+def _kl_backward_reference(logp: Array, logq: Array, kl: Array, g: Array,
+                           dp: Array, dq: Array) -> None:  # fmt: skip
+    """dp, dq <- the cotangents of both distributions' logits from g (B,), that of kl."""
+    p, g = xp.exp(logp), g[:, None]
+    dp[:] = xp.where(g == 0, 0, g * p * (_log_ratio(p, logp, logq) - kl[:, None]))
+    dq[:] = xp.where(g == 0, 0, g * (xp.exp(logq) - p))
+
+
+def _kl_backward_loop(logp: Array, logq: Array, kl: Array, g: Array,
+                      dp: Array, dq: Array) -> None:  # fmt: skip
+    for i in range(logp.shape[0]):
+        for k in range(logp.shape[1]):
+            p = math.exp(logp[i, k])
+            dp[i, k] = dq[i, k] = 0
+            if g[i] != 0:
+                dq[i, k] = g[i] * (math.exp(logq[i, k]) - p)
+                if p != 0:
+                    dp[i, k] = g[i] * p * (logp[i, k] - logq[i, k] - kl[i])
 
 
 _log_softmax = Kernel(_log_softmax_loop, _log_softmax_reference)
@@ -127,6 +172,8 @@ _log_prob = Kernel(_log_prob_loop, _log_prob_reference)
 _log_prob_backward = Kernel(_log_prob_backward_loop, _log_prob_backward_reference)
 _entropy = Kernel(_entropy_loop, _entropy_reference)
 _entropy_backward = Kernel(_entropy_backward_loop, _entropy_backward_reference)
+_kl = Kernel(_kl_loop, _kl_reference)
+_kl_backward = Kernel(_kl_backward_loop, _kl_backward_reference)
 
 
 def log_softmax(logits: Array) -> Array:
@@ -173,3 +220,16 @@ def entropy_backward(logp: Array, H: Array, g: Array) -> Array:
     dlogits = xp.empty(logp.shape, logp.dtype)
     _entropy_backward(logp, H, g, dlogits)
     return dlogits
+
+
+def kl(logp: Array, logq: Array) -> Array:
+    """KL(p || q), (B,)."""
+    divergence = xp.empty(len(logp), logp.dtype)
+    _kl(logp, logq, divergence)
+    return divergence
+
+
+def kl_backward(logp: Array, logq: Array, kl: Array, g: Array) -> tuple[Array, Array]:
+    dp, dq = xp.empty(logp.shape, logp.dtype), xp.empty(logp.shape, logp.dtype)
+    _kl_backward(logp, logq, kl, g, dp, dq)
+    return dp, dq

@@ -45,13 +45,15 @@ def _squash_loop(out: Array, noise: Array, a: Array, logp: Array) -> None:
 def _squash_backward_reference(
     out: Array, noise: Array, a: Array, da: Array, dlogp: Array, dout: Array
 ) -> None:
-    """dout <- da . da/dout + dlogp . dlogp/dout."""
+    """dout <- da . da/dout + dlogp . dlogp/dout; 0 where da and dlogp are."""
     D = noise.shape[1]
     log_std = xp.clip(out[:, D:], LOG_STD_MIN, LOG_STD_MAX)
-    inside = log_std == out[:, D:]
-    du = da * (1 - a * a) + 2 * dlogp[:, None] * a
-    dout[:, :D] = du
-    dout[:, D:] = inside * (du * xp.exp(log_std) * noise - dlogp[:, None])
+    dlogp = dlogp[:, None]
+    used = (da != 0) | (dlogp != 0)
+    inside = used & (log_std == out[:, D:])
+    du = da * (1 - a * a) + 2 * dlogp * a
+    dout[:, :D] = xp.where(used, du, 0)
+    dout[:, D:] = xp.where(inside, du * xp.exp(log_std) * noise - dlogp, 0)
 
 
 def _squash_backward_loop(
@@ -59,16 +61,17 @@ def _squash_backward_loop(
 ) -> None:
     B, D = noise.shape
     number = out.dtype.type
-    low, high, one, two = number(LOG_STD_MIN), number(LOG_STD_MAX), number(1), number(2)
+    low, high = number(LOG_STD_MIN), number(LOG_STD_MAX)
+    zero, one, two = number(0), number(1), number(2)
     for i in range(B):
         for j in range(D):
             log_std = out[i, D + j]
-            du = da[i, j] * (one - a[i, j] * a[i, j]) + two * dlogp[i] * a[i, j]
-            dout[i, j] = du
-            if low <= log_std <= high:
-                dout[i, D + j] = du * math.exp(log_std) * noise[i, j] - dlogp[i]
-            else:
-                dout[i, D + j] = number(0)
+            dout[i, j] = dout[i, D + j] = zero
+            if da[i, j] != 0 or dlogp[i] != 0:
+                du = da[i, j] * (one - a[i, j] * a[i, j]) + two * dlogp[i] * a[i, j]
+                dout[i, j] = du
+                if low <= log_std <= high:
+                    dout[i, D + j] = du * math.exp(log_std) * noise[i, j] - dlogp[i]
 
 
 _squash = Kernel(_squash_loop, _squash_reference)

@@ -266,6 +266,7 @@ def test_every_public_function_is_core_or_an_operation():
         "debug_anomaly",
         "grad",
         "gradcheck",
+        "guarded",
         "record",
         "stop_gradient",
         "value_and_grad",

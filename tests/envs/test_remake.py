@@ -12,7 +12,7 @@ from support.hostile_files import edited, put
 from support.small_agents import small_agent
 
 import npr
-from npr import CheckpointError, ConfigError, SpaceError
+from npr import ConfigError, SpaceError
 from npr.envs.remake import EnvOfFile, description, remade
 
 
@@ -245,37 +245,6 @@ def test_several_statistics_are_refused(vector):
     )
     with pytest.raises(ConfigError, match=r"NormalizeObservation .*normalize_obs=True"):
         agent.evaluate(episodes=1)
-
-
-# ---- descriptions in files that npr has not written
-
-
-@pytest.mark.parametrize(
-    "keys, value",
-    [
-        (("id",), 5),
-        (("id",), "os:CartPole-v1"),
-        (("kwargs",), []),
-        (("kwargs",), {"x": "os:system"}),
-        (("kwargs",), {"x": "/etc/passwd"}),
-        (("kwargs",), {"x": ["a", {"y": "..\\evil"}]}),
-        (("kwargs",), {"__class__": 1}),
-        (("kwargs",), {"x": {"__array__": [1], "dtype": "object"}}),
-        (("wrappers",), [["RecordVideo", {}]]),
-        (("wrappers",), [["os", {}]]),
-        (("wrappers",), [["TimeLimit"]]),
-        (("wrappers",), 3),
-        (("vector",), {"mode": "evil", "autoreset_mode": None}),
-        (("vector",), 3),
-        (("extra",), 1),
-    ],
-)
-def test_a_description_that_npr_does_not_write_is_refused(tmp_path, keys, value):
-    path = tmp_path / "a.npz"
-    small_agent("DQN").save(path)
-    edited(path, put("env_description", *keys, value))
-    with pytest.raises(CheckpointError):
-        npr.load(path)
 
 
 def test_an_id_that_is_not_registered_is_said(tmp_path):

@@ -238,6 +238,18 @@ def slow_entropy_backward(logp, H, g, dlogits):
     slow_log_softmax_backward(logp, g[:, None] * inner, dlogits)
 
 
+def slow_kl(logp, logq, kl):
+    for i, (row, other) in enumerate(zip(logp, logq)):
+        kl[i] = sum(math.exp(x) * (x - y) for x, y in zip(row, other))
+
+
+def slow_kl_backward(logp, logq, kl, g, dp, dq):
+    """By the chain rule through both log_softmax: d KL/d logp = p (log p - log q + 1), -p."""
+    p = np.exp(logp)
+    slow_log_softmax_backward(logp, g[:, None] * p * (logp - logq + 1), dp)
+    slow_log_softmax_backward(logq, -g[:, None] * p, dq)
+
+
 def slow_bandwidth(fixed, updated):
     h = np.empty(len(fixed))
     for b, (xs, ys) in enumerate(zip(fixed, updated)):
@@ -354,6 +366,12 @@ def entropy_of(d):
     return logp, H, d.normal(d.B), d.table()
 
 
+def kl_of(d):
+    logp, logq, kl = logp_of(d), logp_of(d), np.zeros(d.B, d.dtype)
+    slow_kl(logp, logq, kl)
+    return logp, logq, kl, d.normal(d.B), d.table(), d.table()
+
+
 CASES = {
     "log_softmax": (slow_log_softmax, lambda d: (3 * d.table(), d.table())),
     "log_softmax_backward": (
@@ -371,6 +389,8 @@ CASES = {
     ),
     "entropy": (slow_entropy, lambda d: (logp_of(d), d.normal(d.B))),
     "entropy_backward": (slow_entropy_backward, entropy_of),
+    "kl": (slow_kl, lambda d: (logp_of(d), logp_of(d), d.normal(d.B))),
+    "kl_backward": (slow_kl_backward, kl_of),
     "bias": (slow_bias, lambda d: (d.table(), d.row())),
     "bias_tanh": (slow_bias_tanh, lambda d: (5 * d.table(), d.row())),
     "bias_elu": (slow_bias_elu, lambda d: (d.table(), d.row())),
