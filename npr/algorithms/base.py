@@ -60,10 +60,14 @@ class Algorithm(Settings):
         None, "steps per episode; None: the environment's limit", within="[1, inf)", fixed=True
     )
     normalize_obs: bool = setting(
-        False, "standardize observations by running mean and standard deviation", fixed=True
+        False,
+        "standardize observations by running mean and deviation, and clip them to 10",
+        fixed=True,
     )
     normalize_reward: bool = setting(
-        False, "divide rewards by the running standard deviation of returns", fixed=True
+        False,
+        "divide rewards by the running standard deviation of returns, and clip them to 10",
+        fixed=True,
     )
     nan_obs: Literal["raise", "terminate"] = setting(
         "raise", "on non-finite observations or rewards; terminate: drop the episode", fixed=True
