@@ -8,10 +8,14 @@ that starts with "Measured".
 
 import json
 import re
+import sys
 import textwrap
 from pathlib import Path
 
 import npr
+
+sys.path.insert(0, str(Path(__file__).parent))  # also where a test loads this file
+from gates import GATES
 
 HERE = Path(__file__).parent
 
@@ -35,18 +39,31 @@ def number(x):
     return f"{x:,.{2 if abs(x) < 10 else 1}f}"
 
 
+def pooled(row):
+    """(seeds, mean, worst, share over the gate) of all variants of a row."""
+    variants = row["variants"].values()
+    seeds = sum(one["seeds"] for one in variants)
+    mean, share = (
+        sum(one[name] * one["seeds"] for one in variants) / seeds for name in ("mean", "share")
+    )
+    return seeds, mean, min(one["worst"] for one in variants), share
+
+
 def with_table(readme, rows):
     """The README's text with the table of these rows."""
     lines = [
-        "| algorithm | file | environment | env steps | seeds | mean | worst | seconds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| algorithm | file | environment | env steps | runs | mean | worst | gate | over gate | "
+        "seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         file = file_of(row)
+        runs, mean, worst, share = pooled(row)
+        gate = GATES[row["algorithm"], row["env"]]
         lines.append(
             f"| `{row['algorithm']}` | [{file}.py](npr/algorithms/{file}.py) | {row['env']} | "
-            f"{row['steps']:,} | {row['seeds']} | {number(row['mean'])} | {number(row['worst'])} | "
-            f"{row['seconds']:.1f} |"
+            f"{row['steps']:,} | {runs} | {number(mean)} | {number(worst)} | {gate:,g} | "
+            f"{share:.0%} | {row['seconds']:.1f} |"
         )
     return put(readme, "results", lines)
 
@@ -90,11 +107,12 @@ def with_figures(source, rows):
     docstring = re.sub(r"\nMeasured, .*", "", source[3:end], flags=re.DOTALL).rstrip()
     figures, name = [], rows[0]["algorithm"]
     for row in rows:
-        figure = f"{row['env']} {number(row['mean'])} in {row['steps']:,} steps"
-        figure += " (one seed)" if row["seeds"] == 1 else ""
+        runs, mean, *_ = pooled(row)
+        figure = f"{row['env']} {number(mean)} in {row['steps']:,} steps"
+        figure += f" ({runs} run{'s' * (runs > 1)})"
         figures.append(f"{row['algorithm']}: {figure}" if row["algorithm"] != name else figure)
         name = row["algorithm"]
-    paragraph = f"Measured, mean return of {rows[0]['seeds']} seeds: {'; '.join(figures)}."
+    paragraph = f"Measured, mean return: {'; '.join(figures)}."
     paragraph = textwrap.fill(paragraph, 100, break_on_hyphens=False)
     return f'"""{docstring}\n\n{paragraph}\n' + source[end:]
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
         NumericsError,
         ResumeWarning,
         SpaceError,
+        UnknownNameError,
     )  # fmt: skip
 
 __all__ = [
@@ -57,7 +58,7 @@ __all__ = [
     "DDPG", "TD3", "SoftQ", "SACS", "SAC",
     "autodiff", "heads", "infer", "kernels", "nn", "optim", "presets",
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
-    "EnvCrashedError", "GradientError", "NumericsError", "SpaceError",
+    "EnvCrashedError", "GradientError", "NumericsError", "SpaceError", "UnknownNameError",
     "CheckpointWarning", "ConfigWarning", "ResumeWarning",
 ]  # fmt: skip
 
@@ -78,14 +79,21 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def load(path: "str | os.PathLike[str]", env: "EnvSource | None" = None) -> "Algorithm":
+def load(
+    path: "str | os.PathLike[str]", env: "EnvSource | None" = None, **settings: Any
+) -> "Algorithm":
     """Load an agent from a file written by `agent.save(path)`. It can act, evaluate and learn on.
 
-    env   environment to continue in: an id, an Env, a VectorEnv or a factory; None: the id in the
-          file. Loading never makes an environment, and never runs code from the file.
+    env        environment to continue in: an id, an Env, a VectorEnv or a function; None: the one
+               that the file describes. Loading never makes an environment, and never runs code from
+               the file.
+    settings   new values, e.g. learning_rate=1e-4 or n_envs=4; ConfigError for those that the
+               agent was built with, such as net_arch
     """
     from npr.algorithms.base import REGISTRY
     from npr.files import checkpoint
 
     importlib.import_module("npr.algorithms")
-    return checkpoint.load(path, env, REGISTRY)
+    agent = checkpoint.load(path, env, REGISTRY)
+    agent.override(settings)
+    return agent

@@ -2,6 +2,7 @@
 
 NPR_BACKEND=numpy|cupy      where parameters live and updates run (default numpy)
 NPR_DTYPE=float32|float64   the one floating type of parameters and batches (default float32)
+NPR_NUMBA=1|0               whether kernels are compiled by Numba (default 1)
 
 Read once, at import. Code that computes imports `xp`; code for data that is always on the host
 (environments, replay columns, files) imports numpy, so that the import line shows whether a file
@@ -9,6 +10,7 @@ handles device or host arrays.
 """
 
 import os
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,19 +20,36 @@ from npr.errors import BackendError, ConfigError
 
 Array = Any  # an array of either backend
 
-BACKEND = os.environ.get("NPR_BACKEND", "numpy")
-_DTYPE = os.environ.get("NPR_DTYPE", "float32")
 
-if _DTYPE not in ("float32", "float64"):
-    raise BackendError(f"NPR_DTYPE={_DTYPE!r} is not known; use 'float32' or 'float64'.")
-FLOAT = np.dtype(_DTYPE)
+def _variable(name: str, *values: str, others: Mapping[str, str] | None = None) -> str:
+    """The value of an environment variable, one of `values`; the first if it is not set or empty.
+
+    others   other spellings of these values. Case and outer spaces do not matter: `set X=0 & npr`
+             in Windows' shell sets "0 "
+    """
+    text = os.environ.get(name, "")
+    word = text.strip().lower() or values[0]
+    word = (others or {}).get(word, word)
+    if word not in values:
+        also = f" (or {', '.join(others)})" if others else ""
+        known = " or ".join(map(repr, values))
+        raise BackendError(f"{name}={text!r} is not known; use {known}{also}.")
+    return word
+
+
+_SWITCH = {
+    **dict.fromkeys(("true", "yes", "on"), "1"),
+    **dict.fromkeys(("false", "no", "off"), "0"),
+}
+
+BACKEND = _variable("NPR_BACKEND", "numpy", "cupy")
+FLOAT = np.dtype(_variable("NPR_DTYPE", "float32", "float64"))
+NUMBA = _variable("NPR_NUMBA", "1", "0", others=_SWITCH) == "1"
 
 
 def _load(name: str) -> Any:
     if name == "numpy":
         return np
-    if name != "cupy":
-        raise BackendError(f"NPR_BACKEND={name!r} is not known; use 'numpy' or 'cupy'.")
     try:
         import cupy
     except ImportError as error:

@@ -79,6 +79,9 @@ class ReplayBuffer:
             self._newest = IntegerMap()  # episode -> its newest row
         self._view_columns()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.size:,} of {self.capacity:,} transitions)"
+
     def _view_columns(self) -> None:
         """Name the columns of the rows; these are views."""
         self.columns = {name: self._rows[:, span] for name, span in self._spans.items()}
@@ -292,6 +295,9 @@ class Steps(list[Any]):
             "s2": ((N, s_size), FLOAT), **dict.fromkeys(self.NAMES[4:], ((N,), np.dtype(bool))),
         }  # fmt: skip
 
+    def __repr__(self) -> str:
+        return f"Steps({len(self):,} of {self.N} environments)"
+
     def columns(self) -> dict[str, Array]:
         """Name -> (T, N, ...), newly allocated."""
         held: Iterable[Any] = zip(*self) if self else [[]] * len(self.NAMES)
@@ -328,6 +334,10 @@ class Rollout:
         done = columns["terminated"] | columns["truncated"] | ~self.valid
         done[:-1] |= ~self.valid[1:]
         self.done = done.astype(FLOAT)
+
+    def __repr__(self) -> str:
+        T, N = self.r.shape
+        return f"Rollout({T:,} steps of {N} environments)"
 
     def arrays(self) -> Batch:
         """(s, a, r, s2, terminated, done) on the device, each (T, N, ...)."""

@@ -15,7 +15,7 @@ import npr
 from npr import backend
 from npr.kernels import blas as kernel_blas
 from npr.kernels import jit
-from npr.system import blas, memory
+from npr.system import blas, memory, streams
 
 
 def doctor() -> list[tuple[str, str]]:
@@ -56,7 +56,9 @@ def numpy_limit() -> tuple[int, ...] | None:
 
 def kernels() -> str:
     if not jit.available():
-        return "reference implementations in NumPy: NPR_NUMBA=0, or Numba cannot be imported"
+        off = f"NPR_NUMBA={os.environ.get('NPR_NUMBA')}"
+        why = "Numba cannot be imported" if backend.NUMBA else off
+        return f"reference implementations in NumPy: {why}"
     try:
         folder = jit.cache_folder()
     except Exception as error:  # Numba raises various types if it finds no writable folder
@@ -135,12 +137,13 @@ def products(wrong: list[tuple[str, float]]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status, 1 if the doctor found wrong products."""
     parser = argparse.ArgumentParser(prog="npr", description="Reinforcement learning with NumPy.")
+    parser.add_argument("--version", action="version", version=f"npr {npr.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     commands.add_parser("doctor", help="report what this machine runs on")
     parser.parse_args(arguments)
     wrong = wrong_products()
     for topic, result in [*doctor(), ("products", products(wrong))]:
-        print(f"{topic:<10} {result}")
+        streams.write(sys.stdout, f"{topic:<10} {result}\n")
     return 1 if wrong else 0
 
 

@@ -13,6 +13,10 @@ class ConfigError(NprError, ValueError):
     """A setting or an argument is unknown, out of range or incompatible with another one."""
 
 
+class UnknownNameError(NprError, AttributeError):
+    """npr has no attribute of this name; the message says what to use instead."""
+
+
 class SpaceError(NprError, ValueError):
     """An algorithm does not support this observation or action space."""
 

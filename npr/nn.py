@@ -76,8 +76,8 @@ class MLP:
                 )
         if free and outputs is None:
             raise ConfigError(f"free={free} needs outputs to stand beside; outputs is None.")
-        width = inputs if isinstance(inputs, int) else sum(inputs)
-        self.sizes = [width, *hidden, 1 if outputs is None else outputs]
+        widths = [np.sum(inputs), *hidden, 1 if outputs is None else outputs]
+        self.sizes = [int(n) for n in widths]  # they may be NumPy's
         self.outputs, self.rows, self.free = outputs, rows, free
         self.activation = activation
         self.size = sum((n + 1) * m for n, m in zip(self.sizes, self.sizes[1:])) + free
@@ -87,6 +87,11 @@ class MLP:
         self._plan = np.array(self.sizes), *codes  # arguments of the kernels
         self._units = sum(self.sizes[1:])
         self._name = "MLP " + "-".join(map(str, self.sizes))
+
+    def __repr__(self) -> str:
+        stack = f"{self.rows} x " if self.rows else ""
+        widths = "-".join(map(str, self.sizes))
+        return f"{type(self).__name__}({stack}{widths}, {self.activation})"
 
     def init(
         self,

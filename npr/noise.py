@@ -13,6 +13,9 @@ class Normal:
     def __init__(self, D: int, sigma: float = 0.1) -> None:
         self.D, self.sigma = D, sigma
 
+    def __repr__(self) -> str:
+        return f"Normal({self.D}, sigma={self.sigma})"
+
     def __call__(self, rng: np.random.Generator, episodes: Array) -> Array:
         """Noise (N, D) for N environments; episodes (N,) are the numbers of their episodes."""
         return self.sigma * rng.standard_normal((len(episodes), self.D), FLOAT)
@@ -32,6 +35,9 @@ class OrnsteinUhlenbeck:
         self.D, self.sigma, self.theta, self.dt = D, sigma, theta, dt
         self.x: Array = np.empty((0, D), FLOAT)
         self.episodes: Array = np.empty(0, np.int64)
+
+    def __repr__(self) -> str:
+        return f"OrnsteinUhlenbeck({self.D}, sigma={self.sigma}, theta={self.theta}, dt={self.dt})"
 
     def __call__(self, rng: np.random.Generator, episodes: Array) -> Array:
         """Noise (N, D) for N environments; episodes (N,) are the numbers of their episodes."""

@@ -58,6 +58,10 @@ class ObservationNorm:
         self.moments, self.clip = Moments(size), clip
         self._refresh()
 
+    def __repr__(self) -> str:
+        moments = self.moments
+        return f"ObservationNorm({len(moments.mean)} numbers, {moments.count:,} observations)"
+
     def add(self, rows: Array) -> None:
         """Include observations (B, size) that were acted on."""
         self.moments.add(rows)
@@ -94,6 +98,9 @@ class RewardNorm:
     def __init__(self, n_envs: int, gamma: float, clip: float = 10.0) -> None:
         self.moments, self.gamma, self.clip = Moments(1), gamma, clip
         self.returns: Array = np.zeros(n_envs)  # discounted sum of each environment's past rewards
+
+    def __repr__(self) -> str:
+        return f"RewardNorm({len(self.returns)} environments, {self.moments.count:,} rewards)"
 
     def add(self, r: Array, done: Array, valid: Array) -> None:
         """Include one step of every environment: rewards, ends of episodes, validity (n,)."""

@@ -58,6 +58,10 @@ class Optimizer:
         self.skipped: Any = 0
         self.consecutive_skipped: Any = 0
 
+    def __repr__(self) -> str:
+        rate = getattr(self, "learning_rate", None)  # every optimizer of npr has one
+        return f"{type(self).__name__}({self.theta.size:,} parameters, learning_rate={rate})"
+
     def step(self, theta: Array, g: Array) -> None:
         """Update theta in place by the gradient g, or count a skipped step."""
         raise NotImplementedError

@@ -115,6 +115,13 @@ class Policy:
             "temperature": self.head.temperature,
         }
 
+    def __repr__(self) -> str:
+        hidden = [] if self.sizes is None else self.sizes[1:-1]
+        path = " -> ".join(map(str, [self.observations, *hidden, self.actions]))
+        kind = "table" if self.sizes is None else self.activation
+        normalized = ", normalized observations" if self.norm else ""
+        return f"Policy({path}, {kind}, head {self.head.name!r}{normalized})"
+
     # ---- acting
 
     def __call__(
@@ -124,10 +131,26 @@ class Policy:
         rng: np.random.Generator | None = None,
     ) -> Any:
         """The environment's action for one observation, or a batch of actions for a batch."""
+        if observation.__class__ is tuple:
+            self._check_tuple(observation)
         a = self.choose(self.encode(observation), deterministic, rng)
         if self.observations.batched(observation):
             return self.actions.to_env_batch(a)
         return self.actions.to_env(a[0])
+
+    def _check_tuple(self, observation: Any) -> None:
+        """Raise ConfigError if this is what reset() or step() returned, not an observation."""
+        call = {2: "reset()", 5: "step(action)"}.get(len(observation))
+        if call is None or not isinstance(observation[-1], dict):
+            return
+        parts = getattr(self.observations, "parts", [])
+        if len(parts) == len(observation) and parts[-1].shape is None:
+            return  # a Tuple space that ends with a Dict
+        raise ConfigError(
+            f"Got what {call} returns, a tuple of {len(observation)} that ends with info; an "
+            "observation is needed. Take the first of them: "
+            f"{'observation, info' if len(observation) == 2 else 'observation, *_'} = env.{call}."
+        )
 
     def encode(self, observation: Any) -> np.ndarray:
         """Inputs of the network: rows (B, size), or indices (B,) for a table."""

@@ -1,10 +1,16 @@
 """Settings and budgets per algorithm and environment, chosen for wall-clock time on two CPU
 cores: small networks where they suffice. Every value can be overridden in the constructor.
 
+A preset belongs to a number of environments: its own `n_envs`, or else the algorithm's default. An
+agent with another number (a given Env is one environment, a VectorEnv knows its number) keeps the
+size of a rollout, n_steps * n_envs: its n_steps is divided by as much as n_envs is multiplied by,
+unless n_steps is given. All other settings count env steps of all environments, or episodes.
+
 LONG lists environments that need more than Gymnasium installs (`npr-rl[box2d]`, `npr-rl[mujoco]`)
 and take minutes to hours.
 """
 
+import re
 from typing import Any
 
 _DQN: dict[str, dict[str, Any]] = {
@@ -191,10 +197,29 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+# an id as Gymnasium parses it: [namespace/]name[-vN]
+_ID = re.compile(r"(?:(?P<namespace>[\w:-]+)/)?(?P<name>[\w:.-]+?)(?:-v\d+)?")
+
+
 def find(algorithm: str, env_id: str | None) -> dict[str, Any]:
-    """The preset of an environment: by its id, else by its name without version, else {}."""
+    """The preset of an environment: by its id, else by its name without version, else {}.
+
+    In "module:id" the module is only what Gymnasium imports first.
+    """
     table = PRESETS.get(algorithm, {})
+    env_id = (env_id or "").rpartition(":")[2]
     if env_id in table:
         return table[env_id]
-    name = (env_id or "").split("-v")[0]
-    return next((preset for key, preset in table.items() if key.split("-v")[0] == name), {})
+    name = name_of(env_id)
+    return next((preset for key, preset in table.items() if name_of(key) == name), {})
+
+
+def name_of(env_id: str) -> tuple[str | None, str] | None:
+    """(namespace, name) of an id, None if it is not valid."""
+    match = _ID.fullmatch(env_id)
+    return (match["namespace"], match["name"]) if match else None
+
+
+def steps_per_env(n_steps: int, tuned_for: int, n_envs: int) -> int:
+    """The n_steps that give n_envs environments the rollout size that was tuned for others."""
+    return max(1, round(n_steps * tuned_for / n_envs))

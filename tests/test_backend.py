@@ -38,6 +38,12 @@ IMPORT = "import npr.backend"
             "NPR_DTYPE='float16' is not known; use 'float32' or 'float64'.",
             id="float16",
         ),
+        pytest.param(
+            IMPORT,
+            {"NPR_NUMBA": "disable"},
+            "NPR_NUMBA='disable' is not known; use '1' or '0' (or true, yes, on, false, no, off).",
+            id="disable",
+        ),
     ],
 )
 def test_an_unusable_backend_is_refused(code, environment, message):
@@ -54,3 +60,29 @@ def test_cupy_is_imported_only_if_it_is_the_backend():
     numpy = run("-c", code, path=[DOUBLE], NPR_DTYPE="float32").stdout.split()
     assert Path(numpy[0]) == Path(np.__file__)
     assert numpy[1:] == ["True", "float32"]
+
+
+@pytest.mark.parametrize(
+    "text, compiled",
+    [("0", False), ("false", False), ("No", False), ("OFF", False), ("0 ", False),
+     ("1", True), ("True", True), ("yes", True), ("on", True), ("", True)],
+)  # fmt: skip
+def test_a_switch_is_understood_wherever_it_is_read(text, compiled):
+    code = """
+from npr import cli
+from npr.files import checkpoint
+from npr.kernels import jit
+print(jit.NUMBA, jit.available(), checkpoint.made_with()["numba"], cli.kernels(), sep="\\n")
+"""
+    pytest.importorskip("numba")
+    ran = run("-c", code, NPR_NUMBA=text)
+    asked, available, saved, report = ran.stdout.splitlines()
+    assert asked == available == str(compiled)
+    assert (saved == "switched off") is not compiled
+    assert report.startswith("compiled by Numba") is compiled
+    assert report.endswith(f"NPR_NUMBA={text}") is not compiled
+
+
+def test_values_may_be_in_capitals():
+    code = "import npr.backend as b; print(b.BACKEND, b.FLOAT)"
+    assert run("-c", code, NPR_BACKEND="NumPy", NPR_DTYPE=" Float64").stdout == "numpy float64\n"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.proof_size import n_trials
 
-from npr import cli
+from npr import cli, version
 from npr.system import memory
 from npr.system.blas import THREAD_VARIABLES
 
@@ -41,7 +41,7 @@ def test_doctor_reports_environment_variables():
 @pytest.fixture
 def compiled(monkeypatch):
     pytest.importorskip("numba")
-    monkeypatch.setattr(cli.jit, "_ASKED", True)
+    monkeypatch.setattr(cli.jit, "NUMBA", True)
 
 
 def test_doctor_reports_the_folder_of_the_kernel_cache(compiled, tmp_path, monkeypatch):
@@ -173,3 +173,16 @@ def test_doctor_fails_with_advice_if_products_are_wrong(monkeypatch, capsys):
 def test_an_unknown_command_is_refused(words):
     done = npr(*words)
     assert done.returncode == 2 and "usage: npr" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["npr", "npr.cli"])
+def test_the_version_is_printed(module):
+    command = [sys.executable, "-m", module, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"npr {version.__version__}\n")
+
+
+def test_the_package_can_be_run():
+    command = [sys.executable, "-m", "npr", "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("npr ")

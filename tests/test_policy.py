@@ -3,9 +3,11 @@
 import copy
 import pickle
 
+import gymnasium
 import numpy as np
 import pytest
-from support.small_agents import CASES, TABLES, observations, small_agent, trained
+from gymnasium import spaces
+from support.small_agents import CASES, TABLES, RandomEnv, observations, small_agent, trained
 
 import npr
 from npr.envs.spaces import actions_from_spec, observations_from_spec
@@ -257,3 +259,45 @@ def test_a_sampler_takes_noise_and_the_observation():
     calm, drawn = policy.choose(s), policy.choose(s, False, np.random.default_rng(0))
     assert (calm[0] == calm[1]).all() and (drawn[0] != drawn[1]).all()
     assert isinstance(policy.head, TanhHead)
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize("case", ["DQN", "QLearning", "PPO"])
+def test_what_an_environment_returns_is_not_an_observation(case):
+    agent = small_agent(case)
+    env = gymnasium.make(agent.env_id)
+    reset = env.reset(seed=0)
+    with pytest.raises(ConfigError, match="Got what reset.. returns.*: observation, info = env"):
+        agent.act(reset)
+    with pytest.raises(ConfigError, match="Got what reset.. returns"):
+        agent.predict(reset)
+    action = agent.act(reset[0])
+    with pytest.raises(ConfigError, match=r"Got what step\(action\) returns.*: observation, \*_"):
+        agent.policy(env.step(action))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [spaces.Tuple([spaces.Discrete(3), spaces.Dict(a=spaces.Box(-1, 1, (2,)))]),
+     spaces.Tuple([spaces.Discrete(3), spaces.Discrete(2)]),
+     spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (1, 2))],
+    ids=str,
+)  # fmt: skip
+def test_tuples_that_are_observations_are_taken(space):
+    env = RandomEnv(space, spaces.Discrete(2))
+    agent = small_agent("DQN", env=env)
+    observation, _ = env.reset(seed=0)
+    expected = agent.act(observation)
+    if isinstance(space, spaces.Box):
+        observation = tuple(observation.tolist())
+    assert agent.act(observation) == expected
+
+
+@pytest.mark.parametrize("inner", [spaces.Discrete(3), spaces.Dict(a=spaces.Discrete(3))])
+def test_a_reset_of_an_environment_with_tuples_is_not_an_observation(inner):
+    env = RandomEnv(spaces.Tuple([inner, spaces.Discrete(2)]), spaces.Discrete(2))
+    agent = small_agent("DQN", env=env)
+    with pytest.raises(ConfigError, match=r"Got what reset\(\) returns"):
+        agent.act(env.reset(seed=0))

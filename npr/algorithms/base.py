@@ -3,7 +3,9 @@ loop is in npr/training/run.py; the updates are in the file of each algorithm.
 """
 
 import copy
+import functools
 import inspect
+import sys
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -14,9 +16,11 @@ from npr import presets
 from npr.backend import Array, to_host
 from npr.buffers import Steps
 from npr.envs.batched import BatchedEnv, ErrorPolicy
-from npr.envs.make import env_id, open_envs
+from npr.envs.env_list import EnvList
+from npr.envs.make import env_id, env_name, has_own_limit, is_vector, number_of_envs, open_envs
+from npr.envs.remake import EnvOfFile, description
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
-from npr.errors import ConfigError, ResumeWarning, SpaceError
+from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
 from npr.files.parts import Snapshot, instances, parts
 from npr.heads import Head
@@ -24,9 +28,10 @@ from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import Optimizer
 from npr.policy import Policy
-from npr.settings import Schedule, Settings, setting
+from npr.settings import Schedule, Settings, sb3, setting
 from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
+from npr.system import streams
 from npr.training import evaluation, restoring, saving
 from npr.training.counters import Counters
 from npr.training.logger import Logger
@@ -41,12 +46,16 @@ if TYPE_CHECKING:
 
 REGISTRY: dict[str, type["Algorithm"]] = {}  # name -> class that `npr.load` may create
 
-_READ_ONLY = ("seed", "env_id", "preset", "settings", "networks", "action_kinds", "table")
+_READ_ONLY = ("env", "seed", "env_id", "preset", "settings", "networks", "action_kinds", "table")
+# settings of the environments, which may change whenever these are opened
+_OF_ENVS = (
+    "n_envs", "max_episode_steps", "env_kwargs", "nan_obs", "on_env_error", "env_timeout",
+)  # fmt: skip
 # one random generator per purpose, so that drawing from one does not affect the others
 _STREAMS = ("init", "explore", "sample", "noise", "act")
 
 
-class Algorithm(Settings):
+class Algorithm(Settings, sb3.Methods):
     """Base class of agents: settings, environments, acting, evaluation and files."""
 
     if TYPE_CHECKING:  # the other arguments of the constructor
@@ -57,7 +66,13 @@ class Algorithm(Settings):
     gamma: float = setting(0.99, "discount per env step", within="[0, 1]", fixed=True)
     n_envs: int = setting(1, "number of environments", within="[1, inf)", fixed=True)
     max_episode_steps: int | None = setting(
-        None, "steps per episode; None: the environment's limit", within="[1, inf)", fixed=True
+        None,
+        "steps per episode, as for gymnasium.make; None: the environment's limit",
+        within="[1, inf)",
+        fixed=True,
+    )
+    env_kwargs: dict[str, Any] | None = setting(
+        None, "arguments of gymnasium.make, or of the function that makes an Env", fixed=True
     )
     normalize_obs: bool = setting(
         False,
@@ -100,17 +115,16 @@ class Algorithm(Settings):
         REGISTRY[cls.__name__] = cls
 
     def __init__(self, *args: Any, seed: int | None = None, **given: Any) -> None:
-        if args and isinstance(args[0], str) and args[0] == "MlpPolicy":  # of Stable-Baselines3
-            args = args[1:]
+        args = sb3.without_policy(type(self).__name__, args, given)
         env = args[0] if args else given.pop("env", None)
         if env is None or len(args) > 1 or "env" in given:
             raise ConfigError(
                 f"{type(self).__name__} takes one environment: an id, a gymnasium.Env, a VectorEnv "
                 f"or a function that returns one; got {args or (env,)}."
             )
+        if is_vector(env):
+            given["n_envs"] = number_of_envs(env)
         self._configure(env, env_id(env), given, seed)
-        if hasattr(env, "step") and not isinstance(env, type) and "n_envs" not in given:
-            self.n_envs = 1  # an Env is one environment; for a VectorEnv see _open_envs
         self.envs = self._open_envs()
         try:
             self._start(self.envs.observations, self.envs.actions)
@@ -130,12 +144,21 @@ class Algorithm(Settings):
         """
         restoring.check_before(manifest, arrays)
         agent = cls.__new__(cls)
-        name = manifest["env"]
-        # gymnasium.make("package:id") imports the package: a file must not decide that
-        own = None if ":" in (name or "") else name
+        name, described = manifest["env"], {**manifest["env_description"]}
+        if described.pop("assumed", False) and env is None:
+            warnings.warn(
+                f"The file was written by an earlier npr, which kept only the id {name} of the "
+                "environment. If it had other arguments or wrappers, pass it: "
+                "npr.load(path, env=...).",
+                CheckpointWarning,
+                stacklevel=6,
+            )
+        own = None if "unknown" in described else EnvOfFile(described).source
         source = own if env is None else env
-        agent._configure(source, name, manifest["settings"], manifest["seed"])
+        settings = manifest["settings"] | ({} if env is None else _settings_for(env))
+        agent._configure(source, name, settings, manifest["seed"])
         agent.envs = None
+        agent.env_description = described if env is None else description(env)
         spec = manifest["policy"]
         agent._start(
             observations_from_spec(spec["observations"]), actions_from_spec(spec["actions"])
@@ -151,8 +174,11 @@ class Algorithm(Settings):
         self.env, self.env_id, self.preset = env, name, presets.find(owner, name)
         preset = {k: v for k, v in self.preset.items() if k != "total_timesteps"}
         check_names(owner, given, self.settings)
-        for key, value in {**self.defaults(), **preset, **given}.items():
+        for key, value in {**self.defaults(), **preset, **_settings_for(env), **given}.items():
             setattr(self, key, copy.deepcopy(value))
+        if self.preset and "n_steps" in self.settings and "n_steps" not in given:
+            held, tuned_for = vars(self), preset.get("n_envs", self.settings["n_envs"].default)
+            held["n_steps"] = presets.steps_per_env(held["n_steps"], tuned_for, self.n_envs)
         self.seed = checked_seed(owner, seed)
         if self.table and self.normalize_obs:
             raise ConfigError(
@@ -170,8 +196,10 @@ class Algorithm(Settings):
             held = self.__dict__
             if "_built" in held and name[0] != "_":
                 if name in _READ_ONLY:
+                    other = " with set_env(env)" if name == "env" else ""
                     raise ConfigError(
-                        f"{type(self).__name__}: {name} cannot be changed after construction."
+                        f"{type(self).__name__}: {name} cannot be changed after construction"
+                        f"{', except' if other else ''}{other}."
                     )
                 nearest = None if name in held else near(name, self.settings)
                 if nearest and not hasattr(type(self), name):
@@ -191,6 +219,29 @@ class Algorithm(Settings):
         rate = self.now(self.learning_rate)
         for optimizer in self._optimizers:
             optimizer.learning_rate = rate
+
+    def override(self, given: dict[str, Any]) -> None:
+        """Change settings of an agent that was loaded, before its environments are opened.
+
+        Raises ConfigError for a setting that the agent was built with.
+        """
+        check_names(type(self).__name__, given, self.settings)
+        for name, value in given.items():
+            if name in _OF_ENVS:
+                one = self.settings[name]
+                vars(self)[name] = one.checked(type(self).__name__, value, self.networks)
+            else:
+                setattr(self, name, value)
+        self._resize(self.n_envs)
+        if "env_kwargs" in given:
+            if not isinstance(self.env, str):
+                raise ConfigError(
+                    f"env_kwargs={self.env_kwargs!r} needs an environment that is made from an id; "
+                    "pass env= with these arguments."
+                )
+            self._built_with["env_kwargs"] = copy.deepcopy(self.env_kwargs)
+            self.env_description = description(self.env, **(self.env_kwargs or {}))
+        self.check()
 
     # ---- counters
 
@@ -224,15 +275,15 @@ class Algorithm(Settings):
         self._policy: Policy | None = None
         self._described = self._learning = False
         self._optimizers: list[Any] = []  # of the agent, at the start of a run
+        self._advised: set[str] = set()  # warnings about settings that were given
         self.steps = Steps(self.n_envs, observations.size, *actions.columns())
         self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
         self.build()
         # a fixed list or dict may be changed in place; a file holds what the agent was built with
-        fixed = {name: getattr(self, name) for name, one in self.settings.items() if one.fixed}
-        mutable = {name: value for name, value in fixed.items() if isinstance(value, (list, dict))}
-        self._built_with = copy.deepcopy(mutable)
+        fixed = [n for n, one in self.settings.items() if one.fixed and n not in _OF_ENVS]
+        self._built_with = {n: copy.deepcopy(getattr(self, n)) for n in (*fixed, "env_kwargs")}
         self.snapshot = Snapshot(self, known=own)
         self._built = True
 
@@ -244,8 +295,9 @@ class Algorithm(Settings):
         entropy, spawn_key = self._env_seeds
         envs = open_envs(
             self.env, self.n_envs, np.random.SeedSequence(entropy, spawn_key=spawn_key),
-            max_episode_steps=self.max_episode_steps, table=self.table,
-            error_policy=ErrorPolicy(self.nan_obs, self.on_env_error), env_timeout=self.env_timeout,
+            max_episode_steps=self.max_episode_steps, env_kwargs=self._env_kwargs(),
+            table=self.table, error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
+            env_timeout=self.env_timeout,
         )  # fmt: skip
         try:
             check_spaces(self, envs, REGISTRY)
@@ -254,32 +306,77 @@ class Algorithm(Settings):
                 envs.close()
             raise
         vars(self)["n_envs"] = envs.n  # a VectorEnv determines the number
+        if not isinstance(self.env, EnvOfFile):
+            made = envs.envs if isinstance(envs, EnvList) else ()
+            self.env_description = description(self.env, made, **(self.env_kwargs or {}))
         return envs
+
+    def _env_kwargs(self) -> dict[str, Any] | None:
+        return None if isinstance(self.env, EnvOfFile) else self.env_kwargs
+
+    def _no_env(self, call: str) -> ConfigError:
+        reason = self.env_description.get("unknown")
+        return ConfigError(
+            f"A file or copy of the agent does not hold how its environment ({self.env_id}) is "
+            f"made: {reason}. Pass one: {call}."
+        )
 
     def _reopen_envs(self, num_timesteps: int) -> None:
         """Open the environments of an agent that was loaded or closed."""
         if self.env is None:
-            raise ConfigError(
-                f"This agent's file names no environment that npr can open ({self.env_id!r}); "
-                "pass one: npr.load(path, env=...)."
-            )
+            raise self._no_env("npr.load(path, env=...) or agent.set_env(env)")
         position, self._position = self._position, {}
         if position.get("steps", 0) or num_timesteps:
             # seeds differ from those of the first environments: their episodes were already seen
             self._env_seeds = self._env_seeds[0], (len(_STREAMS), num_timesteps)
-        envs = self._open_envs()
-        for mine, theirs in ((self.observations, envs.observations), (self.actions, envs.actions)):
-            if mine.spec != theirs.spec:
-                raise SpaceError(
-                    f"The agent was trained with {mine.spec}, this environment has {theirs.spec}."
-                )
-        if envs.n != self.steps.N:
-            self.steps = Steps(envs.n, self.observations.size, *self.actions.columns())
-            if self.reward_norm:
-                self.reward_norm.begin(envs.n)
-        self.envs = envs
+        self._enter(self._open_envs())
         if position:
             self._resume_episodes(position)
+
+    def _enter(self, envs: BatchedEnv) -> None:
+        """Go on in newly opened environments. Raises SpaceError if they have other spaces."""
+        for mine, theirs in ((self.observations, envs.observations), (self.actions, envs.actions)):
+            if theirs is None or mine.spec != theirs.spec:
+                if envs.owned:
+                    envs.close()
+                raise SpaceError(
+                    f"The agent was trained with {mine.spec}, this environment has "
+                    f"{theirs and theirs.spec}."
+                )
+        self._resize(envs.n)
+        self.envs = envs
+
+    def _resize(self, n: int) -> None:
+        """Prepare what depends on the number of environments."""
+        if n != self.steps.N:
+            self.steps = Steps(n, self.observations.size, *self.actions.columns())
+            if self.reward_norm:
+                self.reward_norm.begin(n)
+
+    def set_env(self, env: "EnvSource", env_kwargs: dict[str, Any] | None = None) -> None:
+        """Go on in another environment with the same spaces. New episodes begin.
+
+        env          as for the constructor; an id or a function makes n_envs of them
+        env_kwargs   arguments of gymnasium.make, or of the function
+
+        Raises SpaceError or ConfigError if the environment does not fit, and then nothing has
+        changed.
+        """
+        if self._learning:
+            raise ConfigError("set_env() was called on an agent that is learning.")
+        before = dict(vars(self))
+        own: dict[str, Any] = {"env": env, "env_id": env_id(env), "env_kwargs": env_kwargs}
+        try:
+            vars(self).update(own | _settings_for(env))
+            self._enter(self._open_envs())
+        except BaseException:
+            vars(self).update(before)
+            raise
+        old, self._position = before["envs"], {}
+        self._built_with["env_kwargs"] = copy.deepcopy(env_kwargs)
+        self.steps.clear()
+        if old is not None and old.owned:
+            old.close()
 
     def _resume_episodes(self, position: dict[str, Any]) -> None:
         """Restore the position of the environments, or warn that new episodes start."""
@@ -319,7 +416,8 @@ class Algorithm(Settings):
 
         total_timesteps      None: the preset's budget for this environment, or the rest of an
                              unfinished run
-        callback             called with the agent after every step; returning False stops
+        callback             called with the agent after every step; returning False stops, and
+                             so does an exception
         progress_bar         False: none; None or True: one line, on runs longer than a second
         log_interval         episodes between tables of the logged values; None: no tables
         reset_num_timesteps  False: continue to count, and continue schedules. An unfinished run
@@ -332,10 +430,12 @@ class Algorithm(Settings):
         environments are closed, and the program ends with KeyboardInterrupt or exit status 143. A
         second signal stops it immediately. The agent is also saved after an NprError (an
         environment that violates Gymnasium's API, training that diverged). Without save_path the
-        file is named after the agent, in the working directory.
+        file is named after the agent, in the working directory. After other exceptions, such as
+        those of the callback, it is saved to save_path only. Every exception is raised unchanged,
+        with a note that names the file.
         """
         saving.check_target(save_path, save_freq)
-        saving.check_arguments(callback, log_interval)
+        saving.check_arguments(callback, progress_bar, log_interval, reset_num_timesteps)
         if self._learning:
             raise ConfigError("learn() was called on an agent that is learning; copy it first.")
         default = self.preset.get("total_timesteps", DEFAULT_BUDGET)
@@ -359,17 +459,31 @@ class Algorithm(Settings):
     def _describe(self, budget: int) -> None:
         if self.verbose and not self._described:
             self._described = True
-            where = self.env_id or getattr(self.env, "__name__", type(self.env).__name__)
-            print(f"{type(self).__name__} on {where}, {budget:,} steps: {self._differences()}")
+            name = type(self).__name__
+            text = f"{name} on {self.env_name}, {budget:,} steps: {self._differences()}\n"
+            streams.write(sys.stdout, text)
 
     def _differences(self) -> str:
-        """The settings that differ from the defaults, as keyword arguments."""
-        default = self.defaults()
-        changed = {k: getattr(self, k) for k in default if getattr(self, k) != default[k]}
+        """The settings of the preset, and others that differ from the defaults, as keyword
+        arguments."""
+        changed = {
+            name: getattr(self, name)
+            for name, default in self.defaults().items()
+            if name in self.preset or getattr(self, name) != default
+        }
         return ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "default settings"
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.env_id!r}, {self._differences()})"
+        env = self.env_name if self.env_id is None else repr(self.env_id)
+        return f"{type(self).__name__}({env}, {self._differences()})"
+
+    @property
+    def env_name(self) -> str:
+        """What to call the environment in a text, in which its id may be missing."""
+        if self.env is None:
+            return self.env_id or "no environment"
+        opened = self.envs and env_name(self.envs.bases()[0])  # by a function without a name
+        return env_name(self.env) or opened or "a function"
 
     # ---- acting
 
@@ -418,23 +532,60 @@ class Algorithm(Settings):
         episodes: int = 100,
         seed: int | None = None,
         deterministic: bool = True,
+        episode_limit: int = evaluation.EPISODE_LIMIT,
     ) -> evaluation.Evaluation:
-        """Run complete episodes in a separate environment: .mean .std .returns .lengths"""
-        if not is_whole(episodes) or episodes < 1:
-            raise ConfigError(f"episodes must be a whole number above 0, got {episodes!r}.")
+        """Run complete episodes and return an Evaluation: .mean .std .returns .lengths
+
+        env            id, Env, VectorEnv or function. None: a new environment like the agent's own,
+                       with the statistics of its normalizing wrappers; ConfigError if npr cannot
+                       make one. An Env or VectorEnv is used as it is, and not closed
+        episodes       each environment of a VectorEnv contributes the same number, up to one
+        seed           for the first reset and for sampled actions: same seed, same episodes
+        deterministic  False: sample actions, as in training
+        episode_limit  steps after which an episode is cut, with a ConfigWarning
+
+        Raises SpaceError if the environment's spaces are not the agent's, and EnvContractError or
+        EnvCrashedError for its faults.
+        """
+        for name, number in (("episodes", episodes), ("episode_limit", episode_limit)):
+            if not is_whole(number) or number < 1:
+                raise ConfigError(f"{name} must be a whole number above 0, got {number!r}.")
+        if env is None and self.env is None:
+            raise self._no_env("evaluate(env=...)")
+        limit = self.max_episode_steps
+        own = functools.partial(evaluation.separate, self.env, self.envs, limit, self._env_kwargs())
         return evaluation.evaluate(
-            self.policy, evaluation.separate(self.env) if env is None else env, int(episodes),
-            seed, deterministic, self.max_episode_steps,
+            self.policy, own if env is None else env, int(episodes),
+            checked_seed("evaluate", seed), deterministic, int(episode_limit), limit,
         )  # fmt: skip
 
     # ---- files
 
     def setting_values(self) -> dict[str, Any]:
-        """The settings by name; fixed ones as they were when the agent was built."""
-        return {name: getattr(self, name) for name in self.settings} | self._built_with
+        """The settings by name; fixed ones as they were when the agent was built.
+
+        Raises ConfigError if one was made invalid in ways that are not checked, such as in place:
+        a file with it would not load.
+        """
+        owner = type(self).__name__
+        held = {name: getattr(self, name) for name in self.settings}
+        held |= {**self._built_with, "n_envs": self.steps.N}
+        try:
+            checked_seed(owner, self.seed)
+            for name, one in self.settings.items():
+                held[name] = one.checked(owner, held[name], self.networks)
+            self.check()
+        except ConfigError as error:
+            raise ConfigError(f"{error} Set it to a valid value; nothing was saved.") from None
+        return held
 
     def save(self, path: "str | os.PathLike[str]") -> None:
-        """Save the complete agent to one file, without pickle."""
+        """Save the complete agent to one file, without pickle. No suffix is added to the path.
+
+        Raises ConfigError if the path is not one of a file or a setting is invalid, OSError if the
+        file cannot be written, and CheckpointError if it would lose state of the agent.
+        """
+        saving.check_path("path", path)
         checkpoint.save(self, path)
 
     def close(self) -> None:
@@ -476,5 +627,31 @@ class Algorithm(Settings):
             "_policy": None,
             "_learning": False,
             "_optimizers": [],
+            "env": self._env_of_copy(),
         }
         return {**vars(self), **without, "_position": self.position()}
+
+    def _env_of_copy(self) -> Any:
+        """What a copy makes its environments from. Vector environments and functions without a
+        name of their own cannot be copied; None if there is no description either."""
+        env = self.env
+        local = "<" in getattr(env, "__qualname__", "")
+        made = number_of_envs(env) is not None
+        if "unknown" not in self.env_description and (made or local):
+            return EnvOfFile(self.env_description).source
+        return None if is_vector(env) or local else env
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        other = memo[id(self)] = type(self).__new__(type(self))
+        state = self.__getstate__()
+        if state["env"] is None and callable(self.env):
+            state["env"] = self.env  # a function needs no copy
+        vars(other).update(copy.deepcopy(state, memo))
+        return other
+
+
+def _settings_for(env: Any) -> dict[str, Any]:
+    """The settings that follow from an Env or VectorEnv."""
+    number = number_of_envs(env)
+    settings = {} if number is None else {"n_envs": number}
+    return settings | ({"max_episode_steps": None} if has_own_limit(env) else {})

@@ -23,9 +23,9 @@ noise (4); terminated is stored and masks the target (7, 11); the assignment of 
 13 is an ascent. The first learning_starts actions are uniform. In 11, TD3 uses the minimum of two
 critics and adds clipped noise to the action; it runs 13 and 14 in every second update only.
 
-Measured, mean return of 3 seeds: Pendulum-v1 -142.4 in 10,000 steps; MountainCarContinuous-v0 90.4
-in 40,000 steps; LunarLanderContinuous-v3 252.5 in 300,000 steps (one seed); TD3: Pendulum-v1 -145.0
-in 10,000 steps; LunarLanderContinuous-v3 127.9 in 300,000 steps (one seed).
+Measured, mean return: Pendulum-v1 -142.4 in 10,000 steps (3 runs); MountainCarContinuous-v0 90.4 in
+40,000 steps (3 runs); LunarLanderContinuous-v3 252.5 in 300,000 steps (1 run); TD3: Pendulum-v1
+-145.0 in 10,000 steps (3 runs); LunarLanderContinuous-v3 127.9 in 300,000 steps (1 run).
 """
 
 from typing import Literal

@@ -25,9 +25,9 @@ for all epochs, otherwise nothing is ever clipped (7, 11); 8 and 9 are computed 
 minibatch, both gradient norms are clipped, and truncated episodes bootstrap from the value of the
 final observation.
 
-Measured, mean return of 3 seeds: CartPole-v1 500.0 in 60,000 steps; Acrobot-v1 -85.7 in 80,000
-steps; Pendulum-v1 -192.3 in 100,000 steps; LunarLander-v3 255.4 in 1,000,000 steps (one seed);
-LunarLanderContinuous-v3 255.3 in 1,000,000 steps (one seed).
+Measured, mean return: CartPole-v1 500.0 in 60,000 steps (3 runs); Acrobot-v1 -85.7 in 80,000 steps
+(3 runs); Pendulum-v1 -192.3 in 100,000 steps (3 runs); LunarLander-v3 255.4 in 1,000,000 steps (1
+run); LunarLanderContinuous-v3 255.3 in 1,000,000 steps (1 run).
 """
 
 from npr.algorithms.base import Algorithm

@@ -19,8 +19,9 @@ Departures from JoyRL's pseudocode: the value of a terminal state is masked rath
 zero in the table (8); the assignment of 9 is reversed there; episodes can also be truncated, which
 is not terminal (10); ties are broken at random, and epsilon follows a schedule (5).
 
-Measured, mean return of 3 seeds: CliffWalking-v1 -13.0 in 20,000 steps; FrozenLake-v1 0.75 in
-300,000 steps; FrozenLake8x8-v1 0.87 in 1,000,000 steps; Taxi-v4 7.84 in 300,000 steps.
+Measured, mean return: CliffWalking-v1 -13.0 in 20,000 steps (3 runs); FrozenLake-v1 0.75 in 300,000
+steps (3 runs); FrozenLake8x8-v1 0.87 in 1,000,000 steps (3 runs); Taxi-v4 7.84 in 300,000 steps (3
+runs).
 """
 
 import numpy as np

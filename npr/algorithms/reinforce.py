@@ -18,10 +18,8 @@ omitted by default, as is common: with it (discount_state=True) the last steps o
 little weight. Both gradient norms are clipped. A truncated episode bootstraps from the value of its
 final observation, if there is a baseline.
 
-Measured, mean return of 3 seeds: CartPole-v1 496.7 in 100,000 steps.
+Measured, mean return: CartPole-v1 496.7 in 100,000 steps (3 runs).
 """
-
-import warnings
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
@@ -87,13 +85,6 @@ class REINFORCE(PolicyGradient, Algorithm):
             data = (x.reshape(-1, *x.shape[2:])[i] for x in (s, a, G, weight))
             run.updated(self.update(*data))
         # [8]
-        if not self.n_updates and self.num_timesteps >= run.counters.end > 0:
-            warnings.warn(
-                f"REINFORCE learned nothing: no {self.n_episodes} episodes ended within "
-                f"{self.num_timesteps:,} steps. Raise total_timesteps, or set max_episode_steps.",
-                RuntimeWarning,
-                stacklevel=6,
-            )
 
     def update(self, s, a, G, weight):
         A = G - self.V(self.phi, s)

@@ -29,8 +29,8 @@ gradient of 13 is computed by autodiff. The first learning_starts actions are un
 in [-1, 1] per dimension, and log pi is their density; H_bar = -D. For Discrete actions the
 expectations in 12-14 are exact, over all actions; H_bar is then 0.6 log K.
 
-Measured, mean return of 3 seeds: Pendulum-v1 -150.7 in 5,000 steps; MountainCarContinuous-v0 93.9
-in 30,000 steps; LunarLanderContinuous-v3 248.3 in 300,000 steps (one seed).
+Measured, mean return: Pendulum-v1 -150.7 in 5,000 steps (3 runs); MountainCarContinuous-v0 93.9 in
+30,000 steps (3 runs); LunarLanderContinuous-v3 248.3 in 300,000 steps (1 run).
 """  # noqa: E501
 
 import math

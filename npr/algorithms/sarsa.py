@@ -22,8 +22,8 @@ zero in the table (9); the assignments of 10 and 11 are reversed there; episodes
 truncated, which is not terminal: then a2 is sampled for bootstrapping only (7, 12). With
 expected=True the target is the mean over a2 instead of a sample.
 
-Measured, mean return of 3 seeds: CliffWalking-v1 -17.0 in 50,000 steps; FrozenLake-v1 0.74 in
-300,000 steps; Taxi-v4 7.77 in 300,000 steps.
+Measured, mean return: CliffWalking-v1 -17.0 in 50,000 steps (3 runs); FrozenLake-v1 0.74 in 300,000
+steps (3 runs); Taxi-v4 7.77 in 300,000 steps (3 runs).
 """
 
 import numpy as np

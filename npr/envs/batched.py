@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from npr.backend import FLOAT
+from npr.envs import state_check
 from npr.envs.contract import action_spec, all_finite, observation_spec
 from npr.envs.spaces import ACTION_KINDS, actions_from_spec, observations_from_spec
 from npr.errors import (
@@ -25,6 +26,7 @@ from npr.errors import (
     ConfigWarning,
     EnvContractError,
     EnvCrashedError,
+    ResumeWarning,
     SpaceError,
 )
 
@@ -56,13 +58,16 @@ class ErrorPolicy:
     nan_obs         on a non-finite observation or reward: "raise", or "terminate" the episode,
                     which is then dropped, and reset the environment
     on_env_error    on an exception: "raise", or "reset" the environment and drop the episode
+    learning        whether an agent learns in it, for the messages
     """
 
     nan_obs: Literal["raise", "terminate"] = "raise"
     on_env_error: Literal["raise", "reset"] = "raise"
+    learning: bool = True
 
 
 RAISE = ErrorPolicy()  # the default
+EVALUATION = ErrorPolicy(learning=False)
 
 
 class BatchedEnv(abc.ABC):
@@ -103,7 +108,7 @@ class BatchedEnv(abc.ABC):
         spec = action_spec(action_space)
         self.actions = actions_from_spec(spec) if spec["kind"] in ACTION_KINDS else None
         self._discrete = spec["kind"] == "discrete"
-        self.action_space = action_space
+        self.observation_space, self.action_space = observation_space, action_space
         self._seed_source = seeds
         self._draw_seeds()
         self.s: np.ndarray | None = None
@@ -116,6 +121,15 @@ class BatchedEnv(abc.ABC):
         self._last_actions: np.ndarray = np.empty(0)
         self._crash_times: collections.deque[float] = collections.deque(maxlen=MAX_CRASHES + 1)
         self._warned_of_nan = self._warned_of_reward = False
+        self._left: bytes | None = None  # fingerprint of the environments at the end of a run
+
+    @abc.abstractmethod
+    def bases(self) -> Sequence[Any]:
+        """The environments of Gymnasium that are stepped."""
+
+    def __repr__(self) -> str:
+        spaces = f"observations {self.observations}, actions {self.actions or self.action_space}"
+        return f"{type(self).__name__}({self.n} environments, {spaces})"
 
     @abc.abstractmethod
     def reset(self) -> np.ndarray:
@@ -135,6 +149,30 @@ class BatchedEnv(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Close the environments, and end their processes if they have any."""
+
+    def claim(self) -> None:
+        """Begin to use the environments. If anybody else has stepped or reset them since the last
+        use, new episodes begin, with a ResumeWarning."""
+        left, self._left = self._left, None
+        changed = left is not None and state_check.fingerprint(self.bases()) != left
+        if self.s is not None and (changed or self.used_by_others()):
+            self.s = None
+            warnings.warn(
+                "The environment was stepped, reset or changed by others since the agent's last "
+                "step, so its episode cannot be continued: a new one begins.",
+                ResumeWarning,
+                stacklevel=4,
+            )
+        state_check.claim(self.bases(), self)
+
+    def leave(self) -> None:
+        """Note the state of the environments, for the next `claim`."""
+        if self.s is not None:
+            self._left = state_check.fingerprint(self.bases())
+
+    def used_by_others(self) -> bool:
+        """Whether another agent or an evaluation has used one of the environments since `claim`."""
+        return not state_check.are_claimed_by(self.bases(), self)
 
     def _draw_seeds(self) -> None:
         children = self._seed_source.spawn(self.n)
@@ -254,8 +292,8 @@ class BatchedEnv(abc.ABC):
         terminate = self.error_policy.nan_obs == "terminate"
         if not (terminate and tolerate):
             suggest = self.can_reset_one and not terminate
-            other = ", or pass nan_obs='terminate'" if suggest else ""
-            raise EnvContractError(f"{text} The step was not stored. Fix the environment{other}.")
+            advice = self._advice(", or pass nan_obs='terminate'" if suggest else "")
+            raise EnvContractError(f"{text} {advice}")
         if not self._warned_of_nan:
             self._warned_of_nan = True
             warnings.warn(
@@ -264,6 +302,11 @@ class BatchedEnv(abc.ABC):
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+    def _advice(self, other: str) -> str:
+        if not self.error_policy.learning:
+            return "Fix the environment."
+        return f"The step was not stored. Fix the environment{other}."
 
     def _when(self, i: int | None, stepping: bool) -> str:
         """When env i failed; stepping: in a step, which `lengths` does not count yet."""
@@ -278,10 +321,11 @@ class BatchedEnv(abc.ABC):
         self, i: int | None, stepping: bool, what: str, error: BaseException | None
     ) -> None:
         """Raise EnvCrashedError, or count the crash and return if on_env_error="reset"."""
-        text = f"{what}, {self._when(i, stepping)}. The step was not stored."
+        text = f"{what}, {self._when(i, stepping)}."
         if self.error_policy.on_env_error == "raise":
-            other = ", or pass on_env_error='reset'" if self.can_replace else ""
-            raise EnvCrashedError(f"{text} Fix the environment{other}.") from error
+            advice = self._advice(", or pass on_env_error='reset'" if self.can_replace else "")
+            raise EnvCrashedError(f"{text} {advice}") from error
+        text += " The step was not stored."
         times = self._crash_times
         times.append(time.monotonic())
         if len(times) > MAX_CRASHES and times[-1] - times[0] < CRASH_WINDOW:
@@ -333,6 +377,7 @@ class BatchedEnv(abc.ABC):
             return None
         if len(state["episode"]) != self.n:
             return f"it had {len(state['episode'])} environments, now there are {self.n}"
+        state_check.claim(self.bases(), self)
         reason = self._replay(state)
         if reason is None:
             self.episode = state["episode"].copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from npr.backend import FLOAT
 from npr.envs.batched import MAX_RESETS, NOT_RESUMABLE, BatchedEnv, ErrorPolicy, Record, State
 from npr.envs.contract import all_finite, checked_reset, checked_step
-from npr.envs.episode_log import EpisodeLog
+from npr.envs.episode_log import MAX_ACTIONS, TOO_LONG, EpisodeLog
 from npr.errors import ConfigError, EnvContractError, SpaceError, describe_error
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class EnvList(BatchedEnv):
             len(envs), observation_space, action_space, seeds, table=table,
             error_policy=error_policy, owned=owned,
         )  # fmt: skip
+
+    def bases(self) -> Sequence[gymnasium.Env[Any, Any]]:
+        return self.envs
 
     def reset(self) -> np.ndarray:
         self._start_statistics()
@@ -86,9 +90,8 @@ class EnvList(BatchedEnv):
     def step(self, a: np.ndarray) -> Record:
         actions = self._begin_step(a)
         s2, r = self._empty_rows(), np.zeros(self.n, FLOAT)
-        ended, lost = self._step_envs(actions, s2, r)
-        rewards = r.tolist()
-        lost += self._nonfinite_rows(s2, rewards, self.all_valid)
+        rewards, ended, lost = self._step_envs(actions, s2, r)
+        lost += self._nonfinite_rows(s2, r.tolist(), self.all_valid)
         if ended or lost:
             return self._begin_episodes(s2, r, rewards, ended, lost)
         self._count(rewards, self.all_valid)
@@ -97,16 +100,18 @@ class EnvList(BatchedEnv):
 
     def _step_envs(
         self, actions: np.ndarray, s2: np.ndarray, r: np.ndarray
-    ) -> tuple[dict[int, tuple[bool, bool]], list[int]]:
+    ) -> tuple[list[float], dict[int, tuple[bool, bool]], list[int]]:
         """Step every environment, and write observations and rewards to the rows of s2 and r.
 
-        Returns (terminated, truncated) of the rows whose episode ended, and the crashed rows.
+        Returns the rewards in double precision, (terminated, truncated) of the rows whose episode
+        ended, and the crashed rows.
         """
-        ended, crashed = {}, []
+        rewards, ended, crashed = [0.0] * self.n, {}, []
+        for log, action in zip(self.logs, actions):
+            log.add(action)
         if self._discrete:
             actions = actions.tolist()  # as Python's int
         for i, (env, action) in enumerate(zip(self.envs, actions)):
-            self.logs[i].actions.append(action)
             try:
                 result = env.step(action)
             except Exception as error:
@@ -115,13 +120,14 @@ class EnvList(BatchedEnv):
                 crashed.append(i)
                 continue
             try:
-                observation, r[i], terminated, truncated = checked_step(result)
+                observation, reward, terminated, truncated = checked_step(result)
             except EnvContractError as error:
                 raise self._contract_error(i, error) from None
+            rewards[i] = r[i] = reward
             self._write_row(s2, i, observation)
             if terminated or truncated:
                 ended[i] = terminated, truncated
-        return ended, crashed
+        return rewards, ended, crashed
 
     def _begin_episodes(
         self,
@@ -157,20 +163,23 @@ class EnvList(BatchedEnv):
             "s": self.s,
             "seed": np.array([log.seed for log in logs], np.int64),
             "start": np.array([log.start for log in logs]),
-            "taken": np.array([len(log.actions) for log in logs]),  # actions since the reset
-            "actions": np.array([action for log in logs for action in log.actions]),
+            "taken": np.array([len(log) for log in logs]),  # actions since the reset
+            "actions": np.concatenate([log.actions() for log in logs if len(log)] or [np.empty(0)]),
         }
 
     def _replay(self, state: State) -> str | None:
         if "taken" not in state:
             return NOT_RESUMABLE
         s, ends = self._empty_rows(), np.cumsum(state["taken"])
-        actions: Any = state["actions"]
-        if self._discrete:
-            actions = actions.tolist()
         for i, (log, end) in enumerate(zip(self.logs, ends)):
-            taken = actions[end - state["taken"][i] : end]
-            observation = log.replay(int(state["seed"][i]), state["start"][i], taken)
+            taken = state["actions"][end - state["taken"][i] : end]
+            seed = int(state["seed"][i])
+            if seed == TOO_LONG:
+                return (
+                    f"the episode of env {i} is longer than {MAX_ACTIONS:,} steps, and no more "
+                    "actions are kept"
+                )
+            observation = log.replay(seed, state["start"][i], taken)
             if observation is None:
                 return f"the actions of env {i} do not lead to the same step of its episode"
             self._write_row(s, i, observation)

@@ -7,7 +7,6 @@ observation with the saved one. So a file contains no objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 # in place of the seed of an episode that was begun without one
 CONTINUED = -1  # `start` is the generator's state before the reset
 UNKNOWN = -2  # the generator is of another kind: the episode cannot be repeated
+TOO_LONG = -3  # it has more than MAX_ACTIONS steps: the episode cannot be repeated
+MAX_ACTIONS = 100_000  # that are kept, so that an endless episode needs no more memory
 
 
 class EpisodeLog:
@@ -31,20 +32,39 @@ class EpisodeLog:
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         self.env = env
         self.seed, self.start = UNKNOWN, np.zeros(WORDS, np.uint64)
-        self.actions: list[Any] = []
+        self._like: Any = np.empty(0)  # an action, for dtype and shape
+        self._bytes, self._count = bytearray(), 0
+
+    def __len__(self) -> int:
+        return self._count
 
     def begin(self, seed: int | None) -> None:
         """Must be called right before the environment is reset with this seed."""
-        self.actions = []
+        self._bytes, self._count = bytearray(), 0
         if seed is not None:
             self.seed = seed
             return
-        start = generator_state(self.env.unwrapped.np_random)
+        start = generator_state(getattr(self.env.unwrapped, "np_random", None))
         self.seed = UNKNOWN if start is None else CONTINUED
         if start is not None:
             self.start = start
 
-    def replay(self, seed: int, start: np.ndarray, actions: Iterable[Any]) -> Any:
+    def add(self, action: Any) -> None:
+        """Append an action, a NumPy number or array. It is copied: an environment may change it."""
+        if self.seed == TOO_LONG:
+            return
+        self._like = action
+        self._bytes += action.tobytes()
+        self._count += 1
+        if self._count > MAX_ACTIONS:
+            self.seed, self._bytes, self._count = TOO_LONG, bytearray(), 0
+
+    def actions(self) -> np.ndarray:
+        """(len(self), ...), the actions since the start of the episode."""
+        like = self._like
+        return np.frombuffer(bytes(self._bytes), like.dtype).reshape(-1, *like.shape)
+
+    def replay(self, seed: int, start: np.ndarray, actions: np.ndarray) -> Any:
         """Repeat a logged episode, and log it. Returns the last observation, or None if the
         episode cannot be repeated or ended early."""
         if seed == UNKNOWN:
@@ -55,10 +75,11 @@ class EpisodeLog:
         self.begin(reset_seed)
         observation, _ = self.env.reset(seed=reset_seed)
         for action in actions:
-            if not self.env.action_space.contains(action):
+            of_env = action.item() if actions.dtype.kind == "i" and actions.ndim == 1 else action
+            if not self.env.action_space.contains(of_env):
                 return None
-            observation, _, terminated, truncated, _ = self.env.step(action)
+            self.add(action)
+            observation, _, terminated, truncated, _ = self.env.step(of_env)
             if terminated or truncated:
                 return None
-            self.actions.append(action)
         return observation

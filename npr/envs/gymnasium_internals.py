@@ -1,11 +1,11 @@
-"""Undocumented attributes of Gymnasium's vector environments that npr uses.
+"""Undocumented attributes of Gymnasium's environments that npr uses.
 
 Checked against Gymnasium 1.3.0 and 1.4.0. Everything else in npr uses public names only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -38,6 +38,28 @@ def is_call_pending(env: AsyncInternals) -> bool:
 def clear_pending_call(env: AsyncInternals) -> None:
     """Let the environment accept a new call although the last one has not returned."""
     env._state = type(env._state)("default")
+
+
+def constructor_arguments(wrapper: Any) -> dict[str, Any] | None:
+    """The arguments besides `env` that a wrapper was made with; None if it does not record them."""
+    import gymnasium
+
+    if not isinstance(wrapper, gymnasium.utils.RecordConstructorArgs):
+        return None
+    return {name: value for name, value in wrapper._saved_kwargs.items() if name != "env"}
+
+
+def env_functions(env: Any) -> Sequence[Callable[[], Any]]:
+    """The functions that make the environments of a SyncVectorEnv or AsyncVectorEnv."""
+    functions = getattr(env, "env_fns", ())
+    return functions if isinstance(functions, Sequence) else ()  # an iterator is used up
+
+
+def single_envs(env: Any) -> Sequence[Any]:
+    """The environments of a SyncVectorEnv; of another vector environment ()."""
+    import gymnasium
+
+    return env.envs if isinstance(env, gymnasium.vector.SyncVectorEnv) else ()
 
 
 def takes_seed_list(env: Any) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npr.backend import FLOAT
-from npr.envs import workers
+from npr.envs import state_check, workers
 from npr.envs.batched import RAISE, BatchedEnv, ErrorPolicy
 from npr.envs.contract import checked_reset, checked_step, observation_spec
 from npr.envs.env_list import EnvList
+from npr.envs.gymnasium_internals import constructor_arguments
+from npr.envs.remake import EnvOfFile
 from npr.envs.spaces import observations_from_spec
 from npr.envs.vector import VectorEnvAdapter
 from npr.errors import ConfigError
@@ -22,30 +24,81 @@ if TYPE_CHECKING:
 
     SingleEnv = gymnasium.Env[Any, Any]
     VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
-    SingleSource = str | SingleEnv | Callable[[], SingleEnv]
+    SingleSource = str | SingleEnv | Callable[..., SingleEnv]
     EnvSource = SingleSource | VectorEnv
 
 
-def make_env(env: SingleSource, max_episode_steps: int | None = None) -> SingleEnv:
-    """One Gymnasium environment from an id, a function or an Env, with its time limit."""
+def make_env(
+    env: SingleSource | gymnasium.envs.registration.EnvSpec,
+    max_episode_steps: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> SingleEnv:
+    """One Gymnasium environment from an id, a function or an Env.
+
+    max_episode_steps  replaces the time limit of an id; must not be above that of an Env
+    env_kwargs         arguments of gymnasium.make, or of the function
+    """
     import gymnasium
 
-    if isinstance(env, str):
+    kwargs = dict(env_kwargs or {})
+    if isinstance(env, (str, gymnasium.envs.registration.EnvSpec)):
         # npr checks every step; Gymnasium's checker would check the first one only
-        made: object = gymnasium.make(env, disable_env_checker=True)
-    elif isinstance(env, gymnasium.Env):
-        made = env
+        return gymnasium.make(env, max_episode_steps, disable_env_checker=True, **kwargs)
+    if isinstance(env, gymnasium.Env):
+        made: object = env
+        if kwargs:
+            raise ConfigError(
+                f"env_kwargs={kwargs!r} needs an id or a function that makes an environment, got "
+                "an Env; pass them to gymnasium.make."
+            )
     else:
-        made = env() if callable(env) else None
+        made = env(**kwargs) if callable(env) else None
     if not isinstance(made, gymnasium.Env):
         got = f"the function returned {type(made).__name__}" if callable(env) else f"got {env!r}"
         raise ConfigError(
             "env must be an id, a gymnasium.Env, a VectorEnv or a function that returns an "
             f"Env; {got}."
         )
-    if max_episode_steps is not None:
-        return gymnasium.wrappers.TimeLimit(made, max_episode_steps)
-    return made
+    if max_episode_steps is None:
+        return made
+    limit = time_limit(made)
+    if limit is not None and limit < max_episode_steps:
+        raise ConfigError(
+            f"max_episode_steps={max_episode_steps} is above the time limit of the environment, "
+            f"which ends its episodes after {limit} steps. Pass the id, or make it with "
+            f"gymnasium.make(id, max_episode_steps={max_episode_steps})."
+        )
+    if limit == max_episode_steps:
+        return made
+    return gymnasium.wrappers.TimeLimit(made, max_episode_steps)
+
+
+def time_limit(env: SingleEnv) -> int | None:
+    """The number of steps after which wrappers of an environment truncate its episodes."""
+    import gymnasium
+
+    limits = []
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, gymnasium.wrappers.TimeLimit):
+            limits += [(constructor_arguments(env) or {}).get("max_episode_steps")]
+        env = env.env
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def is_vector(env: object) -> bool:
+    """Whether this is a VectorEnv."""
+    import gymnasium
+
+    return isinstance(env, gymnasium.vector.VectorEnv)
+
+
+def has_own_limit(env: object) -> bool:
+    """Whether max_episode_steps does not apply: to a VectorEnv, or an Env with a time limit."""
+    import gymnasium
+
+    if isinstance(env, gymnasium.Env):
+        return time_limit(env) is not None
+    return is_vector(env)
 
 
 def env_id(env: object) -> str | None:
@@ -53,18 +106,58 @@ def env_id(env: object) -> str | None:
     return env if isinstance(env, str) else getattr(getattr(env, "spec", None), "id", None)
 
 
+def number_of_envs(env: Any) -> int | None:
+    """How many environments an Env or a VectorEnv is; None: n_envs says how many are made."""
+    import gymnasium
+
+    if is_vector(env):
+        return int(env.num_envs)
+    return 1 if isinstance(env, gymnasium.Env) else None
+
+
+def env_name(env: object) -> str | None:
+    """What to call an environment in a text: its id, or the name of its function or class.
+
+    None for a function without a name.
+    """
+    if isinstance(env, functools.partial):
+        return env_name(env.func)
+    name = env_id(env) or getattr(env, "__name__", None)
+    return None if name == "<lambda>" else name or type(getattr(env, "unwrapped", env)).__name__
+
+
+def time_limited(env: object) -> bool | None:
+    """Whether an environment has a time limit that Gymnasium knows; None if that is unknown.
+
+    A SyncVectorEnv is limited if its first environment is.
+    """
+    import gymnasium
+
+    limit = getattr(getattr(env, "spec", None), "max_episode_steps", None)
+    if limit is not None or isinstance(env, gymnasium.wrappers.TimeLimit):
+        return True
+    if isinstance(env, gymnasium.Wrapper):
+        return time_limited(env.env)
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        inner = getattr(env.unwrapped, "envs", None)
+        return time_limited(inner[0]) if inner else None
+    return False
+
+
 def open_envs(
-    env: EnvSource,
+    env: EnvSource | EnvOfFile,
     n_envs: int,
     seeds: np.random.SeedSequence,
     *,
     max_episode_steps: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
     table: bool = False,
     error_policy: ErrorPolicy = RAISE,
     env_timeout: float | None = None,
 ) -> BatchedEnv:
     """Open n_envs environments, not yet reset.
 
+    max_episode_steps, env_kwargs   as for `make_env`
     table          observations are indices of a table, from a Discrete space
     env_timeout    seconds that one call may take; each environment gets a worker process.
                    None: no limit, all in this process
@@ -72,23 +165,33 @@ def open_envs(
     import gymnasium
 
     if isinstance(env, gymnasium.vector.VectorEnv):
-        _watch_user_env(env, max_episode_steps, env_timeout)
+        _watch_user_env(env, max_episode_steps, env_kwargs, env_timeout)
         return VectorEnvAdapter(env, seeds, table=table, error_policy=error_policy)
     single = isinstance(env, gymnasium.Env)
     if n_envs > 1 and single:
         raise ConfigError(
             f"n_envs={n_envs} needs an id or a function that makes an environment, got one Env."
         )
-    if env_timeout is None:
-        envs = [make_env(env, max_episode_steps) for _ in range(n_envs)]
-        return EnvList(envs, seeds, table=table, error_policy=error_policy, owned=not single)
-    if single:
+    if single and env_timeout is not None:
         raise ConfigError(
             f"env_timeout={env_timeout:g} needs an id or a function that makes an environment: "
             "an Env cannot be moved to a worker process."
         )
-    make = functools.partial(_make_checked, env, max_episode_steps)
-    reopen = functools.partial(workers.open_workers, make, n_envs, env_timeout)
+    if isinstance(env, EnvOfFile) and env.vector is not None:
+        reopen: Callable[[], VectorEnv] = functools.partial(
+            _vector_of_file, env, n_envs, env_timeout
+        )
+    elif env_timeout is None:
+        envs = [make_env(env, max_episode_steps, env_kwargs) for _ in range(n_envs)]
+        owned = not any(map(state_check.in_use, envs))  # a function may return one that exists
+        return EnvList(
+            envs, seeds, table=table, error_policy=error_policy, owned=owned and not single
+        )
+    else:
+        # a new process may not know what this one has registered
+        source = gymnasium.registry.get(env, env) if isinstance(env, str) else env
+        make = functools.partial(_make_checked, source, max_episode_steps, env_kwargs)
+        reopen = functools.partial(workers.open_workers, make, n_envs, env_timeout)
     opened = reopen()
     try:
         return VectorEnvAdapter(
@@ -99,8 +202,21 @@ def open_envs(
         raise
 
 
+def _vector_of_file(env: EnvOfFile, n: int, env_timeout: float | None) -> VectorEnv:
+    opened = env.open_vector(n)
+    try:
+        _watch_user_env(opened, None, None, env_timeout)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
 def _watch_user_env(
-    env: VectorEnv, max_episode_steps: int | None, env_timeout: float | None
+    env: VectorEnv,
+    max_episode_steps: int | None,
+    env_kwargs: Mapping[str, Any] | None,
+    env_timeout: float | None,
 ) -> None:
     """Watch the workers of a user's VectorEnv. Raises ConfigError for unsupported settings."""
     import gymnasium
@@ -108,6 +224,11 @@ def _watch_user_env(
     if max_episode_steps is not None:
         raise ConfigError(
             f"max_episode_steps={max_episode_steps} cannot be applied to a VectorEnv; pass it to "
+            "gymnasium.make_vec, or pass an id with n_envs."
+        )
+    if env_kwargs:
+        raise ConfigError(
+            f"env_kwargs={env_kwargs!r} cannot be applied to a VectorEnv; pass them to "
             "gymnasium.make_vec, or pass an id with n_envs."
         )
     if isinstance(env.unwrapped, gymnasium.vector.AsyncVectorEnv):
@@ -119,7 +240,11 @@ def _watch_user_env(
         )
 
 
-def _make_checked(env: SingleSource, max_episode_steps: int | None) -> SingleEnv:
+def _make_checked(
+    env: SingleSource | gymnasium.envs.registration.EnvSpec,
+    max_episode_steps: int | None,
+    env_kwargs: Mapping[str, Any] | None,
+) -> SingleEnv:
     """An environment for a worker: what it returns is checked before Gymnasium converts it."""
     import gymnasium
 
@@ -136,7 +261,7 @@ def _make_checked(env: SingleSource, max_episode_steps: int | None) -> SingleEnv
             observations.row(observation, row)
             return observation, *others, {}
 
-    checked = CheckedEnv(make_env(env, max_episode_steps))
+    checked = CheckedEnv(make_env(env, max_episode_steps, env_kwargs))
     observations = observations_from_spec(observation_spec(checked.observation_space))
     row = np.empty(observations.size, FLOAT)
     return checked

@@ -31,6 +31,23 @@ def _count(n: Any) -> int:
     return n
 
 
+def described(spec: Spec) -> str:
+    """A space as short text, in the words of Gymnasium."""
+    kind = spec["kind"]
+    if kind == "group":
+        parts = [described(part) for part in spec["parts"]]
+        if all(isinstance(key, str) for key in spec["keys"]):
+            return f"Dict({', '.join(map('{}={}'.format, spec['keys'], parts))})"
+        return f"Tuple({', '.join(parts)})"
+    if kind == "discrete":
+        start = f", start={spec['start']}" if spec["start"] else ""
+        return f"Discrete({spec['n']}{start})"
+    if kind == "multidiscrete":
+        return f"MultiDiscrete({spec['nvec']})"
+    shape = ", ".join(map(str, spec["shape"]))
+    return f"{'Box' if kind == 'box' else 'MultiBinary'}({shape})"
+
+
 # ---- observations
 
 
@@ -47,6 +64,9 @@ class Observations(ABC):
 
     def __init__(self, spec: Spec):
         self.spec, self.kind = spec, str(spec["kind"])
+
+    def __repr__(self) -> str:
+        return described(self.spec)
 
     @abstractmethod
     def row(self, observation: Any, out: np.ndarray) -> None:
@@ -250,6 +270,9 @@ class Actions(ABC):
 
     def __init__(self, spec: Spec):
         self.spec, self.kind = spec, str(spec["kind"])
+
+    def __repr__(self) -> str:
+        return described(self.spec)
 
     @abstractmethod
     def columns(self) -> tuple[tuple[int, ...], np.dtype]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from npr.envs.gymnasium_internals import (
     error_origin,
     last_observations,
     retains_autoreset,
+    single_envs,
     takes_seed_list,
 )
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, describe_error
@@ -69,6 +70,9 @@ class VectorEnvAdapter(BatchedEnv):
                 "on_env_error='reset' needs environments that npr makes, got a VectorEnv. Pass an "
                 "id or a function with n_envs."
             )
+
+    def bases(self) -> Sequence[Any]:
+        return [self.env.unwrapped, *single_envs(self.env.unwrapped)]
 
     def reset(self) -> np.ndarray:
         self.s = None

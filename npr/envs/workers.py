@@ -9,6 +9,7 @@ environment made by the user can be watched too.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import time
@@ -19,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, cast
 
 from npr.envs.gymnasium_internals import AsyncInternals, clear_pending_call, is_call_pending
-from npr.errors import EnvCrashedError, describe_error
+from npr.errors import ConfigError, EnvCrashedError, describe_error
 from npr.system.blas import THREAD_VARIABLES, blas_threads
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class WorkerPool:
             memory = " (often out of memory)" if code == -9 else ""
             message = f"env worker {i} (pid {pid}) died with signal {-code}{memory}"
         else:
-            message = f"env worker {i} (pid {pid}) ended with exit code {code}"
+            message = f"env worker {i} (pid {pid}) ended with exit code {code}{_spawn_advice()}"
         error = WorkerError(i, message)
         error.__cause__ = cause
         return error
@@ -216,6 +217,14 @@ def _interval_until(deadline: float | None) -> float:
     return min(POLL_INTERVAL, max(0.0, deadline - time.monotonic()))
 
 
+def _spawn_advice() -> str:
+    if multiprocessing.get_start_method() == "fork":
+        return ""
+    return (
+        "; a script must start learning under if __name__ == '__main__':, since each worker runs it"
+    )
+
+
 def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
@@ -257,6 +266,13 @@ def open_workers(
 ) -> gymnasium.vector.AsyncVectorEnv[Any, Any]:
     """An AsyncVectorEnv of n environments, watched from the start; the caller resets them."""
     from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+
+    if multiprocessing.current_process().daemon:
+        raise ConfigError(
+            f"env_timeout={timeout:g} puts environments into processes, but this is a daemonic "
+            "process (of a multiprocessing.Pool, for example), which may not start others. Leave "
+            "env_timeout out, or use concurrent.futures.ProcessPoolExecutor."
+        )
 
     class WatchedAsyncVectorEnv(AsyncVectorEnv):
         def _check_spaces(self) -> None:

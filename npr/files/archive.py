@@ -25,7 +25,7 @@ from npr.errors import CheckpointError
 from npr.files.atomic import replacement
 from npr.version import __version__
 
-FORMAT = 2  # of the files that are written; earlier ones are converted by npr.files.migrations
+FORMAT = 3  # of the files that are written; earlier ones are converted by npr.files.migrations
 MANIFEST = "manifest.json"
 _DTYPES = ("<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "|b1")
 _MEMBER = re.compile(r"[a-z]+/[A-Za-z_]\w*(\.[A-Za-z_]\w*)?\.npy", re.ASCII)
@@ -169,8 +169,11 @@ def read_archive(path: Path) -> tuple[Manifest, Arrays]:
     try:
         with open(path, "rb") as file:
             return _read(path, file)
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        if not os.path.exists(f"{path}.npz"):
+            raise
+        text = f"There is no such file; did you mean {path}.npz?"
+        raise FileNotFoundError(error.errno, text, path) from None
     except OSError as error:
         raise CheckpointError(f"{path} is damaged or is not an npr file ({error}).") from error
 
@@ -225,6 +228,7 @@ def _members(path: str, file: io.BufferedReader) -> list[Member]:
     if not members:
         raise CheckpointError(
             f"{path} is damaged or is not an npr file: it does not begin like a zip file."
+            f"{_content(start)}"
         )
     found = list(members.values())
     _check_directory(path, file, found, size)
@@ -236,11 +240,42 @@ def _check_name(path: str, name: str, members: Mapping[str, Member]) -> None:
     if not members and name != MANIFEST:
         raise CheckpointError(
             f"{path} begins with {name[:80]!r} and not with {MANIFEST}; it is not an npr file."
+            f"{_origin(name)}"
         )
     if name in members or len(members) == _MEMBER_LIMIT:
         raise CheckpointError(f"{path} has too many members, or one name twice.")
     if members and not _MEMBER.fullmatch(name):
         raise CheckpointError(f"{path}: the member {name[:80]!r} does not belong here.")
+
+
+_PICKLE = "npr does not read pickle, which can run code"
+
+
+def _origin(name: str) -> str:
+    """A sentence about a zip file whose first member has this name, if it is a known one."""
+    if name == "data":
+        return (
+            f" Stable-Baselines3 writes such files, and they contain pickle: {_PICKLE}. Load it "
+            "there, or train again with npr."
+        )
+    if name.endswith(("/data.pkl", "/.format_version")):
+        return f" PyTorch writes such files, and they contain pickle: {_PICKLE}."
+    if name.endswith(".npy"):
+        return " numpy.savez writes such files; agent.save(path) writes npr's."
+    return ""
+
+
+def _content(start: bytes) -> str:
+    """A sentence about a file that begins with these bytes, if they are known."""
+    if not start:
+        return " It is empty."
+    if start.startswith(b"\x80"):
+        return f" It seems to be pickle, as old versions of PyTorch write it: {_PICKLE}."
+    if start.startswith(b"\x89HDF"):
+        return " It is an HDF5 file, as Keras writes it."
+    if re.fullmatch(rb"[\t\n\r -~]+", start):
+        return f" It is text: {start.decode()!r}."
+    return ""
 
 
 def _check_directory(path: str, file: io.BufferedReader, members: list[Member], size: int) -> None:

@@ -20,6 +20,9 @@ except ImportError:  # Windows
 def replacement(path: str) -> Iterator[io.BufferedWriter]:
     """A new file to write to. It replaces `path` when the block ends without an exception."""
     folder, name = os.path.split(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        text = "No such file or directory; create the folder first"
+        raise FileNotFoundError(errno.ENOENT, text, folder)
     prefix = f".{name[:60]}."
     _remove_leftovers(folder, prefix)
     file = _temporary(os.path.join(folder, prefix))

@@ -19,6 +19,7 @@ import numpy as np
 
 from npr.backend import (
     BACKEND,
+    NUMBA,
     Array,
     installed,
     to_device,
@@ -32,8 +33,8 @@ from npr.files.parts import CountingPart, Part, Snapshot, arrays_of, is_array, p
 from npr.system.blas import blas_name, threads_set_by_user
 
 _MANIFEST = {
-    "format", "npr", "algorithm", "env", "settings", "seed", "policy", "policy_parameters",
-    "counters", "made_with", "without_episode",
+    "format", "npr", "algorithm", "env", "env_description", "settings", "seed", "policy",
+    "policy_parameters", "counters", "made_with", "without_episode",
 }  # fmt: skip
 _POSITION = "state/envs."
 
@@ -42,6 +43,7 @@ class Agent(Protocol):
     """The interface of an agent for saving and loading, besides its parts."""
 
     env_id: str | None
+    env_description: dict[str, Any]
     seed: int | None
     rng: dict[str, np.random.Generator]
     snapshot: Snapshot
@@ -157,6 +159,7 @@ def _manifest(agent: Agent) -> Manifest:
     return {
         "algorithm": type(agent).__name__,
         "env": agent.env_id,
+        "env_description": agent.env_description,
         "settings": agent.setting_values(),
         "seed": agent.seed,
         "policy": agent.policy.spec,
@@ -184,7 +187,7 @@ def made_with() -> dict[str, str]:
     return {
         "numpy": np.__version__,
         "BLAS": blas_name(),
-        "numba": "switched off" if os.environ.get("NPR_NUMBA") == "0" else installed("numba"),
+        "numba": installed("numba") if NUMBA else "switched off",
         "machine": f"{platform.system()} {platform.machine()}",
         "backend": BACKEND,
         "threads of BLAS": threads_set_by_user() or "npr's choice",

@@ -13,8 +13,10 @@ _LOW = (1 << 64) - 1
 Words = np.ndarray[Any, Any]
 
 
-def generator_state(rng: np.random.Generator) -> Words | None:
-    """uint64 (5,); None for a generator other than PCG64, NumPy's default."""
+def generator_state(rng: object) -> Words | None:
+    """uint64 (5,); None for a generator other than NumPy's default, a Generator with PCG64."""
+    if not isinstance(rng, np.random.Generator):
+        return None  # old environments have a RandomState, or Python's random.Random
     state = rng.bit_generator.state
     return pack(state) if state["bit_generator"] == "PCG64" else None
 

@@ -1,5 +1,6 @@
 """Conversion of files in older formats to the current one, one format at a time.
 
+Format 3    arguments and wrappers of the environments
 Format 2    position of the environments, state of the generators as arrays, running moments
 Format 1    no position of the environments; states of the generators as text in the manifest
 """
@@ -47,6 +48,16 @@ def _from_format_1(manifest: Manifest, arrays: Arrays) -> tuple[Manifest, Arrays
     return manifest, arrays
 
 
+def _from_format_2(manifest: Manifest, arrays: Arrays) -> tuple[Manifest, Arrays]:
+    id = manifest["env"]
+    if id is None:
+        manifest["env_description"] = {"unknown": "it has no id, and the file has an older format"}
+    else:  # the file does not say whether the environment had other arguments or wrappers
+        plain = {"id": id, "kwargs": {}, "wrappers": None, "vector": None}
+        manifest["env_description"] = {**plain, "assumed": True}
+    return manifest, arrays
+
+
 def _generator_of_format_1(held: dict[str, Any]) -> Words:
     """The state of a generator as an array; format 1 stored it as numbers and hexadecimal text."""
     return pack({**held, "state": {name: int(held[name], 16) for name in ("state", "inc")}})
@@ -55,4 +66,4 @@ def _generator_of_format_1(held: dict[str, Any]) -> Words:
 Migration = Callable[[Manifest, Arrays], tuple[Manifest, Arrays]]
 
 # format -> conversion to the next format
-MIGRATIONS: dict[int, Migration] = {1: _from_format_1}
+MIGRATIONS: dict[int, Migration] = {1: _from_format_1, 2: _from_format_2}

@@ -47,8 +47,13 @@ class CountingPart(Part, Protocol):
 
 
 def parts(agent: object) -> dict[str, Array | Part]:
-    """The parts of an agent by the names of their attributes, sorted by name."""
-    return {name: value for name, value in _public(agent) if is_array(value) or _is_part(value)}
+    """The parts of an agent by the names of their attributes, sorted by name. A setting is none."""
+    settings = getattr(agent, "settings", ())
+    return {
+        name: value
+        for name, value in _public(agent)
+        if (is_array(value) or _is_part(value)) and name not in settings
+    }
 
 
 def instances(agent: object, kind: type[T]) -> dict[str, T]:

@@ -14,9 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from npr.backend import ON_HOST
-
-_ASKED = os.environ.get("NPR_NUMBA", "1") != "0"
+from npr.backend import NUMBA, ON_HOST
 
 
 class ActionIndexError(IndexError):
@@ -134,7 +132,7 @@ def cache_folder() -> Path:
 
 def _numba() -> ModuleType | None:
     """The numba module, or None if it is switched off or cannot be imported."""
-    if not _ASKED:
+    if not NUMBA:
         return None
     try:
         import numba

@@ -67,9 +67,12 @@ class SumTree:
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
             raise ValueError(f"SumTree needs a capacity of at least 1, got {capacity}.")
-        self.capacity = capacity
+        self.capacity = capacity = int(capacity)  # NumPy's integers have no bit_length
         self._half = 1 << max(capacity - 1, 1).bit_length()  # leaves, a power of two
         self._tree = np.zeros(2 * self._half)
+
+    def __repr__(self) -> str:
+        return f"SumTree({self.capacity:,} priorities, total {self.total:.4g})"
 
     def set(self, index: Any, priority: Any) -> None:
         """Set the priorities (n,), or one number, at index (n,). For a repeated index the last one

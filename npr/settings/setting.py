@@ -23,11 +23,11 @@ from typing import Any, ClassVar, Literal, dataclass_transform
 import numpy as np
 
 from npr.errors import ConfigError
-from npr.settings import schedule
+from npr.settings import sb3, schedule
 
 NetArch = list[int] | dict[str, list[int]]  # hidden widths of all networks, or by network
 
-_HINTS = {"polyak": "tau (tau = 1 - polyak)", "lr": "learning_rate", "policy": "net_arch"}
+_HINTS = {"polyak": "tau (tau = 1 - polyak)", "lr": "learning_rate"}
 
 
 def setting(
@@ -129,7 +129,7 @@ class Setting:
         where = f"{owner}: {self.name}"
         value = _typed(where, value, kinds)
         if self.type == NetArch:
-            _check_widths(where, value, networks)
+            value = _widths(where, value, networks)
         others = [part for part in _parts(self.type) if typing.get_origin(part) is not Literal]
         if self.choices and type(value) not in others and value not in self.choices:
             names = [other.__name__ for other in others if other is not type(None)]
@@ -211,6 +211,8 @@ def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for name in given:
         if name not in known:
+            if name in sb3.SETTINGS:
+                raise ConfigError(f"{owner} has no setting {name!r}; {sb3.SETTINGS[name]}.")
             nearest = near(name, known)
             advice = f"did you mean {nearest}?" if nearest else f"it has {', '.join(known)}."
             raise ConfigError(f"{owner} has no setting {name!r}; {advice}")
@@ -226,19 +228,33 @@ def checked_seed(owner: str, seed: Any) -> int | None:
     """The seed as an int or None. Raises ConfigError if it is not valid."""
     if seed is None:
         return None
-    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
-    if not (whole and seed >= 0):
+    number = plain(seed)
+    whole = isinstance(number, numbers.Integral) and not isinstance(number, bool)
+    if not (whole and number >= 0):
         raise ConfigError(f"{owner}: seed must be a whole number >= 0 or None, got {seed!r}.")
-    return int(seed)
+    return int(number)
+
+
+def plain(value: Any) -> Any:
+    """A value with NumPy's numbers, texts and arrays, and with tuples, as Python's numbers, texts
+    and lists; also within lists and dicts."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {plain(key): plain(item) for key, item in value.items()}
+    return value
 
 
 def is_whole(number: Any) -> bool:
-    """Whether a value of any numeric type is a whole number."""
+    """Whether a value of any numeric type, or an array of no dimensions, is a whole number."""
+    number = plain(number)
     return (
-        isinstance(number, (int, float, np.number))
+        isinstance(number, numbers.Real)
         and not isinstance(number, bool)
         and math.isfinite(number)
-        and number == int(number)
+        and number % 1 == 0
     )
 
 
@@ -296,12 +312,18 @@ def _parts(kind: Any) -> tuple[Any, ...]:
 
 def _typed(where: str, value: Any, kinds: tuple[Any, ...]) -> Any:
     """The value converted to the first of these types that represents it exactly."""
+    if callable(value) and tuple in kinds:
+        raise ConfigError(
+            f"{where} must be a number or a schedule by name, got {value!r}: a file cannot hold a "
+            "function. Use 'linear:first' or 'linear:first:last', e.g. 'linear:3e-4'."
+        )
     names = ["None" if k is type(None) else k.__name__ for k in kinds if k is not tuple]
     error = ConfigError(f"{where} must be {' or '.join(names)}, got {value!r}.")
-    if isinstance(value, (bool, np.bool_)):
+    value = plain(value)
+    if isinstance(value, bool):
         if bool not in kinds:
             raise error
-        return bool(value)
+        return value
     if isinstance(value, numbers.Real):
         value = typing.cast(float, value)
         if int in kinds and abs(value) < 2**62 and value == int(value):
@@ -309,23 +331,25 @@ def _typed(where: str, value: Any, kinds: tuple[Any, ...]) -> Any:
         if float in kinds and math.isfinite(value):
             return float(value)
         raise error
-    if type(value) is tuple and list in kinds:
-        return list(value)
     if type(value) not in kinds:
         raise error
     return value
 
 
-def _check_widths(where: str, arch: Any, networks: tuple[str, ...]) -> None:
+def _widths(where: str, arch: Any, networks: tuple[str, ...]) -> NetArch:
+    """The hidden widths as Python integers. Raises ConfigError if they are not valid."""
     by_network = arch if isinstance(arch, dict) else dict.fromkeys(networks, arch)
     if set(by_network) != set(networks) or not all(
-        type(widths) is list and all(type(n) is int and n > 0 for n in widths)
+        type(widths) is list and all(is_whole(n) and n > 0 for n in widths)
         for widths in by_network.values()
     ):
         raise ConfigError(
             f"{where} must be a list of whole numbers above 0, or a dict of such lists "
             f"for {' and '.join(networks)}; got {arch!r}."
         )
+    if isinstance(arch, dict):
+        return {name: [int(n) for n in widths] for name, widths in arch.items()}
+    return [int(n) for n in arch]
 
 
 if sys.version_info >= (3, 14):

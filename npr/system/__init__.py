@@ -1,4 +1,4 @@
-"""The machine: BLAS and its threads, and the memory that is available.
+"""The machine: BLAS and its threads, available memory, and the standard streams.
 
 Imports npr.errors only. Users see it through `npr doctor`.
 """

@@ -44,7 +44,10 @@ class Counters:
         if total_timesteps is None:
             budget = self.end - self.num_timesteps if self.unfinished else default
         elif not is_whole(total_timesteps):
-            raise ConfigError(f"total_timesteps must be a whole number, got {total_timesteps!r}.")
+            raise ConfigError(
+                f"total_timesteps must be a whole number of env steps, or None for the preset's "
+                f"budget; got {total_timesteps!r}."
+            )
         elif total_timesteps < 0:
             raise ConfigError(f"total_timesteps must not be negative, got {total_timesteps!r}.")
         else:

@@ -1,17 +1,19 @@
 """Evaluation of a fixed policy in a separate environment."""
 
-from collections.abc import Callable
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from npr.envs.contract import checked_reset, checked_step
-from npr.envs.make import make_env
-from npr.errors import ConfigError, EnvContractError, EnvCrashedError, describe_error
+from npr.envs.batched import EVALUATION, BatchedEnv
+from npr.envs.env_list import EnvList
+from npr.envs.make import make_env, open_envs
+from npr.envs.remake import EnvOfFile, remade, share_statistics, single_of
+from npr.errors import ConfigError, ConfigWarning, EnvContractError, EnvCrashedError, SpaceError
 from npr.policy import Policy
 
-EPISODE_LIMIT = 10_000  # steps, for environments without a time limit
+EPISODE_LIMIT = 10_000  # steps, for environments that do not end their episodes
 
 
 @dataclass(frozen=True)
@@ -40,69 +42,128 @@ class Evaluation:
 def evaluate(
     policy: Policy,
     env: Any,
-    episodes: int = 100,
-    seed: int | None = None,
-    deterministic: bool = True,
+    episodes: int,
+    seed: int | None,
+    deterministic: bool,
+    episode_limit: int,
     max_episode_steps: int | None = None,
 ) -> Evaluation:
     """Run a policy for complete episodes.
 
     policy             observation, deterministic, rng -> action of the environment
-    env                id, Env or factory; an Env is used as it is, and not closed
+    env                id, Env, VectorEnv or function; an Env or VectorEnv is not closed. Each
+                       environment of a VectorEnv contributes the same number of episodes, up to one
     seed               for the first reset and for sampled actions: same seed, same episodes
+    episode_limit      steps after which an episode is cut, with a ConfigWarning
+    max_episode_steps  steps after which an episode ends, as for the agent; None: no such limit
 
-    Raises EnvCrashedError if the environment raises, and EnvContractError if it violates
-    Gymnasium's API; both name the episode and the step.
+    Raises SpaceError if the spaces are not those of the policy, EnvCrashedError if the environment
+    raises, and EnvContractError if it violates Gymnasium's API; both name the step.
     """
     seeds = np.random.SeedSequence(seed)
-    env_seed, rng = int(seeds.generate_state(1)[0]), np.random.default_rng(seeds.spawn(1)[0])
-    own = make_env(env, max_episode_steps)
-    returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
-
-    def call(
-        method: Callable[..., Any], check: Callable[[Any], Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        try:
-            return check(method(*args, **kwargs))
-        except Exception as error:
-            where = f"evaluation, episode {episode}, step {lengths[episode]}"
-            if isinstance(error, EnvContractError):
-                raise EnvContractError(f"{where}: {error}") from None
-            raise EnvCrashedError(
-                f"{where}: the environment raised {describe_error(error)}. Fix it; the "
-                "agent is unchanged."
-            ) from error
-
+    rng = np.random.default_rng(seeds.spawn(1)[0])
+    replaced = max_episode_steps if isinstance(env, str) else None
+    envs = open_envs(
+        env, 1, seeds, max_episode_steps=replaced, table=policy.sizes is None,
+        error_policy=EVALUATION,
+    )  # fmt: skip
+    played: list[tuple[float, int]] = []  # returns and lengths
+    limit = min(episode_limit, max_episode_steps or episode_limit)
     try:
-        for episode in range(episodes):
-            observation = call(own.reset, checked_reset, seed=env_seed if episode == 0 else None)
-            while lengths[episode] < EPISODE_LIMIT:
-                action = policy(observation, deterministic, rng)
-                lengths[episode] += 1
-                observation, reward, terminated, truncated = call(own.step, checked_step, action)
-                returns[episode] += reward
-                if terminated or truncated:
-                    break
+        _check_spaces(policy, envs)
+        cut = _play(policy, envs, episodes, limit, deterministic, rng, played)
+    except (EnvContractError, EnvCrashedError) as error:
+        text = f"evaluation, episode {len(played)}: {error} The agent is unchanged."
+        raise type(error)(text) from error.__cause__
     finally:
-        if own is not env:
-            own.close()
-    return Evaluation(returns, lengths)
+        if envs.owned:
+            envs.close()
+    if cut and limit != max_episode_steps:
+        warnings.warn(
+            f"evaluate() cut {cut} of {episodes} episodes after {limit:,} steps, so their returns "
+            "are not complete. Raise episode_limit, or give the environment a time limit.",
+            ConfigWarning,
+            stacklevel=3,
+        )
+    returns, lengths = zip(*played)
+    return Evaluation(np.array(returns), np.array(lengths, np.int64))
 
 
-def separate(env: Any) -> Any:
-    """An id, or a function that makes an environment for evaluation like the agent's own.
+def _check_spaces(policy: Policy, envs: BatchedEnv) -> None:
+    observation, action = policy.observations.spec, policy.actions.spec
+    here = envs.observations.spec, envs.actions.spec if envs.actions else str(envs.action_space)
+    if here != (observation, action):
+        raise SpaceError(
+            "This is not an environment of the agent, which has observations "
+            f"{observation} and actions {action}; the environment has {here[0]} and {here[1]}. "
+            "Evaluate in one with the same spaces."
+        )
+
+
+def _play(
+    policy: Policy,
+    envs: BatchedEnv,
+    episodes: int,
+    limit: int,
+    deterministic: bool,
+    rng: np.random.Generator,
+    played: list[tuple[float, int]],
+) -> int:
+    """Append the return and the length of each episode to `played`. Returns how many were cut."""
+    envs.claim()
+    # each environment plays the same number: those that end first would favor short episodes
+    missing = np.diff(np.arange(envs.n + 1) * episodes // envs.n)
+    cut = 0
+    while missing.any():
+        playing = missing > 0
+        s: Any = envs.reset()
+        while playing.any():
+            x = s if policy.norm is None else policy.norm(s)
+            _, _, terminated, truncated, valid = envs.step(policy.choose(x, deterministic, rng))
+            s = envs.s
+            ended = np.flatnonzero((terminated | truncated) & valid).tolist()
+            played += [episode for i, episode in zip(ended, envs.finished) if playing[i]]
+            missing[ended] -= playing[ended]
+            playing &= missing > 0
+            for i in np.flatnonzero(playing).tolist():
+                if envs.lengths[i] >= limit:
+                    played.append((envs.returns[i], envs.lengths[i]))
+                    missing[i] -= 1
+                    playing[i] = False  # its other episodes begin with the next reset of all
+                    cut += 1
+    return cut
+
+
+def separate(
+    env: Any,
+    opened: BatchedEnv | None,
+    max_episode_steps: int | None,
+    env_kwargs: dict[str, Any] | None,
+) -> Any:
+    """A new environment for evaluation like the agent's own.
+
+    env      what the agent was given
+    opened   its environments, if they are open
+    others   its settings
 
     Raises ConfigError if no such environment can be made.
     """
     import gymnasium
 
-    spec = getattr(env, "spec", None)
-    if isinstance(env, gymnasium.vector.VectorEnv) and spec is not None:
-        vector = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
-        kwargs = {k: v for k, v in spec.kwargs.items() if k not in vector}
-        return lambda: gymnasium.make(spec.id, disable_env_checker=True, **kwargs)
-    if isinstance(env, gymnasium.Env) and spec is not None:
-        return lambda: gymnasium.make(spec, disable_env_checker=True)
-    if isinstance(env, str) or callable(env):
-        return env
-    raise ConfigError("evaluate() needs a separate environment; pass one: evaluate(env=...).")
+    if isinstance(env, str | EnvOfFile):
+        return make_env(env, max_episode_steps, env_kwargs)
+    try:
+        if isinstance(env, gymnasium.vector.VectorEnv):
+            return single_of(env)
+        if isinstance(env, gymnasium.Env):
+            return remade(env)
+        made = make_env(env, env_kwargs=env_kwargs)
+        held = opened.envs if isinstance(opened, EnvList) else []
+        if not any(made is one for one in held):
+            share_statistics(made, held[0] if len(held) == 1 else None)
+        return made
+    except ConfigError as error:
+        raise ConfigError(
+            "evaluate() needs a separate environment; pass one: evaluate(env=...). npr cannot make "
+            f"another like the agent's: {error}."
+        ) from None

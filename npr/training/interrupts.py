@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM during learn(): the first requests a stop, the second stops immediately."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -37,7 +38,8 @@ class Interrupts:
             raise stopped_by(number)
         self.requested = number
         # print is not safe in a handler: it may have interrupted another print
-        os.write(2, b"\nnpr: stopping after this update; press again to stop immediately.\n")
+        with contextlib.suppress(OSError):  # a program without a console
+            os.write(2, b"\nnpr: stopping after this update; press again to stop immediately.\n")
 
 
 def stopped_by(number: int) -> BaseException:

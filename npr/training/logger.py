@@ -2,11 +2,12 @@
 
 import sys
 from collections import deque
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from npr.backend import Array, to_host
+from npr.system import streams
 
 WINDOW = 100  # episodes in ep_rew_mean, as in Stable-Baselines3
 
@@ -32,6 +33,10 @@ class Logger:
         self.groups: dict[str, dict[str, Any]] = {}
         self.episodes: deque[tuple[float, int]] = deque(maxlen=WINDOW)  # (return, length)
         self.episode_count = 0
+
+    def __repr__(self) -> str:
+        mean = self.mean_return()
+        return f"Logger({self.episode_count:,} episodes, mean return {mean})"
 
     def record(self, group: str, metrics: dict[str, Any]) -> None:
         """Keep the latest value of each metric."""
@@ -67,7 +72,7 @@ class Logger:
             values["rollout/ep_len_mean"] = float(np.mean([n for _, n in self.episodes]))
         return values
 
-    def table(self, stream: TextIO | None = None) -> None:
+    def table(self, stream: Any = None) -> None:
         """Print the values in groups."""
         values = self.snapshot()
         if not self.episodes:
@@ -82,7 +87,7 @@ class Logger:
         left, right = (max(len(row[i]) for row in rows) for i in (0, 1))
         line = "-" * (left + right + 7)
         body = "\n".join(f"| {a:<{left}} | {b:<{right}} |" for a, b in rows)
-        print(f"{line}\n{body}\n{line}", file=stream or sys.stdout, flush=True)
+        streams.write(sys.stdout if stream is None else stream, f"{line}\n{body}\n{line}\n")
 
 
 def _text(value: Any) -> str:

@@ -2,62 +2,113 @@
 
 import sys
 import time
-from typing import TextIO
+from typing import Any
 
+from npr.system import streams
+from npr.training.counters import Counters
 from npr.training.logger import Logger
 
 DELAY = 1.0  # seconds: shorter runs show nothing
 INTERVAL, PLAIN_INTERVAL = 0.2, 10.0  # seconds between two lines, on a terminal and otherwise
+# parts of a line that are left out, one after the other, where it is wider than the terminal
+_EXPENDABLE = ("speed", "percent", "title", "steps")
 
 
 class Progress:
     """One line about a run, on the standard error stream.
 
-    title         text at the start of the line
-    start, total  env steps at the start of the run and at its end
-    shown         False: nothing is shown
+    title     text at the start of the line
+    counters  of the run; at their values now it starts
+    logger    knows the mean return
+    shown     False: nothing is shown
+
+    The remaining time is estimated from what follows the first update, which compiles the kernels,
+    and shown once there was another one.
     """
 
     def __init__(
-        self, title: str, start: int, total: int, shown: bool = True, stream: TextIO | None = None
+        self, title: str, counters: Counters, logger: Logger, shown: bool = True, stream: Any = None
     ) -> None:
-        self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
-        self.shown = shown
-        self.title, self.start, self.total = title, start, total
+        self.stream = sys.stderr if stream is None else stream
+        self.live = shown and streams.is_terminal(self.stream)
+        self.title, self.counters, self.logger = title, counters, logger
         self.began = time.perf_counter()
-        self.due = self.began + DELAY
+        self.start, self.n_updates = counters.num_timesteps, counters.n_updates
+        self.compiled: tuple[float, int, int] | None = None  # time, step and updates by then
         self.printed = False
+        self._width = 0  # characters of the line that the cursor stands in
+        self._due = self.began + DELAY  # time of the next line
+        self._look = self._due if shown else float("inf")  # time of the next look at the counters
 
-    def update(self, step: int, logger: Logger) -> None:
+    def update(self) -> None:
         """Show the line, if it is due."""
         now = time.perf_counter()
-        if now >= self.due and self.shown:
-            self.due = now + (INTERVAL if self.live else PLAIN_INTERVAL)
-            self._print(step, logger, now)
+        if now >= self._look:
+            if self.compiled is None and self.counters.n_updates > self.n_updates:
+                self.compiled = now, self.counters.num_timesteps, self.counters.n_updates
+            if now >= self._due:
+                self._due = now + (INTERVAL if self.live else PLAIN_INTERVAL)
+                self._print(now, self._remaining(now))
+            self._look = min(now + INTERVAL, self._due)
 
-    def _print(self, step: int, logger: Logger, now: float) -> None:
-        mean_return = logger.mean_return()
-        speed = (step - self.start) / (now - self.began)
-        fraction = step / self.total if self.total else 1.0
-        left = max(self.total - step, 0) / speed if speed else float("inf")
-        score = "no episode yet" if mean_return is None else f"return {mean_return:.1f}"
-        line = (
-            f"{self.title}  {step:,}/{self.total:,}  {fraction:4.0%}  {score}  "
-            f"{speed:,.0f} steps/s  {_duration(left)} left"
-        )
-        if self.live:
-            print(f"\r{line:<79}", end="", file=self.stream, flush=True)
-        else:
-            print(line, file=self.stream, flush=True)
-        self.printed = True
+    def clear(self) -> None:
+        """Empty the line on a terminal, so that other text can be written there."""
+        if self._width:
+            streams.write(self.stream, "\r" + " " * self._width + "\r")
+            self._width = 0
 
-    def close(self, step: int, logger: Logger) -> None:
+    def close(self) -> None:
         """Show the last line of a run that was shown."""
         if self.printed:
-            self._print(step, logger, time.perf_counter())
+            now = time.perf_counter()
+            self._print(now, f"in {_duration(now - self.began)}")
             if self.live:
-                print(file=self.stream)
+                streams.write(self.stream, "\n")
+                self._width = 0
+
+    def _remaining(self, now: float) -> str | None:
+        """The estimate of the remaining time."""
+        if self.compiled is None:
+            return None
+        then, step, n_updates = self.compiled
+        done = self.counters.num_timesteps - step
+        if self.counters.n_updates == n_updates or not done:
+            return None
+        left = max(self.counters.end - self.counters.num_timesteps, 0)
+        return f"{_duration(left * (now - then) / done)} left"
+
+    def _print(self, now: float, last: str | None) -> None:
+        counters, mean_return = self.counters, self.logger.mean_return()
+        step, end = counters.num_timesteps, counters.end
+        parts = {
+            "title": self.title,
+            "steps": f"{step:,}/{end:,}",
+            "percent": f"{step / end if end else 1.0:4.0%}",
+            "return": "no episode yet" if mean_return is None else f"return {mean_return:.1f}",
+            "speed": f"{(step - self.start) / max(now - self.began, 1e-9):,.0f} steps/s",
+            "time": last,
+        }
+        if self.live:
+            self._overwrite(parts)
+        else:
+            streams.write(self.stream, _joined(parts) + "\n")
+        self.printed = True
+
+    def _overwrite(self, parts: dict[str, str | None]) -> None:
+        """Write the line over the one before it, in one row of the terminal."""
+        limit = streams.columns(self.stream) - 1  # the last column would begin a new row
+        line = _joined(parts)
+        for name in _EXPENDABLE:
+            if len(line) > limit:
+                parts[name] = None
+                line = _joined(parts)
+        line = line[:limit]
+        streams.write(self.stream, "\r" + line.ljust(min(self._width, limit)))
+        self._width = len(line)
+
+
+def _joined(parts: dict[str, str | None]) -> str:
+    return "  ".join(part for part in parts.values() if part)
 
 
 def _duration(seconds: float) -> str:

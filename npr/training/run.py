@@ -21,8 +21,10 @@ from npr.errors import ConfigWarning, EnvCrashedError, NprError, NumericsError
 from npr.files.parts import instances, is_array, parts
 from npr.nn import MLP
 from npr.settings import EpsilonGreedy, Replay
+from npr.system import streams
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
+from npr.training.advice import warn_of_settings
 from npr.training.counters import Counters
 from npr.training.interrupts import Interrupts, stopped_by
 from npr.training.logger import Logger
@@ -67,25 +69,28 @@ class Run:
         self.counters: Counters = agent.counters
         self.logger: Logger = agent.logger
         self.envs = agent.envs
-        self.callback, self.log_interval = callback, log_interval
-        self.save_path, self.save_freq = save_path, save_freq
+        self.callback, self.save_path = callback, save_path
+        self.log_interval, self.save_freq = int(log_interval or 0), int(save_freq or 0)  # 0: none
         self.start, self.began = self.counters.num_timesteps, time.perf_counter()
         self.last_steps = 0  # env steps of the last step of all environments
         self.interrupts = Interrupts()
         self.guard = NonFiniteGuard(agent)
         shown = progress_bar if progress_bar is not None else bool(agent.verbose)
-        title = f"{type(agent).__name__} {agent.env_id or ''}".strip()
-        self.progress = Progress(title, self.start, self.counters.end, shown)
+        title = f"{type(agent).__name__} {agent.env_name}"
+        self.progress = Progress(title, self.counters, self.logger, shown)
 
     def execute(self) -> None:
         """Run the algorithm until the budget is used, the callback or a signal stops it."""
         self._warn_if_idle()
+        warn_of_settings(self.agent, stacklevel=3)
         keep_freed_memory()
+        self.envs.claim()
         try:
             with self.interrupts, self.guard, blas_threads(threads_for(self._width())):
                 self._train()
         finally:
-            self.progress.close(self.counters.num_timesteps, self.logger)
+            self.envs.leave()
+            self.progress.close()
         if self.interrupts.requested:
             self._stop(self.interrupts.requested)
 
@@ -96,12 +101,13 @@ class Run:
             self._check_policy()
             if self.save_path is not None and not self.interrupts.requested:
                 self.agent.save(self.save_path)
-        except (_Stopped, KeyboardInterrupt, NprError) as error:
+        except BaseException as error:  # the callback may raise anything
             # Ctrl-C on a terminal reaches worker processes too, and then the step fails
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
             if stopped and self.interrupts.requested and not self.interrupts.repeated:
                 return
-            if isinstance(error, NprError):
+            ours = isinstance(error, NprError)
+            if (ours or self.save_path is not None) and not self.interrupts.repeated:
                 error.add_note(saving.rescue(self.agent, "crash", self.save_path))
             raise
 
@@ -118,7 +124,7 @@ class Run:
         """Save the agent and end the program as the signal requested."""
         self.counters.unfinished = self.counters.num_timesteps < self.counters.end
         message = saving.rescue(self.agent, "interrupted", self.save_path)
-        print(f"npr: {message}", file=sys.stderr, flush=True)
+        streams.write(sys.stderr, f"npr: {message}\n")
         if self.envs.owned:
             self.agent.close()
         raise stopped_by(signal)
@@ -142,6 +148,18 @@ class Run:
                 f"steps {start + 1:,} to {end:,}. Lower them, or raise total_timesteps.",
                 ConfigWarning,
                 stacklevel=4,
+            )
+
+    def _warn_of_no_update(self, needed: str, setting: str) -> None:
+        """Warn that the run has ended before its first rollout was complete."""
+        counters = self.counters
+        if self.agent.steps and counters.num_timesteps >= counters.end:
+            warnings.warn(
+                f"{type(self.agent).__name__}: no update was made, since one needs {needed}. The "
+                "steps so far are kept for the next call of learn(). Raise total_timesteps, or "
+                f"lower {setting}.",
+                ConfigWarning,
+                stacklevel=7,
             )
 
     # ---- the loop
@@ -171,18 +189,17 @@ class Run:
     def rollouts(
         self, n_steps: int, choose: Callable[[np.ndarray], np.ndarray]
     ) -> Iterator[Rollout]:
-        """Yield Rollouts of n_steps of all environments; the last one may be shorter."""
-        steps = self.agent.steps
+        """Yield Rollouts of n_steps of all environments. Further steps stay in agent.steps, for the
+        next run."""
+        steps, complete = self.agent.steps, False
         for *step, _ in self._steps(choose):
             steps.append(tuple(step))
-            if len(steps) == n_steps:
-                D = self._rollout()
+            if len(steps) >= n_steps:
+                complete, D = True, self._rollout()
                 if D.valid.any():  # else every environment only reset itself
                     yield from self._normalized(D)
-        if steps:
-            D = self._rollout()
-            if D.valid.sum() > 1:  # the last one; a single step has no standard deviation
-                yield from self._normalized(D)
+        if not complete:
+            self._warn_of_no_update(f"{n_steps:,} steps of each environment", "n_steps")
 
     def episodes(
         self, n_episodes: int, choose: Callable[[np.ndarray], np.ndarray]
@@ -191,29 +208,29 @@ class Run:
 
         Every environment contributes the same number (n_episodes is rounded up): taking those that
         end first would favor short episodes. Further steps of an environment are dropped. When the
-        budget ends within a rollout, its complete episodes are used with a single environment only.
+        budget ends within a rollout, its steps stay in agent.steps, for the next run.
         """
-        envs, steps = self.envs, self.agent.steps
+        envs, steps, complete = self.envs, self.agent.steps, False
         per_env = -(-n_episodes // envs.n)
         if not steps and any(envs.lengths):
             self._reset()
-        missing = per_env - sum(
-            (valid & (terminated | truncated)).astype(int)
-            for *_, terminated, truncated, valid in steps
-        )
-        missing = np.broadcast_to(missing, envs.n)
+        ended = [valid & (term | trunc) for *_, term, trunc, valid in steps]
+        missing = np.full(envs.n, per_env) - sum(one.astype(int) for one in ended)
         for *step, terminated, truncated, valid, _ in self._steps(choose):
+            if not steps:
+                missing = np.full(envs.n, per_env)
             valid = valid & (missing > 0)
             steps.append((*step, terminated, truncated, valid))
             missing = missing - (valid & (terminated | truncated))
             if not missing.any():
+                complete = True
                 yield from self._normalized(self._rollout(whole=True))
-                missing = np.full(envs.n, per_env)
                 if envs.n > 1:
                     self._reset()
-        if envs.n == 1 and missing < per_env:
-            yield from self._normalized(self._rollout(whole=True))
-        steps.clear()
+        if not complete:
+            self._warn_of_no_update(
+                f"{n_episodes} complete episodes", "n_episodes, or set max_episode_steps"
+            )
 
     def _reset(self) -> None:
         """Start a new episode in every environment."""
@@ -269,10 +286,14 @@ class Run:
             yield s, a, r, s2, terminated, truncated, valid, episode
             if envs.finished:
                 self._log_episodes()
-            progress.update(counters.num_timesteps, self.logger)
-            if self.callback is not None and self._callback_stops():
-                return
+            progress.update()
+            if self.callback is not None:
+                if self._callback_stops():
+                    return
+                if envs.used_by_others():
+                    envs.claim()
             if self.save_freq and self.every(self.save_freq):
+                self.progress.clear()  # there may be a warning
                 saving.save_or_warn(self.agent, self.save_path)
             if interrupts.requested and counters.num_timesteps < counters.end:
                 raise _Stopped
@@ -345,4 +366,5 @@ class Run:
         self.logger.record("train", rates)
         if isinstance(agent, EpsilonGreedy):
             self.logger.record("rollout", {"exploration_rate": agent.epsilon})
+        self.progress.clear()
         self.logger.table()

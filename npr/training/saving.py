@@ -1,10 +1,13 @@
 """Files that learn() writes: checks of their path, and saving when the run stops."""
 
+import inspect
 import os
 import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from npr.errors import CheckpointWarning, ConfigError
 from npr.files import checkpoint
@@ -22,11 +25,20 @@ def check_target(path: Path | None, interval: int | None) -> None:
         )
     if path is None:
         return
-    if not isinstance(path, (str, os.PathLike)) or os.path.isdir(path):
-        raise ConfigError(f"save_path must be the path of a file, got {path!r}.")
-    folder = os.path.dirname(os.path.abspath(path))
+    check_path("save_path", path)
+    folder = os.path.dirname(os.path.abspath(os.fsdecode(path)))
     if not os.path.isdir(folder):
         raise ConfigError(f"save_path={path!r}: there is no folder {folder!r}; create it first.")
+
+
+def check_path(name: str, path: Any) -> None:
+    """Raise ConfigError unless this is a path, and not of a folder; `name` is the argument's."""
+    paths = (str, bytes, os.PathLike)
+    if not isinstance(path, paths) or not os.fspath(path) or os.path.isdir(path):
+        raise ConfigError(
+            f"{name} must be the path of a file, e.g. 'agent.npz', got {path!r}"
+            f"{', which is a folder' if isinstance(path, paths) and os.fspath(path) else ''}."
+        )
 
 
 def save_or_warn(agent: Agent, path: Path) -> None:
@@ -35,7 +47,7 @@ def save_or_warn(agent: Agent, path: Path) -> None:
     try:
         checkpoint.save(agent, path, without=lost)
         message = f"was saved without its {', '.join(lost)}" if lost else ""
-    except OSError as error:
+    except (OSError, ConfigError) as error:
         message = f"could not be saved ({error}). An earlier file there is unchanged, and training "
         message += "continues"
     if message:
@@ -46,14 +58,57 @@ def save_or_warn(agent: Agent, path: Path) -> None:
         )
 
 
-def check_arguments(callback: object, log_interval: Any) -> None:
-    """Check callback and log_interval of learn(). Raises ConfigError."""
-    if callback is not None and not callable(callback):
-        raise ConfigError(f"callback must be a function of the agent, got {callback!r}.")
+def check_arguments(
+    callback: Any, progress_bar: Any, log_interval: Any, reset_num_timesteps: Any
+) -> None:
+    """Check the arguments of learn(). Raises ConfigError."""
+    if callback is not None and (wrong := _wrong_callback(callback)):
+        raise ConfigError(
+            "callback must be a function of one argument, the agent, which returns False to stop; "
+            f"got {wrong}."
+        )
+    if progress_bar is not None and not isinstance(progress_bar, (bool, np.bool_)):
+        raise ConfigError(
+            f"progress_bar must be True, False or None, got {progress_bar!r}. Pass arguments after "
+            "the callback by name: learn(100, f, log_interval=4)."
+        )
     if log_interval is not None and not (is_whole(log_interval) and log_interval >= 1):
         raise ConfigError(
-            f"log_interval must be a whole number of episodes or None, got {log_interval!r}."
+            f"log_interval must be a whole number of episodes above 0, or None for no tables; got "
+            f"{log_interval!r}."
         )
+    if not isinstance(reset_num_timesteps, (bool, np.bool_)):
+        raise ConfigError(
+            f"reset_num_timesteps must be True or False, got {reset_num_timesteps!r}."
+        )
+
+
+def _wrong_callback(callback: Any) -> str | None:
+    """What is wrong with the callback of learn(), and what to do; None if nothing is."""
+    if isinstance(callback, (list, tuple)):
+        return f"a {type(callback).__name__} of {len(callback)}. Call them all in one function"
+    kind = callback if isinstance(callback, type) else type(callback)
+    if any(cls.__module__.startswith("stable_baselines3") for cls in kind.__mro__):
+        return (
+            f"{kind.__name__}, an object of Stable-Baselines3. Write a function that "
+            "uses the agent: agent.num_timesteps, agent.evaluate(), agent.save(path)"
+        )
+    if isinstance(callback, type):
+        return f"the class {callback.__name__}. Pass a function, or an instance that can be called"
+    if not callable(callback):
+        return f"{callback!r}. Write one: def callback(agent): ..."
+    if inspect.iscoroutinefunction(callback) or inspect.isgeneratorfunction(callback):
+        return f"{callback.__name__}, whose call would not run it. Write it without async and yield"
+    try:
+        signature = inspect.signature(callback)
+    except (ValueError, TypeError):  # a function in C may have none
+        return None
+    try:
+        signature.bind(None)
+    except TypeError:
+        name = getattr(callback, "__name__", type(callback).__name__)
+        return f"{name}{signature}. Write def {name}(agent)"
+    return None
 
 
 def _unsaved(agent: Agent) -> list[str]:

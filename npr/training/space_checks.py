@@ -1,5 +1,6 @@
 """Checks whether an algorithm supports the spaces of environments."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,7 @@ def check_spaces(agent: Any, envs: BatchedEnv, registry: Mapping[str, Any]) -> N
             for n, c in registry.items()
             if kind in c.action_kinds and (not c.table or envs.observations.kind == "discrete")
         )
-        advice = f"for {kind} actions use {fits}." if fits else "wrap the environment."
+        advice = f"for {kind} actions use {fits}." if fits else _action_advice(space)
         raise SpaceError(f"{name} needs a {wanted} action space, got {space}; {advice}")
     if agent.needs_bounds and actions and not actions.bounded:
         raise SpaceError(
@@ -38,7 +39,63 @@ def check_spaces(agent: Any, envs: BatchedEnv, registry: Mapping[str, Any]) -> N
             "finite low and high, or use PPO, whose Gaussian is not squashed."
         )
     if agent.table and envs.observations.kind != "discrete":
+        space = envs.observation_space
         raise SpaceError(
-            f"{name} uses a table and needs a Discrete observation space, got "
-            f"{envs.observations.spec}; for other observations use DQN or PPO."
+            f"{name} uses a table and needs a Discrete observation space, got {space}; for other "
+            f"observations use DQN or PPO{_table_advice(space)}."
         )
+
+
+_WRAPPERS = "gymnasium.wrappers"
+_SPACES = "gymnasium.spaces"
+_LARGEST_TABLE = 1_000_000  # rows
+
+
+def _action_advice(space: Any) -> str:
+    """How to make an action space that no algorithm supports one that some do."""
+    import gymnasium.spaces as gs
+
+    if isinstance(space, gs.Box) and space.dtype.kind in "iub" and space.shape:
+        low, high = space.low.astype(object), space.high.astype(object)
+        code = f"{_SPACES}.MultiDiscrete({(high - low + 1).tolist()}, start={low.tolist()})"
+        if (high - low + 1).max() > 1 << 16:
+            code = f"{_SPACES}.MultiDiscrete(n) of n integers each"
+        return (
+            "declare whole numbers as MultiDiscrete, for A2C, PPO and REINFORCE: "
+            f"{_WRAPPERS}.TransformAction(env, lambda a: a.astype({str(space.dtype)!r}), {code})."
+        )
+    return f"wrap the environment with {_WRAPPERS}.TransformAction to make it Discrete or a Box."
+
+
+def _table_advice(space: Any) -> str:
+    """How to make an observation space Discrete, with Gymnasium's wrappers."""
+    import gymnasium.spaces as gs
+
+    if isinstance(space, gs.Box):
+        first = ""
+        if not space.is_bounded():
+            clip = f"lambda s: np.clip(s, low, high), {_SPACES}.Box(low, high)"
+            first = f"bound them, {_WRAPPERS}.TransformObservation(env, {clip}), and "
+        return f", or {first}make them Discrete: {_WRAPPERS}.DiscretizeObservation(env, bins=10)"
+    indices, sizes = "s", []
+    if isinstance(space, gs.MultiDiscrete) and space.nvec.ndim == 1:
+        sizes = space.nvec.tolist()
+        if space.start.any():
+            indices = f"s - {space.start.tolist()}"
+    elif isinstance(space, gs.MultiBinary) and len(space.shape) == 1:
+        sizes = [2] * space.shape[0]
+    elif isinstance(space, (gs.Tuple, gs.Dict)):
+        named, held = isinstance(space, gs.Dict), space.spaces
+        parts = list(held.values()) if isinstance(held, dict) else list(held)
+        sizes = [int(p.n) for p in parts if isinstance(p, gs.Discrete) and not p.start]
+        if len(sizes) != len(parts):
+            return ""
+        if named:
+            indices = f"[{', '.join(f's[{k!r}]' for k in held)}]"
+    n = math.prod(sizes)
+    if not sizes or n > _LARGEST_TABLE:
+        return ""
+    return (
+        f", or make them Discrete: {_WRAPPERS}.TransformObservation(env, lambda s: "
+        f"int(np.ravel_multi_index({indices}, {tuple(sizes)})), {_SPACES}.Discrete({n}))"
+    )

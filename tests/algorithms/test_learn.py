@@ -52,11 +52,11 @@ def test_a_budget_may_be_any_whole_number(budget):
     "budget, match",
     [
         (-1, "total_timesteps must not be negative, got -1"),
-        (0.5, "total_timesteps must be a whole number, got 0.5"),
-        (float("nan"), "must be a whole number, got nan"),
-        (float("inf"), "must be a whole number, got inf"),
-        ("100", "must be a whole number, got '100'"),
-        (True, "must be a whole number, got True"),
+        (0.5, "total_timesteps must be a whole number of env steps, or None .* got 0.5"),
+        (float("nan"), "must be a whole number .* got nan"),
+        (float("inf"), "must be a whole number .* got inf"),
+        ("100", "must be a whole number .* got '100'"),
+        (True, "must be a whole number .* got True"),
         ([100], "must be a whole number"),
     ],
 )

@@ -1,7 +1,9 @@
 """Every algorithm with every pair of observation and action space: it learns, or it refuses."""
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 from support.gym_spaces import ACTIONS, OBSERVATIONS
 from support.small_agents import (
     RandomEnv,
@@ -72,9 +74,96 @@ def assert_learned_or_refused(case, seen, done, tmp_path):
         ("DQN", RandomEnv(OBSERVATIONS["Box"], ACTIONS["MultiDiscrete"]),
          r"DQN needs a Discrete .* got MultiDiscrete\(\[3 2\]\); .* use A2C, PPO, PPOKL, Q"),
         ("SAC", RandomEnv(OBSERVATIONS["Box"], ACTIONS["Box of integers"]),
-         r"SAC needs a Box or Discrete action space.*got Box\(0, 5, \(2,\), int32\); wrap"),
+         r"SAC needs a Box or Discrete action space.*got Box\(0, 5, \(2,\), int32\); declare"),
+        ("PPO", RandomEnv(OBSERVATIONS["Box"], spaces.Text(3)),
+         r"PPO needs a .* got Text.*; wrap .*TransformAction to make it Discrete or a Box"),
+        ("PPO", RandomEnv(OBSERVATIONS["Box"], spaces.Box(-9, 10**9, (1,), np.int64)),
+         r"PPO needs a .* int64\); declare .*MultiDiscrete\(n\) of n integers each\)"),
     ],
 )  # fmt: skip
 def test_an_unsupported_space_is_refused_with_alternatives(name, env, match):
     with pytest.raises(SpaceError, match=match):
         getattr(npr, name)(env)
+
+
+# ---- the advice in these errors is code that works
+
+
+def advised(error, start):
+    """The code in the message of an error, from this text on."""
+    message = str(error.value)
+    return message[message.index(start) :].removesuffix(".")
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Tuple([spaces.Discrete(3), spaces.Discrete(4), spaces.Discrete(2)]),
+        spaces.Dict(far=spaces.Discrete(2), big=spaces.Discrete(5)),
+        spaces.MultiDiscrete([3, 4]),
+        spaces.MultiDiscrete([3, 4], start=[-1, 5]),
+        spaces.MultiBinary(4),
+        spaces.Box(-1, 1, (2,), np.float32),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("algorithm", ["QLearning", "Sarsa"])
+def test_a_table_for_other_observations_is_one_wrapper_away(space, algorithm):
+    env = RandomEnv(space, spaces.Discrete(2))
+    with pytest.raises(SpaceError, match="or make them Discrete: ") as error:
+        getattr(npr, algorithm)(env)
+    code = advised(error, "gymnasium.wrappers")
+    wrapped = eval(code, {"gymnasium": gymnasium, "np": np, "env": env})
+    agent = getattr(npr, algorithm)(wrapped, verbose=0).learn(50)
+    assert agent.num_timesteps == 50
+    env.reset(seed=1)
+    seen = {wrapped.observation(space.sample()) for _ in range(2000)}
+    assert seen <= {*range(wrapped.observation_space.n)}
+    assert len(seen) > 0.9 * wrapped.observation_space.n, "different ones stay different"
+
+
+def test_observations_without_bounds_are_bounded_before_a_table():
+    with pytest.raises(SpaceError, match=r"bound them, .*np\.clip.*, and make them Discrete"):
+        npr.QLearning("CartPole-v1")
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 1)]),
+        spaces.Tuple([spaces.Discrete(2, start=1)]),
+        spaces.MultiDiscrete([[2, 3]]),
+        spaces.MultiBinary(40),
+    ],
+    ids=str,
+)
+def test_a_table_for_nested_or_many_observations_is_not_advised(space):
+    with pytest.raises(SpaceError, match=r"for other observations use DQN or PPO\.$"):
+        npr.QLearning(RandomEnv(space, spaces.Discrete(2)))
+
+
+@pytest.mark.parametrize(
+    "space", [spaces.Box(-2, 5, (2,), np.int32), spaces.Box(0, 255, (1, 2), np.uint8),
+              spaces.Box(0, 1, (3,), bool)], ids=str,
+)  # fmt: skip
+def test_whole_numbers_as_actions_are_one_wrapper_away(space):
+    taken = []
+
+    class Noting(RandomEnv):
+        def step(self, action):
+            taken.append(action)
+            return super().step(action)
+
+    env = Noting(OBSERVATIONS["Box"], space)
+    with pytest.raises(SpaceError, match="for A2C, PPO and REINFORCE: ") as error:
+        npr.PPO(env)
+    code = advised(error, "gymnasium.wrappers")
+    wrapped = eval(code, {"gymnasium": gymnasium, "env": env})
+    npr.PPO(wrapped, n_steps=64, verbose=0).learn(300)
+    taken = np.array(taken)
+    assert taken.shape == (300, *space.shape)
+    assert (taken >= space.low).all() and (taken <= space.high).all()
+    if space.high.max() < 10:
+        assert {*taken.ravel().tolist()} == {
+            *range(int(space.low.min()), int(space.high.max()) + 1)
+        }

@@ -72,7 +72,11 @@ def test_truncation_bootstraps_and_termination_does_not(kind):
         assert A[D.valid & ~ends] == pytest.approx(0.0)
 
 
-def test_the_last_rollout_has_the_remaining_steps_of_the_budget():
+def test_steps_that_do_not_fill_a_rollout_are_kept_for_the_next_run():
     agent = record("list", counting_envs(), 30, RolloutRecorder)  # 10 steps of 3
-    assert [D.s.shape[:2] for D in agent.rows] == [(8, 3), (2, 3)]
-    assert agent.num_timesteps == 30
+    assert [D.s.shape[:2] for D in agent.rows] == [(8, 3)]
+    assert (agent.num_timesteps, len(agent.steps)) == (30, 2)
+    kept = agent.steps.columns()["s"]
+    agent.learn(18, reset_num_timesteps=False)
+    (D,) = agent.rows
+    np.testing.assert_array_equal(D.s[:2], kept)

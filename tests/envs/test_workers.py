@@ -2,7 +2,9 @@
 
 import functools
 import gc
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -410,3 +412,51 @@ def test_env_timeout_needs_environments_that_npr_makes(what):
     env = CountingEnv() if what == "an Env" else SyncVectorEnv([CountingEnv])
     with pytest.raises(ConfigError, match="env_timeout=5 needs .* id"):
         npr.DQN(env, env_timeout=5)
+
+
+SPAWNED = """
+import multiprocessing
+import sys
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+import npr
+
+class Mine(CartPoleEnv):
+    pass
+
+if __name__ == "__main__" or len(sys.argv) > 1:
+    if __name__ == "__main__":
+        multiprocessing.set_start_method("spawn")
+    gymnasium.register("Mine-v0", entry_point=Mine)
+    agent = npr.PPO("Mine-v0", n_envs=2, n_steps=8, env_timeout=60, verbose=0)
+    print(agent.learn(16).num_timesteps)
+    agent.close()
+"""
+
+
+def test_workers_that_are_spawned_know_the_ids_of_the_main_module(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SPAWNED)
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert run.stdout == "16\n", run.stderr
+
+
+def test_spawning_without_a_main_guard_is_explained(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SPAWNED)
+    run = subprocess.run([sys.executable, script, "always"], capture_output=True, text=True)
+    assert "ended with exit code 1" in run.stderr
+    assert "if __name__ == '__main__':" in run.stderr.splitlines()[-1]
+
+
+def in_a_pool(_):
+    try:
+        npr.PPO("CartPole-v1", n_envs=2, env_timeout=30, verbose=0)
+    except ConfigError as error:
+        return str(error)
+
+
+def test_a_daemonic_process_cannot_have_workers():
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        (text,) = pool.map(in_a_pool, [0])
+    assert re.search("env_timeout=30 .* daemonic process .*ProcessPoolExecutor", text)

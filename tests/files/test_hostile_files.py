@@ -351,6 +351,22 @@ for value in (None, 7, ["DQN"], {"DQN": 1}):
     edit("algorithm", value, infer=False)
 for value in (7, ["CartPole-v1"], {"id": "CartPole-v1"}, True):
     edit("env", value, infer=False)
+for key, values in {
+    "id": (7, None, "os:CartPole-v1", ["CartPole-v1"]),
+    "kwargs": (
+        7, [], {"x": "os:system"}, {"x": "/etc/passwd"}, {"x": ["a", {"y": "..\\evil"}]},
+        {"__class__": 1}, {"__reduce__": []}, {"x": {"__array__": [1], "dtype": "object"}},
+        {"x": {"__array__": [1], "dtype": "O8,f8"}}, {"x": {"__float__": []}},
+    ),
+    "wrappers": (7, "x", [["RecordVideo", {}]], [["os", {}]], [["TimeLimit"]], [["vector", {}]]),
+    "vector": (
+        7, {"mode": "evil", "autoreset_mode": None}, {"mode": "sync"},
+        {"mode": "sync", "autoreset_mode": "evil"},
+    ),
+    "__class__": (1,),
+}.items():  # fmt: skip
+    for value in values:
+        edit("env_description", key, value, infer=False)
 for name, value in {
     "gamma": "0.9", "learning_rate": "eval:1:2", "net_arch": "os", "batch_size": 1e300,
     "buffer_size": 2**62, "train_freq": -1, "verbose": [], "activation": "exec", "__dict__": {},

@@ -238,3 +238,71 @@ def test_a_file_never_holds_a_setting_that_it_could_not_be_loaded_with(tmp_path)
         agent.batch_size = 1
     agent.save(tmp_path / "a.npz")
     assert npr.load(tmp_path / "a.npz").batch_size == agent.batch_size
+
+
+# ---- what a file would not load cannot be saved
+
+
+def replace(**values):
+    return lambda agent: vars(agent).update(values)
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        (lambda agent: agent.learning_rate.append(3.0), "learning_rate must be a number, 'linear"),
+        (lambda agent: agent.learning_rate.clear(), "learning_rate must be a number, 'linear"),
+        (lambda agent: agent.learning_rate.insert(0, "x"), "learning_rate must be"),
+        (lambda agent: agent.clip_range.__setitem__(0, -1), "clip_range must be at least 0"),
+        (replace(batch_size="x"), "batch_size must be int, got 'x'"),
+        (replace(batch_size=1), "batch_size=1 has no standard deviation"),
+        (replace(ent_coef=float("nan")), "ent_coef must be float, got nan"),
+        (
+            replace(learning_rate=lambda progress: 1.0),
+            "learning_rate must .* a file cannot hold a function",
+        ),
+        (replace(seed=0.5), "seed must be a whole number"),
+    ],
+)
+def test_invalid_settings_are_not_saved(change, match, tmp_path):
+    agent = small_agent("PPO", learning_rate=[1e-3, 0], clip_range=(0.2, 0.1))
+    agent.save(tmp_path / "a.npz")
+    before = (tmp_path / "a.npz").read_bytes()
+    change(agent)
+    with pytest.raises(ConfigError, match=f"PPO: {match}.* Set it to a valid value; nothing was"):
+        agent.save(tmp_path / "a.npz")
+    assert (tmp_path / "a.npz").read_bytes() == before
+
+
+def test_a_run_continues_if_its_settings_cannot_be_saved(tmp_path):
+    agent = small_agent("DQN")
+
+    def spoil(agent):
+        vars(agent)["verbose"] = "x" if agent.num_timesteps < 35 else 0
+
+    with pytest.warns(npr.CheckpointWarning, match="step 30: the agent could not be saved .*verb"):
+        agent.learn(40, callback=spoil, save_path=tmp_path / "a.npz", save_freq=30)
+    assert npr.load(tmp_path / "a.npz").num_timesteps == 40
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"net_arch": [3]}, {"activation": "relu"}, {"gamma": 0.5}, {"normalize_obs": True},
+     {"n_envs": 77}, {"max_episode_steps": 3}],
+    ids=str,
+)  # fmt: skip
+def test_a_file_holds_what_the_agent_was_built_with(values, tmp_path):
+    agent = small_agent("PPO")
+    built = {name: getattr(agent, name) for name in values}
+    vars(agent).update(values)
+    agent.save(tmp_path / "a.npz")
+    loaded = npr.load(tmp_path / "a.npz")
+    assert {name: getattr(loaded, name) for name in values} == built
+
+
+def test_numbers_of_numpy_behind_the_checks_are_saved_as_pythons(tmp_path):
+    agent = small_agent("DQN")
+    vars(agent).update(batch_size=np.int64(9), learning_rate=np.array([0.5, 0.0]))
+    agent.save(tmp_path / "a.npz")
+    loaded = npr.load(tmp_path / "a.npz")
+    assert (loaded.batch_size, loaded.learning_rate) == (9, [0.5, 0.0])

@@ -8,7 +8,15 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
-from support.small_agents import BUDGET, CASES, assert_same_parameters, parameters, small_agent
+from support.gym_spaces import ACTIONS, OBSERVATIONS
+from support.small_agents import (
+    BUDGET,
+    CASES,
+    RandomEnv,
+    assert_same_parameters,
+    parameters,
+    small_agent,
+)
 
 import npr
 from npr import ConfigError, NumericsError
@@ -31,6 +39,7 @@ def learn_without_warning(agent, budget=BUDGET):
     """The agent after a run without a ConfigWarning and with finite parameters."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConfigWarning)
+        warnings.filterwarnings("ignore", r"\w+: batch_size=.* is more than")  # tested below
         agent.learn(budget)
     assert agent.num_timesteps == budget
     assert all(np.isfinite(array).all() for array in parameters(agent).values())
@@ -85,13 +94,12 @@ def test_a_batch_may_be_larger_than_the_stored_transitions(case, _, starts):
     assert agent.n_updates == BUDGET - max(starts, 1) + 1
 
 
-@pytest.mark.filterwarnings("ignore:REINFORCE learned nothing")
 @pytest.mark.parametrize("total", [0, 1])
 @every_case
 def test_a_budget_may_be_zero_or_one(case, total):
     agent = small_agent(case)
-    if total and "learning_starts" in settings_of(case):
-        with pytest.warns(ConfigWarning, match="no update will run"):
+    if total and not agent.table:
+        with pytest.warns(ConfigWarning, match="no update (will run|was made)"):
             agent.learn(total)
     else:
         learn_without_warning(agent, total)
@@ -190,7 +198,6 @@ def test_a_vector_env_must_fit_into_the_replay():
         ("DQN", {"gradient_steps": 0}),
         ("PPO", {"batch_size": 1000, "n_steps": 16}),  # one minibatch
         ("PPO", {"batch_size": 7, "n_steps": 16}),  # not a divisor
-        ("PPO", {"n_steps": 1000}),  # larger than the budget
         ("PPOKL", {"batch_size": 1000, "n_steps": 16}),
         ("A2C", {"n_steps": 1, "normalize_advantage": False}),
         ("REINFORCE", {"n_episodes": 1, "max_episode_steps": 1}),
@@ -225,3 +232,83 @@ def test_long_counters_are_exact(case, start):
     assert done[0] == done[1]
     assert done[0][0] > 0 or agent.table
     assert_same_parameters(*agents)
+
+
+# ---- valid, but probably not intended
+
+
+class Endless(RandomEnv):
+    """Its episodes have no end."""
+
+    def __init__(self):
+        super().__init__(OBSERVATIONS["Box"], ACTIONS["Discrete"])
+
+    def step(self, action):
+        return *super().step(action)[:2], False, False, {}
+
+
+def advice_to(agent):
+    """The ConfigWarnings of two runs, without that of an idle run."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        agent.learn(40)
+        agent.learn(40)
+    texts = [str(one.message) for one in caught if one.category is ConfigWarning]
+    assert all(one.filename == __file__ for one in caught if one.category is ConfigWarning)
+    return [text for text in texts if "no update" not in text]
+
+
+@pytest.mark.parametrize("case, size", pairs("buffer_size"))
+def test_a_batch_that_is_larger_than_the_replay_buffer_causes_one_warning(case, size):
+    (text,) = advice_to(small_agent(case, buffer_size=20, batch_size=21))
+    assert text.startswith(f"{CASES[case][0]}: batch_size=21 is more than buffer_size=20 trans")
+    assert not advice_to(small_agent(case, buffer_size=20, batch_size=20))
+
+
+@pytest.mark.parametrize("case", ["PPO", "PPOKL"])
+def test_a_batch_that_is_larger_than_a_rollout_causes_one_warning(case):
+    (text,) = advice_to(small_agent(case, n_steps=8, n_envs=2, batch_size=17))
+    assert text.startswith(f"{case}: batch_size=17 is more than the n_steps * n_envs = 16 steps")
+    assert not advice_to(small_agent(case, n_steps=8, n_envs=2, batch_size=16))
+    agent = small_agent(case, n_steps=8, n_envs=2, batch_size=16)
+    agent.batch_size = 17
+    assert len(advice_to(agent)) == 1, "assigned values count too"
+
+
+BOOTSTRAPS = ("DQN", "A2C", "PPO", "PPOKL", "QActorCritic", "SoftQ", "SAC-Discrete")
+
+
+@pytest.mark.parametrize("case", BOOTSTRAPS)
+def test_no_discount_on_an_endless_task_causes_one_warning(case):
+    given = {"gamma": 1, "max_episode_steps": None}
+    (text,) = advice_to(small_agent(case, env=Endless(), **given))
+    assert text.startswith(f"{CASES[case][0]}: gamma=1 on an environment without a time limit")
+
+
+@pytest.mark.parametrize(
+    "env, given",
+    [
+        (Endless, {"gamma": 0.999}),
+        (Endless, {"max_episode_steps": 9}),
+        (lambda: gymnasium.wrappers.TimeLimit(Endless(), 9), {}),
+        (lambda: gymnasium.wrappers.NormalizeReward(
+            gymnasium.wrappers.TimeLimit(Endless(), 9)), {}),
+        ("CartPole-v1", {}),
+        (gymnasium.make_vec("CartPole-v1", 2), {}),
+        (gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * 2), {}),
+    ],
+)  # fmt: skip
+def test_no_discount_is_not_warned_of_with_a_time_limit(env, given):
+    assert not advice_to(small_agent("A2C", env=env, **{"gamma": 1, "max_episode_steps": None,
+                                                         **given}))  # fmt: skip
+
+
+def test_vector_environments_without_a_time_limit_are_noticed():
+    env = gymnasium.vector.SyncVectorEnv([Endless] * 2)
+    assert len(advice_to(small_agent("A2C", env=env, gamma=1, max_episode_steps=None))) == 1
+
+
+@pytest.mark.parametrize("algorithm", ["QLearning", "Sarsa"])
+def test_tables_and_presets_without_discount_are_not_warned_of(algorithm):
+    agent = getattr(npr, algorithm)("CliffWalking-v1", verbose=0)
+    assert agent.gamma == 1 and not advice_to(agent)

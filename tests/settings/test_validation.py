@@ -128,7 +128,6 @@ def test_an_invalid_setting_is_refused_before_the_first_step(case, setting, valu
         ("Gamma", "gamma"),
         ("lr", "learning_rate"),
         ("polyak", r"tau \(tau = 1 - polyak\)"),
-        ("policy", "net_arch"),
         ("net_archs", "net_arch"),
         ("learning_start", "learning_starts"),
     ],
@@ -153,6 +152,59 @@ def test_settings_are_converted_to_plain_data():
     for name, value in kept.items():
         assert getattr(agent, name) == value
         assert type(getattr(agent, name)) is type(value)
+
+
+NUMPY = {
+    "net_arch": [
+        ([np.int64(8)], [8]), (np.array([8, 4]), [8, 4]), ((np.int8(8), 4), [8, 4]), ([8.0], [8]),
+        ({"pi": np.array([8]), "vf": (np.int32(4),)}, {"pi": [8], "vf": [4]}),
+        ({np.str_("pi"): [8], np.str_("vf"): []}, {"pi": [8], "vf": []}), (np.array([]), []),
+    ],
+    "batch_size": [(np.int64(16), 16), (np.float64(16), 16), (np.array(16), 16)],
+    "n_envs": [(np.uint8(2), 2), (np.array(2), 2)],
+    "max_episode_steps": [(np.int16(9), 9)],
+    "gamma": [(np.float32(0.5), 0.5), (np.array(0.5), 0.5), (np.int64(1), 1.0)],
+    "normalize_obs": [(np.True_, True), (np.array(False), False)],
+    "activation": [(np.str_("relu"), "relu"), (np.array("relu"), "relu")],
+    "learning_rate": [
+        (np.str_("linear:1e-3"), "linear:1e-3"), (np.array([0.5, 0.25]), [0.5, 0.25]),
+        ((np.float64(0.5), np.int64(0)), [0.5, 0]), (np.float16(0.5), 0.5),
+    ],
+    "seed": [(np.int64(3), 3), (np.uint8(3), 3), (np.array(3), 3)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name, given, kept", [(name, *pair) for name, pairs in NUMPY.items() for pair in pairs]
+)
+def test_numbers_of_numpy_are_taken_as_pythons(name, given, kept, tmp_path):
+    agent = small_agent("PPO", **{name: given})
+    agent.save(tmp_path / "a.npz")
+    for held in (getattr(agent, name), getattr(npr.load(tmp_path / "a.npz"), name)):
+        assert repr(held) == repr(kept), "equal, and of the same types within"
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("net_arch", np.array([8, 2.5])), ("net_arch", np.array(8)), ("net_arch", np.array([[8]])),
+     ("net_arch", [np.True_]), ("batch_size", np.array([16])), ("batch_size", np.float64(2.5)),
+     ("batch_size", np.True_), ("gamma", np.complex64(0.5)), ("activation", np.str_("no")),
+     ("seed", np.array([3])), ("seed", np.float64(3))],
+)  # fmt: skip
+def test_other_values_of_numpy_are_refused(name, value):
+    with pytest.raises(ConfigError, match=f"PPO: {name} must be "):
+        small_agent("PPO", **{name: value})
+
+
+def test_arguments_may_be_numbers_of_numpy(tmp_path):
+    agent = small_agent("DQN", max_episode_steps=2)
+    agent.learn(np.array(300), None, np.False_, np.int8(100), np.True_, tmp_path / "a.npz",
+                np.uint8(250))  # fmt: skip
+    assert agent.num_timesteps == 300, "small types do not overflow while steps are counted"
+    result = agent.evaluate(episodes=np.array(2), seed=np.array(4))
+    assert np.array_equal(result.returns, agent.evaluate(episodes=2, seed=4).returns)
+    with pytest.raises(ConfigError, match="evaluate: seed must be a whole number"):
+        agent.evaluate(seed=-1)
 
 
 def test_a_list_of_the_user_is_copied():

@@ -230,6 +230,7 @@ agent.learn(1_000_000, reset_num_timesteps=False)
 print(resident() - before)
 """
 RARELY = {"train_freq": 50}
+ENDLESS = {**RARELY, "max_episode_steps": 10**9}  # Pendulum-v1 never ends an episode
 PPO = {"n_steps": 128, "batch_size": 128, "n_envs": 4}
 
 
@@ -239,7 +240,14 @@ PPO = {"n_steps": 128, "batch_size": 128, "n_envs": 4}
 )
 @pytest.mark.parametrize(
     "case, given",
-    [("QLearning", {}), ("DQN", RARELY), ("PERDQN", RARELY), ("SAC", RARELY), ("PPO", PPO)],
+    [
+        ("QLearning", {}),
+        ("DQN", RARELY),
+        ("PERDQN", RARELY),
+        ("SAC", RARELY),
+        ("SAC", ENDLESS),
+        ("PPO", PPO),
+    ],
 )
 def test_a_million_steps_do_not_increase_memory(case, given):
     path = os.pathsep.join([str(TESTS), str(ROOT)])

@@ -215,10 +215,42 @@ def test_a_crash_saves_an_agent_without_the_state_that_a_file_would_lose():
     assert npr.load(name).num_timesteps == 69
 
 
-def test_an_error_of_a_callback_saves_nothing():
-    with pytest.raises(ZeroDivisionError):
+class Pruned(BaseException):
+    """Not an Exception, as SystemExit is not."""
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by me"), Pruned(), SystemExit(3)])
+@pytest.mark.parametrize("case", ["DQN-n", "PPO", "QLearning"])
+def test_an_error_of_a_callback_saves_to_the_save_path(error, case):
+    def fail(agent):
+        if agent.num_timesteps == 70:
+            raise error
+
+    agent = small_agent(case)
+    with pytest.raises(type(error)) as caught:
+        agent.learn(100, callback=fail, save_path="a.npz")
+    assert caught.value is error
+    assert "At step 70 of 100 the agent was saved: npr.load('a.npz')" in error.__notes__.pop()
+    loaded = npr.load("a.npz")
+    assert_same_parameters(agent, loaded)
+    assert loaded.learn().num_timesteps == 100
+
+
+def test_an_error_of_a_callback_saves_nothing_without_a_save_path():
+    """Programs that search for settings raise one to end a trial."""
+    with pytest.raises(ZeroDivisionError) as caught:
         small_agent("DQN").learn(100, callback=lambda agent: 1 / (agent.num_timesteps - 70))
     assert os.listdir() == []
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_an_error_of_the_algorithm_saves_to_the_save_path():
+    agent = small_agent("DQN")
+    agent.update = lambda *batch: 1 / 0
+    with pytest.raises(ZeroDivisionError) as caught:
+        agent.learn(100, save_path="a.npz")
+    assert "the agent was saved: npr.load('a.npz')" in caught.value.__notes__[0]
+    assert_same_parameters(agent, npr.load("a.npz"))
 
 
 # ---- saving during a run
@@ -278,8 +310,9 @@ def test_a_removed_folder_causes_a_warning():
     "given, match",
     [
         ({"save_path": "nowhere/a.npz"}, "there is no folder .*nowhere.*; create it first"),
-        ({"save_path": "."}, "save_path must be the path of a file, got '.'"),
-        ({"save_path": 7}, "save_path must be the path of a file, got 7"),
+        ({"save_path": "."}, "must be the path of a file, .* got '.', which is a folder"),
+        ({"save_path": 7}, "save_path must be the path of a file, e.g. 'agent.npz', got 7"),
+        ({"save_path": ""}, "save_path must be the path of a file, .* got ''"),
         ({"save_freq": 10}, "with a save_path to write to; got save_freq=10, save_path=None"),
         *(({"save_freq": bad, "save_path": "a.npz"}, "save_freq must be a whole number")
           for bad in (0, -1, 2.5, "10", True, float("nan"))),
@@ -298,3 +331,27 @@ def test_a_finished_run_is_saved_to_the_save_path():
     assert_same_parameters(npr.load("a.npz"), agent)
     trained("DQN")
     assert os.listdir() == ["a.npz"], "nothing is saved without a save_path"
+
+
+@pytest.mark.parametrize(
+    "path, match",
+    [(".", "path must be the path of a file, .* got '.', which is a folder"),
+     ("", "path must be the path of a file, .* got ''"), (None, "got None"), (7, "got 7")],
+)  # fmt: skip
+def test_an_invalid_path_of_a_file_is_refused(path, match):
+    with pytest.raises(ConfigError, match=match):
+        small_agent("DQN").save(path)
+    assert os.listdir() == []
+
+
+def test_a_missing_folder_is_named():
+    with pytest.raises(FileNotFoundError, match="create the folder first: .*nowhere'"):
+        small_agent("DQN").save("nowhere/a.npz")
+
+
+@pytest.mark.parametrize("path", ["plain", "dotted.v2", "agent.zip", b"bytes", Path("a.npz")])
+def test_a_file_has_the_name_that_was_given(path):
+    agent = small_agent("DQN")
+    agent.save(path)
+    assert os.listdir() == [os.fsdecode(path)]
+    assert_same_parameters(npr.load(path), agent)

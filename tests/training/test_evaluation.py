@@ -13,7 +13,7 @@ from support.small_agents import (
     trained,
 )
 
-from npr import ConfigError
+from npr import ConfigError, ConfigWarning, SpaceError
 from npr.algorithms.base import Algorithm
 
 every_case = pytest.mark.parametrize("case", CASES)
@@ -103,7 +103,103 @@ def test_evaluate_needs_a_number_of_episodes(episodes):
         small_agent("DQN").evaluate(episodes=episodes)
 
 
-@pytest.mark.parametrize("env", [5, gymnasium.vector.SyncVectorEnv([cartpole])])
-def test_evaluate_refuses_anything_but_a_single_environment(env):
+def test_evaluate_refuses_anything_but_an_environment():
     with pytest.raises(ConfigError, match="must be an id, a gymnasium.Env"):
-        small_agent("DQN").evaluate(env, episodes=1)
+        small_agent("DQN").evaluate(5, episodes=1)
+
+
+@pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP", "DISABLED"])
+@pytest.mark.parametrize("episodes", [1, 3, 7])
+def test_each_environment_of_a_vector_env_plays_the_same_number_of_episodes(mode, episodes):
+    """Env i has episodes of i + 1 steps, so the lengths say whose they are."""
+    envs = gymnasium.vector.SyncVectorEnv(
+        [lambda i=i: Lasting(i + 1) for i in range(3)],
+        autoreset_mode=gymnasium.vector.AutoresetMode[mode],
+    )
+    result = small_agent("DQN", env=lambda: Lasting(1)).evaluate(envs, episodes=episodes)
+    played = [result.lengths.tolist().count(i + 1) for i in range(3)]
+    assert sum(played) == episodes
+    assert max(played) - min(played) <= 1
+    np.testing.assert_array_equal(result.returns, result.lengths)
+    assert not envs.closed
+
+
+class Lasting(gymnasium.Env):
+    """Episodes of n steps, and a reward of 1 in each; n = inf never ends."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
+    closed = 0
+
+    def __init__(self, n=float("inf")):
+        self.n = n
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.zeros(2, np.float32), 1.0, self.t >= self.n, False, {}
+
+    def close(self):
+        self.closed += 1
+
+
+def test_an_episode_that_is_cut_is_reported():
+    agent = small_agent("DQN", env=Lasting)
+    with pytest.warns(ConfigWarning, match=r"cut 3 of 3 episodes after 50 steps.*episode_limit"):
+        assert agent.evaluate(episodes=3, episode_limit=50).lengths.tolist() == [50] * 3
+    vector = gymnasium.vector.SyncVectorEnv([Lasting, lambda: Lasting(4)])
+    with pytest.warns(ConfigWarning, match="cut 2 of 4 episodes"):
+        lengths = agent.evaluate(vector, episodes=4, episode_limit=50).lengths
+    assert sorted(lengths.tolist()) == [4, 4, 50, 50]
+
+
+@pytest.mark.parametrize("length", [5, 60])
+def test_complete_episodes_cause_no_warning(recwarn, length):
+    agent = small_agent("DQN", env=lambda: Lasting(length))
+    assert agent.evaluate(episodes=2, episode_limit=60).lengths.tolist() == [length] * 2
+    assert small_agent("DQN", env=Lasting, max_episode_steps=7).evaluate(
+        episodes=2
+    ).lengths.tolist() == [7, 7]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("limit", [0, 1.5, None])
+def test_the_episode_limit_is_a_whole_number(limit):
+    with pytest.raises(ConfigError, match="episode_limit must be a whole number above 0"):
+        small_agent("DQN").evaluate(episode_limit=limit)
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+def test_a_given_environment_is_not_closed(limit):
+    mine, training = Lasting(5), Lasting(5)
+    agent = small_agent("DQN", env=training, max_episode_steps=limit)
+    agent.learn(20)
+    for env in (mine, training):
+        assert agent.evaluate(env, episodes=1).lengths.tolist() == [limit or 5]
+        assert env.closed == 0
+    shared = Lasting(5)
+    other = small_agent("DQN", env=lambda: shared)
+    other.learn(20)
+    other.evaluate(episodes=1)
+    assert shared.closed == 0
+
+
+@pytest.mark.parametrize("env", ["Acrobot-v1", "MountainCarContinuous-v0"])
+@pytest.mark.parametrize("vector", [False, True])
+def test_an_environment_with_other_spaces_is_refused(env, vector):
+    other = gymnasium.make_vec(env, 2, vectorization_mode="sync") if vector else env
+    with pytest.raises(SpaceError, match="This is not an environment of the agent"):
+        small_agent("DQN").evaluate(other, episodes=1)
+
+
+def test_returns_are_sums_in_double_precision():
+    class Tenth(Lasting):
+        def step(self, action):
+            return *super().step(action)[:1], 0.1, *super().step(action)[2:]
+
+    agent = small_agent("DQN", env=lambda: Tenth(20))
+    assert agent.evaluate(episodes=1).returns.tolist() == [sum([0.1] * 10)]

@@ -1,8 +1,10 @@
 """One call of learn(): transitions with their episodes, and statistics of valid rows."""
 
-import gymnasium
+import functools
+
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 from support.small_agents import assert_same_parameters, run_of, small_agent
 
 import npr
@@ -56,12 +58,45 @@ def test_a_run_within_a_run_is_refused():
     assert agent.num_timesteps == 60
 
 
+class Callable:
+    def __call__(self, agent):
+        pass
+
+
+class Foreign:
+    """Like a callback of Stable-Baselines3, which has no __call__."""
+
+    __module__ = "stable_baselines3.common.callbacks"
+
+    def on_step(self):
+        pass
+
+
+async def waiting(agent):
+    pass
+
+
+def yielding(agent):
+    yield
+
+
 @pytest.mark.parametrize(
     "given, match",
     [
-        ({"callback": 3}, "callback must be a function of the agent, got 3"),
-        ({"log_interval": "a"}, "log_interval must be a whole number of episodes or None, got 'a'"),
+        ({"callback": 3}, "must be a function of one argument, the agent, .* got 3. Write one"),
+        ({"callback": [print, print]}, "got a list of 2. Call them all in one function"),
+        ({"callback": Foreign()}, "got Foreign, an object of Stable-Baselines3. Write a function"),
+        ({"callback": Foreign}, "got Foreign, an object of Stable"),
+        ({"callback": Callable}, "got the class Callable. Pass a function, or an instance"),
+        ({"callback": lambda locals_, globals_: 0}, r"got <lambda>\(locals_, globals_\). Write"),
+        ({"callback": lambda: 0}, r"got <lambda>\(\). Write"),
+        ({"callback": waiting}, "got waiting, whose call would not run it"),
+        ({"callback": yielding}, "got yielding, whose call would not run it"),
+        ({"progress_bar": 4}, "must be True, False or None, got 4. .* by name.* log_interval=4"),
+        ({"log_interval": "a"}, "whole number of episodes above 0, or None .* got 'a'"),
         ({"log_interval": -1}, "log_interval must be"),
+        ({"log_interval": True}, "log_interval must be"),
+        ({"reset_num_timesteps": 0}, "reset_num_timesteps must be True or False, got 0"),
     ],
 )
 def test_arguments_of_learn_are_checked_before_the_first_step(given, match):
@@ -71,16 +106,28 @@ def test_arguments_of_learn_are_checked_before_the_first_step(given, match):
     assert agent.num_timesteps == 0
 
 
+@pytest.mark.parametrize(
+    "callback",
+    [Callable(), Callable().__call__, functools.partial(max, 3, key=lambda _: 0),
+     lambda agent, more=1: None, lambda *_: None, {}.get],
+)  # fmt: skip
+def test_whatever_can_be_called_with_the_agent_is_a_callback(callback):
+    assert small_agent("DQN").learn(20, callback, np.True_, np.int64(5)).num_timesteps == 20
+
+
+class Unregistered(CartPoleEnv):
+    """A file cannot describe it."""
+
+
 def test_an_unfinished_run_stays_unfinished_if_its_environment_cannot_be_opened(tmp_path):
-    agent = small_agent("DQN", env=lambda: gymnasium.make("CartPole-v1"))
+    agent = small_agent("DQN", env=Unregistered)
     agent.learn(60, callback=lambda agent: agent.num_timesteps < 31)
     agent.counters.unfinished = True
     agent.save(tmp_path / "a.npz")
     loaded = npr.load(tmp_path / "a.npz")
-    loaded.env = None
-    with pytest.raises(ConfigError, match="pass one: npr.load"):
+    with pytest.raises(ConfigError, match=r"Pass one: npr\.load"):
         loaded.learn()
-    loaded.env = "CartPole-v1"
+    loaded.set_env("CartPole-v1")
     loaded.learn()
     assert (loaded.num_timesteps, loaded.end) == (60, 60)
 

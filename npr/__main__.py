@@ -1,0 +1,8 @@
+"""`python -m npr`: the command line."""
+
+import sys
+
+from npr.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,397 @@
+"""Makes another environment like a given one: for evaluation, and for an agent from a file.
+
+What gymnasium.make has made can be made again, with wrappers that record their arguments. In a file
+they are plain data: ids and wrappers are looked up in Gymnasium by name, and nothing is imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npr.envs.gymnasium_internals import constructor_arguments, env_functions, single_envs
+from npr.errors import ConfigError
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    SingleEnv = gymnasium.Env[Any, Any]
+    VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
+
+Description = dict[str, Any]
+
+# wrappers of Gymnasium that change nothing for an agent; those that record a training stay with it
+_DROPPED = ("PassiveEnvChecker", "RecordVideo", "RenderCollection", "HumanRendering")
+_NORMALIZING = ("NormalizeObservation", "NormalizeReward")
+# wrappers of Gymnasium that a file may name
+_WRAPPERS = (
+    "AddRenderObservation", "AddWhiteNoise", "AtariPreprocessing", "ClipAction", "ClipReward",
+    "DelayObservation", "DiscretizeAction", "DiscretizeObservation", "DtypeObservation",
+    "FilterObservation", "FlattenObservation", "FrameStackObservation", "GrayscaleObservation",
+    "MaxAndSkipObservation", "OrderEnforcing", "RecordEpisodeStatistics", "RepeatAction",
+    "RescaleAction", "RescaleObservation", "ReshapeObservation", "ResizeObservation",
+    "StickyAction", "TimeAwareObservation", "TimeLimit",
+)  # fmt: skip
+_VECTOR_ARGUMENTS = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
+_KEYS = {"id", "kwargs", "wrappers", "vector"}
+
+
+class _Unknown(Exception):
+    """Why an environment cannot be made again; the text completes "it cannot be made again: "."""
+
+
+# ---- in this process
+
+
+def remade(env: SingleEnv) -> SingleEnv:
+    """A new environment like `env`, which shares the statistics of its normalizing wrappers.
+
+    Raises ConfigError if that is not possible.
+    """
+    try:
+        base, wrappers = _layers(env)
+        made = _bare(base)
+        for wrapper in wrappers[len(_stack(made)) :]:
+            arguments = _arguments(wrapper)
+            if arguments is not None:
+                made = type(wrapper)(made, **arguments)
+    except _Unknown as reason:
+        raise ConfigError(str(reason)) from None
+    share_statistics(made, env)
+    return made
+
+
+def share_statistics(made: SingleEnv, trained: SingleEnv | None) -> None:
+    """Let the normalizing wrappers of a new environment use the statistics of the one that the
+    agent is trained in, without updating them.
+
+    trained   None: the statistics are not known, or there are several
+
+    Raises ConfigError if there are such wrappers and no statistics for them.
+    """
+    import gymnasium.wrappers as gw
+
+    kinds = tuple(getattr(gw, name) for name in _NORMALIZING)
+    mine: list[Any] = [wrapper for wrapper in _stack(made) if isinstance(wrapper, kinds)]
+    other = [] if trained is None else [w for w in _stack(trained) if isinstance(w, kinds)]
+    if [*map(type, mine)] != [*map(type, other)]:
+        raise ConfigError(normalizing_advice(type(mine[0] if mine else other[0]).__name__))
+    for wrapper, theirs in zip(mine, other):
+        name = "obs_rms" if hasattr(theirs, "obs_rms") else "return_rms"
+        setattr(wrapper, name, getattr(theirs, name))
+        wrapper.update_running_mean = False
+
+
+def normalizing_advice(wrapper: str) -> str:
+    """Why an environment with a normalizing wrapper cannot be made again."""
+    setting = "normalize_reward" if "Reward" in wrapper else "normalize_obs"
+    return (
+        f"the statistics of its wrapper {wrapper} are in the environments of the training only. "
+        f"Use {setting}=True instead of the wrapper: then they are part of the agent"
+    )
+
+
+def single_of(env: VectorEnv) -> SingleEnv:
+    """A new single environment like those of a VectorEnv. Raises ConfigError if there is none."""
+    import gymnasium
+
+    _check_vector_wrappers(env)
+    base = env.unwrapped
+    functions = env_functions(base)
+    if functions:
+        made: SingleEnv = functions[0]()
+        held = single_envs(base)
+        if any(made is one for one in held):
+            raise ConfigError("its function returns the same environment again")
+        share_statistics(made, held[0] if len(held) == 1 else None)
+        return made
+    if base.spec is None:
+        raise ConfigError(f"{type(base).__name__} was not made by gymnasium.make_vec")
+    return gymnasium.make(base.spec.id, disable_env_checker=True, **_single_arguments(base.spec))
+
+
+def _check_vector_wrappers(env: Any) -> None:
+    """Raise ConfigError for a wrapper around a VectorEnv that a single environment would lack."""
+    import gymnasium.wrappers.vector as gv
+
+    while env is not env.unwrapped:
+        name = type(env).__name__
+        if not isinstance(env, (gv.RecordEpisodeStatistics, gv.RecordVideo, gv.HumanRendering)):
+            if isinstance(env, (gv.NormalizeObservation, gv.NormalizeReward)):
+                raise ConfigError(normalizing_advice(name))
+            raise ConfigError(f"its wrapper {name} is for vector environments")
+        env = env.env
+
+
+def _single_arguments(spec: gymnasium.envs.registration.EnvSpec) -> dict[str, Any]:
+    return {k: v for k, v in spec.kwargs.items() if k not in _VECTOR_ARGUMENTS}
+
+
+def _stack(env: SingleEnv) -> list[gymnasium.Wrapper[Any, Any, Any, Any]]:
+    """The wrappers of an environment, the innermost first."""
+    import gymnasium
+
+    wrappers = []
+    while isinstance(env, gymnasium.Wrapper):
+        wrappers.append(env)
+        env = env.env
+    return wrappers[::-1]
+
+
+def _layers(
+    env: SingleEnv,
+) -> tuple[gymnasium.envs.registration.EnvSpec, list[gymnasium.Wrapper[Any, Any, Any, Any]]]:
+    """The spec of the environment inside, and its wrappers, the innermost first."""
+    spec = env.unwrapped.spec
+    if spec is None:
+        raise _Unknown(f"{type(env.unwrapped).__name__} was not made by gymnasium.make")
+    return spec, _stack(env)
+
+
+def _bare(spec: gymnasium.envs.registration.EnvSpec) -> SingleEnv:
+    """An environment without the wrappers that gymnasium.make adds."""
+    import gymnasium
+
+    kwargs = {k: v for k, v in spec.kwargs.items() if (k, v) != ("render_mode", "human")}
+    bare = dataclasses.replace(
+        spec, kwargs=kwargs, max_episode_steps=None, order_enforce=False, additional_wrappers=()
+    )
+    return gymnasium.make(bare, disable_env_checker=True)
+
+
+def _arguments(wrapper: Any) -> dict[str, Any] | None:
+    """The arguments that a wrapper was made with; None for one that is dropped."""
+    import gymnasium.wrappers as gw
+
+    if isinstance(wrapper, tuple(getattr(gw, name) for name in _DROPPED)):
+        return None
+    arguments = constructor_arguments(wrapper)
+    if arguments is None:
+        raise _Unknown(
+            f"its wrapper {type(wrapper).__name__} does not record its arguments "
+            "(gymnasium.utils.RecordConstructorArgs)"
+        )
+    return arguments
+
+
+# ---- in a file
+
+
+def description(source: Any, opened: Sequence[SingleEnv] = (), **kwargs: Any) -> Description:
+    """How an agent's environments are made, as plain data for its file.
+
+    source   id, Env, VectorEnv or function, as given to the agent
+    opened   the environments that an id or a function has made, if they are in this process
+    kwargs   arguments of gymnasium.make
+
+    {"id", "kwargs", "wrappers", "vector"}; wrappers is None for those that gymnasium.make adds.
+    {"unknown": reason} if they cannot be made from plain data.
+    """
+    import gymnasium
+
+    try:
+        if isinstance(source, str):
+            return _described(source.rpartition(":")[2], kwargs, None)
+        if isinstance(source, gymnasium.vector.VectorEnv):
+            return _of_vector(source)
+        return _common([source] if isinstance(source, gymnasium.Env) else opened)
+    except _Unknown as reason:
+        return {"unknown": str(reason)}
+
+
+def _described(
+    id: str, kwargs: Mapping[str, Any], wrappers: list[Any] | None, vector: Any = None
+) -> Description:
+    kwargs = {k: v for k, v in kwargs.items() if (k, v) != ("render_mode", "human")}
+    return {"id": id, "kwargs": _plain(kwargs, id), "wrappers": wrappers, "vector": vector}
+
+
+def _common(envs: Sequence[SingleEnv]) -> Description:
+    """The description that all of these environments have."""
+    if not envs:
+        raise _Unknown("it is made by a function in another process")
+    first, *others = map(_of_single, envs)
+    if any(other != first for other in others):
+        raise _Unknown("its environments differ from each other")
+    return first
+
+
+def _of_single(env: SingleEnv) -> Description:
+    import gymnasium.wrappers as gw
+
+    spec, stack = _layers(env)
+    wrappers = []
+    for wrapper in stack:
+        kind = type(wrapper)
+        if kind.__name__ in _NORMALIZING:
+            raise _Unknown(normalizing_advice(kind.__name__))
+        arguments = _arguments(wrapper)
+        if arguments is None:
+            continue
+        name = kind.__name__
+        if name not in _WRAPPERS or kind is not getattr(gw, name):
+            raise _Unknown(f"its wrapper {name} is not one that npr makes from a file")
+        wrappers.append([name, _plain(arguments, name)])
+    return _described(spec.id, spec.kwargs, wrappers)
+
+
+def _of_vector(env: VectorEnv) -> Description:
+    try:
+        _check_vector_wrappers(env)
+    except ConfigError as error:
+        raise _Unknown(str(error)) from None
+    base = env.unwrapped
+    mode = env.metadata.get("autoreset_mode")
+    vector = {"autoreset_mode": getattr(mode, "name", None), "mode": "vector_entry_point"}
+    held = single_envs(base)
+    if held:
+        return {**_common(held), "vector": {**vector, "mode": "sync"}}
+    if base.spec is None or base.spec.kwargs.get("wrappers"):
+        raise _Unknown("it is made by functions in other processes")
+    kwargs = _single_arguments(base.spec)
+    if env_functions(base):
+        vector["mode"] = "async"
+    return _described(base.spec.id, kwargs, None, vector)
+
+
+class EnvOfFile:
+    """The environments that a file describes; they are made when they are needed.
+
+    It is a function that makes a single one. Raises ConfigError if the description is not valid.
+    """
+
+    def __init__(self, described: Description):
+        if set(described) != _KEYS or not isinstance(described["id"], str):
+            raise ConfigError(f"An environment in a file has {sorted(_KEYS)}, got {described!r}.")
+        self.id = self.__name__ = described["id"]
+        if ":" in self.id:
+            raise ConfigError(f"The id {self.id!r} in a file would import a package.")
+        self.kwargs = _value(described["kwargs"])
+        self.wrappers = None
+        if described["wrappers"] is not None:
+            self.wrappers = [(name, _value(kwargs)) for name, kwargs in described["wrappers"]]
+        self.vector = described["vector"]
+        wrappers = [] if self.wrappers is None else self.wrappers
+        for name, kwargs in [("make", self.kwargs), *wrappers]:
+            if name not in ("make", *_WRAPPERS) or type(kwargs) is not dict:
+                raise ConfigError(f"A file cannot have a wrapper {name!r} with {kwargs!r}.")
+        if self.vector is not None:
+            modes = ("sync", "async", "vector_entry_point")
+            resets = ("NEXT_STEP", "SAME_STEP", "DISABLED")
+            if (
+                set(self.vector) != {"mode", "autoreset_mode"}
+                or self.vector["mode"] not in modes
+                or self.vector["autoreset_mode"] not in resets
+            ):
+                raise ConfigError(f"A file cannot have the vector environment {self.vector!r}.")
+
+    def __repr__(self) -> str:
+        return f"EnvOfFile({self.id!r}, {self.kwargs}, {self.wrappers}, {self.vector})"
+
+    @property
+    def source(self) -> str | EnvOfFile:
+        """What an agent takes as its environment: the id alone, if it is all that there is."""
+        return self.id if self.wrappers is None and self.vector is None else self
+
+    def __call__(self) -> SingleEnv:
+        import gymnasium
+        import gymnasium.wrappers as gw
+
+        spec = registered(self.id)
+        if self.wrappers is None:
+            return gymnasium.make(spec, disable_env_checker=True, **self.kwargs)
+        env = _bare(dataclasses.replace(spec, kwargs=self.kwargs))
+        for name, kwargs in self.wrappers[len(_stack(env)) :]:
+            env = getattr(gw, name)(env, **kwargs)
+        return env
+
+    def open_vector(self, n: int) -> VectorEnv:
+        """A VectorEnv of n environments, like the one that the agent was trained with."""
+        import gymnasium
+        from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+
+        mode, autoreset = self.vector["mode"], self.vector["autoreset_mode"]
+        if mode == "vector_entry_point":
+            spec = registered(self.id)
+            return gymnasium.make_vec(spec, n, vectorization_mode=mode, **self.kwargs)
+        kind: Callable[..., VectorEnv] = SyncVectorEnv if mode == "sync" else AsyncVectorEnv
+        return kind([self] * n, autoreset_mode=AutoresetMode[autoreset])
+
+
+def registered(id: str) -> gymnasium.envs.registration.EnvSpec:
+    """The spec that is registered under an id from a file. Raises ConfigError if there is none.
+
+    gymnasium.make would import the package of an id "package:name".
+    """
+    import gymnasium
+
+    if id not in gymnasium.registry:
+        raise ConfigError(
+            f"The agent's file names the environment {id!r}, which is not registered here. Import "
+            "the package that registers it, or pass env=."
+        )
+    return gymnasium.spec(id)
+
+
+# ---- arguments as plain data
+
+_WORD = re.compile(r"[\w.+ -]{0,64}", re.ASCII)  # cannot be a path, or name code in a module
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, str) and bool(_WORD.fullmatch(key)) and not key.startswith("__")
+
+
+def _plain(value: Any, where: str) -> Any:
+    """An argument as plain data, {"__array__": ...} etc. for what JSON does not have."""
+    if value is None or isinstance(value, (bool, np.bool_)):
+        return None if value is None else bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else {"__float__": str(float(value))}
+    if isinstance(value, str) and _WORD.fullmatch(value):
+        return value
+    if type(value) is list:
+        return [_plain(one, where) for one in value]
+    if type(value) is tuple:
+        return {"__tuple__": [_plain(one, where) for one in value]}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        return {"__array__": _plain(value.tolist(), where), "dtype": value.dtype.name}
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return {"__dtype__": np.dtype(value).name}
+    if type(value) is dict and all(map(_is_key, value)):
+        return {k: _plain(v, where) for k, v in value.items()}
+    raise _Unknown(f"{where} has the argument {value!r:.80}, which npr does not make from a file")
+
+
+def _value(plain: Any) -> Any:
+    """The argument that plain data stands for."""
+    if isinstance(plain, list):
+        return [_value(one) for one in plain]
+    if isinstance(plain, str) and not _WORD.fullmatch(plain):
+        raise ConfigError(f"An environment's argument in a file cannot be {plain!r:.80}.")
+    if not isinstance(plain, dict):
+        return plain
+    if set(plain) == {"__float__"}:
+        return float(plain["__float__"])
+    if set(plain) == {"__tuple__"}:
+        return tuple(map(_value, plain["__tuple__"]))
+    if set(plain) == {"__dtype__"}:
+        return _dtype(plain["__dtype__"]).type
+    if set(plain) == {"__array__", "dtype"}:
+        return np.array(_value(plain["__array__"]), _dtype(plain["dtype"]))
+    if not all(map(_is_key, plain)):
+        raise ConfigError(f"An environment's argument in a file cannot be {plain!r:.80}.")
+    return {key: _value(one) for key, one in plain.items()}
+
+
+def _dtype(name: Any) -> Any:
+    if not re.fullmatch(r"bool|u?int(8|16|32|64)|float(16|32|64)", str(name)):
+        raise ConfigError(f"An array in a file cannot have the dtype {name!r}.")
+    return np.dtype(name)

@@ -1,0 +1,98 @@
+"""What users of Stable-Baselines3 write that npr does not have, and what to use instead."""
+
+from typing import Any, NoReturn
+
+from npr.errors import ConfigError, UnknownNameError
+
+_OWN_BUFFER = "each algorithm makes its own buffer; leave it out"
+_NO_SDE = "npr has no state-dependent exploration; leave it out"
+_NOT_NEEDED = "leave it out"
+
+SETTINGS = {  # arguments of a constructor
+    "policy": "its policy is a multi-layer perceptron: leave it out, and set net_arch and "
+    "activation",
+    "policy_kwargs": "pass net_arch=[64, 64] and activation='tanh' instead",
+    "activation_fn": "pass activation='tanh', 'relu', 'elu' or 'identity'",
+    "device": "set the environment variable NPR_BACKEND=cupy before Python starts to use a GPU",
+    "tensorboard_log": "learn(log_interval=10) prints the values, and a callback can write "
+    "agent.logger.snapshot() elsewhere",
+    "stats_window_size": "means are those of the last 100 episodes; leave it out",
+    "monitor_wrapper": "returns are always recorded, in agent.logger; leave it out",
+    "create_eval_env": "call agent.evaluate()",
+    "use_sde": _NO_SDE,
+    "use_sde_at_warmup": _NO_SDE,
+    "sde_sample_freq": _NO_SDE,
+    "replay_buffer_class": f"{_OWN_BUFFER}, or use PERDQN for prioritized replay",
+    "replay_buffer_kwargs": _OWN_BUFFER,
+    "rollout_buffer_class": _OWN_BUFFER,
+    "rollout_buffer_kwargs": _OWN_BUFFER,
+    "prioritized_replay": "use PERDQN",
+    "optimize_memory_usage": "lower buffer_size if memory is short",
+    "clip_range_vf": "the loss of the critic is not clipped; leave it out",
+    "target_kl": "it does not stop its epochs early: use PPOKL, or lower n_epochs",
+    "rms_prop_eps": "it is 1e-5; leave it out",
+    "support_multi_env": _NOT_NEEDED,
+    "supported_action_spaces": _NOT_NEEDED,
+    "_init_setup_model": _NOT_NEEDED,
+}
+
+_POLICIES = {  # the beginnings of names of policies
+    "Cnn": "npr has no convolutional networks. Leave it out, and a multi-layer perceptron gets the "
+    "flattened observation",
+    "MultiInput": "leave it out: the parts of Dict and Tuple observations are concatenated",
+    "MlpLstm": "npr has no recurrent networks. Leave it out, and stack observations with "
+    "gymnasium.wrappers.FrameStackObservation",
+}
+
+
+def without_policy(owner: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, ...]:
+    """The positional arguments of a constructor without "MlpPolicy" in the first place.
+
+    given  the keyword arguments, from which policy="MlpPolicy" is removed
+
+    Raises ConfigError for another policy.
+    """
+    named = "policy" in given
+    first = given["policy"] if named else args[0] if args else None
+    name = first.__name__ if isinstance(first, type) else first if isinstance(first, str) else ""
+    if not name.endswith("Policy"):
+        return args
+    if name != "MlpPolicy":
+        fits = (text for start, text in _POLICIES.items() if name.startswith(start))
+        raise ConfigError(f"{owner} has no policy {name!r}; {next(fits, SETTINGS['policy'])}.")
+    if named:
+        del given["policy"]
+    return args if named else args[1:]
+
+
+class _Elsewhere:
+    """An attribute that only says what to use instead."""
+
+    def __init__(self, advice: str) -> None:
+        self.advice, self.name = advice, ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type) -> NoReturn:
+        raise UnknownNameError(f"{owner.__name__} has no {self.name!r}: {self.advice}.")
+
+
+class Methods:
+    """Methods and attributes of its algorithms. Each raises UnknownNameError, an AttributeError."""
+
+    load = _Elsewhere("npr.load(path) loads an agent of any algorithm")
+    train = _Elsewhere("agent.learn(total_timesteps) trains it, and agent.update is one update")
+    collect_rollouts = _Elsewhere("agent.learn(total_timesteps) collects steps and learns")
+    get_env = _Elsewhere("agent.env is the environment that was given")
+    get_vec_normalize_env = _Elsewhere("agent.obs_norm and agent.reward_norm normalize")
+    get_parameters = _Elsewhere("agent.policy.theta holds the policy's, and save() writes all")
+    set_parameters = _Elsewhere("npr.load(path, env=...) restores an agent with its parameters")
+    set_random_seed = _Elsewhere("give the constructor a seed")
+    set_logger = _Elsewhere("agent.logger collects values, learn(log_interval=10) prints them")
+    save_replay_buffer = _Elsewhere("agent.save(path) writes the replay buffer too")
+    load_replay_buffer = _Elsewhere("npr.load(path) restores the replay buffer too")
+    replay_buffer = _Elsewhere("the replay buffer of an off-policy algorithm is agent.buffer")
+    rollout_buffer = _Elsewhere("agent.steps has the steps that were not learned from yet")
+    ep_info_buffer = _Elsewhere("agent.logger.episodes has (return, length) of the last episodes")
+    device = _Elsewhere("npr.backend.BACKEND is the module that computes, numpy or cupy")

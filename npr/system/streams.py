@@ -1,0 +1,39 @@
+"""Text for the standard streams, which a program may have closed, replaced or never had.
+
+Output must not end a run: a stream that is None (pythonw, services), that lacks methods, is closed,
+or cannot encode a character costs its text only.
+"""
+
+import contextlib
+import os
+import shutil
+from typing import Any
+
+
+def write(stream: Any, text: str) -> None:
+    """Write text to a stream, if that is possible. Raises nothing but what a signal raises.
+
+    Characters outside of the stream's encoding are escaped.
+    """
+    with contextlib.suppress(Exception):
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:  # nothing was written
+            stream.write(text.encode("ascii", "backslashreplace").decode())
+        stream.flush()
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream is a terminal, on which a line can be overwritten."""
+    try:
+        return bool(stream.isatty())
+    except Exception:
+        return False
+
+
+def columns(stream: Any) -> int:
+    """The width of a terminal; that in COLUMNS, else 80, if it does not tell."""
+    width = 0
+    with contextlib.suppress(Exception):
+        width = os.get_terminal_size(stream.fileno()).columns
+    return width or shutil.get_terminal_size().columns

@@ -1,0 +1,42 @@
+"""Warnings about settings that are valid, but probably not what was intended."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from npr.envs.make import time_limited
+from npr.errors import ConfigWarning
+from npr.settings import Networks, Replay
+
+
+def warn_of_settings(agent: Any, stacklevel: int) -> None:
+    """Give each warning about the settings of an agent once in its life."""
+    name = type(agent).__name__
+    for text in _advice(agent):
+        if text not in agent._advised:
+            agent._advised.add(text)
+            warnings.warn(f"{name}: {text}", ConfigWarning, stacklevel=stacklevel + 1)
+
+
+def _advice(agent: Any) -> Iterator[str]:
+    batch_size = getattr(agent, "batch_size", 0)
+    if isinstance(agent, Replay) and batch_size > agent.buffer_size:
+        yield (
+            f"batch_size={batch_size:,} is more than buffer_size={agent.buffer_size:,} "
+            "transitions, so that every batch repeats some. Raise buffer_size, or lower batch_size."
+        )
+    rollout = getattr(agent, "n_steps", 0) * agent.envs.n
+    if rollout and batch_size > rollout:
+        yield (
+            f"batch_size={batch_size:,} is more than the n_steps * n_envs = {rollout:,} steps of a "
+            "rollout, so that a batch is a whole rollout. Raise n_steps or n_envs, or lower "
+            "batch_size."
+        )
+    bootstraps = isinstance(agent, Networks) and not hasattr(agent, "n_episodes")
+    if bootstraps and agent.gamma == 1 and agent.preset.get("gamma") != 1:
+        limited = agent.max_episode_steps is not None or time_limited(agent.envs.bases()[0])
+        if limited is False:
+            yield (
+                "gamma=1 on an environment without a time limit: values grow without bound if an "
+                "episode does not terminate. Lower gamma, or set max_episode_steps."
+            )
