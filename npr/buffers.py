@@ -159,7 +159,7 @@ class ReplayBuffer:
             for name in ("s", "s2"):
                 rows[:, self._spans[name]] = self.obs_norm(rows[:, self._spans[name]])
         if self.reward_norm is not None:
-            rows[:, self._spans["r"]] = self.reward_norm(rows[:, self._spans["r"]])
+            rows[:, self._spans["r"]] = self.reward_norm(rows[:, self._spans["r"]], self.n_step)
         rows = to_device(rows)
         s, a, r, s2, terminated = [rows[:, span] for span in self._spans.values()]
         a = a.astype(self._types["a"], copy=False)

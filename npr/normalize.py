@@ -86,15 +86,17 @@ class ObservationNorm:
 
 
 class RewardNorm:
-    """Rewards divided by the running standard deviation of their discounted returns.
+    """Rewards divided by the running standard deviation of their discounted returns, and clipped to
+    [-clip, clip], as in Stable-Baselines3.
 
-    They are neither shifted nor clipped, which would change the optimal policy.
+    They are not shifted, which would change the optimal policy. The bound matters where returns
+    hardly vary: in episodes of one step with the same reward there is nothing to divide by.
     """
 
     group = "state"  # in an agent's file: npr.files.parts
 
-    def __init__(self, n_envs: int, gamma: float) -> None:
-        self.moments, self.gamma = Moments(1), gamma
+    def __init__(self, n_envs: int, gamma: float, clip: float = 10.0) -> None:
+        self.moments, self.gamma, self.clip = Moments(1), gamma, clip
         self.returns: Array = np.zeros(n_envs)  # discounted sum of each environment's past rewards
 
     def __repr__(self) -> str:
@@ -110,8 +112,12 @@ class RewardNorm:
         """Start new episodes in this many environments."""
         self.returns = np.zeros(n_envs)
 
-    def __call__(self, r: Array) -> Array:
-        return r * FLOAT.type(1 / np.sqrt(self.moments.variance[0] + EPS))
+    def __call__(self, r: Array, steps: int = 1) -> Array:
+        """Normalized rewards, a new array; or discounted sums of the rewards of so many steps, with
+        a bound as many times as large."""
+        r = r * FLOAT.type(1 / np.sqrt(self.moments.variance[0] + EPS))
+        bound = self.clip * steps
+        return np.clip(r, -bound, bound, out=r)
 
     def state(self) -> dict[str, Array]:
         return {**self.moments.state(), "returns": self.returns}

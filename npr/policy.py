@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from npr.envs.contract import all_finite
 from npr.envs.spaces import Observations, actions_from_spec, observations_from_spec
-from npr.errors import ConfigError
+from npr.errors import ConfigError, EnvContractError
 from npr.heads import HEADS, Head, TableHead
 from npr.kernels.mlp import layers
 from npr.nn import composed, identity
@@ -34,6 +35,19 @@ def _elu(x: np.ndarray) -> np.ndarray:
 _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": _relu, "tanh": np.tanh, "elu": _elu, "identity": identity,
 }  # fmt: skip
+
+
+def _nonfinite(rows: np.ndarray) -> str:
+    """A message about the first number of encoded observations (B, size) that is not finite."""
+    row, i = np.argwhere(~np.isfinite(rows))[0].tolist()
+    value = rows[row, i]
+    which = f", the first in row {row} of the batch" if len(rows) > 1 else ""
+    large = f" It may be too large for {rows.dtype}." if np.isinf(value) else ""
+    return (
+        f"Got an observation that is not finite: number {i} of {rows.shape[1]} is {value}{which}."
+        f"{large} A policy needs finite numbers: fix what computes observations, or reset the "
+        "environment."
+    )
 
 
 class Policy:
@@ -153,11 +167,16 @@ class Policy:
         )
 
     def encode(self, observation: Any) -> np.ndarray:
-        """Inputs of the network: rows (B, size), or indices (B,) for a table."""
+        """Inputs of the network: rows (B, size), or indices (B,) for a table.
+
+        Raises EnvContractError for observations that do not fit, or are not finite.
+        """
         if self.sizes is None:
             batch = self.observations.rows(observation)
             return np.array([self.observations.index(one) for one in batch])
         rows = self.observations.encode(observation)
+        if not all_finite(rows):
+            raise EnvContractError(_nonfinite(rows))
         return rows if self.norm is None else self.norm(rows)
 
     def choose(

@@ -103,7 +103,60 @@ def test_rewards_are_divided_by_the_std_of_discounted_returns():
     assert norm(np.zeros(3)).tolist() == [0, 0, 0], "rewards are not shifted"
 
 
+@pytest.mark.parametrize("reward", [1.0, -3.5, 0.1, 1e4, 1e-3])
+def test_rewards_that_never_vary_stay_in_bounds(reward):
+    """Episodes of one step: there is no variance to divide by."""
+    norm = RewardNorm(2, 0.99)
+    for _ in range(100):
+        norm.add(np.full(2, reward), np.ones(2, bool), np.ones(2, bool))
+    normalized = norm(np.full(2, reward, FLOAT))
+    assert normalized.tolist() == [pytest.approx(np.clip(reward * 1e4, -10, 10))] * 2
+    assert norm(np.full(1, 5 * reward), 5)[0] == pytest.approx(5 * normalized[0], rel=1e-5)
+
+
+def test_normalizing_rewards_leaves_the_given_array_alone():
+    norm, r = RewardNorm(1, 0.99), np.array([300.0, -300.0, 0.5], FLOAT)
+    assert norm(r).tolist() == [10, -10, 0.5] and r.tolist() == [300, -300, 0.5]
+
+
 # ---- in an agent
+
+
+@pytest.mark.parametrize("case", ["PPO", "DQN", "DQN-n", "QLearning"])
+def test_a_constant_reward_is_learned_from_within_bounds(case):
+    class OneStep(gym.Env):
+        observation_space = gym.spaces.Box(-1, 1, (1,))
+        action_space = gym.spaces.Discrete(2)
+
+        def reset(self, seed=None, options=None):
+            super().reset(seed=seed)
+            return self._observe(), {}
+
+        def step(self, action):
+            return self._observe(), 1.0, True, False, {}
+
+        def _observe(self):
+            return np.zeros(1, np.float32)
+
+    class OneStepTable(OneStep):
+        observation_space = gym.spaces.Discrete(2)
+
+        def _observe(self):
+            return 0
+
+    table = case == "QLearning"
+    agent = small_agent(
+        case,
+        env=(OneStepTable if table else OneStep)(),
+        normalize_reward=True,
+        max_episode_steps=None,
+    ).learn(200)
+    if table:
+        assert np.abs(agent.Q).max() <= 10
+    else:
+        loss = [v for k, v in agent.logger.snapshot().items() if "loss" in k]
+        assert loss and np.abs(loss).max() < 200
+    assert agent.reward_norm(np.ones(1, FLOAT))[0] == 10
 
 
 @pytest.mark.parametrize("case", NETWORKS)

@@ -75,10 +75,14 @@ class Algorithm(Settings, sb3.Methods):
         None, "arguments of gymnasium.make, or of the function that makes an Env", fixed=True
     )
     normalize_obs: bool = setting(
-        False, "standardize observations by running mean and standard deviation", fixed=True
+        False,
+        "standardize observations by running mean and deviation, and clip them to 10",
+        fixed=True,
     )
     normalize_reward: bool = setting(
-        False, "divide rewards by the running standard deviation of returns", fixed=True
+        False,
+        "divide rewards by the running standard deviation of returns, and clip them to 10",
+        fixed=True,
     )
     nan_obs: Literal["raise", "terminate"] = setting(
         "raise", "on non-finite observations or rewards; terminate: drop the episode", fixed=True

@@ -33,9 +33,10 @@ OPS: dict[str, Function] = {}  # name -> differentiable function; the tests chec
 class Tape:
     """Entries (indices of the parents, pullback), in the order of computation."""
 
-    __slots__ = ("entries",)
+    __slots__ = ("dtype", "entries")
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype  # of all values and cotangents: that of the input
         self.entries: Any = [((), None)]  # entry 0 is the input; None: the gradient is finished
 
 
@@ -44,8 +45,9 @@ def record(data: Array, parents: Sequence[Tensor], pullback: Callable[[Array], S
     """Put a new value on the tape of its parents.
 
     pullback(g) returns one cotangent per parent (None for zero), each of its parent's shape.
-    It must not write to g: other pullbacks may hold it. The name and all arguments, the parents
-    and plain ones, are for the messages of `debug_anomaly`.
+    It must not write to g: other pullbacks may hold it. Values and cotangents of another type are
+    rounded to that of the tape's input; GradientError is raised if they are complex. The name and
+    all arguments, the parents and plain ones, are for the messages of `debug_anomaly`.
     """
     tape, indices = parents[0].tape, []
     entries = tape.entries
@@ -61,10 +63,22 @@ def record(data: Array, parents: Sequence[Tensor], pullback: Callable[[Array], S
             "This Tensor belongs to a gradient that is already finished, and its parameters may "
             "have changed since. Return it with has_aux=True, or use stop_gradient inside the loss."
         )
+    if data.dtype != tape.dtype:
+        data = _rounded(data, tape.dtype, name)
     if anomaly.on:
         pullback = anomaly.watched(name, data, arguments, pullback)
     entries.append((indices, pullback))
     return Tensor(data, tape, len(entries) - 1)
+
+
+def _rounded(x: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """x in the type of a tape's input. Raises GradientError unless x holds real numbers."""
+    if x.dtype.kind not in "fiub":
+        raise GradientError(
+            f"{name} gave {x.dtype}, but a gradient needs real numbers, here {dtype}. Give it real "
+            "arguments; a fractional power of a negative number is not real."
+        )
+    return x.astype(dtype)
 
 
 def op(name: str, forward: Function, *rules: Any) -> Function:
@@ -325,7 +339,7 @@ def _trace(f: Function, x: Array, args: Sequence[Any]) -> tuple[Tape, Any]:
         raise GradientError(f"A gradient needs an array of floats, got {kind}.")
     if anomaly.on:
         anomaly.check("The array that the gradient is taken in", x)
-    tape = Tape()
+    tape = Tape(x.dtype)
     try:
         return tape, f(Tensor(x, tape, 0), *args)
     except TypeError as error:
@@ -348,6 +362,8 @@ def _backward(tape: Tape, out: Any, g: Array, x: Array) -> Array:
         parents, pullback = tape.entries[index]
         for parent, cotangent in zip(parents, pullback(g)):
             if cotangent is not None:
+                if cotangent.dtype != tape.dtype:
+                    cotangent = _rounded(cotangent, tape.dtype, "A pullback")
                 held = cotangents[parent]
                 cotangents[parent] = cotangent if held is None else held + cotangent
     g = cotangents[0]
@@ -378,6 +394,8 @@ def vjp(f: Function, x: Array, *args: Any) -> tuple[Array, Callable[[Array | flo
                 "x was changed in place after vjp(f, x): this pullback belongs to the old value. "
                 "Call vjp again, or the pullback before the optimizer's step."
             )
+        if v.dtype != x.dtype:
+            v = _rounded(v, x.dtype, "The v of a pullback")
         return _backward(tape, out, v, x)
 
     return value, pullback

@@ -1,5 +1,9 @@
 """Returns and advantages, backwards through time."""
 
+import math
+
+import numpy as np
+
 from npr.backend import Array, floats, xp
 from npr.kernels.jit import Kernel
 
@@ -128,13 +132,41 @@ def _n_step_loop(rewards: Array, next_row: Array, index: Array, n: int, gamma: f
 n_step_returns = Kernel(_n_step_loop, _n_step_reference, host=True)
 
 
+def _standardize_reference(x: Array, floor: float, y: Array) -> None:
+    """y <- x standardized; floor is relative to the size of x."""
+    first = x[:1]
+    y[:] = x - first  # exact for numbers that are nearly equal, so that their mean is precise
+    y -= y.sum() / len(x)
+    y /= xp.sqrt((y * y).sum() / (len(x) - 1)) + floor * xp.abs(first) + 1e-8
+
+
+def _standardize_loop(x: Array, floor: float, y: Array) -> None:
+    n, first, mean, square = x.shape[0], x[0], 0.0, 0.0
+    for i in range(n):
+        mean += (x[i] - first) / n
+    for i in range(n):
+        deviation = x[i] - first - mean
+        square += deviation * deviation
+        y[i] = deviation
+    scale = math.sqrt(square / (n - 1)) + floor * abs(first) + 1e-8
+    for i in range(n):
+        y[i] /= scale
+
+
+_standardize = Kernel(_standardize_loop, _standardize_reference)
+
+
 def standardize(x: Array) -> Array:
     """x (n,) standardized to mean 0 and standard deviation 1; n must be at least 2.
 
-    The standard deviation is the sample's, with n - 1, and 1e-8 is added to it.
+    The standard deviation is the sample's, with n - 1; four rounding errors of a number of x's
+    size, and 1e-8, are added to it. Equal numbers give exactly 0, and numbers that differ by no
+    more than rounding give numbers near 0.
     """
-    x = x - x.sum() / len(x)
-    return x / (xp.sqrt((x * x).sum() / (len(x) - 1)) + 1e-8)
+    (x,) = floats(x)
+    y = xp.empty_like(x)
+    _standardize(x, 4 * float(np.finfo(x.dtype).eps), y)
+    return y
 
 
 def _check_shapes(name: str, r: Array, **others: Array) -> None:

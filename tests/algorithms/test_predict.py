@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from support.small_agents import (
     CASES,
+    RandomEnv,
     observations,
     small_agent,
     trained,
 )
 
+import npr
 from npr import EnvContractError
 
 every_case = pytest.mark.parametrize("case", CASES)
@@ -68,6 +70,35 @@ def test_an_observation_of_the_wrong_shape_is_refused(shape):
     agent = small_agent("SAC")
     with pytest.raises(EnvContractError, match=r"observation of shape .*, the space says \(3,\)"):
         agent.act(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("normalize_obs", [False, True])
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_an_observation_that_is_not_finite_is_refused(normalize_obs, value, tmp_path):
+    agent = small_agent("SAC", normalize_obs=normalize_obs)
+    agent.save(tmp_path / "a.npz")
+    one, batch = np.zeros(3), np.zeros((4, 3))
+    one[1] = batch[2, 1] = value
+    for acts in (agent.act, agent.predict, npr.infer.load(tmp_path / "a.npz")):
+        with pytest.raises(EnvContractError, match=r"not finite: number 1 of 3 is -?(nan|inf)\. "):
+            acts(one)
+        with pytest.raises(EnvContractError, match=r"is -?(nan|inf), the first in row 2 of the"):
+            acts(batch)
+        with pytest.raises(EnvContractError, match="number 1 of 3"):
+            acts(one.tolist())
+    for large in (1e30, -1e30):
+        agent.act(np.full(3, large))
+
+
+def test_a_part_of_an_observation_that_is_not_finite_is_refused():
+    space = gymnasium.spaces.Dict(
+        {"x": gymnasium.spaces.Box(-1, 1, (2,)), "i": gymnasium.spaces.Discrete(3)}
+    )
+    agent = small_agent("DQN", env=RandomEnv(space, gymnasium.spaces.Discrete(2)))
+    agent.act({"x": np.zeros(2), "i": 1})
+    with pytest.raises(EnvContractError, match="number 4 of 5 is nan"):
+        agent.act({"x": np.array([0.0, np.nan]), "i": 1})
 
 
 @pytest.mark.parametrize("index", [-1, 48, 10**9])

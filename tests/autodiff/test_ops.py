@@ -279,16 +279,19 @@ def test_every_public_function_is_core_or_an_operation():
 # --- properties of every operation ---------------------------------------------------------------
 
 
+settings_of_operations = settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
 def for_every_operation(test):
     """Run test(case) on drawn calls of every registered operation."""
 
     @pytest.mark.parametrize("name", sorted(OPS))
-    @settings(
-        max_examples=20,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-    )
+    @settings_of_operations
     @given(data=st.data())
     def walk(name, data):
         test(data.draw(CASES[name]))

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from support.kernel_cases import CASES, KERNELS, Draw, arrays_after, as_float64
 
 from npr.heads import Categorical
-from npr.kernels import gae, standardize
+from npr.kernels import gae
 from npr.losses import td_huber
 
 
@@ -114,13 +114,6 @@ def test_an_out_of_range_action_is_refused():
         for a in ([0, 3], [-1, 0]):
             with pytest.raises(IndexError, match="choice|index"):
                 refused(np.array(a))
-
-
-def test_standardize_by_hand():
-    """1, 2, 6 have mean 3 and variance (4 + 1 + 9) / 2 = 7."""
-    x = standardize(np.array([1.0, 2.0, 6.0]))
-    np.testing.assert_allclose(x, np.array([-2, -1, 3]) / math.sqrt(7), rtol=1e-7)
-    assert (standardize(np.full(3, 5.0)) == 0).all()
 
 
 def test_tanh_of_floats_has_a_small_error():

@@ -1,10 +1,12 @@
 """Advantages and returns by hand, and errors for wrong shapes."""
 
+import math
+
 import numpy as np
 import pytest
-from support.kernel_cases import CASES, Draw
+from support.kernel_cases import CASES, KERNELS, Draw
 
-from npr.kernels import discounted_returns, gae
+from npr.kernels import discounted_returns, gae, standardize
 
 # --- generalized advantage estimates, by hand ----------------------------------------------------
 
@@ -120,3 +122,53 @@ def test_discounted_returns_reports_the_array_with_the_wrong_shape(wrong):
     arrays[wrong] = np.zeros((4, 2))
     with pytest.raises(ValueError, match=rf"needs {wrong} of r's shape \(3, 2\), got \(4, 2\)"):
         discounted_returns(**arrays, gamma=0.9)
+
+
+# --- standardized advantages ---------------------------------------------------------------------
+
+
+@pytest.fixture(params=["loop", "reference"])
+def body(request, monkeypatch):
+    """standardize, with one body of its kernel."""
+    kernel = KERNELS["standardize"]
+    monkeypatch.setattr("npr.kernels.returns._standardize", getattr(kernel, request.param))
+    return standardize
+
+
+def test_standardize_by_hand(body):
+    """1, 2, 6 have mean 3 and variance (4 + 1 + 9) / 2 = 7."""
+    x = np.array([1.0, 2.0, 6.0])
+    np.testing.assert_allclose(body(x), np.array([-2, -1, 3]) / math.sqrt(7), rtol=1e-7)
+    np.testing.assert_allclose(body(x.astype(int)), body(x), rtol=1e-6)
+    assert x.tolist() == [1, 2, 6]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("c", [0.0, 0.1, 1.3, -7.7, 1 / 3, 100.1, -1234.567, 1e-12, 3e7, 1e18])
+def test_equal_numbers_are_standardized_to_zero(c, dtype, body):
+    for n in range(2, 131):
+        assert (body(np.full(n, c, dtype)) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("c", [0.1, -7.7, 1234.567, 3e7])
+def test_differences_of_rounding_stay_small(c, dtype, body):
+    c, rng = dtype(c), np.random.default_rng(0)
+    for n in (2, 10, 64, 129):
+        x = np.where(rng.random(n) < 0.5, c, np.nextafter(c, dtype(np.inf)))
+        assert np.abs(body(x)).max() < 0.3
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("offset", [0.0, 3.0, 1e3])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 1e4])
+def test_numbers_that_differ_have_mean_zero_and_deviation_one(scale, offset, dtype, body):
+    x = (scale * (offset + np.random.default_rng(0).standard_normal(64))).astype(dtype)
+    exact = x.astype(np.float64)
+    exact = (exact - exact.mean()) / exact.std(ddof=1)
+    np.testing.assert_allclose(body(x), exact, atol=2e-3 if dtype is np.float32 else 1e-6)
+
+
+def test_an_outlier_in_front_does_not_matter(body):
+    x = np.array([1e6, *np.random.default_rng(0).standard_normal(50)], np.float32)
+    np.testing.assert_allclose(body(x), body(x[::-1].copy())[::-1], atol=1e-3)
