@@ -158,14 +158,15 @@ class Algorithm(Settings, sb3.Methods):
             )
         own = None if "unknown" in described else EnvOfFile(described).source
         source = own if env is None else env
-        settings = manifest["settings"] | ({} if env is None else _settings_for(env))
-        agent._configure(source, name, settings, manifest["seed"])
+        agent._configure(source, name, manifest["settings"], manifest["seed"])
         agent.envs = None
         agent.env_description = described if env is None else description(env)
         spec = manifest["policy"]
         agent._start(
             observations_from_spec(spec["observations"]), actions_from_spec(spec["actions"])
         )
+        if env is not None:  # only now: the steps in the file are those of the earlier environments
+            vars(agent).update(_settings_for(env))
         restoring.check_after(agent.policy, agent.policy_parameters, manifest, arrays)
         return agent
 

@@ -13,7 +13,7 @@ from npr.envs import state_check, workers
 from npr.envs.batched import RAISE, BatchedEnv, ErrorPolicy
 from npr.envs.contract import checked_reset, checked_step, observation_spec
 from npr.envs.env_list import EnvList
-from npr.envs.gymnasium_internals import constructor_arguments
+from npr.envs.gymnasium_internals import constructor_arguments, single_envs
 from npr.envs.remake import EnvOfFile
 from npr.envs.spaces import observations_from_spec
 from npr.envs.vector import VectorEnvAdapter
@@ -126,22 +126,14 @@ def env_name(env: object) -> str | None:
     return None if name == "<lambda>" else name or type(getattr(env, "unwrapped", env)).__name__
 
 
-def time_limited(env: object) -> bool | None:
-    """Whether an environment has a time limit that Gymnasium knows; None if that is unknown.
-
-    A SyncVectorEnv is limited if its first environment is.
-    """
-    import gymnasium
-
-    limit = getattr(getattr(env, "spec", None), "max_episode_steps", None)
-    if limit is not None or isinstance(env, gymnasium.wrappers.TimeLimit):
+def time_limited(env: Any) -> bool | None:
+    """Whether Gymnasium limits the episodes of an Env or VectorEnv; None if that is unknown."""
+    if not is_vector(env):
+        return time_limit(env) is not None
+    inner = single_envs(env.unwrapped)
+    if getattr(env.spec, "max_episode_steps", None) is not None:
         return True
-    if isinstance(env, gymnasium.Wrapper):
-        return time_limited(env.env)
-    if isinstance(env, gymnasium.vector.VectorEnv):
-        inner = getattr(env.unwrapped, "envs", None)
-        return time_limited(inner[0]) if inner else None
-    return False
+    return time_limited(inner[0]) if inner else None
 
 
 def open_envs(

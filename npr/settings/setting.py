@@ -236,14 +236,12 @@ def checked_seed(owner: str, seed: Any) -> int | None:
 
 
 def plain(value: Any) -> Any:
-    """A value with NumPy's numbers, texts and arrays, and with tuples, as Python's numbers, texts
-    and lists; also within lists and dicts."""
+    """NumPy's numbers, texts and arrays, and tuples, as Python's numbers, texts and lists; also
+    within lists."""
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if isinstance(value, dict):
-        return {plain(key): plain(item) for key, item in value.items()}
     return value
 
 
@@ -338,6 +336,8 @@ def _typed(where: str, value: Any, kinds: tuple[Any, ...]) -> Any:
 
 def _widths(where: str, arch: Any, networks: tuple[str, ...]) -> NetArch:
     """The hidden widths as Python integers. Raises ConfigError if they are not valid."""
+    if isinstance(arch, dict):
+        arch = {plain(name): plain(widths) for name, widths in arch.items()}
     by_network = arch if isinstance(arch, dict) else dict.fromkeys(networks, arch)
     if set(by_network) != set(networks) or not all(
         type(widths) is list and all(is_whole(n) and n > 0 for n in widths)

@@ -5,6 +5,7 @@ import textwrap
 import types
 from typing import Literal
 
+import gymnasium
 import numpy as np
 import pytest
 from support.small_agents import CASES, small_agent
@@ -288,7 +289,7 @@ def test_a_run_continues_if_its_settings_cannot_be_saved(tmp_path):
 @pytest.mark.parametrize(
     "values",
     [{"net_arch": [3]}, {"activation": "relu"}, {"gamma": 0.5}, {"normalize_obs": True},
-     {"n_envs": 77}, {"max_episode_steps": 3}],
+     {"n_envs": 77}],
     ids=str,
 )  # fmt: skip
 def test_a_file_holds_what_the_agent_was_built_with(values, tmp_path):
@@ -306,3 +307,11 @@ def test_numbers_of_numpy_behind_the_checks_are_saved_as_pythons(tmp_path):
     agent.save(tmp_path / "a.npz")
     loaded = npr.load(tmp_path / "a.npz")
     assert (loaded.batch_size, loaded.learning_rate) == (9, [0.5, 0.0])
+
+
+def test_arguments_of_an_environment_are_not_converted():
+    given = {"shape": (2, 3), "scale": np.float32(0.5)}
+    agent = small_agent("DQN", env=lambda **kwargs: gymnasium.make("CartPole-v1"), env_kwargs=given)
+    assert agent.env_kwargs == given
+    assert type(agent.env_kwargs["shape"]) is tuple
+    assert type(agent.env_kwargs["scale"]) is np.float32
