@@ -84,6 +84,9 @@ class Algorithm(Settings, sb3.Methods):
         "divide rewards by the running standard deviation of returns, and clip them to 10",
         fixed=True,
     )
+    flatten_images: bool = setting(
+        False, "accept images (uint8, three axes): flatten and divide them by 255", fixed=True
+    )
     nan_obs: Literal["raise", "terminate"] = setting(
         "raise", "on non-finite observations or rewards; terminate: drop the episode", fixed=True
     )

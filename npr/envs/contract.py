@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 
 def observation_spec(space: gymnasium.Space[Any]) -> dict[str, Any]:
-    """A Gymnasium observation space as the plain data that `Observations` takes."""
+    """A Gymnasium observation space as the plain data that `Observations` takes.
+
+    A Box of uint8 with three axes is an image.
+    """
     import gymnasium.spaces as gs
 
     if isinstance(space, gs.Box):
-        return {"kind": "box", "shape": list(space.shape)}
+        image = space.dtype == np.uint8 and len(space.shape) == 3
+        return {"kind": "image" if image else "box", "shape": list(space.shape)}
     if isinstance(space, gs.Discrete):
         return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, gs.MultiDiscrete):

@@ -21,6 +21,7 @@ INDEX_DTYPE = np.dtype(np.int64)  # of discrete actions
 Spec = dict[str, Any]
 _REAL = "fiub"  # kinds of dtypes whose values are numbers
 _MAX_DEPTH = 8  # of nested observation spaces
+_NAMES = {"box": "Box", "image": "Image", "multibinary": "MultiBinary"}
 _FIX = "Fix the environment's observation_space or what reset() and step() return."
 
 
@@ -45,7 +46,7 @@ def described(spec: Spec) -> str:
     if kind == "multidiscrete":
         return f"MultiDiscrete({spec['nvec']})"
     shape = ", ".join(map(str, spec["shape"]))
-    return f"{'Box' if kind == 'box' else 'MultiBinary'}({shape})"
+    return f"{_NAMES[kind]}({shape})"
 
 
 # ---- observations
@@ -57,10 +58,12 @@ class Observations(ABC):
     spec    plain data, see the subclasses
     shape   of one observation; None for a group
     size    numbers per row
+    images  whether there are images among them
     """
 
     shape: tuple[int, ...] | None
     size: int
+    images = False
 
     def __init__(self, spec: Spec):
         self.spec, self.kind = spec, str(spec["kind"])
@@ -139,6 +142,23 @@ class ArrayObservations(Observations):
         return observation.reshape(-1, self.size).astype(FLOAT)
 
 
+class ImageObservations(ArrayObservations):
+    """Images of values from 0 to 255, flattened and divided by 255:
+    {"kind": "image", "shape": [64, 64, 3]}."""
+
+    images = True
+
+    def row(self, observation: Any, out: np.ndarray) -> None:
+        super().row(observation, out)
+        out /= 255
+
+    def encode(self, observation: Any) -> np.ndarray:
+        rows = super().encode(observation)
+        if isinstance(observation, np.ndarray):  # `row` encodes lists, and has scaled them
+            rows /= 255
+        return rows
+
+
 class DiscreteObservations(Observations):
     """One of n indices, one-hot: {"kind": "discrete", "n": 16, "start": 0}."""
 
@@ -200,6 +220,7 @@ class GroupObservations(Observations):
         self.keys = spec["keys"]
         self.parts = [observations_from_spec(part, depth - 1) for part in spec["parts"]]
         self.size = sum(part.size for part in self.parts)
+        self.images = any(part.images for part in self.parts)
 
     def row(self, observation: Any, out: np.ndarray) -> None:
         start = 0
@@ -233,6 +254,7 @@ class GroupObservations(Observations):
 
 OBSERVATIONS: dict[str, Callable[[Spec, int], Observations]] = {
     "box": ArrayObservations,
+    "image": ImageObservations,
     "multibinary": ArrayObservations,
     "discrete": DiscreteObservations,
     "multidiscrete": MultiDiscreteObservations,

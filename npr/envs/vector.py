@@ -186,7 +186,7 @@ class VectorEnvAdapter(BatchedEnv):
 
     def _encode(self, observation: Any) -> np.ndarray:
         """Rows (n, ...) of a batch of observations."""
-        if self.observations.kind == "box":
+        if self.observations.kind in ("box", "image"):
             try:
                 s = self.observations.encode(observation)
             except EnvContractError as error:

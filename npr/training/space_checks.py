@@ -44,6 +44,13 @@ def check_spaces(agent: Any, envs: BatchedEnv, registry: Mapping[str, Any]) -> N
             f"{name} uses a table and needs a Discrete observation space, got {space}; for other "
             f"observations use DQN or PPO{_table_advice(space)}."
         )
+    if envs.observations.images and not agent.flatten_images:
+        raise SpaceError(
+            f"{name} got images, {envs.observation_space}, and npr has no convolutional networks. "
+            "For small images pass flatten_images=True: they are flattened and divided by 255. "
+            f"Otherwise wrap the environment with {_WRAPPERS}.TransformObservation to make them "
+            "features."
+        )
 
 
 _WRAPPERS = "gymnasium.wrappers"

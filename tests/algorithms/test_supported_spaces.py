@@ -50,9 +50,9 @@ def assert_learned_or_refused(case, seen, done, tmp_path):
     observed, acted = LEARNS[case]
     if seen not in observed or done not in acted:
         with pytest.raises(SpaceError, match=r"use |wrap |Give |gymnasium\.wrappers"):
-            small_agent(case, env=env)
+            small_agent(case, env=env, flatten_images=True)
         return
-    agent = small_agent(case, env=env).learn(40)
+    agent = small_agent(case, env=env, flatten_images=True).learn(40)
     assert all(np.isfinite(array).all() for array in parameters(agent).values())
     observation, _ = env.reset(seed=0)
     action = agent.act(observation)
@@ -62,9 +62,48 @@ def assert_learned_or_refused(case, seen, done, tmp_path):
     np.testing.assert_array_equal(npr.load(tmp_path / "agent.npz").act(observation), action)
 
 
+IMAGE = OBSERVATIONS["Box uint8 (2, 2, 3)"]
+
+
+@pytest.mark.parametrize(
+    "space", [IMAGE, spaces.Dict(x=spaces.Box(-1, 1), camera=IMAGE), spaces.Tuple([IMAGE])], ids=str
+)
+@pytest.mark.parametrize("n_envs", [1, 2])
+@pytest.mark.filterwarnings("ignore::npr.errors.ResumeWarning")
+def test_images_are_flattened_only_if_asked(space, n_envs, tmp_path):
+    def env():
+        return RandomEnv(space, ACTIONS["Discrete"])
+
+    with pytest.raises(SpaceError, match=r"^DQN got images, .*pass flatten_images=True: they are"):
+        small_agent("DQN", env=env, n_envs=n_envs)
+    agent = small_agent("DQN", env=env, n_envs=n_envs, flatten_images=True)
+    seen = []
+    agent.learn(64, callback=lambda agent: seen.append(agent.envs.s.copy()))
+    image = np.concatenate(seen)[:, -12:]
+    assert 0 <= image.min() < 0.1 and 0.9 < image.max() <= 1
+    agent.save(tmp_path / "agent.npz")
+    loaded, policy = (
+        npr.load(tmp_path / "agent.npz", env=env),
+        npr.infer.load(tmp_path / "agent.npz"),
+    )
+    for _ in range(20):
+        observation = space.sample()
+        assert policy(observation) == agent.act(observation) == loaded.act(observation)
+    assert loaded.learn(64).flatten_images and loaded.evaluate(env, episodes=2).mean == 10
+
+
+def test_a_box_that_is_no_image_stays_as_it_is():
+    space = spaces.Box(0, 255, (2, 2), np.uint8)
+    agent = small_agent("DQN", env=RandomEnv(space, ACTIONS["Discrete"]))
+    rows = agent.policy.encode(np.array([[0, 255], [7, 1]], np.uint8))
+    assert rows.tolist() == [[0, 255, 7, 1]]
+
+
 @pytest.mark.parametrize(
     "name, env, match",
     [
+        ("DQN", RandomEnv(IMAGE, ACTIONS["Discrete"]),
+         r"DQN got images, Box\(0, 255, \(2, 2, 3\), uint8\), .*wrappers.TransformObservation"),
         ("SACS", "CartPole-v1", r"SACS needs a Box action space, got Discrete\(2\);.* DQN, .*PPO"),
         ("DQN", "Pendulum-v1", r"DQN needs a Discrete action space, got Box.*; .* PPO, .*SAC"),
         ("QLearning", "Pendulum-v1", "QLearning needs a Discrete action space, got Box"),

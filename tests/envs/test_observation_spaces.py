@@ -65,6 +65,40 @@ def test_a_batch_is_encoded_row_by_row(space):
     np.testing.assert_array_equal(rows, [row_of(space, one) for one in ones])
 
 
+def test_images_are_scaled_to_one():
+    space = spaces.Box(0, 255, (2, 1, 3), np.uint8)
+    observations = observations_from_spec(observation_spec(space))
+    assert observations.images and observations.spec == {"kind": "image", "shape": [2, 1, 3]}
+    one = np.arange(0, 256, 51, dtype=np.uint8).reshape(2, 1, 3)
+    expected, row = np.array([0, 0.2, 0.4, 0.6, 0.8, 1], FLOAT), np.empty(6, FLOAT)
+    observations.row(one, row)
+    for got in (row, observations.encode(one)[0], observations.encode(one.tolist())[0],
+                observations.encode(np.stack([one, one]))[1],
+                observations.encode([one.tolist(), one.tolist()])[1]):  # fmt: skip
+        np.testing.assert_allclose(got, expected, rtol=1e-7)
+    assert one.max() == 255, "the observation itself is not changed"
+    inside = spaces.Dict(a=spaces.Dict(b=space), c=spaces.Box(-1, 1))
+    assert observations_from_spec(observation_spec(inside)).images
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(0, 255, (2, 3), np.uint8),
+        spaces.Box(0, 255, (2, 3, 1, 1), np.uint8),
+        spaces.Box(0, 255, (12,), np.uint8),
+        spaces.Box(0, 1, (2, 2, 3), np.float32),
+        spaces.Box(0, 255, (2, 2, 3), np.int16),
+    ],
+    ids=str,
+)
+def test_other_boxes_are_no_images(space):
+    observations = observations_from_spec(observation_spec(space))
+    assert not observations.images
+    one = space.sample()
+    np.testing.assert_array_equal(observations.encode(one), [row_of(space, one)])
+
+
 def test_encoding_copies():
     observations = observations_from_spec(observation_spec(spaces.Box(-1, 1, (2,), np.float32)))
     batch = np.zeros((3, 2), np.float32)
