@@ -96,7 +96,7 @@ def test_repr_shows_settings_that_differ_from_the_defaults(preset):
     assert repr(npr.SAC("Pendulum-v1", ent_coef=0.1)) == (
         "SAC('Pendulum-v1', net_arch=[7], ent_coef=0.1, gamma=0.9)"
     )
-    assert repr(npr.DQN(cartpole)) == "DQN(None, default settings)"
+    assert repr(npr.DQN(cartpole)) == "DQN(cartpole, default settings)"
 
 
 @pytest.mark.parametrize(

@@ -223,8 +223,8 @@ def entropy_backward(logp: Array, H: Array, g: Array) -> Array:
 
 
 def kl(logp: Array, logq: Array) -> Array:
-    """KL(p || q), (B,)."""
-    divergence = xp.empty(len(logp), logp.dtype)
+    """KL(p || q), (B,), in the more precise of both types."""
+    divergence = xp.empty(len(logp), xp.result_type(logp, logq))
     _kl(logp, logq, divergence)
     return divergence
 

@@ -121,13 +121,14 @@ def _play(
             x = s if policy.norm is None else policy.norm(s)
             _, _, terminated, truncated, valid = envs.step(policy.choose(x, deterministic, rng))
             s = envs.s
-            ended = np.flatnonzero((terminated | truncated) & valid).tolist()
-            played += [episode for i, episode in zip(ended, envs.finished) if playing[i]]
-            missing[ended] -= playing[ended]
-            playing &= missing > 0
-            for i in np.flatnonzero(playing).tolist():
-                if envs.lengths[i] >= limit:
-                    played.append((envs.returns[i], envs.lengths[i]))
+            if envs.finished:
+                ended = np.flatnonzero((terminated | truncated) & valid).tolist()
+                played += [episode for i, episode in zip(ended, envs.finished) if playing[i]]
+                missing[ended] -= playing[ended]
+                playing &= missing > 0
+            for i, length in enumerate(envs.lengths):
+                if length >= limit and playing[i]:
+                    played.append((envs.returns[i], length))
                     missing[i] -= 1
                     playing[i] = False  # its other episodes begin with the next reset of all
                     cut += 1

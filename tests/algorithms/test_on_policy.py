@@ -10,6 +10,7 @@ from support.small_agents import RandomEnv
 from support.toy_envs import Bandit, CountingEnv, counting_envs
 
 import npr
+from npr import ConfigWarning
 
 ON_POLICY = ("REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL")
 every_algorithm = pytest.mark.parametrize("name", ON_POLICY)
@@ -152,16 +153,18 @@ def test_every_environment_contributes_as_many_episodes():
             assert finished[rows, i][-1]
 
 
-def test_an_incomplete_episode_is_dropped():
+def test_an_incomplete_episode_is_kept_for_the_next_run():
     agent, rollouts = episodes_of(lambda: CountingEnv(0, ((4, "terminated"),)), 2, 14)
-    assert [int(r.valid.sum()) for r in rollouts] == [8, 4]  # two steps of the fourth are dropped
+    assert [int(r.valid.sum()) for r in rollouts] == [8]
+    assert len(agent.steps) == 6  # an episode and a half
     seen = []
-    agent._train = lambda run: seen.extend(run.episodes(1, lambda s: np.zeros(1, np.int64)))
-    agent.learn(4)
-    assert seen[0].s[0, 0, 2] == 0 and seen[0].valid.all()
+    agent._train = lambda run: seen.extend(run.episodes(2, lambda s: np.zeros(1, np.int64)))
+    agent.learn(2)
+    (rollout,) = seen
+    assert rollout.s[:, 0, 2].tolist() == [0, 1, 2, 3] * 2 and rollout.valid.all()
 
 
 def test_no_complete_episode_within_the_budget_causes_a_warning():
     agent = on_policy_agent("REINFORCE", lambda: CountingEnv(0, ((100, "terminated"),)))
-    with pytest.warns(RuntimeWarning, match="no 2 episodes ended within 50 steps"):
+    with pytest.warns(ConfigWarning, match="no update was made, since one needs 2 complete"):
         agent.learn(50)
