@@ -165,7 +165,7 @@ class Algorithm(Settings, sb3.Methods):
         own = None if "unknown" in described else EnvOfFile(described)
         source = (own and own.source) if env is None else env
         settings = manifest["settings"]
-        if own is not None and source == own.id:
+        if env is None and own is not None and source == own.id:
             settings = {**settings, "env_kwargs": own.kwargs or None}
         agent._configure(source, name, settings, manifest["seed"])
         agent.envs = None
