@@ -658,7 +658,8 @@ class Algorithm(Settings, sb3.Methods):
         """What a copy makes its environments from. Vector environments and functions without a
         name of their own cannot be copied; None if there is no description either."""
         env = self.env
-        local = "<" in getattr(env, "__qualname__", "")
+        function = env.func if isinstance(env, functools.partial) else env
+        local = "<" in getattr(function, "__qualname__", "")
         made = number_of_envs(env) is not None
         if "unknown" not in self.env_description and (made or local):
             return EnvOfFile(self.env_description).source
