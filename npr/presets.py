@@ -15,7 +15,8 @@ from typing import Any
 
 _DQN: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
-        # not longer: once all episodes are long, the replay contains no failures
+        # without the three settings of the first line values grow beyond what is possible
+        "gamma": 0.98, "normalize_obs": True, "normalize_reward": True,
         "total_timesteps": 20_000, "learning_rate": "linear:2e-3", "n_step_return": 4,
         "double": True, "batch_size": 128, "gradient_steps": 4, "target_update_interval": 1,
         "tau": 0.01, "exploration_fraction": 0.3, "exploration_final_eps": 0.1,
@@ -128,7 +129,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "HalfCheetah-v5": {"total_timesteps": 3_000_000, "learning_rate": "linear:1e-3"},
     },
     "QActorCritic": {
-        "CartPole-v1": {"total_timesteps": 150_000, "n_envs": 16, "n_steps": 16},
+        "CartPole-v1": {
+            "total_timesteps": 150_000, "n_envs": 16, "n_steps": 16, "gamma": 0.98,
+            "normalize_obs": True,
+        },
     },
     "A2C": {
         "CartPole-v1": {

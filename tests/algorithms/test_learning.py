@@ -102,20 +102,25 @@ def test_a_gate_tolerates_bad_seeds_but_not_a_majority(returns, passed, trained)
     ("bad", "at_least", "below"), [(0.1, 0, 1e-4), (0.15, 0, 1e-3), (0.9, 1 - 1e-3, 1)]
 )
 def test_a_gate_fails_as_often_as_stated(bad, at_least, below):
-    """The probability that most of fifteen seeds are bad; a mean of three only lowers it."""
+    """A mean of three only lowers the probability."""
     n = 2 * MAJORITY - 1
-    fails = sum(math.comb(n, k) * bad**k * (1 - bad) ** (n - k) for k in range(MAJORITY, n + 1))
-    assert at_least <= fails < below
+    assert at_least <= 1 - at_most(MAJORITY - 1, n, bad) < below
+
+
+def at_most(k, n, p):
+    """The probability of at most k of n, if each has the probability p."""
+    return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
 
 
 MEASURED = json.loads((ROOT / "benchmarks" / "presets.json").read_text())["rows"]
 
 
 @pytest.mark.parametrize("row", MEASURED, ids=lambda row: f"{row['algorithm']}-{row['env']}")
-def test_measured_shares_leave_a_false_alarm_below_one_in_a_thousand(row):
-    seeds = sum(one["seeds"] for one in row["variants"].values())
-    over = sum(one["seeds"] * one["share"] for one in row["variants"].values())
-    assert over >= 0.85 * seeds, row
+def test_measured_shares_do_not_contradict_what_is_stated(row):
+    """A preset passes with 85 % of the seeds: fewer were not measured, on the 5 % level."""
+    runs = sum(one["seeds"] for one in row["variants"].values())
+    over = sum(round(one["seeds"] * one["share"]) for one in row["variants"].values())
+    assert at_most(over, runs, 0.85) > 0.05, (over, runs)
 
 
 def test_every_preset_has_a_gate():
