@@ -33,6 +33,7 @@ from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
 from npr.system import streams
 from npr.training import evaluation, restoring, saving
+from npr.training.advice import note_on_batches
 from npr.training.counters import Counters
 from npr.training.logger import Logger
 from npr.training.run import DEFAULT_BUDGET, Run
@@ -315,8 +316,8 @@ class Algorithm(Settings, sb3.Methods):
         envs = open_envs(
             self.env, self.n_envs, np.random.SeedSequence(entropy, spawn_key=spawn_key),
             max_episode_steps=self.max_episode_steps, env_kwargs=self._env_kwargs(),
-            table=self.table, error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
-            env_timeout=self.env_timeout,
+            table=self.table, scale_images=self.flatten_images, env_timeout=self.env_timeout,
+            error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
         )  # fmt: skip
         try:
             check_spaces(self, envs, REGISTRY)
@@ -481,8 +482,8 @@ class Algorithm(Settings, sb3.Methods):
         if self.verbose and not self._described:
             self._described = True
             name = type(self).__name__
-            text = f"{name} on {self.env_name}, {budget:,} steps: {self._differences()}\n"
-            streams.write(sys.stdout, text)
+            text = f"{name} on {self.env_name}, {budget:,} steps: {self._differences()}"
+            streams.write(sys.stdout, f"{text}{note_on_batches(self)}\n")
 
     def _differences(self) -> str:
         """The settings of the preset, and others that differ from the defaults, as keyword

@@ -96,11 +96,14 @@ class BatchedEnv(abc.ABC):
         seeds: np.random.SeedSequence,
         *,
         table: bool,
+        scale_images: bool,
         error_policy: ErrorPolicy,
         owned: bool,
     ) -> None:
         self.n, self.table, self.error_policy, self.owned = n, table, error_policy, owned
-        self.observations = observations_from_spec(observation_spec(observation_space))
+        self.observations = observations_from_spec(
+            observation_spec(observation_space, scale_images)
+        )
         if not self.observations.size:
             raise SpaceError(
                 f"An observation must hold at least one number, got {observation_space}; wrap the "

@@ -18,16 +18,23 @@ if TYPE_CHECKING:
     import gymnasium
 
 
-def observation_spec(space: gymnasium.Space[Any]) -> dict[str, Any]:
+def is_image(space: gymnasium.Space[Any]) -> bool:
+    """Whether a space is a Box of uint8 with three axes."""
+    import gymnasium.spaces as gs
+
+    return isinstance(space, gs.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+
+
+def observation_spec(space: gymnasium.Space[Any], scale_images: bool = False) -> dict[str, Any]:
     """A Gymnasium observation space as the plain data that `Observations` takes.
 
-    A Box of uint8 with three axes is an image.
+    scale_images   images, also within a Dict or Tuple, are divided by 255
     """
     import gymnasium.spaces as gs
 
     if isinstance(space, gs.Box):
-        image = space.dtype == np.uint8 and len(space.shape) == 3
-        return {"kind": "image" if image else "box", "shape": list(space.shape)}
+        kind = "image" if scale_images and is_image(space) else "box"
+        return {"kind": kind, "shape": list(space.shape)}
     if isinstance(space, gs.Discrete):
         return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, gs.MultiDiscrete):
@@ -43,7 +50,11 @@ def observation_spec(space: gymnasium.Space[Any]) -> dict[str, Any]:
             f"npr's networks need observations of fixed size, got {space}; wrap the environment "
             "with gymnasium.wrappers.TransformObservation to make them a Box."
         )
-    return {"kind": "group", "keys": keys, "parts": [observation_spec(part) for part in parts]}
+    return {
+        "kind": "group",
+        "keys": keys,
+        "parts": [observation_spec(part, scale_images) for part in parts],
+    }
 
 
 def action_spec(space: gymnasium.Space[Any]) -> dict[str, Any]:

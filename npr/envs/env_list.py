@@ -25,7 +25,8 @@ class EnvList(BatchedEnv):
         envs: list[gymnasium.Env[Any, Any]],
         seeds: np.random.SeedSequence,
         *,
-        table: bool,
+        table: bool = False,
+        scale_images: bool = False,
         error_policy: ErrorPolicy,
         owned: bool,
     ) -> None:
@@ -46,7 +47,7 @@ class EnvList(BatchedEnv):
                 )
         super().__init__(
             len(envs), observation_space, action_space, seeds, table=table,
-            error_policy=error_policy, owned=owned,
+            scale_images=scale_images, error_policy=error_policy, owned=owned,
         )  # fmt: skip
 
     def bases(self) -> Sequence[gymnasium.Env[Any, Any]]:
@@ -123,7 +124,7 @@ class EnvList(BatchedEnv):
                 observation, reward, terminated, truncated = checked_step(result)
             except EnvContractError as error:
                 raise self._contract_error(i, error) from None
-            rewards[i] = r[i] = reward
+            r[i], rewards[i] = reward, float(reward)  # NumPy's float64 is a float, too
             self._write_row(s2, i, observation)
             if terminated or truncated:
                 ended[i] = terminated, truncated

@@ -149,6 +149,7 @@ def open_envs(
     max_episode_steps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     table: bool = False,
+    scale_images: bool = False,
     error_policy: ErrorPolicy = RAISE,
     env_timeout: float | None = None,
 ) -> BatchedEnv:
@@ -156,14 +157,18 @@ def open_envs(
 
     max_episode_steps, env_kwargs   as for `make_env`
     table          observations are indices of a table, from a Discrete space
+    scale_images   images are divided by 255
     env_timeout    seconds that one call may take; each environment gets a worker process.
                    None: no limit, all in this process
     """
     import gymnasium
 
+    given: dict[str, Any] = {
+        "table": table, "scale_images": scale_images, "error_policy": error_policy,
+    }  # fmt: skip
     if isinstance(env, gymnasium.vector.VectorEnv):
         _watch_user_env(env, max_episode_steps, env_kwargs, env_timeout)
-        return VectorEnvAdapter(env, seeds, table=table, error_policy=error_policy)
+        return VectorEnvAdapter(env, seeds, **given)
     single = isinstance(env, gymnasium.Env)
     if n_envs > 1 and single:
         raise ConfigError(
@@ -181,9 +186,7 @@ def open_envs(
     elif env_timeout is None:
         envs = [make_env(env, max_episode_steps, env_kwargs) for _ in range(n_envs)]
         owned = not any(map(state_check.in_use, envs))  # a function may return one that exists
-        return EnvList(
-            envs, seeds, table=table, error_policy=error_policy, owned=owned and not single
-        )
+        return EnvList(envs, seeds, owned=owned and not single, **given)
     else:
         # a new process may not know what this one has registered
         source = gymnasium.registry.get(env, env) if isinstance(env, str) else env
@@ -191,9 +194,7 @@ def open_envs(
         reopen = functools.partial(workers.open_workers, make, n_envs, env_timeout)
     opened = reopen()
     try:
-        return VectorEnvAdapter(
-            opened, seeds, table=table, error_policy=error_policy, reopen=reopen
-        )
+        return VectorEnvAdapter(opened, seeds, reopen=reopen, **given)
     except BaseException:
         opened.close()
         raise

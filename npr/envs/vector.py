@@ -36,7 +36,8 @@ class VectorEnvAdapter(BatchedEnv):
         env: gymnasium.vector.VectorEnv[Any, Any, Any],
         seeds: np.random.SeedSequence,
         *,
-        table: bool,
+        table: bool = False,
+        scale_images: bool = False,
         error_policy: ErrorPolicy,
         reopen: Callable[[], gymnasium.vector.VectorEnv[Any, Any, Any]] | None = None,
     ) -> None:
@@ -48,7 +49,8 @@ class VectorEnvAdapter(BatchedEnv):
         self.env, self._reopen = env, reopen
         super().__init__(
             env.num_envs, env.single_observation_space, env.single_action_space, seeds,
-            table=table, error_policy=error_policy, owned=self.can_replace,
+            table=table, scale_images=scale_images, error_policy=error_policy,
+            owned=self.can_replace,
         )  # fmt: skip
         self._resetting = np.zeros(self.n, bool)  # NEXT_STEP: rows that the next step only resets
 

@@ -1,4 +1,4 @@
-"""Warnings about settings that are valid, but probably not what was intended."""
+"""What is said of settings that are valid, but may not be what was intended."""
 
 import warnings
 from collections.abc import Iterator
@@ -18,19 +18,26 @@ def warn_of_settings(agent: Any, stacklevel: int) -> None:
             warnings.warn(f"{name}: {text}", ConfigWarning, stacklevel=stacklevel + 1)
 
 
+def note_on_batches(agent: Any) -> str:
+    """A sentence for the headline if a batch is a whole rollout, which works as well; else ""."""
+    rollout, batch_size = (
+        getattr(agent, "n_steps", 0) * agent.envs.n,
+        getattr(agent, "batch_size", 0),
+    )
+    if not rollout or batch_size <= rollout:
+        return ""
+    return (
+        f" (batch_size={batch_size:,} is more than the n_steps * n_envs = {rollout:,} steps of a "
+        "rollout, so that a batch is a whole rollout)"
+    )
+
+
 def _advice(agent: Any) -> Iterator[str]:
     batch_size = getattr(agent, "batch_size", 0)
     if isinstance(agent, Replay) and batch_size > agent.buffer_size:
         yield (
             f"batch_size={batch_size:,} is more than buffer_size={agent.buffer_size:,} "
             "transitions, so that every batch repeats some. Raise buffer_size, or lower batch_size."
-        )
-    rollout = getattr(agent, "n_steps", 0) * agent.envs.n
-    if rollout and batch_size > rollout:
-        yield (
-            f"batch_size={batch_size:,} is more than the n_steps * n_envs = {rollout:,} steps of a "
-            "rollout, so that a batch is a whole rollout. Raise n_steps or n_envs, or lower "
-            "batch_size."
         )
     bootstraps = isinstance(agent, Networks) and not hasattr(agent, "n_episodes")
     if bootstraps and agent.gamma == 1 and agent.preset.get("gamma") != 1:

@@ -73,6 +73,7 @@ def evaluate(
     replaced = max_episode_steps if isinstance(env, str) else None
     envs = open_envs(
         env, 1, seeds, max_episode_steps=replaced, table=policy.sizes is None,
+        scale_images=policy.observations.images,
         error_policy=EVALUATION,
     )  # fmt: skip
     played: list[tuple[float, int]] = []  # returns and lengths

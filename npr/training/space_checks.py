@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from npr.envs.batched import BatchedEnv
+from npr.envs.contract import is_image
 from npr.envs.spaces import Actions, Observations
 from npr.errors import ConfigError, SpaceError
 
@@ -45,7 +46,7 @@ def check_spaces(agent: Any, envs: BatchedEnv, registry: Mapping[str, Any]) -> N
             f"{name} uses a table and needs a Discrete observation space, got {space}; for other "
             f"observations use DQN or PPO{_table_advice(space)}."
         )
-    if envs.observations.images and not agent.flatten_images:
+    if is_image(envs.observation_space) and not agent.flatten_images:
         raise SpaceError(
             f"{name} got images, {envs.observation_space}, and npr has no convolutional networks. "
             "For small images pass flatten_images=True: they are flattened and divided by 255. "

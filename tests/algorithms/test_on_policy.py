@@ -88,7 +88,7 @@ MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLE
 
 
 @every_algorithm
-@pytest.mark.filterwarnings("error", "ignore:.*more than the n_steps:npr.ConfigWarning")
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("n_steps", [1, 2, 5])
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 def test_autoreset_steps_are_not_learned_from(name, mode, n_steps):

@@ -67,7 +67,7 @@ def test_a_batch_is_encoded_row_by_row(space):
 
 def test_images_are_scaled_to_one():
     space = spaces.Box(0, 255, (2, 1, 3), np.uint8)
-    observations = observations_from_spec(observation_spec(space))
+    observations = observations_from_spec(observation_spec(space, scale_images=True))
     assert observations.images and observations.spec == {"kind": "image", "shape": [2, 1, 3]}
     one = np.arange(0, 256, 51, dtype=np.uint8).reshape(2, 1, 3)
     expected, row = np.array([0, 0.2, 0.4, 0.6, 0.8, 1], FLOAT), np.empty(6, FLOAT)
@@ -78,7 +78,9 @@ def test_images_are_scaled_to_one():
         np.testing.assert_allclose(got, expected, rtol=1e-7)
     assert one.max() == 255, "the observation itself is not changed"
     inside = spaces.Dict(a=spaces.Dict(b=space), c=spaces.Box(-1, 1))
-    assert observations_from_spec(observation_spec(inside)).images
+    assert observations_from_spec(observation_spec(inside, scale_images=True)).images
+    for one in (space, inside):
+        assert not observations_from_spec(observation_spec(one)).images
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_images_are_scaled_to_one():
     ids=str,
 )
 def test_other_boxes_are_no_images(space):
-    observations = observations_from_spec(observation_spec(space))
+    observations = observations_from_spec(observation_spec(space, scale_images=True))
     assert not observations.images
     one = space.sample()
     np.testing.assert_array_equal(observations.encode(one), [row_of(space, one)])
