@@ -298,6 +298,23 @@ class Steps(list[Any]):
     def __repr__(self) -> str:
         return f"Steps({len(self):,} of {self.N} environments)"
 
+    def end_episodes(self, whole: bool) -> None:
+        """Cut the open episodes, which will not go on: the last step counts as truncated.
+
+        whole   make their steps invalid instead, as they are not complete episodes
+        """
+        if not self:
+            return
+        *row, truncated, valid = self[-1]
+        if not whole:
+            self[-1] = (*row, np.ones_like(truncated), valid)
+            return
+        complete = np.zeros(self.N, bool)
+        for t in range(len(self) - 1, -1, -1):
+            *row, terminated, truncated, valid = self[t]
+            complete |= valid & (terminated | truncated)
+            self[t] = (*row, terminated, truncated, valid & complete)
+
     def columns(self) -> dict[str, Array]:
         """Name -> (T, N, ...), newly allocated."""
         held: Iterable[Any] = zip(*self) if self else [[]] * len(self.NAMES)

@@ -138,9 +138,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status, 1 if the doctor found wrong products."""
     parser = argparse.ArgumentParser(prog="npr", description="Reinforcement learning with NumPy.")
     parser.add_argument("--version", action="version", version=f"npr {npr.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(metavar="command", dest="command")
     commands.add_parser("doctor", help="report what this machine runs on")
-    parser.parse_args(arguments)
+    if parser.parse_args(arguments).command is None:
+        streams.write(sys.stderr, parser.format_help())
+        return 2
     wrong = wrong_products()
     for topic, result in [*doctor(), ("products", products(wrong))]:
         streams.write(sys.stdout, f"{topic:<10} {result}\n")

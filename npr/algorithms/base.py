@@ -17,7 +17,7 @@ from npr.backend import Array, to_host
 from npr.buffers import Steps
 from npr.envs.batched import BatchedEnv, ErrorPolicy
 from npr.envs.env_list import EnvList
-from npr.envs.make import env_id, env_name, has_own_limit, is_vector, number_of_envs, open_envs
+from npr.envs.make import env_id, env_name, has_limit_below, is_vector, number_of_envs, open_envs
 from npr.envs.remake import EnvOfFile, description
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
@@ -36,7 +36,7 @@ from npr.training import evaluation, restoring, saving
 from npr.training.counters import Counters
 from npr.training.logger import Logger
 from npr.training.run import DEFAULT_BUDGET, Run
-from npr.training.space_checks import check_spaces
+from npr.training.space_checks import check_same_spaces, check_spaces
 
 if TYPE_CHECKING:
     import os
@@ -126,7 +126,13 @@ class Algorithm(Settings, sb3.Methods):
                 f"or a function that returns one; got {args or (env,)}."
             )
         if is_vector(env):
-            given["n_envs"] = number_of_envs(env)
+            number = number_of_envs(env)
+            if given.get("n_envs", 1) not in (1, number):
+                raise ConfigError(
+                    f"n_envs={given['n_envs']!r} does not match the VectorEnv, which has {number} "
+                    "environments. Leave n_envs out."
+                )
+            given["n_envs"] = number
         self._configure(env, env_id(env), given, seed)
         self.envs = self._open_envs()
         try:
@@ -156,9 +162,12 @@ class Algorithm(Settings, sb3.Methods):
                 CheckpointWarning,
                 stacklevel=6,
             )
-        own = None if "unknown" in described else EnvOfFile(described).source
-        source = own if env is None else env
-        agent._configure(source, name, manifest["settings"], manifest["seed"])
+        own = None if "unknown" in described else EnvOfFile(described)
+        source = (own and own.source) if env is None else env
+        settings = manifest["settings"]
+        if env is None and own is not None and source == own.id:
+            settings = {**settings, "env_kwargs": own.kwargs or None}
+        agent._configure(source, name, settings, manifest["seed"])
         agent.envs = None
         agent.env_description = described if env is None else description(env)
         spec = manifest["policy"]
@@ -166,7 +175,7 @@ class Algorithm(Settings, sb3.Methods):
             observations_from_spec(spec["observations"]), actions_from_spec(spec["actions"])
         )
         if env is not None:  # only now: the steps in the file are those of the earlier environments
-            vars(agent).update(_settings_for(env))
+            vars(agent).update(_settings_for(env, agent.max_episode_steps))
         restoring.check_after(agent.policy, agent.policy_parameters, manifest, arrays)
         return agent
 
@@ -178,7 +187,8 @@ class Algorithm(Settings, sb3.Methods):
         self.env, self.env_id, self.preset = env, name, presets.find(owner, name)
         preset = {k: v for k, v in self.preset.items() if k != "total_timesteps"}
         check_names(owner, given, self.settings)
-        for key, value in {**self.defaults(), **preset, **_settings_for(env), **given}.items():
+        own = _settings_for(env, preset.get("max_episode_steps"))
+        for key, value in {**self.defaults(), **preset, **own, **given}.items():
             setattr(self, key, copy.deepcopy(value))
         if self.preset and "n_steps" in self.settings and "n_steps" not in given:
             held, tuned_for = vars(self), preset.get("n_envs", self.settings["n_envs"].default)
@@ -236,14 +246,19 @@ class Algorithm(Settings, sb3.Methods):
                 vars(self)[name] = one.checked(type(self).__name__, value, self.networks)
             else:
                 setattr(self, name, value)
-        self._resize(self.n_envs)
-        if "env_kwargs" in given:
-            if not isinstance(self.env, str):
+        number, vector = number_of_envs(self.env), getattr(self.env, "vector", None)
+        for name, fixed in (
+            ("n_envs", number is not None or vector),
+            ("max_episode_steps", is_vector(self.env) or vector),
+            ("env_kwargs", number is not None or isinstance(self.env, EnvOfFile)),
+        ):
+            if fixed and given.get(name) not in (None, number):
                 raise ConfigError(
-                    f"env_kwargs={self.env_kwargs!r} needs an environment that is made from an id; "
-                    "pass env= with these arguments."
+                    f"{name}={given[name]!r} cannot be applied to the agent's environment, "
+                    f"{self.env!r}; pass another: npr.load(path, env=...)."
                 )
-            self._built_with["env_kwargs"] = copy.deepcopy(self.env_kwargs)
+        self._resize(self.n_envs)
+        if "env_kwargs" in given and isinstance(self.env, str):
             self.env_description = description(self.env, **(self.env_kwargs or {}))
         self.check()
 
@@ -287,7 +302,7 @@ class Algorithm(Settings, sb3.Methods):
         self.build()
         # a fixed list or dict may be changed in place; a file holds what the agent was built with
         fixed = [n for n, one in self.settings.items() if one.fixed and n not in _OF_ENVS]
-        self._built_with = {n: copy.deepcopy(getattr(self, n)) for n in (*fixed, "env_kwargs")}
+        self._built_with = {name: copy.deepcopy(getattr(self, name)) for name in fixed}
         self.snapshot = Snapshot(self, known=own)
         self._built = True
 
@@ -331,22 +346,23 @@ class Algorithm(Settings, sb3.Methods):
             raise self._no_env("npr.load(path, env=...) or agent.set_env(env)")
         position, self._position = self._position, {}
         if position.get("steps", 0) or num_timesteps:
-            # seeds differ from those of the first environments: their episodes were already seen
-            self._env_seeds = self._env_seeds[0], (len(_STREAMS), num_timesteps)
+            self._renew_seeds(num_timesteps)
         self._enter(self._open_envs())
         if position:
             self._resume_episodes(position)
 
+    def _renew_seeds(self, *key: int) -> None:
+        """Let the next environments have other seeds than the first: their episodes were seen."""
+        self._env_seeds = self._env_seeds[0], (len(_STREAMS), *key)
+
     def _enter(self, envs: BatchedEnv) -> None:
         """Go on in newly opened environments. Raises SpaceError if they have other spaces."""
-        for mine, theirs in ((self.observations, envs.observations), (self.actions, envs.actions)):
-            if theirs is None or mine.spec != theirs.spec:
-                if envs.owned:
-                    envs.close()
-                raise SpaceError(
-                    f"The agent was trained with {mine.spec}, this environment has "
-                    f"{theirs and theirs.spec}."
-                )
+        try:
+            check_same_spaces(self.observations, self.actions, envs)
+        except SpaceError:
+            if envs.owned:
+                envs.close()
+            raise
         self._resize(envs.n)
         self.envs = envs
 
@@ -368,17 +384,19 @@ class Algorithm(Settings, sb3.Methods):
         """
         if self._learning:
             raise ConfigError("set_env() was called on an agent that is learning.")
-        before = dict(vars(self))
+        before, position = dict(vars(self)), self.position()
         own: dict[str, Any] = {"env": env, "env_id": env_id(env), "env_kwargs": env_kwargs}
         try:
-            vars(self).update(own | _settings_for(env))
+            vars(self).update(own | _settings_for(env, self.max_episode_steps))
+            if position:
+                self._renew_seeds(int(position["steps"]), 1)
             self._enter(self._open_envs())
         except BaseException:
             vars(self).update(before)
             raise
+        if position:  # count on: numbers of episodes are not used twice
+            self.envs.resume({**position, "open": np.array(False)})
         old, self._position = before["envs"], {}
-        self._built_with["env_kwargs"] = copy.deepcopy(env_kwargs)
-        self.steps.clear()
         if old is not None and old.owned:
             old.close()
 
@@ -390,7 +408,6 @@ class Algorithm(Settings, sb3.Methods):
             why = f"repeating them raised {error!r}"
         name = type(self).__name__
         if why:
-            self.steps.clear()
             warnings.warn(
                 f"{name} cannot continue its episodes: {why}. New episodes start; "
                 "everything that was learned is restored.",
@@ -421,7 +438,7 @@ class Algorithm(Settings, sb3.Methods):
         total_timesteps      None: the preset's budget for this environment, or the rest of an
                              unfinished run
         callback             called with the agent after every step; returning False stops, and
-                             so does an exception
+                             so does an exception. It must not step the agent's environment
         progress_bar         False: none; None or True: one line, on runs longer than a second
         log_interval         episodes between tables of the logged values; None: no tables
         reset_num_timesteps  False: continue to count, and continue schedules. An unfinished run
@@ -542,7 +559,8 @@ class Algorithm(Settings, sb3.Methods):
 
         env            id, Env, VectorEnv or function. None: a new environment like the agent's own,
                        with the statistics of its normalizing wrappers; ConfigError if npr cannot
-                       make one. An Env or VectorEnv is used as it is, and not closed
+                       make one. An Env or VectorEnv is not closed, and keeps its statistics.
+                       Episodes end after the agent's max_episode_steps in any of them
         episodes       each environment of a VectorEnv contributes the same number, up to one
         seed           for the first reset and for sampled actions: same seed, same episodes
         deterministic  False: sample actions, as in training
@@ -573,7 +591,8 @@ class Algorithm(Settings, sb3.Methods):
         """
         owner = type(self).__name__
         held = {name: getattr(self, name) for name in self.settings}
-        held |= {**self._built_with, "n_envs": self.steps.N}
+        # the arguments of the environments are in their description
+        held |= {**self._built_with, "n_envs": self.steps.N, "env_kwargs": None}
         try:
             checked_seed(owner, self.seed)
             for name, one in self.settings.items():
@@ -639,7 +658,8 @@ class Algorithm(Settings, sb3.Methods):
         """What a copy makes its environments from. Vector environments and functions without a
         name of their own cannot be copied; None if there is no description either."""
         env = self.env
-        local = "<" in getattr(env, "__qualname__", "")
+        function = env.func if isinstance(env, functools.partial) else env
+        local = "<" in getattr(function, "__qualname__", "")
         made = number_of_envs(env) is not None
         if "unknown" not in self.env_description and (made or local):
             return EnvOfFile(self.env_description).source
@@ -654,8 +674,10 @@ class Algorithm(Settings, sb3.Methods):
         return other
 
 
-def _settings_for(env: Any) -> dict[str, Any]:
-    """The settings that follow from an Env or VectorEnv."""
+def _settings_for(env: Any, max_episode_steps: int | None) -> dict[str, Any]:
+    """The settings that follow from an Env or VectorEnv. A shorter time limit of its own replaces
+    max_episode_steps."""
     number = number_of_envs(env)
     settings = {} if number is None else {"n_envs": number}
-    return settings | ({"max_episode_steps": None} if has_own_limit(env) else {})
+    shorter = max_episode_steps is not None and has_limit_below(env, max_episode_steps)
+    return settings | ({"max_episode_steps": None} if shorter else {})

@@ -131,7 +131,8 @@ def guarded(rule: Function) -> Function:
     """
 
     def product(g: Array, *args: Any, **options: Any) -> Array:
-        if ON_HOST and np.count_nonzero(g) == g.size:  # the usual case, and the faster one
+        # the usual case, and the faster one
+        if ON_HOST and (g if g.ndim == 0 else np.count_nonzero(g) == g.size):
             return rule(g, *args, **options)
         with np.errstate(divide="ignore", invalid="ignore"):
             return xp.where(g == 0, 0, rule(g, *args, **options))
@@ -353,6 +354,7 @@ def _backward(tape: Tape, out: Any, g: Array, x: Array) -> Array:
     if type(out) is not Tensor or out.tape is not tape:
         return xp.zeros_like(x)  # the result does not depend on x
     cotangents: list[Array] = [None] * (out.index + 1)
+    dtype = tape.dtype
     cotangents[out.index] = g
     for index in range(out.index, 0, -1):
         g = cotangents[index]
@@ -362,8 +364,8 @@ def _backward(tape: Tape, out: Any, g: Array, x: Array) -> Array:
         parents, pullback = tape.entries[index]
         for parent, cotangent in zip(parents, pullback(g)):
             if cotangent is not None:
-                if cotangent.dtype != tape.dtype:
-                    cotangent = _rounded(cotangent, tape.dtype, "A pullback")
+                if cotangent.dtype != dtype:
+                    cotangent = _rounded(cotangent, dtype, "A pullback")
                 held = cotangents[parent]
                 cotangents[parent] = cotangent if held is None else held + cotangent
     g = cotangents[0]

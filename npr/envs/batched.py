@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import collections
+import contextlib
 import math
 import time
 import warnings
@@ -166,9 +167,9 @@ class BatchedEnv(abc.ABC):
         state_check.claim(self.bases(), self)
 
     def leave(self) -> None:
-        """Note the state of the environments, for the next `claim`."""
-        if self.s is not None:
-            self._left = state_check.fingerprint(self.bases())
+        """Note the state of the environments, for the next `claim`. Raises nothing."""
+        with contextlib.suppress(Exception):  # of the environment's attributes
+            self._left = None if self.s is None else state_check.fingerprint(self.bases())
 
     def used_by_others(self) -> bool:
         """Whether another agent or an evaluation has used one of the environments since `claim`."""

@@ -10,7 +10,7 @@ import numpy as np
 from npr.backend import FLOAT
 from npr.envs.batched import MAX_RESETS, NOT_RESUMABLE, BatchedEnv, ErrorPolicy, Record, State
 from npr.envs.contract import all_finite, checked_reset, checked_step
-from npr.envs.episode_log import MAX_ACTIONS, TOO_LONG, EpisodeLog
+from npr.envs.episode_log import MAX_ACTIONS, MAX_BYTES, TOO_LONG, EpisodeLog
 from npr.errors import ConfigError, EnvContractError, SpaceError, describe_error
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ class EnvList(BatchedEnv):
             seed = int(state["seed"][i])
             if seed == TOO_LONG:
                 return (
-                    f"the episode of env {i} is longer than {MAX_ACTIONS:,} steps, and no more "
-                    "actions are kept"
+                    f"the episode of env {i} is longer than {MAX_ACTIONS:,} steps or "
+                    f"{MAX_BYTES >> 20} MB of actions, and no more are kept"
                 )
             observation = log.replay(seed, state["start"][i], taken)
             if observation is None:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 # in place of the seed of an episode that was begun without one
 CONTINUED = -1  # `start` is the generator's state before the reset
 UNKNOWN = -2  # the generator is of another kind: the episode cannot be repeated
-TOO_LONG = -3  # it has more than MAX_ACTIONS steps: the episode cannot be repeated
-MAX_ACTIONS = 100_000  # that are kept, so that an endless episode needs no more memory
+TOO_LONG = -3  # it has more steps than are kept: the episode cannot be repeated
+# that are kept, so that an endless episode needs no more memory
+MAX_ACTIONS, MAX_BYTES = 100_000, 1 << 24
 
 
 class EpisodeLog:
@@ -56,7 +57,7 @@ class EpisodeLog:
         self._like = action
         self._bytes += action.tobytes()
         self._count += 1
-        if self._count > MAX_ACTIONS:
+        if self._count > MAX_ACTIONS or len(self._bytes) > MAX_BYTES:
             self.seed, self._bytes, self._count = TOO_LONG, bytearray(), 0
 
     def actions(self) -> np.ndarray:

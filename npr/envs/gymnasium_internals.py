@@ -5,6 +5,7 @@ Checked against Gymnasium 1.3.0 and 1.4.0. Everything else in npr uses public na
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from enum import Enum
 from multiprocessing.connection import Connection
@@ -46,7 +47,12 @@ def constructor_arguments(wrapper: Any) -> dict[str, Any] | None:
 
     if not isinstance(wrapper, gymnasium.utils.RecordConstructorArgs):
         return None
-    return {name: value for name, value in wrapper._saved_kwargs.items() if name != "env"}
+    arguments = {name: value for name, value in wrapper._saved_kwargs.items() if name != "env"}
+    try:  # a subclass may take others than the class that has recorded them
+        inspect.signature(type(wrapper)).bind(None, **arguments)
+    except TypeError:
+        return None
+    return arguments
 
 
 def env_functions(env: Any) -> Sequence[Callable[[], Any]]:

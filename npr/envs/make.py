@@ -41,6 +41,8 @@ def make_env(
     import gymnasium
 
     kwargs = dict(env_kwargs or {})
+    if taken := {"max_episode_steps", "disable_env_checker"} & set(kwargs):
+        raise ConfigError(f"env_kwargs has {taken}; pass max_episode_steps= by itself.")
     if isinstance(env, (str, gymnasium.envs.registration.EnvSpec)):
         # npr checks every step; Gymnasium's checker would check the first one only
         return gymnasium.make(env, max_episode_steps, disable_env_checker=True, **kwargs)
@@ -92,18 +94,21 @@ def is_vector(env: object) -> bool:
     return isinstance(env, gymnasium.vector.VectorEnv)
 
 
-def has_own_limit(env: object) -> bool:
-    """Whether max_episode_steps does not apply: to a VectorEnv, or an Env with a time limit."""
+def has_limit_below(env: object, max_episode_steps: int) -> bool:
+    """Whether max_episode_steps does not apply: to a VectorEnv, or an Env with a shorter limit."""
     import gymnasium
 
     if isinstance(env, gymnasium.Env):
-        return time_limit(env) is not None
+        return (time_limit(env) or max_episode_steps) < max_episode_steps
     return is_vector(env)
 
 
 def env_id(env: object) -> str | None:
     """The registered id of an environment, if it has one."""
-    return env if isinstance(env, str) else getattr(getattr(env, "spec", None), "id", None)
+    if isinstance(env, str):
+        return env
+    spec = env if type(env).__name__ == "EnvSpec" else getattr(env, "spec", None)
+    return getattr(spec, "id", None)
 
 
 def number_of_envs(env: Any) -> int | None:

@@ -6,16 +6,18 @@ they are plain data: ids and wrappers are looked up in Gymnasium by name, and no
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npr.envs.gymnasium_internals import constructor_arguments, env_functions, single_envs
-from npr.errors import ConfigError
+from npr.errors import ConfigError, ConfigWarning
 
 if TYPE_CHECKING:
     import gymnasium
@@ -74,17 +76,65 @@ def share_statistics(made: SingleEnv, trained: SingleEnv | None) -> None:
 
     Raises ConfigError if there are such wrappers and no statistics for them.
     """
-    import gymnasium.wrappers as gw
-
-    kinds = tuple(getattr(gw, name) for name in _NORMALIZING)
-    mine: list[Any] = [wrapper for wrapper in _stack(made) if isinstance(wrapper, kinds)]
-    other = [] if trained is None else [w for w in _stack(trained) if isinstance(w, kinds)]
+    mine, other = _normalizing(made), [] if trained is None else _normalizing(trained)
     if [*map(type, mine)] != [*map(type, other)]:
         raise ConfigError(normalizing_advice(type(mine[0] if mine else other[0]).__name__))
     for wrapper, theirs in zip(mine, other):
         name = "obs_rms" if hasattr(theirs, "obs_rms") else "return_rms"
         setattr(wrapper, name, getattr(theirs, name))
         wrapper.update_running_mean = False
+
+
+@contextlib.contextmanager
+def fixed_statistics(envs: Iterable[Any]) -> Iterator[None]:
+    """Within it, the normalizing wrappers of environments do not update their statistics.
+
+    Gives a ConfigWarning for a wrapper without statistics.
+    """
+    wrappers = [w for env in envs for w in _normalizing(env) if w.update_running_mean]
+    for wrapper in wrappers:
+        wrapper.update_running_mean = False
+        if _statistics(wrapper).count < 1:
+            warnings.warn(
+                f"The environment's {type(wrapper).__name__} has seen nothing yet, so that it does "
+                "not normalize. Give it the statistics of the training's wrapper (obs_rms or "
+                "return_rms), or use normalize_obs=True instead of the wrapper.",
+                ConfigWarning,
+                stacklevel=6,
+            )
+    try:
+        yield
+    finally:
+        for wrapper in wrappers:
+            wrapper.update_running_mean = True
+
+
+def _normalizing(env: Any) -> list[Any]:
+    """The normalizing wrappers of an environment, the innermost first."""
+    import gymnasium.wrappers as gw
+
+    kinds = tuple(getattr(gw, name) for name in _NORMALIZING)
+    return [wrapper for wrapper in _stack(env) if isinstance(wrapper, kinds)]
+
+
+def _statistics(wrapper: Any) -> Any:
+    return wrapper.obs_rms if hasattr(wrapper, "obs_rms") else wrapper.return_rms
+
+
+def without_recording(env: SingleEnv) -> SingleEnv:
+    """A new environment without wrappers that record or show it: they belong to the training."""
+    import gymnasium
+    import gymnasium.wrappers as gw
+
+    recording = gw.RecordVideo, gw.RenderCollection, gw.HumanRendering
+    while isinstance(env, recording):
+        env = env.env
+    outer = env
+    while isinstance(outer, gymnasium.Wrapper):
+        while isinstance(outer.env, recording):
+            outer.env = outer.env.env
+        outer = outer.env
+    return env
 
 
 def normalizing_advice(wrapper: str) -> str:
@@ -109,7 +159,7 @@ def single_of(env: VectorEnv) -> SingleEnv:
         if any(made is one for one in held):
             raise ConfigError("its function returns the same environment again")
         share_statistics(made, held[0] if len(held) == 1 else None)
-        return made
+        return without_recording(made)
     if base.spec is None:
         raise ConfigError(f"{type(base).__name__} was not made by gymnasium.make_vec")
     return gymnasium.make(base.spec.id, disable_env_checker=True, **_single_arguments(base.spec))
@@ -214,7 +264,7 @@ def _described(
 def _common(envs: Sequence[SingleEnv]) -> Description:
     """The description that all of these environments have."""
     if not envs:
-        raise _Unknown("it is made by a function in another process")
+        raise _Unknown("it is made by a function, and was not made in this process")
     first, *others = map(_of_single, envs)
     if any(other != first for other in others):
         raise _Unknown("its environments differ from each other")
@@ -280,6 +330,8 @@ class EnvOfFile:
         for name, kwargs in [("make", self.kwargs), *wrappers]:
             if name not in ("make", *_WRAPPERS) or type(kwargs) is not dict:
                 raise ConfigError(f"A file cannot have a wrapper {name!r} with {kwargs!r}.")
+        if self.kwargs.get("render_mode") == "human" or "disable_env_checker" in self.kwargs:
+            raise ConfigError(f"An environment in a file cannot have the arguments {self.kwargs}.")
         if self.vector is not None:
             modes = ("sync", "async", "vector_entry_point")
             resets = ("NEXT_STEP", "SAME_STEP", "DISABLED")

@@ -19,6 +19,11 @@ import numpy as np
 _MAX_OBJECTS, _MAX_BYTES = 300, 1 << 24  # that are looked at
 _NUMBERS = (bool, int, float, complex, np.generic)
 _COLLECTIONS = (list, tuple, deque)
+_CACHED = {
+    "spec", "_cached_spec", "action_space", "_action_space", "observation_space",
+    "_observation_space", "single_action_space", "single_observation_space", "metadata",
+    "_metadata",
+}  # fmt: skip
 _FOREIGN = {"npr", *sys.stdlib_module_names} - {"types"}  # types.SimpleNamespace may hold a state
 
 _users: weakref.WeakKeyDictionary[Any, weakref.ref[object]] = weakref.WeakKeyDictionary()
@@ -65,14 +70,12 @@ def fingerprint(envs: Iterable[Any]) -> bytes:
     queue, seen = deque(envs), dict[int, Any]()
     while queue:  # breadth first: what is deep inside may be left out
         value = queue.popleft()
-        if isinstance(value, _NUMBERS):
-            digest.update(repr(value).encode())
-        elif isinstance(value, (str, bytes)):
-            digest.update(value.encode() if isinstance(value, str) else value)
+        if isinstance(value, (*_NUMBERS, str, bytes)):
+            digest.update(repr(value).encode(errors="surrogatepass") + b",")
         elif isinstance(value, np.ndarray):
             if value.dtype.kind in "fiubc" and value.nbytes <= room:
                 room -= value.nbytes
-                digest.update(value.tobytes())
+                digest.update(value.tobytes() + b",")
         elif id(value) not in seen and len(seen) < _MAX_OBJECTS:
             seen[id(value)] = value  # alive, so that its id is not used twice
             queue.extend(_members(value))
@@ -91,6 +94,8 @@ def _members(value: Any) -> Iterable[Any]:
         return [x for name, held in value.items() if not _is_ignored(name) for x in (name, held)]
     if isinstance(value, _COLLECTIONS):
         return value
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(repr, value))
     if isinstance(value, type) or package in _FOREIGN:
         return []
     slots = {name: getattr(value, name, None) for name in getattr(value, "__slots__", ())}
@@ -99,6 +104,4 @@ def _members(value: Any) -> Iterable[Any]:
 
 def _is_ignored(name: object) -> bool:
     """Whether an attribute is changed by rendering, or by asking for a spec or a space."""
-    return isinstance(name, str) and (
-        "render" in name or name.endswith(("spec", "space", "metadata"))
-    )
+    return isinstance(name, str) and ("render" in name or name in _CACHED)

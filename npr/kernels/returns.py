@@ -132,15 +132,16 @@ def _n_step_loop(rewards: Array, next_row: Array, index: Array, n: int, gamma: f
 n_step_returns = Kernel(_n_step_loop, _n_step_reference, host=True)
 
 
-def _standardize_reference(x: Array, floor: float, y: Array) -> None:
-    """y <- x standardized; floor is relative to the size of x."""
+def _standardize_reference(x: Array, y: Array) -> None:
+    """y <- x standardized."""
     first = x[:1]
     y[:] = x - first  # exact for numbers that are nearly equal, so that their mean is precise
     y -= y.sum() / len(x)
-    y /= xp.sqrt((y * y).sum() / (len(x) - 1)) + floor * xp.abs(first) + 1e-8
+    floor = 4 * float(np.finfo(x.dtype).eps) * xp.abs(first) + 1e-8
+    y /= xp.sqrt((y * y).sum() / (len(x) - 1)) + floor
 
 
-def _standardize_loop(x: Array, floor: float, y: Array) -> None:
+def _standardize_loop(x: Array, y: Array) -> None:
     n, first, mean, square = x.shape[0], x[0], 0.0, 0.0
     for i in range(n):
         mean += (x[i] - first) / n
@@ -148,7 +149,7 @@ def _standardize_loop(x: Array, floor: float, y: Array) -> None:
         deviation = x[i] - first - mean
         square += deviation * deviation
         y[i] = deviation
-    scale = math.sqrt(square / (n - 1)) + floor * abs(first) + 1e-8
+    scale = math.sqrt(square / (n - 1)) + 4.0 * np.finfo(x.dtype).eps * abs(first) + 1e-8
     for i in range(n):
         y[i] /= scale
 
@@ -165,7 +166,7 @@ def standardize(x: Array) -> Array:
     """
     (x,) = floats(x)
     y = xp.empty_like(x)
-    _standardize(x, 4 * float(np.finfo(x.dtype).eps), y)
+    _standardize(x, y)
     return y
 
 

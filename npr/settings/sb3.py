@@ -37,8 +37,8 @@ SETTINGS = {  # arguments of a constructor
 }
 
 _POLICIES = {  # the beginnings of names of policies
-    "Cnn": "npr has no convolutional networks. Leave it out, and a multi-layer perceptron gets the "
-    "flattened observation",
+    "Cnn": "npr has no convolutional networks. Leave it out; for small images pass "
+    "flatten_images=True, and a multi-layer perceptron gets them flattened and divided by 255",
     "MultiInput": "leave it out: the parts of Dict and Tuple observations are concatenated",
     "MlpLstm": "npr has no recurrent networks. Leave it out, and stack observations with "
     "gymnasium.wrappers.FrameStackObservation",

@@ -9,9 +9,17 @@ import numpy as np
 from npr.envs.batched import EVALUATION, BatchedEnv
 from npr.envs.env_list import EnvList
 from npr.envs.make import make_env, open_envs
-from npr.envs.remake import EnvOfFile, remade, share_statistics, single_of
-from npr.errors import ConfigError, ConfigWarning, EnvContractError, EnvCrashedError, SpaceError
+from npr.envs.remake import (
+    EnvOfFile,
+    fixed_statistics,
+    remade,
+    share_statistics,
+    single_of,
+    without_recording,
+)  # fmt: skip
+from npr.errors import ConfigError, ConfigWarning, EnvContractError, EnvCrashedError
 from npr.policy import Policy
+from npr.training.space_checks import check_same_spaces
 
 EPISODE_LIMIT = 10_000  # steps, for environments that do not end their episodes
 
@@ -70,8 +78,9 @@ def evaluate(
     played: list[tuple[float, int]] = []  # returns and lengths
     limit = min(episode_limit, max_episode_steps or episode_limit)
     try:
-        _check_spaces(policy, envs)
-        cut = _play(policy, envs, episodes, limit, deterministic, rng, played)
+        check_same_spaces(policy.observations, policy.actions, envs)
+        with fixed_statistics(envs.bases()):
+            cut = _play(policy, envs, episodes, limit, deterministic, rng, played)
     except (EnvContractError, EnvCrashedError) as error:
         text = f"evaluation, episode {len(played)}: {error} The agent is unchanged."
         raise type(error)(text) from error.__cause__
@@ -87,17 +96,6 @@ def evaluate(
         )
     returns, lengths = zip(*played)
     return Evaluation(np.array(returns), np.array(lengths, np.int64))
-
-
-def _check_spaces(policy: Policy, envs: BatchedEnv) -> None:
-    observation, action = policy.observations.spec, policy.actions.spec
-    here = envs.observations.spec, envs.actions.spec if envs.actions else str(envs.action_space)
-    if here != (observation, action):
-        raise SpaceError(
-            "This is not an environment of the agent, which has observations "
-            f"{observation} and actions {action}; the environment has {here[0]} and {here[1]}. "
-            "Evaluate in one with the same spaces."
-        )
 
 
 def _play(
@@ -143,9 +141,8 @@ def separate(
 ) -> Any:
     """A new environment for evaluation like the agent's own.
 
-    env      what the agent was given
+    env      what the agent was given, as its settings max_episode_steps and env_kwargs
     opened   its environments, if they are open
-    others   its settings
 
     Raises ConfigError if no such environment can be made.
     """
@@ -160,9 +157,10 @@ def separate(
             return remade(env)
         made = make_env(env, env_kwargs=env_kwargs)
         held = opened.envs if isinstance(opened, EnvList) else []
-        if not any(made is one for one in held):
-            share_statistics(made, held[0] if len(held) == 1 else None)
-        return made
+        if any(made is one for one in held):
+            return made
+        share_statistics(made, held[0] if len(held) == 1 else None)
+        return without_recording(made)
     except ConfigError as error:
         raise ConfigError(
             "evaluate() needs a separate environment; pass one: evaluate(env=...). npr cannot make "

@@ -72,6 +72,7 @@ class Run:
         self.callback, self.save_path = callback, save_path
         self.log_interval, self.save_freq = int(log_interval or 0), int(save_freq or 0)  # 0: none
         self.start, self.began = self.counters.num_timesteps, time.perf_counter()
+        self.whole_episodes = False  # whether updates need complete ones
         self.last_steps = 0  # env steps of the last step of all environments
         self.interrupts = Interrupts()
         self.guard = NonFiniteGuard(agent)
@@ -211,7 +212,7 @@ class Run:
         budget ends within a rollout, its steps stay in agent.steps, for the next run.
         """
         envs, steps, complete = self.envs, self.agent.steps, False
-        per_env = -(-n_episodes // envs.n)
+        per_env, self.whole_episodes = -(-n_episodes // envs.n), True
         if not steps and any(envs.lengths):
             self._reset()
         ended = [valid & (term | trunc) for *_, term, trunc, valid in steps]
@@ -273,8 +274,8 @@ class Run:
         envs, counters, obs_norm = self.envs, self.counters, self.agent.obs_norm
         progress, interrupts = self.progress, self.interrupts
         while counters.num_timesteps < counters.end:
-            if envs.s is None:  # at the start, and after a step that failed
-                self.agent.steps.clear()
+            if envs.s is None:  # at the start, after a step that failed, or one of others
+                self.agent.steps.end_episodes(whole=self.whole_episodes)
                 self._reset()
             s, episode = envs.s, envs.episode
             a = choose(s if obs_norm is None else obs_norm(s))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from npr.envs.batched import BatchedEnv
+from npr.envs.spaces import Actions, Observations
 from npr.errors import ConfigError, SpaceError
 
 
@@ -50,6 +51,21 @@ def check_spaces(agent: Any, envs: BatchedEnv, registry: Mapping[str, Any]) -> N
             "For small images pass flatten_images=True: they are flattened and divided by 255. "
             f"Otherwise wrap the environment with {_WRAPPERS}.TransformObservation to make them "
             "features."
+        )
+
+
+def check_same_spaces(observations: Observations, actions: Actions, envs: BatchedEnv) -> None:
+    """Raise SpaceError unless environments have these spaces, those of an agent."""
+    mine = observations.spec, actions.spec
+    theirs = envs.observations.spec, envs.actions and envs.actions.spec
+    if mine != theirs:
+        kept = observations, actions
+        short = repr(kept) != repr((envs.observations, envs.actions))  # without bounds
+        had, has = (kept, (envs.observations, envs.actions)) if short else (mine, theirs)
+        raise SpaceError(
+            "This is not an environment of the agent. It was trained with observations "
+            f"{had[0]} and actions {had[1]}, this environment has {has[0]} and "
+            f"{has[1] or envs.action_space}. Use one with the same spaces."
         )
 
 

@@ -355,3 +355,113 @@ def test_an_env_keeps_its_limit():
     cliff = gymnasium.make("CliffWalking-v1", max_episode_steps=20)
     assert npr.QLearning(cliff, verbose=0).max_episode_steps is None
     assert npr.QLearning("CliffWalking-v1", verbose=0).max_episode_steps == 500
+
+
+class Scaled(gw.TransformReward):
+    """Takes other arguments than the class that records them."""
+
+    def __init__(self, env, factor):
+        super().__init__(env, lambda reward: factor * reward)
+
+
+def test_a_subclass_of_a_wrapper_is_not_made_with_the_arguments_of_its_parent():
+    agent = small_agent("DQN", env=Scaled(gymnasium.make("CartPole-v1"), 3))
+    with pytest.raises(ConfigError, match="wrapper Scaled does not record its arguments"):
+        agent.evaluate(episodes=1)
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_functions_with_recordings_are_evaluated_without_them(vector):
+    class Recording(gw.RecordVideo):
+        def __init__(self, env):
+            gymnasium.Wrapper.__init__(self, env)
+
+        def reset(self, **kwargs):
+            return self.env.reset(**kwargs)
+
+        def step(self, action):
+            recorded.append(action)
+            return self.env.step(action)
+
+    def make():
+        return gw.ClipReward(Recording(gymnasium.make("CartPole-v1")), max_reward=0.5)
+
+    recorded = []
+    source = gymnasium.vector.SyncVectorEnv([make]) if vector else make
+    agent = small_agent("DQN", env=source)
+    result = agent.evaluate(episodes=2)
+    assert not recorded
+    np.testing.assert_array_equal(result.returns, result.lengths / 2)
+
+
+def test_statistics_of_a_given_environment_are_kept():
+    env = gw.NormalizeObservation(gymnasium.make("CartPole-v1"))
+    agent = small_agent("PPO", env=env, max_episode_steps=None)
+    agent.learn(64)
+    count = env.obs_rms.count
+    agent.evaluate(env, episodes=1)
+    assert env.obs_rms.count == count
+    assert env.update_running_mean
+    fresh = gw.NormalizeObservation(gymnasium.make("CartPole-v1"))
+    with pytest.warns(npr.ConfigWarning, match="NormalizeObservation has seen nothing yet"):
+        agent.evaluate(fresh, episodes=1)
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"size": np.int64(3)}, {"scale": np.float32(0.5)}, {"x": np.zeros(2)},
+               {"x": (1, (2.0, np.inf))}, {"x": object()}, {"path": "a/b"}],
+    ids=["int64", "float32", "array", "tuples", "object", "path"],
+)  # fmt: skip
+def test_any_argument_can_be_given_and_the_agent_saved(kwargs, tmp_path):
+    class Taking(CartPoleEnv):
+        def __init__(self, **given):
+            super().__init__()
+            self.given = given
+
+    gymnasium.register("Taking-v0", entry_point=Taking, max_episode_steps=20)
+    agent = small_agent("DQN", env="Taking-v0", env_kwargs=kwargs)
+    agent.learn(40, save_path=tmp_path / "a.npz")
+    loaded = npr.load(tmp_path / "a.npz")
+    if type(kwargs.get("x")) is object or "path" in kwargs:
+        with pytest.raises(ConfigError, match="Taking-v0 has the argument"):
+            loaded.learn(5)
+        return
+    loaded.learn(5, reset_num_timesteps=False)
+    given = loaded.envs.envs[0].unwrapped.given
+    assert str(given) == str(
+        {k: v.item() if isinstance(v, np.generic) else v for k, v in kwargs.items()}
+    )
+
+
+def test_arguments_belong_to_the_environment_that_they_were_given_for(tmp_path):
+    agent = small_agent("DQN", env="CartPole-v1", env_kwargs={"sutton_barto_reward": True})
+    agent.learn(40)
+    agent.save(tmp_path / "a.npz")
+    for env in (
+        gymnasium.make("CartPole-v1"),
+        "CartPole-v1",
+        lambda: gymnasium.make("CartPole-v1"),
+    ):
+        other = npr.load(tmp_path / "a.npz", env=env)
+        assert other.env_kwargs is None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", npr.ResumeWarning)
+            other.learn(5)
+        result = other.evaluate(episodes=1)
+        assert result.returns == result.lengths
+    assert npr.load(tmp_path / "a.npz", env_kwargs=None).evaluate(episodes=1).mean > 0
+    assert npr.load(tmp_path / "a.npz").evaluate(episodes=1).mean == -1
+    with pytest.raises(ConfigError, match="pass max_episode_steps= by itself"):
+        small_agent("DQN", env_kwargs={"max_episode_steps": 3})
+
+
+def test_what_a_vector_env_decides_cannot_be_set(tmp_path):
+    envs = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
+    with pytest.raises(ConfigError, match="n_envs=3 does not match the VectorEnv, which has 2"):
+        small_agent("DQN", env=envs, n_envs=3)
+    agent = small_agent("DQN", env=envs)
+    agent.save(tmp_path / "a.npz")
+    for given in ({"max_episode_steps": 5}, {"n_envs": 3}, {"env_kwargs": {"x": 1}}):
+        for env in (None, envs):
+            with pytest.raises(ConfigError, match="cannot be applied to the agent's environment"):
+                npr.load(tmp_path / "a.npz", env=env, **given)

@@ -224,3 +224,63 @@ def test_a_fingerprint_sees_changes_in_attributes(state):
         part = held["x"] if isinstance(held, dict) else held[0] if isinstance(held, tuple) else held
         part[0] += 1
     assert fingerprint([env]) != before
+
+
+# ---- what was collected before is learned from
+
+
+@pytest.mark.parametrize("case, updates", [("PPO", 6), ("A2C", 12), ("REINFORCE", 5)])
+@pytest.mark.filterwarnings("ignore::npr.ResumeWarning", "ignore::npr.ConfigWarning")
+def test_steps_before_and_after_another_use_make_a_rollout(case, updates):
+    """Pieces of 12 steps, after each of which somebody resets the environment: its episodes of 10
+    steps are cut after 2 more."""
+    env, seen = Numbered(), []
+    agent = small_agent(case, env=env, n_epochs=1, batch_size=16) if case == "PPO" else small_agent(
+        case, env=env
+    )  # fmt: skip
+    train = agent._train
+
+    def watched(run):
+        normalized = run._normalized
+        run._normalized = lambda D: seen.append(D) or normalized(D)
+        train(run)
+
+    agent._train = watched
+    for _ in range(8):
+        agent.learn(12, reset_num_timesteps=False)
+        env.reset()
+    assert len(seen) >= updates
+    for D in seen:
+        s, s2, valid = D.s[:, 0], D.s2[:, 0], D.valid[:, 0]
+        np.testing.assert_array_equal(s2[:, 1], s[:, 1] + 1)
+        cut = D.done[:-1, 0] > 0
+        same = (s[1:, 0] == s[:-1, 0]) & valid[1:] & valid[:-1]
+        assert not (same & cut).any()
+        assert (cut | same | ~valid[1:] | ~valid[:-1]).all()
+        if case == "REINFORCE":  # complete episodes only
+            assert (s[valid & (D.done[:, 0] > 0), 1] == EPISODE - 1).all()
+            assert valid.sum() % EPISODE == 0
+
+
+def test_another_environment_begins_other_episodes():
+    agent = agent_in(Numbered(), n_step_return=5, max_episode_steps=None)
+    agent.learn(23)
+    first, steps = set(agent.envs.episode), agent.envs.steps
+    agent.set_env(Numbered())
+    assert agent.envs.steps == steps
+    agent.learn(23)
+    assert min(agent.envs.episode) > max(first)
+    assert_true_transitions(agent)
+    buffer = agent.buffer
+    rows = np.flatnonzero(buffer.next[: buffer.size] >= 0)
+    np.testing.assert_array_equal(buffer.s[buffer.next[rows]], buffer.s2[rows])
+
+
+def test_another_environment_has_other_seeds():
+    agent = small_agent("DQN", env="CartPole-v1")
+    starts = []
+    for _ in range(3):
+        agent.learn(1)
+        starts.append(agent.envs.envs[0].unwrapped.np_random.bit_generator.state["state"]["state"])
+        agent.set_env("CartPole-v1")
+    assert len(set(starts)) == 3

@@ -190,11 +190,11 @@ def slow_n_step_returns(rewards, next_row, index, n, gamma, r, power, last):
         power[i], last[i] = gamma ** len(rows), rows[-1]
 
 
-def slow_standardize(x, floor, y):
+def slow_standardize(x, y):
     mean, n = statistics.fmean(x.tolist()), len(x)
     std = math.sqrt(math.fsum((v - mean) ** 2 for v in x.tolist()) / (n - 1))
     for i in range(n):
-        y[i] = (x[i] - mean) / (std + floor * abs(x[0]) + 1e-8)
+        y[i] = (x[i] - mean) / (std + 1e-8)
 
 
 def slow_td_huber(q, a, y, w, loss, chosen, slope):
@@ -425,7 +425,7 @@ CASES = {
     "gae": (slow_gae, lambda d: (*rollout(d), *map(float, d.rng.random(2)))),
     "returns": (slow_returns, returns_of),
     "n_step_returns": (slow_n_step_returns, n_steps_of),
-    "standardize": (slow_standardize, lambda d: (d.normal(d.B + 2), 1e-3, d.normal(d.B + 2))),
+    "standardize": (slow_standardize, lambda d: (d.normal(d.B + 2), d.normal(d.B + 2))),
     "td_huber": (slow_td_huber, td_huber_of),
     "bandwidth": (slow_bandwidth, particles_of),
     "direction": (slow_direction, direction_of),
