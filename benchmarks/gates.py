@@ -21,7 +21,7 @@ SLOW = {
     ("Sarsa", "FrozenLake-v1"): 0.65,
     ("Sarsa", "Taxi-v4"): 7.0,
     ("DQN", "Acrobot-v1"): -100,
-    ("PERDQN", "CartPole-v1"): 475,
+    ("PERDQN", "CartPole-v1"): 400,
     ("PERDQN", "Acrobot-v1"): -100,
     ("A2C", "Acrobot-v1"): -100,
     ("A2C", "Pendulum-v1"): -300,
