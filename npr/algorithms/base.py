@@ -211,10 +211,10 @@ class Algorithm(Settings, sb3.Methods):
             held = self.__dict__
             if "_built" in held and name[0] != "_":
                 if name in _READ_ONLY:
-                    other = " with set_env(env)" if name == "env" else ""
+                    other = ", except with set_env(env)" if name == "env" else ""
                     raise ConfigError(
                         f"{type(self).__name__}: {name} cannot be changed after construction"
-                        f"{', except' if other else ''}{other}."
+                        f"{other}."
                     )
                 nearest = None if name in held else near(name, self.settings)
                 if nearest and not hasattr(type(self), name):
