@@ -131,6 +131,13 @@ def algorithm(name: Any) -> type[Algorithm]:
     return REGISTRY[known[key]]
 
 
+def is_algorithm(name: str) -> bool:
+    """Whether this is the name of an algorithm."""
+    import npr.algorithms  # noqa: F401
+
+    return _letters(name) in map(_letters, REGISTRY)
+
+
 def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 

@@ -194,7 +194,8 @@ def _learn(
         callbacks.append(
             EvalCallback(
                 n_eval_episodes=config.eval_episodes, eval_freq=config.eval_freq,
-                log_path=str(folder), best_model_save_path=str(folder), verbose=0, seed=config.seed,
+                log_path=str(folder), best_model_save_path=str(folder / names.BEST), verbose=0,
+                seed=config.seed,
             )
         )  # fmt: skip
     if config.save_freq:
