@@ -34,8 +34,10 @@ _FIELDS: dict[str, tuple[str, Any, str]] = {
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of all algorithms; those of one are added when its name is known."""
-    parser.epilog = _EPILOG
-    parser.add_argument("algorithm", nargs="?", help="name, e.g. sac, per-dqn; `npr list` shows all")
+    parser.usage, parser.epilog = "npr train ALGORITHM ENV [--FLAG VALUE ...]", _EPILOG
+    parser.add_argument(
+        "algorithm", nargs="?", help="name, e.g. sac, per-dqn; `npr list` shows all"
+    )
     parser.add_argument("env_id", metavar="env", nargs="?", help="id of an environment")
     parser.add_argument("--env", "--env-id", dest="env", metavar="ID", help="the same as a flag")
     parser.add_argument(
@@ -85,6 +87,8 @@ def _parse(
     if known is not None:
         flags.add_settings(parser, known)
     args, extra = argparse.ArgumentParser.parse_known_args(parser, words, namespace)
+    if args.algorithm != data.get("algorithm") and (args.algorithm or not args.config):
+        parser.error("give the algorithm and the environment first: npr train sac Pendulum-v1 ...")
     for word in [*extra]:  # argparse gives the second name to no one if flags come between
         if not word.startswith("-") and args.env_id is None:
             args.env_id = word
@@ -122,8 +126,10 @@ def _beginning(words: list[str]) -> dict[str, Any]:
         data = config.read_config(given.config, given.wrapper, given.imports)
     if words and not words[0].startswith("-"):
         return {**data, "algorithm": words[0]}
-    names = [word for word in rest if not word.startswith("-") and config.is_algorithm(word)]
-    return {**data, "algorithm": names[0]} if names else data
+    if not data.get("algorithm"):
+        names = [word for word in rest if not word.startswith("-") and config.is_algorithm(word)]
+        data |= {"algorithm": names[0]} if names else {}
+    return data
 
 
 def _kind(name: Any) -> Any:
@@ -183,8 +189,7 @@ def run(args: argparse.Namespace) -> int:
     data = configured(args)
     import_modules(data.get("imports", []))
     points = config.from_plain(data)
-    for env in {point.env: point for point in points}.values():
-        source(env)  # an unknown id or wrapper is wrong usage, before anything is written
+    source(points[0])  # an unknown environment or wrapper: before anything is written
     first = config.varied(points)
     named = [folder.name_of(point, first) for point in points]
     if args.index is not None:
@@ -213,5 +218,7 @@ def report(outcomes: Sequence[Any]) -> int:
     failed = [one for one in outcomes if one.state == "failed"]
     for one in failed:
         reason = one.error.splitlines()[0] if one.error else "it failed"
-        streams.write(sys.stderr, f"npr: {one.folder} failed: {reason} ({one.folder}/console.log)\n")
+        streams.write(
+            sys.stderr, f"npr: {one.folder} failed: {reason} ({one.folder}/console.log)\n"
+        )
     return 1 if failed else 0

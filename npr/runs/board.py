@@ -42,7 +42,9 @@ class Board:
         """A run has ended."""
         self.done[number] = state
         seconds = time.perf_counter() - self.started[number]
-        result = f"{state}: {error.splitlines()[0]}" if error else f"{state} in {_duration(seconds)}"
+        result = (
+            f"{state}: {error.splitlines()[0]}" if error else f"{state} in {_duration(seconds)}"
+        )
         line = "  ".join([*self._parts(number), result])
         del self.titles[number]
         self._clear()

@@ -1,4 +1,4 @@
-"""What a run is: an algorithm, an environment, settings and a seed, as plain data in config.json."""
+"""What a run is, as plain data in config.json: an algorithm, an environment, settings, a seed."""
 
 import copy
 import dataclasses
@@ -252,7 +252,10 @@ def read_config(
             "Write its id alone, and give the module with --import."
         )
     data = {key: value for key, value in data.items() if key not in ("format", *RECORDED)}
-    for key, flag, typed in (("wrappers", "wrapper", [*wrappers]), ("imports", "import", [*imports])):
+    for key, flag, typed in (
+        ("wrappers", "wrapper", [*wrappers]),
+        ("imports", "import", [*imports]),
+    ):
         held = _texts(f"{path}: {key}", data.get(key, []))
         if any(one not in typed for one in held):
             raise ConfigError(

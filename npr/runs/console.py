@@ -74,5 +74,6 @@ def send_to(path: Path) -> None:
     for number in (1, 2):
         os.dup2(handle, number)
     os.close(handle)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # there is none
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]

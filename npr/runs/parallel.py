@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
@@ -211,7 +210,9 @@ def _cores() -> int:
 # ---- a child
 
 
-def _child(folder: Path, config: RunConfig | None, options: dict[str, Any], pipe: Connection) -> None:
+def _child(
+    folder: Path, config: RunConfig | None, options: dict[str, Any], pipe: Connection
+) -> None:
     """Train or resume a run, in a process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):

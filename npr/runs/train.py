@@ -199,9 +199,7 @@ def _learn(
             )
         )  # fmt: skip
     if config.save_freq:
-        callbacks.append(
-            CheckpointCallback(config.save_freq, str(checkpoints), keep=config.keep)
-        )
+        callbacks.append(CheckpointCallback(config.save_freq, str(checkpoints), keep=config.keep))
     callbacks += [report] if report else []
     try:
         agent.learn(

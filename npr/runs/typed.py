@@ -5,10 +5,12 @@ names that the user does not repeat. This is the only module that imports by a n
 """
 
 import importlib
+import os
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from npr.errors import ConfigError
+from npr.errors import ConfigError, describe_error
 
 if TYPE_CHECKING:
     import gymnasium
@@ -33,12 +35,15 @@ def wrapper(name: str) -> Any:
 
 
 def _module(name: str, where: str) -> Any:
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.append(folder)  # last: it hides no other module
     try:
         return importlib.import_module(name)
-    except (ImportError, ValueError, TypeError) as error:
+    except Exception as error:  # a module may raise anything
         raise ConfigError(
-            f"{where}: {error}. Modules of the working folder are found with `python -m npr` or "
-            "PYTHONPATH=."
+            f"{where}: importing {name!r} from the working folder or the installed packages raised "
+            f"{describe_error(error)}."
         ) from error
 
 
