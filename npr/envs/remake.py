@@ -205,9 +205,7 @@ def _layers(
     return spec, _stack(env)
 
 
-def _bare(
-    spec: gymnasium.envs.registration.EnvSpec, render_mode: str | None = None
-) -> SingleEnv:
+def _bare(spec: gymnasium.envs.registration.EnvSpec, render_mode: str | None = None) -> SingleEnv:
     """An environment without the wrappers that gymnasium.make adds, except for those that
     `render_mode` needs."""
     import gymnasium
