@@ -197,7 +197,7 @@ def _envs(args: argparse.Namespace) -> tuple[Any, str]:
         for env in ids
     }  # fmt: skip
     rows = [("environment", "algorithms with a preset")]
-    rows += [(env, " ".join(one["presets"])) for env, one in found.items()]
+    rows += [(env, " ".join(tuned.get(env, []))) for env in ids]
     note = (
         "The latest versions that are registered here; --import MODULE registers others. Some need "
         "packages, which their error names."

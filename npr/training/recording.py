@@ -120,7 +120,7 @@ def rendering(agent: Any, render_mode: str, env: Any = None) -> SingleEnv:
         raise ConfigError(f"It is not known which environment {agent!r} acts in; pass env=.")
     if env is None:
         kwargs = None if isinstance(agent.env, EnvOfFile) else agent.env_kwargs
-        made = separate(agent.env, agent.envs, agent.max_episode_steps, kwargs)
+        made: SingleEnv = separate(agent.env, agent.envs, agent.max_episode_steps, kwargs)
     else:
         made = make_env(env)
     if made.render_mode == render_mode:
@@ -212,7 +212,7 @@ def _compressed(
         raise ConfigError(
             f"render() must always return the same shape, got {array.shape} after {first[0]}."
         )
-    return array.shape, zlib.compress(array, 1)
+    return array.shape, zlib.compress(array.tobytes(), 1)
 
 
 # ---- files
@@ -247,8 +247,8 @@ def _write_gif(path: Path, frames: Iterator[Frame], fps: float) -> None:
     from PIL import Image
 
     # the fast one of Pillow's ways to choose colors; the default takes five times as long
-    fast = Image.Quantize.FASTOCTREE
-    images = (Image.fromarray(frame).quantize(method=fast, dither=0) for frame in frames)
+    fast, plain = Image.Quantize.FASTOCTREE, Image.Dither.NONE
+    images = (Image.fromarray(frame).quantize(method=fast, dither=plain) for frame in frames)
     first = next(images)
     with replacement(os.fspath(path)) as file:
         first.save(
