@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from npr.errors import ConfigError, ConfigWarning
-from npr.files.npz import read_npz
+from npr.files.evaluations import read_evaluations
 
 Columns = dict[str, np.ndarray]
 
@@ -57,7 +57,7 @@ def read(folder: str | os.PathLike[str]) -> RunData:
     monitor, env = _monitor(sorted(path.glob("*monitor.csv")))
     progress = _table(path / "progress.csv")[1]
     npz = path / "evaluations.npz"
-    evaluations = _evaluations(npz) if npz.exists() else {}
+    evaluations = read_evaluations(npz) if npz.exists() else {}
     if not (config or monitor or progress or evaluations):
         raise ConfigError(
             f"{path} is not a run folder: it has none of config.json, monitor.csv, progress.csv "
@@ -150,19 +150,3 @@ def _number(text: str) -> float:
         return float({"True": "1", "False": "0"}.get(text, text))
     except ValueError:
         return float("nan")
-
-
-def _evaluations(path: Path) -> Columns:
-    held = read_npz(path)
-    t, results = held.get("timesteps"), held.get("results")
-    if t is None or results is None or t.ndim != 1 or results.shape[:1] != t.shape:
-        shapes = {name: array.shape for name, array in held.items()}
-        raise ConfigError(
-            f"{path} is not a file of evaluations: it needs timesteps (k,) and results "
-            f"(k, episodes), and has {shapes}."
-        )
-    return {
-        name: array.reshape(len(array), -1) if name != "timesteps" else array
-        for name, array in held.items()
-        if array.shape[:1] == t.shape
-    }

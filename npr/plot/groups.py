@@ -41,6 +41,7 @@ class OneRun:
     """A run that is drawn: a folder, or the history of an agent in this process.
 
     history   (n, 4): env step at the end of each finished episode, return, length, seconds
+    per_row   consecutive episodes that a row of the history stands for
     """
 
     name: str
@@ -51,6 +52,12 @@ class OneRun:
     history: np.ndarray
     progress: Mapping[str, np.ndarray] = field(default_factory=dict)
     evaluations: Mapping[str, np.ndarray] = field(default_factory=dict)
+    per_row: int = 1
+
+    @property
+    def episodes(self) -> np.ndarray:
+        """Number of finished episodes (n,) at each row of the history."""
+        return np.arange(1.0, len(self.history) + 1) * self.per_row
 
 
 @dataclass
@@ -153,14 +160,13 @@ def _of_data(data: RunData) -> OneRun:
 
 
 def _of_agent(agent: Any) -> OneRun:
-    name = type(agent).__name__
-    history = getattr(agent.logger, "history", None)
-    if history is None:
-        raise ConfigError(f"{name} keeps no history of its episodes, so it cannot be plotted.")
+    name, history = type(agent).__name__, agent.logger.history
     settings = {key: getattr(agent, key) for key in getattr(agent, "settings", ())}
-    rows = np.asarray(history, np.float64).reshape(-1, 4)
     env = getattr(agent, "env_name", None)
-    return OneRun(f"{name} agent", name, env, getattr(agent, "seed", None), settings, rows)
+    return OneRun(
+        f"the agent {name}", name, env, getattr(agent, "seed", None), settings, history.rows(),
+        per_row=history.per_row,
+    )  # fmt: skip
 
 
 def _grouped(runs: list[OneRun]) -> list[Group]:
@@ -201,7 +207,8 @@ def series(run: OneRun, x: str, y: str, smooth: int) -> tuple[np.ndarray, np.nda
         if not len(run.history):
             raise ConfigError(f"{run.name} has no finished episodes, so no curve of the {y}.")
         values = run.history[:, 1 if y == "return" else 2]
-        return _at(run, x, run.history[:, 0]), statistics.moving_mean(values, smooth)
+        window = max(1, smooth // run.per_row)
+        return _at(run, x, run.history[:, 0]), statistics.moving_mean(values, window)
     if y == "evaluation":
         if not run.evaluations:
             raise ConfigError(
@@ -239,12 +246,8 @@ def _at(run: OneRun, x: str, steps: np.ndarray) -> np.ndarray:
         raise ConfigError(
             f"{run.name} has no finished episodes, so its {x} are not known. Use x='steps'."
         )
-    known = history[:, 3] if x == "seconds" else np.arange(1.0, len(history) + 1)
-    return known if steps is history[:, 0] else _read_off(steps, history[:, 0], known)
-
-
-def _read_off(steps: np.ndarray, ends: np.ndarray, known: np.ndarray) -> np.ndarray:
-    if len(steps) == len(ends) and np.array_equal(steps, ends):
+    ends, known = history[:, 0], history[:, 3] if x == "seconds" else run.episodes
+    if np.array_equal(steps, ends):
         return known
     return statistics.interpolated(np.append(0.0, ends), np.append(0.0, known), steps)
 
