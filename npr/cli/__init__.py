@@ -181,7 +181,7 @@ def _sentence(error: Exception) -> str:
     """What an error says, with its notes, and its type if it is neither npr's nor of a file."""
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    elif isinstance(error, NprError) or _is_of_gymnasium(error):
+    elif isinstance(error, (NprError, OSError)) or _is_of_gymnasium(error):
         text = str(error) or type(error).__name__
     else:
         text = f"{describe_error(error)} (--debug shows the traceback)"

@@ -217,6 +217,12 @@ def _compressed(
 
 # ---- files
 
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Raise ConfigError if no video can be written there: its suffix, its folder, a package."""
+    _writer(Path(os.fsdecode(path)))
+
+
 Writer = Callable[[Path, Iterator[Frame], float], None]
 
 
