@@ -195,7 +195,7 @@ def of_folder(path: Path) -> dict[str, Any]:
     if not (path / CONFIG).is_file():
         runs = sum((one / CONFIG).is_file() for one in path.iterdir() if one.is_dir())
         advice = (
-            f"it holds {runs} run folders: name one of them" if runs else "it has no config.json"
+            f"it holds run folders ({runs}): name one of them" if runs else "it has no config.json"
         )
         raise CheckpointError(f"{path} is not a run folder: {advice}.")
     with open(path / CONFIG, "rb") as file:
