@@ -57,7 +57,7 @@ class LineFile:
     def append(self, line: str) -> None:
         """Write a line, given with its end. Raises OSError, and then nothing was written."""
         if self._file is None:
-            return
+            raise ConfigError(f"{self.path} is not open: a run opens its outputs when it begins.")
         data = line.encode("utf-8", "surrogateescape")
         try:
             written = 0

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from npr.errors import ConfigError
+from npr.loggers.lines import make_folder
 from npr.loggers.output import Output, Values, setting_rows
 from npr.loggers.run_id import read_id, write_id
 
@@ -47,7 +48,7 @@ class MLflow(Output):
         if active is not None:
             self._client, self._id = mlflow.MlflowClient(), active.info.run_id
         else:
-            os.makedirs(self.folder, exist_ok=True)
+            make_folder(id_file)
             place = os.path.abspath(os.path.join(self.folder, "mlflow.db"))
             uri = None if mlflow.is_tracking_uri_set() else f"sqlite:///{place}"
             self._client = mlflow.MlflowClient(tracking_uri=uri)

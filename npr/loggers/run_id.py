@@ -3,12 +3,9 @@
 import contextlib
 import re
 
-from npr.loggers.lines import make_folder
-
 
 def write_id(path: str, run_id: str) -> None:
-    """Write an id."""
-    make_folder(path)
+    """Write an id; its folder exists."""
     with open(path, "w", encoding="utf-8") as file:
         file.write(run_id + "\n")
 

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from npr.errors import ConfigError
+from npr.loggers.lines import make_folder
 from npr.loggers.output import Output, Values
 from npr.loggers.run_id import read_id, write_id
 
@@ -41,6 +42,7 @@ class WandB(Output):
             self._run.config.update(settings, allow_val_change=True)
             return
         id_file = os.path.join(self.folder, "wandb_run_id.txt")
+        make_folder(id_file)  # W&B uses another one where there is none
         known = read_id(id_file) if step else None
         project = os.environ.get("WANDB_PROJECT", "npr")
         self._run = wandb.init(

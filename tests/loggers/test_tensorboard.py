@@ -86,6 +86,20 @@ def test_a_run_that_continues_drops_later_steps_of_the_files_before(step, kept):
     assert scalars(accumulated())["a"] == {**{at: at for at in kept}, 35: -1}
 
 
+def test_files_of_one_second_are_in_the_order_of_their_names(monkeypatch):
+    """The 10th file of a process would be read before the 9th."""
+    module = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
+    monkeypatch.setattr(module, "_global_uid", module.AtomicCounter(9))
+    outputs = opened()
+    outputs.write({"a": 1}, 10)
+    outputs.write({"a": 1}, 20)
+    outputs.close()
+    outputs = opened(step=10)
+    outputs.write({"a": 2}, 15)
+    outputs.close()
+    assert scalars(accumulated())["a"] == {10: 1, 15: 2}
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("failing", [0, 1, 3])
 def test_a_full_disk_turns_the_output_off_and_closes_it(failing, monkeypatch):
