@@ -381,8 +381,8 @@ class Run:
     def _log_episodes(self) -> None:
         """Log the episodes that ended in the last step."""
         seconds = time.perf_counter() - self.began
-        for episode in self.envs.finished:
-            self.logger.episode(*episode, self._t, seconds)
+        for ret, length, success in self.envs.finished:
+            self.logger.episode(ret, length, success, self._t, seconds)
             if self.iterations is None:
                 self._log_if_due(self.logger.episode_count)
 

@@ -92,7 +92,7 @@ def logger_with_rows():
 @every_case
 def test_a_row_has_the_keys_of_stable_baselines3(case):
     rows = Rows()
-    agent = small_agent(case, max_episode_steps=10).learn(BUDGET, log=rows, log_interval=2)
+    small_agent(case, max_episode_steps=10).learn(BUDGET, log=rows, log_interval=2)
     on_policy = "time/iterations" in KEYS_OF[CASES[case][0]]
     count = "time/iterations" if on_policy else "time/episodes"
     assert [row[count] for row in rows.rows] == [2 * n + 2 for n in range(len(rows.rows))]
