@@ -102,6 +102,7 @@ class Algorithm(Settings, sb3.Methods):
     action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "box")  # supported action spaces
     needs_bounds: ClassVar[bool] = False  # whether a Box action space must be bounded
     table: ClassVar[bool] = False  # whether observations are indices of a table
+    rates: ClassVar[dict[str, str]] = {}  # optimizer -> its setting, see npr.settings.ActorCritic
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -230,10 +231,11 @@ class Algorithm(Settings, sb3.Methods):
         return value_at(schedule, self.counters.progress)
 
     def set_learning_rate(self) -> None:
-        """Set the current learning rate in every optimizer."""
+        """Set the current learning rate in every optimizer, its own one if it has one."""
         rate = self.now(self.learning_rate)
-        for optimizer in self._optimizers:
-            optimizer.learning_rate = rate
+        for name, optimizer in self._optimizers.items():
+            own = getattr(self, self.rates.get(name, "learning_rate"))
+            optimizer.learning_rate = rate if own is None else self.now(own)
 
     def override(self, given: dict[str, Any]) -> None:
         """Change settings of an agent that was loaded, before its environments are opened.
@@ -294,13 +296,15 @@ class Algorithm(Settings, sb3.Methods):
         self._position: dict[str, Any] = {}  # of environments that are closed, or not opened yet
         self._policy: Policy | None = None
         self._described = self._learning = False
-        self._optimizers: list[Any] = []  # of the agent, at the start of a run
+        self._optimizers: dict[str, Any] = {}  # of the agent, at the start of a run
         self._advised: set[str] = set()  # warnings about settings that were given
         self.steps = Steps(self.n_envs, observations.size, *actions.columns())
         self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
         self.build()
+        self._optimizers = instances(self, Optimizer) if self.rates else {}
+        self.set_learning_rate()
         # a fixed list or dict may be changed in place; a file holds what the agent was built with
         fixed = [n for n, one in self.settings.items() if one.fixed and n not in _OF_ENVS]
         self._built_with = {name: copy.deepcopy(getattr(self, name)) for name in fixed}
@@ -465,7 +469,7 @@ class Algorithm(Settings, sb3.Methods):
         if self.envs is None:
             self._reopen_envs(counters.num_timesteps)
         self.counters = counters
-        self._optimizers = [*instances(self, Optimizer).values()]
+        self._optimizers = instances(self, Optimizer)
         self._describe(counters.end - counters.num_timesteps)
         self._learning = True
         try:
@@ -650,7 +654,7 @@ class Algorithm(Settings, sb3.Methods):
             "envs": None,
             "_policy": None,
             "_learning": False,
-            "_optimizers": [],
+            "_optimizers": {},
             "env": self._env_of_copy(),
         }
         return {**vars(self), **without, "_position": self.position()}
