@@ -124,7 +124,7 @@ class SAC(Replay, ActorCritic, Algorithm):
         return H_bar
 
     @property
-    def alpha(self):
+    def alpha(self) -> float:
         """The current temperature, a float."""
         fixed = not isinstance(self.ent_coef, str)
         return self.ent_coef if fixed else float(to_host(xp.exp(self.log_alpha))[0])

@@ -76,7 +76,7 @@ class SACS(Replay, ActorCritic, Algorithm):
         return self.head(self.actor(phi, s))
 
     @property
-    def alpha(self):
+    def alpha(self) -> float:
         """The temperature, ent_coef."""
         return self.ent_coef
 

@@ -117,7 +117,7 @@ class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
         )  # fmt: skip
 
     @property
-    def alpha(self):
+    def alpha(self) -> float:
         """The temperature, ent_coef."""
         return self.ent_coef
 
