@@ -58,7 +58,7 @@ def test_set_params_changes_settings_and_returns_the_agent():
 @pytest.mark.parametrize(
     "given, match",
     [
-        ({"gamma": 0.5}, r"PPO: gamma takes effect when .* with 0.99; .*npr\.clone\(agent, gamma=0"),
+        ({"gamma": 0.5}, r"PPO: gamma takes effect when .* 0.99; .*npr\.clone\(agent, gamma=0"),
         ({"batch_size": 1}, "batch_size=1 has no standard deviation"),
         ({"clip_range": -1}, "clip_range must be at least 0"),
         ({"lerning_rate": 0.1}, "no setting 'lerning_rate'; did you mean learning_rate"),
