@@ -19,6 +19,8 @@ from npr.settings.sb3 import POLICY_KWARGS, SETTINGS, Methods
         ("create_eval_env", r"agent.evaluate\(\), or use npr.callbacks.EvalCallback"),
         ("use_sde", "no state-dependent exploration; leave it out"),
         ("replay_buffer_class", "own buffer; leave it out, or use PERDQN"),
+        ("n_steps", "of an n-step return are n_step_return"),
+        ("target_update_interval", "target networks move by tau after every update; leave it out"),
         ("policy", "a multi-layer perceptron: leave it out, and set net_arch"),
         ("_init_setup_model", "leave it out"),
     ],
