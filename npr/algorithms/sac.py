@@ -126,8 +126,9 @@ class SAC(Replay, ActorCritic, Algorithm):
     @property
     def alpha(self) -> float:
         """The current temperature, a float."""
-        fixed = not isinstance(self.ent_coef, str)
-        return self.ent_coef if fixed else float(to_host(xp.exp(self.log_alpha))[0])
+        if isinstance(self.ent_coef, str):
+            return float(to_host(xp.exp(self.log_alpha))[0])
+        return self.ent_coef
 
     def pi(self, phi, s):
         """The distribution of actions at s."""

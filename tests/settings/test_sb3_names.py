@@ -126,8 +126,8 @@ def test_what_policy_kwargs_cannot_have_in_npr_is_refused_with_advice(key):
         ("SAC", {"activation": "tanh"}, "'activation' in policy_kwargs: it may have net_arch and "
          "activation_fn"),
         ("SAC", {"gamma": 0.9}, "SAC does not take 'gamma' in policy_kwargs"),
-        ("DQN", {"activation_fn": LeakyReLU}, "DQN: activation_fn must be 'relu' or 'tanh' or 'elu' "
-         "or 'identity', or the class of that name in torch.nn, got <class .*LeakyReLU"),
+        ("DQN", {"activation_fn": LeakyReLU}, "DQN: activation_fn must be 'relu' or 'tanh' or "
+         "'elu' or 'identity', or the class of that name in torch.nn, got <class .*LeakyReLU"),
         ("DQN", {"activation_fn": Tanh()}, "DQN: activation_fn must be .* got <.*Tanh object"),
         ("DQN", {"activation_fn": None}, "DQN: activation_fn must be .* got None"),
     ],
