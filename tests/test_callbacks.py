@@ -62,9 +62,9 @@ class Recorder(Callback):
 def test_hooks_of_an_algorithm_that_learns_from_rollouts():
     recorder = Recorder()
     small_agent("PPO", n_envs=2, n_steps=3).learn(12, recorder)
-    one = lambda t: [("rollout", t), ("step", t + 2), ("step", t + 4), ("update", t + 6),
-                     ("step", t + 6)]  # fmt: skip  # noqa: E731
-    assert recorder.seen == [("start", 0), *one(0), *one(6), ("end", 12)]
+    first = [("rollout", 0), ("step", 2), ("step", 4), ("update", 6), ("step", 6)]
+    second = [(hook, t + 6) for hook, t in first]
+    assert recorder.seen == [("start", 0), *first, *second, ("end", 12)]
     assert recorder.n_calls == 6
 
 
