@@ -2,8 +2,8 @@
 
     python benchmarks/log_cost.py [--rounds 7] [--write]
 
-The outputs are progress.csv, progress.jsonl and monitor.csv, at the default interval. CPU seconds of
-the process are compared, by the median over the rounds. --write saves the result in
+The outputs are progress.csv, progress.jsonl and monitor.csv, at the default interval. CPU seconds
+of the process are compared, by the median over the rounds. --write saves the result in
 benchmarks/log_cost.json.
 """
 

@@ -45,6 +45,8 @@ from npr.training.space_checks import check_same_spaces, check_spaces
 if TYPE_CHECKING:
     import os
 
+    from matplotlib.figure import Figure
+
     from npr.envs.make import EnvSource
     from npr.settings.setting import argument
 
@@ -665,6 +667,21 @@ class Algorithm(Settings, sb3.Methods):
     def __sklearn_clone__(self) -> Self:
         """For sklearn.base.clone."""
         return cloning.clone(self)  # type: ignore[no-any-return]
+
+    # ---- plots
+
+    def plot(self, path: "str | os.PathLike[str] | None" = None, **options: Any) -> "Figure":
+        """Draw the learning curve of this process: returns of the training's episodes.
+
+        path      file to write, .png or .svg
+        options   arguments of npr.plot.curves, e.g. x="seconds"
+
+        Returns the matplotlib Figure. Raises ConfigError if matplotlib is missing, or no episode
+        has finished.
+        """
+        from npr.plot import curves
+
+        return curves([self], path=path, **options)
 
     # ---- files
 
