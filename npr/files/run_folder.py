@@ -102,6 +102,13 @@ def _monitor(paths: list[Path]) -> tuple[Columns, str | None]:
                 f"{', '.join(columns)}."
             )
         env = head.get("env_id") or env
+        if head.get("episodes_before"):
+            warnings.warn(
+                f"{path} does not have the first {head['episodes_before']} episodes of its run, so "
+                "its steps and episodes are counted from 0.",
+                ConfigWarning,
+                stacklevel=3,
+            )
         start = head.get("t_start", 0.0)
         starts.append(float(start) if isinstance(start, int | float) else 0.0)
         tables.append(columns)
@@ -109,7 +116,7 @@ def _monitor(paths: list[Path]) -> tuple[Columns, str | None]:
         return {}, env
     first = min(starts)
     seconds = np.concatenate(
-        [columns["t"] + start - first for columns, start in zip(tables, starts)]
+        [columns["t"] + (start - first) for columns, start in zip(tables, starts)]
     )
     order = np.argsort(seconds, kind="stable") if len(tables) > 1 else np.arange(len(seconds))
     shared = [name for name in tables[0] if all(name in columns for columns in tables)]
@@ -131,7 +138,9 @@ def _table(path: Path) -> tuple[dict[str, Any], Columns]:
             head = held if isinstance(held, dict) else {}
         except ValueError:
             head = {}
-    names, *rows = list(csv.reader(text.splitlines())) or [[]]
+    names, *rows = [*csv.reader(text.splitlines())] or [[]]
+    if not names:
+        return head, {}
     rows = [row for row in rows if row]
     complete = [row for row in rows if len(row) == len(names)]
     if len(complete) < len(rows):
