@@ -26,10 +26,8 @@ def test_a_name_has_what_differs_in_the_grid_first_even_if_it_is_the_default():
 def test_a_name_is_short_and_has_no_special_characters():
     settings = {"net_arch": {"pi": [64, 64], "qf": [32]}, "learning_rate": "linear:1e-3:0"}
     config = RunConfig("SAC", "a/b:Env v1", settings)
-    assert (
-        name_of(config)
-        == "SAC_a-b-Env-v1_net_arch=pi-64-64-qf-32_learning_rate=linear-1e-3-0_seed0"
-    )
+    rate, arch = "learning_rate=linear-1e-3-0", "net_arch=pi-64-64-qf-32"
+    assert name_of(config) == f"SAC_a-b-Env-v1_{arch}_{rate}_seed0"
     long = RunConfig("SAC", "Pendulum-v1", {"net_arch": [64] * 100}, seed=12)
     assert len(name_of(long)) < 200 and name_of(long).endswith("_seed12")
 
