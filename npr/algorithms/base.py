@@ -44,6 +44,8 @@ from npr.training.space_checks import check_same_spaces, check_spaces
 if TYPE_CHECKING:
     import os
 
+    from matplotlib.figure import Figure
+
     from npr.envs.make import EnvSource
     from npr.settings.setting import argument
 
@@ -623,6 +625,19 @@ class Algorithm(Settings, sb3.Methods):
             self.policy, own if env is None else env, int(episodes),
             checked_seed("evaluate", seed), deterministic, int(episode_limit), limit,
         )  # fmt: skip
+
+    def plot(self, path: "str | os.PathLike[str] | None" = None, **options: Any) -> "Figure":
+        """Draw the learning curve of this process: returns of the training's episodes.
+
+        path      file to write, .png or .svg
+        options   arguments of npr.plot.curves, e.g. x="seconds"
+
+        Returns the matplotlib Figure. Raises ConfigError if matplotlib is missing, or no episode
+        has finished.
+        """
+        from npr.plot import curves
+
+        return curves([self], path=path, **options)
 
     # ---- files
 
