@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from npr.backend import Array, to_host, xp
+from npr.errors import ConfigError
 from npr.loggers import Outputs
 from npr.training.history import History
 
@@ -117,8 +118,11 @@ class Logger:
         return {"episodes": np.column_stack([episodes, np.array(self.successes, np.float64)])}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
-        """Restore a state."""
-        rows = state["episodes"].tolist()
+        """Restore a state. Raises ConfigError if it is not one."""
+        rows = state["episodes"]
+        if rows.ndim != 2 or rows.shape[1] != 3:
+            raise ConfigError(f"Episodes must have three columns, got an array {rows.shape}.")
+        rows = rows.tolist()
         self.episodes = deque(((r, int(n)) for r, n, _ in rows), maxlen=WINDOW)
         self.successes = deque((success for *_, success in rows), maxlen=WINDOW)
 
