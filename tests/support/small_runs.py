@@ -20,11 +20,11 @@ def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def progress(folder, *without):
-    """The rows of progress.csv without times, memory, and the columns in `without`."""
+def progress(folder):
+    """The rows of progress.csv without times and memory."""
     with open(folder / "progress.csv", newline="") as file:
         rows = [*csv.DictReader(file)]
-    timed = ("time/fps", "time/time_elapsed", "time/peak_rss_mb", *without)
+    timed = ("time/fps", "time/time_elapsed", "time/peak_rss_mb")
     return [{k: v for k, v in row.items() if k not in timed} for row in rows]
 
 
