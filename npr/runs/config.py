@@ -94,14 +94,16 @@ class RunConfig:
         seed = checked_seed(owner, self.seed)
         if seed is None:
             raise ConfigError("A run needs a seed, a whole number >= 0, got None.")
-        whole = {
+        whole: dict[str, Any] = {
             name: _whole(name, getattr(self, name), least, optional)
             for name, least, optional in (
                 ("total_timesteps", 1, True), ("eval_freq", 0, True), ("eval_episodes", 1, False),
                 ("save_freq", 0, True), ("keep", 1, False), ("log_interval", 1, True),
             )
         }  # fmt: skip
-        texts = {name: _texts(name, getattr(self, name)) for name in ("wrappers", "imports", "log")}
+        texts: dict[str, Any] = {
+            name: _texts(name, getattr(self, name)) for name in ("wrappers", "imports", "log")
+        }
         return dataclasses.replace(
             self, algorithm=owner, settings=settings, seed=seed, **whole, **texts
         )
