@@ -1,5 +1,6 @@
 """npr info: on npr's files and folders, and on everything else."""
 
+import csv
 import json
 import os
 import random
@@ -17,6 +18,7 @@ from support.hostile_files import edited, load_watched, put
 from support.small_agents import CASES, small_agent
 
 import npr as library
+from npr.cli import info
 from npr.files.archive import read_archive, read_headers
 
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.npz"))
@@ -226,14 +228,25 @@ def test_what_a_run_folder_holds_is_shown(trained_runs, npr):
     assert "  time/total_timesteps         80" in out
 
 
-def test_json_of_a_run_folder_has_its_configuration_and_last_row(trained_runs, npr):
+def test_json_of_a_run_folder_has_its_configuration_and_last_values(trained_runs, npr):
     folder = trained_runs / "wide0"
     found = json.loads(npr("info", folder, "--json")[1])
     assert found["config"] == json.loads((folder / "config.json").read_text())
     assert found["agents"]["final"] == 80 and found["files"]["monitor.csv"] > 0
-    lines = (folder / "progress.csv").read_text().splitlines()
-    assert [*found["progress"]] == lines[0].split(",")
-    assert [*found["progress"].values()] == lines[-1].split(",")
+    names, *rows = csv.reader((folder / "progress.csv").read_text().splitlines())
+    last = {
+        name: [row[i] for row in rows if row[i]][-1]
+        for i, name in enumerate(names)
+        if any(row[i] for row in rows)
+    }
+    assert found["progress"] == last and "train/actor_loss" in last
+
+
+def test_the_last_values_are_found_at_the_end_of_a_long_log(tmp_path):
+    rows = [f"{i},{'' if i % 3 else i}" for i in range(40_000)]
+    (tmp_path / "progress.csv").write_text("\n".join(["a,b", *rows]) + "\n40000,")
+    found = info._last_values(tmp_path / "progress.csv")
+    assert found == {"a": "40000", "b": "39999"}
 
 
 def test_a_run_that_is_not_finished_says_how_it_goes_on(trained_runs, npr, tmp_path):
