@@ -16,7 +16,7 @@ from npr.version import __version__ as __version__
 if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at its first use
     import os
 
-    from npr import autodiff, heads, infer, kernels, nn, optim, presets
+    from npr import autodiff, heads, infer, kernels, nn, optim, presets, tune
     from npr.algorithms import (
         A2C,
         DDPG,
@@ -56,7 +56,7 @@ __all__ = [
     "debug_anomaly", "load",
     "QLearning", "Sarsa", "DQN", "PERDQN", "REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL",
     "DDPG", "TD3", "SoftQ", "SACS", "SAC",
-    "autodiff", "heads", "infer", "kernels", "nn", "optim", "presets",
+    "autodiff", "heads", "infer", "kernels", "nn", "optim", "presets", "tune",
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
     "EnvCrashedError", "GradientError", "NumericsError", "SpaceError", "UnknownNameError",
     "CheckpointWarning", "ConfigWarning", "ResumeWarning",

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 from support.small_agents import CASES, observations, trained
 
-HEAVY = ("numba", "gymnasium", "cupy", "matplotlib")
+HEAVY = ("numba", "gymnasium", "cupy", "matplotlib", "optuna")
 
 SCRIPT = """
 import sys

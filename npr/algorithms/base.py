@@ -102,6 +102,7 @@ class Algorithm(Settings, sb3.Methods):
     action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "box")  # supported action spaces
     needs_bounds: ClassVar[bool] = False  # whether a Box action space must be bounded
     table: ClassVar[bool] = False  # whether observations are indices of a table
+    _saves_crashes: bool = True  # whether a run that fails is saved where no save_path was given
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

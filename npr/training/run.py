@@ -107,7 +107,7 @@ class Run:
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
             if stopped and self.interrupts.requested and not self.interrupts.repeated:
                 return
-            ours = isinstance(error, NprError)
+            ours = isinstance(error, NprError) and self.agent._saves_crashes
             if (ours or self.save_path is not None) and not self.interrupts.repeated:
                 error.add_note(saving.rescue(self.agent, "crash", self.save_path))
             raise
