@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
         EnvContractError,
         EnvCrashedError,
         GradientError,
+        LogWarning,
         NprError,
         NumericsError,
         ResumeWarning,
@@ -59,7 +60,7 @@ __all__ = [
     "autodiff", "heads", "infer", "kernels", "nn", "optim", "presets", "tune",
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
     "EnvCrashedError", "GradientError", "NumericsError", "SpaceError", "UnknownNameError",
-    "CheckpointWarning", "ConfigWarning", "ResumeWarning",
+    "CheckpointWarning", "ConfigWarning", "LogWarning", "ResumeWarning",
 ]  # fmt: skip
 
 

@@ -49,6 +49,10 @@ class CheckpointWarning(UserWarning):
     """A file could not be written, or does not hold all; training continues."""
 
 
+class LogWarning(UserWarning):
+    """An output of the logged values failed and is turned off; training continues."""
+
+
 class ResumeWarning(UserWarning):
     """A loaded agent cannot resume exactly where it was saved."""
 

@@ -6,7 +6,9 @@ import sys
 import numpy as np
 from support.small_agents import CASES, observations, trained
 
-HEAVY = ("numba", "gymnasium", "cupy", "matplotlib", "optuna")
+HEAVY = (
+    "numba", "gymnasium", "cupy", "matplotlib", "tensorboard", "wandb", "mlflow", "optuna", "tqdm",
+)  # fmt: skip
 
 SCRIPT = """
 import sys

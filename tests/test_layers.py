@@ -21,9 +21,9 @@ LAYERS = {
     "system": 1, "files": 1, "autodiff": 1, "kernels": 1,
     "nn": 2, "optim": 2, "losses": 2, "noise": 2, "normalize": 2, "envs": 2,
     "heads": 3, "critics": 3, "buffers": 3, "policy": 3, "infer": 3,
-    "settings": 4, "presets": 4,
+    "settings": 4, "presets": 4, "loggers": 4,
     "training": 5,
-    "algorithms": 6,
+    "callbacks": 6, "algorithms": 6,
     "tune": 7,
     "__init__": 7, "__main__": 8, "cli": 8,
 }  # fmt: skip

@@ -7,7 +7,7 @@ import functools
 import inspect
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from npr import presets
 from npr.backend import Array, to_host
 from npr.buffers import Steps
+from npr.callbacks import Callback, as_callback
 from npr.envs.batched import BatchedEnv, ErrorPolicy
 from npr.envs.env_list import EnvList
 from npr.envs.make import env_id, env_name, has_limit_below, is_vector, number_of_envs, open_envs
@@ -24,6 +25,7 @@ from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
 from npr.files.parts import Snapshot, instances, parts
 from npr.heads import Head
+from npr.loggers import Output, Outputs, configure
 from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import Optimizer
@@ -295,6 +297,7 @@ class Algorithm(Settings, sb3.Methods):
         self._position: dict[str, Any] = {}  # of environments that are closed, or not opened yet
         self._policy: Policy | None = None
         self._described = self._learning = False
+        self._outputs: Outputs | None = None  # of set_logger
         self._optimizers: list[Any] = []  # of the agent, at the start of a run
         self._advised: set[str] = set()  # warnings about settings that were given
         self.steps = Steps(self.n_envs, observations.size, *actions.columns())
@@ -428,26 +431,34 @@ class Algorithm(Settings, sb3.Methods):
     def learn(
         self,
         total_timesteps: int | None = None,
-        callback: "Callable[[Self], Any] | None" = None,
+        callback: "Callable[[Self], Any] | Callback | Iterable[Any] | None" = None,
         progress_bar: bool | None = None,
         log_interval: int | None = None,
         reset_num_timesteps: bool = True,
         save_path: "str | os.PathLike[str] | None" = None,
         save_freq: int | None = None,
+        log: "str | Output | Iterable[str | Output] | None" = None,
+        log_dir: "str | os.PathLike[str] | None" = None,
     ) -> Self:
         """Learn for a number of environment steps and return the agent.
 
         total_timesteps      None: the preset's budget for this environment, or the rest of an
                              unfinished run
-        callback             called with the agent after every step; returning False stops, and
-                             so does an exception. It must not step the agent's environment
+        callback             a function that is called with the agent after every step, a Callback
+                             of npr.callbacks, or a list of these; returning False stops, and so
+                             does an exception. It must not step the agent's environment
         progress_bar         False: none; None or True: one line, on runs longer than a second
-        log_interval         episodes between tables of the logged values; None: no tables
+        log_interval         rows of the log are written every so many rollouts (PPO and others
+                             that learn from rollouts) or episodes; None: about 200 rows of a log
+                             that was asked for. Without a log it prints tables
         reset_num_timesteps  False: continue to count, and continue schedules. An unfinished run
                              always continues: one that was interrupted, or loaded from a file
                              that was saved before its end
         save_path            file that the agent is written to at the end, and if the run fails
         save_freq            env steps between writes to save_path during the run
+        log                  outputs by name ("csv", "tensorboard", see npr.loggers.configure) or
+                             npr.loggers.Output objects; None: those of set_logger, if any
+        log_dir              folder of the files of `log`; None: the working directory
 
         Ctrl-C and SIGTERM stop the run after the current update: the agent is saved, its
         environments are closed, and the program ends with KeyboardInterrupt or exit status 143. A
@@ -458,7 +469,8 @@ class Algorithm(Settings, sb3.Methods):
         with a note that names the file.
         """
         saving.check_target(save_path, save_freq)
-        saving.check_arguments(callback, progress_bar, log_interval, reset_num_timesteps)
+        saving.check_arguments(progress_bar, log_interval, reset_num_timesteps)
+        callbacks, outputs = as_callback(callback), self._outputs_of(log, log_dir, log_interval)
         if self._learning:
             raise ConfigError("learn() was called on an agent that is learning; copy it first.")
         default = self.preset.get("total_timesteps", DEFAULT_BUDGET)
@@ -468,12 +480,42 @@ class Algorithm(Settings, sb3.Methods):
         self.counters = counters
         self._optimizers = [*instances(self, Optimizer).values()]
         self._describe(counters.end - counters.num_timesteps)
+        if callbacks is not None:
+            callbacks.init_callback(self)
+        self.logger.begin(counters.num_timesteps)
+        own = {name: getattr(self, name) for name in self.settings}
+        about = {"algorithm": type(self).__name__, "env": self.env_name, "seed": self.seed, **own}
+        title = f"{type(self).__name__} {self.env_name}"
+        outputs.open(title, about, counters.num_timesteps, self.logger.episode_count)
         self._learning = True
         try:
-            Run(self, callback, progress_bar, log_interval, save_path, save_freq).execute()
+            Run(
+                self, callbacks, progress_bar, log_interval, save_path, save_freq, outputs
+            ).execute()
         finally:
             self._learning = False
+            outputs.close()
         return self
+
+    def set_logger(self, outputs: "Iterable[Output] | None") -> None:
+        """Write the log of every further learn() to these outputs, see npr.loggers.configure.
+
+        None: to none. A `log` of learn() replaces them in that call.
+        """
+        self._outputs = None if outputs is None else Outputs(configure(None, outputs))
+
+    def _outputs_of(self, log: Any, log_dir: Any, log_interval: Any) -> Outputs:
+        """The outputs of one call of learn()."""
+        if log is None and log_dir is not None:
+            raise ConfigError(
+                f"log_dir={log_dir!r} needs a log to write there: learn(log=['csv', 'monitor'], "
+                "log_dir=...)."
+            )
+        if log is not None:
+            return Outputs(configure(log_dir, log))
+        if self._outputs is not None:
+            return self._outputs
+        return Outputs(configure(None, "stdout") if log_interval is not None else [])
 
     def _train(self, run: Run) -> None:
         """The algorithm: iterate over run.interact, run.rollouts or run.episodes until they end."""
@@ -651,6 +693,7 @@ class Algorithm(Settings, sb3.Methods):
             "envs": None,
             "_policy": None,
             "_learning": False,
+            "_outputs": None,
             "_optimizers": [],
             "env": self._env_of_copy(),
         }

@@ -100,7 +100,7 @@ class PPO(Advantages, Algorithm):
             for _ in range(self.n_epochs):  # [7]
                 for i in D.minibatches(self.batch_size, self.rng["sample"]):
                     run.updated(self.update(*(x.take(i, axis=0) for x in data), epsilon))
-            run.logger.record("train", {"explained_variance": explained_variance(v, R, D.rows())})
+            run.logger.add({"explained_variance": explained_variance(v, R, D.rows())})
         # [15, 16]
 
     def update(self, s, a, A, R, logp_old, epsilon):

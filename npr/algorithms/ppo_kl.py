@@ -123,13 +123,12 @@ class PPOKL(Advantages, Algorithm):
                     break
             # [16]
             self.adapt(d)
-            run.logger.record(
-                "train",
+            run.logger.add(
                 {
                     "approx_kl": d,
                     "kl_coef": self.kl_weight.item(),
                     "explained_variance": explained_variance(v, R, rows),
-                },
+                }
             )
         # [23]
 

@@ -169,16 +169,14 @@ class SAC(Replay, Algorithm):
         (actor_loss, logp), g = value_and_grad(J_pi, has_aux=True)(self.phi)
         self.adam_phi.step(self.phi, g)  # [13]
 
+        metrics = {"critic_loss": critic_loss, "actor_loss": actor_loss}
         if isinstance(self.ent_coef, str):
             g = -(logp + self.H_bar).mean(keepdims=True)
+            metrics["ent_coef_loss"] = self.log_alpha * g
             self.adam_alpha.step(self.log_alpha, g)  # [14]
 
         polyak(self.theta_bar, self.theta, self.tau)  # [15]
-        return {
-            "critic_loss": critic_loss,
-            "actor_loss": actor_loss,
-            "ent_coef": xp.exp(self.log_alpha)[0],
-        }
+        return {**metrics, "ent_coef": xp.exp(self.log_alpha)}
 
 
 def first_alpha(ent_coef):

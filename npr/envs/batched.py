@@ -12,9 +12,9 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -67,6 +67,17 @@ class ErrorPolicy:
     learning: bool = True
 
 
+class Episode(NamedTuple):
+    """The undiscounted return and the length of a finished episode.
+
+    success   by info["is_success"] of its last step; None: the environment does not say
+    """
+
+    ret: float
+    length: int
+    success: bool | None
+
+
 RAISE = ErrorPolicy()  # the default
 EVALUATION = ErrorPolicy(learning=False)
 
@@ -79,7 +90,7 @@ class BatchedEnv(abc.ABC):
                     and after a step that failed
     steps           number of calls of step
     episode         (n,) number of the current episode of each environment, never used twice
-    finished        (return, length) of the episodes that ended in the last step
+    finished        the episodes that ended in the last step
     dropped         number of episodes that were dropped because of `error_policy`
     owned           whether npr made the environments and closes them
     all_valid       (n,) True; step returns this same object as `valid` if all rows are valid
@@ -121,7 +132,7 @@ class BatchedEnv(abc.ABC):
         self.steps, self.dropped = 0, 0
         self._next_episode = 0
         self._start_statistics()
-        self.finished: list[tuple[float, int]] = []
+        self.finished: list[Episode] = []
         self._last_actions: np.ndarray = np.empty(0)
         self._crash_times: collections.deque[float] = collections.deque(maxlen=MAX_CRASHES + 1)
         self._warned_of_nan = self._warned_of_reward = False
@@ -241,10 +252,13 @@ class BatchedEnv(abc.ABC):
             stacklevel=2,
         )
 
-    def _end_episodes(self, ended: Iterable[int], dropped: Sequence[int]) -> None:
-        """Count the episodes that ended, and those that were dropped, and number the next ones."""
-        for i in ended:
-            self.finished.append((self.returns[i], self.lengths[i]))
+    def _end_episodes(self, ended: Mapping[int, bool | None], dropped: Sequence[int]) -> None:
+        """Count the episodes that ended, and those that were dropped, and number the next ones.
+
+        ended   environment -> whether its episode was a success; None: unknown
+        """
+        for i, success in ended.items():
+            self.finished.append(Episode(self.returns[i], self.lengths[i], success))
             self._advance_episode(i)
         for i in dropped:
             self._advance_episode(i)

@@ -121,6 +121,12 @@ def checked_step(result: Any) -> tuple[Any, float, bool, bool]:
     return observation, reward, terminated, truncated
 
 
+def success(info: Any) -> bool | None:
+    """Whether an episode was a success, by info["is_success"] of its last step; None: unknown."""
+    value = info.get("is_success")
+    return None if value is None else bool(np.all(value))
+
+
 def _reward(reward: Any) -> float:
     """A reward that is not a float: any real number is accepted, also in an array of size 1."""
     if isinstance(reward, (np.ndarray, np.bool_)) and reward.size == 1:

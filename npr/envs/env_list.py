@@ -9,12 +9,14 @@ import numpy as np
 
 from npr.backend import FLOAT
 from npr.envs.batched import MAX_RESETS, NOT_RESUMABLE, BatchedEnv, ErrorPolicy, Record, State
-from npr.envs.contract import all_finite, checked_reset, checked_step
+from npr.envs.contract import all_finite, checked_reset, checked_step, success
 from npr.envs.episode_log import MAX_ACTIONS, MAX_BYTES, TOO_LONG, EpisodeLog
 from npr.errors import ConfigError, EnvContractError, SpaceError, describe_error
 
 if TYPE_CHECKING:
     import gymnasium
+
+_End = tuple[bool, bool, bool | None]  # terminated, truncated, success (None: unknown)
 
 
 class EnvList(BatchedEnv):
@@ -101,11 +103,11 @@ class EnvList(BatchedEnv):
 
     def _step_envs(
         self, actions: np.ndarray, s2: np.ndarray, r: np.ndarray
-    ) -> tuple[list[float], dict[int, tuple[bool, bool]], list[int]]:
+    ) -> tuple[list[float], dict[int, _End], list[int]]:
         """Step every environment, and write observations and rewards to the rows of s2 and r.
 
-        Returns the rewards in double precision, (terminated, truncated) of the rows whose episode
-        ended, and the crashed rows.
+        Returns the rewards in double precision, (terminated, truncated, success) of the rows whose
+        episode ended, and the crashed rows.
         """
         rewards, ended, crashed = [0.0] * self.n, {}, []
         for log, action in zip(self.logs, actions):
@@ -127,7 +129,7 @@ class EnvList(BatchedEnv):
             r[i], rewards[i] = reward, float(reward)  # NumPy's float64 is a float, too
             self._write_row(s2, i, observation)
             if terminated or truncated:
-                ended[i] = terminated, truncated
+                ended[i] = terminated, truncated, success(result[4])
         return rewards, ended, crashed
 
     def _begin_episodes(
@@ -135,19 +137,19 @@ class EnvList(BatchedEnv):
         s2: np.ndarray,
         r: np.ndarray,
         rewards: list[float],
-        ended: dict[int, tuple[bool, bool]],
+        ended: dict[int, _End],
         lost: list[int],
     ) -> Record:
         """The record of a step in which episodes ended or were lost, after their next resets."""
         valid = self.all_valid
         if lost:
             valid, r = self._invalidate(lost, valid, r)
-            ended = {i: flags for i, flags in ended.items() if valid[i]}
+            ended = {i: end for i, end in ended.items() if valid[i]}
         self._count(rewards, valid)
-        self._end_episodes(ended, lost)
+        self._end_episodes({i: success for i, (*_, success) in ended.items()}, lost)
         s, (terminated, truncated) = s2.copy(), np.zeros((2, self.n), bool)
-        for i, flags in ended.items():
-            terminated[i], truncated[i] = flags
+        for i, (terminates, truncates, _) in ended.items():
+            terminated[i], truncated[i] = terminates, truncates
             self._reset_env(i, s)
         for i in lost:
             self._reset_env(i, s)

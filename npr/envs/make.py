@@ -11,7 +11,7 @@ import numpy as np
 from npr.backend import FLOAT
 from npr.envs import state_check, workers
 from npr.envs.batched import RAISE, BatchedEnv, ErrorPolicy
-from npr.envs.contract import checked_reset, checked_step, observation_spec
+from npr.envs.contract import checked_reset, checked_step, observation_spec, success
 from npr.envs.env_list import EnvList
 from npr.envs.gymnasium_internals import constructor_arguments, single_envs
 from npr.envs.remake import EnvOfFile
@@ -255,9 +255,11 @@ def _make_checked(
             return result
 
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-            observation, *others = checked_step(self.env.step(action))
+            result = self.env.step(action)
+            observation, *others = checked_step(result)
             observations.row(observation, row)
-            return observation, *others, {}
+            succeeded = success(result[4])
+            return observation, *others, {} if succeeded is None else {"is_success": succeeded}
 
     checked = CheckedEnv(make_env(env, max_episode_steps, env_kwargs))
     observations = observations_from_spec(observation_spec(checked.observation_space))

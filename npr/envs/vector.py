@@ -11,7 +11,7 @@ import numpy as np
 from npr.backend import FLOAT
 from npr.envs import workers
 from npr.envs.batched import MAX_RESETS, BatchedEnv, ErrorPolicy, Record
-from npr.envs.contract import checked_reset
+from npr.envs.contract import checked_reset, success
 from npr.envs.gymnasium_internals import (
     error_origin,
     last_observations,
@@ -145,7 +145,8 @@ class VectorEnvAdapter(BatchedEnv):
             valid, r = self._invalidate(lost, valid, r)
             terminated, truncated = terminated & valid, truncated & valid
         self._count(rewards, valid)
-        self._end_episodes(np.flatnonzero(valid & done).tolist(), lost)
+        ended = np.flatnonzero(valid & done).tolist()
+        self._end_episodes({i: self._success(info, i) for i in ended}, lost)
         if self.mode == "DISABLED" and (done.any() or lost):
             try:
                 s = self._finite_reset(self._reset_rows(s2, done | ~valid))
@@ -185,6 +186,15 @@ class VectorEnvAdapter(BatchedEnv):
         for i in np.flatnonzero(done).tolist():
             self._write_row(s2, i, info["final_obs"][i] if "final_obs" in info else None)
         return s2
+
+    def _success(self, info: Any, i: int) -> bool | None:
+        """Whether the episode of env i, which has ended, was a success; None: unknown."""
+        if self.mode == "SAME_STEP" and isinstance(info, dict):
+            info = info.get("final_info")
+        if not isinstance(info, dict) or "is_success" not in info:
+            return None
+        known = info.get("_is_success", self.all_valid)
+        return success({"is_success": info["is_success"][i]}) if known[i] else None
 
     def _encode(self, observation: Any) -> np.ndarray:
         """Rows (n, ...) of a batch of observations."""

@@ -79,6 +79,10 @@ class Head(ABC):
         """Inputs of the network, after the observation, that are standard normal numbers."""
         return 0
 
+    def metrics(self, theta: Array) -> dict[str, Array]:
+        """What a log has about the distribution, besides losses; theta: the policy's parameters."""
+        return {}
+
     @abstractmethod
     def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         """The agent's actions (B, ...) for outputs y (B, outputs + free), with NumPy only.

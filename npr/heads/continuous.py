@@ -63,6 +63,9 @@ class GaussianHead(StochasticHead):
     def __call__(self, outputs: Any) -> Gaussian:
         return Gaussian(outputs)
 
+    def metrics(self, theta: Array) -> dict[str, Array]:
+        return {"std": xp.exp(theta[-self.free :])}
+
     def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         D = self.actions.size
         return y[:, :D] if rng is None else _normal(y[:, :D], y[:, D:], rng)

@@ -5,6 +5,7 @@ replay buffer that is too large would be killed hours later, without a message.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from npr.errors import ConfigError
@@ -88,3 +89,13 @@ def check_replay(capacity: int, row: int) -> None:
 def format_bytes(size: int) -> str:
     """A number of bytes in MB or GB."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+
+
+def peak() -> int | None:
+    """The most bytes of memory that this process has used; None where it is not reported."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.envs.batched import EVALUATION, BatchedEnv
+from npr.envs.batched import EVALUATION, BatchedEnv, Episode
 from npr.envs.env_list import EnvList
 from npr.envs.make import make_env, open_envs
 from npr.envs.remake import (
@@ -30,6 +30,7 @@ class Evaluation:
 
     returns: np.ndarray  # (episodes,)
     lengths: np.ndarray  # (episodes,)
+    successes: np.ndarray | None = None  # (episodes,) bools, by info["is_success"]; None: unknown
 
     @property
     def mean(self) -> float:
@@ -39,10 +40,16 @@ class Evaluation:
     def std(self) -> float:
         return float(self.returns.std())
 
+    @property
+    def success_rate(self) -> float | None:
+        """The share of successful episodes; None if the environment does not report success."""
+        return None if self.successes is None else float(self.successes.mean())
+
     def __repr__(self) -> str:
+        rate = "" if self.success_rate is None else f", success_rate={self.success_rate:.2f}"
         return (
             f"Evaluation(mean={self.mean:.2f}, std={self.std:.2f}, "
-            f"min={self.returns.min():.2f}, max={self.returns.max():.2f}, "
+            f"min={self.returns.min():.2f}, max={self.returns.max():.2f}{rate}, "
             f"episodes={len(self.returns)})"
         )
 
@@ -76,7 +83,7 @@ def evaluate(
         scale_images=policy.observations.images,
         error_policy=EVALUATION,
     )  # fmt: skip
-    played: list[tuple[float, int]] = []  # returns and lengths
+    played: list[Episode] = []
     limit = min(episode_limit, max_episode_steps or episode_limit)
     try:
         check_same_spaces(policy.observations, policy.actions, envs)
@@ -95,8 +102,9 @@ def evaluate(
             ConfigWarning,
             stacklevel=3,
         )
-    returns, lengths = zip(*played)
-    return Evaluation(np.array(returns), np.array(lengths, np.int64))
+    returns, lengths, known = zip(*played)
+    successes = None if None in known else np.array(known)
+    return Evaluation(np.array(returns), np.array(lengths, np.int64), successes)
 
 
 def _play(
@@ -106,9 +114,9 @@ def _play(
     limit: int,
     deterministic: bool,
     rng: np.random.Generator,
-    played: list[tuple[float, int]],
+    played: list[Episode],
 ) -> int:
-    """Append the return and the length of each episode to `played`. Returns how many were cut."""
+    """Append each episode to `played`. Returns how many were cut."""
     envs.claim()
     # each environment plays the same number: those that end first would favor short episodes
     missing = np.diff(np.arange(envs.n + 1) * episodes // envs.n)
@@ -127,7 +135,7 @@ def _play(
                 playing &= missing > 0
             for i, length in enumerate(envs.lengths):
                 if length >= limit and playing[i]:
-                    played.append((envs.returns[i], length))
+                    played.append(Episode(envs.returns[i], length, None))
                     missing[i] -= 1
                     playing[i] = False  # its other episodes begin with the next reset of all
                     cut += 1

@@ -1,15 +1,20 @@
-"""Logged values of a run, and a console table with the keys of Stable-Baselines3."""
+"""Logged values of a run, with the keys of Stable-Baselines3.
 
-import sys
+Each row of a log has the means of what was measured since the row before.
+"""
+
 from collections import deque
 from typing import Any
 
 import numpy as np
 
-from npr.backend import Array, to_host
-from npr.system import streams
+from npr.backend import Array, to_host, xp
+from npr.loggers import Outputs
+from npr.training.history import History
 
 WINDOW = 100  # episodes in ep_rew_mean, as in Stable-Baselines3
+NO_EPISODE = "no episode finished yet"
+_BLOCK = 256  # updates whose metrics are kept before they are added up
 
 
 def explained_variance(v: Array, R: Array, rows: Array) -> Array:
@@ -22,30 +27,85 @@ def explained_variance(v: Array, R: Array, rows: Array) -> Array:
 
 
 class Logger:
-    """Collects the logged values of a run.
+    """Collects the logged values of a run, and writes rows of them to outputs.
 
-    Values may be arrays on the device: their mean is read when a table or snapshot is made.
+    episodes        (return, length) of the last episodes
+    successes       1 or 0 for each of them; NaN if the environment does not say
+    episode_count   number of episodes so far
+    history         the episodes in this process
+    outputs         npr.loggers.Outputs, while a run writes to them
     """
 
     group = "state"  # in an agent's file: npr.files.parts
 
     def __init__(self) -> None:
-        self.groups: dict[str, dict[str, Any]] = {}
-        self.episodes: deque[tuple[float, int]] = deque(maxlen=WINDOW)  # (return, length)
+        self.episodes: deque[tuple[float, int]] = deque(maxlen=WINDOW)
+        self.successes: deque[float] = deque(maxlen=WINDOW)
         self.episode_count = 0
+        self.history = History()
+        self.outputs = Outputs([])
+        self._start_row()
+        self._last: dict[str, Any] = {}  # values of the last row
+
+    def _start_row(self) -> None:
+        self._values: dict[str, Any] = {}
+        self._sums: dict[str, tuple[float, int]] = {}  # sum and number of what is averaged
+        self._metrics: list[dict[str, Any]] = []  # not added up yet
 
     def __repr__(self) -> str:
         mean = self.mean_return()
         return f"Logger({self.episode_count:,} episodes, mean return {mean})"
 
-    def record(self, group: str, metrics: dict[str, Any]) -> None:
-        """Keep the latest value of each metric."""
-        self.groups.setdefault(group, {}).update(metrics)
+    def __getstate__(self) -> dict[str, Any]:
+        # files cannot be copied; a history belongs to its process
+        return {**vars(self), "outputs": Outputs([]), "history": History()}
 
-    def episode(self, episode: tuple[float, int]) -> None:
-        """Add an episode (return, length)."""
-        self.episodes.append(episode)
+    def begin(self, step: int) -> None:
+        """A run begins at this env step."""
+        self._start_row()
+        if not step:
+            self.history = History()
+
+    def record(self, key: str, value: Any) -> None:
+        """Set a value of the next row, e.g. record("rollout/exploration_rate", 0.1)."""
+        self._values[key] = value
+
+    def record_mean(self, key: str, value: Any) -> None:
+        """Add a number, or an array whose mean is taken, to the mean in the next row."""
+        self._metrics.append({key: value})
+        if len(self._metrics) >= _BLOCK:
+            self._add_up()
+
+    def add(self, metrics: dict[str, Any]) -> None:
+        """Add what an update returned, by name: the row has the means, as train/NAME."""
+        self._metrics.append(metrics)
+        if len(self._metrics) >= _BLOCK:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        columns: dict[str, list[Any]] = {}
+        for metrics in self._metrics:
+            for key, value in metrics.items():
+                columns.setdefault(key if "/" in key else f"train/{key}", []).append(value)
+        for key, values in columns.items():
+            total, count = self._sums.get(key, (0.0, 0))
+            self._sums[key] = total + _sum_of_means(values), count + len(values)
+        self._metrics = []
+
+    def episode(
+        self,
+        ret: float,
+        length: int,
+        success: bool | None = None,
+        step: int = 0,
+        seconds: float = 0.0,
+    ) -> None:
+        """Add a finished episode, the env step at its end and the time since the run began."""
+        self.episodes.append((ret, length))
+        self.successes.append(np.nan if success is None else float(success))
         self.episode_count += 1
+        self.history.add(step, ret, length, seconds)
+        self.outputs.episode(ret, length, seconds, success)
 
     def mean_return(self) -> float | None:
         """Mean return of the last episodes; None before the first has ended."""
@@ -53,42 +113,50 @@ class Logger:
 
     def state(self) -> dict[str, np.ndarray]:
         """The last episodes. Their total is a counter in the manifest of a file."""
-        return {"episodes": np.array(self.episodes, np.float64).reshape(-1, 2)}
+        episodes = np.array(self.episodes, np.float64).reshape(-1, 2)
+        return {"episodes": np.column_stack([episodes, np.array(self.successes, np.float64)])}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Restore a state."""
-        held = state["episodes"]
-        self.episodes = deque(((r, int(n)) for r, n in held.tolist()), maxlen=WINDOW)
+        rows = state["episodes"].tolist()
+        self.episodes = deque(((r, int(n)) for r, n, _ in rows), maxlen=WINDOW)
+        self.successes = deque((success for *_, success in rows), maxlen=WINDOW)
 
     def snapshot(self) -> dict[str, Any]:
-        """Every value as a Python number."""
-        values = {
-            f"{group}/{key}": float(to_host(value).mean()) if hasattr(value, "dtype") else value
-            for group, metrics in self.groups.items()
-            for key, value in metrics.items()
-        }
+        """Every value as a Python number: means since the last row, else those in that row."""
+        return {**self._last, **self._row()}
+
+    def _row(self) -> dict[str, Any]:
+        """The values since the last row, as Python numbers."""
+        self._add_up()
+        values = {key: total / count for key, (total, count) in self._sums.items()}
+        for key, value in self._values.items():
+            values[key] = float(to_host(value).mean()) if hasattr(value, "dtype") else value
         if self.episodes:
             values["rollout/ep_rew_mean"] = self.mean_return()
             values["rollout/ep_len_mean"] = float(np.mean([n for _, n in self.episodes]))
+            known = [success for success in self.successes if success == success]
+            if known:
+                values["rollout/success_rate"] = float(np.mean(known))
         return values
 
-    def table(self, stream: Any = None) -> None:
-        """Print the values in groups."""
-        values = self.snapshot()
-        if not self.episodes:
-            values["rollout/ep_rew_mean"] = "no episode finished yet"
-        rows, group = [], None
-        for key in sorted(values):
-            head, name = key.split("/")
-            if head != group:
-                rows.append((f"{head}/", ""))
-                group = head
-            rows.append((f"   {name}", _text(values[key])))
-        left, right = (max(len(row[i]) for row in rows) for i in (0, 1))
-        line = "-" * (left + right + 7)
-        body = "\n".join(f"| {a:<{left}} | {b:<{right}} |" for a, b in rows)
-        streams.write(sys.stdout if stream is None else stream, f"{line}\n{body}\n{line}\n")
+    def dump(self, step: int) -> None:
+        """Write a row to the outputs: the values since the last one. `step` counts env steps."""
+        row = self._row()
+        self._start_row()
+        self._last = {**self._last, **row}
+        self.outputs.write(row if self.episodes else {**row, "rollout/ep_rew_mean": NO_EPISODE}, step)
 
 
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _sum_of_means(values: list[Any]) -> float:
+    """The sum of numbers, and of the means of arrays. Reads a device once per shape."""
+    total, arrays = 0.0, {}
+    for value in values:
+        if hasattr(value, "dtype"):
+            arrays.setdefault(value.shape, []).append(value)
+        else:
+            total += value
+    for same in arrays.values():
+        stacked = xp.stack(same).reshape(len(same), -1)
+        total += float(stacked.mean(axis=1, dtype=np.float64).sum())
+    return total

@@ -19,9 +19,10 @@ from npr.buffers import Rollout
 from npr.envs.contract import all_finite
 from npr.errors import ConfigWarning, EnvCrashedError, NprError, NumericsError
 from npr.files.parts import instances, is_array, parts
+from npr.loggers import Outputs
 from npr.nn import MLP
-from npr.settings import EpsilonGreedy, Replay
-from npr.system import streams
+from npr.settings import EpsilonGreedy, Replay, Schedule
+from npr.system import memory, streams
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
 from npr.training.advice import warn_of_settings
@@ -32,6 +33,7 @@ from npr.training.nonfinite import NonFiniteGuard
 from npr.training.progress import Progress
 
 DEFAULT_BUDGET = 100_000  # env steps of learn() without a preset
+ROWS = 200  # of a log whose interval is not given
 
 
 class Transition(NamedTuple):
@@ -52,18 +54,21 @@ class _Stopped(Exception):
 class Run:
     """One call of learn(). It updates the agent, which keeps no reference to it.
 
-    agent    an Algorithm: its `_train(run)` iterates over `interact`, `rollouts` or `episodes`
-    others   the arguments of `Algorithm.learn`
+    agent     an Algorithm: its `_train(run)` iterates over `interact`, `rollouts` or `episodes`
+    callback  an npr.callbacks.Callback, or None
+    outputs   where rows of the log are written; open
+    others    the arguments of `Algorithm.learn`
     """
 
     def __init__(
         self,
         agent: Any,
-        callback: Callable[[Any], Any] | None,
+        callback: Any,
         progress_bar: bool | None,
         log_interval: int | None,
         save_path: Any,
         save_freq: int | None,
+        outputs: Outputs,
     ) -> None:
         self.agent = agent
         self.counters: Counters = agent.counters
@@ -71,7 +76,12 @@ class Run:
         self.envs = agent.envs
         self.callback, self.save_path = callback, save_path
         self.log_interval, self.save_freq = int(log_interval or 0), int(save_freq or 0)  # 0: none
+        self.outputs = self.logger.outputs = outputs
         self.start, self.began = self.counters.num_timesteps, time.perf_counter()
+        self.last_row = self.start  # env steps at the last row of the log
+        self.iterations: int | None = None  # rollouts so far; None: the algorithm has none
+        self.iterated = False  # whether the last step completed a rollout that was learned from
+        self.collecting = False  # whether the callback knows that steps are collected
         self.whole_episodes = False  # whether updates need complete ones
         self.last_steps = 0  # env steps of the last step of all environments
         self.interrupts = Interrupts()
@@ -98,14 +108,22 @@ class Run:
     def _train(self) -> None:
         """Run the algorithm, and save the agent at the end or if it fails."""
         try:
+            if self.callback is not None:
+                self.callback.on_training_start(vars(self), {})
             self.guard.run(self.agent._train, self)
             self._check_policy()
+            if self.outputs and not self.log_interval and self.last_row < self._t:
+                self._log_row()
+            if self.callback is not None:
+                self.callback.on_training_end()
             if self.save_path is not None and not self.interrupts.requested:
                 self.agent.save(self.save_path)
         except BaseException as error:  # the callback may raise anything
             # Ctrl-C on a terminal reaches worker processes too, and then the step fails
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
             if stopped and self.interrupts.requested and not self.interrupts.repeated:
+                if self.callback is not None:
+                    self.callback.on_training_end()
                 return
             ours = isinstance(error, NprError) and self.agent._saves_crashes
             if (ours or self.save_path is not None) and not self.interrupts.repeated:
@@ -174,6 +192,8 @@ class Run:
         agent = self.agent
         obs_norm, reward_norm = agent.obs_norm, agent.reward_norm
         for s, a, r, s2, terminated, truncated, valid, episode in self._steps(choose):
+            if self.callback is not None and self.every(getattr(agent, "train_freq", 1)):
+                self._end_collecting()
             if reward_norm:
                 reward_norm.add(r, terminated | truncated, valid)
             if valid is not self.envs.all_valid:
@@ -193,6 +213,7 @@ class Run:
         """Yield Rollouts of n_steps of all environments. Further steps stay in agent.steps, for the
         next run."""
         steps, complete = self.agent.steps, False
+        self.iterations = self.start // (n_steps * self.envs.n)
         for *step, _ in self._steps(choose):
             steps.append(tuple(step))
             if len(steps) >= n_steps:
@@ -213,6 +234,7 @@ class Run:
         """
         envs, steps, complete = self.envs, self.agent.steps, False
         per_env, self.whole_episodes = -(-n_episodes // envs.n), True
+        self.iterations = 0
         if not steps and any(envs.lengths):
             self._reset()
         ended = [valid & (term | trunc) for *_, term, trunc, valid in steps]
@@ -265,15 +287,20 @@ class Run:
             D.r = reward_norm(D.r)
         if obs_norm:
             D.s, D.s2 = obs_norm(D.s), obs_norm(D.s2)
+        self._end_collecting()
         yield D
         if obs_norm and not first:
             obs_norm.add(s)
+        self.iterations, self.iterated = (self.iterations or 0) + 1, True
 
     def _steps(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[Any, ...]]:
         """Yield (s, a, r, s2, terminated, truncated, valid, episode) of every step."""
         envs, counters, obs_norm = self.envs, self.counters, self.agent.obs_norm
         progress, interrupts = self.progress, self.interrupts
         while counters.num_timesteps < counters.end:
+            if self.callback is not None and not self.collecting:
+                self.collecting = True
+                self.callback.on_rollout_start()
             if envs.s is None:  # at the start, after a step that failed, or one of others
                 self.agent.steps.end_episodes(whole=self.whole_episodes)
                 self._reset()
@@ -287,9 +314,16 @@ class Run:
             yield s, a, r, s2, terminated, truncated, valid, episode
             if envs.finished:
                 self._log_episodes()
+            if self.iterated:
+                self.iterated = False
+                self._log_if_due(self.iterations or 0)
             progress.update()
             if self.callback is not None:
-                if self._callback_stops():
+                done = terminated | truncated
+                self.callback.update_locals(
+                    {"obs": s, "actions": a, "rewards": r, "new_obs": s2, "dones": done}
+                )
+                if not self.callback.on_step():
                     return
                 if envs.used_by_others():
                     envs.claim()
@@ -299,17 +333,11 @@ class Run:
             if interrupts.requested and counters.num_timesteps < counters.end:
                 raise _Stopped
 
-    def _log_episodes(self) -> None:
-        """Log the episodes that ended in the last step."""
-        for episode in self.envs.finished:
-            self.logger.episode(episode)
-            if self.log_interval and self.logger.episode_count % self.log_interval == 0:
-                self._log_table()
-
-    def _callback_stops(self) -> bool:
-        """Call the callback; whether it returned False."""
-        result = self.callback(self.agent) if self.callback else None
-        return isinstance(result, (bool, np.bool_)) and not result
+    def _end_collecting(self) -> None:
+        """Tell the callback that the steps of a rollout, or before an update, are complete."""
+        if self.callback is not None and self.collecting:
+            self.collecting = False
+            self.callback.on_rollout_end()
 
     def _bad_action(self) -> NumericsError:
         return NumericsError(
@@ -343,29 +371,60 @@ class Run:
     def updated(self, metrics: dict[str, Any]) -> None:
         """Count an update and log its metrics: numbers, or arrays whose mean is logged."""
         self.counters.updated()
-        self.logger.record("train", metrics)
+        self.logger.add(metrics)
         skipped = self.guard.check(self.counters.n_updates)
         if skipped:
-            self.logger.record("train", {"n_skipped": skipped})
+            self.logger.record("train/n_skipped", skipped)
 
-    def _log_table(self) -> None:
-        agent, counters = self.agent, self.counters
+    # ---- the log
+
+    def _log_episodes(self) -> None:
+        """Log the episodes that ended in the last step."""
+        seconds = time.perf_counter() - self.began
+        for episode in self.envs.finished:
+            self.logger.episode(*episode, self._t, seconds)
+            if self.iterations is None:
+                self._log_if_due(self.logger.episode_count)
+
+    def _log_if_due(self, count: int) -> None:
+        """Write a row every log_interval rollouts or episodes; without one, if the last row is of
+        an earlier two-hundredth of the run."""
+        if not self.outputs:
+            return
+        if self.log_interval:
+            due = count % self.log_interval == 0
+        else:
+            per_row = max(1, self.counters.end // ROWS)
+            due = self._t // per_row > self.last_row // per_row
+        if due:
+            self._log_row()
+
+    def _log_row(self) -> None:
+        """Write the values since the last row, with those of the run."""
+        agent, counters, record = self.agent, self.counters, self.logger.record
         elapsed = time.perf_counter() - self.began
-        self.logger.record(
-            "time",
-            {
-                "total_timesteps": counters.num_timesteps,
-                "episodes": self.logger.episode_count,
-                "time_elapsed": elapsed,
-                "fps": (counters.num_timesteps - self.start) / elapsed,
-            },
-        )
-        rates = {
-            "n_updates": counters.n_updates,
-            "learning_rate": agent.now(agent.learning_rate),
-        }
-        self.logger.record("train", rates)
+        self.last_row = self._t
+        record("time/total_timesteps", self._t)
+        record("time/episodes", self.logger.episode_count)
+        record("time/time_elapsed", elapsed)
+        record("time/fps", (self._t - self.start) / elapsed)
+        if self.iterations is not None:
+            record("time/iterations", self.iterations)
+        if (peak := memory.peak()) is not None:
+            record("time/peak_rss_mb", peak / 1e6)
+        record("train/n_updates", counters.n_updates)
+        for name, one in agent.settings.items():
+            if one.type == Schedule:
+                record(f"train/{name}", agent.now(getattr(agent, name)))
         if isinstance(agent, EpsilonGreedy):
-            self.logger.record("rollout", {"exploration_rate": agent.epsilon})
+            record("rollout/exploration_rate", agent.epsilon)
+        head, _, theta = agent.acts_by()
+        for name, value in head.metrics(theta).items():
+            record(f"train/{name}", value)
         self.progress.clear()
-        self.logger.table()
+        self.logger.dump(self._t)
+
+    @property
+    def _t(self) -> int:
+        """Env steps so far."""
+        return self.counters.num_timesteps

@@ -1,6 +1,5 @@
 """Files that learn() writes: checks of their path, and saving when the run stops."""
 
-import inspect
 import os
 import re
 import warnings
@@ -41,13 +40,17 @@ def check_path(name: str, path: Any) -> None:
         )
 
 
-def save_or_warn(agent: Agent, path: Path) -> None:
-    """Save during a run; warn and continue if the file cannot be written or misses state."""
+def save_or_warn(agent: Agent, path: Path) -> bool:
+    """Save during a run; warn and continue if the file cannot be written or misses state.
+
+    Returns whether a file was written.
+    """
     lost = _unsaved(agent)
     try:
         checkpoint.save(agent, path, without=lost)
-        message = f"was saved without its {', '.join(lost)}" if lost else ""
+        message, written = f"was saved without its {', '.join(lost)}" if lost else "", True
     except (OSError, ConfigError) as error:
+        written = False
         message = f"could not be saved ({error}). An earlier file there is unchanged, and training "
         message += "continues"
     if message:
@@ -56,17 +59,11 @@ def save_or_warn(agent: Agent, path: Path) -> None:
             CheckpointWarning,
             stacklevel=2,
         )
+    return written
 
 
-def check_arguments(
-    callback: Any, progress_bar: Any, log_interval: Any, reset_num_timesteps: Any
-) -> None:
-    """Check the arguments of learn(). Raises ConfigError."""
-    if callback is not None and (wrong := _wrong_callback(callback)):
-        raise ConfigError(
-            "callback must be a function of one argument, the agent, which returns False to stop; "
-            f"got {wrong}."
-        )
+def check_arguments(progress_bar: Any, log_interval: Any, reset_num_timesteps: Any) -> None:
+    """Check arguments of learn(). Raises ConfigError."""
     if progress_bar is not None and not isinstance(progress_bar, (bool, np.bool_)):
         raise ConfigError(
             f"progress_bar must be True, False or None, got {progress_bar!r}. Pass arguments after "
@@ -74,41 +71,13 @@ def check_arguments(
         )
     if log_interval is not None and not (is_whole(log_interval) and log_interval >= 1):
         raise ConfigError(
-            f"log_interval must be a whole number of episodes above 0, or None for no tables; got "
-            f"{log_interval!r}."
+            "log_interval must be a whole number above 0, of rollouts or episodes between rows of "
+            f"the log, or None; got {log_interval!r}."
         )
     if not isinstance(reset_num_timesteps, (bool, np.bool_)):
         raise ConfigError(
             f"reset_num_timesteps must be True or False, got {reset_num_timesteps!r}."
         )
-
-
-def _wrong_callback(callback: Any) -> str | None:
-    """What is wrong with the callback of learn(), and what to do; None if nothing is."""
-    if isinstance(callback, (list, tuple)):
-        return f"a {type(callback).__name__} of {len(callback)}. Call them all in one function"
-    kind = callback if isinstance(callback, type) else type(callback)
-    if any(cls.__module__.startswith("stable_baselines3") for cls in kind.__mro__):
-        return (
-            f"{kind.__name__}, an object of Stable-Baselines3. Write a function that "
-            "uses the agent: agent.num_timesteps, agent.evaluate(), agent.save(path)"
-        )
-    if isinstance(callback, type):
-        return f"the class {callback.__name__}. Pass a function, or an instance that can be called"
-    if not callable(callback):
-        return f"{callback!r}. Write one: def callback(agent): ..."
-    if inspect.iscoroutinefunction(callback) or inspect.isgeneratorfunction(callback):
-        return f"{callback.__name__}, whose call would not run it. Write it without async and yield"
-    try:
-        signature = inspect.signature(callback)
-    except (ValueError, TypeError):  # a function in C may have none
-        return None
-    try:
-        signature.bind(None)
-    except TypeError:
-        name = getattr(callback, "__name__", type(callback).__name__)
-        return f"{name}{signature}. Write def {name}(agent)"
-    return None
 
 
 def _unsaved(agent: Agent) -> list[str]:

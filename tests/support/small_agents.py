@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 
 import npr
+from npr.loggers import Outputs
 from npr.training.run import Run
 
 BUDGET = 96  # env steps of `trained`: six rounds of PPO, a replay of 64 that wraps
@@ -63,7 +64,7 @@ def small_agent(case, env=None, seed=0, **settings):
 
 def run_of(agent):
     """One call of learn() that has not begun, for tests of its parts."""
-    return Run(agent, None, False, None, None, None)
+    return Run(agent, None, False, None, None, None, Outputs())
 
 
 def trained(case, seed=0, **settings):

@@ -1,20 +1,28 @@
-"""The logger and the tables that `log_interval` prints."""
+"""The logger: means between rows, keys of Stable-Baselines3, and when rows are written."""
 
+import copy
 import io
 import itertools
+import math
+import warnings
 
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 from support.small_agents import (
     BUDGET,
     CASES,
     small_agent,
 )
 
+import npr
+from npr.backend import to_host
+from npr.loggers import Output
+from npr.training.history import ROWS, History
 from npr.training.logger import Logger
+from npr.training.run import ROWS as ROWS_OF_A_LOG
 
 every_case = pytest.mark.parametrize("case", CASES)
-
 
 KEYS_OF_SB3 = {
     "rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate",
@@ -30,7 +38,9 @@ KEYS_OF_NPR = {
     "train/svgd_kernel_bandwidth",
 }  # fmt: skip
 GREEDY = {"rollout/exploration_rate", "train/learning_rate"}
-POLICY = {"train/policy_gradient_loss", "train/entropy_loss", "train/learning_rate"}
+POLICY = {
+    "train/policy_gradient_loss", "train/entropy_loss", "train/learning_rate", "time/iterations",
+}  # fmt: skip
 ACTOR = {"train/critic_loss", "train/learning_rate"}
 KEYS_OF = {
     "QLearning": GREEDY,
@@ -40,14 +50,113 @@ KEYS_OF = {
     "REINFORCE": POLICY | {"train/value_loss"},
     "QActorCritic": POLICY | {"train/critic_loss"},
     "A2C": POLICY | {"train/value_loss"},
-    "PPO": POLICY | {"train/value_loss", "train/approx_kl", "train/clip_fraction"},
+    "PPO": POLICY
+    | {"train/value_loss", "train/approx_kl", "train/clip_fraction", "train/clip_range"},
     "PPOKL": POLICY | {"train/value_loss", "train/approx_kl", "train/kl_coef"},
     "DDPG": ACTOR | {"train/actor_loss"},
-    "TD3": ACTOR,  # its actor is updated every second time
+    "TD3": ACTOR | {"train/actor_loss"},
     "SoftQ": ACTOR,
     "SACS": ACTOR | {"train/actor_loss", "train/value_loss"},
-    "SAC": ACTOR | {"train/actor_loss", "train/ent_coef"},
+    "SAC": ACTOR | {"train/actor_loss", "train/ent_coef", "train/ent_coef_loss"},
 }
+
+
+class Rows(Output):
+    """Keeps what it is given."""
+
+    def __init__(self):
+        self.rows, self.steps, self.episodes = [], [], []
+        self.opened = []
+
+    def open(self, *about):
+        self.opened.append(about)
+
+    def write(self, values, step):
+        self.rows.append(values)
+        self.steps.append(step)
+
+    def episode(self, r, l, t, success):  # noqa: E741
+        self.episodes.append((r, l, t, success))
+
+
+def logger_with_rows():
+    logger, rows = Logger(), Rows()
+    logger.outputs = npr.loggers.Outputs([rows])
+    logger.outputs.open("title", {})
+    return logger, rows.rows
+
+
+# ---- rows of a run
+
+
+@every_case
+def test_a_row_has_the_keys_of_stable_baselines3(case):
+    rows = Rows()
+    agent = small_agent(case, max_episode_steps=10).learn(BUDGET, log=rows, log_interval=2)
+    on_policy = "time/iterations" in KEYS_OF[CASES[case][0]]
+    count = "time/iterations" if on_policy else "time/episodes"
+    assert [row[count] for row in rows.rows] == [2 * n + 2 for n in range(len(rows.rows))]
+    for row in rows.rows:
+        assert set(row) <= KEYS_OF_SB3 | KEYS_OF_NPR
+    last = rows.rows[-1]
+    common = {"rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "time/time_elapsed",
+              "time/total_timesteps", "train/n_updates"}  # fmt: skip
+    assert set().union(*rows.rows) >= common | KEYS_OF[CASES[case][0]]
+    played = [episode for episode in rows.episodes][: last["time/episodes"]]
+    assert last["rollout/ep_rew_mean"] == pytest.approx(np.mean([r for r, *_ in played]))
+    assert last["time/total_timesteps"] == rows.steps[-1] >= sum(n for _, n, *_ in played)
+    assert all(type(value) in (int, float) for row in rows.rows for value in row.values())
+
+
+def test_a_gaussian_policy_has_its_standard_deviation_in_the_log():
+    rows = Rows()
+    small_agent("PPO-Box").learn(BUDGET, log=rows, log_interval=1)
+    assert rows.rows[0]["train/std"] == pytest.approx(1, abs=0.05)  # log_std_init=0
+
+
+@every_case
+def test_a_row_has_the_means_of_all_updates_since_the_row_before(case):
+    agent, rows, seen, expected = small_agent(case, max_episode_steps=10), Rows(), [], []
+    if not hasattr(agent, "update"):
+        return
+    original = agent.update
+
+    def update(*batch):
+        metrics = original(*batch)
+        logged = {name: value for name, value in metrics.items() if name != "delta"}  # of PERDQN
+        seen.append({name: float(np.mean(to_host(value))) for name, value in logged.items()})
+        return metrics
+
+    def dump(step, original=agent.logger.dump):
+        names = set().union(*seen)
+        expected.append({n: np.mean([m[n] for m in seen if n in m]) for n in names})
+        seen.clear()
+        original(step)
+
+    vars(agent)["update"], agent.logger.dump = update, dump
+    agent.learn(BUDGET, log=rows, log_interval=2)
+    assert len(rows.rows) == len(expected) > 1
+    for row, means in zip(rows.rows, expected):
+        for name, mean in means.items():
+            assert row[f"train/{name}"] == pytest.approx(mean, rel=1e-5, abs=1e-6), name
+
+
+@pytest.mark.parametrize("case", ["QLearning", "DQN", "PPO"])
+def test_without_an_interval_a_log_has_about_two_hundred_rows_and_the_end(case):
+    rows = Rows()
+    agent = small_agent(case, max_episode_steps=2)
+    agent.learn(4 * ROWS_OF_A_LOG, log=rows)
+    steps = rows.steps
+    assert steps[-1] == agent.num_timesteps and len(steps) <= ROWS_OF_A_LOG + 1
+    assert len({*steps}) == len(steps)
+    widest = max(b - a for a, b in itertools.pairwise(steps))
+    per_rollout = getattr(agent, "n_steps", 2) * agent.envs.n
+    assert widest <= 2 * max(4, per_rollout)
+
+
+def test_no_table_is_printed_by_default(capsys):
+    small_agent("DQN").learn(BUDGET)
+    assert capsys.readouterr() == ("", "")
 
 
 def tables(text):
@@ -67,42 +176,159 @@ def tables(text):
     return found
 
 
-@every_case
-def test_log_interval_prints_a_table_with_the_keys_of_stable_baselines3(case, capsys):
-    agent = small_agent(case, max_episode_steps=10).learn(BUDGET, log_interval=2)
+def test_log_interval_alone_prints_tables(capsys):
+    agent = small_agent("DQN", max_episode_steps=10).learn(BUDGET, log_interval=2)
     printed = tables(capsys.readouterr().out)
     assert len(printed) == agent.logger.episode_count // 2
-    for n, table in enumerate(printed):
-        assert set(table) <= KEYS_OF_SB3 | KEYS_OF_NPR
-        assert table["time/episodes"] == str(2 * n + 2)
-    last = printed[-1]
-    common = {"rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "time/time_elapsed",
-              "time/total_timesteps", "train/n_updates"}  # fmt: skip
-    assert set(last) >= common | KEYS_OF[CASES[case][0]]
-    returns, lengths = zip(*agent.logger.episodes)
-    assert int(last["time/total_timesteps"]) == sum(lengths[: 2 * len(printed)])
-    assert float(last["rollout/ep_rew_mean"]) == pytest.approx(
-        np.mean(returns[: 2 * len(printed)]), rel=1e-3
+    assert [table["time/episodes"] for table in printed[:2]] == ["2", "4"]
+
+
+def test_a_rollout_without_a_finished_episode_says_so():
+    rows = Rows()
+    small_agent("PPO", env="Pendulum-v1").learn(64, log=rows, log_interval=1)
+    assert rows.rows[0]["rollout/ep_rew_mean"] == "no episode finished yet"
+
+
+def test_outputs_learn_what_the_run_is():
+    rows = Rows()
+    agent = small_agent("DQN").learn(20, log=rows)
+    agent.learn(20, log=rows, reset_num_timesteps=False)
+    (title, settings, step, episodes), again = rows.opened
+    assert title == "DQN CartPole-v1" and (step, episodes) == (0, 0) and again[2] == 20
+    assert settings["algorithm"] == "DQN" and settings["env"] == "CartPole-v1"
+    assert {name: settings[name] for name in agent.settings} == {
+        name: getattr(agent, name) for name in agent.settings
+    }
+
+
+def test_set_logger_is_for_every_further_run_and_log_replaces_it():
+    first, second = Rows(), Rows()
+    agent = small_agent("DQN")
+    agent.set_logger([first])
+    agent.learn(30)
+    agent.learn(30, log=[second])
+    assert len(first.opened) == len(second.opened) == 1
+    agent.set_logger(None)
+    agent.learn(30)
+    assert len(first.opened) == 1
+
+
+def test_a_log_dir_without_a_log_is_refused():
+    with pytest.raises(npr.ConfigError, match="log_dir='runs' needs a log to write there"):
+        small_agent("DQN").learn(30, log_dir="runs")
+
+
+def test_the_log_changes_no_bit_of_a_run(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, log in (("with", ["csv", "jsonl", "monitor"]), ("without", None)):
+            small_agent("SAC").learn(60, log=log, log_dir=log and tmp_path).save(tmp_path / name)
+    assert (tmp_path / "with").read_bytes() == (tmp_path / "without").read_bytes()
+
+
+# ---- success
+
+
+class Fortunate(CartPoleEnv):
+    """Every second episode is a success."""
+
+    count = 0
+
+    def step(self, action):
+        *result, info = super().step(action)
+        if result[2]:
+            self.count += 1
+            info = {"is_success": self.count % 2 == 0}
+        return *result, info
+
+
+@pytest.mark.parametrize("settings", [{}, {"n_envs": 2}, {"env_timeout": 60.0, "n_envs": 2}])
+def test_the_success_rate_is_that_of_the_last_episodes(settings):
+    rows = Rows()
+    agent = small_agent("DQN", env=Fortunate, **settings).learn(150, log=rows, log_interval=1)
+    known = [success for *_, success in rows.episodes]
+    assert {*known} == {True, False}
+    assert rows.rows[-1]["rollout/success_rate"] == pytest.approx(np.mean(known))
+    agent.close()
+
+
+@pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP", "DISABLED"])
+def test_the_success_of_vector_environments_is_known_in_every_mode(mode):
+    import gymnasium
+
+    envs = gymnasium.vector.SyncVectorEnv(
+        [Fortunate, Fortunate], autoreset_mode=gymnasium.vector.AutoresetMode[mode]
     )
+    rows = Rows()
+    small_agent("DQN", env=envs).learn(150, log=rows)
+    assert [success for *_, success in rows.episodes].count(True) > 1
+    assert None not in [success for *_, success in rows.episodes]
 
 
-def test_no_table_is_printed_by_default(capsys):
-    small_agent("DQN").learn(BUDGET)
-    assert capsys.readouterr() == ("", "")
+def test_an_evaluation_has_the_success_rate():
+    result = small_agent("DQN", env=Fortunate).evaluate(episodes=4)
+    assert result.success_rate == 0.5 and "success_rate=0.50" in repr(result)
+    assert result.successes.tolist() == [False, True, False, True]
+    plain = small_agent("DQN").evaluate(episodes=2)
+    assert plain.success_rate is None and "success" not in repr(plain)
 
 
-def test_a_table_before_the_first_episode():
+def test_successes_are_in_the_file(tmp_path):
+    agent = small_agent("DQN", env=Fortunate).learn(100)
+    agent.save(tmp_path / "a.npz")
+    loaded = npr.load(tmp_path / "a.npz")
+    assert list(loaded.logger.successes) == list(agent.logger.successes) and agent.logger.successes
+    assert loaded.logger.episodes == agent.logger.episodes
+
+
+# ---- the logger by itself
+
+
+def test_means_latest_values_and_an_empty_interval():
+    logger, rows = logger_with_rows()
+    logger.add({"loss": 1.0})
+    logger.add({"loss": np.array([2.0, 4.0]), "kl": np.float32(3)})
+    logger.record_mean("my/mean", 5)
+    logger.record_mean("my/mean", np.array([True, False]))
+    logger.record("my/value", 1)
+    logger.record("my/value", 2)
+    logger.dump(10)
+    assert rows[0] == {
+        "train/loss": 2.0, "train/kl": 3.0, "my/mean": 2.75, "my/value": 2,
+        "rollout/ep_rew_mean": "no episode finished yet", "time/total_timesteps": 10,
+    }  # fmt: skip
+    logger.dump(20)
+    assert "train/loss" not in rows[1], "nothing was measured since"
+    assert logger.snapshot()["train/loss"] == 2.0, "the last known value"
+
+
+def test_means_of_many_updates_of_different_sizes_are_exact():
+    logger, rng, means = Logger(), np.random.default_rng(0), []
+    for i in range(1_000):
+        value = rng.standard_normal((64, 7)[i % 3 == 0]).astype(np.float32)
+        means.append(value.mean(dtype=np.float64))
+        logger.add({"x": value})
+    assert logger.snapshot()["train/x"] == pytest.approx(np.mean(means), rel=1e-9)
+    assert len(logger._metrics) < 300, "memory is bounded"
+
+
+def test_the_table_on_the_console():
     logger, stream = Logger(), io.StringIO()
-    logger.record("train", {"loss": np.float32(0.123456), "n_updates": 3})
-    logger.table(stream)
+    logger.outputs = npr.loggers.Outputs([npr.loggers.console.Console(stream)])
+    logger.outputs.open("", {})
+    logger.add({"loss": np.float32(0.123456)})
+    logger.record("train/n_updates", 3)
+    logger.dump(7)
     assert stream.getvalue().splitlines() == [
-        "--------------------------------------------",
-        "| rollout/       |                         |",
-        "|    ep_rew_mean | no episode finished yet |",
-        "| train/         |                         |",
-        "|    loss        | 0.1235                  |",
-        "|    n_updates   | 3                       |",
-        "--------------------------------------------",
+        "------------------------------------------------",
+        "| rollout/           |                         |",
+        "|    ep_rew_mean     | no episode finished yet |",
+        "| time/              |                         |",
+        "|    total_timesteps | 7                       |",
+        "| train/             |                         |",
+        "|    loss            | 0.1235                  |",
+        "|    n_updates       | 3                       |",
+        "------------------------------------------------",
     ]
 
 
@@ -110,7 +336,42 @@ def test_the_logger_averages_over_a_hundred_episodes():
     logger = Logger()
     assert logger.mean_return() is None
     for i in range(250):
-        logger.episode((float(i), i))
+        logger.episode(float(i), i, success=i >= 200)
     assert logger.episode_count == 250
     assert logger.mean_return() == np.mean(range(150, 250))
     assert logger.snapshot()["rollout/ep_len_mean"] == np.mean(range(150, 250))
+    assert logger.snapshot()["rollout/success_rate"] == 0.5
+
+
+def test_a_copy_of_a_logger_has_no_outputs():
+    logger, _ = logger_with_rows()
+    logger.episode(1.0, 2)
+    other = copy.deepcopy(logger)
+    assert not other.outputs and len(other.history.rows()) == 0 and logger.outputs
+    assert other.episodes == logger.episodes
+
+
+# ---- history
+
+
+def test_the_history_has_every_episode_of_a_short_run():
+    agent, rows = small_agent("DQN", max_episode_steps=7), Rows()
+    agent.learn(100, log=rows)
+    steps, returns, lengths, seconds = agent.logger.history.rows().T
+    assert steps.tolist() == np.cumsum(lengths).tolist()
+    assert returns.tolist() == [r for r, *_ in rows.episodes]
+    assert seconds.tolist() == [t for _, _, t, _ in rows.episodes] == sorted(seconds)
+    agent.learn(20)
+    assert agent.logger.history.rows()[0, 0] <= 20, "a new run begins to count anew"
+
+
+def test_a_long_history_merges_neighbors_and_keeps_the_mean():
+    history, n = History(), 5 * ROWS + 8
+    for i in range(n):
+        history.add(i, float(i), 2 * i, i / 2)
+    rows, k = history.rows(), history.per_row
+    assert k == 8 and len(rows) == n // k < ROWS
+    whole = np.arange(len(rows) * k).reshape(-1, k)
+    assert np.array_equal(rows[:, 0], whole[:, -1]) and np.array_equal(rows[:, 3], whole[:, -1] / 2)
+    assert np.allclose(rows[:, 1], whole.mean(axis=1)) and np.allclose(rows[:, 2], 2 * rows[:, 1])
+    assert not math.isnan(rows.sum())

@@ -58,7 +58,7 @@ def test_a_run_of_less_than_a_second_prints_nothing(clock):
 def test_a_longer_run_prints_a_line_every_ten_seconds_and_at_its_end(clock):
     line = Line(clock, "SAC Pendulum-v1", end=20_000)
     line.at(2.0, 4000)
-    line.logger.episode((-1234.56, 200))
+    line.logger.episode(-1234.56, 200)
     line.at(11.9, 9000)  # too early
     line.at(12.0, 9600)
     line.counters.num_timesteps, clock.now = 20_000, 120.0
@@ -73,10 +73,10 @@ def test_a_longer_run_prints_a_line_every_ten_seconds_and_at_its_end(clock):
 def test_on_a_terminal_the_line_is_overwritten(clock, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     line = Line(clock, "DQN", stream=Terminal())
-    line.logger.episode((-1000.0, 9))
+    line.logger.episode(-1000.0, 9)
     for seconds, step in ((1.0, 100), (1.125, 110), (1.25, 200)):
         line.at(seconds, step)
-        line.logger.episode((1000.0, 9))
+        line.logger.episode(1000.0, 9)
     line.counters.num_timesteps = 1000
     line.progress.close()
     first, *lines = line.text.split("\r")
@@ -90,7 +90,7 @@ def test_on_a_terminal_the_line_is_overwritten(clock, monkeypatch):
 def test_the_line_is_narrower_than_the_terminal(columns, clock, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     line = Line(clock, "SAC LunarLanderContinuous-v3", end=10**6, stream=Terminal())
-    line.logger.episode((-1234.56, 200))
+    line.logger.episode(-1234.56, 200)
     for second in range(1, 5):
         line.at(second, 100_000 * second, second)
     shown = line.text.split("\r")[1:]
