@@ -409,9 +409,7 @@ class StopTrainingOnNoModelImprovement(Callback):
     min_evals                  evaluations before any of them counts
     """
 
-    def __init__(
-        self, max_no_improvement_evals: int, min_evals: int = 0, verbose: int = 1
-    ) -> None:
+    def __init__(self, max_no_improvement_evals: int, min_evals: int = 0, verbose: int = 1) -> None:
         super().__init__(verbose)
         self.max_no_improvement_evals, self.min_evals = max_no_improvement_evals, min_evals
 

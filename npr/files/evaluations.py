@@ -1,9 +1,9 @@
 """evaluations.npz: the evaluations during a run, as Stable-Baselines3's EvalCallback writes them.
 
-    timesteps    (k,) env steps of the run before each evaluation
-    results      (k, episodes) returns
-    ep_lengths   (k, episodes) env steps
-    successes    (k, episodes) bools; missing if the environment does not report success
+timesteps    (k,) env steps of the run before each evaluation
+results      (k, episodes) returns
+ep_lengths   (k, episodes) env steps
+successes    (k, episodes) bools; missing if the environment does not report success
 """
 
 import io
@@ -36,7 +36,9 @@ def read_evaluations(path: Path) -> Arrays:
     text = os.fsdecode(path)
     try:
         with zipfile.ZipFile(text) as file:
-            held = {n: _array(file.open(f"{n}.npy")) for n in NAMES if f"{n}.npy" in file.NameToInfo}
+            held = {
+                n: _array(file.open(f"{n}.npy")) for n in NAMES if f"{n}.npy" in file.NameToInfo
+            }
     except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, EOFError, RuntimeError,
             SyntaxError) as error:  # fmt: skip
         raise CheckpointError(f"{text} is not a file of evaluations: {error}.") from error

@@ -145,7 +145,9 @@ class Logger:
         row = self._row()
         self._start_row()
         self._last = {**self._last, **row}
-        self.outputs.write(row if self.episodes else {**row, "rollout/ep_rew_mean": NO_EPISODE}, step)
+        self.outputs.write(
+            row if self.episodes else {**row, "rollout/ep_rew_mean": NO_EPISODE}, step
+        )
 
 
 def _sum_of_means(values: list[Any]) -> float:

@@ -56,28 +56,30 @@ class TuneResult:
 
     def config(self) -> dict[str, Any]:
         """The content of the file."""
-        config: dict[str, Any] = {
-            "algorithm": self.algorithm,
-            "env": self.env,
-            "total_timesteps": self.total_timesteps,
-            "settings": self.settings,
-        }
+        config: dict[str, Any] = {"algorithm": self.algorithm, "env": self.env}
+        if self.env is not None and ":" in self.env:  # Gymnasium imports the module
+            module, _, name = self.env.partition(":")
+            config |= {"env": name, "imports": [module]}
+        config |= {"total_timesteps": self.total_timesteps, "settings": self.settings}
         return config | ({"env_kwargs": self.env_kwargs} if self.env_kwargs else {})
 
-    def save(self, path: "str | os.PathLike[str]") -> None:
-        """Write the winner's settings to a file: TOML or, if its name ends with .json, JSON.
+    def save(self, path: "str | os.PathLike[str]", **others: Any) -> None:
+        """Write the winner's settings to a file that `npr train --config` takes: TOML or, if its
+        name ends with .json, JSON.
+
+        others   further keys of the file: env, wrappers, imports
 
         Raises ConfigError for another suffix, and for what the format cannot hold: the environment
         is a function, or a setting is None and the format is TOML.
         """
-        suffix = check_suffix(path)
-        if self.env is None:
+        suffix, config = check_suffix(path), self.config() | others
+        if config["env"] is None:
             raise ConfigError(
                 "A file holds the id of an environment, and this one was made by a function: "
                 "register it with Gymnasium, or use the settings: result.settings."
             )
         if suffix == ".json":
-            text = json.dumps(self.config(), indent=2) + "\n"
+            text = json.dumps(config, indent=2) + "\n"
         else:
             missing = [name for name, one in self.settings.items() if one is None]
             if missing:
@@ -85,7 +87,7 @@ class TuneResult:
                     f"TOML has no null, and the winner has {' and '.join(missing)} = None: save to "
                     "a .json file."
                 )
-            text = toml.dumps(self.config(), self._comment())
+            text = toml.dumps(config, self._comment())
         with replacement(os.fspath(path)) as file:
             file.write(text.encode())
 

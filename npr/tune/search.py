@@ -17,6 +17,7 @@ import numpy as np
 
 from npr import presets
 from npr.algorithms.base import REGISTRY, Algorithm
+from npr.envs.make import env_id, env_name, number_of_envs
 from npr.errors import ConfigError, NprError, NumericsError, describe_error
 from npr.settings.setting import check_names, checked_seed, is_whole, near, plain
 from npr.system import streams
@@ -47,6 +48,7 @@ class Search:
     pruner: str
     seed: int | None
     deadline: float  # as time.time()
+    first: dict[str, Any]  # what the first trial draws: the settings of the preset
     verbose: int
 
 
@@ -99,6 +101,7 @@ def tune(
     verbose          0: silent; 1: a line per trial on the standard error stream
     settings         fixed for all trials; they are taken out of the space
 
+    The first trial has the settings of the preset, or the defaults, where the space holds them.
     A trial whose training diverges (NumericsError) or whose settings do not fit each other
     (ConfigError) counts as pruned, and one that fails otherwise as failed; the search goes on.
     Ctrl-C gives up the trials that run, which do not count, and raises KeyboardInterrupt: the same
@@ -109,7 +112,7 @@ def tune(
     """
     optuna()
     kind = _class_of(algorithm)
-    objective = _objective(
+    objective, preset = _objective(
         kind, env, total_timesteps, seeds, eval_freq, eval_episodes, last, space, settings
     )
     for name, number, least in (("trials", trials, 1), ("top", top, 0), ("jobs", jobs, 1)):
@@ -124,10 +127,10 @@ def tune(
         if storage is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="npr-tune-"))
             storage = os.path.join(folder, "study.log")
-        title = study or f"{kind.__name__} {objective.definition()['env']}"
+        title = study or f"{kind.__name__} {env_name(env) or 'a function'}"
         search = Search(
             objective, _storage_path(storage), title, int(trials), sampler, pruner,
-            checked_seed("tune", seed), deadline, verbose,
+            checked_seed("tune", seed), deadline, spaces.located(objective.space, preset), verbose,
         )  # fmt: skip
         return _run(search, int(jobs), int(top))
 
@@ -168,16 +171,16 @@ def _objective(
     last: Any,
     space: Mapping[str, Any] | None,
     settings: dict[str, Any],
-) -> Objective:
-    """The objective from checked arguments."""
-    if not (isinstance(env, str) or (callable(env) and not hasattr(env, "step"))):
+) -> tuple[Objective, dict[str, Any]]:
+    """The objective from checked arguments, and the settings without a search."""
+    if not (isinstance(env, str) or (callable(env) and number_of_envs(env) is None)):
         raise ConfigError(
             f"tune() makes environments for every agent: env must be an id or a function that "
             f"returns an Env, got {env!r}."
         )
-    env_id = env if isinstance(env, str) else None
     if total_timesteps is None:
-        budget = presets.find(kind.__name__, env_id).get("total_timesteps", DEFAULT_BUDGET)
+        preset = presets.find(kind.__name__, env_id(env))
+        budget = int(preset.get("total_timesteps", DEFAULT_BUDGET))
     else:
         budget = _whole("total_timesteps", total_timesteps, 1)
     freq = max(1, budget // 10) if eval_freq is None else _whole("eval_freq", eval_freq, 1)
@@ -201,8 +204,9 @@ def _objective(
             f"last={last} evaluations, but a run of {budget:,} steps has {len(objective.steps)} at "
             f"eval_freq={freq:,}. Lower one of them."
         )
-    kind(env, seed=0, **objective.fixed).close()  # what is wrong in every trial is an error here
-    return objective
+    agent = kind(env, seed=0, **objective.fixed)  # what is wrong in every trial is an error here
+    agent.close()
+    return objective, {name: getattr(agent, name) for name in free}
 
 
 def _whole(name: str, number: Any, least: int) -> int:
@@ -299,9 +303,10 @@ def _counts(trial: Any) -> bool:
 
 
 def _trials(study: Any, *states: str) -> list[Any]:
-    """The trials that count, in one of these states; all states if none is given."""
+    """The trials that count, in one of these states; all that have begun if none is given."""
     found = [trial for trial in study.get_trials(deepcopy=False) if _counts(trial)]
-    return [trial for trial in found if not states or trial.state.name in states]
+    states = states or ("RUNNING", "COMPLETE", "PRUNED", "FAIL")
+    return [trial for trial in found if trial.state.name in states]
 
 
 def _give_up_lost(study: Any, processes: tuple[str, ...] = ()) -> None:
@@ -458,6 +463,8 @@ def _run(search: Search, jobs: int, top: int) -> TuneResult:
     before = len(_trials(study))
     if before:
         _say(search, f"{search.name}: {before} trials are in {search.storage}")
+    elif search.first:
+        study.enqueue_trial(search.first, skip_if_exists=True)
     with Interrupts() as interrupts:
         _in_processes(search, jobs, interrupts, run_trials)
         if interrupts.requested is not None:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from npr.errors import ConfigError
-from npr.settings import Setting, Settings
+from npr.settings import Setting, Settings, schedule
 from npr.settings.setting import check_names, plain
 
 Dimension = tuple[Any, ...]
@@ -206,6 +206,35 @@ def suggest(trial: Any, space: Space) -> dict[str, Any]:
     return drawn
 
 
+def located(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What an Optuna trial has to draw for these settings: the inverse of `suggest`.
+
+    Settings that are not in the space are left out.
+    """
+    drawn: dict[str, Any] = {}
+    for name, (kind, *rest) in space.items():
+        held = settings[name]
+        if kind == "choice":
+            if held in rest[0]:
+                drawn[name] = _label(rest[0][rest[0].index(held)])
+            continue
+        if kind == "linear" and isinstance(held, (str, list)):
+            first, last = schedule.ends(name, held)
+            held = None if last else first
+        elif kind == "linear":
+            held = None
+        if not isinstance(held, (int, float)):  # None, or a schedule where a number is searched
+            continue
+        low, high = _numbers(kind, *rest)
+        number: float = round(1 - held, 12) if kind == "complement" else held
+        if kind == "power":
+            exponent = int(held).bit_length() - 1
+            number = exponent if held == 2**exponent else -1
+        if low <= number <= high:
+            drawn[name] = number
+    return drawn
+
+
 def _label(one: Any) -> Any:
     return json.dumps(one) if isinstance(one, (list, dict)) else one
 
@@ -219,7 +248,7 @@ def parse(algorithm: type[Settings], text: str) -> tuple[str, Dimension]:
     Without a kind it is that of the algorithm's space, if the setting has a range there, else "int"
     or "float" by the setting's type. Raises ConfigError if the text is none of these.
     """
-    name, equals, values = text.partition("=")
+    name, _, values = text.partition("=")
     name = name.strip().replace("-", "_")
     check_names(algorithm.__name__, [name], algorithm.settings)
     parts = values.split(":")
@@ -232,7 +261,8 @@ def parse(algorithm: type[Settings], text: str) -> tuple[str, Dimension]:
         return name, (kind, *ends)
     except (ValueError, OverflowError):
         pass
-    if not equals or not values or ":" in values and "linear:" not in values:
+    is_json = values.startswith(("[", "{"))
+    if not values or (":" in values and not is_json and "linear:" not in values):
         raise ConfigError(
             f"--space {text!r} is none of name=low:high, name=low:high:kind and name=a,b,c; kinds "
             f"are {', '.join(KINDS[:-1])}."

@@ -1,6 +1,7 @@
 """One trial: agents of several seeds that learn side by side, and their evaluations."""
 
 import contextlib
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -46,8 +47,10 @@ class Objective:
     def definition(self) -> dict[str, Any]:
         """What must be the same for all trials of a study, as plain data."""
         env = self.env
-        if not isinstance(env, str):
-            env = f"{getattr(env, '__module__', '')}.{getattr(env, '__qualname__', repr(env))}"
+        if hasattr(env, "__qualname__"):
+            env = f"{env.__module__}.{env.__qualname__}"
+        elif not isinstance(env, str):
+            env = re.sub(" at 0x[0-9a-f]+", "", repr(env))  # the same in every process
         return {
             "algorithm": self.algorithm.__name__, "env": env,
             "total_timesteps": self.total_timesteps, "eval_freq": self.eval_freq,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import npr
-from npr import ConfigError, ConfigWarning, NprError, NumericsError
+from npr import ConfigError, NprError, NumericsError
 from npr.tune import search as search_module
 from npr.tune import trials as trials_module
 from npr.tune import tune
@@ -124,7 +124,7 @@ def test_the_score_of_an_agent_is_the_mean_of_its_last_evaluations():
 
 def test_an_agent_that_made_no_update_is_an_error():
     task = objective(npr.PPO, "CartPole-v1")
-    with pytest.warns(ConfigWarning), pytest.raises(ConfigError, match="PPO made no update in 60 "):
+    with pytest.raises(ConfigError, match="PPO made no update in 60 "):
         evaluations(task, {"n_steps": 128, "n_envs": 1, "verbose": 0}, [0], lambda: None)
 
 
@@ -160,9 +160,17 @@ def test_fresh_seeds_choose_the_winner(scored):
     assert small(top=0).settings["gamma"] == max(gammas), "without fresh seeds the best trial wins"
 
 
+def test_the_first_trial_has_the_settings_of_the_preset():
+    small(trials=2, top=0, space={"gamma": ("float", 0.0, 1.0), "learning_rate": ("log", 0.1, 1.0)})
+    first, second = load().get_trials()
+    assert first.params == {"gamma": 1.0, "learning_rate": 0.5}, "of QLearning on CliffWalking-v1"
+    assert second.params["gamma"] != 1.0
+
+
 def test_a_search_with_a_seed_can_be_repeated(capsys):
-    assert small(storage="one.log") == small(storage="two.log", verbose=0)
-    assert small(storage=None, seed=1, verbose=0) != small(storage="two.log", verbose=0)
+    options = {"top": 3, "seeds": 1, "total_timesteps": 10}
+    assert small(storage="one.log", **options) == small(storage="two.log", verbose=0, **options)
+    assert small(storage=None, seed=1, **options) != small(storage="two.log", **options)
     assert not [name for name in os.listdir() if name not in ("one.log", "two.log")]
 
 

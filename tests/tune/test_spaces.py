@@ -138,6 +138,7 @@ def test_an_invalid_space_is_refused(space, message):
         ("target_entropy=-3:-1", ("target_entropy", ("float", -3, -1))),
         ("gamma=0.9,0.99,1", ("gamma", ("choice", [0.9, 0.99, 1]))),
         ("activation=relu, tanh", ("activation", ("choice", ["relu", "tanh"]))),
+        ('net_arch={"pi": [8], "qf": [4]}', ("net_arch", ("choice", [{"pi": [8], "qf": [4]}]))),
         ("net_arch=[8],[16,16]", ("net_arch", ("choice", [[8], [16, 16]]))),
         ("normalize_obs=True,false", ("normalize_obs", ("choice", [True, False]))),
         ("learning_rate=linear:1e-3,3e-4", ("learning_rate", ("choice", ["linear:1e-3", 3e-4]))),
@@ -151,3 +152,43 @@ def test_a_dimension_as_text(text, expected):
 def test_a_text_that_is_no_dimension_is_refused(text):
     with pytest.raises(ConfigError, match="is none of name=low:high, name=low:high:kind and name="):
         spaces.parse(npr.SAC, text)
+
+
+# ---- the settings of the preset
+
+
+@pytest.mark.parametrize(
+    "dimension, value, number",
+    [
+        (("float", 0.0, 0.5), 0.25, 0.25),
+        (("log", 1e-4, 1e-2), 1e-3, 1e-3),
+        (("log", 1e-4, 1e-2), 0.1, None),
+        (("log", 1e-4, 1e-2), "linear:1e-3", None),
+        (("linear", 1e-4, 1e-2), "linear:1e-3", 1e-3),
+        (("linear", 1e-4, 1e-2), [1e-3, 0.0], 1e-3),
+        (("linear", 1e-4, 1e-2), "linear:1e-3:1e-4", None),
+        (("linear", 1e-4, 1e-2), 1e-3, None),
+        (("complement", 0.01, 0.5), 0.75, 0.25),
+        (("complement", 0.01, 0.5), 1.0, None),
+        (("int", 1, 4), 3, 3),
+        (("power", 8, 64), 16, 4),
+        (("power", 8, 64), 24, None),
+        (("power", 8, 64), 4, None),
+        (("power", 8, 64), -1, None),
+        (("choice", [[8], [16]]), [16], "[16]"),
+        (("choice", [0.1, 0.2]), 0.3, None),
+        (("choice", ["auto", None]), None, None),
+    ],
+)
+def test_what_is_drawn_for_a_value(dimension, value, number):
+    drawn = spaces.located({"x": dimension}, {"x": value})
+    assert drawn == ({} if number is None and value is not None else {"x": number})
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_settings_that_were_drawn_are_found_again(name):
+    for settings in settings_of(name)[:8]:
+        fixed = optuna.trial.FixedTrial(spaces.located(SPACES[name], settings))
+        again = spaces.suggest(fixed, SPACES[name])
+        for key, value in settings.items():
+            assert again[key] == (pytest.approx(value) if type(value) is float else value)
