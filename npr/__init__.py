@@ -17,7 +17,9 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
     import os
     from typing import TypeVar
 
-    from npr import autodiff, heads, infer, kernels, nn, optim, plot, presets
+    from npr import (
+        autodiff, callbacks, heads, infer, kernels, loggers, nn, optim, plot, presets, runs, tune,
+    )  # fmt: skip
     from npr.algorithms import (
         A2C,
         DDPG,
@@ -60,7 +62,8 @@ __all__ = [
     "clone", "debug_anomaly", "load",
     "QLearning", "Sarsa", "DQN", "PERDQN", "REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL",
     "DDPG", "TD3", "SoftQ", "SACS", "SAC",
-    "autodiff", "heads", "infer", "kernels", "nn", "optim", "plot", "presets",
+    "autodiff", "callbacks", "heads", "infer", "kernels", "loggers", "nn", "optim", "plot",
+    "presets", "runs", "tune",
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
     "EnvCrashedError", "GradientError", "NumericsError", "SpaceError", "UnknownNameError",
     "CheckpointWarning", "ConfigWarning", "LogWarning", "ResumeWarning",

@@ -126,7 +126,7 @@ class Run:
                 if self.callback is not None:
                     self.callback.on_training_end()
                 return
-            ours = isinstance(error, NprError)
+            ours = isinstance(error, NprError) and self.agent._saves_crashes
             if (ours or self.save_path is not None) and not self.interrupts.repeated:
                 error.add_note(saving.rescue(self.agent, "crash", self.save_path))
             raise
