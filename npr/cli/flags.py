@@ -115,8 +115,12 @@ def _json(word: str) -> Any:
         raise ConfigError(f"{word!r} is not valid JSON ({error}).") from None
 
 
+_PYTHON = {"True": True, "False": False, "None": None}
+
+
 def pairs(words: Iterable[str]) -> dict[str, Any]:
-    """The dict that "name=value" words stand for; values are JSON, or else texts.
+    """The dict that "name=value" words stand for; values are JSON, True, False or None as Python
+    writes them, or else texts.
 
     Raises ConfigError for a word without "=", and for a name that is given twice.
     """
@@ -130,7 +134,7 @@ def pairs(words: Iterable[str]) -> dict[str, Any]:
         try:
             found[name] = json.loads(value)
         except (ValueError, RecursionError):
-            found[name] = value
+            found[name] = _PYTHON.get(value, value)
     return found
 
 

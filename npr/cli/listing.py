@@ -173,9 +173,8 @@ def _presets(args: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _values(preset: dict[str, Any]) -> str:
-    return " ".join(
-        f"{name}={flags.text(value)}" for name, value in preset.items() if name != "total_timesteps"
-    )
+    given = {k: v for k, v in preset.items() if k != "total_timesteps"}
+    return " ".join(f"{k}={flags.text(v).replace(' ', '')}" for k, v in given.items())
 
 
 def _envs(args: argparse.Namespace) -> tuple[Any, str]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import npr as library
+from npr.cli import flags
 
 
 def numbers(out):
@@ -113,13 +114,21 @@ def test_errors_are_one_sentence(words, status, message, agents, npr, monkeypatc
 # ---- the environment
 
 
-def test_another_environment_and_arguments_can_be_given(agents, npr):
-    file, slippery = agents / "lake.npz", "is_slippery=true"
+@pytest.mark.parametrize("slippery", ["is_slippery=true", "is_slippery=True"])
+def test_another_environment_and_arguments_can_be_given(slippery, agents, npr):
+    file = agents / "lake.npz"
     words = ["--env", "FrozenLake-v1", "--env-kwargs", slippery, "--episodes", 20, "--json"]
     found = json.loads(npr("eval", file, *words)[1])
     env = gym.make("FrozenLake-v1", is_slippery=True)
     result = library.load(file).evaluate(env, episodes=20, seed=0)
     assert found["lengths"] == result.lengths.tolist() and len(set(found["lengths"])) > 1
+
+
+def test_false_and_none_may_be_written_as_in_python():
+    words = ["a=False", "b=None", "c=false", "d=null", "e=Falsch", "f=1e3", "g=[1,2]"]
+    assert flags.pairs(words) == {
+        "a": False, "b": None, "c": False, "d": None, "e": "Falsch", "f": 1000.0, "g": [1, 2],
+    }  # fmt: skip
 
 
 def test_arguments_are_added_to_those_of_the_agents_environment(agents, npr):

@@ -15,6 +15,7 @@ import pytest
 from files.test_hostile_files import CASES as HOSTILE
 from support import ROOT
 from support.hostile_files import edited, load_watched, put
+from support.proof_size import n_trials
 from support.small_agents import CASES, small_agent
 
 import npr as library
@@ -134,7 +135,9 @@ def test_hostile_files_run_nothing_and_give_one_sentence_or_are_shown(npr, tmp_p
     valid = path.read_bytes()
     npr("info", path)  # what it imports once is imported
     shown = 0
-    for name, (attack, *_) in HOSTILE.items():
+    sample = [*HOSTILE][:: n_trials(4, 1)]
+    for name in sample:
+        attack, *_ = HOSTILE[name]
         path.write_bytes(valid)
         attack(path)
         status, out, err = load_watched(lambda path: npr("info", path), path)
@@ -142,7 +145,7 @@ def test_hostile_files_run_nothing_and_give_one_sentence_or_are_shown(npr, tmp_p
         assert err.count("\n") == status and len(err) < 2000, (name, err)
         assert all(line.isprintable() for line in out.splitlines()), name
         shown += status == 0
-    assert 0 < shown < len(HOSTILE) / 2
+    assert 0 < shown < len(sample) / 2
 
 
 def test_random_changes_of_a_manifest_give_no_traceback(npr, tmp_path):

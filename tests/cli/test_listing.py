@@ -97,7 +97,7 @@ def test_the_values_of_an_algorithms_presets_are_shown(word, npr):
     lines = npr("list", "presets", word)[1].splitlines()
     assert len(lines) == 1 + len(presets.PRESETS["SAC"])
     assert lines[1].split() == [
-        "SAC", "Pendulum-v1", "5,000", "learning_rate=0.001", "net_arch=64,64", "batch_size=100",
+        "SAC", "Pendulum-v1", "5,000", "learning_rate=0.001", "net_arch=[64,64]", "batch_size=100",
         "learning_starts=500",
     ]  # fmt: skip
     found = json.loads(npr("list", "presets", word, "--json")[1])
