@@ -83,17 +83,17 @@ def _main(words: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        return _fail(program, _sentence(error), 2 if isinstance(error, _USAGE_ERRORS) else 1)
+        return _fail(program, _sentence(error), 2 if _is_usage(error) else 1)
 
 
 # ---- the parser
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its errors are one sentence after the usage."""
+    """Its errors are one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        streams.write(sys.stderr, f"{self.format_usage()}{self.prog}: {message}\n")
+        streams.write(sys.stderr, f"{self.prog}: {message}\n")
         raise SystemExit(2)
 
 
@@ -168,11 +168,20 @@ def _fail(prefix: str, message: str, status: int = 2) -> int:
     return status
 
 
+def _is_usage(error: Exception) -> bool:
+    """Whether an error is about what the user has typed, such as an unknown environment."""
+    return isinstance(error, _USAGE_ERRORS) or _is_of_gymnasium(error)
+
+
+def _is_of_gymnasium(error: Exception) -> bool:
+    return type(error).__module__ == "gymnasium.error"  # without importing it
+
+
 def _sentence(error: Exception) -> str:
     """What an error says, with its notes, and its type if it is neither npr's nor of a file."""
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    elif isinstance(error, NprError):
+    elif isinstance(error, (NprError, OSError)) or _is_of_gymnasium(error):
         text = str(error) or type(error).__name__
     else:
         text = f"{describe_error(error)} (--debug shows the traceback)"

@@ -128,7 +128,7 @@ def test_flags_are_written_with_dashes_or_underscores(flag, command):
         (FileNotFoundError(2, "No such file", "x.npz"), 2, "x.npz: No such file"),
         (PermissionError(13, "Permission denied", "x.npz"), 1, "x.npz: Permission denied"),
         (OSError(28, "No space left"), 1, "No space left"),
-        (OSError("no"), 1, "OSError: no (--debug shows the traceback)"),
+        (OSError("no"), 1, "no"),
         (KeyError("k"), 1, "KeyError: 'k' (--debug shows the traceback)"),
     ],
 )

@@ -1,0 +1,122 @@
+"""Learning curves over several runs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from npr.plot.drawing import check_path, color, finish, legend, line, new_figure, style
+from npr.plot.groups import X_AXES, Curve, Group, Normalize, Runs, curve, resolve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_CENTER_NAMES = {"mean": "mean", "iqm": "interquartile mean"}
+_Y_NAMES = {
+    "return": "return of an episode",
+    "length": "length of an episode in steps",
+    "evaluation": "return of evaluation episodes",
+}
+
+
+def curves(
+    runs: Runs,
+    x: str = "steps",
+    y: str = "return",
+    *,
+    smooth: int = 10,
+    center: str = "mean",
+    interval: float | None = 0.95,
+    each: bool = False,
+    points: int = 200,
+    normalize: Normalize | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+    path: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """Draw learning curves: one line per group of runs, with the interval of its center.
+
+    runs       folders of runs (or of several runs), patterns such as "runs/SAC*", agents, or a list
+               of those, which are grouped by algorithm, environment and differing settings; or
+               {label: runs}, one group per label
+    x          "steps" of the environment, "seconds" or "episodes"
+    y          "return" or "length" of the training's episodes, "evaluation": mean return of the
+               evaluations in evaluations.npz, or a key of progress.csv, e.g. "train/critic_loss"
+    smooth     episodes in the moving mean of returns and lengths: each episode and those before it
+    center     "mean" over the runs, or "iqm": the interquartile mean
+    interval   coverage of the stratified bootstrap interval of the center, which is drawn where a
+               group has two runs or more; None: no interval
+    each       draw each run too, as a thin line
+    points     of a curve, if the runs have different x; a curve covers the x that all its runs have
+    normalize  {environment: (low, high)}: returns on a scale where low is 0 and high is 1
+    title      None: the environment
+    ax         axes to draw into; None: a new figure, with a panel per environment
+    path       file to write, .png or .svg
+
+    Returns the matplotlib Figure. Raises ConfigError if matplotlib is missing or a run does not
+    have y, and FileNotFoundError for a folder that does not exist.
+    """
+    check_path(path)
+    groups = resolve(runs)
+    panels = _panels(groups, one=ax is not None or isinstance(runs, dict))
+    if ax is None:
+        columns = min(3, len(panels))
+        rows = -(-len(panels) // columns)
+        figure = new_figure(5.2 * columns + 1.2, 3.8 * rows)
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for unused in axes[len(panels) :]:
+            unused.remove()
+    else:
+        axes = [ax]
+    order = {group.label: i for i, group in enumerate({g.label: g for g in groups}.values())}
+    for one, (env, members) in zip(axes, panels):
+        found = [curve(g, x, y, smooth, center, interval, points, normalize) for g in members]
+        for lines in found:
+            _draw(one, lines, order[lines.group.label], each)
+        one.set_xlabel(X_AXES[x])
+        one.set_ylabel(_y_label(y, smooth, normalize is not None))
+        one.set_title(env if title is None else title, fontsize=11)
+        one.xaxis.set_major_formatter("{x:,.0f}")
+        style(one)
+        legend(one, len(members))
+        _explain(one, found, center, interval)
+    whole: Any = axes[0].figure
+    return finish(whole, path)
+
+
+def _panels(groups: list[Group], one: bool) -> list[tuple[str, list[Group]]]:
+    """(title, groups) of each panel: one per environment, or a single one."""
+    envs = list(dict.fromkeys(env for group in groups for env in group.envs))
+    if one or len(envs) == 1:
+        return [(", ".join(envs), groups)]
+    return [(env, [group for group in groups if env in group.envs]) for env in envs]
+
+
+def _draw(ax: Axes, found: Curve, i: int, each: bool) -> None:
+    look: dict[str, Any] = {"color": color(i), "linestyle": line(i)}
+    if each:
+        for y in found.each:
+            ax.plot(found.x, y, linewidth=0.7, alpha=0.45, label="_one run", **look)
+    ax.plot(found.x, found.center, linewidth=1.8, label=found.group.title, **look)
+    if found.low is not None and found.high is not None:
+        ax.fill_between(found.x, found.low, found.high, color=color(i), alpha=0.2, linewidth=0)
+
+
+def _y_label(y: str, smooth: int, normalized: bool) -> str:
+    name = _Y_NAMES.get(y, y)
+    if y in ("return", "length") and smooth > 1:
+        name = f"{name}, mean of {smooth} episodes"
+    return f"normalized {name}" if normalized else name
+
+
+def _explain(ax: Axes, found: list[Curve], center: str, interval: float | None) -> None:
+    """Say in the legend what lines and bands are."""
+    if all(len(one.each) == 1 for one in found):
+        return
+    text = _CENTER_NAMES[center]
+    if interval is not None:
+        text = f"{text}, {100 * interval:g}% interval"
+    shown: Any = ax.get_legend()
+    shown.set_title(text, prop={"size": 9})
+    shown.set_alignment("left")
