@@ -75,8 +75,6 @@ def text(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list) and value and all(isinstance(one, int) for one in value):
-        return ",".join(map(str, value))
     return json.dumps(value) if isinstance(value, (list, dict)) else str(value)
 
 

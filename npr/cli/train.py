@@ -87,8 +87,6 @@ def _parse(
     if known is not None:
         flags.add_settings(parser, known)
     args, extra = argparse.ArgumentParser.parse_known_args(parser, words, namespace)
-    if args.algorithm != data.get("algorithm") and (args.algorithm or not args.config):
-        parser.error("give the algorithm and the environment first: npr train sac Pendulum-v1 ...")
     for word in [*extra]:  # argparse gives the second name to no one if flags come between
         if not word.startswith("-") and args.env_id is None:
             args.env_id = word
@@ -100,6 +98,8 @@ def _parse(
         if known is None:
             advice += " Name an algorithm first: its settings are flags too."
         parser.error(advice)
+    if args.algorithm != data.get("algorithm") and (args.algorithm or not args.config):
+        parser.error("give the algorithm and the environment first: npr train sac Pendulum-v1 ...")
     args.data, args.kind, args.words = data, known, words
     return args, extra
 

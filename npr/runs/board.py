@@ -38,13 +38,11 @@ class Board:
         self.reports[number] = step, end, mean_return
         self.first.setdefault(number, (time.perf_counter(), step))
 
-    def end(self, number: int, state: str, error: str = "") -> None:
+    def end(self, number: int, state: str) -> None:
         """A run has ended."""
         self.done[number] = state
         seconds = time.perf_counter() - self.started[number]
-        result = (
-            f"{state}: {error.splitlines()[0]}" if error else f"{state} in {_duration(seconds)}"
-        )
+        result = f"{state} in {_duration(seconds)}"
         line = "  ".join([*self._parts(number), result])
         del self.titles[number]
         self._clear()

@@ -21,7 +21,8 @@ def name_of(config: RunConfig, first: Iterable[str] = ()) -> str:
     """
     usual = {**config.kind.defaults(), **config.preset}
     given = {name: config.settings[name] for name in first if name in config.settings}
-    given |= {k: v for k, v in config.settings.items() if k not in given and v != usual[k]}
+    others = {k: v for k, v in config.settings.items() if k != "verbose" and v != usual[k]}
+    given |= {k: v for k, v in others.items() if k not in given}
     parts = [config.algorithm, config.env, *(f"{k}={_short(v)}" for k, v in given.items())]
     stem = re.sub(r"[^\w.=-]+", "-", "_".join(parts))
     return f"{stem[:_LONGEST]}_seed{config.seed}"

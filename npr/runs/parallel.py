@@ -148,7 +148,7 @@ def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
                 for number in _look(running, board):
                     child = running.pop(number)
                     outcomes[number] = child.outcome()
-                    board.end(number, *outcomes[number][1:])
+                    board.end(number, outcomes[number].state)
                 board.update()
     finally:
         for child in running.values():  # after a second Ctrl-C, or an error of this function
