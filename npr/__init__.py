@@ -15,6 +15,7 @@ from npr.version import __version__ as __version__
 
 if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at its first use
     import os
+    from typing import TypeVar
 
     from npr import autodiff, heads, infer, kernels, nn, optim, plot, presets
     from npr.algorithms import (
@@ -53,8 +54,10 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
         UnknownNameError,
     )  # fmt: skip
 
+    Agent = TypeVar("Agent", bound=Algorithm)
+
 __all__ = [
-    "debug_anomaly", "load",
+    "clone", "debug_anomaly", "load",
     "QLearning", "Sarsa", "DQN", "PERDQN", "REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL",
     "DDPG", "TD3", "SoftQ", "SACS", "SAC",
     "autodiff", "heads", "infer", "kernels", "nn", "optim", "plot", "presets",
@@ -98,3 +101,21 @@ def load(
     agent = checkpoint.load(path, env, REGISTRY)
     agent.override(settings)
     return agent
+
+
+def clone(agent: "Agent", env: "EnvSource | None" = None, **settings: Any) -> "Agent":
+    """A new agent that has learned nothing, with the settings and the seed of another.
+
+    env        its environment; None: another like the agent's own, which is not shared
+    settings   values that differ, e.g. seed=1 or gamma=0.9
+
+    Raises ConfigError if npr cannot make another environment like the agent's.
+    """
+    from npr.algorithms.base import Algorithm
+    from npr.errors import ConfigError
+    from npr.training import cloning
+
+    if not isinstance(agent, Algorithm):
+        raise ConfigError(f"npr.clone takes an agent, e.g. npr.SAC('Pendulum-v1'), got {agent!r}.")
+    new: Agent = cloning.clone(agent, env, settings)
+    return new

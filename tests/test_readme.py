@@ -5,7 +5,7 @@ import re
 
 import pytest
 from support import ROOT
-from support.markdown import FENCE, python_blocks
+from support.markdown import FENCE, run
 
 README = (ROOT / "README.md").read_text()
 
@@ -23,17 +23,6 @@ def make_targets_named(text):
 
 def makefile_targets(text):
     return set(re.findall(r"^([a-z][\w-]*):", text, re.MULTILINE))
-
-
-def run(text, name):
-    """Run the Python blocks in order in one namespace."""
-    blocks = python_blocks(text)
-    if "```" in text:
-        assert blocks, f"{name} has fenced blocks, and none is marked python"
-    namespace = {"__name__": "__main__"}
-    for line, source in blocks:
-        # padded, so that a traceback names the line of the README
-        exec(compile("\n" * (line - 1) + source, name, "exec"), namespace)
 
 
 @pytest.fixture

@@ -32,6 +32,14 @@ reveal_type(agent.learn(2_000))  # npr.algorithms.sac.SAC
 reveal_type(agent.evaluate(episodes=5).mean)  # float
 reveal_type(agent.predict(np.zeros(3)))  # tuple[Any, Any]
 reveal_type(agent.gamma)  # float
+reveal_type(agent.alpha)  # float
+reveal_type(agent.get_params())  # dict[str, Any]
+reveal_type(agent.set_params(gamma=0.9))  # npr.algorithms.sac.SAC
+reveal_type(agent.score(episodes=2))  # float
+reveal_type(npr.clone(agent, seed=1))  # npr.algorithms.sac.SAC
+reveal_type(npr.SAC("Pendulum-v1", actor_lr=1e-3, alpha_lr="linear:1e-3").actor_lr)  # float | str
+npr.PPO("CartPole-v1", policy_kwargs={"net_arch": [8]})
+npr.PPO("CartPole-v1", alpha_lr=1.0)  # error: Unexpected keyword argument "alpha_lr"
 reveal_type(npr.load("sac.npz"))  # npr.algorithms.base.Algorithm
 reveal_type(npr.infer.load("sac.npz"))  # npr.policy.Policy
 reveal_type(npr.PPO("CartPole-v1", n_envs=4).n_steps)  # int
@@ -87,7 +95,7 @@ def test_editors_see_every_name_of_npr():
     source = (ROOT / "npr" / "__init__.py").read_text()
     block = source[source.index("if TYPE_CHECKING:") : source.index("__all__")]
     typed = set(re.findall(r"\b[A-Za-z]\w+\b", re.sub(r"from [\w.]+ import|#.*", "", block)))
-    assert set(npr.__all__) - {"load"} <= typed
+    assert set(npr.__all__) - {"clone", "load"} <= typed
 
 
 def test_the_activations_that_editors_complete_are_those_of_networks():

@@ -34,10 +34,10 @@ from npr.kernels import gae, standardize
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, RMSprop, clip_norm
-from npr.settings import Advantages, Schedule, setting
+from npr.settings import ActorCritic, Advantages, Schedule, setting
 
 
-class A2C(Advantages, Algorithm):
+class A2C(Advantages, ActorCritic, Algorithm):
     """Advantage actor-critic, for all kinds of actions."""
 
     n_envs: int = 8
@@ -48,6 +48,7 @@ class A2C(Advantages, Algorithm):
     use_rms_prop: bool = setting(True, "RMSprop instead of Adam", fixed=True)
 
     networks = ("pi", "vf")
+    rates = {"optimiser_theta": "actor_lr", "optimiser_phi": "critic_lr"}
     action_kinds = ACTION_KINDS
 
     def check(self):

@@ -8,6 +8,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import InitVar
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -34,7 +35,7 @@ from npr.settings import Schedule, Settings, sb3, setting
 from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
 from npr.system import streams
-from npr.training import evaluation, restoring, saving
+from npr.training import cloning, evaluation, restoring, saving
 from npr.training.advice import note_on_batches
 from npr.training.counters import Counters
 from npr.training.logger import Logger
@@ -66,6 +67,7 @@ class Algorithm(Settings, sb3.Methods):
     if TYPE_CHECKING:  # the other arguments of the constructor
         env: EnvSource = argument(default=None, kw_only=False)
         seed: int | None = None
+        policy_kwargs: InitVar[dict[str, Any] | None] = None
 
     learning_rate: Schedule = setting(3e-4, "step size of the optimizers", within="[0, 10]")
     gamma: float = setting(0.99, "discount per env step", within="[0, 1]", fixed=True)
@@ -106,6 +108,7 @@ class Algorithm(Settings, sb3.Methods):
     action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "box")  # supported action spaces
     needs_bounds: ClassVar[bool] = False  # whether a Box action space must be bounded
     table: ClassVar[bool] = False  # whether observations are indices of a table
+    rates: ClassVar[dict[str, str]] = {}  # optimizer -> its setting, see npr.settings.ActorCritic
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -124,6 +127,7 @@ class Algorithm(Settings, sb3.Methods):
 
     def __init__(self, *args: Any, seed: int | None = None, **given: Any) -> None:
         args = sb3.without_policy(type(self).__name__, args, given)
+        sb3.expand_policy_kwargs(type(self).__name__, given, self.settings)
         env = args[0] if args else given.pop("env", None)
         if env is None or len(args) > 1 or "env" in given:
             raise ConfigError(
@@ -234,10 +238,11 @@ class Algorithm(Settings, sb3.Methods):
         return value_at(schedule, self.counters.progress)
 
     def set_learning_rate(self) -> None:
-        """Set the current learning rate in every optimizer."""
+        """Set the current learning rate in every optimizer, its own one if it has one."""
         rate = self.now(self.learning_rate)
-        for optimizer in self._optimizers:
-            optimizer.learning_rate = rate
+        for name, optimizer in self._optimizers.items():
+            own = getattr(self, self.rates.get(name, "learning_rate"))
+            optimizer.learning_rate = rate if own is None else self.now(own)
 
     def override(self, given: dict[str, Any]) -> None:
         """Change settings of an agent that was loaded, before its environments are opened.
@@ -299,13 +304,15 @@ class Algorithm(Settings, sb3.Methods):
         self._policy: Policy | None = None
         self._described = self._learning = False
         self._outputs: Outputs | None = None  # of set_logger
-        self._optimizers: list[Any] = []  # of the agent, at the start of a run
+        self._optimizers: dict[str, Any] = {}  # of the agent, at the start of a run
         self._advised: set[str] = set()  # warnings about settings that were given
         self.steps = Steps(self.n_envs, observations.size, *actions.columns())
         self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
         self.build()
+        self._optimizers = instances(self, Optimizer) if self.rates else {}
+        self.set_learning_rate()
         # a fixed list or dict may be changed in place; a file holds what the agent was built with
         fixed = [n for n, one in self.settings.items() if one.fixed and n not in _OF_ENVS]
         self._built_with = {name: copy.deepcopy(getattr(self, name)) for name in fixed}
@@ -331,7 +338,9 @@ class Algorithm(Settings, sb3.Methods):
                 envs.close()
             raise
         vars(self)["n_envs"] = envs.n  # a VectorEnv determines the number
-        if not isinstance(self.env, EnvOfFile):
+        if isinstance(self.env, EnvOfFile):
+            self.env_description = self.env.description
+        else:
             made = envs.envs if isinstance(envs, EnvList) else ()
             self.env_description = description(self.env, made, **(self.env_kwargs or {}))
         return envs
@@ -479,7 +488,7 @@ class Algorithm(Settings, sb3.Methods):
         if self.envs is None:
             self._reopen_envs(counters.num_timesteps)
         self.counters = counters
-        self._optimizers = [*instances(self, Optimizer).values()]
+        self._optimizers = instances(self, Optimizer)
         self._describe(counters.end - counters.num_timesteps)
         if callbacks is not None:
             callbacks.init_callback(self)
@@ -626,6 +635,41 @@ class Algorithm(Settings, sb3.Methods):
             checked_seed("evaluate", seed), deterministic, int(episode_limit), limit,
         )  # fmt: skip
 
+    def score(
+        self, env: "EnvSource | None" = None, episodes: int = 100, seed: int | None = None
+    ) -> float:
+        """The mean return of complete episodes, as `evaluate` with the same arguments."""
+        return self.evaluate(env, episodes, seed).mean
+
+    # ---- conventions of scikit-learn
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments of the constructor by name: env, seed and the settings, as they are now.
+
+        deep   has no effect: no argument has parameters of its own
+        """
+        held = {name: getattr(self, name) for name in self.settings} | self._built_with
+        return {"env": self.env, "seed": self.seed, **copy.deepcopy(held)}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change settings and return the agent. n_steps and n_episodes act from the next run on.
+
+        Raises ConfigError for unknown names, for values that are not valid, and for other values of
+        those that the agent was built with; then nothing has changed.
+        """
+        check_names(type(self).__name__, params, ["env", "seed", *self.settings])
+        for name in ("env", "seed"):
+            if name in params and params.pop(name) != (own := getattr(self, name)):
+                setattr(self, name, own)  # refused
+        self.assign(params)
+        return self
+
+    def __sklearn_clone__(self) -> Self:
+        """For sklearn.base.clone."""
+        return cloning.clone(self)  # type: ignore[no-any-return]
+
+    # ---- plots
+
     def plot(self, path: "str | os.PathLike[str] | None" = None, **options: Any) -> "Figure":
         """Draw the learning curve of this process: returns of the training's episodes.
 
@@ -708,7 +752,7 @@ class Algorithm(Settings, sb3.Methods):
             "_policy": None,
             "_learning": False,
             "_outputs": None,
-            "_optimizers": [],
+            "_optimizers": {},
             "env": self._env_of_copy(),
         }
         return {**vars(self), **without, "_position": self.position()}

@@ -41,10 +41,10 @@ from npr.losses import mse
 from npr.nn import MLP
 from npr.noise import NOISES
 from npr.optim import Adam, polyak
-from npr.settings import NetArch, Replay, Schedule, setting
+from npr.settings import ActorCritic, NetArch, Replay, Schedule, setting
 
 
-class DDPG(Replay, Algorithm):
+class DDPG(Replay, ActorCritic, Algorithm):
     """Deep deterministic policy gradient, for bounded Box actions."""
 
     learning_rate: Schedule = 1e-3
@@ -67,6 +67,7 @@ class DDPG(Replay, Algorithm):
     target_noise_clip: float = setting(0.5, "bound of the target action's noise", within="[0, inf)")
 
     networks = ("pi", "qf")
+    rates = {"adam_phi": "actor_lr", "adam_theta": "critic_lr"}
     action_kinds = ("box",)
     needs_bounds = True
 

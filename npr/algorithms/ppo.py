@@ -40,11 +40,11 @@ from npr.kernels import gae, standardize
 from npr.losses import clipped_surrogate, mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
-from npr.settings import Advantages, Schedule, setting
+from npr.settings import ActorCritic, Advantages, Schedule, setting
 from npr.training.logger import explained_variance
 
 
-class PPO(Advantages, Algorithm):
+class PPO(Advantages, ActorCritic, Algorithm):
     """Proximal policy optimization with a clipped surrogate, for all kinds of actions."""
 
     n_envs: int = 8
@@ -54,6 +54,7 @@ class PPO(Advantages, Algorithm):
     n_epochs: int = setting(10, "epochs K per rollout", within="[1, inf)")  # [3]
 
     networks = ("pi", "vf")
+    rates = {"adam_theta": "actor_lr", "adam_phi": "critic_lr"}
     action_kinds = ACTION_KINDS
 
     def check(self):

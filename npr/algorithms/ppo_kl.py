@@ -52,11 +52,11 @@ from npr.kernels import gae, standardize
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
-from npr.settings import Advantages, setting
+from npr.settings import ActorCritic, Advantages, setting
 from npr.training.logger import explained_variance
 
 
-class PPOKL(Advantages, Algorithm):
+class PPOKL(Advantages, ActorCritic, Algorithm):
     """Proximal policy optimization with a KL penalty, for all kinds of actions."""
 
     n_envs: int = 8
@@ -69,6 +69,7 @@ class PPOKL(Advantages, Algorithm):
     n_epochs: int = setting(10, "epochs K per rollout", within="[1, inf)")  # [4]
 
     networks = ("pi", "vf")
+    rates = {"adam_theta": "actor_lr", "adam_phi": "critic_lr"}
     action_kinds = ACTION_KINDS
 
     def check(self):

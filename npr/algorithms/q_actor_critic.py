@@ -32,10 +32,10 @@ from npr.envs.spaces import ACTION_KINDS
 from npr.heads import policy_head
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
-from npr.settings import PolicyGradient, Schedule, setting
+from npr.settings import ActorCritic, PolicyGradient, Schedule, setting
 
 
-class QActorCritic(PolicyGradient, Algorithm):
+class QActorCritic(PolicyGradient, ActorCritic, Algorithm):
     """Actor-critic with action values, for all kinds of actions."""
 
     n_envs: int = 8
@@ -48,6 +48,7 @@ class QActorCritic(PolicyGradient, Algorithm):
     ent_coef: float = 0.01
 
     networks = ("pi", "qf")
+    rates = {"adam_theta": "actor_lr", "adam_w": "critic_lr"}
     action_kinds = ACTION_KINDS
 
     def build(self):

@@ -25,15 +25,16 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
 from npr.backend import FLOAT, to_device, xp
 from npr.envs.spaces import ACTION_KINDS
+from npr.errors import ConfigError
 from npr.heads import policy_head
 from npr.kernels import discounted_returns, standardize
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, clip_norm
-from npr.settings import PolicyGradient, Schedule, setting
+from npr.settings import ActorCritic, PolicyGradient, Schedule, setting
 
 
-class REINFORCE(PolicyGradient, Algorithm):
+class REINFORCE(PolicyGradient, ActorCritic, Algorithm):
     """Monte-Carlo policy gradient, for all kinds of actions."""
 
     learning_rate: Schedule = 1e-3
@@ -47,7 +48,15 @@ class REINFORCE(PolicyGradient, Algorithm):
     max_grad_norm: float = 1.0
 
     networks = ("pi", "vf")
+    rates = {"adam_theta": "actor_lr", "adam_phi": "critic_lr"}
     action_kinds = ACTION_KINDS
+
+    def check(self):
+        if self.critic_lr is not None and not self.baseline:
+            raise ConfigError(
+                f"REINFORCE: critic_lr={self.critic_lr!r} has no effect with baseline=False. Leave "
+                "one of them out."
+            )
 
     def build(self):
         rate = self.now(self.learning_rate)

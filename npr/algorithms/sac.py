@@ -40,7 +40,7 @@ import numpy as np
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import min, value_and_grad
-from npr.backend import FLOAT, to_device, xp
+from npr.backend import FLOAT, to_device, to_host, xp
 from npr.buffers import ReplayBuffer
 from npr.critics import critic
 from npr.errors import ConfigError
@@ -49,10 +49,10 @@ from npr.losses import mse
 from npr.nn import MLP
 from npr.noise import NOISES
 from npr.optim import Adam, polyak
-from npr.settings import NetArch, Replay, setting
+from npr.settings import ActorCritic, NetArch, Replay, Schedule, setting
 
 
-class SAC(Replay, Algorithm):
+class SAC(Replay, ActorCritic, Algorithm):
     """Soft actor-critic, for bounded Box actions and for Discrete ones."""
 
     net_arch: NetArch = [256, 256]
@@ -72,12 +72,22 @@ class SAC(Replay, Algorithm):
         "auto", "H_bar in nats; 'auto': -D for Box actions, 0.6 log K for Discrete ones", fixed=True
     )
 
+    alpha_lr: Schedule | None = setting(
+        None, "step size of alpha's optimizer; None: learning_rate", within="[0, 10]"
+    )
+
     networks = ("pi", "qf")
+    rates = {"adam_phi": "actor_lr", "adam_theta": "critic_lr", "adam_alpha": "alpha_lr"}
     action_kinds = ("box", "discrete")
     needs_bounds = True
 
     def check(self):
         first_alpha(self.ent_coef)
+        if self.alpha_lr is not None and not isinstance(self.ent_coef, str):
+            raise ConfigError(
+                f"SAC: alpha_lr={self.alpha_lr!r} has no effect, since ent_coef={self.ent_coef!r} "
+                "is a fixed temperature. Leave alpha_lr out, or use ent_coef='auto'."
+            )
 
     def build(self):
         rate = self.now(self.learning_rate)
@@ -112,6 +122,13 @@ class SAC(Replay, Algorithm):
                 f"{math.log(D):.3f}."
             )
         return H_bar
+
+    @property
+    def alpha(self) -> float:
+        """The current temperature, a float."""
+        if isinstance(self.ent_coef, str):
+            return float(to_host(xp.exp(self.log_alpha))[0])
+        return self.ent_coef
 
     def pi(self, phi, s):
         """The distribution of actions at s."""

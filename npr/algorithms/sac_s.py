@@ -39,16 +39,17 @@ from npr.heads import policy_head
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, polyak
-from npr.settings import NetArch, Replay, setting
+from npr.settings import ActorCritic, NetArch, Replay, setting
 
 
-class SACS(Replay, Algorithm):
+class SACS(Replay, ActorCritic, Algorithm):
     """Soft actor-critic with a value network, for bounded Box actions."""
 
     net_arch: NetArch = [256, 256]
     ent_coef: float = setting(0.2, "temperature alpha, in units of reward", within="[0, inf)")
 
     networks = ("pi", "qf", "vf")
+    rates = {"adam_phi": "actor_lr", "adam_theta": "critic_lr", "adam_psi": "critic_lr"}
     action_kinds = ("box",)
     needs_bounds = True
 
@@ -73,6 +74,11 @@ class SACS(Replay, Algorithm):
     def pi(self, phi, s):
         """The distribution of actions at s."""
         return self.head(self.actor(phi, s))
+
+    @property
+    def alpha(self) -> float:
+        """The temperature, ent_coef."""
+        return self.ent_coef
 
     def acts_by(self):
         return self.head, self.actor, self.phi

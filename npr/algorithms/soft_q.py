@@ -55,10 +55,10 @@ from npr.kernels import svgd_bandwidth, svgd_direction
 from npr.losses import mse
 from npr.nn import MLP
 from npr.optim import Adam, polyak
-from npr.settings import NetArch, Replay, TargetNetwork, setting
+from npr.settings import ActorCritic, NetArch, Replay, TargetNetwork, setting
 
 
-class SoftQ(Replay, TargetNetwork, Algorithm):
+class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
     """Soft Q-learning, for bounded Box actions and for Discrete ones."""
 
     net_arch: NetArch = [128, 128]
@@ -76,6 +76,7 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
     )
 
     networks = ("pi", "qf")
+    rates = {"adam_phi": "actor_lr", "adam_theta": "critic_lr"}
     action_kinds = ("box", "discrete")
     needs_bounds = True
 
@@ -101,6 +102,11 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
         self.theta_bar = self.theta.copy()  # [2]
         self.adam_theta = Adam(self.theta, rate)
         self.sampled = not self.actions.enumerable
+        if not self.sampled and self.actor_lr is not None:
+            raise ConfigError(
+                f"SoftQ: actor_lr={self.actor_lr!r} has no effect: Discrete actions need no "
+                "sampler, so that there is no actor. Leave it out."
+            )
         if self.sampled:
             self.f = MLP([n, D], self.widths("pi"), D, self.activation)
             self.phi = self.f.init(rng)
@@ -109,6 +115,11 @@ class SoftQ(Replay, TargetNetwork, Algorithm):
             self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return,
             self.obs_norm, self.reward_norm,
         )  # fmt: skip
+
+    @property
+    def alpha(self) -> float:
+        """The temperature, ent_coef."""
+        return self.ent_coef
 
     def acts_by(self):
         if self.sampled:

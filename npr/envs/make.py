@@ -105,8 +105,8 @@ def has_limit_below(env: object, max_episode_steps: int) -> bool:
 
 def env_id(env: object) -> str | None:
     """The registered id of an environment, if it has one."""
-    if isinstance(env, str):
-        return env
+    if isinstance(env, (str, EnvOfFile)):
+        return env if isinstance(env, str) else env.id
     spec = env if type(env).__name__ == "EnvSpec" else getattr(env, "spec", None)
     return getattr(spec, "id", None)
 

@@ -109,6 +109,11 @@ def fixed_statistics(envs: Iterable[Any]) -> Iterator[None]:
             wrapper.update_running_mean = True
 
 
+def is_normalizing(env: SingleEnv) -> bool:
+    """Whether an environment has wrappers with running statistics."""
+    return bool(_normalizing(env))
+
+
 def _normalizing(env: Any) -> list[Any]:
     """The normalizing wrappers of an environment, the innermost first."""
     import gymnasium.wrappers as gw
@@ -318,6 +323,7 @@ class EnvOfFile:
     def __init__(self, described: Description):
         if set(described) != _KEYS or not isinstance(described["id"], str):
             raise ConfigError(f"An environment in a file has {sorted(_KEYS)}, got {described!r}.")
+        self.description = described
         self.id = self.__name__ = described["id"]
         if ":" in self.id:
             raise ConfigError(f"The id {self.id!r} in a file would import a package.")

@@ -11,6 +11,7 @@ import math
 import os
 import zipfile
 import zlib
+from typing import IO
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def read_evaluations(path: Path) -> Arrays:
     return held
 
 
-def _array(member: io.BufferedIOBase | zipfile.ZipExtFile) -> np.ndarray:
+def _array(member: IO[bytes]) -> np.ndarray:
     """The array of numbers in a member, whose size is checked before memory is allocated."""
     data = member.read(_LIMIT)
     file = io.BytesIO(data)

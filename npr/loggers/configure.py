@@ -7,8 +7,11 @@ from npr.errors import ConfigError
 from npr.loggers.console import Console, ConsoleFile
 from npr.loggers.csv_file import CSVFile
 from npr.loggers.json_lines import JSONLines
+from npr.loggers.mlflow import MLflow
 from npr.loggers.monitor import Monitor
 from npr.loggers.output import Output
+from npr.loggers.tensorboard import TensorBoard
+from npr.loggers.wandb import WandB
 from npr.settings.setting import near
 
 _MAKE: dict[str, Callable[[str], Output]] = {
@@ -18,6 +21,9 @@ _MAKE: dict[str, Callable[[str], Output]] = {
     "json": JSONLines,  # the name in Stable-Baselines3
     "jsonl": JSONLines,
     "monitor": Monitor,
+    "tensorboard": TensorBoard,
+    "wandb": WandB,
+    "mlflow": MLflow,
 }
 NAMES = tuple(_MAKE)
 
@@ -35,6 +41,9 @@ def configure(
         csv          progress.csv, a column per key
         jsonl, json  progress.jsonl, a JSON object per line
         monitor      monitor.csv, a line per episode, as Stable-Baselines3's Monitor writes it
+        tensorboard  event files of TensorBoard
+        wandb        a run of Weights & Biases
+        mlflow       a run of MLflow
 
     Raises ConfigError for an unknown name.
     """

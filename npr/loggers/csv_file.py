@@ -48,6 +48,9 @@ class CSVFile(Output):
     def _add_columns(self, values: Values) -> None:
         old = len(self._keys)
         self._keys |= dict.fromkeys(values)
+        if not self._file.size:
+            self._file.append(header(self._keys))
+            return
         commas = "," * (len(self._keys) - old)
         rows = (line[:-1] + commas + "\n" for line in self._file.lines()[1:])
         self._file.replace([header(self._keys), *rows])

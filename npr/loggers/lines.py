@@ -23,7 +23,7 @@ class LineFile:
     def create(self) -> None:
         """Open a new file, with its folder. A file of this name is replaced."""
         self.close()
-        _make_folder(self.path)
+        make_folder(self.path)
         self._open("wb")
 
     def resume(self, kept: Callable[[list[str]], list[str]]) -> None:
@@ -32,7 +32,7 @@ class LineFile:
         kept   the first lines, from the list of all whole lines
         """
         self.close()
-        _make_folder(self.path)
+        make_folder(self.path)
         with contextlib.suppress(FileNotFoundError):
             before = self.lines()
             keep = kept(before)
@@ -57,7 +57,7 @@ class LineFile:
     def append(self, line: str) -> None:
         """Write a line, given with its end. Raises OSError, and then nothing was written."""
         if self._file is None:
-            return
+            raise ConfigError(f"{self.path} is not open: a run opens its outputs when it begins.")
         data = line.encode("utf-8", "surrogateescape")
         try:
             written = 0
@@ -85,7 +85,8 @@ class LineFile:
         self._end = os.fstat(self._file.fileno()).st_size
 
 
-def _make_folder(path: str) -> None:
+def make_folder(path: str) -> None:
+    """Make the folder of a file. Raises ConfigError if that is not possible."""
     folder = os.path.dirname(os.path.abspath(path))
     try:
         os.makedirs(folder, exist_ok=True)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from npr.errors import ConfigError, ConfigWarning, LogWarning, describe_error
@@ -19,7 +19,11 @@ class Output:
     exception that one of them raises turns the output off; training continues.
     """
 
-    path: str | None = None  # the file that it writes, if it is one
+    path: str = ""  # the file that it writes, if it is one
+
+    def held(self) -> list[str]:
+        """Files with contents of an earlier run, which a new run replaces."""
+        return [self.path] if os.path.isfile(self.path) and os.path.getsize(self.path) else []
 
     def open(self, title: str, settings: dict[str, Any], step: int, episodes: int) -> None:
         """A run begins, or continues.
@@ -121,11 +125,21 @@ class Outputs:
         )
 
     def _warn_of_replaced(self) -> None:
-        paths = [output.path for output in self.outputs if output.path]
-        if held := [path for path in paths if os.path.isfile(path) and os.path.getsize(path)]:
+        if held := [path for output in self.outputs for path in output.held()]:
             warnings.warn(
-                f"A new run replaces {', '.join(held)}. Give each run its own folder to keep the "
-                "logs of all.",
+                f"A new run replaces what is logged in {', '.join(held)}. Give each run its own "
+                "folder to keep the logs of all.",
                 ConfigWarning,
                 stacklevel=3,
             )
+
+
+def setting_rows(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Name and value of each setting as text; those of an inner dict are named "outer.inner"."""
+    rows = []
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            rows += setting_rows(value, f"{prefix}{name}.")
+        else:
+            rows.append((f"{prefix}{name}", str(value)))
+    return rows

@@ -5,6 +5,7 @@ settings as keyword arguments, attributes and in `help()`.
 """
 
 from npr.settings.groups import (
+    ActorCritic,
     Advantages,
     EpsilonGreedy,
     Networks,
@@ -16,6 +17,6 @@ from npr.settings.schedule import Schedule
 from npr.settings.setting import NetArch, Setting, Settings, setting
 
 __all__ = [
-    "Advantages", "EpsilonGreedy", "NetArch", "Networks", "PolicyGradient", "Replay", "Schedule",
-    "Setting", "Settings", "TargetNetwork", "setting",
+    "ActorCritic", "Advantages", "EpsilonGreedy", "NetArch", "Networks", "PolicyGradient", "Replay",
+    "Schedule", "Setting", "Settings", "TargetNetwork", "setting",
 ]  # fmt: skip

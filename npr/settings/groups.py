@@ -2,10 +2,11 @@
 uses and may change their defaults.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from npr.settings.schedule import Schedule
 from npr.settings.setting import NetArch, Settings, setting
 
 Activation = Literal["relu", "tanh", "elu", "identity"]
@@ -20,6 +21,31 @@ class Networks(Settings):
     def widths(self, network: str) -> list[int]:
         """The hidden widths of one network."""
         return self.net_arch[network] if isinstance(self.net_arch, dict) else self.net_arch
+
+
+class ActorCritic(Settings):
+    """Learning rates of an actor and a critic.
+
+    rates   attribute of each optimizer -> the setting that it follows; None: learning_rate
+    """
+
+    actor_lr: Schedule | None = setting(
+        None, "step size of the actor's optimizer; None: learning_rate", within="[0, 10]"
+    )
+    critic_lr: Schedule | None = setting(
+        None, "step size of the critics' optimizers; None: learning_rate", within="[0, 10]"
+    )
+
+    rates: ClassVar[dict[str, str]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        given = getattr(cls, "rates", {})
+        if not {"actor_lr", "critic_lr"} <= set(given.values()) <= set(cls.settings):
+            raise TypeError(
+                f"{cls.__name__}.rates must say which optimizers follow actor_lr and critic_lr, "
+                f"got {given}."
+            )
 
 
 class Replay(Networks):

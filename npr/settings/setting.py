@@ -27,7 +27,9 @@ from npr.settings import sb3, schedule
 
 NetArch = list[int] | dict[str, list[int]]  # hidden widths of all networks, or by network
 
-_HINTS = {"polyak": "tau (tau = 1 - polyak)", "lr": "learning_rate"}
+_HINTS = {"polyak": "tau (tau = 1 - polyak)", "lr": "learning_rate"} | dict.fromkeys(
+    ("actor_lr", "critic_lr", "alpha_lr"), "learning_rate"
+)
 
 
 def setting(
@@ -99,23 +101,24 @@ class Setting:
         return f"Setting({self.name}: {self.type_name} = {self.default!r}, {self.doc!r})"
 
     def __set__(self, owner: "Settings", value: Any) -> None:
-        name, held = type(owner).__name__, vars(owner)
+        if vars(owner).get("_built"):
+            owner.assign({self.name: value})
+        else:
+            name = type(owner).__name__
+            vars(owner)[self.name] = self.checked(name, value, owner.networks)
+
+    def replacement(self, owner: "Settings", value: Any) -> Any:
+        """The value for an agent that is built. Raises ConfigError if it is not valid, or if it
+        differs from a fixed one.
+        """
+        name, before = type(owner).__name__, vars(owner)[self.name]
         value = self.checked(name, value, owner.networks)
-        if not held.get("_built"):
-            held[self.name] = value
-            return
-        before = held[self.name]
         if self.fixed and value != before:
             raise ConfigError(
                 f"{name}: {self.name} takes effect when the agent is built, and this one was built "
-                f"with {before!r}; make a new one: npr.{name}(env, {self.name}={value!r})."
+                f"with {before!r}; make a new one: npr.clone(agent, {self.name}={value!r})."
             )
-        held[self.name] = value
-        try:
-            owner.check()
-        except ConfigError:
-            held[self.name] = before
-            raise
+        return value
 
     def checked(self, owner: str, value: Any, networks: tuple[str, ...] = ()) -> Any:
         """The value, converted to the setting's type. Raises ConfigError if it is not valid.
@@ -190,6 +193,20 @@ class Settings:
 
     def check(self) -> None:
         """Check combinations of settings, in subclasses. Raises ConfigError."""
+
+    def assign(self, values: Mapping[str, Any]) -> None:
+        """Change settings of an agent that is built; ConfigError if one is refused, and then none
+        has changed.
+        """
+        held = vars(self)
+        new = {name: self.settings[name].replacement(self, value) for name, value in values.items()}
+        before = {name: held[name] for name in new}
+        held.update(new)
+        try:
+            self.check()
+        except ConfigError:
+            held.update(before)
+            raise
 
 
 def _declared(classes: Iterable[type]) -> dict[str, Setting]:

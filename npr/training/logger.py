@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from npr.backend import Array, to_host, xp
+from npr.errors import ConfigError
 from npr.loggers import Outputs
 from npr.training.history import History
 
@@ -61,10 +62,10 @@ class Logger:
         return {**vars(self), "outputs": Outputs([]), "history": History()}
 
     def begin(self, step: int) -> None:
-        """A run begins at this env step."""
-        self._start_row()
+        """A run begins, or goes on at this env step."""
         if not step:
-            self.history = History()
+            self._start_row()
+            self._last, self.history = {}, History()
 
     def record(self, key: str, value: Any) -> None:
         """Set a value of the next row, e.g. record("rollout/exploration_rate", 0.1)."""
@@ -98,7 +99,7 @@ class Logger:
         length: int,
         success: bool | None = None,
         step: int = 0,
-        seconds: float = 0.0,
+        seconds: float = 0,
     ) -> None:
         """Add a finished episode, the env step at its end and the time since the run began."""
         self.episodes.append((ret, length))
@@ -117,8 +118,11 @@ class Logger:
         return {"episodes": np.column_stack([episodes, np.array(self.successes, np.float64)])}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
-        """Restore a state."""
-        rows = state["episodes"].tolist()
+        """Restore a state. Raises ConfigError if it is not one."""
+        rows = state["episodes"]
+        if rows.ndim != 2 or rows.shape[1] != 3:
+            raise ConfigError(f"Episodes must have three columns, got an array {rows.shape}.")
+        rows = rows.tolist()
         self.episodes = deque(((r, int(n)) for r, n, _ in rows), maxlen=WINDOW)
         self.successes = deque((success for *_, success in rows), maxlen=WINDOW)
 
@@ -133,7 +137,7 @@ class Logger:
         for key, value in self._values.items():
             values[key] = float(to_host(value).mean()) if hasattr(value, "dtype") else value
         if self.episodes:
-            values["rollout/ep_rew_mean"] = self.mean_return()
+            values["rollout/ep_rew_mean"] = float(np.mean([r for r, _ in self.episodes]))
             values["rollout/ep_len_mean"] = float(np.mean([n for _, n in self.episodes]))
             known = [success for success in self.successes if success == success]
             if known:
@@ -152,7 +156,8 @@ class Logger:
 
 def _sum_of_means(values: list[Any]) -> float:
     """The sum of numbers, and of the means of arrays. Reads a device once per shape."""
-    total, arrays = 0.0, {}
+    total = 0.0
+    arrays: dict[tuple[int, ...], list[Any]] = {}
     for value in values:
         if hasattr(value, "dtype"):
             arrays.setdefault(value.shape, []).append(value)

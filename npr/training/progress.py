@@ -1,4 +1,6 @@
-"""The progress line of a run: rewritten on a terminal, printed at intervals otherwise."""
+"""The progress of a run: a line that is rewritten on a terminal and printed at intervals
+elsewhere, or a bar of tqdm in a notebook.
+"""
 
 import sys
 import time
@@ -12,6 +14,20 @@ DELAY = 1.0  # seconds: shorter runs show nothing
 INTERVAL, PLAIN_INTERVAL = 0.2, 10.0  # seconds between two lines, on a terminal and otherwise
 # parts of a line that are left out, one after the other, where it is wider than the terminal
 _EXPENDABLE = ("speed", "percent", "title", "steps")
+
+
+def progress_of(
+    title: str, counters: Counters, logger: Logger, shown: bool
+) -> "Progress | NotebookBar":
+    """The progress of a run, as it is shown best here."""
+    if shown and _in_notebook():
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:  # npr-rl[progress]; the line needs nothing
+            pass
+        else:
+            return NotebookBar(title, counters, logger, tqdm)
+    return Progress(title, counters, logger, shown)
 
 
 class Progress:
@@ -105,6 +121,45 @@ class Progress:
         line = line[:limit]
         streams.write(self.stream, "\r" + line.ljust(min(self._width, limit)))
         self._width = len(line)
+
+
+class NotebookBar:
+    """A bar of tqdm, with the mean return.
+
+    tqdm   its class; the other arguments are those of Progress
+    """
+
+    def __init__(self, title: str, counters: Counters, logger: Logger, tqdm: Any) -> None:
+        self.counters, self.logger, self.start = counters, logger, counters.num_timesteps
+        self.bar = tqdm(total=counters.end - self.start, desc=title, unit=" steps")
+        self._due = 0.0
+
+    def update(self) -> None:
+        """Show the current step, if some time has passed."""
+        now = time.perf_counter()
+        if now >= self._due:
+            self._due = now + INTERVAL
+            self._show()
+
+    def _show(self) -> None:
+        mean_return = self.logger.mean_return()
+        if mean_return is not None:
+            self.bar.set_postfix_str(f"return {mean_return:.1f}", refresh=False)
+        self.bar.update(self.counters.num_timesteps - self.start - self.bar.n)
+
+    def clear(self) -> None:
+        """Other text does not disturb a bar in a notebook."""
+
+    def close(self) -> None:
+        """Show the last step."""
+        self._show()
+        self.bar.close()
+
+
+def _in_notebook() -> bool:
+    """Whether this is a notebook: IPython with a kernel, as in Jupyter and Colab."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return any(kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__)
 
 
 def _joined(parts: dict[str, str | None]) -> str:

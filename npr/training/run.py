@@ -30,7 +30,7 @@ from npr.training.counters import Counters
 from npr.training.interrupts import Interrupts, stopped_by
 from npr.training.logger import Logger
 from npr.training.nonfinite import NonFiniteGuard
-from npr.training.progress import Progress
+from npr.training.progress import progress_of
 
 DEFAULT_BUDGET = 100_000  # env steps of learn() without a preset
 ROWS = 200  # of a log whose interval is not given
@@ -88,7 +88,7 @@ class Run:
         self.guard = NonFiniteGuard(agent)
         shown = progress_bar if progress_bar is not None else bool(agent.verbose)
         title = f"{type(agent).__name__} {agent.env_name}"
-        self.progress = Progress(title, self.counters, self.logger, shown)
+        self.progress = progress_of(title, self.counters, self.logger, shown)
 
     def execute(self) -> None:
         """Run the algorithm until the budget is used, the callback or a signal stops it."""
@@ -381,8 +381,8 @@ class Run:
     def _log_episodes(self) -> None:
         """Log the episodes that ended in the last step."""
         seconds = time.perf_counter() - self.began
-        for episode in self.envs.finished:
-            self.logger.episode(*episode, self._t, seconds)
+        for ret, length, success in self.envs.finished:
+            self.logger.episode(ret, length, success, self._t, seconds)
             if self.iterations is None:
                 self._log_if_due(self.logger.episode_count)
 
@@ -414,8 +414,9 @@ class Run:
             record("time/peak_rss_mb", peak / 1e6)
         record("train/n_updates", counters.n_updates)
         for name, one in agent.settings.items():
-            if one.type == Schedule:
-                record(f"train/{name}", agent.now(getattr(agent, name)))
+            value = getattr(agent, name)
+            if one.type in (Schedule, Schedule | None) and value is not None:
+                record(f"train/{name}", agent.now(value))
         if isinstance(agent, EpsilonGreedy):
             record("rollout/exploration_rate", agent.epsilon)
         head, _, theta = agent.acts_by()

@@ -237,7 +237,9 @@ def test_a_run_does_not_continue_another_kind_of_file(name, content, message):
 
 def test_a_new_run_says_which_files_it_replaces():
     opened("csv", "monitor").close()
-    with pytest.warns(ConfigWarning, match=r"A new run replaces runs/monitor.csv. Give each run"):
+    with pytest.warns(
+        ConfigWarning, match=r"A new run replaces what is logged in runs/monitor.csv. Give each run"
+    ):
         opened("csv", "monitor").close()
 
 

@@ -8,17 +8,19 @@ from support.small_agents import small_agent
 
 import npr
 from npr import ConfigError, UnknownNameError
-from npr.settings.sb3 import SETTINGS, Methods
+from npr.settings.sb3 import POLICY_KWARGS, SETTINGS, Methods
 
 
 @pytest.mark.parametrize(
     "name, advice",
     [
-        ("policy_kwargs", r"pass net_arch=.* and activation="),
         ("device", "NPR_BACKEND=cupy before Python starts"),
-        ("tensorboard_log", "log_interval=10.* agent.logger.snapshot"),
+        ("tensorboard_log", r"learn\(log='tensorboard', log_dir='runs'\) writes the values"),
+        ("create_eval_env", r"agent.evaluate\(\), or use npr.callbacks.EvalCallback"),
         ("use_sde", "no state-dependent exploration; leave it out"),
         ("replay_buffer_class", "own buffer; leave it out, or use PERDQN"),
+        ("n_steps", "of an n-step return are n_step_return"),
+        ("target_update_interval", "target networks move by tau after every update; leave it out"),
         ("policy", "a multi-layer perceptron: leave it out, and set net_arch"),
         ("_init_setup_model", "leave it out"),
     ],
@@ -65,6 +67,93 @@ def test_other_policies_are_refused_with_advice(policy, advice):
             npr.PPO(*args, **given)
 
 
+# ---- policy_kwargs
+
+
+class Tanh:
+    """As torch.nn.Tanh: a class that is known by its name."""
+
+
+class LeakyReLU:
+    pass
+
+
+@pytest.mark.parametrize(
+    "kwargs, net_arch, activation",
+    [
+        ({"net_arch": [16, 8]}, [16, 8], "tanh"),
+        ({"net_arch": {"pi": [16], "vf": [8, 8]}}, {"pi": [16], "vf": [8, 8]}, "tanh"),
+        ({"activation_fn": "elu"}, [64, 64], "elu"),
+        ({"net_arch": [], "activation_fn": Tanh}, [], "tanh"),
+        ({"activation_fn": type("ReLU", (), {})}, [64, 64], "relu"),
+        ({"activation_fn": type("Identity", (), {})}, [64, 64], "identity"),
+        ({}, [64, 64], "tanh"),
+        (None, [64, 64], "tanh"),
+    ],
+)
+def test_policy_kwargs_set_net_arch_and_activation(kwargs, net_arch, activation, tmp_path):
+    agent = npr.PPO("MlpPolicy", "CartPole-v1", policy_kwargs=kwargs, verbose=0)
+    assert (agent.net_arch, agent.activation) == (net_arch, activation)
+    assert agent.actor.activation == activation
+    params = agent.get_params()
+    assert (params["net_arch"], params["activation"]) == (net_arch, activation)
+    assert "policy_kwargs" not in params and not hasattr(agent, "policy_kwargs")
+    agent.save(tmp_path / "a.npz")
+    assert npr.load(tmp_path / "a.npz").get_params() == params
+
+
+def test_policy_kwargs_have_the_other_settings_that_are_there_in_sb3():
+    assert small("PPO", log_std_init=-1.0).log_std_init == -1.0
+    assert small("TD3", n_critics=3).n_critics == 3
+
+
+def small(algorithm, **policy_kwargs):
+    env = "CartPole-v1" if algorithm in ("DQN", "PPO") else "Pendulum-v1"
+    return getattr(npr, algorithm)(env, policy_kwargs=policy_kwargs, verbose=0)
+
+
+@pytest.mark.parametrize("key", POLICY_KWARGS)
+def test_what_policy_kwargs_cannot_have_in_npr_is_refused_with_advice(key):
+    with pytest.raises(ConfigError, match=f"DQN does not take '{key}' in policy_kwargs: .*eave it"):
+        small("DQN", **{"net_arch": [8], key: None})
+
+
+@pytest.mark.parametrize(
+    "algorithm, kwargs, match",
+    [
+        ("SAC", {"net_arch": {"pi": [8], "vf": [8]}}, "SAC: net_arch must be .* for pi and qf"),
+        ("SAC", {"net_arch": [8.5]}, "SAC: net_arch must be a list of whole numbers"),
+        ("SAC", {"activation": "tanh"}, "'activation' in policy_kwargs: it may have net_arch and "
+         "activation_fn"),
+        ("SAC", {"gamma": 0.9}, "SAC does not take 'gamma' in policy_kwargs"),
+        ("DQN", {"activation_fn": LeakyReLU}, "DQN: activation_fn must be 'relu' or 'tanh' or "
+         "'elu' or 'identity', or the class of that name in torch.nn, got <class .*LeakyReLU"),
+        ("DQN", {"activation_fn": Tanh()}, "DQN: activation_fn must be .* got <.*Tanh object"),
+        ("DQN", {"activation_fn": None}, "DQN: activation_fn must be .* got None"),
+    ],
+)  # fmt: skip
+def test_policy_kwargs_that_are_not_valid_are_refused(algorithm, kwargs, match):
+    with pytest.raises(ConfigError, match=match):
+        small(algorithm, **kwargs)
+
+
+def test_policy_kwargs_of_a_wrong_kind_or_place_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"PPO: policy_kwargs must be a dict, .* got \[8\]"):
+        npr.PPO("CartPole-v1", policy_kwargs=[8])
+    with pytest.raises(ConfigError, match="PPO: net_arch is given twice, by itself and in policy_"):
+        npr.PPO("CartPole-v1", net_arch=[8], policy_kwargs={"net_arch": [8]})
+    with pytest.raises(ConfigError, match="PPO: activation is given twice"):
+        npr.PPO("CartPole-v1", activation="relu", policy_kwargs={"activation_fn": "relu"})
+    with pytest.raises(ConfigError, match="QLearning does not take 'net_arch' .* has no networks"):
+        npr.QLearning("CliffWalking-v1", policy_kwargs={"net_arch": [8]})
+    small("DQN", net_arch=[8]).save(tmp_path / "a.npz")
+    with pytest.raises(ConfigError, match="no setting 'policy_kwargs'; only the constructor takes"):
+        npr.load(tmp_path / "a.npz", policy_kwargs={"net_arch": [8]})
+
+
+# ---- methods and attributes
+
+
 @pytest.mark.parametrize(
     "name, advice",
     [
@@ -73,6 +162,10 @@ def test_other_policies_are_refused_with_advice(policy, advice):
         ("collect_rollouts", r"agent\.learn\(total_timesteps\)"),
         ("set_parameters", r"npr\.load"),
         ("save_replay_buffer", r"agent\.save\(path\) writes the replay buffer"),
+        ("get_parameters", r"agent\.policy\.theta .* get_params\(\) has the settings"),
+        ("set_random_seed", r"give the constructor a seed, or npr\.clone\(agent, seed=1\)"),
+        ("lr_schedule", r"agent\.now\(agent\.learning_rate\)"),
+        ("log_ent_coef", r"agent\.alpha is the temperature"),
     ],
 )
 def test_its_methods_say_what_to_call(name, advice):

@@ -216,12 +216,12 @@ def test_one_non_finite_gradient_is_skipped_and_the_run_continues(case, bad, mon
     }
     if sum(theta is calls[0] for theta in calls) == 1:  # else a later step of the update changed it
         assert state_of(optimizers(agent)[hit]) == before[hit]
-    assert agent.logger.groups["train"]["n_skipped"] == 1
+    assert agent.logger.snapshot()["train/n_skipped"] == 1
     updates = agent.n_updates
     agent.learn(60)
     assert agent.n_updates > updates
     assert state_of(optimizers(agent)[hit]) != before[hit]
-    assert agent.logger.groups["train"]["n_skipped"] == 1
+    assert agent.logger.snapshot()["train/n_skipped"] == 1
     assert_finite(agent)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -197,3 +198,54 @@ def test_learn_prints_progress_to_stderr(verbose, progress_bar, shown, clock, ca
     if shown:
         end = r"  30/30  100%  (return \d+\.\d|no episode yet)  1 steps/s  in 30 s"
         assert re.search(end, lines[-1])
+
+
+# ---- notebooks
+
+
+class Bar:
+    """Stands in for tqdm."""
+
+    def __init__(self, **given):
+        self.given, self.n, self.texts, self.closed = given, 0, [], False
+
+    def update(self, n):
+        self.n += n
+
+    def set_postfix_str(self, text, refresh):
+        self.texts.append(text)
+
+    def close(self):
+        self.closed = True
+
+
+class ZMQInteractiveShell:
+    pass
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """Pretend to be in a notebook whose tqdm makes Bars; returns these."""
+    bars = []
+    ipython = SimpleNamespace(get_ipython=lambda: type("Shell", (ZMQInteractiveShell,), {})())
+    auto = SimpleNamespace(tqdm=lambda **given: bars.append(Bar(**given)) or bars[-1])
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", auto)
+    return bars
+
+
+def test_a_notebook_has_a_bar(notebook, capsys):
+    agent = small_agent("DQN", verbose=1, max_episode_steps=10)
+    agent.learn(40).learn(20, reset_num_timesteps=False)
+    first, second = notebook
+    assert first.given == {"total": 40, "desc": "DQN CartPole-v1", "unit": " steps"}
+    assert (first.n, second.n) == (40, 20) and first.closed and second.closed
+    assert second.texts[-1] == f"return {agent.logger.mean_return():.1f}"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_notebook_without_tqdm_or_where_progress_is_off_has_none(notebook, monkeypatch):
+    small_agent("DQN").learn(40, progress_bar=False)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    small_agent("DQN").learn(40, progress_bar=True)
+    assert not notebook
