@@ -27,6 +27,7 @@ X_AXES = {
     "seconds": "time since the start of the run in seconds",
     "episodes": "episodes",
 }
+_NOT_COMPARED = ("seed", "verbose")
 # the columns of progress.csv that hold x
 _X_KEYS = {
     "steps": "time/total_timesteps",
@@ -87,7 +88,7 @@ def resolve(runs: Runs) -> list[Group]:
     """The groups of runs, in the order given.
 
     A dict has one group per label. Other runs are grouped by algorithm, environment and those
-    settings that differ between runs of the same algorithm and environment; the seed is not one.
+    settings that differ between runs of the same algorithm and environment, but not by seed.
     Raises ConfigError if there is nothing to draw, and FileNotFoundError for a missing folder.
     """
     if isinstance(runs, Mapping):
@@ -175,7 +176,9 @@ def _grouped(runs: list[OneRun]) -> list[Group]:
         kinds.setdefault((run.algorithm, run.env), []).append(run)
     groups: dict[tuple[str, str | None], Group] = {}
     for (algorithm, env), same in kinds.items():
-        names = dict.fromkeys(name for run in same for name in run.settings if name != "seed")
+        names = dict.fromkeys(name for run in same for name in run.settings)
+        for name in _NOT_COMPARED:
+            names.pop(name, None)
         differing = [name for name in names if len({_text(run, name) for run in same}) > 1]
         for run in same:
             changed = [f"{name}={_text(run, name)}" for name in differing if name in run.settings]

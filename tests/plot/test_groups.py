@@ -41,6 +41,13 @@ def test_runs_are_grouped_by_the_settings_that_differ(tmp_path):
     }
 
 
+def test_how_much_a_run_prints_makes_no_groups(tmp_path):
+    root = folders(
+        tmp_path, a={"seed": 0, "settings": {"verbose": 1}}, b={"seed": 1, "settings": {}}
+    )
+    assert labels(root) == {"SAC (2 seeds)": [0, 1]}
+
+
 def test_settings_are_compared_within_an_algorithm_only(tmp_path):
     root = folders(
         tmp_path,
