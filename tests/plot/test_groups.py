@@ -171,7 +171,7 @@ def test_a_curve_that_a_run_does_not_have_is_refused(run, tmp_path):
 def test_a_run_without_episodes_has_no_returns_and_no_seconds(tmp_path):
     write_run(tmp_path, returns=[], evaluated=([5], [[1.0]]))
     run = resolve(tmp_path)[0].runs[0]
-    with pytest.raises(ConfigError, match="no finished episodes, so no curve of the return"):
+    with pytest.raises(ConfigError, match="no finished episodes, so no return of one"):
         series(run, "steps", "return", 1)
     with pytest.raises(ConfigError, match="so its seconds are not known. Use x='steps'"):
         series(run, "seconds", "evaluation", 1)
