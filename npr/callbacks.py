@@ -20,7 +20,7 @@ import numpy as np
 from npr.errors import CheckpointError, CheckpointWarning, ConfigError, ConfigWarning
 from npr.files.evaluations import read_evaluations, write_evaluations
 from npr.settings.setting import is_whole
-from npr.training import saving
+from npr.training import recording, saving
 
 
 class Callback:
@@ -550,6 +550,76 @@ def _same_file(file: Path, other: Path) -> None:
     except OSError:
         shutil.copyfile(file, new)
     os.replace(new, other)
+
+
+class RecordVideo(Callback):
+    """Records the policy at intervals, as {name_prefix}_{steps}_steps.gif.
+
+    save_freq      env steps between two videos
+    save_path      folder, which is made
+    name_prefix    of the file names
+    suffix         ".gif" or ".mp4"
+    episodes       complete episodes per video
+    env            as for npr.training.recording.record; None: a new one like the agent's
+    deterministic  False: sample actions, as in training
+    seed           of every video, which then has the same episodes; None: others each time
+
+    A recording has its own environment and random numbers: the run is the same to the bit as
+    without it. A video that cannot be written gives a CheckpointWarning, and training continues.
+    Raises ConfigError before the first step if the environment cannot render, or if a package is
+    missing: pip install 'npr-rl[video]'.
+    """
+
+    def __init__(
+        self,
+        save_freq: int,
+        save_path: "str | os.PathLike[str]",
+        name_prefix: str = "video",
+        suffix: str = ".gif",
+        episodes: int = 1,
+        env: Any = None,
+        deterministic: bool = True,
+        seed: int | None = 0,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(verbose)
+        self.save_freq, self.folder = _positive("save_freq", save_freq), Path(save_path)
+        self.name_prefix, self.suffix = name_prefix, suffix
+        self.episodes, self.env = _positive("episodes", episodes), env
+        self.deterministic, self.seed = deterministic, seed
+        self._next = 0
+
+    def _on_training_start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        recording.check_file(self._file())
+        made = recording.rendering(self.model, "rgb_array", self.env)
+        if made is not self.env:
+            made.close()
+        self._next = _multiple_after(self.num_timesteps, self.save_freq)
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self._next:
+            self._next = _multiple_after(self.num_timesteps, self.save_freq)
+            self._record()
+        return True
+
+    def _record(self) -> None:
+        file = self._file()
+        try:
+            played = recording.record(
+                self.model, file, self.env, self.episodes, self.seed, self.deterministic
+            )
+        except OSError as error:
+            warnings.warn(
+                f"{file} could not be written ({error}). Training continues.",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+            return
+        self._tell(f"recorded {file}, mean return {played.mean:.2f}")
+
+    def _file(self) -> Path:
+        return self.folder / f"{self.name_prefix}_{self.num_timesteps}_steps{self.suffix}"
 
 
 class ProgressBarCallback(Callback):

@@ -109,6 +109,7 @@ class Algorithm(Settings, sb3.Methods):
     needs_bounds: ClassVar[bool] = False  # whether a Box action space must be bounded
     table: ClassVar[bool] = False  # whether observations are indices of a table
     rates: ClassVar[dict[str, str]] = {}  # optimizer -> its setting, see npr.settings.ActorCritic
+    _saves_crashes: bool = True  # whether a run that fails is saved where no save_path was given
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -484,6 +485,7 @@ class Algorithm(Settings, sb3.Methods):
         if self._learning:
             raise ConfigError("learn() was called on an agent that is learning; copy it first.")
         default = self.preset.get("total_timesteps", DEFAULT_BUDGET)
+        continues = self.counters.unfinished
         counters = self.counters.next_run(total_timesteps, default, reset_num_timesteps)
         if self.envs is None:
             self._reopen_envs(counters.num_timesteps)
@@ -492,7 +494,7 @@ class Algorithm(Settings, sb3.Methods):
         self._describe(counters.end - counters.num_timesteps)
         if callbacks is not None:
             callbacks.init_callback(self)
-        self.logger.begin(counters.num_timesteps)
+        self.logger.begin(counters.num_timesteps, continues)
         own = {name: getattr(self, name) for name in self.settings}
         about = {"algorithm": type(self).__name__, "env": self.env_name, "seed": self.seed, **own}
         title = f"{type(self).__name__} {self.env_name}"

@@ -50,15 +50,17 @@ class _Unknown(Exception):
 # ---- in this process
 
 
-def remade(env: SingleEnv) -> SingleEnv:
+def remade(env: SingleEnv, render_mode: str | None = None) -> SingleEnv:
     """A new environment like `env`, which shares the statistics of its normalizing wrappers.
+
+    render_mode   None: the one that `env` has, but no window
 
     Raises ConfigError if that is not possible.
     """
     try:
         base, wrappers = _layers(env)
-        made = _bare(base)
-        for wrapper in wrappers[len(_stack(made)) :]:
+        made = _bare(base, render_mode)
+        for wrapper in wrappers[_height(made) :]:
             arguments = _arguments(wrapper)
             if arguments is not None:
                 made = type(wrapper)(made, **arguments)
@@ -208,15 +210,23 @@ def _layers(
     return spec, _stack(env)
 
 
-def _bare(spec: gymnasium.envs.registration.EnvSpec) -> SingleEnv:
-    """An environment without the wrappers that gymnasium.make adds."""
+def _bare(spec: gymnasium.envs.registration.EnvSpec, render_mode: str | None = None) -> SingleEnv:
+    """An environment without the wrappers that gymnasium.make adds, except for those that
+    `render_mode` needs."""
     import gymnasium
 
     kwargs = {k: v for k, v in spec.kwargs.items() if (k, v) != ("render_mode", "human")}
+    if render_mode is not None:
+        kwargs["render_mode"] = render_mode
     bare = dataclasses.replace(
         spec, kwargs=kwargs, max_episode_steps=None, order_enforce=False, additional_wrappers=()
     )
     return gymnasium.make(bare, disable_env_checker=True)
+
+
+def _height(env: SingleEnv) -> int:
+    """The number of wrappers of an environment, without those that show or record it."""
+    return sum(type(wrapper).__name__ not in _DROPPED for wrapper in _stack(env))
 
 
 def _arguments(wrapper: Any) -> dict[str, Any] | None:

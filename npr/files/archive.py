@@ -16,7 +16,7 @@ import re
 import reprlib
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -165,10 +165,34 @@ def read_archive(path: Path) -> tuple[Manifest, Arrays]:
     Raises FileNotFoundError if there is no file, and CheckpointError, which names the file, the
     member and the reason, if anything in it is invalid.
     """
+    manifest, arrays = _opened(path, _read_array)
+    return manifest, arrays
+
+
+class Header(NamedTuple):
+    """What an array in a file is, without its numbers."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    bytes: int
+
+
+def read_headers(path: Path) -> tuple[Manifest, dict[str, Header]]:
+    """The manifest of a file in the file's own format, and what its arrays are.
+
+    Their numbers are neither read nor compared with their checksums, so this takes milliseconds for
+    a file of any size. Raises as `read_archive` does.
+    """
+    manifest, headers = _opened(path, _read_header)
+    return manifest, headers
+
+
+def _opened(path: Path, read: Callable[..., Any]) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest of a file, and what `read` makes of each of its arrays."""
     path = os.fsdecode(path)
     try:
         with open(path, "rb") as file:
-            return _read(path, file)
+            return _read(path, file, read)
     except FileNotFoundError as error:
         if not os.path.exists(f"{path}.npz"):
             raise
@@ -178,7 +202,9 @@ def read_archive(path: Path) -> tuple[Manifest, Arrays]:
         raise CheckpointError(f"{path} is damaged or is not an npr file ({error}).") from error
 
 
-def _read(path: str, file: io.BufferedReader) -> tuple[Manifest, Arrays]:
+def _read(
+    path: str, file: io.BufferedReader, read: Callable[..., Any]
+) -> tuple[Manifest, dict[str, Any]]:
     first, *members = _members(path, file)
     manifest = _decode(path, _read_manifest(path, file, first))
     _check_format(path, manifest)
@@ -193,7 +219,7 @@ def _read(path: str, file: io.BufferedReader) -> tuple[Manifest, Arrays]:
             f"file has {len(names)}, and both must have the same names in the same order."
         )
     arrays = {
-        member.name.removesuffix(".npy"): _read_array(path, file, member, hashes[member.name])
+        member.name.removesuffix(".npy"): read(path, file, member, hashes[member.name])
         for member in members
     }
     return manifest, arrays
@@ -374,8 +400,16 @@ _NPY = re.compile(
 )
 
 
-def _read_array(path: str, file: io.BufferedReader, member: Member, digest: object) -> Array:
-    """The array in a member. Its data is read into the array directly, without a copy."""
+def _read_header(path: str, file: io.BufferedReader, member: Member, digest: object) -> Header:
+    """What the array in a member is."""
+    dtype, shape, _ = _array_header(path, file, member)
+    return Header(dtype, shape, math.prod(shape) * dtype.itemsize)
+
+
+def _array_header(
+    path: str, file: io.BufferedReader, member: Member
+) -> tuple[np.dtype[Any], tuple[int, ...], bytes]:
+    """dtype, shape and bytes of the header of an array; the file is then at its data."""
     name, length = member.name, member.length
     file.seek(member.begin)
     header = file.read(min(10, length))
@@ -385,6 +419,13 @@ def _read_array(path: str, file: io.BufferedReader, member: Member, digest: obje
         raise CheckpointError(
             f"{path}: {name} claims shape {reprlib.repr(shape)}, but its data has another size."
         )
+    return dtype, shape, header
+
+
+def _read_array(path: str, file: io.BufferedReader, member: Member, digest: object) -> Array:
+    """The array in a member. Its data is read into the array directly, without a copy."""
+    name = member.name
+    dtype, shape, header = _array_header(path, file, member)
     try:
         array = np.empty(shape, dtype)
     except (ValueError, MemoryError) as error:

@@ -1,6 +1,7 @@
 """Conversion of files in older formats to the current one, one format at a time.
 
-Format 3    arguments and wrappers of the environments, successes of the last episodes
+Format 3    arguments and wrappers of the environments, successes of the last episodes,
+            the open row of the log
 Format 2    position of the environments, state of the generators as arrays, running moments
 Format 1    no position of the environments; states of the generators as text in the manifest
 """
@@ -49,9 +50,11 @@ def _from_format_1(manifest: Manifest, arrays: Arrays) -> tuple[Manifest, Arrays
 
 
 def _from_format_2(manifest: Manifest, arrays: Arrays) -> tuple[Manifest, Arrays]:
-    episodes = arrays["state/logger.episodes"]
-    unknown = np.full((len(episodes), 1), np.nan)
-    arrays["state/logger.episodes"] = np.concatenate([episodes, unknown], axis=1)
+    if not manifest.get("without_episode"):
+        episodes = arrays["state/logger.episodes"]
+        unknown = np.full((len(episodes), 1), np.nan)
+        arrays["state/logger.episodes"] = np.concatenate([episodes, unknown], axis=1)
+        arrays["state/logger.row"] = np.empty(0, np.uint8)
     id = manifest["env"]
     if id is None:
         manifest["env_description"] = {"unknown": "it has no id, and the file has an older format"}

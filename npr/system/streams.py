@@ -7,6 +7,7 @@ or cannot encode a character costs its text only.
 import contextlib
 import os
 import shutil
+import sys
 from typing import Any
 
 
@@ -16,11 +17,24 @@ def write(stream: Any, text: str) -> None:
     Characters outside of the stream's encoding are escaped.
     """
     with contextlib.suppress(Exception):
-        try:
-            stream.write(text)
-        except UnicodeEncodeError:  # nothing was written
-            stream.write(text.encode("ascii", "backslashreplace").decode())
-        stream.flush()
+        _write(stream, text)
+
+
+def show(text: str) -> None:
+    """Write the result of a command and a line feed to standard output.
+
+    Raises OSError if it cannot be written; BrokenPipeError: its reader has stopped reading.
+    """
+    if sys.stdout is not None:
+        _write(sys.stdout, f"{text}\n")
+
+
+def _write(stream: Any, text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:  # nothing was written
+        stream.write(text.encode("ascii", "backslashreplace").decode())
+    stream.flush()
 
 
 def is_terminal(stream: Any) -> bool:

@@ -12,7 +12,13 @@ class Interrupts:
 
     Handlers that the program installed stay in place, and only the main thread installs any. The
     previous handlers are restored at the end of the context.
+
+    repeats   whether a second signal stops immediately. False in a process that is stopped by
+              another one: there a signal may arrive twice, from that and from a terminal, and what
+              follows the first must not be cut
     """
+
+    repeats = True
 
     _DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
@@ -29,11 +35,14 @@ class Interrupts:
         return self
 
     def __exit__(self, *_: object) -> None:
+        ends = self.requested is not None and not self.repeats
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if ends else handler)
 
     def _handle(self, number: int, frame: Any) -> None:
         if self.requested is not None:
+            if not self.repeats:
+                return
             self.repeated = True
             raise stopped_by(number)
         self.requested = number

@@ -3,6 +3,7 @@
 Each row of a log has the means of what was measured since the row before.
 """
 
+import json
 from collections import deque
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 
 from npr.backend import Array, to_host, xp
 from npr.errors import ConfigError
+from npr.files.checkpoint import count
 from npr.loggers import Outputs
 from npr.training.history import History
 
 WINDOW = 100  # episodes in ep_rew_mean, as in Stable-Baselines3
 NO_EPISODE = "no episode finished yet"
+_LONGEST = 1 << 20  # bytes of the open row in a file
 _BLOCK = 256  # updates whose metrics are kept before they are added up
 
 
@@ -45,10 +48,13 @@ class Logger:
         self.episode_count = 0
         self.history = History()
         self.outputs = Outputs([])
-        self._start_row()
+        self.last_row: int | None = None  # env steps at the last row; None: unknown
+        self.iterations = 0  # rollouts so far
+        self.start_row()
         self._last: dict[str, Any] = {}  # values of the last row
 
-    def _start_row(self) -> None:
+    def start_row(self) -> None:
+        """Forget what was measured since the last row."""
         self._values: dict[str, Any] = {}
         self._sums: dict[str, tuple[float, int]] = {}  # sum and number of what is averaged
         self._metrics: list[dict[str, Any]] = []  # not added up yet
@@ -61,11 +67,22 @@ class Logger:
         # files cannot be copied; a history belongs to its process
         return {**vars(self), "outputs": Outputs([]), "history": History()}
 
-    def begin(self, step: int) -> None:
-        """A run begins, or goes on at this env step."""
+    def begin(self, step: int, continues: bool = False) -> None:
+        """A run begins at this env step, or continues: then its open row does too."""
+        if not continues:
+            self.start_row()
+            self.last_row = step
+        if self.last_row is None:
+            self.last_row = step
         if not step:
-            self._start_row()
-            self._last, self.history = {}, History()
+            self.history, self.iterations = History(), 0
+
+    def finish(self, step: int) -> None:
+        """A run is complete: what is measured later belongs to the next one. The agent's file is
+        then that of a run without a log."""
+        self._last = {**self._last, **self._row()}
+        self.start_row()
+        self.last_row = step
 
     def record(self, key: str, value: Any) -> None:
         """Set a value of the next row, e.g. record("rollout/exploration_rate", 0.1)."""
@@ -89,8 +106,10 @@ class Logger:
             for key, value in metrics.items():
                 columns.setdefault(key if "/" in key else f"train/{key}", []).append(value)
         for key, values in columns.items():
-            total, count = self._sums.get(key, (0.0, 0))
-            self._sums[key] = total + _sum_of_means(values), count + len(values)
+            total, n = self._sums.get(key, (0.0, 0))
+            for mean in _means(values):  # one by one: the sum does not depend on the blocks
+                total += mean
+            self._sums[key] = total, n + len(values)
         self._metrics = []
 
     def episode(
@@ -99,7 +118,7 @@ class Logger:
         length: int,
         success: bool | None = None,
         step: int = 0,
-        seconds: float = 0,
+        seconds: float = 0.0,
     ) -> None:
         """Add a finished episode, the env step at its end and the time since the run began."""
         self.episodes.append((ret, length))
@@ -113,9 +132,18 @@ class Logger:
         return float(np.mean([r for r, _ in self.episodes])) if self.episodes else None
 
     def state(self) -> dict[str, np.ndarray]:
-        """The last episodes. Their total is a counter in the manifest of a file."""
+        """The last episodes, and the open row of the log as JSON in bytes. The total of episodes is
+        a counter in the manifest of a file."""
         episodes = np.array(self.episodes, np.float64).reshape(-1, 2)
-        return {"episodes": np.column_stack([episodes, np.array(self.successes, np.float64)])}
+        self._add_up()
+        values = {key: _plain(value) for key, value in self._values.items()}
+        row = {"step": self.last_row, "iterations": self.iterations,
+               "sums": self._sums, "values": values}  # fmt: skip
+        text = json.dumps(row, default=str).encode()
+        return {
+            "episodes": np.column_stack([episodes, np.array(self.successes, np.float64)]),
+            "row": np.frombuffer(text, np.uint8),
+        }
 
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Restore a state. Raises ConfigError if it is not one."""
@@ -125,6 +153,24 @@ class Logger:
         rows = rows.tolist()
         self.episodes = deque(((r, int(n)) for r, n, _ in rows), maxlen=WINDOW)
         self.successes = deque((success for *_, success in rows), maxlen=WINDOW)
+        self._load_row(state["row"])
+
+    def _load_row(self, held: np.ndarray) -> None:
+        self.start_row()
+        self.last_row = None
+        if not held.size:  # of a file in an older format
+            return
+        try:
+            if held.dtype != np.uint8 or held.ndim != 1 or held.size > _LONGEST:
+                raise ValueError(f"an array {held.dtype}{held.shape}")
+            row = json.loads(held.tobytes())
+            self.last_row = None if row["step"] is None else count(row["step"])
+            self.iterations = count(row["iterations"])
+            self._sums = {str(k): (float(s), count(n)) for k, (s, n) in row["sums"].items()}
+            self._values = {str(k): _number_or_text(v) for k, v in row["values"].items()}
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError,
+                OverflowError) as error:  # fmt: skip
+            raise ConfigError(f"The open row of the log is not valid: {error!r:.200}.") from None
 
     def snapshot(self) -> dict[str, Any]:
         """Every value as a Python number: means since the last row, else those in that row."""
@@ -134,8 +180,7 @@ class Logger:
         """The values since the last row, as Python numbers."""
         self._add_up()
         values = {key: total / count for key, (total, count) in self._sums.items()}
-        for key, value in self._values.items():
-            values[key] = float(to_host(value).mean()) if hasattr(value, "dtype") else value
+        values |= {key: _plain(value) for key, value in self._values.items()}
         if self.episodes:
             values["rollout/ep_rew_mean"] = float(np.mean([r for r, _ in self.episodes]))
             values["rollout/ep_len_mean"] = float(np.mean([n for _, n in self.episodes]))
@@ -147,23 +192,35 @@ class Logger:
     def dump(self, step: int) -> None:
         """Write a row to the outputs: the values since the last one. `step` counts env steps."""
         row = self._row()
-        self._start_row()
+        self.start_row()
         self._last = {**self._last, **row}
         self.outputs.write(
             row if self.episodes else {**row, "rollout/ep_rew_mean": NO_EPISODE}, step
         )
 
 
-def _sum_of_means(values: list[Any]) -> float:
-    """The sum of numbers, and of the means of arrays. Reads a device once per shape."""
-    total = 0.0
-    arrays: dict[tuple[int, ...], list[Any]] = {}
-    for value in values:
+def _means(values: list[Any]) -> list[float]:
+    """Numbers, and the means of arrays. Reads a device once per shape."""
+    means: list[float] = [0.0] * len(values)
+    arrays: dict[tuple[int, ...], list[int]] = {}
+    for i, value in enumerate(values):
         if hasattr(value, "dtype"):
-            arrays.setdefault(value.shape, []).append(value)
+            arrays.setdefault(value.shape, []).append(i)
         else:
-            total += value
+            means[i] = float(value)
     for same in arrays.values():
-        stacked = xp.stack(same).reshape(len(same), -1)
-        total += float(stacked.mean(axis=1, dtype=np.float64).sum())
-    return total
+        stacked = xp.stack([values[i] for i in same]).reshape(len(same), -1)
+        for i, mean in zip(same, to_host(stacked.mean(axis=1, dtype=np.float64)).tolist()):
+            means[i] = mean
+    return means
+
+
+def _plain(value: Any) -> Any:
+    """A value as a Python number or text."""
+    return float(to_host(value).mean()) if hasattr(value, "dtype") else value
+
+
+def _number_or_text(value: Any) -> float | int | str:
+    if isinstance(value, (str, int, float)):
+        return value
+    raise ValueError(f"{value!r:.60} is neither a number nor a text")

@@ -78,8 +78,7 @@ class Run:
         self.log_interval, self.save_freq = int(log_interval or 0), int(save_freq or 0)  # 0: none
         self.outputs = self.logger.outputs = outputs
         self.start, self.began = self.counters.num_timesteps, time.perf_counter()
-        self.last_row = self.start  # env steps at the last row of the log
-        self.iterations: int | None = None  # rollouts so far; None: the algorithm has none
+        self.by_rollout = False  # whether the algorithm learns from rollouts
         self.iterated = False  # whether the last step completed a rollout that was learned from
         self.collecting = False  # whether the callback knows that steps are collected
         self.whole_episodes = False  # whether updates need complete ones
@@ -112,8 +111,10 @@ class Run:
                 self.callback.on_training_start(vars(self), {})
             self.guard.run(self.agent._train, self)
             self._check_policy()
-            if self.outputs and not self.log_interval and self.last_row < self._t:
+            if self.outputs and not self.log_interval and (self.logger.last_row or 0) < self._t:
                 self._log_row()
+            if self._t >= self.counters.end:
+                self.logger.finish(self._t)
             if self.callback is not None:
                 self.callback.on_training_end()
             if self.save_path is not None and not self.interrupts.requested:
@@ -125,7 +126,7 @@ class Run:
                 if self.callback is not None:
                     self.callback.on_training_end()
                 return
-            ours = isinstance(error, NprError)
+            ours = isinstance(error, NprError) and self.agent._saves_crashes
             if (ours or self.save_path is not None) and not self.interrupts.repeated:
                 error.add_note(saving.rescue(self.agent, "crash", self.save_path))
             raise
@@ -213,7 +214,7 @@ class Run:
         """Yield Rollouts of n_steps of all environments. Further steps stay in agent.steps, for the
         next run."""
         steps, complete = self.agent.steps, False
-        self.iterations = self.start // (n_steps * self.envs.n)
+        self.by_rollout = True
         for *step, _ in self._steps(choose):
             steps.append(tuple(step))
             if len(steps) >= n_steps:
@@ -234,7 +235,7 @@ class Run:
         """
         envs, steps, complete = self.envs, self.agent.steps, False
         per_env, self.whole_episodes = -(-n_episodes // envs.n), True
-        self.iterations = 0
+        self.by_rollout = True
         if not steps and any(envs.lengths):
             self._reset()
         ended = [valid & (term | trunc) for *_, term, trunc, valid in steps]
@@ -291,7 +292,8 @@ class Run:
         yield D
         if obs_norm and not first:
             obs_norm.add(s)
-        self.iterations, self.iterated = (self.iterations or 0) + 1, True
+        self.logger.iterations += 1
+        self.iterated = True
 
     def _steps(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[Any, ...]]:
         """Yield (s, a, r, s2, terminated, truncated, valid, episode) of every step."""
@@ -316,7 +318,7 @@ class Run:
                 self._log_episodes()
             if self.iterated:
                 self.iterated = False
-                self._log_if_due(self.iterations or 0)
+                self._log_if_due(self.logger.iterations)
             progress.update()
             if self.callback is not None:
                 done = terminated | truncated
@@ -383,7 +385,7 @@ class Run:
         seconds = time.perf_counter() - self.began
         for ret, length, success in self.envs.finished:
             self.logger.episode(ret, length, success, self._t, seconds)
-            if self.iterations is None:
+            if not self.by_rollout:
                 self._log_if_due(self.logger.episode_count)
 
     def _log_if_due(self, count: int) -> None:
@@ -395,7 +397,7 @@ class Run:
             due = count % self.log_interval == 0
         else:
             per_row = max(1, self.counters.end // ROWS)
-            due = self._t // per_row > self.last_row // per_row
+            due = self._t // per_row > (self.logger.last_row or 0) // per_row
         if due:
             self._log_row()
 
@@ -403,13 +405,13 @@ class Run:
         """Write the values since the last row, with those of the run."""
         agent, counters, record = self.agent, self.counters, self.logger.record
         elapsed = time.perf_counter() - self.began
-        self.last_row = self._t
+        self.logger.last_row = self._t
         record("time/total_timesteps", self._t)
         record("time/episodes", self.logger.episode_count)
         record("time/time_elapsed", elapsed)
         record("time/fps", (self._t - self.start) / elapsed)
-        if self.iterations is not None:
-            record("time/iterations", self.iterations)
+        if self.by_rollout:
+            record("time/iterations", self.logger.iterations)
         if (peak := memory.peak()) is not None:
             record("time/peak_rss_mb", peak / 1e6)
         record("train/n_updates", counters.n_updates)

@@ -361,7 +361,8 @@ def invalid_versions(array):
     yield np.zeros(array.shape, np.float32)
     yield -np.ones(array.shape, np.int64)
     yield np.full(array.shape, np.nan)
-    yield np.full(array.shape, huge, array.dtype)
+    largest = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else huge
+    yield np.full(array.shape, min(huge, largest), array.dtype)
 
 
 @pytest.mark.parametrize("case", CASES if FULL else ["Sarsa", "DQN-n", "PPO", "DDPG"])

@@ -280,3 +280,26 @@ def test_the_context_records_the_first_signal():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         assert interrupts.repeated
+
+
+def test_a_second_signal_is_ignored_in_a_process_that_another_one_stops(monkeypatch):
+    """Also after the run, while it is saved."""
+    monkeypatch.setattr(Interrupts, "repeats", False)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with Interrupts() as interrupts:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            assert (interrupts.requested, interrupts.repeated) == (signal.SIGTERM, False)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_handlers_are_restored_in_such_a_process_if_there_was_no_signal(monkeypatch):
+    monkeypatch.setattr(Interrupts, "repeats", False)
+    with Interrupts():
+        pass
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

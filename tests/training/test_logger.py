@@ -3,6 +3,7 @@
 import copy
 import io
 import itertools
+import json
 import math
 import warnings
 
@@ -17,6 +18,7 @@ from support.small_agents import (
 
 import npr
 from npr.backend import to_host
+from npr.errors import ConfigError
 from npr.loggers import Output
 from npr.training.history import ROWS, History
 from npr.training.logger import Logger
@@ -373,3 +375,72 @@ def test_a_long_history_merges_neighbors_and_keeps_the_mean():
     assert np.array_equal(rows[:, 0], whole[:, -1]) and np.array_equal(rows[:, 3], whole[:, -1] / 2)
     assert np.allclose(rows[:, 1], whole.mean(axis=1)) and np.allclose(rows[:, 2], 2 * rows[:, 1])
     assert not math.isnan(rows.sum())
+
+
+# ---- the open row in a file
+
+
+def file_row(agent, **changes):
+    row = json.loads(agent.logger.state()["row"].tobytes())
+    return np.frombuffer(json.dumps({**row, **changes}).encode(), np.uint8)
+
+
+def test_a_loaded_agent_continues_the_row_that_was_open(tmp_path):
+    whole, parts = Rows(), Rows()
+    small_agent("DQN").learn(96, log=whole, log_interval=3)
+    stopped = small_agent("DQN").learn(96, lambda agent: agent.num_timesteps < 67, log=parts,
+                                       log_interval=3)  # fmt: skip
+    stopped.logger.record("my/text", "kept")
+    stopped.save(tmp_path / "a.npz")
+    loaded = npr.load(tmp_path / "a.npz")
+    assert loaded.logger.snapshot()["my/text"] == "kept"
+    loaded.logger._values.clear()
+    loaded.learn(log=parts, log_interval=3)
+    times = ("time/fps", "time/time_elapsed", "time/peak_rss_mb")
+    rows = [[{k: v for k, v in row.items() if k not in times} for row in held.rows]
+            for held in (whole, parts)]  # fmt: skip
+    assert rows[0] == rows[1] and any("train/loss" in row for row in rows[0])
+
+
+def test_the_sums_of_a_row_do_not_depend_on_when_they_are_added_up():
+    rng = np.random.default_rng(0)
+    values = [float(x) for x in rng.standard_normal(50)]
+    values += [rng.standard_normal((3,)).astype(np.float32) for _ in range(50)]
+    at_once, often = Logger(), Logger()
+    for value in values:
+        at_once.record_mean("a/b", value)
+        often.record_mean("a/b", value)
+        often.state()
+    assert at_once.snapshot() == often.snapshot()
+    assert at_once.snapshot()["a/b"] == pytest.approx(np.mean([np.mean(v) for v in values]))
+
+
+def test_the_file_of_a_finished_run_does_not_depend_on_its_log(tmp_path):
+    small_agent("DQN").learn(96).save(tmp_path / "a.npz")
+    small_agent("DQN").learn(96, log=Rows(), log_interval=2).save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"step": -1}, {"step": "1"}, {"iterations": None}, {"sums": []}, {"sums": {"a": 1}},
+     {"sums": {"a": [1, 2, 3]}}, {"sums": {"a": [[], 2]}}, {"values": {"a": []}}, {"values": 1}],
+    ids=str,
+)  # fmt: skip
+def test_an_open_row_that_is_not_valid_is_refused(change):
+    agent = small_agent("DQN")
+    state = {**agent.logger.state(), "row": file_row(agent, **change)}
+    with pytest.raises(ConfigError, match="open row of the log is not valid"):
+        agent.logger.load(state)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [np.zeros(3), np.zeros((2, 2), np.uint8), np.zeros(2 << 20, np.uint8),
+     np.frombuffer(b"[" * 100_000, np.uint8), np.frombuffer(b"[]", np.uint8)],
+    ids=["floats", "a matrix", "too long", "too deep", "a list"],
+)  # fmt: skip
+def test_an_open_row_that_is_no_text_is_refused(row):
+    logger = Logger()
+    with pytest.raises(ConfigError, match="open row of the log is not valid"):
+        logger.load({**logger.state(), "row": row})

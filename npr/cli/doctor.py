@@ -1,28 +1,29 @@
-"""The command line: `npr doctor` reports what this machine runs on."""
+"""`npr doctor`: what this machine runs on."""
 
 import argparse
 import os
 import platform
 import re
-import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires
 from typing import Any
 
 import numpy as np
 
-import npr
 from npr import backend
 from npr.kernels import blas as kernel_blas
 from npr.kernels import jit
 from npr.system import blas, memory, streams
+from npr.version import __version__
+
+HELP = "report what this machine runs on: versions, backend, kernels, threads, memory"
 
 
 def doctor() -> list[tuple[str, str]]:
     """(topic, result) for versions, backend, kernels, threads and memory."""
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return [
-        ("npr", f"{npr.__version__} on Python {platform.python_version()}, {system}"),
+        ("npr", f"{__version__} on Python {platform.python_version()}, {system}"),
         ("packages", packages()),
         ("backend", f"{backend.BACKEND}, {backend.FLOAT}"),
         ("kernels", kernels()),
@@ -134,20 +135,13 @@ def products(wrong: list[tuple[str, float]]) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status, 1 if the doctor found wrong products."""
-    parser = argparse.ArgumentParser(prog="npr", description="Reinforcement learning with NumPy.")
-    parser.add_argument("--version", action="version", version=f"npr {npr.__version__}")
-    commands = parser.add_subparsers(metavar="command", dest="command")
-    commands.add_parser("doctor", help="report what this machine runs on")
-    if parser.parse_args(arguments).command is None:
-        streams.write(sys.stderr, parser.format_help())
-        return 2
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """`npr doctor` has no arguments."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; 1 if matrix products are wrong."""
     wrong = wrong_products()
     for topic, result in [*doctor(), ("products", products(wrong))]:
-        streams.write(sys.stdout, f"{topic:<10} {result}\n")
+        streams.show(f"{topic:<10} {result}")
     return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

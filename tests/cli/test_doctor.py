@@ -1,4 +1,4 @@
-"""The command line interface."""
+"""npr doctor."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.proof_size import n_trials
 
-from npr import cli, version
+from npr.cli import doctor, main
 from npr.system import memory
 from npr.system.blas import THREAD_VARIABLES
 
@@ -23,7 +23,7 @@ def npr(*words, **environment):
 
 
 def test_doctor_reports_the_configuration_and_success(capsys):
-    assert cli.main(["doctor"]) == 0
+    assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [
         "npr", "packages", "backend", "kernels", "networks", "threads", "memory", "products",
@@ -41,16 +41,16 @@ def test_doctor_reports_environment_variables():
 @pytest.fixture
 def compiled(monkeypatch):
     pytest.importorskip("numba")
-    monkeypatch.setattr(cli.jit, "NUMBA", True)
+    monkeypatch.setattr(doctor.jit, "NUMBA", True)
 
 
 def test_doctor_reports_the_folder_of_the_kernel_cache(compiled, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli.jit, "cache_folder", lambda: tmp_path)
-    monkeypatch.setattr(cli.jit, "open_to_all", lambda folder: False)
+    monkeypatch.setattr(doctor.jit, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(doctor.jit, "open_to_all", lambda folder: False)
     (tmp_path / "kernel.1.nbc").touch()
-    assert cli.kernels() == f"compiled by Numba, cached in {tmp_path} (1 files)"
-    monkeypatch.setattr(cli.jit, "open_to_all", lambda folder: folder == tmp_path)
-    text = cli.kernels()
+    assert doctor.kernels() == f"compiled by Numba, cached in {tmp_path} (1 files)"
+    monkeypatch.setattr(doctor.jit, "open_to_all", lambda folder: folder == tmp_path)
+    text = doctor.kernels()
     assert f"{tmp_path} is not used: every user of this machine may write there" in text
     assert "Set NUMBA_CACHE_DIR" in text
 
@@ -59,15 +59,15 @@ def test_doctor_reports_that_kernels_cannot_be_cached(compiled, monkeypatch):
     def no_folder():
         raise RuntimeError("no locator available")
 
-    monkeypatch.setattr(cli.jit, "cache_folder", no_folder)
-    assert "in every process (no locator available): set NUMBA_CACHE_DIR" in cli.kernels()
+    monkeypatch.setattr(doctor.jit, "cache_folder", no_folder)
+    assert "in every process (no locator available): set NUMBA_CACHE_DIR" in doctor.kernels()
 
 
 def test_the_reported_cache_folder_is_the_one_in_use(compiled):
     from npr.kernels import steps
 
     run = steps.polyak._compile(cache=True)
-    assert str(cli.jit.cache_folder()) == run._cache.cache_path
+    assert str(doctor.jit.cache_folder()) == run._cache.cache_path
 
 
 @pytest.mark.parametrize(
@@ -82,17 +82,17 @@ def test_the_reported_cache_folder_is_the_one_in_use(compiled):
     ],
 )
 def test_doctor_knows_the_numpy_limit_of_numba(needs, limit, warned, monkeypatch):
-    monkeypatch.setattr(cli, "requires", lambda name: needs)
-    assert cli.numpy_limit() == limit
-    assert ("needs numpy < " in cli.packages()) == warned
+    monkeypatch.setattr(doctor, "requires", lambda name: needs)
+    assert doctor.numpy_limit() == limit
+    assert ("needs numpy < " in doctor.packages()) == warned
 
 
 def test_doctor_does_not_need_numba(monkeypatch):
     def missing(name):
-        raise cli.PackageNotFoundError(name)
+        raise doctor.PackageNotFoundError(name)
 
-    monkeypatch.setattr(cli, "requires", missing)
-    assert cli.numpy_limit() is None
+    monkeypatch.setattr(doctor, "requires", missing)
+    assert doctor.numpy_limit() is None
 
 
 def test_doctor_reports_the_memory_for_a_replay_buffer(monkeypatch):
@@ -104,7 +104,7 @@ def test_doctor_reports_the_memory_for_a_replay_buffer(monkeypatch):
     ):  # fmt: skip
         monkeypatch.setattr(memory, "available", lambda free=free: free)
         monkeypatch.setattr(memory, "container", lambda limit=limit: limit)
-        assert cli.replay_memory() == text
+        assert doctor.replay_memory() == text
 
 
 # ---- matrix products
@@ -156,33 +156,14 @@ def unwritten(product):
 @pytest.mark.parametrize("where", [symmetric, strided, batched])
 def test_a_wrong_product_is_always_detected(where, fault):
     for _ in range(n_trials(4, 100)):
-        assert cli.wrong_products(partial(where, fault)), "the fault was not detected"
+        assert doctor.wrong_products(partial(where, fault)), "the fault was not detected"
 
 
 def test_doctor_fails_with_advice_if_products_are_wrong(monkeypatch, capsys):
-    found = partial(cli.wrong_products, partial(symmetric, garbage))
-    monkeypatch.setattr(cli, "wrong_products", found)
-    assert cli.main(["doctor"]) == 1
+    found = partial(doctor.wrong_products, partial(symmetric, garbage))
+    monkeypatch.setattr(doctor, "wrong_products", found)
+    assert main(["doctor"]) == 1
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("products   WRONG: A @ A.T in float32 is off by ")
     assert "A @ A.T in float64" in last and "a copy" not in last
     assert "install another NumPy" in last
-
-
-@pytest.mark.parametrize("words", [(), ("repair",)])
-def test_an_unknown_command_is_refused(words):
-    done = npr(*words)
-    assert done.returncode == 2 and "usage: npr" in done.stderr
-
-
-@pytest.mark.parametrize("module", ["npr", "npr.cli"])
-def test_the_version_is_printed(module):
-    command = [sys.executable, "-m", module, "--version"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, f"npr {version.__version__}\n")
-
-
-def test_the_package_can_be_run():
-    command = [sys.executable, "-m", "npr", "doctor"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.startswith("npr ")

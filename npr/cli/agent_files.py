@@ -1,0 +1,132 @@
+"""The agent in a file or in a run folder, and the environment that it acts in."""
+
+import argparse
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+from npr.errors import ConfigError
+from npr.runs.folder import BEST, CHECKPOINTS, CONFIG, FINAL, LATEST
+
+WHICH = {"best": BEST, "final": FINAL, "latest": f"{CHECKPOINTS}/{LATEST}"}
+
+
+def arguments(parser: argparse.ArgumentParser, episodes: int) -> None:
+    """Add the arguments that `npr eval` and `npr play` share.
+
+    episodes   the default number
+    """
+    parser.add_argument("file", metavar="FILE", help="file of an agent, or a run folder")
+    parser.add_argument(
+        "--which", choices=WHICH,
+        help="the agent in a run folder: the one with the best evaluation, the one at the end, or "
+        "the latest checkpoint; default: the first that exists",
+    )  # fmt: skip
+    parser.add_argument(
+        "--episodes", type=count, default=episodes, metavar="N", help=f"default: {episodes}"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="same seed, same episodes; default: 0"
+    )
+    parser.add_argument("--stochastic", action="store_true", help="sample actions, as in training")
+    parser.add_argument(
+        "--env", metavar="ID", help="another environment with the same spaces; default: the agent's"
+    )
+    parser.add_argument(
+        "--env-kwargs", nargs="+", default=[], metavar="NAME=VALUE",
+        help="arguments of gymnasium.make",
+    )  # fmt: skip
+    parser.add_argument(
+        "--wrapper", nargs="+", action="extend", default=[], metavar="MODULE:CLASS",
+        help="wrappers around the environment, the innermost first",
+    )  # fmt: skip
+    parser.add_argument(
+        "--import", nargs="+", action="extend", default=[], dest="imports", metavar="MODULE",
+        help="modules that register environments or algorithms",
+    )  # fmt: skip
+    parser.add_argument(
+        "--episode-limit", type=count, metavar="N",
+        help="steps after which an episode is cut; default: 10000",
+    )  # fmt: skip
+
+
+def count(word: str) -> int:
+    """A whole number above 0, for argparse; 1e5 is one."""
+    number = float(word)
+    if not (math.isfinite(number) and number == int(number) and number >= 1):
+        raise argparse.ArgumentTypeError(f"{word} is not a whole number above 0")
+    return int(number)
+
+
+def path_of(given: str, which: str | None = None) -> Path:
+    """The file of an agent: `given` itself, or one in the run folder `given`.
+
+    which   a key of WHICH; None: the first one that exists
+
+    Raises ConfigError if the folder has no such file.
+    """
+    folder = Path(given)
+    if not folder.is_dir():
+        if which is not None:
+            raise ConfigError(f"--which {which} needs a run folder, {given} is not a folder.")
+        return folder
+    names = [WHICH[which]] if which else [*WHICH.values()]
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if not found:
+        kind = "run folder" if (folder / CONFIG).is_file() else "folder"
+        raise ConfigError(f"The {kind} {given} has no {', '.join(names)}.")
+    return found[0]
+
+
+def load(args: argparse.Namespace) -> tuple[Any, Path]:
+    """The agent that the arguments name, and its file."""
+    import npr
+    from npr.runs.typed import import_modules
+
+    import_modules(args.imports)
+    path = path_of(args.file, args.which)
+    return npr.load(path), path
+
+
+def env_of(args: argparse.Namespace, agent: Any, render_mode: str | None = None) -> Any:
+    """The environment that the arguments name, as a function; None: one like the agent's own.
+
+    Raises ConfigError if the agent's own is not known.
+    """
+    given = args.env or args.env_kwargs or args.wrapper
+    if not given and agent.env is not None:
+        return None
+    name = args.env or agent.env_id
+    if not given or name is None:
+        reason = agent.env_description.get("unknown", "it has no id")
+        raise ConfigError(
+            f"The file does not hold how its environment ({agent.env_id}) is made: {reason}. Give "
+            "it with --env, --env-kwargs, --wrapper and --import, as in the training."
+        )
+    from npr.cli.flags import pairs
+    from npr.runs.typed import WrappedEnv
+
+    kwargs = pairs(args.env_kwargs)
+    if not args.env:
+        own = getattr(agent.env, "kwargs", None) or agent.env_kwargs or {}
+        kwargs = {**own, **kwargs}
+    if render_mode is not None:
+        kwargs["render_mode"] = render_mode
+    return functools.partial(WrappedEnv(name, args.wrapper, args.imports), **kwargs)
+
+
+def heading(agent: Any, path: Path) -> str:
+    """One line about an agent: what it is, what it has learned, and its file."""
+    steps = f"{agent.num_timesteps:,} of {agent.end:,} steps"
+    if agent.num_timesteps >= agent.end:
+        steps = f"{agent.num_timesteps:,} steps"
+    name = agent.env_id or "an environment without an id"
+    return f"{type(agent).__name__} of {path}, trained on {name} for {steps}"
+
+
+def limit(args: argparse.Namespace) -> int:
+    """Steps after which an episode is cut."""
+    from npr.training.evaluation import EPISODE_LIMIT
+
+    return int(args.episode_limit or EPISODE_LIMIT)

@@ -1,0 +1,224 @@
+"""`npr train`: trains a run, or a grid of runs, in folders."""
+
+import argparse
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from npr.cli import flags
+from npr.errors import ConfigError
+from npr.system import streams
+
+HELP = "train an agent, a grid of settings or several seeds, in run folders"
+
+_EPILOG = """\
+Every setting of the algorithm is a flag; `npr train sac --help` shows those of SAC. Several values
+make a grid: --learning-rate 1e-3 3e-4 --seed 0 1 2 are six runs, in parallel processes. Give the
+algorithm and the environment first."""
+
+# flag of a field of RunConfig -> (its name in the configuration, type, help)
+_FIELDS: dict[str, tuple[str, Any, str]] = {
+    "--total-timesteps": ("total_timesteps", "number", "env steps; default: the preset's budget"),
+    "--eval-freq": ("eval_freq", "number", "env steps between evaluations; 0: none; default: 20 "
+                    "evaluations per run"),
+    "--eval-episodes": ("eval_episodes", "number", "episodes per evaluation; default: 10"),
+    "--save-freq": ("save_freq", "number", "env steps between checkpoints; 0: at the end only; "
+                    "default: 10 checkpoints per run"),
+    "--keep": ("keep", "number", "numbered checkpoints that are kept; default: 3"),
+    "--log-interval": ("log_interval", "number", "rollouts or episodes between rows of the logs; "
+                       "default: about 200 rows per run"),
+}  # fmt: skip
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of all algorithms; those of one are added when its name is known."""
+    parser.usage, parser.epilog = "npr train ALGORITHM ENV [--FLAG VALUE ...]", _EPILOG
+    parser.add_argument(
+        "algorithm", nargs="?", help="name, e.g. sac, per-dqn; `npr list` shows all"
+    )
+    parser.add_argument("env_id", metavar="env", nargs="?", help="id of an environment")
+    parser.add_argument("--env", "--env-id", dest="env", metavar="ID", help="the same as a flag")
+    parser.add_argument(
+        "--env-kwargs", nargs="+", metavar="NAME=VALUE", help="arguments of gymnasium.make"
+    )
+    parser.add_argument(
+        "--wrapper", nargs="+", action="extend", metavar="MODULE:CLASS",
+        help="wrappers around the environment, the innermost first",
+    )  # fmt: skip
+    parser.add_argument(
+        "--import", nargs="+", action="extend", dest="imports", metavar="MODULE",
+        help="modules that register environments or algorithms",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", nargs="+", action="extend", type=_number, metavar="N", help="seeds; default: 0"
+    )
+    for flag, (name, _, text) in _FIELDS.items():
+        parser.add_argument(flag, dest=name, type=_number, metavar="N", help=text)
+    parser.add_argument(
+        "--log", nargs="+", metavar="NAME", help="outputs besides monitor.csv; default: csv jsonl"
+    )
+    parser.add_argument("--out", default="runs", metavar="FOLDER", help="default: runs")
+    parser.add_argument(
+        "--config", metavar="FILE", help="TOML or JSON, or a run's config.json; flags override it"
+    )
+    parser.add_argument(
+        "--jobs", type=_number, metavar="N", help="processes of a grid; default: one per core"
+    )
+    parser.add_argument(
+        "--index", type=_number, metavar="N", help="train only this point of the grid, from 0"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the points of the grid")
+    # the flags depend on a word, which argparse has no way to say
+    parser.parse_known_args = functools.partial(_parse, parser)  # type: ignore[method-assign, assignment]
+
+
+def _parse(
+    parser: argparse.ArgumentParser, words: Sequence[str], namespace: Any = None
+) -> tuple[argparse.Namespace, list[str]]:
+    """Parse with the flags of the algorithm that the words or the configuration name."""
+    words = [*words]
+    try:
+        data = _beginning(words)
+        known = None if data.get("algorithm") is None else _kind(data["algorithm"])
+    except ConfigError as error:
+        parser.error(str(error))
+    if known is not None:
+        flags.add_settings(parser, known)
+    args, extra = argparse.ArgumentParser.parse_known_args(parser, words, namespace)
+    for word in [*extra]:  # argparse gives the second name to no one if flags come between
+        if not word.startswith("-") and args.env_id is None:
+            args.env_id = word
+            extra.remove(word)
+    unknown = [word.partition("=")[0] for word in extra if word.startswith("--")]
+    if unknown:
+        options = [one for action in parser._actions for one in action.option_strings]
+        advice = flags.advice(unknown[0], options)
+        if known is None:
+            advice += " Name an algorithm first: its settings are flags too."
+        parser.error(advice)
+    if args.algorithm != data.get("algorithm") and (args.algorithm or not args.config):
+        parser.error("give the algorithm and the environment first: npr train sac Pendulum-v1 ...")
+    args.data, args.kind, args.words = data, known, words
+    return args, extra
+
+
+def _beginning(words: list[str]) -> dict[str, Any]:
+    """The configuration file, with the algorithm of the words if they have one.
+
+    The modules of --import are imported: they may register algorithms.
+    """
+    from npr.runs import config
+    from npr.runs.typed import import_modules
+
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--import", nargs="+", action="extend", dest="imports", default=[])
+    first.add_argument("--wrapper", nargs="+", action="extend", default=[])
+    first.add_argument("--config")
+    try:
+        given, rest = first.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}.") from None
+    import_modules(given.imports)
+    data: dict[str, Any] = {}
+    if given.config:
+        data = config.read_config(given.config, given.wrapper, given.imports)
+    if words and not words[0].startswith("-"):
+        return {**data, "algorithm": words[0]}
+    if not data.get("algorithm"):
+        names = [word for word in rest if not word.startswith("-") and config.is_algorithm(word)]
+        data |= {"algorithm": names[0]} if names else {}
+    return data
+
+
+def _kind(name: Any) -> Any:
+    from npr.runs.config import algorithm
+
+    return algorithm(name)
+
+
+def _number(word: str) -> int:
+    try:
+        number = float(word)
+        if number == int(number):
+            return int(word) if word.lstrip("+-").isdigit() else int(number)
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"{word!r} is not a whole number")
+
+
+def configured(args: argparse.Namespace) -> dict[str, Any]:
+    """The configuration of the parsed words, as from `npr.runs.read_config`: the file's values,
+    replaced by those of flags. Raises ConfigError."""
+    data = {key: value for key, value in args.data.items() if key not in ("settings", "grid")}
+    settings, grid = dict(args.data.get("settings", {})), dict(args.data.get("grid", {}))
+    if args.env is not None and args.env_id is not None:
+        raise ConfigError(f"The environment is given twice: {args.env_id} and --env {args.env}.")
+    env, imports = args.env or args.env_id, [*(args.imports or [])]
+    if env and ":" in env:  # Gymnasium's notation for a module that registers the environment
+        module, _, env = env.partition(":")
+        imports.append(module)
+    lists = {"wrappers": args.wrapper, "imports": imports or None, "log": args.log, "env": env}
+    if args.env_kwargs:
+        lists["env_kwargs"] = flags.pairs(args.env_kwargs)
+    lists |= {name: getattr(args, name) for name, *_ in _FIELDS.values()}
+    data |= {name: value for name, value in lists.items() if value is not None}
+    if args.seed is not None:
+        data["seed"] = args.seed
+        grid.pop("seed", None)
+    for name in args.kind.settings if args.kind else ():
+        values = getattr(args, name, None)
+        if values is not None and name != "env_kwargs":
+            settings.pop(name, None)
+            grid.pop(name, None)
+            if len(values) == 1:
+                settings[name] = values[0]
+            else:
+                grid[name] = values
+    return {**data, "settings": settings, "grid": grid}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; 1 if a run failed."""
+    from npr import runs
+    from npr.runs import config, folder
+    from npr.runs.train import source
+    from npr.runs.typed import import_modules
+
+    data = configured(args)
+    import_modules(data.get("imports", []))
+    points = config.from_plain(data)
+    source(points[0])  # an unknown environment or wrapper: before anything is written
+    first = config.varied(points)
+    named = [folder.name_of(point, first) for point in points]
+    if args.index is not None:
+        if not 0 <= args.index < len(points):
+            raise ConfigError(
+                f"--index {args.index} is not a point of this grid, which has 0 to "
+                f"{len(points) - 1}."
+            )
+        points, named = [points[args.index]], [named[args.index]]
+    if args.dry_run:
+        text = "".join(
+            f"{i if args.index is None else args.index}  {name}  {point.budget:,} steps\n"
+            for i, (name, point) in enumerate(zip(named, points))
+        )
+        streams.write(sys.stdout, text)
+        return 0
+    command = ["npr", "train", *args.words]
+    if len(points) == 1:
+        runs.train(points[0], Path(args.out) / named[0], command=command)
+        return 0
+    return report(runs.run_all(points, args.out, args.jobs, command))
+
+
+def report(outcomes: Sequence[Any]) -> int:
+    """Print a sentence for each run that failed; the exit status."""
+    failed = [one for one in outcomes if one.state == "failed"]
+    for one in failed:
+        reason = one.error.splitlines()[0] if one.error else "it failed"
+        streams.write(
+            sys.stderr, f"npr: {one.folder} failed: {reason} ({one.folder}/console.log)\n"
+        )
+    return 1 if failed else 0

@@ -1,0 +1,106 @@
+"""What several runs show: a line for each that is running, and one for all of them."""
+
+import shutil
+import sys
+import time
+from typing import Any
+
+from npr.system import streams
+
+INTERVAL, PLAIN_INTERVAL = 0.2, 10.0  # seconds between lines, on a terminal and otherwise
+
+
+class Board:
+    """The progress of several runs on the standard error stream.
+
+    On a terminal a block of lines is rewritten in place, and the last line of a run that has ended
+    stays above it; otherwise each run has a line every ten seconds.
+    """
+
+    def __init__(self, total: int, stream: Any = None) -> None:
+        self.stream = sys.stderr if stream is None else stream
+        self.live = streams.is_terminal(self.stream)
+        self.total, self.began = total, time.perf_counter()
+        self.titles: dict[int, str] = {}  # of the runs that are running
+        self.started: dict[int, float] = {}
+        self.reports: dict[int, tuple[int, int, float | None]] = {}
+        self.first: dict[int, tuple[float, int]] = {}  # time and step of the first report
+        self.done: dict[int, str] = {}  # number -> state, of those that have ended
+        self._height = 0  # lines of the block above the cursor
+        self._due = self.began + (INTERVAL if self.live else PLAIN_INTERVAL)
+
+    def begin(self, number: int, title: str) -> None:
+        """A run starts."""
+        self.titles[number], self.started[number] = title, time.perf_counter()
+
+    def report(self, number: int, step: int, end: int, mean_return: float | None) -> None:
+        """A run is at a step."""
+        self.reports[number] = step, end, mean_return
+        self.first.setdefault(number, (time.perf_counter(), step))
+
+    def end(self, number: int, state: str) -> None:
+        """A run has ended."""
+        self.done[number] = state
+        seconds = time.perf_counter() - self.started[number]
+        result = f"{state} in {_duration(seconds)}"
+        line = "  ".join([*self._parts(number), result])
+        del self.titles[number]
+        self._clear()
+        streams.write(self.stream, line + "\n")
+        self._draw() if self.live else None
+
+    def update(self) -> None:
+        """Show the lines, if they are due."""
+        now = time.perf_counter()
+        if now < self._due:
+            return
+        self._due = now + (INTERVAL if self.live else PLAIN_INTERVAL)
+        self._clear()
+        self._draw()
+
+    def close(self) -> None:
+        """Show the line for all runs a last time."""
+        self._clear()
+        streams.write(self.stream, self._summary() + "\n")
+
+    def _draw(self) -> None:
+        lines = ["  ".join(self._parts(number)) for number in self.titles]
+        if self.live:  # no more than the terminal shows: only then can they be rewritten
+            limit = streams.columns(self.stream) - 1
+            lines = [line[:limit] for line in lines[: shutil.get_terminal_size().lines - 2]]
+        lines.append(self._summary())
+        if self.live:
+            self._height = len(lines)
+        streams.write(self.stream, "".join(f"{line}\n" for line in lines))
+
+    def _clear(self) -> None:
+        if self._height:
+            streams.write(self.stream, f"\x1b[{self._height}A\x1b[J")
+            self._height = 0
+
+    def _parts(self, number: int) -> list[str]:
+        title = self.titles[number]
+        if number not in self.reports:
+            return [title, "starting"] if number not in self.done else [title]
+        step, end, mean_return = self.reports[number]
+        then, first = self.first[number]
+        seconds = time.perf_counter() - then
+        speed = f"{(step - first) / seconds:,.0f} steps/s" if step > first and seconds else ""
+        reward = "no episode yet" if mean_return is None else f"return {mean_return:.1f}"
+        fraction = step / end if end else 1.0
+        parts = [title, f"{step:,}/{end:,}", f"{fraction:4.0%}", reward, speed]
+        return [part for part in parts if part]
+
+    def _summary(self) -> str:
+        n, states = len(self.done), [*self.done.values()]
+        bad = [f"{states.count(s)} {s}" for s in ("failed", "stopped") if s in states]
+        fractions = [
+            step / end for i, (step, end, _) in self.reports.items() if i not in self.done and end
+        ]
+        percent = f"{(n + sum(fractions)) / max(self.total, 1):4.0%}"
+        seconds = _duration(time.perf_counter() - self.began)
+        return "  ".join([f"{n} of {self.total} runs ended", percent, *bad, seconds])
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

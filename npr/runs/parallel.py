@@ -1,0 +1,256 @@
+"""Several runs beside each other, each in its own process.
+
+A child ignores Ctrl-C, which a terminal sends to all processes, and stops with SIGTERM: of its
+parent, or of itself when the parent has died. It then saves, as every run does.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing import connection, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from npr.errors import NprError, describe_error
+from npr.runs import folder as names
+from npr.runs.board import Board
+from npr.runs.config import RunConfig, varied
+from npr.runs.console import send_to
+from npr.runs.train import resume, start
+from npr.system import streams
+from npr.training.interrupts import Interrupts, stopped_by
+
+REPORT_INTERVAL = 0.5  # seconds between two reports of a child
+LOOK_INTERVAL = 0.2  # seconds between two looks at signals
+
+
+class Outcome(NamedTuple):
+    """How a run ended. state: "finished", "stopped", "failed" or "not started"."""
+
+    folder: Path
+    state: str
+    error: str = ""
+
+
+class _Task(NamedTuple):
+    """A run to train or to resume.
+
+    folder    of the run; for a new one its name is completed when it starts
+    config    None: resume
+    options   keyword arguments of `start` or `resume`
+    """
+
+    folder: Path
+    config: RunConfig | None
+    options: dict[str, Any]
+
+
+def run_all(
+    configs: Iterable[RunConfig],
+    out: "str | Path" = "runs",
+    jobs: int | None = None,
+    command: Sequence[str] = (),
+) -> list[Outcome]:
+    """Train runs in new folders of `out`, each in its own process; returns how each ended.
+
+    jobs      processes at a time; None: one per core
+    command   the words of the command line, for each config.json
+
+    A run that fails does not stop the others. Ctrl-C and SIGTERM stop all of them: each is saved,
+    and KeyboardInterrupt or SystemExit is raised when they have ended.
+    """
+    configs = [one.checked() for one in configs]
+    first = varied(configs) if configs else []
+    return _run(
+        [
+            _Task(Path(out) / names.name_of(one, first), one, {"command": [*command]})
+            for one in configs
+        ],
+        jobs,
+    )
+
+
+def resume_all(
+    folders: Iterable["str | Path"], jobs: int | None = None, **options: Any
+) -> list[Outcome]:
+    """Continue runs, each in its own process; see `run_all`. options: keywords of `resume`."""
+    return _run([_Task(Path(one), None, options) for one in folders], jobs)
+
+
+# ---- the parent
+
+
+class _Child:
+    """A run in another process, as its parent knows it."""
+
+    def __init__(self, task: _Task) -> None:
+        self.folder = task.folder
+        if task.config is not None:
+            self.folder = names.make(task.folder.parent, task.folder.name)
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe(duplex=False)
+        target = (self.folder, task.config, task.options, other)
+        self.process: BaseProcess = context.Process(target=_child, args=target)
+        with _sigint_blocked():  # else Ctrl-C would end a child that is starting
+            self.process.start()
+        other.close()
+        self.error = ""
+
+    def receive(self) -> Iterator[tuple[int, int, float | None]]:
+        """Yield what the child reports: (step, end, mean return)."""
+        with contextlib.suppress(EOFError, OSError):
+            while self.pipe.poll():
+                message = self.pipe.recv()
+                if isinstance(message, str):
+                    self.error = message
+                else:
+                    yield message
+
+    def outcome(self) -> Outcome:
+        """How a process that has ended did."""
+        code = self.process.exitcode
+        if code == 0:
+            return Outcome(self.folder, "finished")
+        if code in (128 + signal.SIGTERM, -signal.SIGTERM, 130):
+            return Outcome(self.folder, "stopped")
+        error = self.error
+        if not error:
+            memory = " (often out of memory)" if code == -9 else ""
+            how = f"died with signal {-code}{memory}" if code and code < 0 else f"ended with {code}"
+            error = f"its process {how}"
+        return Outcome(self.folder, "failed", error)
+
+
+def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
+    limit = jobs or min(len(tasks), _cores())
+    waiting, running = dict(enumerate(tasks)), dict[int, _Child]()
+    outcomes: dict[int, Outcome] = {}
+    board, interrupts = Board(len(tasks)), Interrupts()
+    stopping = False
+    try:
+        with interrupts:
+            while running or (waiting and not interrupts.requested):
+                if interrupts.requested and not stopping:
+                    stopping = True
+                    for child in running.values():
+                        child.process.terminate()  # SIGTERM, once: a second one would not save
+                while waiting and len(running) < limit and not interrupts.requested:
+                    number = next(iter(waiting))
+                    running[number] = _Child(waiting.pop(number))
+                    board.begin(number, running[number].folder.name)
+                for number in _look(running, board):
+                    child = running.pop(number)
+                    outcomes[number] = child.outcome()
+                    board.end(number, outcomes[number].state)
+                board.update()
+    finally:
+        for child in running.values():  # after a second Ctrl-C, or an error of this function
+            child.process.kill()
+            child.process.join()
+        board.close()
+    outcomes |= {number: Outcome(task.folder, "not started") for number, task in waiting.items()}
+    results = [outcomes[number] for number in range(len(tasks))]
+    if interrupts.requested:
+        for one in results:
+            if one.state == "stopped":
+                streams.write(sys.stderr, f"npr: `npr resume {one.folder}` continues this run.\n")
+        raise stopped_by(interrupts.requested)
+    return results
+
+
+def _look(running: dict[int, _Child], board: Board) -> list[int]:
+    """Read the reports of children for a while. Returns the numbers of those that have ended."""
+    by_handle: dict[Any, int] = {}
+    for number, child in running.items():
+        by_handle |= {child.pipe: number, child.process.sentinel: number}
+    ready = {by_handle[handle] for handle in connection.wait([*by_handle], LOOK_INTERVAL)}
+    ended = []
+    for number in sorted(ready):
+        child = running[number]
+        if not child.process.is_alive():
+            ended.append(number)
+        for report in child.receive():
+            board.report(number, *report)
+        if number in ended:
+            child.process.join()
+            child.pipe.close()
+    if ready and not ended:  # a pipe at its end is always ready
+        time.sleep(0.02)
+    return ended
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Within it, SIGINT waits; a process that is started then has it blocked."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # it would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# ---- a child
+
+
+def _child(
+    folder: Path, config: RunConfig | None, options: dict[str, Any], pipe: Connection
+) -> None:
+    """Train or resume a run, in a process of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    Interrupts.repeats = False
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    try:
+        send_to(folder / names.CONSOLE)
+        given = {**options, "report": _reporter(pipe), "copy": False}
+        if config is None:
+            resume(folder, **given)
+        else:
+            start(config, folder, **given)
+    except Exception as error:
+        text = str(error) if isinstance(error, NprError) else describe_error(error)
+        with contextlib.suppress(OSError):
+            pipe.send(text)
+        sys.exit(1)
+
+
+def _reporter(pipe: Connection) -> Callable[[Any], None]:
+    """A callback that reports (step, end, mean return) at intervals."""
+    due = 0.0
+
+    def report(agent: Any) -> None:
+        nonlocal due
+        now = time.perf_counter()
+        if now >= due or agent.num_timesteps >= agent.end:
+            due = now + REPORT_INTERVAL
+            with contextlib.suppress(OSError):  # the parent is gone
+                pipe.send((agent.num_timesteps, agent.end, agent.logger.mean_return()))
+
+    return report
+
+
+def _stop_with_parent() -> None:
+    """Wait for the end of the parent, then stop this process as the parent would have."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,242 @@
+"""Trains one run in its folder, and continues it."""
+
+import contextlib
+import datetime
+import json
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from npr.algorithms.base import Algorithm
+from npr.callbacks import CheckpointCallback, EvalCallback
+from npr.errors import ConfigError, NprError
+from npr.files import checkpoint
+from npr.loading import load
+from npr.runs import folder as names
+from npr.runs import git
+from npr.runs.config import (
+    N_CHECKPOINTS,
+    N_EVALUATIONS,
+    RunConfig,
+    from_plain,
+    read_config,
+    write_json,
+)
+from npr.runs.console import copied_to
+from npr.runs.typed import WrappedEnv, import_modules
+from npr.system import streams
+from npr.system.blas import blas_threads
+from npr.version import __version__
+
+Report = Callable[[Any], None]  # called with the agent after every step
+
+
+def train(
+    config: RunConfig,
+    folder: "str | Path",
+    *,
+    command: Sequence[str] = (),
+    report: Report | None = None,
+) -> Algorithm:
+    """Train one run in a new folder, and return the agent.
+
+    folder    made here; if it exists, folder_2 or the next free number
+    command   the words of the command line, for config.json
+    report    called with the agent after every step
+
+    Raises ConfigError or SpaceError, without a folder, if the agent cannot be made. After Ctrl-C,
+    SIGTERM and other errors `resume` continues the run.
+    """
+    config, folder = config.checked(), Path(folder)
+    folder = names.make(folder.parent, folder.name)
+    return start(config, folder, command=command, report=report, new=True)
+
+
+def start(
+    config: RunConfig,
+    folder: Path,
+    *,
+    command: Sequence[str] = (),
+    report: Report | None = None,
+    new: bool = False,
+    copy: bool = True,
+) -> Algorithm:
+    """Train a run that has no checkpoint in its folder.
+
+    new    whether the folder was made for it; it is removed if the agent cannot be made
+    copy   whether what is printed is to be copied to console.log
+    """
+    record = {
+        "preset": config.preset,
+        "npr": __version__,
+        "versions": checkpoint.made_with(),
+        "git": git.head(Path.cwd()),
+        "command": [*command],
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    write_json(folder / names.CONFIG, config.plain() | record)
+    with _recorded(folder, copy):
+        try:
+            agent = build(config)
+        except NprError:
+            if new:
+                shutil.rmtree(folder)
+            raise
+        config = resolved(config, agent)
+        write_json(folder / names.CONFIG, config.plain() | record)
+        return _learn(agent, config, folder, config.budget, report)
+
+
+def resume(
+    folder: "str | Path",
+    *,
+    total_timesteps: int | None = None,
+    wrappers: Iterable[str] = (),
+    imports: Iterable[str] = (),
+    report: Report | None = None,
+    copy: bool = True,
+) -> Algorithm:
+    """Continue a run from its latest checkpoint, and return the agent.
+
+    total_timesteps     env steps of the whole run, to extend one that is finished
+    wrappers, imports   those of the run: a file alone does not decide which code is imported
+
+    The files in the folder become those of a run that was not stopped, up to times. A finished run
+    is only loaded. Raises ConfigError if the folder has no run.
+    """
+    folder = Path(folder)
+    if not (folder / names.CONFIG).is_file():
+        raise ConfigError(f"{folder} is not the folder of a run: it has no {names.CONFIG}.")
+    data = read_config(folder / names.CONFIG, wrappers, imports)
+    record = json.loads((folder / names.CONFIG).read_text())
+    import_modules(data.get("imports", []))
+    (config,) = from_plain(data)
+    path = folder / names.CHECKPOINTS / names.LATEST
+    if not path.is_file():  # it was stopped before the first checkpoint
+        if (folder / names.FINAL).is_file():
+            raise ConfigError(f"{folder} has no {names.CHECKPOINTS}/{names.LATEST} to go on from.")
+        _remove_outputs(folder)
+        return start(config, folder, command=record.get("command", ()), report=report, copy=copy)
+    with _recorded(folder, copy):
+        agent = load(path, env=source(config) if config.wrappers else None)
+        done = agent.num_timesteps
+        unfinished = done < agent.end
+        if total_timesteps is None:
+            if not unfinished and (folder / names.FINAL).exists():
+                _say(f"{folder} is finished: {done:,} steps.")
+                return agent
+        elif unfinished:
+            raise ConfigError(
+                f"{folder} has {done:,} of {agent.end:,} steps. Resume it without total_timesteps "
+                "first: schedules depend on the length of a run."
+            )
+        elif total_timesteps <= done:
+            raise ConfigError(
+                f"{folder} has {done:,} steps; total_timesteps must be more, got {total_timesteps}."
+            )
+        else:
+            (folder / names.FINAL).unlink(missing_ok=True)
+            record["total_timesteps"] = int(total_timesteps)
+            write_json(folder / names.CONFIG, record)
+        _say(f"{folder} goes on at step {done:,}.")
+        more = agent.end - done if total_timesteps is None else int(total_timesteps) - done
+        return _learn(agent, config, folder, more, report)
+
+
+def build(config: RunConfig) -> Algorithm:
+    """The agent of a run that begins. Raises ConfigError or SpaceError."""
+    import_modules(config.imports)
+    env = source(config)
+    kwargs = {"env_kwargs": config.env_kwargs} if config.env_kwargs else {}
+    return config.kind(env, seed=config.seed, **config.settings, **kwargs)
+
+
+def source(config: RunConfig) -> str | WrappedEnv:
+    """What the agent takes as its environment. Raises ConfigError if there is no such id."""
+    import gymnasium
+
+    try:
+        gymnasium.spec(config.env)
+    except gymnasium.error.Error as error:
+        raise ConfigError(
+            f"{error} If a package registers it, name the package: --import PACKAGE."
+        ) from None
+    if not config.wrappers:
+        return config.env
+    return WrappedEnv(config.env, config.wrappers, config.imports)
+
+
+def resolved(config: RunConfig, agent: Algorithm) -> RunConfig:
+    """The run with every value as it is trained, in place of None and of what was left out."""
+    held = config.plain()
+    del held["format"]
+    budget = config.budget
+    settings = {name: getattr(agent, name) for name in agent.settings if name != "env_kwargs"}
+    held |= {"settings": settings, "total_timesteps": budget}
+    if config.eval_freq is None:
+        held["eval_freq"] = max(1, budget // N_EVALUATIONS)
+    if config.save_freq is None:
+        held["save_freq"] = max(1, budget // N_CHECKPOINTS)
+    return RunConfig(**held).checked()
+
+
+def _learn(
+    agent: Algorithm, config: RunConfig, folder: Path, budget: int | None, report: Report | None
+) -> Algorithm:
+    """Learn for `budget` more steps, or for the rest of the run, and write final.npz."""
+    checkpoints = folder / names.CHECKPOINTS
+    checkpoints.mkdir(exist_ok=True)
+    callbacks: list[Any] = []
+    if config.eval_freq:  # before the checkpoint of the same step
+        callbacks.append(
+            EvalCallback(
+                n_eval_episodes=config.eval_episodes, eval_freq=config.eval_freq,
+                log_path=str(folder), best_model_save_path=str(folder / names.BEST), verbose=0,
+                seed=config.seed,
+            )
+        )  # fmt: skip
+    if config.save_freq:
+        callbacks.append(CheckpointCallback(config.save_freq, str(checkpoints), keep=config.keep))
+    callbacks += [report] if report else []
+    try:
+        agent.learn(
+            budget, callbacks, log_interval=config.log_interval, reset_num_timesteps=False,
+            log=[*dict.fromkeys([*config.log, "monitor"])], log_dir=str(folder),
+            save_path=checkpoints / names.LATEST, save_freq=config.save_freq or None,
+        )  # fmt: skip
+    except (KeyboardInterrupt, SystemExit):
+        _say(f"`npr resume {folder}` continues this run.")
+        raise
+    agent.save(folder / names.FINAL)
+    agent.close()
+    return agent
+
+
+@contextlib.contextmanager
+def _recorded(folder: Path, copy: bool) -> Iterator[None]:
+    """Within it a run is trained: one BLAS thread, whether alone or beside others, so that its
+    bytes are the same, and what it prints in console.log."""
+    with contextlib.ExitStack() as stack:
+        log: TextIO = sys.stderr
+        if copy:
+            log = stack.enter_context(copied_to(folder / names.CONSOLE))
+        stack.enter_context(blas_threads(1))
+        try:
+            yield
+        except Exception:
+            streams.write(log, traceback.format_exc())
+            raise
+
+
+def _say(text: str) -> None:
+    streams.write(sys.stderr, f"npr: {text}\n")
+
+
+def _remove_outputs(folder: Path) -> None:
+    """Remove what a run has written that was stopped before its first checkpoint."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in (names.CONFIG, names.CONSOLE):
+            path.unlink()

@@ -1,0 +1,255 @@
+"""Several runs beside each other: bytes, failures, signals, and what is shown."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support import ROOT
+from support.small_runs import digest, stop_at, table_run
+
+import npr
+from npr.errors import ConfigError
+from npr.runs import grid, resume_all, run_all, train
+from npr.runs.board import Board
+from npr.runs.config import varied
+from npr.runs.folder import name_of
+
+POINTS = grid(table_run(), learning_rate=[0.5, 0.1], seed=[0, 1, 2])
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    return run_all(POINTS, tmp_path_factory.mktemp("grid"), jobs=3)
+
+
+def test_a_grid_in_parallel_has_the_bytes_of_its_runs_one_by_one(outcomes, tmp_path):
+    assert [one.state for one in outcomes] == ["finished"] * 6
+    for point, outcome in zip(POINTS, outcomes):
+        assert outcome.folder.name == name_of(point, varied(POINTS))
+        train(point, tmp_path / outcome.folder.name)
+        alone = tmp_path / outcome.folder.name / "final.npz"
+        assert digest(alone) == digest(outcome.folder / "final.npz"), outcome.folder.name
+    assert len({digest(one.folder / "final.npz") for one in outcomes}) == 6
+
+
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
+    bad = table_run(env="CartPole-v1")  # no table
+    outcomes = run_all([bad, table_run()], tmp_path, jobs=1)
+    assert [one.state for one in outcomes] == ["failed", "finished"]
+    assert "QLearning uses a table and needs a Discrete" in outcomes[0].error
+    assert "Traceback" in (outcomes[0].folder / "console.log").read_text()
+
+
+def test_runs_are_resumed_beside_each_other(outcomes, tmp_path):
+    for point, name in zip(POINTS, "ab"):
+        with pytest.raises(KeyboardInterrupt):
+            train(point, tmp_path / name, report=stop_at(100))
+    results = resume_all([tmp_path / "a", tmp_path / "b", tmp_path / "none"])
+    assert [one.state for one in results] == ["finished", "finished", "failed"]
+    for outcome, name in zip(outcomes, "ab"):
+        assert digest(outcome.folder / "final.npz") == digest(tmp_path / name / "final.npz")
+
+
+def test_invalid_runs_are_refused_before_any_starts(tmp_path):
+    with pytest.raises(ConfigError, match="gamma must be"):
+        run_all([table_run(), table_run(settings={"gamma": 2})], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert run_all([], tmp_path / "out") == []
+
+
+# ---- signals
+
+ENDLESS = [
+    "train", "q-learning", "CliffWalking-v1", "--total-timesteps", "1e8", "--seed", "0", "1", "2",
+    "--jobs", "2", "--eval-freq", "0", "--save-freq", "0", "--max-episode-steps", "30",
+]  # fmt: skip
+
+
+def start_grid(*words):
+    """A grid of three runs, two of which have learned for a while."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "npr", *ENDLESS, *words], stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+    )  # fmt: skip
+    wait_for(lambda: len(learning()) == 2 or process.poll() is not None)
+    return process
+
+
+def learning():
+    """The folders of runs whose monitor.csv has rows."""
+    files = Path("runs").glob("*/monitor.csv")
+    return [path.parent for path in files if path.read_text().count("\n") > 50]
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def others_of(process):
+    """Processes of the session of a process, without itself."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, _, rest = path.read_text().partition(" (")
+        except OSError:
+            continue
+        state, _, _, session = rest.rpartition(") ")[2].split()[:4]
+        if int(session) == process.pid != int(pid) and state != "Z":
+            found.append(int(pid))
+    return found
+
+
+on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+
+
+@on_linux
+@pytest.mark.parametrize(
+    "number, status",
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_signal_leaves_folders_that_can_be_resumed_and_no_process(number, status):
+    """The signal goes to all processes, as from a terminal, and SIGTERM then twice to children."""
+    process = start_grid()
+    folders = learning()
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    wait_for(lambda: not others_of(process), 5)
+    assert sorted(Path("runs").iterdir()) == sorted(folders)  # the third one was not started
+    for folder in folders:
+        agent = npr.load(folder / "checkpoints" / "latest.npz")
+        assert 1_000 < agent.num_timesteps < agent.end == 100_000_000
+        assert f"`npr resume {folder}` continues this run" in err
+        assert "continues this run" in (folder / "console.log").read_text()
+    assert "Traceback" not in err
+
+
+@on_linux
+def test_the_runs_of_a_parent_that_was_killed_stop_and_are_saved():
+    process = start_grid()
+    folders = learning()
+    process.kill()
+    wait_for(lambda: not others_of(process), 30)
+    process.communicate()
+    for folder in folders:
+        assert npr.load(folder / "checkpoints" / "latest.npz").num_timesteps > 1_000
+
+
+SLEEPER = """
+import time
+import gymnasium
+
+class Sleeping(gymnasium.Wrapper):
+    def step(self, action):
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps > 3_000:
+            open("asleep", "w")
+            time.sleep(600)
+        return super().step(action)
+"""
+
+
+@on_linux
+def test_a_second_signal_kills_runs_that_do_not_stop():
+    Path("sleeper.py").write_text(SLEEPER)
+    process = start_grid("--wrapper", "sleeper:Sleeping")
+    wait_for(Path("asleep").exists)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    wait_for(lambda: not others_of(process), 5)
+
+
+# ---- the lines
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def shown(text):
+    """The lines that a terminal shows after a text with cursor movements."""
+    lines = [""]
+    i = 0
+    while i < len(text):
+        if text.startswith("\x1b[", i):
+            n, _, _ = text[i + 2 :].partition("A")
+            if n.isdigit():
+                lines = lines[: len(lines) - 1 - int(n)] + [""]
+                i += 3 + len(n)
+            else:
+                i += len("\x1b[J")
+        elif text[i] == "\n":
+            lines.append("")
+            i += 1
+        else:
+            lines[-1] += text[i]
+            i += 1
+    return lines[:-1]
+
+
+def board_of_two(stream):
+    board = Board(3, stream)
+    board.begin(0, "first")
+    board.begin(1, "second")
+    board.report(0, 500, 1000, None)
+    board._due = 0
+    board.update()
+    return board
+
+
+def test_a_terminal_shows_a_line_per_run_and_one_for_all_in_place(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    stream = Terminal()
+    board = board_of_two(stream)
+    assert [line.split("  ")[0] for line in shown(stream.getvalue())] == [
+        "first", "second", "0 of 3 runs ended",
+    ]  # fmt: skip
+    board.report(1, 900, 1000, -12.34)
+    board.end(0, "finished")
+    board._due = 0
+    board.update()
+    lines = shown(stream.getvalue())
+    assert lines[0].startswith("first  500/1,000   50%  no episode yet  finished in 0 s")
+    assert lines[1].startswith("second  900/1,000   90%  return -12.3")
+    assert lines[2].startswith("1 of 3 runs ended   63%")  # (1 + 0.9 + 0) / 3
+    board.end(1, "failed")
+    board.close()
+    lines = shown(stream.getvalue())
+    assert [line.split("  ")[-1] for line in lines[:2]] == ["finished in 0 s", "failed in 0 s"]
+    assert "2 of 3 runs ended" in lines[2] and "1 failed" in lines[2] and len(lines) == 3
+
+
+def test_a_block_is_not_higher_than_the_terminal(monkeypatch):
+    monkeypatch.setenv("LINES", "10")
+    stream = Terminal()
+    board = Board(50, stream)
+    for number in range(50):
+        board.begin(number, f"run {number}")
+    board._due = 0
+    board.update()
+    lines = shown(stream.getvalue())
+    assert len(lines) == 9 and lines[-1].startswith("0 of 50 runs ended")
+
+
+def test_plain_lines_come_at_intervals(monkeypatch):
+    stream = io.StringIO()
+    board = board_of_two(stream)
+    assert len(stream.getvalue().splitlines()) == 3
+    for _ in range(5):
+        board.update()  # not due
+    assert len(stream.getvalue().splitlines()) == 3 and "\x1b" not in stream.getvalue()
+    assert board._due - time.perf_counter() > 9

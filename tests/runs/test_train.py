@@ -1,0 +1,300 @@
+"""One run in its folder, stopped and resumed."""
+
+import os
+import signal
+import sys
+import time
+
+import gymnasium
+import numpy as np
+import pytest
+from support.small_agents import CASES
+from support.small_runs import config_of, digest, monitor, progress, stop_at, table_run
+
+import npr
+from npr.errors import ConfigError, SpaceError
+from npr.runs import RunConfig, read_config, resume, train
+from npr.runs.config import from_plain
+from npr.system import blas
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    train(table_run(eval_freq=100, eval_episodes=2, save_freq=60), folder, command=["npr", "x"])
+    return folder
+
+
+def test_the_folder_has_the_files_of_a_run(finished):
+    assert sorted(path.name for path in finished.iterdir()) == [
+        "best.npz", "checkpoints", "config.json", "console.log", "evaluations.npz", "final.npz",
+        "monitor.csv", "progress.csv", "progress.jsonl",
+    ]  # fmt: skip
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == [
+        "latest.npz", "rl_model_180_steps.npz", "rl_model_240_steps.npz", "rl_model_300_steps.npz",
+    ]  # fmt: skip
+    with np.load(finished / "evaluations.npz") as held:
+        assert held["timesteps"].tolist() == [100, 200, 300]
+        assert held["results"].shape == held["ep_lengths"].shape == (3, 2)
+
+
+def test_the_final_file_is_the_agent_that_learn_would_make(finished, tmp_path):
+    settings = table_run().settings
+    npr.QLearning("CliffWalking-v1", seed=0, **settings).learn(300).save(tmp_path / "own.npz")
+    assert digest(finished / "final.npz") == digest(tmp_path / "own.npz")
+
+
+def test_the_configuration_has_every_value_as_trained(finished):
+    config = config_of(finished)
+    agent = npr.load(finished / "final.npz")
+    assert config["settings"] == {k: getattr(agent, k) for k in agent.settings if k != "env_kwargs"}
+    assert config["settings"]["learning_rate"] == 0.5  # of the preset
+    assert (config["eval_freq"], config["save_freq"], config["total_timesteps"]) == (100, 60, 300)
+    assert config["preset"]["total_timesteps"] == 20_000
+    assert config["versions"]["numpy"] == np.__version__
+    assert (config["command"], config["npr"]) == (["npr", "x"], npr.__version__)
+    assert config["started"].startswith("20") and "git" in config
+
+
+def test_a_run_of_the_recorded_configuration_is_the_same(finished, tmp_path):
+    (config,) = from_plain(read_config(finished))
+    train(config, tmp_path / "again")
+    assert digest(tmp_path / "again" / "final.npz") == digest(finished / "final.npz")
+    assert config_of(tmp_path / "again")["settings"] == config_of(finished)["settings"]
+
+
+def test_evaluations_and_checkpoints_are_twenty_and_ten_if_not_given(tmp_path):
+    train(table_run(total_timesteps=400, eval_freq=None, eval_episodes=1), tmp_path / "run")
+    config = config_of(tmp_path / "run")
+    assert (config["eval_freq"], config["save_freq"]) == (20, 40)
+
+
+def test_no_checkpoints_and_evaluations_but_the_last(tmp_path):
+    train(table_run(save_freq=0), tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["latest.npz"]
+    assert not (tmp_path / "run" / "evaluations.npz").exists()
+
+
+def test_a_run_never_writes_into_an_existing_folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    train(table_run(), tmp_path / "run")
+    assert not [*(tmp_path / "run").iterdir()]
+    assert (tmp_path / "run_2" / "final.npz").exists()
+
+
+@pytest.mark.parametrize(
+    "config, error, message",
+    [
+        (RunConfig("ddpg", "CartPole-v1"), SpaceError, "needs a Box action space"),
+        (RunConfig("sac", "Pendulum-v7"), ConfigError, "version `v7`.*--import PACKAGE"),
+        (table_run(wrappers=["no_module:A"]), ConfigError, "--wrapper no_module:A: importing"),
+        (table_run(wrappers=["math:tan2"]), ConfigError, "math has no class 'tan2'"),
+        (table_run(wrappers=["math"]), ConfigError, "not of the form module:Class"),
+        (table_run(imports=["no_module"]), ConfigError, "--import no_module: importing"),
+    ],
+)
+def test_an_agent_that_cannot_be_made_leaves_no_folder(config, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        train(config, tmp_path / "run")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_traceback_of_a_run_that_fails_is_in_its_console_log(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        train(table_run(), tmp_path / "run", report=stop_at(50, ZeroDivisionError))
+    text = (tmp_path / "run" / "console.log").read_text()
+    assert "Traceback" in text and "ZeroDivisionError" in text
+
+
+def test_a_run_has_one_blas_thread_alone_too(tmp_path):
+    """So that a wide network, which `learn` gives more, has the same bytes beside other runs."""
+    if blas.openblas() is None or blas.threads_set_by_user():
+        pytest.skip("the number of threads is not npr's to set")
+    threads = []
+
+    def report(agent):
+        threads.append(blas.openblas().scipy_openblas_get_num_threads64_())
+
+    wide = {"net_arch": [1024], "n_steps": 8, "n_envs": 1, "verbose": 0}
+    config = RunConfig("A2C", "CartPole-v1", wide, total_timesteps=8, eval_freq=0)
+    train(config, tmp_path / "run", report=report)
+    assert set(threads) == {1}
+
+
+# ---- resuming
+
+SMALL = {name: {**CASES[name][2], "verbose": 0} for name in ("DQN", "PPO", "REINFORCE")}
+
+
+@pytest.fixture(scope="module", params=[*SMALL])
+def whole(request, tmp_path_factory):
+    """(configuration, folder) of a run that was not stopped."""
+    name, env, _ = CASES[request.param]
+    config = RunConfig(
+        name, env, SMALL[name], total_timesteps=160, eval_freq=30, eval_episodes=2, save_freq=50
+    )
+    folder = tmp_path_factory.mktemp("runs") / name
+    train(config, folder)
+    return config, folder
+
+
+@pytest.mark.parametrize("cuts", [(77,), (1, 60, 150)], ids=str)
+def test_a_resumed_run_has_the_bytes_of_one_that_was_not_stopped(whole, cuts, tmp_path):
+    config, folder = whole
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run, report=stop_at(cuts[0]))
+    for cut in cuts[1:]:
+        with pytest.raises(KeyboardInterrupt):
+            resume(run, report=stop_at(cut))
+    resume(run)
+    for name in ("final.npz", "best.npz", "evaluations.npz", "checkpoints/latest.npz"):
+        assert digest(run / name) == digest(folder / name), name
+    assert progress(run) == progress(folder)
+    assert monitor(run) == monitor(folder)
+
+
+def test_what_follows_the_checkpoint_of_a_killed_run_is_replaced(tmp_path):
+    """As after kill -9: the logs go on to step 130, the last checkpoint is that of step 120."""
+    config = table_run(eval_freq=40, eval_episodes=1, save_freq=60)
+    train(config, tmp_path / "whole")
+
+    def die(agent):
+        if agent.num_timesteps == 130:
+            agent.save = None  # so that the rescue fails
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        train(config, tmp_path / "run", report=die)
+    latest = tmp_path / "run" / "checkpoints" / "latest.npz"
+    (tmp_path / "run" / "checkpoints" / "rl_model_120_steps.npz").replace(latest)
+    resume(tmp_path / "run")
+    for name in ("final.npz", "best.npz", "evaluations.npz"):
+        assert digest(tmp_path / "run" / name) == digest(tmp_path / "whole" / name), name
+    assert progress(tmp_path / "run") == progress(tmp_path / "whole")
+    assert monitor(tmp_path / "run") == monitor(tmp_path / "whole")
+
+
+def test_sigterm_stops_a_run_and_says_how_to_resume(tmp_path, capsys):
+    def report(agent):
+        if agent.num_timesteps == 100:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config = table_run()
+    with pytest.raises(SystemExit) as stop:
+        train(config, tmp_path / "run", report=report)
+    assert stop.value.code == 143
+    assert f"`npr resume {tmp_path / 'run'}` continues this run" in capsys.readouterr().err
+    assert npr.load(tmp_path / "run" / "checkpoints" / "latest.npz").num_timesteps == 100
+    resume(tmp_path / "run")
+    train(config, tmp_path / "whole")
+    assert digest(tmp_path / "run" / "final.npz") == digest(tmp_path / "whole" / "final.npz")
+    assert "goes on at step 100" in (tmp_path / "run" / "console.log").read_text()
+
+
+def test_a_run_without_checkpoint_begins_again(tmp_path):
+    config = table_run(eval_freq=100, eval_episodes=1)
+    train(config, tmp_path / "whole", command=["npr"])
+    (tmp_path / "run").mkdir()
+    for name in ("config.json", "progress.csv", "evaluations.npz"):
+        (tmp_path / "run" / name).write_bytes((tmp_path / "whole" / name).read_bytes())
+    resume(tmp_path / "run")
+    for name in ("final.npz", "evaluations.npz"):
+        assert digest(tmp_path / "run" / name) == digest(tmp_path / "whole" / name)
+    assert progress(tmp_path / "run") == progress(tmp_path / "whole")
+    assert config_of(tmp_path / "run")["command"] == ["npr"]
+
+
+def test_a_run_that_was_stopped_before_its_final_file_gets_it(finished, tmp_path, capsys):
+    train(table_run(), tmp_path / "run")
+    (tmp_path / "run" / "final.npz").unlink()
+    resume(tmp_path / "run")
+    assert digest(tmp_path / "run" / "final.npz") == digest(finished / "final.npz")
+
+
+def test_a_finished_run_says_so_and_is_not_changed(finished, capsys):
+    before = digest(finished / "final.npz"), progress(finished)
+    agent = resume(finished)
+    assert agent.num_timesteps == 300
+    assert f"{finished} is finished: 300 steps." in capsys.readouterr().err
+    assert (digest(finished / "final.npz"), progress(finished)) == before
+
+
+def test_a_finished_run_can_be_extended(tmp_path):
+    run = tmp_path / "run"
+    train(table_run(total_timesteps=200), run)
+    agent = resume(run, total_timesteps=300)
+    assert agent.num_timesteps == 300 and config_of(run)["total_timesteps"] == 300
+    assert config_of(run)["git"] is None  # the working folder is in no repository
+    assert npr.load(run / "final.npz").num_timesteps == 300
+    own = npr.QLearning("CliffWalking-v1", seed=0, **table_run().settings).learn(200)
+    own.learn(100, reset_num_timesteps=False).save(tmp_path / "own.npz")
+    assert digest(run / "final.npz") == digest(tmp_path / "own.npz")
+    with pytest.raises(ConfigError, match="has 300 steps; total_timesteps must be more, got 300"):
+        resume(run, total_timesteps=300)
+
+
+def test_an_unfinished_run_is_not_extended(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(table_run(), tmp_path / "run", report=stop_at(50))
+    with pytest.raises(ConfigError, match="has 50 of 300 steps. Resume it without total_timesteps"):
+        resume(tmp_path / "run", total_timesteps=400)
+
+
+def test_only_the_folder_of_a_run_is_resumed(tmp_path):
+    with pytest.raises(ConfigError, match="is not the folder of a run: it has no config.json"):
+        resume(tmp_path)
+    train(table_run(), tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "latest.npz").unlink()
+    with pytest.raises(ConfigError, match="has no checkpoints/latest.npz to go on from"):
+        resume(tmp_path / "run")
+
+
+# ---- code of the user
+
+MODULE = """
+import gymnasium
+
+gymnasium.register("Typed-v0", "gymnasium.envs.classic_control:CartPoleEnv", max_episode_steps=20)
+
+class Halved(gymnasium.RewardWrapper):
+    def reward(self, reward):
+        return reward / 2
+"""
+
+
+@pytest.fixture
+def typed(tmp_path, monkeypatch):
+    """A module in the working folder; returns its name."""
+    name = f"typed_{time.time_ns()}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield name
+    gymnasium.registry.pop("Typed-v0", None)
+
+
+def test_environments_and_wrappers_of_the_user(typed, tmp_path):
+    config = RunConfig(
+        "dqn", "Typed-v0", SMALL["DQN"], total_timesteps=80, eval_freq=80, eval_episodes=1,
+        wrappers=[f"{typed}:Halved"], imports=[typed],
+    )  # fmt: skip
+    train(config, tmp_path / "whole")
+    lengths = [row.split(",") for row in monitor(tmp_path / "whole")[1:]]
+    assert lengths and all(float(r) == int(n) / 2 for r, n in lengths)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", report=stop_at(50))
+    code = {"wrappers": config.wrappers, "imports": config.imports}
+    with pytest.raises(ConfigError, match=f"give --import {typed} again"):
+        resume(tmp_path / "run", wrappers=config.wrappers)
+    with pytest.raises(ConfigError, match=f"give --wrapper {typed}:Halved again"):
+        resume(tmp_path / "run", imports=config.imports)
+    resume(tmp_path / "run", **code)
+    for name in ("final.npz", "evaluations.npz"):
+        assert digest(tmp_path / "run" / name) == digest(tmp_path / "whole" / name), name
+
+
+def test_a_wrapped_environment_has_the_preset_of_its_id(tmp_path):
+    config = table_run(wrappers=["gymnasium.wrappers:RecordEpisodeStatistics"])
+    agent = train(config, tmp_path / "run")
+    assert agent.preset and agent.env_id == "CliffWalking-v1"
+    assert "RecordEpisodeStatistics" in repr(agent.env)
