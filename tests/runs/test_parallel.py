@@ -60,6 +60,8 @@ def test_invalid_runs_are_refused_before_any_starts(tmp_path):
         run_all([table_run(), table_run(settings={"gamma": 2})], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert run_all([], tmp_path / "out") == []
+    with pytest.raises(ConfigError, match="jobs must be a whole number of at least 1, got 0"):
+        run_all([table_run()], tmp_path / "out", jobs=0)
 
 
 # ---- signals
