@@ -6,7 +6,7 @@ JOBS   ?= 2
 APART  := algorithms/test_learning.py test_examples.py kernels/test_numba_platforms.py \
           training/test_interrupts.py training/test_crash_saves.py plot \
           envs/test_workers.py envs/test_contract.py envs/test_fault_policies.py \
-          envs/test_remake.py envs/test_shared_envs.py settings test_types.py cli test_docs.py \
+          envs/test_remake.py envs/test_shared_envs.py settings tune test_types.py cli test_docs.py \
           files/test_archive.py files/test_atomic_write.py \
           files/test_damaged_files.py files/test_hostile_files.py test_gpu_check.py
 

@@ -24,8 +24,8 @@ LAYERS = {
     "settings": 4, "presets": 4, "loggers": 4,
     "plot": 5, "training": 5,
     "callbacks": 6, "algorithms": 6,
-    "runs": 7,
-    "__init__": 7, "cli": 8, "__main__": 8,
+    "loading": 7, "runs": 7, "tune": 7,
+    "__init__": 8, "cli": 8, "__main__": 8,
 }  # fmt: skip
 DRAWING = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- begin: python tests/test_layers.py -->", "<!-- end -->"

@@ -109,6 +109,7 @@ class Algorithm(Settings, sb3.Methods):
     needs_bounds: ClassVar[bool] = False  # whether a Box action space must be bounded
     table: ClassVar[bool] = False  # whether observations are indices of a table
     rates: ClassVar[dict[str, str]] = {}  # optimizer -> its setting, see npr.settings.ActorCritic
+    _saves_crashes: bool = True  # whether a run that fails is saved where no save_path was given
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

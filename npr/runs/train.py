@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-import npr
 from npr.algorithms.base import Algorithm
 from npr.callbacks import CheckpointCallback, EvalCallback
 from npr.errors import ConfigError, ConfigWarning, NprError
 from npr.files import checkpoint
+from npr.loading import load
 from npr.runs import folder as names
 from npr.runs import git
 from npr.runs.config import (
@@ -122,7 +122,7 @@ def resume(
         _remove_outputs(folder)
         return start(config, folder, command=record.get("command", ()), report=report, copy=copy)
     with _recorded(folder, copy):
-        agent = npr.load(path, env=source(config) if config.wrappers else None)
+        agent = load(path, env=source(config) if config.wrappers else None)
         done = agent.num_timesteps
         unfinished = done < agent.end
         if total_timesteps is None:

@@ -49,7 +49,7 @@ class Logger:
         self.history = History()
         self.outputs = Outputs([])
         self.last_row: int | None = None  # env steps at the last row; None: unknown
-        self.iterations = 0  # rollouts of complete episodes so far
+        self.iterations = 0  # rollouts so far
         self.start_row()
         self._last: dict[str, Any] = {}  # values of the last row
 

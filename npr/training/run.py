@@ -78,7 +78,7 @@ class Run:
         self.log_interval, self.save_freq = int(log_interval or 0), int(save_freq or 0)  # 0: none
         self.outputs = self.logger.outputs = outputs
         self.start, self.began = self.counters.num_timesteps, time.perf_counter()
-        self.iterations: int | None = None  # rollouts so far; None: the algorithm has none
+        self.by_rollout = False  # whether the algorithm learns from rollouts
         self.iterated = False  # whether the last step completed a rollout that was learned from
         self.collecting = False  # whether the callback knows that steps are collected
         self.whole_episodes = False  # whether updates need complete ones
@@ -126,7 +126,7 @@ class Run:
                 if self.callback is not None:
                     self.callback.on_training_end()
                 return
-            ours = isinstance(error, NprError)
+            ours = isinstance(error, NprError) and self.agent._saves_crashes
             if (ours or self.save_path is not None) and not self.interrupts.repeated:
                 error.add_note(saving.rescue(self.agent, "crash", self.save_path))
             raise
@@ -214,7 +214,7 @@ class Run:
         """Yield Rollouts of n_steps of all environments. Further steps stay in agent.steps, for the
         next run."""
         steps, complete = self.agent.steps, False
-        self.iterations = self.start // (n_steps * self.envs.n)
+        self.by_rollout = True
         for *step, _ in self._steps(choose):
             steps.append(tuple(step))
             if len(steps) >= n_steps:
@@ -235,7 +235,7 @@ class Run:
         """
         envs, steps, complete = self.envs, self.agent.steps, False
         per_env, self.whole_episodes = -(-n_episodes // envs.n), True
-        self.iterations = self.logger.iterations
+        self.by_rollout = True
         if not steps and any(envs.lengths):
             self._reset()
         ended = [valid & (term | trunc) for *_, term, trunc, valid in steps]
@@ -292,8 +292,8 @@ class Run:
         yield D
         if obs_norm and not first:
             obs_norm.add(s)
-        self.iterations, self.iterated = (self.iterations or 0) + 1, True
-        self.logger.iterations = self.iterations
+        self.logger.iterations += 1
+        self.iterated = True
 
     def _steps(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[Any, ...]]:
         """Yield (s, a, r, s2, terminated, truncated, valid, episode) of every step."""
@@ -318,7 +318,7 @@ class Run:
                 self._log_episodes()
             if self.iterated:
                 self.iterated = False
-                self._log_if_due(self.iterations or 0)
+                self._log_if_due(self.logger.iterations)
             progress.update()
             if self.callback is not None:
                 done = terminated | truncated
@@ -385,7 +385,7 @@ class Run:
         seconds = time.perf_counter() - self.began
         for ret, length, success in self.envs.finished:
             self.logger.episode(ret, length, success, self._t, seconds)
-            if self.iterations is None:
+            if not self.by_rollout:
                 self._log_if_due(self.logger.episode_count)
 
     def _log_if_due(self, count: int) -> None:
@@ -410,8 +410,8 @@ class Run:
         record("time/episodes", self.logger.episode_count)
         record("time/time_elapsed", elapsed)
         record("time/fps", (self._t - self.start) / elapsed)
-        if self.iterations is not None:
-            record("time/iterations", self.iterations)
+        if self.by_rollout:
+            record("time/iterations", self.logger.iterations)
         if (peak := memory.peak()) is not None:
             record("time/peak_rss_mb", peak / 1e6)
         record("train/n_updates", counters.n_updates)

@@ -1,0 +1,186 @@
+"""`npr tune`: searches for settings, and writes the best as a configuration for `npr train`."""
+
+import argparse
+import functools
+import os
+import sys
+import tomllib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from npr.cli import flags
+from npr.cli.train import _number
+from npr.errors import ConfigError
+from npr.system import streams
+
+if TYPE_CHECKING:
+    from npr.tune import TuneResult
+
+HELP = "search for good settings"
+
+_EPILOG = """\
+A flag of a setting fixes it: --n-envs 4; `npr tune sac --help` shows those of SAC. The same command
+on several machines shares the study in --storage, and goes on with it after Ctrl-C. Needs Optuna:
+pip install 'npr-rl[tune]'."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of all algorithms; those of one are added when its name is known."""
+    parser.usage, parser.epilog = "npr tune ALGORITHM ENV [--FLAG VALUE ...]", _EPILOG
+    add = parser.add_argument
+    add("algorithm", help="name, e.g. sac, per-dqn; `npr list` shows all")
+    add("env", help="id of an environment")
+    add("--trials", type=_number, default=50, metavar="N", help="of the study in all; default: 50")
+    add("--jobs", type=_number, default=1, metavar="N", help="processes; default: 1")
+    add("--storage", metavar="FILE", help="journal file that keeps the study; default: none")
+    add("--study", metavar="NAME", help="name in the storage; default: algorithm and environment")
+    add("--seeds", type=_number, default=3, metavar="N",
+        help="agents per trial; the objective is the median over them; default: 3")  # fmt: skip
+    add("--total-timesteps", type=_number, metavar="N",
+        help="env steps of each agent; default: the preset's budget")  # fmt: skip
+    add("--eval-freq", type=_number, metavar="N",
+        help="env steps between evaluations; default: a tenth of the budget")  # fmt: skip
+    add("--eval-episodes", type=_number, default=10, metavar="N",
+        help="episodes per evaluation; default: 10")  # fmt: skip
+    add("--last", type=_number, default=1, metavar="N",
+        help="an agent's score is the mean of so many last evaluations; default: 1")  # fmt: skip
+    add("--top", type=_number, default=3, metavar="N",
+        help="so many of the best trials are trained again with fresh seeds, which choose the "
+        "winner; 0: none; default: 3")  # fmt: skip
+    add("--space", nargs="+", action="extend", default=[], metavar="NAME=LOW:HIGH",
+        help="range of a setting, e.g. learning_rate=1e-5:1e-2:log, or choices, gamma=0.9,0.99; or "
+        'a TOML file with the whole space, of lines such as tau = ["log", 1e-3, 0.1]')  # fmt: skip
+    add("--sampler", choices=["tpe", "random"], default="tpe", help="default: tpe")
+    add("--pruner", choices=["median", "none"], default="median", help="default: median")
+    add("--timeout", type=float, metavar="SECONDS", help="after which no trial starts")
+    add("--seed", type=_number, metavar="N",
+        help="of the sampler; not for several machines. Agents have seeds 0, 1, ...")  # fmt: skip
+    add("--out", default="best.toml", metavar="FILE",
+        help="configuration for npr train, .toml or .json; default: best.toml")  # fmt: skip
+    add("--env-kwargs", nargs="+", metavar="NAME=VALUE", help="arguments of gymnasium.make")
+    add("--wrapper", nargs="+", action="extend", default=[], metavar="MODULE:CLASS",
+        help="wrappers around the environment, the innermost first")  # fmt: skip
+    add("--import", nargs="+", action="extend", dest="imports", default=[], metavar="MODULE",
+        help="modules that register environments or algorithms")  # fmt: skip
+    # the flags depend on a word, which argparse has no way to say
+    parser.parse_known_args = functools.partial(_parse, parser)  # type: ignore[method-assign, assignment]
+
+
+def _parse(
+    parser: argparse.ArgumentParser, words: Sequence[str], namespace: Any = None
+) -> tuple[argparse.Namespace, list[str]]:
+    """Parse with the flags of the algorithm, which is the first word."""
+    from npr.runs.config import algorithm
+    from npr.runs.typed import import_modules
+
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--import", nargs="+", action="extend", dest="imports", default=[])
+    known = None
+    try:
+        import_modules(first.parse_known_args([*words])[0].imports)
+        if words and not words[0].startswith("-"):
+            known = algorithm(words[0])
+            flags.add_settings(parser, known)
+    except ConfigError as error:
+        parser.error(str(error))
+    args, extra = argparse.ArgumentParser.parse_known_args(parser, words, namespace)
+    if known is None:
+        parser.error("give the algorithm and the environment first: npr tune sac Pendulum-v1 ...")
+    unknown = [word.partition("=")[0] for word in extra if word.startswith("--")]
+    if unknown:
+        options = [one for action in parser._actions for one in action.option_strings]
+        parser.error(flags.advice(unknown[0], options))
+    args.kind = known
+    return args, extra
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search; the result is a table on the standard output, and the file."""
+    from npr.runs.config import RunConfig
+    from npr.runs.train import source
+    from npr.runs.typed import WrappedEnv, import_modules
+    from npr.tune import tune
+    from npr.tune.result import check_suffix
+
+    check_suffix(args.out)
+    folder = os.path.dirname(os.path.abspath(args.out))
+    if not os.path.isdir(folder):
+        raise ConfigError(f"--out {args.out}: there is no folder {folder!r}; create it first.")
+    module, _, name = args.env.rpartition(":")  # Gymnasium's notation
+    imports = [*args.imports, *([module] if module else [])]
+    import_modules(imports)
+    env = source(RunConfig(args.kind.__name__, name, wrappers=args.wrapper, imports=imports))
+    if imports and not args.wrapper:
+        env = WrappedEnv(name, [], imports)  # imports the modules in the other processes too
+    space, fixed = _space(args), _fixed(args)
+    if args.storage is None:
+        streams.write(sys.stderr, "The study is not kept: --storage FILE keeps it.\n")
+    result = tune(
+        args.kind, env, trials=args.trials, total_timesteps=args.total_timesteps, seeds=args.seeds,
+        eval_freq=args.eval_freq, eval_episodes=args.eval_episodes, last=args.last, top=args.top,
+        jobs=args.jobs, storage=args.storage, study=args.study, space=space,
+        sampler=args.sampler, pruner=args.pruner, timeout=args.timeout, seed=args.seed,
+        **fixed,
+    )  # fmt: skip
+    streams.write(sys.stdout, table(result))
+    if result.finished:
+        others = {"wrappers": args.wrapper, "imports": imports}
+        result.save(args.out, env=name, **{key: one for key, one in others.items() if one})
+        again = "".join(f" --{flag} {' '.join(words)}" for flag, words in
+                        (("wrapper", args.wrapper), ("import", imports)) if words)  # fmt: skip
+        streams.write(
+            sys.stdout, f"{args.out} has these settings: npr train --config {args.out}{again}\n"
+        )
+    return 0
+
+
+def _fixed(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that flags fix."""
+    fixed: dict[str, Any] = {}
+    if args.env_kwargs:
+        fixed["env_kwargs"] = flags.pairs(args.env_kwargs)
+    for name in args.kind.settings:
+        values = getattr(args, name, None)
+        if values is None or name in ("env_kwargs", "verbose"):
+            continue
+        if len(values) > 1:
+            flag, words = name.replace("_", "-"), ",".join(map(flags.text, values))
+            raise ConfigError(
+                f"--{flag} fixes a setting, and has {len(values)} values; to search among them use "
+                f"--space {name}={words}."
+            )
+        fixed[name] = values[0]
+    return fixed
+
+
+def _space(args: argparse.Namespace) -> dict[str, Any]:
+    """The search space: that of the file or of the algorithm, with the ranges of words."""
+    from npr.tune import spaces
+
+    files = [word for word in args.space if "=" not in word]
+    if len(files) > 1:
+        raise ConfigError(f"--space takes one file with the whole space, got {' '.join(files)}.")
+    space: dict[str, Any] = dict(spaces.space_of(args.kind))
+    for path in files:
+        with open(path, "rb") as file:
+            try:
+                space = tomllib.load(file)
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{path} is not a TOML file: {error}.") from None
+    return space | dict(spaces.parse(args.kind, word) for word in args.space if "=" in word)
+
+
+def table(result: "TuneResult") -> str:
+    """The best trials: by the search, by fresh seeds, and their settings."""
+    counts = ", ".join(f"{number} {name}" for name, number in result.counts.items())
+    lines = [f"{sum(result.counts.values())} trials: {counts}"]
+    lines.append(f"{'trial':>5} {'search':>10} {'fresh seeds':>11}  settings")
+    for one in result.candidates:
+        fresh = f"{one.median:.6g}" if one.fresh else "-"
+        settings = ", ".join(f"{name}={_short(held)}" for name, held in one.settings.items())
+        lines.append(f"{one.trial:>5} {one.value:>10.6g} {fresh:>11}  {settings}")
+    return "\n".join(lines) + "\n"
+
+
+def _short(held: Any) -> str:
+    return f"{held:.4g}" if isinstance(held, float) else flags.text(held)
