@@ -139,6 +139,7 @@ def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
             while running or (waiting and not interrupts.requested):
                 if interrupts.requested and not stopping:
                     stopping = True
+                    board.interrupted()
                     for child in running.values():
                         child.process.terminate()  # SIGTERM, once: a second one would not save
                 while waiting and len(running) < limit and not interrupts.requested:
