@@ -485,7 +485,6 @@ class Algorithm(Settings, sb3.Methods):
         if self._learning:
             raise ConfigError("learn() was called on an agent that is learning; copy it first.")
         default = self.preset.get("total_timesteps", DEFAULT_BUDGET)
-        continues = self.counters.unfinished
         counters = self.counters.next_run(total_timesteps, default, reset_num_timesteps)
         if self.envs is None:
             self._reopen_envs(counters.num_timesteps)
@@ -494,7 +493,7 @@ class Algorithm(Settings, sb3.Methods):
         self._describe(counters.end - counters.num_timesteps)
         if callbacks is not None:
             callbacks.init_callback(self)
-        self.logger.begin(counters.num_timesteps, continues)
+        self.logger.begin(counters.num_timesteps)
         own = {name: getattr(self, name) for name in self.settings}
         about = {"algorithm": type(self).__name__, "env": self.env_name, "seed": self.seed, **own}
         title = f"{type(self).__name__} {self.env_name}"

@@ -21,6 +21,7 @@ def add_settings(parser: argparse.ArgumentParser, kind: type[Settings]) -> None:
     """Add a flag for each setting of an algorithm, in groups; several values make a grid.
 
     Their values arrive as lists of valid values, by the name of the setting; None: not given.
+    `order` has the names in the order of the words.
     """
     groups: dict[str, Any] = {}
     for name, one in kind.settings.items():
@@ -59,6 +60,7 @@ class _Values(argparse.Action):
             parser.error(f"{option_string}: {error}")
         before = getattr(namespace, self.dest, None) or []
         setattr(namespace, self.dest, [*before, *new])
+        namespace.order = [*dict.fromkeys([*getattr(namespace, "order", []), self.dest])]
 
 
 def parse(owner: type[Settings], setting: Setting, word: str) -> Any:

@@ -41,8 +41,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("env_id", metavar="env", nargs="?", help="id of an environment")
     parser.add_argument("--env", "--env-id", dest="env", metavar="ID", help="the same as a flag")
     parser.add_argument(
-        "--env-kwargs", nargs="+", metavar="NAME=VALUE", help="arguments of gymnasium.make"
-    )
+        "--env-kwargs", nargs="+", action="extend", metavar="NAME=VALUE",
+        help="arguments of gymnasium.make",
+    )  # fmt: skip
     parser.add_argument(
         "--wrapper", nargs="+", action="extend", metavar="MODULE:CLASS",
         help="wrappers around the environment, the innermost first",
@@ -57,8 +58,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     for flag, (name, _, text) in _FIELDS.items():
         parser.add_argument(flag, dest=name, type=_number, metavar="N", help=text)
     parser.add_argument(
-        "--log", nargs="+", metavar="NAME", help="outputs besides monitor.csv; default: csv jsonl"
-    )
+        "--log", nargs="+", action="extend", metavar="NAME",
+        help="outputs besides monitor.csv; default: csv jsonl",
+    )  # fmt: skip
     parser.add_argument("--out", default="runs", metavar="FOLDER", help="default: runs")
     parser.add_argument(
         "--config", metavar="FILE", help="TOML or JSON, or a run's config.json; flags override it"
@@ -167,7 +169,8 @@ def configured(args: argparse.Namespace) -> dict[str, Any]:
     if args.seed is not None:
         data["seed"] = args.seed
         grid.pop("seed", None)
-    for name in args.kind.settings if args.kind else ():
+    names = [*getattr(args, "order", []), *(args.kind.settings if args.kind else ())]
+    for name in dict.fromkeys(names):
         values = getattr(args, name, None)
         if values is not None and name != "env_kwargs":
             settings.pop(name, None)

@@ -25,6 +25,8 @@ class Board:
         self.started: dict[int, float] = {}
         self.reports: dict[int, tuple[int, int, float | None]] = {}
         self.first: dict[int, tuple[float, int]] = {}  # time and step of the first report
+        self.last: dict[int, float] = {}  # time of the last report
+        self.note = ""  # at the end of the line for all runs
         self.done: dict[int, str] = {}  # number -> state, of those that have ended
         self._height = 0  # lines of the block above the cursor
         self._due = self.began + (INTERVAL if self.live else PLAIN_INTERVAL)
@@ -36,7 +38,8 @@ class Board:
     def report(self, number: int, step: int, end: int, mean_return: float | None) -> None:
         """A run is at a step."""
         self.reports[number] = step, end, mean_return
-        self.first.setdefault(number, (time.perf_counter(), step))
+        self.last[number] = time.perf_counter()
+        self.first.setdefault(number, (self.last[number], step))
 
     def end(self, number: int, state: str) -> None:
         """A run has ended."""
@@ -49,6 +52,12 @@ class Board:
         streams.write(self.stream, line + "\n")
         self._draw() if self.live else None
 
+    def interrupted(self) -> None:
+        """A signal has come, and npr.training.interrupts has written a line about it."""
+        self.note = "stopping; Ctrl-C stops immediately"
+        if self._height:
+            self._height += 2
+
     def update(self) -> None:
         """Show the lines, if they are due."""
         now = time.perf_counter()
@@ -60,6 +69,7 @@ class Board:
 
     def close(self) -> None:
         """Show the line for all runs a last time."""
+        self.note = ""
         self._clear()
         streams.write(self.stream, self._summary() + "\n")
 
@@ -84,7 +94,7 @@ class Board:
             return [title, "starting"] if number not in self.done else [title]
         step, end, mean_return = self.reports[number]
         then, first = self.first[number]
-        seconds = time.perf_counter() - then
+        seconds = self.last[number] - then
         speed = f"{(step - first) / seconds:,.0f} steps/s" if step > first and seconds else ""
         reward = "no episode yet" if mean_return is None else f"return {mean_return:.1f}"
         fraction = step / end if end else 1.0
@@ -94,12 +104,12 @@ class Board:
     def _summary(self) -> str:
         n, states = len(self.done), [*self.done.values()]
         bad = [f"{states.count(s)} {s}" for s in ("failed", "stopped") if s in states]
-        fractions = [
-            step / end for i, (step, end, _) in self.reports.items() if i not in self.done and end
-        ]
-        percent = f"{(n + sum(fractions)) / max(self.total, 1):4.0%}"
+        fractions = {i: step / end if end else 1.0 for i, (step, end, _) in self.reports.items()}
+        fractions |= {i: 1.0 for i, state in self.done.items() if state == "finished"}
+        percent = f"{sum(fractions.values()) / max(self.total, 1):4.0%}"
         seconds = _duration(time.perf_counter() - self.began)
-        return "  ".join([f"{n} of {self.total} runs ended", percent, *bad, seconds])
+        parts = [f"{n} of {self.total} runs ended", percent, *bad, seconds, self.note]
+        return "  ".join(part for part in parts if part)
 
 
 def _duration(seconds: float) -> str:

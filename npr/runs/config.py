@@ -16,6 +16,7 @@ from npr import presets
 from npr.algorithms.base import REGISTRY, Algorithm
 from npr.errors import ConfigError
 from npr.files.atomic import replacement
+from npr.loggers import configure
 from npr.settings.setting import check_names, checked_seed, is_whole
 from npr.training.run import DEFAULT_BUDGET
 
@@ -94,8 +95,8 @@ class RunConfig:
         seed = checked_seed(owner, self.seed)
         if seed is None:
             raise ConfigError("A run needs a seed, a whole number >= 0, got None.")
-        whole: dict[str, Any] = {
-            name: _whole(name, getattr(self, name), least, optional)
+        numbers: dict[str, Any] = {
+            name: whole(name, getattr(self, name), least, optional)
             for name, least, optional in (
                 ("total_timesteps", 1, True), ("eval_freq", 0, True), ("eval_episodes", 1, False),
                 ("save_freq", 0, True), ("keep", 1, False), ("log_interval", 1, True),
@@ -104,8 +105,9 @@ class RunConfig:
         texts: dict[str, Any] = {
             name: _texts(name, getattr(self, name)) for name in ("wrappers", "imports", "log")
         }
+        configure(None, texts["log"])  # names the nearest output of an unknown one
         return dataclasses.replace(
-            self, algorithm=owner, settings=settings, seed=seed, **whole, **texts
+            self, algorithm=owner, settings=settings, seed=seed, **numbers, **texts
         )
 
     def plain(self) -> dict[str, Any]:
@@ -144,7 +146,8 @@ def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _whole(name: str, value: Any, least: int, optional: bool) -> int | None:
+def whole(name: str, value: Any, least: int, optional: bool) -> int | None:
+    """The value as an int, or None if that is allowed. Raises ConfigError."""
     if value is None and optional:
         return None
     if not is_whole(value) or value < least:

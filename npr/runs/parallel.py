@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from npr.errors import NprError, describe_error
 from npr.runs import folder as names
 from npr.runs.board import Board
-from npr.runs.config import RunConfig, varied
+from npr.runs.config import RunConfig, varied, whole
 from npr.runs.console import send_to
 from npr.runs.train import resume, start
 from npr.system import streams
@@ -129,7 +129,7 @@ class _Child:
 
 
 def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
-    limit = jobs or min(len(tasks), _cores())
+    limit = whole("jobs", jobs, 1, optional=True) or min(len(tasks), _cores())
     waiting, running = dict(enumerate(tasks)), dict[int, _Child]()
     outcomes: dict[int, Outcome] = {}
     board, interrupts = Board(len(tasks)), Interrupts()
@@ -139,6 +139,7 @@ def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
             while running or (waiting and not interrupts.requested):
                 if interrupts.requested and not stopping:
                     stopping = True
+                    board.interrupted()
                     for child in running.values():
                         child.process.terminate()  # SIGTERM, once: a second one would not save
                 while waiting and len(running) < limit and not interrupts.requested:
@@ -215,6 +216,8 @@ def _child(
 ) -> None:
     """Train or resume a run, in a process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # of a terminal that is closed: the end of the parent stops it
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     Interrupts.repeats = False

@@ -6,13 +6,14 @@ import json
 import shutil
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from npr.algorithms.base import Algorithm
 from npr.callbacks import CheckpointCallback, EvalCallback
-from npr.errors import ConfigError, NprError
+from npr.errors import ConfigError, ConfigWarning, NprError
 from npr.files import checkpoint
 from npr.loading import load
 from npr.runs import folder as names
@@ -141,6 +142,7 @@ def resume(
             (folder / names.FINAL).unlink(missing_ok=True)
             record["total_timesteps"] = int(total_timesteps)
             write_json(folder / names.CONFIG, record)
+        _warn_of_changes(folder, config, agent)
         _say(f"{folder} goes on at step {done:,}.")
         more = agent.end - done if total_timesteps is None else int(total_timesteps) - done
         return _learn(agent, config, folder, more, report)
@@ -229,6 +231,19 @@ def _recorded(folder: Path, copy: bool) -> Iterator[None]:
         except Exception:
             streams.write(log, traceback.format_exc())
             raise
+
+
+def _warn_of_changes(folder: Path, config: RunConfig, agent: Algorithm) -> None:
+    """Warn if config.json has been edited: the agent's file is what counts."""
+    changed = [k for k, v in config.settings.items() if getattr(agent, k) != v]
+    if changed:
+        warnings.warn(
+            f"{folder / names.CONFIG} has other settings than the checkpoint, which are used: "
+            f"{', '.join(f'{k}={getattr(agent, k)!r}' for k in changed)}. To change settings, "
+            "begin a new run: npr train --config.",
+            ConfigWarning,
+            stacklevel=3,
+        )
 
 
 def _say(text: str) -> None:

@@ -67,15 +67,14 @@ class Logger:
         # files cannot be copied; a history belongs to its process
         return {**vars(self), "outputs": Outputs([]), "history": History()}
 
-    def begin(self, step: int, continues: bool = False) -> None:
-        """A run begins at this env step, or continues: then its open row does too."""
-        if not continues:
+    def begin(self, step: int) -> None:
+        """A run begins, or goes on at this env step: then its open row does too."""
+        if not step:
             self.start_row()
-            self.last_row = step
+            self._last, self.history = {}, History()
+            self.last_row, self.iterations = 0, 0
         if self.last_row is None:
             self.last_row = step
-        if not step:
-            self.history, self.iterations = History(), 0
 
     def finish(self, step: int) -> None:
         """A run is complete: what is measured later belongs to the next one. The agent's file is

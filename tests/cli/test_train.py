@@ -100,11 +100,11 @@ def test_values_are_read_by_their_types():
 
 def test_several_values_make_a_grid():
     points = runs_of(
-        "sac", "Pendulum-v1", "--tau", "0.1", "0.2", "--seed", "3", "4", "--normalize-obs", "true",
-        "false", "--gamma", "0.9",
+        "sac", "Pendulum-v1", "--normalize-obs", "true", "false", "--seed", "3", "4",
+        "--tau", "0.1", "0.2", "--gamma", "0.9",
     )  # fmt: skip
-    order = [(p.settings["tau"], p.settings["normalize_obs"], p.seed) for p in points]
-    assert order[:3] == [(0.1, True, 3), (0.1, True, 4), (0.1, False, 3)] and len(points) == 8
+    order = [(p.settings["normalize_obs"], p.settings["tau"], p.seed) for p in points]
+    assert order[:3] == [(True, 0.1, 3), (True, 0.1, 4), (True, 0.2, 3)] and len(points) == 8
     assert {p.settings["gamma"] for p in points} == {0.9}
 
 

@@ -53,6 +53,7 @@ def test_values_are_converted_to_their_types():
         ({"eval_freq": 2.5}, "eval_freq must be a whole number"),
         ({"keep": None}, "keep must be a whole number"),
         ({"log": "csv"}, "log must be a list of texts, got 'csv'"),
+        ({"log": ["csw"]}, "no log output 'csw'; did you mean 'csv'"),
     ],
 )
 def test_invalid_values_are_refused(fields, message):

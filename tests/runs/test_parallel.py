@@ -60,6 +60,8 @@ def test_invalid_runs_are_refused_before_any_starts(tmp_path):
         run_all([table_run(), table_run(settings={"gamma": 2})], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert run_all([], tmp_path / "out") == []
+    with pytest.raises(ConfigError, match="jobs must be a whole number of at least 1, got 0"):
+        run_all([table_run()], tmp_path / "out", jobs=0)
 
 
 # ---- signals
@@ -230,7 +232,28 @@ def test_a_terminal_shows_a_line_per_run_and_one_for_all_in_place(monkeypatch):
     board.close()
     lines = shown(stream.getvalue())
     assert [line.split("  ")[-1] for line in lines[:2]] == ["finished in 0 s", "failed in 0 s"]
-    assert "2 of 3 runs ended" in lines[2] and "1 failed" in lines[2] and len(lines) == 3
+    assert lines[2].startswith("2 of 3 runs ended   63%  1 failed") and len(lines) == 3
+
+
+def test_the_line_about_a_signal_is_part_of_the_block():
+    stream = Terminal()
+    board = board_of_two(stream)
+    stream.write("\nnpr: stopping after this update\n")
+    board.interrupted()
+    board._due = 0
+    board.update()
+    lines = shown(stream.getvalue())
+    assert len(lines) == 3 and lines[-1].endswith("stopping; Ctrl-C stops immediately")
+
+
+def test_the_speed_is_that_between_reports(monkeypatch):
+    times = iter([0.0, 0.0, 10.0, 12.0, 60.0, 60.0, 60.0])
+    monkeypatch.setattr("npr.runs.board.time.perf_counter", lambda: next(times))
+    board = Board(1, Terminal())
+    board.begin(0, "one")
+    board.report(0, 100, 1000, 1.0)
+    board.report(0, 300, 1000, 1.0)
+    assert board._parts(0)[-1] == "100 steps/s"
 
 
 def test_a_block_is_not_higher_than_the_terminal(monkeypatch):

@@ -12,9 +12,9 @@ from support.small_agents import CASES
 from support.small_runs import config_of, digest, monitor, progress, stop_at, table_run
 
 import npr
-from npr.errors import ConfigError, SpaceError
+from npr.errors import ConfigError, ConfigWarning, SpaceError
 from npr.runs import RunConfig, read_config, resume, train
-from npr.runs.config import from_plain
+from npr.runs.config import from_plain, write_json
 from npr.system import blas
 
 
@@ -239,6 +239,16 @@ def test_an_unfinished_run_is_not_extended(tmp_path):
         train(table_run(), tmp_path / "run", report=stop_at(50))
     with pytest.raises(ConfigError, match="has 50 of 300 steps. Resume it without total_timesteps"):
         resume(tmp_path / "run", total_timesteps=400)
+
+
+def test_settings_that_were_edited_are_not_used_silently(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(table_run(), tmp_path / "run", report=stop_at(50))
+    config = config_of(tmp_path / "run")
+    config["settings"]["learning_rate"] = 0.25
+    write_json(tmp_path / "run" / "config.json", config)
+    with pytest.warns(ConfigWarning, match="other settings than the checkpoint.*learning_rate=0.5"):
+        resume(tmp_path / "run")
 
 
 def test_only_the_folder_of_a_run_is_resumed(tmp_path):
