@@ -10,7 +10,7 @@ APART  := algorithms/test_learning.py test_examples.py kernels/test_numba_platfo
           files/test_archive.py files/test_atomic_write.py \
           files/test_damaged_files.py files/test_hostile_files.py test_gpu_check.py
 
-.PHONY: demo test test-slow test-nightly prove lint format bench growth gpu clean
+.PHONY: demo test test-slow test-nightly prove lint format bench growth pictures gpu clean
 
 # One stamp file per extra: each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
@@ -46,6 +46,9 @@ format: $(VENV)/.lint
 bench: $(VENV)/.bench        ## npr and other libraries: half an hour, writes benchmarks/results.json
 	$(BIN)/python benchmarks/peers.py --write
 	$(BIN)/python benchmarks/pieces.py --write
+
+pictures: $(VENV)/.plot      ## the pictures of the README that show plots, into docs
+	$(BIN)/python benchmarks/pictures.py
 
 growth: $(VENV)/.plot        ## docs/growth.png
 	$(BIN)/python benchmarks/growth.py --write

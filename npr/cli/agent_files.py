@@ -53,7 +53,10 @@ def arguments(parser: argparse.ArgumentParser, episodes: int) -> None:
 
 def count(word: str) -> int:
     """A whole number above 0, for argparse; 1e5 is one."""
-    number = float(word)
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
     if not (math.isfinite(number) and number == int(number) and number >= 1):
         raise argparse.ArgumentTypeError(f"{word} is not a whole number above 0")
     return int(number)
@@ -90,7 +93,7 @@ def load(args: argparse.Namespace) -> tuple[Any, Path]:
 
 
 def env_of(args: argparse.Namespace, agent: Any, render_mode: str | None = None) -> Any:
-    """The environment that the arguments name, as a function; None: one like the agent's own.
+    """The environment that the arguments name, an id or a function; None: one like the agent's.
 
     Raises ConfigError if the agent's own is not known.
     """
@@ -104,6 +107,8 @@ def env_of(args: argparse.Namespace, agent: Any, render_mode: str | None = None)
             f"The file does not hold how its environment ({agent.env_id}) is made: {reason}. Give "
             "it with --env, --env-kwargs, --wrapper and --import, as in the training."
         )
+    if args.env and not (args.env_kwargs or args.wrapper):
+        return args.env
     from npr.cli.flags import pairs
     from npr.runs.typed import WrappedEnv
 

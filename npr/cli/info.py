@@ -195,7 +195,7 @@ def of_folder(path: Path) -> dict[str, Any]:
     if not (path / CONFIG).is_file():
         runs = sum((one / CONFIG).is_file() for one in path.iterdir() if one.is_dir())
         advice = (
-            f"it holds {runs} run folders: name one of them" if runs else "it has no config.json"
+            f"it holds run folders ({runs}): name one of them" if runs else "it has no config.json"
         )
         raise CheckpointError(f"{path} is not a run folder: {advice}.")
     with open(path / CONFIG, "rb") as file:
@@ -214,7 +214,7 @@ def of_folder(path: Path) -> dict[str, Any]:
         **found,
         "changed_settings": changed,
         "config": config,
-        "progress": _last_row(path / _PROGRESS),
+        "progress": _last_values(path / _PROGRESS),
         "files": {one.name: one.stat().st_size for one in sorted(path.iterdir()) if one.is_file()},
         "checkpoints": sorted(p.name for p in checkpoints.glob("*.npz")),
         "agents": {
@@ -235,20 +235,30 @@ def _steps(path: Path) -> int | str:
         return f"cannot be read: {error!s:.200}"
 
 
-def _last_row(path: Path) -> dict[str, str] | None:
-    """The last complete row of a CSV file by its header; None if there is none."""
+def _last_values(path: Path) -> dict[str, str] | None:
+    """The last value in each column of a CSV file, by its header; None if there is none.
+
+    Rows need not have all values: those of evaluations have no losses.
+    """
     if not path.is_file():
         return None
     with open(path, "rb") as file:
         header = file.readline(_PART)
-        file.seek(max(len(header), os.fstat(file.fileno()).st_size - _PART))
+        begin = max(len(header), os.fstat(file.fileno()).st_size - _PART)
+        file.seek(begin)
         end = file.read(_PART)
-    rows = [line for line in end.decode(errors="replace").splitlines() if line.strip()]
+    lines = end.decode(errors="replace").splitlines()
+    if begin > len(header):
+        lines = lines[1:]  # it may begin within a row
+    found: dict[str, str] = {}
     try:
-        names, values = csv.reader(io.StringIO("\n".join([header.decode().strip(), rows[-1]])))
-    except (ValueError, LookupError, csv.Error):
+        names, *rows = csv.reader(io.StringIO("\n".join([header.decode().strip(), *lines])))
+        for row in rows:
+            if len(row) == len(names):
+                found.update({name: value for name, value in zip(names, row) if value})
+    except (ValueError, csv.Error):
         return None
-    return dict(zip(names, values))
+    return found or None
 
 
 def _folder_lines(found: Mapping[str, Any]) -> list[str]:
@@ -272,10 +282,8 @@ def _folder_lines(found: Mapping[str, Any]) -> list[str]:
     if found["progress"] is None:
         lines.append(_line("progress", "no row was logged"))
     else:
-        lines.append("progress, the last row:")
-        lines += [
-            _printable(f"  {k:<28} {v}") for k, v in [*found["progress"].items()][:_MOST] if v
-        ]
+        lines.append("progress    the last values:")
+        lines += [_printable(f"  {k:<28} {v}") for k, v in [*found["progress"].items()][:_MOST]]
     return lines
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from npr.errors import ConfigError
 from npr.plot import statistics
-from npr.plot.drawing import check_path, color, finish, legend, line, new_figure, style
-from npr.plot.groups import Group, Normalize, OneRun, Runs, resolve, scaled, series
+from npr.plot.drawing import INSIDE, check_path, color, finish, legend, line, new_figure, style
+from npr.plot.groups import Group, Normalize, OneRun, Runs, resolve, scaled, series, with_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ def final_scores(
             if not np.isfinite(one).all():
                 raise ConfigError(f"The scores of {label!r} must be finite, got {one.tolist()}.")
         return {label: {"": one} for label, one in numbers.items()}
-    groups = resolve(runs)
+    groups = with_curves(resolve(runs), "steps", y)
     several = len({env for group in groups for env in group.envs}) > 1
     scores: Scores = {}
     for group in groups:
@@ -116,7 +116,7 @@ def profile(
     margin = 0.03 * (high - low) or 1.0
     taus = np.linspace(low - margin, high + margin, points)
     if ax is None:
-        ax = new_figure(6.4, 3.8).subplots()
+        ax = new_figure(6.4 if len(scores) <= INSIDE else 8.6, 3.8).subplots()
     for i, (label, tasks) in enumerate(scores.items()):
         held = [*tasks.values()]
         shares = statistics.profile(held, taus)
@@ -200,7 +200,8 @@ def improvement(
     check_path(path)
     pairs = compare(runs, y, last=last, against=against, interval=interval, normalize=normalize)
     if ax is None:
-        ax = new_figure(6.4, 1.3 + 0.42 * len(pairs)).subplots()
+        widest = max(len(a) + len(b) for a, b, *_ in pairs)
+        ax = new_figure(4.8 + 0.085 * widest, 1.3 + 0.42 * len(pairs)).subplots()
     at = np.arange(len(pairs))[::-1]
     ax.axvline(0.5, color="0.6", linestyle="--", linewidth=1.0)
     for i, (_, _, p, (low, high)) in zip(at, pairs):
@@ -209,9 +210,7 @@ def improvement(
     ax.set_yticks(at, [f"{a}  >  {b}" for a, b, *_ in pairs])
     ax.set_ylim(-0.6, len(pairs) - 0.4)
     ax.set_xlim(-0.02, 1.02)
-    ax.set_xlabel(
-        f"probability that the first scores higher, with its {100 * interval:g}% interval"
-    )
+    ax.set_xlabel(f"probability that the first scores higher, {100 * interval:g}% interval")
     ax.set_title(title or "", fontsize=11)
     style(ax)
     ax.grid(visible=False, axis="y")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from npr.plot.drawing import check_path, color, finish, legend, line, new_figure, style
-from npr.plot.groups import X_AXES, Curve, Group, Normalize, Runs, curve, resolve
+from npr.plot.drawing import INSIDE, check_path, color, finish, legend, line, new_figure, style
+from npr.plot.groups import X_AXES, Curve, Group, Normalize, Runs, curve, resolve, with_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,12 +58,13 @@ def curves(
     have y, and FileNotFoundError for a folder that does not exist.
     """
     check_path(path)
-    groups = resolve(runs)
+    groups = with_curves(resolve(runs), x, y)
     panels = _panels(groups, one=ax is not None or isinstance(runs, dict))
     if ax is None:
-        columns = min(3, len(panels))
+        columns = len(panels) if len(panels) < 4 else 2 if len(panels) == 4 else 3
         rows = -(-len(panels) // columns)
-        figure = new_figure(5.2 * columns + 1.2, 3.8 * rows)
+        beside = 2.6 if max(len(members) for _, members in panels) > INSIDE else 0.0
+        figure = new_figure((5.2 + beside) * columns + 1.2, 3.8 * rows)
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for unused in axes[len(panels) :]:
             unused.remove()
@@ -77,12 +78,21 @@ def curves(
         one.set_xlabel(X_AXES[x])
         one.set_ylabel(_y_label(y, smooth, normalize is not None))
         one.set_title(env if title is None else title, fontsize=11)
-        one.xaxis.set_major_formatter("{x:,.0f}")
+        _ticks(one, whole=x != "seconds")
         style(one)
         legend(one, len(members))
         _explain(one, found, center, interval)
     whole: Any = axes[0].figure
     return finish(whole, path)
+
+
+def _ticks(ax: Axes, whole: bool) -> None:
+    """Numbers without an offset, with thousands separated; of steps and episodes whole ones."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10], integer=whole))
+    ax.xaxis.set_major_formatter("{x:,.0f}" if whole else "{x:,g}")
+    ax.ticklabel_format(axis="y", useOffset=False)
 
 
 def _panels(groups: list[Group], one: bool) -> list[tuple[str, list[Group]]]:

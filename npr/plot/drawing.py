@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C",
 )  # fmt: skip
+INSIDE = 4  # groups at most whose legend is inside of the axes
 SUFFIXES = (".png", ".svg")
 
 
@@ -53,7 +54,7 @@ def line(i: int) -> str:
 
 def legend(ax: Axes, n: int) -> None:
     """A legend of n groups: inside if they are few, else beside the axes."""
-    if n > 4:
+    if n > INSIDE:
         ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     else:
         ax.legend(frameon=False, fontsize=9)

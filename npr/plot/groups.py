@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,6 +28,7 @@ X_AXES = {
     "seconds": "time since the start of the run in seconds",
     "episodes": "episodes",
 }
+_NOT_COMPARED = ("seed", "verbose")
 # the columns of progress.csv that hold x
 _X_KEYS = {
     "steps": "time/total_timesteps",
@@ -87,11 +89,12 @@ def resolve(runs: Runs) -> list[Group]:
     """The groups of runs, in the order given.
 
     A dict has one group per label. Other runs are grouped by algorithm, environment and those
-    settings that differ between runs of the same algorithm and environment; the seed is not one.
+    settings that differ between runs of the same algorithm and environment, but not by seed.
     Raises ConfigError if there is nothing to draw, and FileNotFoundError for a missing folder.
     """
     if isinstance(runs, Mapping):
         groups = [Group(str(label), _collect(these)) for label, these in runs.items()]
+        groups = [group for group in groups if group.runs]
     else:
         groups = _grouped(_collect(runs))
     if not groups:
@@ -175,7 +178,9 @@ def _grouped(runs: list[OneRun]) -> list[Group]:
         kinds.setdefault((run.algorithm, run.env), []).append(run)
     groups: dict[tuple[str, str | None], Group] = {}
     for (algorithm, env), same in kinds.items():
-        names = dict.fromkeys(name for run in same for name in run.settings if name != "seed")
+        names = dict.fromkeys(name for run in same for name in run.settings)
+        for name in _NOT_COMPARED:
+            names.pop(name, None)
         differing = [name for name in names if len({_text(run, name) for run in same}) > 1]
         for run in same:
             changed = [f"{name}={_text(run, name)}" for name in differing if name in run.settings]
@@ -205,7 +210,7 @@ def series(run: OneRun, x: str, y: str, smooth: int) -> tuple[np.ndarray, np.nda
         raise ConfigError(f"x must be one of {', '.join(X_AXES)}; got {x!r}.")
     if y in _OF_MONITOR:
         if not len(run.history):
-            raise ConfigError(f"{run.name} has no finished episodes, so no curve of the {y}.")
+            raise ConfigError(f"{run.name} has no finished episodes, so no {y} of one.")
         values = run.history[:, 1 if y == "return" else 2]
         window = max(1, smooth // run.per_row)
         return _at(run, x, run.history[:, 0]), statistics.moving_mean(values, window)
@@ -221,6 +226,29 @@ def series(run: OneRun, x: str, y: str, smooth: int) -> tuple[np.ndarray, np.nda
         known = ", ".join(["return", "length", "evaluation", *keys])
         raise ConfigError(f"{run.name} has no values of {y!r}. It can be one of {known}.")
     return _logged(run, x, y)
+
+
+def with_curves(groups: list[Group], x: str, y: str) -> list[Group]:
+    """The groups without the runs that do not have the curve, of which a ConfigWarning tells: those
+    that have just begun. Raises the ConfigError of the first if no run has it."""
+    reasons: list[ConfigError] = []
+    kept = [Group(group.label, [*filter(partial(_has, x, y, reasons), group.runs)])
+            for group in groups]  # fmt: skip
+    kept = [group for group in kept if group.runs]
+    if reasons and not kept:
+        raise reasons[0]
+    for reason in reasons:
+        warnings.warn(f"{reason} It is left out.", ConfigWarning, stacklevel=3)
+    return kept
+
+
+def _has(x: str, y: str, reasons: list[ConfigError], run: OneRun) -> bool:
+    try:
+        series(run, x, y, 1)
+    except ConfigError as reason:
+        reasons.append(reason)
+        return False
+    return True
 
 
 def _logged(run: OneRun, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
@@ -295,8 +323,6 @@ def curve(
     """The curve of a group, over the range of x that all of its runs cover."""
     if center not in statistics.CENTERS:
         raise ConfigError(f"center must be one of {', '.join(statistics.CENTERS)}; got {center!r}.")
-    if not group.runs:
-        raise ConfigError(f"The group {group.label!r} has no runs.")
     if len(group.envs) > 1 and normalize is None:
         warnings.warn(
             f"{group.label}: the mean is over {', '.join(group.envs)}, whose returns have "

@@ -142,9 +142,9 @@ def policy(
     else:
         several = agents if isinstance(agents, list | tuple) else [agents]
         named = [(type(one).__name__, one) for one in several]
-    observed = list(observation) if isinstance(observation, list) else [observation]
-    if not named or not observed:
-        raise ConfigError("policy() needs an agent and an observation.")
+    observed = observation if _several(observation) else [observation]
+    if not named:
+        raise ConfigError("policy() needs an agent or more, got none.")
     rows = [
         (name if len(observed) == 1 else f"{name}, observation {i + 1}", landscape(one, s, samples))
         for name, one in named
@@ -164,6 +164,12 @@ def policy(
     if title:
         figure.suptitle(title, fontsize=12)
     return finish(figure, path)
+
+
+def _several(observation: Any) -> bool:
+    """Whether these are several observations, and not the numbers of one."""
+    numbers = (int, float, np.number)
+    return isinstance(observation, list) and not all(isinstance(x, numbers) for x in observation)
 
 
 # ---- one dimension

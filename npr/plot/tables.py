@@ -115,7 +115,8 @@ def table(
     wide = columns > 1.5 * rows
     down, across = (len(found), 1) if wide else (1, len(found))
     scale = 0.62 if max(rows, columns) > 6 else 0.8
-    figure = new_figure(across * (scale * columns + 0.9) + 0.4, down * (scale * rows + 1.0))
+    figure = new_figure(across * (scale * columns + 0.7) + 1.3, down * (scale * rows + 0.95))
+    figure.set_layout_engine("compressed")  # cells stay square
     values = np.concatenate([one.values.ravel() for one in found])
     low, high = np.nanmin(values), np.nanmax(values)
     axes = figure.subplots(down, across, squeeze=False)

@@ -121,8 +121,9 @@ def rendering(agent: Any, render_mode: str, env: Any = None) -> SingleEnv:
     if env is None:
         kwargs = None if isinstance(agent.env, EnvOfFile) else agent.env_kwargs
         made: SingleEnv = separate(agent.env, agent.envs, agent.max_episode_steps, kwargs)
-    else:
-        made = make_env(env)
+    else:  # the time limit as for `evaluate`
+        limit = getattr(agent, "max_episode_steps", None) if isinstance(env, str) else None
+        made = make_env(env, limit)
     if made.render_mode == render_mode:
         return made
     modes = made.metadata.get("render_modes") or []

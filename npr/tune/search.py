@@ -11,15 +11,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npr import presets
-from npr.algorithms.base import REGISTRY, Algorithm
+from npr.algorithms.base import Algorithm
 from npr.envs.make import env_id, env_name, number_of_envs
 from npr.errors import ConfigError, NprError, NumericsError, describe_error
-from npr.settings.setting import check_names, checked_seed, is_whole, near, plain
+from npr.runs import config
+from npr.settings.setting import check_names, checked_seed, is_whole, plain
 from npr.system import streams
 from npr.system.blas import THREAD_VARIABLES
 from npr.training.interrupts import Interrupts, stopped_by
@@ -150,15 +152,7 @@ def optuna() -> Any:
 def _class_of(algorithm: "str | type[Algorithm]") -> type[Algorithm]:
     if isinstance(algorithm, type) and issubclass(algorithm, Algorithm):
         return algorithm
-    import npr.algorithms  # noqa: F401  fills the registry
-
-    names = {name.lower(): name for name in REGISTRY}
-    word = algorithm.lower().replace("-", "").replace("_", "") if isinstance(algorithm, str) else ""
-    if word not in names:
-        nearest = near(word, names)
-        advice = f"did you mean {names[nearest]}?" if nearest else f"npr has {', '.join(REGISTRY)}."
-        raise ConfigError(f"There is no algorithm {algorithm!r}; {advice}")
-    return REGISTRY[names[word]]
+    return config.algorithm(algorithm)
 
 
 def _objective(
@@ -551,21 +545,21 @@ def _in_processes(
         work(search, 0, lambda: interrupts.requested is not None, **options)
         return
     context = multiprocessing.get_context("spawn")
-    with _one_blas_thread():
-        processes = [
-            context.Process(target=_child, args=(work, search, n, options)) for n in range(jobs)
-        ]
-        for process in processes:
-            process.start()
+    processes: list[BaseProcess] = []
     told = False
     try:
+        with _one_blas_thread():
+            for n in range(jobs):
+                child = context.Process(target=_child, args=(work, search, n, options))
+                child.start()
+                processes.append(child)
         while any(process.is_alive() for process in processes):
             if interrupts.requested is not None and not told:
                 told = True
                 for process in processes:
                     process.terminate()
             time.sleep(POLL)
-    except BaseException:  # a second signal
+    except BaseException:  # a second signal, or no process could be started
         for process in processes:
             process.kill()
         raise

@@ -13,7 +13,7 @@ from support.archive_cases import OLD, assert_old_and_alone, same
 import npr
 from npr import CheckpointError
 from npr.files import archive
-from npr.files.archive import read_archive, write_archive
+from npr.files.archive import read_archive, read_headers, write_archive
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs the system calls of POSIX")
 
@@ -36,6 +36,20 @@ def test_archives_round_trip(path):
     assert manifest == {"format": archive.FORMAT, "npr": npr.__version__, "value": 1}
     assert same((manifest, held), ({"value": 1}, arrays))
     assert all(array.flags.c_contiguous and array.flags.writeable for array in held.values())
+
+
+def test_headers_are_read_without_the_numbers(path):
+    arrays = {"params/x": np.zeros((3, 4), np.float32), "params/large": np.ones(1 << 20)}
+    write_archive(path, {"value": 1}, arrays)
+    tracemalloc.start()
+    manifest, headers = read_headers(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert manifest == read_archive(path)[0] and peak < 1 << 20
+    assert headers == {
+        "params/x": (np.dtype(np.float32), (3, 4), 48),
+        "params/large": (np.dtype(np.float64), (1 << 20,), 8 << 20),
+    }
 
 
 @pytest.mark.parametrize("limit", [(1 << 31) - 1, 3000, 1000, 300, 10])

@@ -12,7 +12,7 @@ from support.run_folders import write_run
 from support.small_agents import small_agent
 
 import npr
-from npr.errors import ConfigError
+from npr.errors import ConfigError, ConfigWarning
 from npr.plot import curves, curves_text, sparkline
 from npr.plot.drawing import COLORS
 
@@ -88,10 +88,21 @@ def test_curves_are_drawn_into_given_axes(runs):
 
 
 def test_eight_groups_have_distinct_colors_and_the_legend_beside(runs):
-    (ax,) = curves({str(i): runs for i in range(8)}).axes
+    (ax,) = curves({str(i): runs for i in range(8)}, interval=None).axes
     assert len({line.get_color() for line in ax.lines}) == 8
-    (ax,) = curves({str(i): runs for i in range(9)}).axes
+    (ax,) = curves({str(i): runs for i in range(9)}, interval=None).axes
     assert ax.lines[8].get_color() == COLORS[0] and ax.lines[8].get_linestyle() == "--"
+
+
+def test_a_run_that_has_just_begun_is_left_out_with_a_warning(runs):
+    write_run(runs / "rate0.2_2", seed=2, settings={"learning_rate": 0.2}, returns=[])
+    write_run(runs / "other", algorithm="PPO", returns=[])
+    with pytest.warns(ConfigWarning, match="no finished episodes.*It is left out") as caught:
+        (ax,) = curves(runs).axes
+    assert len(caught) == 2
+    assert [line.get_label()[-9:] for line in ax.lines] == ["(2 seeds)"] * 2
+    with pytest.raises(ConfigError, match="other has no finished episodes"):
+        curves(runs / "other")
 
 
 @pytest.mark.parametrize("name, begin", [("c.png", b"\x89PNG"), ("c.SVG", b"<?xml")])

@@ -41,6 +41,13 @@ def test_runs_are_grouped_by_the_settings_that_differ(tmp_path):
     }
 
 
+def test_how_much_a_run_prints_makes_no_groups(tmp_path):
+    root = folders(
+        tmp_path, a={"seed": 0, "settings": {"verbose": 1}}, b={"seed": 1, "settings": {}}
+    )
+    assert labels(root) == {"SAC (2 seeds)": [0, 1]}
+
+
 def test_settings_are_compared_within_an_algorithm_only(tmp_path):
     root = folders(
         tmp_path,
@@ -164,7 +171,7 @@ def test_a_curve_that_a_run_does_not_have_is_refused(run, tmp_path):
 def test_a_run_without_episodes_has_no_returns_and_no_seconds(tmp_path):
     write_run(tmp_path, returns=[], evaluated=([5], [[1.0]]))
     run = resolve(tmp_path)[0].runs[0]
-    with pytest.raises(ConfigError, match="no finished episodes, so no curve of the return"):
+    with pytest.raises(ConfigError, match="no finished episodes, so no return of one"):
         series(run, "steps", "return", 1)
     with pytest.raises(ConfigError, match="so its seconds are not known. Use x='steps'"):
         series(run, "seconds", "evaluation", 1)

@@ -132,6 +132,11 @@ def test_several_observations_have_rows(sac):
     ]  # fmt: skip
 
 
+def test_a_list_of_numbers_is_one_observation(sac):
+    figure = policy(sac, HERE.tolist(), samples=50)
+    assert [ax.get_title() for ax in figure.axes] == ["SAC: density of actions", "SAC: critic"]
+
+
 @pytest.mark.parametrize("actions", [None, PLANE])
 def test_an_agent_without_a_critic_of_actions_says_so(actions):
     figure = policy(agent_of("PPO-Box", actions), HERE, samples=50)
@@ -153,7 +158,7 @@ def test_other_actions_are_refused(sac):
 def test_other_arguments_are_refused(sac):
     with pytest.raises(ConfigError, match="one observation, got a batch of 2. Pass a list"):
         policy(sac, np.stack([HERE, HERE]))
-    with pytest.raises(ConfigError, match="needs an agent and an observation"):
+    with pytest.raises(ConfigError, match="needs an agent or more, got none"):
         policy([], HERE)
     with pytest.raises(ConfigError, match="labels must name 1 dimensions of the action"):
         policy(sac, HERE, labels=["a", "b"], samples=10)

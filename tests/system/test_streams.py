@@ -68,6 +68,21 @@ def test_characters_that_a_stream_cannot_encode_are_escaped(encoding):
     assert raw.getvalue() == b"PPO on \\u8ff7\\u8def-v0\n"
 
 
+def test_the_result_of_a_command_that_cannot_be_written_is_an_error(monkeypatch, capsys):
+    streams.show("a result")
+    assert capsys.readouterr().out == "a result\n"
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError("no space left")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    with pytest.raises(OSError, match="no space left"):
+        streams.show("a result")
+    monkeypatch.setattr(sys, "stdout", None)  # a program without a console
+    streams.show("a result")
+
+
 def test_a_signal_is_not_swallowed():
     class Interrupted:
         def write(self, text):
