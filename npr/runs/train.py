@@ -201,13 +201,17 @@ def _learn(
             )
         )  # fmt: skip
     if config.save_freq:
-        callbacks.append(CheckpointCallback(config.save_freq, str(checkpoints), keep=config.keep))
+        callbacks.append(
+            CheckpointCallback(
+                config.save_freq, str(checkpoints), keep=config.keep, latest=names.LATEST
+            )
+        )
     callbacks += [report] if report else []
     try:
         agent.learn(
             budget, callbacks, log_interval=config.log_interval, reset_num_timesteps=False,
             log=[*dict.fromkeys([*config.log, "monitor"])], log_dir=str(folder),
-            save_path=checkpoints / names.LATEST, save_freq=config.save_freq or None,
+            save_path=checkpoints / names.LATEST,
         )  # fmt: skip
     except (KeyboardInterrupt, SystemExit):
         _say(f"`npr resume {folder}` continues this run.")

@@ -78,6 +78,8 @@ class Run:
         self.log_interval, self.save_freq = int(log_interval or 0), int(save_freq or 0)  # 0: none
         self.outputs = self.logger.outputs = outputs
         self.start, self.began = self.counters.num_timesteps, time.perf_counter()
+        kinds = (Schedule, Schedule | None)
+        self.schedules = [n for n, one in agent.settings.items() if one.type in kinds]
         self.by_rollout = False  # whether the algorithm learns from rollouts
         self.iterated = False  # whether the last step completed a rollout that was learned from
         self.collecting = False  # whether the callback knows that steps are collected
@@ -415,9 +417,8 @@ class Run:
         if (peak := memory.peak()) is not None:
             record("time/peak_rss_mb", peak / 1e6)
         record("train/n_updates", counters.n_updates)
-        for name, one in agent.settings.items():
-            value = getattr(agent, name)
-            if one.type in (Schedule, Schedule | None) and value is not None:
+        for name in self.schedules:
+            if (value := getattr(agent, name)) is not None:
                 record(f"train/{name}", agent.now(value))
         if isinstance(agent, EpsilonGreedy):
             record("rollout/exploration_rate", agent.epsilon)
