@@ -203,6 +203,14 @@ def shown(text):
     return lines[:-1]
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of boards, a list of one number of seconds."""
+    now = [1000.0]
+    monkeypatch.setattr("npr.runs.board.time.perf_counter", lambda: now[0])
+    return now
+
+
 def board_of_two(stream):
     board = Board(3, stream)
     board.begin(0, "first")
@@ -213,7 +221,7 @@ def board_of_two(stream):
     return board
 
 
-def test_a_terminal_shows_a_line_per_run_and_one_for_all_in_place(monkeypatch):
+def test_a_terminal_shows_a_line_per_run_and_one_for_all_in_place(monkeypatch, clock):
     monkeypatch.setenv("COLUMNS", "100")
     stream = Terminal()
     board = board_of_two(stream)
@@ -221,17 +229,19 @@ def test_a_terminal_shows_a_line_per_run_and_one_for_all_in_place(monkeypatch):
         "first", "second", "0 of 3 runs ended",
     ]  # fmt: skip
     board.report(1, 900, 1000, -12.34)
+    clock[0] += 90
     board.end(0, "finished")
     board._due = 0
     board.update()
     lines = shown(stream.getvalue())
-    assert lines[0].startswith("first  500/1,000   50%  no episode yet  finished in 0 s")
+    assert lines[0].startswith("first  500/1,000   50%  no episode yet  finished in 90 s")
     assert lines[1].startswith("second  900/1,000   90%  return -12.3")
     assert lines[2].startswith("1 of 3 runs ended   63%")  # (1 + 0.9 + 0) / 3
+    clock[0] += 11 * 3600
     board.end(1, "failed")
     board.close()
     lines = shown(stream.getvalue())
-    assert [line.split("  ")[-1] for line in lines[:2]] == ["finished in 0 s", "failed in 0 s"]
+    assert [line.split("  ")[-1] for line in lines[:2]] == ["finished in 90 s", "failed in 11 h"]
     assert lines[2].startswith("2 of 3 runs ended   63%  1 failed") and len(lines) == 3
 
 
@@ -246,12 +256,12 @@ def test_the_line_about_a_signal_is_part_of_the_block():
     assert len(lines) == 3 and lines[-1].endswith("stopping; Ctrl-C stops immediately")
 
 
-def test_the_speed_is_that_between_reports(monkeypatch):
-    times = iter([0.0, 0.0, 10.0, 12.0, 60.0, 60.0, 60.0])
-    monkeypatch.setattr("npr.runs.board.time.perf_counter", lambda: next(times))
+def test_the_speed_is_that_between_reports(clock):
     board = Board(1, Terminal())
     board.begin(0, "one")
+    clock[0] += 10
     board.report(0, 100, 1000, 1.0)
+    clock[0] += 2
     board.report(0, 300, 1000, 1.0)
     assert board._parts(0)[-1] == "100 steps/s"
 
@@ -268,11 +278,13 @@ def test_a_block_is_not_higher_than_the_terminal(monkeypatch):
     assert len(lines) == 9 and lines[-1].startswith("0 of 50 runs ended")
 
 
-def test_plain_lines_come_at_intervals(monkeypatch):
+def test_plain_lines_come_at_intervals(clock):
     stream = io.StringIO()
     board = board_of_two(stream)
-    assert len(stream.getvalue().splitlines()) == 3
-    for _ in range(5):
-        board.update()  # not due
     assert len(stream.getvalue().splitlines()) == 3 and "\x1b" not in stream.getvalue()
-    assert board._due - time.perf_counter() > 9
+    clock[0] += 9.9
+    board.update()  # not due
+    assert len(stream.getvalue().splitlines()) == 3
+    clock[0] += 0.2
+    board.update()
+    assert len(stream.getvalue().splitlines()) == 6
