@@ -19,6 +19,7 @@ import numpy as np
 
 from npr.errors import CheckpointError, CheckpointWarning, ConfigError, ConfigWarning
 from npr.files.evaluations import read_evaluations, write_evaluations
+from npr.files.run_folder import EVALUATIONS
 from npr.settings.setting import is_whole
 from npr.training import recording, saving
 
@@ -276,7 +277,7 @@ class EvalCallback(EventCallback):
         self.eval_env, self.deterministic, self.seed = eval_env, deterministic, seed
         self.n_eval_episodes = _positive("n_eval_episodes", n_eval_episodes)
         self.eval_freq = _positive("eval_freq", eval_freq)
-        self.log_file = None if log_path is None else Path(log_path) / "evaluations.npz"
+        self.log_file = None if log_path is None else Path(log_path) / EVALUATIONS
         self.best_file = None if best_model_save_path is None else Path(best_model_save_path)
         if self.best_file is not None and self.best_file.suffix != ".npz":
             self.best_file /= "best_model.npz"

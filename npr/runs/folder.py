@@ -1,4 +1,4 @@
-"""The folder of a run: its name and the names of its files."""
+"""The folder of a run: its name."""
 
 import re
 from collections.abc import Iterable
@@ -7,9 +7,6 @@ from typing import Any
 
 from npr.runs.config import RunConfig
 
-CONFIG, CONSOLE = "config.json", "console.log"
-CHECKPOINTS, LATEST = "checkpoints", "latest.npz"
-BEST, FINAL = "best.npz", "final.npz"
 _LONGEST = 150  # characters of a name, before the seed; systems allow 255
 
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from npr.errors import NprError, describe_error
-from npr.runs import folder as names
+from npr.files.run_folder import CONSOLE
 from npr.runs.board import Board
 from npr.runs.config import RunConfig, varied, whole
 from npr.runs.console import send_to
+from npr.runs.folder import make, name_of
 from npr.runs.train import resume, start
 from npr.system import streams
 from npr.training.interrupts import Interrupts, stopped_by
@@ -69,10 +70,7 @@ def run_all(
     configs = [one.checked() for one in configs]
     first = varied(configs) if configs else []
     return _run(
-        [
-            _Task(Path(out) / names.name_of(one, first), one, {"command": [*command]})
-            for one in configs
-        ],
+        [_Task(Path(out) / name_of(one, first), one, {"command": [*command]}) for one in configs],
         jobs,
     )
 
@@ -93,7 +91,7 @@ class _Child:
     def __init__(self, task: _Task) -> None:
         self.folder = task.folder
         if task.config is not None:
-            self.folder = names.make(task.folder.parent, task.folder.name)
+            self.folder = make(task.folder.parent, task.folder.name)
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe(duplex=False)
         target = (self.folder, task.config, task.options, other)
@@ -223,7 +221,7 @@ def _child(
     Interrupts.repeats = False
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        send_to(folder / names.CONSOLE)
+        send_to(folder / CONSOLE)
         given = {**options, "report": _reporter(pipe), "copy": False}
         if config is None:
             resume(folder, **given)

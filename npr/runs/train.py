@@ -15,8 +15,8 @@ from npr.algorithms.base import Algorithm
 from npr.callbacks import CheckpointCallback, EvalCallback
 from npr.errors import ConfigError, ConfigWarning, NprError
 from npr.files import checkpoint
+from npr.files import run_folder as names
 from npr.loading import load
-from npr.runs import folder as names
 from npr.runs import git
 from npr.runs.config import (
     N_CHECKPOINTS,
@@ -27,6 +27,7 @@ from npr.runs.config import (
     write_json,
 )
 from npr.runs.console import copied_to
+from npr.runs.folder import make
 from npr.runs.typed import WrappedEnv, import_modules
 from npr.system import streams
 from npr.system.blas import blas_threads
@@ -52,7 +53,7 @@ def train(
     SIGTERM and other errors `resume` continues the run.
     """
     config, folder = config.checked(), Path(folder)
-    folder = names.make(folder.parent, folder.name)
+    folder = make(folder.parent, folder.name)
     return start(config, folder, command=command, report=report, new=True)
 
 
