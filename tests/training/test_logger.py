@@ -37,6 +37,7 @@ KEYS_OF_SB3 = {
 }  # fmt: skip
 KEYS_OF_NPR = {
     "train/td_error", "train/per_beta", "train/q_mean", "time/peak_rss_mb", "train/kl_coef",
+    "train/svgd_kernel_bandwidth",
 }  # fmt: skip
 GREEDY = {"rollout/exploration_rate", "train/learning_rate"}
 POLICY = {
