@@ -110,15 +110,15 @@ class Run:
         """Run the algorithm, and save the agent at the end or if it fails."""
         try:
             if self.callback is not None:
-                self.callback.on_training_start(vars(self), {})
+                self.callback.on_training_start({"self": self.agent}, {})
             self.guard.run(self.agent._train, self)
             self._check_policy()
+            if self.callback is not None:
+                self.callback.on_training_end()
             if self.outputs and not self.log_interval and (self.logger.last_row or 0) < self._t:
                 self._log_row()
             if self._t >= self.counters.end:
                 self.logger.finish(self._t)
-            if self.callback is not None:
-                self.callback.on_training_end()
             if self.save_path is not None and not self.interrupts.requested:
                 self.agent.save(self.save_path)
         except BaseException as error:  # the callback may raise anything
