@@ -110,6 +110,7 @@ class Algorithm(Settings, sb3.Methods):
     table: ClassVar[bool] = False  # whether observations are indices of a table
     rates: ClassVar[dict[str, str]] = {}  # optimizer -> its setting, see npr.settings.ActorCritic
     _saves_crashes: bool = True  # whether a run that fails is saved where no save_path was given
+    _crash_path: Any = None  # file of a run that fails; None: save_path
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -124,13 +124,16 @@ class Run:
         except BaseException as error:  # the callback may raise anything
             # Ctrl-C on a terminal reaches worker processes too, and then the step fails
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
+            crash_path = self.agent._crash_path or self.save_path
             if stopped and self.interrupts.requested and not self.interrupts.repeated:
+                if not isinstance(error, _Stopped):  # in the middle of a step
+                    self.save_path = crash_path
                 if self.callback is not None:
                     self.callback.on_training_end()
                 return
             ours = isinstance(error, NprError) and self.agent._saves_crashes
             if (ours or self.save_path is not None) and not self.interrupts.repeated:
-                error.add_note(saving.rescue(self.agent, "crash", self.save_path))
+                error.add_note(saving.rescue(self.agent, "crash", crash_path))
             raise
 
     def _check_policy(self) -> None:
