@@ -2,7 +2,7 @@
 
 import argparse
 
-from npr.cli.train import _number, report
+from npr.cli.train import _number, alone, report
 from npr.errors import ConfigError
 
 HELP = "continue runs that were stopped, from their latest checkpoint, to the bit"
@@ -31,7 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Resume; 1 if a run failed."""
     from npr import runs
+    from npr.runs.config import whole
 
+    whole("jobs", args.jobs, 1, optional=True)
     options = {
         "total_timesteps": args.total_timesteps,
         "wrappers": args.wrapper,
@@ -41,6 +43,5 @@ def run(args: argparse.Namespace) -> int:
         if args.runs.count(one) > 1:
             raise ConfigError(f"{one} is given twice: two processes would write the same files.")
     if len(args.runs) == 1:
-        runs.resume(args.runs[0], **options)
-        return 0
+        return alone(runs.resume, args.runs[0], **options)
     return report(runs.resume_all(args.runs, args.jobs, **options))
