@@ -101,7 +101,7 @@ def test_settings_environments_and_wrappers_are_given_by_flags(capsys):
     "words, message",
     [
         ("", "the following arguments are required: algorithm, env"),
-        ("--trials 3 sac Pendulum-v1", "give the algorithm and the environment first"),
+        ("--study dqn sac Pendulum-v1", "Give the algorithm and the environment first"),
         ("sak Pendulum-v1", "There is no algorithm 'sak'; did you mean SAC?"),
         ("sac Pendulum-v1 --tauu 1", "There is no --tauu; did you mean --tau?"),
         ("sac Pendulum-v1 --tau 0.1 0.2", "--tau fixes a setting, and has 2 values; to search"),
