@@ -1,8 +1,10 @@
 """`npr tune`: searches for settings, and writes the best as a configuration for `npr train`."""
 
 import argparse
+import json
 import os
 import sys
+import tempfile
 import tomllib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -75,9 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_first(args)
     check_suffix(args.out)
-    folder = os.path.dirname(os.path.abspath(args.out))
-    if not os.path.isdir(folder):
-        raise ConfigError(f"--out {args.out}: there is no folder {folder!r}; create it first.")
+    _check_writable(args.out)
     module, _, name = args.env.rpartition(":")  # Gymnasium's notation
     imports = [*args.imports, *([module] if module else [])]
     import_modules(imports)
@@ -97,13 +97,45 @@ def run(args: argparse.Namespace) -> int:
     streams.write(sys.stdout, table(result))
     if result.finished:
         others = {"wrappers": args.wrapper, "imports": imports}
-        result.save(args.out, env=name, **{key: one for key, one in others.items() if one})
+        found = {"env": name, **{key: one for key, one in others.items() if one}}
+        out = _save(result, args.out, found)
         again = "".join(f" --{flag} {' '.join(words)}" for flag, words in
                         (("wrapper", args.wrapper), ("import", imports)) if words)  # fmt: skip
-        streams.write(
-            sys.stdout, f"{args.out} has these settings: npr train --config {args.out}{again}\n"
-        )
+        streams.write(sys.stdout, f"{out} has these settings: npr train --config {out}{again}\n")
     return 0
+
+
+def _check_writable(path: str) -> None:
+    """Raise ConfigError if the file could not be written after the search."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise ConfigError(f"--out {path}: there is no folder {folder!r}; create it first.")
+    if os.path.isdir(path):
+        raise ConfigError(f"--out {path}: it is a folder; give the name of a file.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--out {path}: no file can be written in {folder!r} ({error.strerror}); choose "
+            "another."
+        ) from None
+
+
+def _save(result: "TuneResult", path: str, others: dict[str, Any]) -> str:
+    """Write the file and return its name: with .json if TOML cannot hold the settings."""
+    try:
+        try:
+            result.save(path, **others)
+        except ConfigError as error:
+            instead = f"{os.path.splitext(path)[0]}.json"
+            result.save(instead, **others)
+            streams.write(sys.stderr, f"{instead} is written instead of {path}: {error}\n")
+            return instead
+    except OSError:  # the result of hours is not lost
+        streams.write(sys.stdout, f"{json.dumps(result.config() | others)}\n")
+        raise
+    return path
 
 
 def _fixed(args: argparse.Namespace) -> dict[str, Any]:
