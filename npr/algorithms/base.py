@@ -568,6 +568,13 @@ class Algorithm(Settings, sb3.Methods):
         """The head, the network (None: a table) and the parameters of the policy."""
         raise NotImplementedError
 
+    def values_by(self) -> tuple[Callable[..., Array], Array] | None:
+        """The critic Q(parameters, s, a) and its parameters; None: there is no critic of actions.
+
+        It takes batches, (B, n) and (B, D) in [-1, 1]; several critics are rows of the result.
+        """
+        return None
+
     @property
     def policy(self) -> Policy:
         """The current policy, on the host. On the NumPy backend it shares the parameters."""

@@ -2,7 +2,8 @@
 
 import argparse
 
-from npr.cli.train import _number, alone, report
+from npr.cli import flags
+from npr.cli.train import alone, report
 from npr.errors import ConfigError
 
 HELP = "continue runs that were stopped, from their latest checkpoint, to the bit"
@@ -12,7 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
     parser.add_argument(
-        "--total-timesteps", type=_number, metavar="N",
+        "--total-timesteps", type=flags.whole, metavar="N",
         help="env steps of the whole run, to extend one that is finished",
     )  # fmt: skip
     parser.add_argument(
@@ -24,16 +25,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="modules of the run, which must be given again",
     )  # fmt: skip
     parser.add_argument(
-        "--jobs", type=_number, metavar="N", help="processes; default: one per core"
+        "--jobs", type=flags.count, metavar="N", help="processes; default: one per core"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Resume; 1 if a run failed."""
     from npr import runs
-    from npr.runs.config import whole
 
-    whole("jobs", args.jobs, 1, optional=True)
     options = {
         "total_timesteps": args.total_timesteps,
         "wrappers": args.wrapper,

@@ -1,6 +1,5 @@
 """npr train: flags, configuration files, grids and exit statuses."""
 
-import argparse
 import json
 import os
 import subprocess
@@ -24,10 +23,7 @@ TABLE = ["q-learning", "CliffWalking-v1", "--total-timesteps", "300", "--eval-fr
 
 def parsed(*words):
     """The configuration that words stand for."""
-    parser = argparse.ArgumentParser("npr train", allow_abbrev=False)
-    train.arguments(parser)
-    args, _ = parser.parse_known_args(words)
-    return train.configured(args)
+    return train.configured(npr.cli._parsed("train", ["train", *words]))
 
 
 def runs_of(*words):
@@ -127,6 +123,18 @@ def test_the_module_in_an_id_is_an_import():
     assert (config.env, config.imports) == ("Pendulum-v1", ["json"])
 
 
+def test_flags_without_a_value_and_with_no_are_values_too():
+    words = ["--normalize-obs", "--no-normalize-obs"]
+    points = runs_of("sac", "Pendulum-v1", *words)
+    assert [p.settings["normalize_obs"] for p in points] == [True, False]
+
+
+def test_a_grid_is_in_the_order_of_the_words():
+    for words in (["--tau", "0.1", "0.2", "--gamma", "0", "1"],
+                  ["--gamma", "0", "1", "--tau", "0.1", "0.2"]):  # fmt: skip
+        assert list(parsed("sac", "Pendulum-v1", *words)["grid"]) == [words[0][2:], words[3][2:]]
+
+
 def test_the_names_may_follow_flags_with_one_value():
     (config,) = runs_of("--total-timesteps", "1e3", "sac", "--keep", "2", "Pendulum-v1")
     assert (config.algorithm, config.env, config.total_timesteps) == ("SAC", "Pendulum-v1", 1000)
@@ -144,7 +152,7 @@ def test_the_names_may_follow_flags_with_one_value():
         (["sacc", "Pendulum-v1"], "no algorithm 'sacc'; did you mean SAC?"),
         (["sac"], "A run needs env"),
         (["--seed", "0"], "A run needs algorithm"),
-        (["--out", "dqn", "sac", "Pendulum-v1"], "give the algorithm and the environment first"),
+        (["--out", "dqn", "sac", "Pendulum-v1"], "Give the algorithm and the environment first"),
         (["sac", "Pendulum-v1", "--env", "A"], "given twice: Pendulum-v1 and --env A"),
         (["sac", "Pendulum-v1", "B"], "'B' is one argument too many"),
         (["sac", "Pendulum-v7"], "version `v7` for environment `Pendulum` doesn't exist"),
@@ -165,7 +173,7 @@ def test_the_names_may_follow_flags_with_one_value():
         (["--config", "none.toml"], "none.toml"),
         (["ddpg", "CartPole-v1"], "DDPG needs a Box action space"),
         (["ddpg", "CartPole-v1", "--seed", "0", "1"], "DDPG needs a Box action space"),
-        (["sac", "Pendulum-v1", "--jobs", "0"], "jobs must be a whole number of at least 1, got 0"),
+        (["sac", "Pendulum-v1", "--jobs", "0"], "--jobs: '0' is not above 0"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_writes_nothing(words, message, capsys):
