@@ -2,13 +2,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 JOBS   ?= 2
-# tests that take long or do not depend on kernels: they run once only
-APART  := algorithms/test_learning.py test_examples.py kernels/test_numba_platforms.py \
-          training/test_interrupts.py training/test_crash_saves.py plot \
-          envs/test_workers.py envs/test_contract.py envs/test_fault_policies.py \
-          envs/test_remake.py envs/test_shared_envs.py settings tune test_types.py cli test_docs.py \
-          files/test_archive.py files/test_atomic_write.py \
-          files/test_damaged_files.py files/test_hostile_files.py test_gpu_check.py
+# tests of what computes with kernels: they run on the reference implementations, too
+KERNELS := algorithms autodiff heads kernels files/test_checkpoint.py files/test_migrations.py \
+           files/test_resume.py training/test_logger.py training/test_nonfinite.py test_backend.py \
+           test_buffers.py test_critics.py test_losses.py test_nn.py test_noise.py \
+           test_normalize.py test_optim.py test_policy.py test_prioritized_replay.py \
+           test_strict_device.py
+# but these take long, or compile kernels
+APART   := algorithms/test_learning.py kernels/test_numba_platforms.py
 
 .PHONY: demo test test-slow test-nightly prove lint format bench growth pictures gpu clean
 
@@ -21,8 +22,9 @@ $(VENV)/.%: setup.cfg pyproject.toml
 demo: $(VENV)/.core          ## install, train SAC on Pendulum-v1, evaluate, save, load
 	$(BIN)/python examples/sac.py
 
-test: $(VENV)/.test          ## the test suite, first without Numba, then with it
-	NPR_NUMBA=0 $(BIN)/python -m pytest -n $(JOBS) $(addprefix --ignore tests/,$(APART))
+test: $(VENV)/.test          ## the test suite; first, without Numba, what computes with kernels
+	NPR_NUMBA=0 $(BIN)/python -m pytest -n $(JOBS) $(addprefix tests/,$(KERNELS)) \
+	    $(addprefix --ignore tests/,$(APART))
 	$(BIN)/python -m pytest -n $(JOBS) --durations 10
 
 test-slow: $(VENV)/.test     ## slow tests: learning over several seeds

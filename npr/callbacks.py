@@ -19,6 +19,7 @@ import numpy as np
 
 from npr.errors import CheckpointError, CheckpointWarning, ConfigError, ConfigWarning
 from npr.files.evaluations import read_evaluations, write_evaluations
+from npr.files.run_folder import EVALUATIONS
 from npr.settings.setting import is_whole
 from npr.training import recording, saving
 
@@ -26,6 +27,7 @@ from npr.training import recording, saving
 class Callback:
     """What is called during `learn()`. Override the hooks, which begin with an underscore:
 
+    _init_callback       when `model` is set, before a run
     _on_training_start   before the first step
     _on_rollout_start    before steps are collected for an update
     _on_step             after every step of all environments, and the updates after it; returning
@@ -40,7 +42,8 @@ class Callback:
     num_timesteps   env steps of the agent
     logger          of the agent: logger.record("my/key", 1.0) adds a value to the next row
     training_env    the environments of the agent
-    locals          of the last step: obs, actions, rewards, new_obs and dones, (n_envs, ...)
+    locals          of the last step: obs, actions, rewards, new_obs and dones, (n_envs, ...); the
+                    infos of environments are not kept
     globals         empty
     parent          the callback that calls this one, if any
     """
@@ -75,6 +78,7 @@ class Callback:
     def init_callback(self, model: Any) -> None:
         """Called with the agent before a run."""
         self.model = model
+        self._init_callback()
 
     def on_training_start(self, locals_: dict[str, Any], globals_: dict[str, Any]) -> None:
         """Called before the first step."""
@@ -103,6 +107,8 @@ class Callback:
         self.locals = locals_
 
     # ---- hooks
+
+    def _init_callback(self) -> None: ...
 
     def _on_training_start(self) -> None: ...
 
@@ -251,9 +257,11 @@ class EvalCallback(EventCallback):
     best_mean_reward, last_mean_reward   -inf before the first evaluation
     evaluations_timesteps, evaluations_results, evaluations_length, evaluations_successes
 
-    The log gets eval/mean_reward, eval/mean_ep_length and eval/success_rate, in a row of their own.
-    An evaluation has its own environments and random numbers: the run is the same to the bit as
-    without it. A run that continues goes on from the file in log_path.
+    An evaluation writes a row of the log with eval/mean_reward, eval/mean_ep_length and
+    eval/success_rate. It has its own environments and random numbers: the run is the same to the
+    bit as without it. A run that continues goes on from the file in log_path.
+
+    Raises ConfigError before the first step if the environment is one that the agent learns in.
     """
 
     def __init__(
@@ -276,7 +284,7 @@ class EvalCallback(EventCallback):
         self.eval_env, self.deterministic, self.seed = eval_env, deterministic, seed
         self.n_eval_episodes = _positive("n_eval_episodes", n_eval_episodes)
         self.eval_freq = _positive("eval_freq", eval_freq)
-        self.log_file = None if log_path is None else Path(log_path) / "evaluations.npz"
+        self.log_file = None if log_path is None else Path(log_path) / EVALUATIONS
         self.best_file = None if best_model_save_path is None else Path(best_model_save_path)
         if self.best_file is not None and self.best_file.suffix != ".npz":
             self.best_file /= "best_model.npz"
@@ -303,6 +311,7 @@ class EvalCallback(EventCallback):
     def _on_training_start(self) -> None:
         if self.on_new_best is not None:
             self.on_new_best.on_training_start(self.locals, self.globals)
+        self._check_env()
         for file in (self.log_file, self.best_file):
             if file is not None:
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -313,12 +322,36 @@ class EvalCallback(EventCallback):
         self._next = _multiple_after(self.num_timesteps, self.eval_freq)
         super()._on_training_start()
 
+    def _check_env(self) -> None:
+        """Raise ConfigError if evaluations would step an environment that the agent learns in."""
+        env = self.eval_env
+        if env is None:
+            env = self.model.evaluation_env()
+        elif isinstance(env, str) or (callable(env) and not hasattr(env, "step")):
+            return
+        shared = self.training_env.holds(env)
+        if env is not self.eval_env and not shared:
+            env.close()
+        if shared:
+            raise ConfigError(
+                "EvalCallback got an environment that the agent learns in: evaluations would end "
+                "its episodes. Pass another one as eval_env, or an id."
+            )
+
     def _continue_from(self, file: Path) -> None:
         """Take over the evaluations up to the current step, as of a run that is resumed."""
         try:
             held = read_evaluations(file)
+            if (n := held["results"].shape[1]) != self.n_eval_episodes:
+                raise CheckpointError(f"{file} has {n} episodes per evaluation.")
         except (OSError, CheckpointError) as error:
-            warnings.warn(f"Earlier evaluations are lost: {error}", ConfigWarning, stacklevel=2)
+            self._clear()
+            warnings.warn(
+                f"This run begins its evaluations anew, with {self.n_eval_episodes} episodes each, "
+                f"and replaces the earlier ones: {error}",
+                ConfigWarning,
+                stacklevel=2,
+            )
             return
         self._clear()
         known = held["timesteps"] <= self.num_timesteps
@@ -487,7 +520,8 @@ class CheckpointCallback(Callback):
     save_freq     env steps between two files
     save_path     folder, which is made
     name_prefix   of the file names
-    keep          number of files that are kept, the newest; None: all of them
+    keep          number of files that are kept, the newest; None: all of them. Files with more
+                  steps than the agent are of another run, and stay
     latest        name of a further file in the folder, always the same as the newest one
 
     A file that cannot be written gives a CheckpointWarning, and training continues.
@@ -524,13 +558,21 @@ class CheckpointCallback(Callback):
         if not saving.save_or_warn(self.model, file):
             return
         self._tell(f"saved {file}")
-        if self.latest is not None:
-            _same_file(file, self.folder / self.latest)
-        for old in self._files()[: -self.keep] if self.keep is not None else []:
-            old.unlink(missing_ok=True)
+        try:
+            if self.latest is not None:
+                _same_file(file, self.folder / self.latest)
+            for old in self._files()[: -self.keep] if self.keep is not None else []:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            warnings.warn(
+                f"{file} was saved, but the other checkpoints in its folder could not be updated "
+                f"({error}). Training continues.",
+                CheckpointWarning,
+                stacklevel=2,
+            )
 
     def _files(self) -> list[Path]:
-        """The files of this callback in the folder, the oldest first."""
+        """The files of this run in the folder, the oldest first."""
         start, end = f"{self.name_prefix}_", "_steps.npz"
         found = [
             (int(number), path)
@@ -538,7 +580,7 @@ class CheckpointCallback(Callback):
             if path.name.startswith(start)
             and (number := path.name[len(start) : -len(end)]).isdecimal()
         ]
-        return [path for _, path in sorted(found)]
+        return [path for steps, path in sorted(found) if steps <= self.num_timesteps]
 
 
 def _same_file(file: Path, other: Path) -> None:
@@ -546,10 +588,14 @@ def _same_file(file: Path, other: Path) -> None:
     new = other.with_name(f".{other.name}.new")
     new.unlink(missing_ok=True)
     try:
-        os.link(file, new)
+        try:
+            os.link(file, new)
+        except OSError:
+            shutil.copyfile(file, new)
+        os.replace(new, other)
     except OSError:
-        shutil.copyfile(file, new)
-    os.replace(new, other)
+        new.unlink(missing_ok=True)
+        raise
 
 
 class RecordVideo(Callback):

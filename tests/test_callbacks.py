@@ -40,6 +40,9 @@ class Recorder(Callback):
     def _note(self, hook):
         self.seen.append((hook, self.num_timesteps))
 
+    def _init_callback(self):
+        self._note("init")
+
     def _on_training_start(self):
         self._note("start")
 
@@ -64,7 +67,7 @@ def test_hooks_of_an_algorithm_that_learns_from_rollouts():
     small_agent("PPO", n_envs=2, n_steps=3).learn(12, recorder)
     first = [("rollout", 0), ("step", 2), ("step", 4), ("update", 6), ("step", 6)]
     second = [(hook, t + 6) for hook, t in first]
-    assert recorder.seen == [("start", 0), *first, *second, ("end", 12)]
+    assert recorder.seen == [("init", 0), ("start", 0), *first, *second, ("end", 12)]
     assert recorder.n_calls == 6
 
 
@@ -72,7 +75,7 @@ def test_hooks_of_an_algorithm_with_replay():
     recorder = Recorder()
     small_agent("DQN", train_freq=2).learn(5, recorder)
     assert recorder.seen == [
-        ("start", 0), ("rollout", 0), ("step", 1), ("update", 2), ("step", 2),
+        ("init", 0), ("start", 0), ("rollout", 0), ("step", 1), ("update", 2), ("step", 2),
         ("rollout", 2), ("step", 3), ("update", 4), ("step", 4), ("rollout", 4), ("step", 5),
         ("end", 5),
     ]  # fmt: skip
@@ -83,7 +86,7 @@ def test_every_algorithm_calls_all_hooks_and_sees_its_steps(case):
     agent, recorder = small_agent(case), Recorder()
     agent.learn(60, [recorder, lambda agent: None])
     hooks = [hook for hook, _ in recorder.seen]
-    assert {*hooks} == {"start", "rollout", "step", "update", "end"}
+    assert {*hooks} == {"init", "start", "rollout", "step", "update", "end"}
     assert hooks.count("step") == recorder.n_calls == -(-agent.num_timesteps // agent.envs.n)
     assert recorder.model is agent and recorder.logger is agent.logger
     assert recorder.training_env is agent.envs and isinstance(recorder.parent, CallbackList)
@@ -252,9 +255,32 @@ def test_a_damaged_file_of_evaluations_is_reported(tmp_path):
     agent, _ = learn_with_evaluation(tmp_path)
     (tmp_path / "evaluations.npz").write_bytes(b"PK")
     callback = EvalCallback(n_eval_episodes=1, eval_freq=30, log_path=tmp_path, verbose=0)
-    with pytest.warns(ConfigWarning, match=r"Earlier evaluations are lost: .*evaluations.npz is "):
+    with pytest.warns(ConfigWarning, match=r"evaluations anew, .*evaluations.npz is not "):
         agent.learn(30, callback, reset_num_timesteps=False)
     assert len(callback.evaluations_timesteps) == 1
+
+
+@pytest.mark.parametrize("number", [3, 1])
+def test_a_run_with_another_number_of_episodes_begins_its_evaluations_anew(tmp_path, number):
+    agent, _ = learn_with_evaluation(tmp_path)
+    callback = EvalCallback(n_eval_episodes=number, eval_freq=30, log_path=tmp_path, verbose=0)
+    with pytest.warns(ConfigWarning, match="begins its evaluations anew, .* has 2 episodes per"):
+        agent.learn(60, callback, reset_num_timesteps=False)
+    assert read_evaluations(tmp_path / "evaluations.npz")["results"].shape == (2, number)
+
+
+@pytest.mark.parametrize("how", ["given", "function", "vector"])
+def test_an_environment_that_the_agent_learns_in_is_refused(how):
+    if how == "vector":
+        env = gymnasium.vector.SyncVectorEnv([CartPoleEnv, CartPoleEnv],
+                                             autoreset_mode="SameStep")  # fmt: skip
+    else:
+        env = gymnasium.make("CartPole-v1")
+    agent = small_agent("DQN", env=(lambda: env) if how == "function" else env)
+    callback = EvalCallback(None if how == "function" else env, eval_freq=10)
+    with pytest.raises(ConfigError, match="an environment that the agent learns in"):
+        agent.learn(60, callback)
+    assert agent.num_timesteps == 0
 
 
 # ---- stopping
@@ -380,6 +406,23 @@ def test_where_there_are_no_hard_links_the_latest_file_is_a_copy(tmp_path, monke
     small_agent("DQN").learn(10, CheckpointCallback(10, tmp_path, latest="latest.npz"))
     one, other = tmp_path / "latest.npz", tmp_path / "rl_model_10_steps.npz"
     assert one.read_bytes() == other.read_bytes() and not one.samefile(other)
+
+
+def test_files_of_a_longer_run_in_the_folder_are_left_alone(tmp_path):
+    small_agent("DQN").learn(80, CheckpointCallback(40, tmp_path))
+    small_agent("DQN").learn(30, CheckpointCallback(10, tmp_path, keep=2))
+    assert sorted(os.listdir(tmp_path)) == [f"rl_model_{n}_steps.npz" for n in (20, 30, 40, 80)]
+
+
+def test_a_disk_that_is_full_for_the_latest_file_does_not_stop_a_run(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(npr.callbacks.os, "link", full)
+    monkeypatch.setattr(npr.callbacks.shutil, "copyfile", full)
+    with pytest.warns(CheckpointWarning, match="was saved, but the other checkpoints .*No space"):
+        agent = small_agent("DQN").learn(20, CheckpointCallback(20, tmp_path, latest="l.npz"))
+    assert agent.num_timesteps == 20 and os.listdir(tmp_path) == ["rl_model_20_steps.npz"]
 
 
 # ---- arguments

@@ -115,7 +115,7 @@ class A2C(Advantages, ActorCritic, Algorithm):
         (_, (L, entropy)), g = value_and_grad(minus_L, has_aux=True)(self.theta)
         self.optimiser_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [10]
         return {
-            "policy_gradient_loss": -L,
+            "policy_loss": -L,
             "value_loss": value_loss,
             "entropy_loss": -entropy,
         }

@@ -110,6 +110,7 @@ class Algorithm(Settings, sb3.Methods):
     table: ClassVar[bool] = False  # whether observations are indices of a table
     rates: ClassVar[dict[str, str]] = {}  # optimizer -> its setting, see npr.settings.ActorCritic
     _saves_crashes: bool = True  # whether a run that fails is saved where no save_path was given
+    _crash_path: Any = None  # file of a run that fails; None: save_path
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -489,16 +490,16 @@ class Algorithm(Settings, sb3.Methods):
         counters = self.counters.next_run(total_timesteps, default, reset_num_timesteps)
         if self.envs is None:
             self._reopen_envs(counters.num_timesteps)
-        self.counters = counters
-        self._optimizers = instances(self, Optimizer)
-        self._describe(counters.end - counters.num_timesteps)
         if callbacks is not None:
             callbacks.init_callback(self)
-        self.logger.begin(counters.num_timesteps)
         own = {name: getattr(self, name) for name in self.settings}
         about = {"algorithm": type(self).__name__, "env": self.env_name, "seed": self.seed, **own}
         title = f"{type(self).__name__} {self.env_name}"
         outputs.open(title, about, counters.num_timesteps, self.logger.episode_count)
+        self.counters = counters
+        self._optimizers = instances(self, Optimizer)
+        self._describe(counters.end - counters.num_timesteps)
+        self.logger.begin(counters.num_timesteps)
         self._learning = True
         try:
             Run(
@@ -637,12 +638,19 @@ class Algorithm(Settings, sb3.Methods):
                 raise ConfigError(f"{name} must be a whole number above 0, got {number!r}.")
         if env is None and self.env is None:
             raise self._no_env("evaluate(env=...)")
-        limit = self.max_episode_steps
-        own = functools.partial(evaluation.separate, self.env, self.envs, limit, self._env_kwargs())
         return evaluation.evaluate(
-            self.policy, own if env is None else env, int(episodes),
-            checked_seed("evaluate", seed), deterministic, int(episode_limit), limit,
+            self.policy, self.evaluation_env if env is None else env, int(episodes),
+            checked_seed("evaluate", seed), deterministic, int(episode_limit),
+            self.max_episode_steps,
         )  # fmt: skip
+
+    def evaluation_env(self) -> Any:
+        """A new environment like the agent's own, for evaluations.
+
+        Raises ConfigError if npr cannot make one.
+        """
+        kwargs = self._env_kwargs()
+        return evaluation.separate(self.env, self.envs, self.max_episode_steps, kwargs)
 
     def score(
         self, env: "EnvSource | None" = None, episodes: int = 100, seed: int | None = None

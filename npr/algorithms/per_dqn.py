@@ -113,8 +113,9 @@ class PERDQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
                     self.batch_size, self.rng["sample"], beta
                 )  # [12]
                 metrics = self.update(*batch)
-                self.buffer.set_priorities(index, to_host(metrics.pop("delta")))  # [15]
-                run.updated(metrics)
+                delta = metrics.pop("delta")
+                self.buffer.set_priorities(index, to_host(delta))  # [15]
+                run.updated({**metrics, "td_error": abs(delta), "per_beta": beta})
             if run.every(self.target_update_interval):
                 polyak(self.theta_bar, self.theta, self.tau)  # [18]
         # [17, 19]

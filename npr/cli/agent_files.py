@@ -7,7 +7,7 @@ from typing import Any
 
 from npr.cli import flags
 from npr.errors import ConfigError
-from npr.runs.folder import BEST, CHECKPOINTS, CONFIG, FINAL, LATEST
+from npr.files.run_folder import BEST, CHECKPOINTS, CONFIG, FINAL, LATEST
 
 WHICH = {"best": BEST, "final": FINAL, "latest": f"{CHECKPOINTS}/{LATEST}"}
 

@@ -16,13 +16,12 @@ from typing import Any
 
 from npr.errors import CheckpointError
 from npr.files import archive, checkpoint
-from npr.runs.folder import BEST, CHECKPOINTS, CONFIG, FINAL, LATEST
+from npr.files.run_folder import BEST, CHECKPOINTS, CONFIG, FINAL, LATEST, PROGRESS
 from npr.system import streams
 from npr.system.memory import format_bytes
 
 HELP = "show what a file or a run folder holds, without building the agent"
 
-_PROGRESS = "progress.csv"
 _PART = 1 << 16  # bytes read at the beginning and the end of a table
 _LARGEST_CONFIG = 1 << 20  # bytes
 _LONGEST, _MOST = 300, 60  # characters of a value, and arrays, that are shown
@@ -195,7 +194,7 @@ def of_folder(path: Path) -> dict[str, Any]:
     if not (path / CONFIG).is_file():
         runs = sum((one / CONFIG).is_file() for one in path.iterdir() if one.is_dir())
         advice = (
-            f"it holds run folders ({runs}): name one of them" if runs else "it has no config.json"
+            f"it holds run folders ({runs}): name one of them" if runs else f"it has no {CONFIG}"
         )
         raise CheckpointError(f"{path} is not a run folder: {advice}.")
     with open(path / CONFIG, "rb") as file:
@@ -214,7 +213,7 @@ def of_folder(path: Path) -> dict[str, Any]:
         **found,
         "changed_settings": changed,
         "config": config,
-        "progress": _last_values(path / _PROGRESS),
+        "progress": _last_values(path / PROGRESS),
         "files": {one.name: one.stat().st_size for one in sorted(path.iterdir()) if one.is_file()},
         "checkpoints": sorted(p.name for p in checkpoints.glob("*.npz")),
         "agents": {

@@ -21,6 +21,7 @@ import numpy as np
 from npr.backend import FLOAT
 from npr.envs import state_check
 from npr.envs.contract import action_spec, all_finite, observation_spec
+from npr.envs.gymnasium_internals import single_envs
 from npr.envs.spaces import ACTION_KINDS, actions_from_spec, observations_from_spec
 from npr.errors import (
     ConfigError,
@@ -141,6 +142,12 @@ class BatchedEnv(abc.ABC):
     @abc.abstractmethod
     def bases(self) -> Sequence[Any]:
         """The environments of Gymnasium that are stepped."""
+
+    def holds(self, env: Any) -> bool:
+        """Whether an Env or VectorEnv is one of these environments, or has one of them."""
+        mine = [one.unwrapped for one in self.bases()]
+        theirs = [env.unwrapped, *(one.unwrapped for one in single_envs(env.unwrapped))]
+        return any(one is other for one in mine for other in theirs)
 
     def __repr__(self) -> str:
         spaces = f"observations {self.observations}, actions {self.actions or self.action_space}"

@@ -46,7 +46,14 @@ def read_evaluations(path: Path) -> Arrays:
     shapes = {name: held[name].shape for name in NAMES if name in held}
     k = shapes.get("timesteps", ())
     table = shapes.get("results", ())
-    if len(k) != 1 or len(table) != 2 or table[:1] != k or len({*shapes.values()} - {k, table}):
+    missing = {"timesteps", "results", "ep_lengths"} - shapes.keys()
+    if (
+        missing
+        or len(k) != 1
+        or len(table) != 2
+        or table[:1] != k
+        or {*shapes.values()} - {k, table}
+    ):
         raise CheckpointError(
             f"{text} is not a file of evaluations: it needs timesteps (k,), results and ep_lengths "
             f"(k, episodes), got {shapes}."

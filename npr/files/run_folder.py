@@ -1,4 +1,4 @@
-"""Reading of run folders: config.json, progress.csv, monitor.csv and evaluations.npz.
+"""Run folders: the names of their files, and reading of what they log.
 
 Folders of Stable-Baselines3 are read too: one or several files of its Monitor, the progress.csv of
 its logger and the evaluations.npz of its EvalCallback.
@@ -16,6 +16,12 @@ import numpy as np
 
 from npr.errors import ConfigError, ConfigWarning
 from npr.files.evaluations import read_evaluations
+
+CONFIG, CONSOLE = "config.json", "console.log"
+PROGRESS, PROGRESS_LINES, MONITOR = "progress.csv", "progress.jsonl", "monitor.csv"
+EVALUATIONS = "evaluations.npz"
+CHECKPOINTS, LATEST, CRASH = "checkpoints", "latest.npz", "crash.npz"  # the latter two are in it
+BEST, FINAL = "best.npz", "final.npz"
 
 Columns = dict[str, np.ndarray]
 
@@ -53,15 +59,15 @@ def read(folder: str | os.PathLike[str]) -> RunData:
     path = Path(folder)
     if not path.is_dir():
         raise FileNotFoundError(f"There is no run folder {path}.")
-    config = _config(path / "config.json")
-    monitor, env = _monitor(sorted(path.glob("*monitor.csv")))
-    progress = _table(path / "progress.csv")[1]
-    npz = path / "evaluations.npz"
+    config = _config(path / CONFIG)
+    monitor, env = _monitor(sorted(path.glob(f"*{MONITOR}")))
+    progress = _table(path / PROGRESS)[1]
+    npz = path / EVALUATIONS
     evaluations = read_evaluations(npz) if npz.exists() else {}
     if not (config or monitor or progress or evaluations):
         raise ConfigError(
-            f"{path} is not a run folder: it has none of config.json, monitor.csv, progress.csv "
-            "and evaluations.npz."
+            f"{path} is not a run folder: it has none of {CONFIG}, {MONITOR}, {PROGRESS} and "
+            f"{EVALUATIONS}."
         )
     return RunData(str(path), config, config.get("env", env), monitor, progress, evaluations)
 
@@ -69,8 +75,8 @@ def read(folder: str | os.PathLike[str]) -> RunData:
 def is_run(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder holds a file that `read` reads."""
     path = Path(folder)
-    names = ("config.json", "progress.csv", "evaluations.npz")
-    return any((path / name).is_file() for name in names) or any(path.glob("*monitor.csv"))
+    names = (CONFIG, PROGRESS, EVALUATIONS)
+    return any((path / name).is_file() for name in names) or any(path.glob(f"*{MONITOR}"))
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from npr.errors import ConfigError
 from npr.loggers.console import Console, ConsoleFile
@@ -48,12 +49,13 @@ def configure(
     Raises ConfigError for an unknown name.
     """
     place = os.fspath(folder) if folder is not None else ""
-    chosen = [formats] if isinstance(formats, (str, Output)) else list(formats)
+    several = isinstance(formats, Iterable) and not isinstance(formats, (str, Output))
+    chosen: Any = formats if several else [formats]
     outputs: dict[object, Output] = {}  # "json" and "jsonl" are one
     for one in chosen:
         if isinstance(one, Output):
             outputs[one] = one
-        elif one in _MAKE:
+        elif isinstance(one, str) and one in _MAKE:
             outputs[_MAKE[one]] = _MAKE[one](place)
         else:
             raise ConfigError(_unknown(one))

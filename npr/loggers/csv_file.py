@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from npr.errors import ConfigError
+from npr.files.run_folder import PROGRESS
 from npr.loggers.lines import LineFile
 from npr.loggers.output import STEP, Output, Values
 
@@ -22,7 +23,7 @@ class CSVFile(Output):
     """
 
     def __init__(self, folder: str = "") -> None:
-        self.path = os.path.join(folder, "progress.csv")
+        self.path = os.path.join(folder, PROGRESS)
         self._file = LineFile(self.path)
         self._keys: dict[str, None] = {}
 

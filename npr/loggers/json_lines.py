@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from npr.errors import ConfigError
+from npr.files.run_folder import PROGRESS_LINES
 from npr.loggers.lines import LineFile
 from npr.loggers.output import STEP, Output, Values
 
@@ -31,7 +32,7 @@ class JSONLines(Output):
     """
 
     def __init__(self, folder: str = "") -> None:
-        self.path = os.path.join(folder, "progress.jsonl")
+        self.path = os.path.join(folder, PROGRESS_LINES)
         self._file = LineFile(self.path)
 
     def open(self, title: str, settings: dict[str, Any], step: int, episodes: int) -> None:

@@ -32,15 +32,13 @@ class MLflow(Output):
         self._id = ""
         self._ours = False  # whether to end the run
 
+    def check(self) -> None:
+        """Raise ConfigError if MLflow is missing."""
+        _imported()
+
     def open(self, title: str, settings: dict[str, Any], step: int, episodes: int) -> None:
         """Begin a run, or take the one that is active."""
-        try:
-            import mlflow
-        except ImportError as error:
-            raise ConfigError(
-                f"The log output 'mlflow' needs the package mlflow ({error}): "
-                "pip install 'npr-rl[mlflow]'"
-            ) from None
+        mlflow = _imported()
         id_file = os.path.join(self.folder, "mlflow_run_id.txt")
         known = read_id(id_file) if step else None
         active = mlflow.active_run()
@@ -80,3 +78,14 @@ class MLflow(Output):
         experiment = found.experiment_id if found else self._client.create_experiment(name)
         run_id: str = self._client.create_run(experiment, run_name=title).info.run_id
         return run_id
+
+
+def _imported() -> Any:
+    try:
+        import mlflow
+    except ImportError as error:
+        raise ConfigError(
+            f"The log output 'mlflow' needs the package mlflow ({error}): "
+            "pip install 'npr-rl[mlflow]'"
+        ) from None
+    return mlflow

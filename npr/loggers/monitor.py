@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from npr.errors import ConfigError
+from npr.files.run_folder import MONITOR
 from npr.loggers.lines import LineFile
 from npr.loggers.output import Output
 
@@ -27,7 +28,7 @@ class Monitor(Output):
     """
 
     def __init__(self, folder: str = "") -> None:
-        self.path = os.path.join(folder, "monitor.csv")
+        self.path = os.path.join(folder, MONITOR)
         self._file = LineFile(self.path)
         self._before = 0.0  # seconds of earlier parts of the run
         self._successes = False  # whether there is a column of them

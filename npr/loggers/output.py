@@ -25,6 +25,9 @@ class Output:
         """Files with contents of an earlier run, which a new run replaces."""
         return [self.path] if os.path.isfile(self.path) and os.path.getsize(self.path) else []
 
+    def check(self) -> None:
+        """Raise ConfigError if the output needs a package that is missing."""
+
     def open(self, title: str, settings: dict[str, Any], step: int, episodes: int) -> None:
         """A run begins, or continues.
 

@@ -31,17 +31,23 @@ class TensorBoard(Output):
         """Event files of earlier runs."""
         return sorted(glob.glob(os.path.join(glob.escape(self.folder), "events.out.tfevents.*")))
 
-    def open(self, title: str, settings: dict[str, Any], step: int, episodes: int) -> None:
-        """Open a file, and write the settings."""
+    def check(self) -> None:
+        """Raise ConfigError if TensorBoard is missing."""
         try:
-            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-            from tensorboard.plugins.text.summary_v2 import text_pb
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+            import tensorboard.summary.writer.event_file_writer  # noqa: F401
         except ImportError as error:
             raise ConfigError(
                 f"The log output 'tensorboard' needs the package tensorboard ({error}): "
                 "pip install 'npr-rl[tensorboard]'"
             ) from None
+
+    def open(self, title: str, settings: dict[str, Any], step: int, episodes: int) -> None:
+        """Open a file, and write the settings."""
+        self.check()
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.plugins.text.summary_v2 import text_pb
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
         make_folder(self.path)
         self._event = Event
         self._writer = self._last_file(EventFileWriter)

@@ -28,15 +28,13 @@ class WandB(Output):
         self._run: Any = None
         self._ours = False  # whether to finish the run
 
+    def check(self) -> None:
+        """Raise ConfigError if W&B is missing."""
+        _imported()
+
     def open(self, title: str, settings: dict[str, Any], step: int, episodes: int) -> None:
         """Begin a run, or take the one that is active."""
-        try:
-            import wandb
-        except ImportError as error:
-            raise ConfigError(
-                f"The log output 'wandb' needs the package wandb ({error}): "
-                "pip install 'npr-rl[wandb]'"
-            ) from None
+        wandb = _imported()
         self._run, self._ours = wandb.run, wandb.run is None
         if not self._ours:
             self._run.config.update(settings, allow_val_change=True)
@@ -60,3 +58,13 @@ class WandB(Output):
         run, self._run = self._run, None
         if run is not None and self._ours:
             run.finish()
+
+
+def _imported() -> Any:
+    try:
+        import wandb
+    except ImportError as error:
+        raise ConfigError(
+            f"The log output 'wandb' needs the package wandb ({error}): pip install 'npr-rl[wandb]'"
+        ) from None
+    return wandb

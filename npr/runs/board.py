@@ -6,8 +6,7 @@ import time
 from typing import Any
 
 from npr.system import streams
-
-INTERVAL, PLAIN_INTERVAL = 0.2, 10.0  # seconds between lines, on a terminal and otherwise
+from npr.training.progress import INTERVAL, PLAIN_INTERVAL, duration
 
 
 class Board:
@@ -45,7 +44,7 @@ class Board:
         """A run has ended."""
         self.done[number] = state
         seconds = time.perf_counter() - self.started[number]
-        result = f"{state} in {_duration(seconds)}"
+        result = f"{state} in {duration(seconds)}"
         line = "  ".join([*self._parts(number), result])
         del self.titles[number]
         self._clear()
@@ -107,10 +106,6 @@ class Board:
         fractions = {i: step / end if end else 1.0 for i, (step, end, _) in self.reports.items()}
         fractions |= {i: 1.0 for i, state in self.done.items() if state == "finished"}
         percent = f"{sum(fractions.values()) / max(self.total, 1):4.0%}"
-        seconds = _duration(time.perf_counter() - self.began)
+        seconds = duration(time.perf_counter() - self.began)
         parts = [f"{n} of {self.total} runs ended", percent, *bad, seconds, self.note]
         return "  ".join(part for part in parts if part)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

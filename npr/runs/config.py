@@ -16,6 +16,7 @@ from npr import presets
 from npr.algorithms.base import REGISTRY, Algorithm
 from npr.errors import ConfigError
 from npr.files.atomic import replacement
+from npr.files.run_folder import CONFIG
 from npr.loggers import configure
 from npr.settings.setting import check_names, checked_seed, whole
 from npr.training.run import DEFAULT_BUDGET
@@ -216,7 +217,7 @@ def read_config(
     """
     path = Path(path)
     if path.is_dir():
-        path = path / "config.json"
+        path = path / CONFIG
     with open(path, "rb") as file:
         content = file.read(_LARGEST + 1)
     try:

@@ -1,21 +1,26 @@
 """What a run prints, also in a file."""
 
 import contextlib
-import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from npr.system import streams
 
 
-class _Tee(io.TextIOBase):
-    """A stream that also writes to a file, there without lines that were overwritten."""
+class _Tee:
+    """A stream that also writes to a file, there without lines that were overwritten.
+
+    What it does not define is the stream's: encoding, buffer, fileno.
+    """
 
     def __init__(self, stream: Any, file: TextIO) -> None:
         self.stream, self.file, self.line = stream, file, ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
         streams.write(self.stream, text)
@@ -25,8 +30,9 @@ class _Tee(io.TextIOBase):
         self.line = _shown(self.line)
         return len(text)
 
-    def writable(self) -> bool:
-        return True
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
     def flush(self) -> None:
         """Nothing is buffered."""
@@ -38,9 +44,6 @@ class _Tee(io.TextIOBase):
 
     def isatty(self) -> bool:
         return streams.is_terminal(self.stream)
-
-    def fileno(self) -> int:
-        return int(self.stream.fileno())
 
 
 def _shown(line: str) -> str:
@@ -56,7 +59,8 @@ def copied_to(path: Path) -> Iterator[TextIO]:
     """
     file = open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
     before = sys.stdout, sys.stderr
-    out, err = _Tee(sys.stdout, file), _Tee(sys.stderr, file)
+    out: Any = _Tee(sys.stdout, file)
+    err: Any = _Tee(sys.stderr, file)
     sys.stdout, sys.stderr = out, err
     try:
         yield file

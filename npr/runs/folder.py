@@ -1,15 +1,21 @@
-"""The folder of a run: its name and the names of its files."""
+"""The folder of a run: its name, and a lock while it is trained."""
 
+import contextlib
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from npr.errors import ConfigError
+from npr.files.run_folder import CONSOLE
 from npr.runs.config import RunConfig
 
-CONFIG, CONSOLE = "config.json", "console.log"
-CHECKPOINTS, LATEST = "checkpoints", "latest.npz"
-BEST, FINAL = "best.npz", "final.npz"
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _LONGEST = 150  # characters of a name, before the seed; systems allow 255
 
 
@@ -45,3 +51,39 @@ def make(out: Path, name: str) -> Path:
             return folder
         except FileExistsError:  # another process may make the same ones
             number += 1
+
+
+class FolderInUse(ConfigError):
+    """The run in a folder is being trained."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Within it nobody else trains the run in a folder, where the system can lock files.
+
+    The lock is on console.log, which a run never replaces, and ends with the process. Raises
+    FolderInUse if another process, or another thread, has it.
+    """
+    handle = os.open(folder / CONSOLE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        _lock(handle, folder)
+        yield
+    finally:
+        if fcntl is not None:  # to close is not enough where an environment's process has a copy
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_UN)
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FolderInUse(
+            f"The run in {folder} is being trained by another process. Resume it when that has "
+            "stopped."
+        ) from None
+    except OSError:  # this file system has no locks
+        pass

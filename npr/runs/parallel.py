@@ -19,21 +19,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from npr.errors import NprError, describe_error
-from npr.runs import folder as names
+from npr.files.run_folder import CONSOLE
 from npr.runs.board import Board
 from npr.runs.config import RunConfig, varied
 from npr.runs.console import send_to
-from npr.runs.train import resume, start
+from npr.runs.folder import FolderInUse, name_of
+from npr.runs.train import check, prepare, resume, start
 from npr.settings.setting import whole
 from npr.system import streams
 from npr.training.interrupts import Interrupts, stopped_by
 
 REPORT_INTERVAL = 0.5  # seconds between two reports of a child
 LOOK_INTERVAL = 0.2  # seconds between two looks at signals
+SKIPPED = 75  # exit status of a child whose folder is in use
 
 
 class Outcome(NamedTuple):
-    """How a run ended. state: "finished", "stopped", "failed" or "not started"."""
+    """How a run ended.
+
+    state   "finished", "stopped", "failed", "not started", or "skipped": another process trains it
+    error   why it failed or was skipped
+    """
 
     folder: Path
     state: str
@@ -43,7 +49,7 @@ class Outcome(NamedTuple):
 class _Task(NamedTuple):
     """A run to train or to resume.
 
-    folder    of the run; for a new one its name is completed when it starts
+    folder    of the run; `_prepared` makes that of a new one
     config    None: resume
     options   keyword arguments of `start` or `resume`
     """
@@ -65,15 +71,17 @@ def run_all(
     command   the words of the command line, for each config.json
 
     A run that fails does not stop the others. Ctrl-C and SIGTERM stop all of them: each is saved,
-    and KeyboardInterrupt or SystemExit is raised when they have ended.
+    those that wait get their folders too, for `resume_all`, and KeyboardInterrupt or SystemExit is
+    raised when they have ended.
+
+    Raises ConfigError or SpaceError before the first run if the agent of one cannot be made.
     """
     configs = [one.checked() for one in configs]
+    whole("jobs", jobs, 1, optional=True)
+    check(configs)
     first = varied(configs) if configs else []
     return _run(
-        [
-            _Task(Path(out) / names.name_of(one, first), one, {"command": [*command]})
-            for one in configs
-        ],
+        [_Task(Path(out) / name_of(one, first), one, {"command": [*command]}) for one in configs],
         jobs,
     )
 
@@ -93,8 +101,6 @@ class _Child:
 
     def __init__(self, task: _Task) -> None:
         self.folder = task.folder
-        if task.config is not None:
-            self.folder = names.make(task.folder.parent, task.folder.name)
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe(duplex=False)
         target = (self.folder, task.config, task.options, other)
@@ -119,6 +125,8 @@ class _Child:
         code = self.process.exitcode
         if code == 0:
             return Outcome(self.folder, "finished")
+        if code == SKIPPED:
+            return Outcome(self.folder, "skipped", self.error)
         if code in (128 + signal.SIGTERM, -signal.SIGTERM, 130):
             return Outcome(self.folder, "stopped")
         error = self.error
@@ -137,15 +145,16 @@ def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
     stopping = False
     try:
         with interrupts:
-            while running or (waiting and not interrupts.requested):
+            while running or (waiting and not stopping):
                 if interrupts.requested and not stopping:
                     stopping = True
                     board.interrupted()
                     for child in running.values():
                         child.process.terminate()  # SIGTERM, once: a second one would not save
+                    waiting = {number: _prepared(task) for number, task in waiting.items()}
                 while waiting and len(running) < limit and not interrupts.requested:
                     number = next(iter(waiting))
-                    running[number] = _Child(waiting.pop(number))
+                    running[number] = _Child(_prepared(waiting.pop(number)))
                     board.begin(number, running[number].folder.name)
                 for number in _look(running, board):
                     child = running.pop(number)
@@ -163,8 +172,19 @@ def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
         for one in results:
             if one.state == "stopped":
                 streams.write(sys.stderr, f"npr: `npr resume {one.folder}` continues this run.\n")
+            elif one.state == "not started":
+                streams.write(
+                    sys.stderr, f"npr: `npr resume {one.folder}` trains this run, which waited.\n"
+                )
         raise stopped_by(interrupts.requested)
     return results
+
+
+def _prepared(task: _Task) -> _Task:
+    """The task of a new run with its folder, which is complete before its process starts."""
+    if task.config is None:
+        return task
+    return task._replace(folder=prepare(task.config, task.folder, task.options["command"]))
 
 
 def _look(running: dict[int, _Child], board: Board) -> list[int]:
@@ -224,12 +244,16 @@ def _child(
     Interrupts.repeats = False
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        send_to(folder / names.CONSOLE)
+        send_to(folder / CONSOLE)
         given = {**options, "report": _reporter(pipe), "copy": False}
         if config is None:
             resume(folder, **given)
         else:
             start(config, folder, **given)
+    except FolderInUse as error:
+        with contextlib.suppress(OSError):
+            pipe.send(str(error))
+        sys.exit(SKIPPED)
     except Exception as error:
         text = str(error) if isinstance(error, NprError) else describe_error(error)
         with contextlib.suppress(OSError):

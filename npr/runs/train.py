@@ -1,8 +1,10 @@
 """Trains one run in its folder, and continues it."""
 
 import contextlib
+import dataclasses
 import datetime
 import json
+import re
 import shutil
 import sys
 import traceback
@@ -15,8 +17,9 @@ from npr.algorithms.base import Algorithm
 from npr.callbacks import CheckpointCallback, EvalCallback
 from npr.errors import ConfigError, ConfigWarning, NprError
 from npr.files import checkpoint
+from npr.files import run_folder as names
 from npr.loading import load
-from npr.runs import folder as names
+from npr.loggers import configure
 from npr.runs import git
 from npr.runs.config import (
     N_CHECKPOINTS,
@@ -27,6 +30,7 @@ from npr.runs.config import (
     write_json,
 )
 from npr.runs.console import copied_to
+from npr.runs.folder import FolderInUse, locked, make
 from npr.runs.typed import WrappedEnv, import_modules
 from npr.system import streams
 from npr.system.blas import blas_threads
@@ -51,9 +55,24 @@ def train(
     Raises ConfigError or SpaceError, without a folder, if the agent cannot be made. After Ctrl-C,
     SIGTERM and other errors `resume` continues the run.
     """
-    config, folder = config.checked(), Path(folder)
-    folder = names.make(folder.parent, folder.name)
-    return start(config, folder, command=command, report=report, new=True)
+    config = config.checked()
+    check_log(config)
+    folder = prepare(config, Path(folder), command)
+    try:
+        return start(config, folder, command=command, report=report)
+    except NprError as error:
+        made = (folder / names.CHECKPOINTS).exists()
+        if not made and not isinstance(error, FolderInUse):
+            shutil.rmtree(folder)
+        raise
+
+
+def prepare(config: RunConfig, folder: Path, command: Sequence[str] = ()) -> Path:
+    """Make a new folder with config.json, which `start` and `resume` train; returns it."""
+    record = _record(config, command)
+    folder = make(folder.parent, folder.name)
+    write_json(folder / names.CONFIG, config.plain() | record)
+    return folder
 
 
 def start(
@@ -62,33 +81,14 @@ def start(
     *,
     command: Sequence[str] = (),
     report: Report | None = None,
-    new: bool = False,
     copy: bool = True,
 ) -> Algorithm:
-    """Train a run that has no checkpoint in its folder.
+    """Train a run in a folder of `prepare`.
 
-    new    whether the folder was made for it; it is removed if the agent cannot be made
     copy   whether what is printed is to be copied to console.log
     """
-    record = {
-        "preset": config.preset,
-        "npr": __version__,
-        "versions": checkpoint.made_with(),
-        "git": git.head(Path.cwd()),
-        "command": [*command],
-        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-    write_json(folder / names.CONFIG, config.plain() | record)
-    with _recorded(folder, copy):
-        try:
-            agent = build(config)
-        except NprError:
-            if new:
-                shutil.rmtree(folder)
-            raise
-        config = resolved(config, agent)
-        write_json(folder / names.CONFIG, config.plain() | record)
-        return _learn(agent, config, folder, config.budget, report)
+    with locked(folder), _recorded(folder, copy):
+        return _begin(config, folder, command, report)
 
 
 def resume(
@@ -106,46 +106,63 @@ def resume(
     wrappers, imports   those of the run: a file alone does not decide which code is imported
 
     The files in the folder become those of a run that was not stopped, up to times. A finished run
-    is only loaded. Raises ConfigError if the folder has no run.
+    is only loaded. Raises ConfigError if the folder has no run, or if it is being trained.
     """
     folder = Path(folder)
     if not (folder / names.CONFIG).is_file():
         raise ConfigError(f"{folder} is not the folder of a run: it has no {names.CONFIG}.")
-    data = read_config(folder / names.CONFIG, wrappers, imports)
-    record = json.loads((folder / names.CONFIG).read_text())
-    import_modules(data.get("imports", []))
-    (config,) = from_plain(data)
-    path = folder / names.CHECKPOINTS / names.LATEST
-    if not path.is_file():  # it was stopped before the first checkpoint
-        if (folder / names.FINAL).is_file():
-            raise ConfigError(f"{folder} has no {names.CHECKPOINTS}/{names.LATEST} to go on from.")
-        _remove_outputs(folder)
-        return start(config, folder, command=record.get("command", ()), report=report, copy=copy)
-    with _recorded(folder, copy):
-        agent = load(path, env=source(config) if config.wrappers else None)
-        done = agent.num_timesteps
-        unfinished = done < agent.end
-        if total_timesteps is None:
-            if not unfinished and (folder / names.FINAL).exists():
-                _say(f"{folder} is finished: {done:,} steps.")
-                return agent
-        elif unfinished:
-            raise ConfigError(
-                f"{folder} has {done:,} of {agent.end:,} steps. Resume it without total_timesteps "
-                "first: schedules depend on the length of a run."
-            )
-        elif total_timesteps <= done:
-            raise ConfigError(
-                f"{folder} has {done:,} steps; total_timesteps must be more, got {total_timesteps}."
-            )
-        else:
-            (folder / names.FINAL).unlink(missing_ok=True)
-            record["total_timesteps"] = int(total_timesteps)
-            write_json(folder / names.CONFIG, record)
-        _warn_of_changes(folder, config, agent)
-        _say(f"{folder} goes on at step {done:,}.")
-        more = agent.end - done if total_timesteps is None else int(total_timesteps) - done
-        return _learn(agent, config, folder, more, report)
+    with locked(folder):
+        config, record = _config_of(folder, [*wrappers], [*imports])
+        path = _newest(folder)
+        if path is None and (folder / names.FINAL).is_file():
+            raise ConfigError(f"{folder} has no checkpoint to go on from, only {names.FINAL}.")
+        with _recorded(folder, copy):
+            if path is None:  # it was stopped before the first checkpoint
+                _say(f"{folder} has no checkpoint: it begins at step 0.")
+                _remove_logs(folder, config)
+                return _begin(config, folder, record.get("command", ()), report)
+            agent = load(path, env=source(config) if config.wrappers else None)
+            done = agent.num_timesteps
+            unfinished = done < agent.end
+            if total_timesteps is None:
+                if not unfinished and (folder / names.FINAL).exists():
+                    _say(f"{folder} is finished: {done:,} steps.")
+                    return agent
+            elif unfinished:
+                raise ConfigError(
+                    f"{folder} has {done:,} of {agent.end:,} steps. Resume it without "
+                    "total_timesteps first: schedules depend on the length of a run."
+                )
+            elif total_timesteps <= done:
+                raise ConfigError(
+                    f"{folder} has {done:,} steps; total_timesteps must be more, got "
+                    f"{total_timesteps}."
+                )
+            else:
+                (folder / names.FINAL).unlink(missing_ok=True)
+                record["total_timesteps"] = int(total_timesteps)
+                write_json(folder / names.CONFIG, record)
+            _warn_of_changes(folder, config, agent)
+            _say(f"{folder} goes on at step {done:,}.")
+            more = agent.end - done if total_timesteps is None else int(total_timesteps) - done
+            return _learn(agent, config, folder, more, report)
+
+
+def check(configs: Iterable[RunConfig]) -> None:
+    """Make the agent of each run once, seeds aside. Raises ConfigError or SpaceError."""
+    seen: list[RunConfig] = []
+    for config in configs:
+        alike = dataclasses.replace(config, seed=0)
+        if alike not in seen:
+            seen.append(alike)
+            check_log(config)
+            build(config).close()
+
+
+def check_log(config: RunConfig) -> None:
+    """Raise ConfigError if an output of the log needs a package that is missing."""
+    for output in configure(None, config.log):
+        output.check()
 
 
 def build(config: RunConfig) -> Algorithm:
@@ -191,6 +208,8 @@ def _learn(
     """Learn for `budget` more steps, or for the rest of the run, and write final.npz."""
     checkpoints = folder / names.CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
+    # not the latest checkpoint: what an error leaves may not continue to the bit
+    agent._crash_path = checkpoints / names.CRASH
     callbacks: list[Any] = []
     if config.eval_freq:  # before the checkpoint of the same step
         callbacks.append(
@@ -210,15 +229,79 @@ def _learn(
     try:
         agent.learn(
             budget, callbacks, log_interval=config.log_interval, reset_num_timesteps=False,
-            log=[*dict.fromkeys([*config.log, "monitor"])], log_dir=str(folder),
+            log=_outputs(config), log_dir=str(folder),
             save_path=checkpoints / names.LATEST,
         )  # fmt: skip
-    except (KeyboardInterrupt, SystemExit):
-        _say(f"`npr resume {folder}` continues this run.")
-        raise
+    finally:
+        agent._crash_path = None
     agent.save(folder / names.FINAL)
     agent.close()
     return agent
+
+
+def _begin(
+    config: RunConfig, folder: Path, command: Sequence[str], report: Report | None
+) -> Algorithm:
+    """Train a run from its first step."""
+    record = _record(config, command)
+    write_json(folder / names.CONFIG, config.plain() | record)
+    agent = build(config)
+    config = resolved(config, agent)
+    write_json(folder / names.CONFIG, config.plain() | record)
+    return _learn(agent, config, folder, config.budget, report)
+
+
+def _record(config: RunConfig, command: Sequence[str]) -> dict[str, Any]:
+    """What config.json says about how a run was made."""
+    return {
+        "preset": config.preset,
+        "npr": __version__,
+        "versions": checkpoint.made_with(),
+        "git": git.head(Path.cwd()),
+        "command": [*command],
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _outputs(config: RunConfig) -> list[str]:
+    return [*dict.fromkeys([*config.log, "monitor"])]
+
+
+def _config_of(
+    folder: Path, wrappers: list[str], imports: list[str]
+) -> tuple[RunConfig, dict[str, Any]]:
+    """The run in a folder, and the content of its config.json. Raises ConfigError."""
+    path = folder / names.CONFIG
+    data = read_config(path, wrappers, imports)
+    record = json.loads(path.read_text())
+    held = record.get("wrappers", [])
+    if wrappers != held:
+        given = f"with --wrapper {' '.join(held)}" if held else "without --wrapper"
+        raise ConfigError(
+            f"{path} was made {given}, got --wrapper {' '.join(wrappers)}: a run continues with "
+            "the same wrappers in the same order."
+        )
+    import_modules(data.get("imports", []))
+    configs = from_plain(data)
+    if len(configs) != 1:
+        raise ConfigError(
+            f"{path} describes {len(configs)} runs, and the folder of a run has one. Train them: "
+            f"npr train --config {path}."
+        )
+    return configs[0], record
+
+
+def _newest(folder: Path) -> Path | None:
+    """The latest checkpoint, or else the numbered one with most steps; None: there is none."""
+    checkpoints = folder / names.CHECKPOINTS
+    if (checkpoints / names.LATEST).is_file():
+        return checkpoints / names.LATEST
+    found = {
+        int(match[1]): path
+        for path in checkpoints.glob("*.npz")
+        if (match := re.fullmatch(r"rl_model_(\d+)_steps\.npz", path.name))
+    }
+    return found[max(found)] if found else None
 
 
 @contextlib.contextmanager
@@ -234,6 +317,9 @@ def _recorded(folder: Path, copy: bool) -> Iterator[None]:
             yield
         except Exception:
             streams.write(log, traceback.format_exc())
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            _say(f"`npr resume {folder}` continues this run.")
             raise
 
 
@@ -254,8 +340,10 @@ def _say(text: str) -> None:
     streams.write(sys.stderr, f"npr: {text}\n")
 
 
-def _remove_outputs(folder: Path) -> None:
-    """Remove what a run has written that was stopped before its first checkpoint."""
-    for path in folder.iterdir():
-        if path.is_file() and path.name not in (names.CONFIG, names.CONSOLE):
-            path.unlink()
+def _remove_logs(folder: Path, config: RunConfig) -> None:
+    """Remove what a run has logged that was stopped before its first checkpoint."""
+    for output in configure(folder, _outputs(config)):
+        for path in output.held():
+            Path(path).unlink(missing_ok=True)
+    for name in (names.EVALUATIONS, names.BEST):
+        (folder / name).unlink(missing_ok=True)

@@ -29,6 +29,11 @@ class History:
             self._rows = [_merged(self._rows[i : i + 2]) for i in range(0, ROWS, 2)]
             self.per_row *= 2
 
+    @property
+    def seconds(self) -> float:
+        """The time of the last row; 0 before the first."""
+        return self._rows[-1][3] if self._rows else 0.0
+
     def rows(self) -> np.ndarray:
         """(n, 4): the episodes so far, without those that do not fill a row yet."""
         return np.array(self._rows, np.float64).reshape(-1, 4)

@@ -52,6 +52,7 @@ class Logger:
         self.iterations = 0  # rollouts so far
         self.start_row()
         self._last: dict[str, Any] = {}  # values of the last row
+        self._seconds_before = 0.0  # in the history, of earlier calls of learn()
 
     def start_row(self) -> None:
         """Forget what was measured since the last row."""
@@ -73,6 +74,7 @@ class Logger:
             self.start_row()
             self._last, self.history = {}, History()
             self.last_row, self.iterations = 0, 0
+        self._seconds_before = self.history.seconds
         if self.last_row is None:
             self.last_row = step
 
@@ -84,11 +86,29 @@ class Logger:
         self.last_row = step
 
     def record(self, key: str, value: Any) -> None:
-        """Set a value of the next row, e.g. record("rollout/exploration_rate", 0.1)."""
+        """Set a value of the next row, e.g. record("rollout/exploration_rate", 0.1).
+
+        value   a number, an array of numbers, whose mean is taken, or a short text
+
+        Raises ConfigError for anything else.
+        """
+        if not _is_numbers(value) and not (isinstance(value, str) and len(value) <= 200):
+            raise ConfigError(
+                f"logger.record({key!r}, ...) takes a number, an array of numbers or a text of up "
+                f"to 200 characters, got {value!r:.100}."
+            )
         self._values[key] = value
 
     def record_mean(self, key: str, value: Any) -> None:
-        """Add a number, or an array whose mean is taken, to the mean in the next row."""
+        """Add a number, or an array whose mean is taken, to the mean in the next row.
+
+        Raises ConfigError for anything else.
+        """
+        if not _is_numbers(value):
+            raise ConfigError(
+                f"logger.record_mean({key!r}, ...) takes a number or an array of numbers, got "
+                f"{value!r:.100}."
+            )
         self._metrics.append({key: value})
         if len(self._metrics) >= _BLOCK:
             self._add_up()
@@ -123,7 +143,7 @@ class Logger:
         self.episodes.append((ret, length))
         self.successes.append(np.nan if success is None else float(success))
         self.episode_count += 1
-        self.history.add(step, ret, length, seconds)
+        self.history.add(step, ret, length, self._seconds_before + seconds)
         self.outputs.episode(ret, length, seconds, success)
 
     def mean_return(self) -> float | None:
@@ -138,7 +158,7 @@ class Logger:
         values = {key: _plain(value) for key, value in self._values.items()}
         row = {"step": self.last_row, "iterations": self.iterations,
                "sums": self._sums, "values": values}  # fmt: skip
-        text = json.dumps(row, default=str).encode()
+        text = json.dumps(row).encode()
         return {
             "episodes": np.column_stack([episodes, np.array(self.successes, np.float64)]),
             "row": np.frombuffer(text, np.uint8),
@@ -212,6 +232,14 @@ def _means(values: list[Any]) -> list[float]:
         for i, mean in zip(same, to_host(stacked.mean(axis=1, dtype=np.float64)).tolist()):
             means[i] = mean
     return means
+
+
+def _is_numbers(value: Any) -> bool:
+    """Whether this is a number, or an array of at least one."""
+    kind = getattr(value, "dtype", None)
+    if kind is None:
+        return isinstance(value, (int, float))
+    return kind.kind in "fiub" and value.size > 0
 
 
 def _plain(value: Any) -> Any:

@@ -77,7 +77,7 @@ class Progress:
         """Show the last line of a run that was shown."""
         if self.printed:
             now = time.perf_counter()
-            self._print(now, f"in {_duration(now - self.began)}")
+            self._print(now, f"in {duration(now - self.began)}")
             if self.live:
                 streams.write(self.stream, "\n")
                 self._width = 0
@@ -91,7 +91,7 @@ class Progress:
         if self.counters.n_updates == n_updates or not done:
             return None
         left = max(self.counters.end - self.counters.num_timesteps, 0)
-        return f"{_duration(left * (now - then) / done)} left"
+        return f"{duration(left * (now - then) / done)} left"
 
     def _print(self, now: float, last: str | None) -> None:
         counters, mean_return = self.counters, self.logger.mean_return()
@@ -166,7 +166,8 @@ def _joined(parts: dict[str, str | None]) -> str:
     return "  ".join(part for part in parts.values() if part)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as text: "90 s", "12 min" or "3 h"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 36_000:

@@ -110,27 +110,30 @@ class Run:
         """Run the algorithm, and save the agent at the end or if it fails."""
         try:
             if self.callback is not None:
-                self.callback.on_training_start(vars(self), {})
+                self.callback.on_training_start({"self": self.agent}, {})
             self.guard.run(self.agent._train, self)
             self._check_policy()
+            if self.callback is not None:
+                self.callback.on_training_end()
             if self.outputs and not self.log_interval and (self.logger.last_row or 0) < self._t:
                 self._log_row()
             if self._t >= self.counters.end:
                 self.logger.finish(self._t)
-            if self.callback is not None:
-                self.callback.on_training_end()
             if self.save_path is not None and not self.interrupts.requested:
                 self.agent.save(self.save_path)
         except BaseException as error:  # the callback may raise anything
             # Ctrl-C on a terminal reaches worker processes too, and then the step fails
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
+            crash_path = self.agent._crash_path or self.save_path
             if stopped and self.interrupts.requested and not self.interrupts.repeated:
+                if not isinstance(error, _Stopped):  # in the middle of a step
+                    self.save_path = crash_path
                 if self.callback is not None:
                     self.callback.on_training_end()
                 return
             ours = isinstance(error, NprError) and self.agent._saves_crashes
             if (ours or self.save_path is not None) and not self.interrupts.repeated:
-                error.add_note(saving.rescue(self.agent, "crash", self.save_path))
+                error.add_note(saving.rescue(self.agent, "crash", crash_path))
             raise
 
     def _check_policy(self) -> None:

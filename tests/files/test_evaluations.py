@@ -71,6 +71,13 @@ def test_other_content_is_refused(changed, match):
         read_evaluations("e.npz")
 
 
+@pytest.mark.parametrize("missing", sorted(ARRAYS))
+def test_a_file_without_one_of_the_arrays_is_refused(missing):
+    archive(**{name: data for name, data in good.items() if name != missing})
+    with pytest.raises(CheckpointError, match="it needs timesteps"):
+        read_evaluations("e.npz")
+
+
 def test_a_file_that_is_damaged_or_missing():
     archive(**good)
     assert [*read_evaluations("e.npz")] == [*ARRAYS]

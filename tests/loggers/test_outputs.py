@@ -61,6 +61,12 @@ def test_an_unknown_name_is_refused_with_the_nearest(name, message):
         configure("runs", ["csv", name])
 
 
+@pytest.mark.parametrize("formats", [3, None, [["csv"]]])
+def test_what_is_no_name_is_refused(formats):
+    with pytest.raises(ConfigError, match=r"There is no log output .*; choose from stdout"):
+        configure("runs", formats)
+
+
 def test_every_name_is_described():
     assert all(name in configure.__doc__ for name in NAMES)
 

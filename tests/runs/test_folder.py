@@ -1,5 +1,6 @@
 """Names of run folders, the commit, and the copy of what is printed."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,25 @@ def test_the_copy_is_appended_and_the_streams_are_restored(tmp_path):
             raise KeyError
     assert (sys.stdout, sys.stderr) == before
     assert (tmp_path / "log").read_text() == "once\nonce\n"
+
+
+def test_the_copy_has_the_attributes_of_the_stream(tmp_path, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", errors="strict")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with copied_to(tmp_path / "log"):
+        assert (sys.stdout.encoding, sys.stdout.errors) == ("latin-1", "strict")
+        assert sys.stdout.buffer is stream.buffer and not sys.stdout.closed
+        sys.stdout.writelines(["a\n", "b\n"])
+        assert not hasattr(sys.stdout, "xyzzy")
+    assert (tmp_path / "log").read_text() == "a\nb\n"
+    assert stream.buffer.getvalue() == b"a\nb\n"
+
+
+def test_a_program_without_streams_has_the_copy(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    with copied_to(tmp_path / "log"):
+        print("kept")
+    assert (tmp_path / "log").read_text() == "kept\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")

@@ -13,11 +13,11 @@ from support import ROOT
 from support.small_runs import digest, stop_at, table_run
 
 import npr
-from npr.errors import ConfigError
-from npr.runs import grid, resume_all, run_all, train
+from npr.errors import ConfigError, SpaceError
+from npr.runs import grid, read_config, resume_all, run_all, train
 from npr.runs.board import Board
-from npr.runs.config import varied
-from npr.runs.folder import name_of
+from npr.runs.config import from_plain, varied
+from npr.runs.folder import fcntl, locked, name_of
 
 POINTS = grid(table_run(), learning_rate=[0.5, 0.1], seed=[0, 1, 2])
 
@@ -37,11 +37,22 @@ def test_a_grid_in_parallel_has_the_bytes_of_its_runs_one_by_one(outcomes, tmp_p
     assert len({digest(one.folder / "final.npz") for one in outcomes}) == 6
 
 
-def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
-    bad = table_run(env="CartPole-v1")  # no table
-    outcomes = run_all([bad, table_run()], tmp_path, jobs=1)
+BREAKING = """
+import gymnasium
+
+class Breaking(gymnasium.Wrapper):
+    def step(self, action):
+        raise KeyError("broken")
+"""
+
+
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
+    (tmp_path / "breaking_grid.py").write_text(BREAKING)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    bad = table_run(wrappers=["breaking_grid:Breaking"])
+    outcomes = run_all([bad, table_run()], tmp_path / "out", jobs=1)
     assert [one.state for one in outcomes] == ["failed", "finished"]
-    assert "QLearning uses a table and needs a Discrete" in outcomes[0].error
+    assert "env 0 raised KeyError: 'broken'" in outcomes[0].error
     assert "Traceback" in (outcomes[0].folder / "console.log").read_text()
 
 
@@ -49,8 +60,13 @@ def test_runs_are_resumed_beside_each_other(outcomes, tmp_path):
     for point, name in zip(POINTS, "ab"):
         with pytest.raises(KeyboardInterrupt):
             train(point, tmp_path / name, report=stop_at(100))
-    results = resume_all([tmp_path / "a", tmp_path / "b", tmp_path / "none"])
-    assert [one.state for one in results] == ["finished", "finished", "failed"]
+    train(table_run(), tmp_path / "c")
+    with locked(tmp_path / "c"):  # as while another process trains it
+        results = resume_all([tmp_path / name for name in ("a", "b", "none", "c")])
+    assert [one.state for one in results[:3]] == ["finished", "finished", "failed"]
+    if fcntl is not None:
+        assert results[3].state == "skipped"
+        assert "c is being trained by another process" in results[3].error
     for outcome, name in zip(outcomes, "ab"):
         assert digest(outcome.folder / "final.npz") == digest(tmp_path / name / "final.npz")
 
@@ -58,6 +74,8 @@ def test_runs_are_resumed_beside_each_other(outcomes, tmp_path):
 def test_invalid_runs_are_refused_before_any_starts(tmp_path):
     with pytest.raises(ConfigError, match="gamma must be"):
         run_all([table_run(), table_run(settings={"gamma": 2})], tmp_path / "out")
+    with pytest.raises(SpaceError, match="QLearning uses a table and needs a Discrete"):
+        run_all([table_run(), table_run(env="CartPole-v1")], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert run_all([], tmp_path / "out") == []
     with pytest.raises(ConfigError, match="jobs must be a whole number of at least 1, got 0"):
@@ -88,11 +106,11 @@ def learning():
     return [path.parent for path in files if path.read_text().count("\n") > 50]
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=60, interval=0.05):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
+        time.sleep(interval)
 
 
 def others_of(process):
@@ -126,13 +144,31 @@ def test_a_signal_leaves_folders_that_can_be_resumed_and_no_process(number, stat
     _, err = process.communicate(timeout=60)
     assert process.returncode == status, err
     wait_for(lambda: not others_of(process), 5)
-    assert sorted(Path("runs").iterdir()) == sorted(folders)  # the third one was not started
+    (waited,) = {*Path("runs").iterdir()} - {*folders}
+    assert [path.name for path in waited.iterdir()] == ["config.json"]
+    assert f"`npr resume {waited}` trains this run, which waited" in err
     for folder in folders:
         agent = npr.load(folder / "checkpoints" / "latest.npz")
         assert 1_000 < agent.num_timesteps < agent.end == 100_000_000
         assert f"`npr resume {folder}` continues this run" in err
         assert "continues this run" in (folder / "console.log").read_text()
     assert "Traceback" not in err
+
+
+@on_linux
+def test_a_signal_at_the_start_leaves_folders_that_can_be_resumed():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "npr", *ENDLESS], stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+    )  # fmt: skip
+    wait_for(lambda: any(Path("runs").glob("*")), interval=0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    for seed in range(3):
+        (folder,) = Path("runs").glob(f"*_seed{seed}")
+        assert from_plain(read_config(folder))[0].seed == seed
+        assert f"npr: `npr resume {folder}` " in err
 
 
 @on_linux
@@ -203,6 +239,14 @@ def shown(text):
     return lines[:-1]
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of boards, a list of one number of seconds."""
+    now = [1000.0]
+    monkeypatch.setattr("npr.runs.board.time.perf_counter", lambda: now[0])
+    return now
+
+
 def board_of_two(stream):
     board = Board(3, stream)
     board.begin(0, "first")
@@ -213,7 +257,7 @@ def board_of_two(stream):
     return board
 
 
-def test_a_terminal_shows_a_line_per_run_and_one_for_all_in_place(monkeypatch):
+def test_a_terminal_shows_a_line_per_run_and_one_for_all_in_place(monkeypatch, clock):
     monkeypatch.setenv("COLUMNS", "100")
     stream = Terminal()
     board = board_of_two(stream)
@@ -221,17 +265,19 @@ def test_a_terminal_shows_a_line_per_run_and_one_for_all_in_place(monkeypatch):
         "first", "second", "0 of 3 runs ended",
     ]  # fmt: skip
     board.report(1, 900, 1000, -12.34)
+    clock[0] += 90
     board.end(0, "finished")
     board._due = 0
     board.update()
     lines = shown(stream.getvalue())
-    assert lines[0].startswith("first  500/1,000   50%  no episode yet  finished in 0 s")
+    assert lines[0].startswith("first  500/1,000   50%  no episode yet  finished in 90 s")
     assert lines[1].startswith("second  900/1,000   90%  return -12.3")
     assert lines[2].startswith("1 of 3 runs ended   63%")  # (1 + 0.9 + 0) / 3
+    clock[0] += 11 * 3600
     board.end(1, "failed")
     board.close()
     lines = shown(stream.getvalue())
-    assert [line.split("  ")[-1] for line in lines[:2]] == ["finished in 0 s", "failed in 0 s"]
+    assert [line.split("  ")[-1] for line in lines[:2]] == ["finished in 90 s", "failed in 11 h"]
     assert lines[2].startswith("2 of 3 runs ended   63%  1 failed") and len(lines) == 3
 
 
@@ -246,12 +292,12 @@ def test_the_line_about_a_signal_is_part_of_the_block():
     assert len(lines) == 3 and lines[-1].endswith("stopping; Ctrl-C stops immediately")
 
 
-def test_the_speed_is_that_between_reports(monkeypatch):
-    times = iter([0.0, 0.0, 10.0, 12.0, 60.0, 60.0, 60.0])
-    monkeypatch.setattr("npr.runs.board.time.perf_counter", lambda: next(times))
+def test_the_speed_is_that_between_reports(clock):
     board = Board(1, Terminal())
     board.begin(0, "one")
+    clock[0] += 10
     board.report(0, 100, 1000, 1.0)
+    clock[0] += 2
     board.report(0, 300, 1000, 1.0)
     assert board._parts(0)[-1] == "100 steps/s"
 
@@ -268,11 +314,13 @@ def test_a_block_is_not_higher_than_the_terminal(monkeypatch):
     assert len(lines) == 9 and lines[-1].startswith("0 of 50 runs ended")
 
 
-def test_plain_lines_come_at_intervals(monkeypatch):
+def test_plain_lines_come_at_intervals(clock):
     stream = io.StringIO()
     board = board_of_two(stream)
-    assert len(stream.getvalue().splitlines()) == 3
-    for _ in range(5):
-        board.update()  # not due
     assert len(stream.getvalue().splitlines()) == 3 and "\x1b" not in stream.getvalue()
-    assert board._due - time.perf_counter() > 9
+    clock[0] += 9.9
+    board.update()  # not due
+    assert len(stream.getvalue().splitlines()) == 3
+    clock[0] += 0.2
+    board.update()
+    assert len(stream.getvalue().splitlines()) == 6

@@ -12,9 +12,10 @@ from support.small_agents import CASES
 from support.small_runs import config_of, digest, monitor, progress, stop_at, table_run
 
 import npr
-from npr.errors import ConfigError, ConfigWarning, SpaceError
-from npr.runs import RunConfig, read_config, resume, train
+from npr.errors import ConfigError, ConfigWarning, EnvCrashedError, SpaceError
+from npr.runs import RunConfig, read_config, resume, run_all, train
 from npr.runs.config import from_plain, write_json
+from npr.runs.folder import fcntl
 from npr.system import blas
 
 
@@ -123,6 +124,18 @@ def test_a_run_has_one_blas_thread_alone_too(tmp_path):
 
 # ---- resuming
 
+needs_locks = pytest.mark.skipif(fcntl is None, reason="this system has no fcntl")
+
+
+class Refusing:
+    """In place of fcntl, as on a file system without locks."""
+
+    LOCK_EX = LOCK_NB = LOCK_UN = 0
+
+    def flock(handle, operation):
+        raise OSError("no locks available")
+
+
 SMALL = {name: {**CASES[name][2], "verbose": 0} for name in ("DQN", "PPO", "REINFORCE")}
 
 
@@ -154,25 +167,69 @@ def test_a_resumed_run_has_the_bytes_of_one_that_was_not_stopped(whole, cuts, tm
     assert monitor(run) == monitor(folder)
 
 
+def assert_same(folder, other):
+    """The files of two runs are the same, up to times."""
+    for name in ("final.npz", "best.npz", "evaluations.npz"):
+        if (other / name).exists() or (folder / name).exists():
+            assert digest(folder / name) == digest(other / name), name
+    assert progress(folder) == progress(other)
+    assert monitor(folder) == monitor(other)
+
+
 def test_what_follows_the_checkpoint_of_a_killed_run_is_replaced(tmp_path):
     """As after kill -9: the logs go on to step 130, the last checkpoint is that of step 120."""
     config = table_run(eval_freq=40, eval_episodes=1, save_freq=60)
     train(config, tmp_path / "whole")
-
-    def die(agent):
-        if agent.num_timesteps == 130:
-            agent.save = None  # so that the rescue fails
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        train(config, tmp_path / "run", report=die)
-    latest = tmp_path / "run" / "checkpoints" / "latest.npz"
-    (tmp_path / "run" / "checkpoints" / "rl_model_120_steps.npz").replace(latest)
+    with pytest.raises(ZeroDivisionError):
+        train(config, tmp_path / "run", report=stop_at(130, ZeroDivisionError))
     resume(tmp_path / "run")
-    for name in ("final.npz", "best.npz", "evaluations.npz"):
-        assert digest(tmp_path / "run" / name) == digest(tmp_path / "whole" / name), name
-    assert progress(tmp_path / "run") == progress(tmp_path / "whole")
-    assert monitor(tmp_path / "run") == monitor(tmp_path / "whole")
+    assert_same(tmp_path / "run", tmp_path / "whole")
+
+
+class Breaking(gymnasium.Wrapper):
+    """Raises at a step, once per process."""
+
+    at, steps = 150, 0
+
+    def step(self, action):
+        Breaking.steps += 1
+        if Breaking.steps == Breaking.at:
+            raise KeyError("broken")
+        return super().step(action)
+
+
+@pytest.fixture
+def breaking(monkeypatch):
+    """The name of the wrapper, which then counts from zero."""
+    monkeypatch.setattr(Breaking, "steps", 0)
+    return f"{__name__}:Breaking"
+
+
+def test_a_run_whose_environment_failed_is_resumed_to_the_bit(breaking, tmp_path):
+    """The random numbers of the action are drawn by then, so that the last checkpoint counts."""
+    config = table_run(save_freq=60, wrappers=[breaking])
+    with pytest.raises(EnvCrashedError, match="broken") as caught:
+        train(config, tmp_path / "run")
+    crash = tmp_path / "run" / "checkpoints" / "crash.npz"
+    assert f"npr.load({str(crash)!r})" in caught.value.__notes__[0]
+    assert npr.load(crash, env="CliffWalking-v1").num_timesteps == 149
+    resume(tmp_path / "run", wrappers=[breaking])
+    train(config, tmp_path / "whole")
+    assert_same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_run_goes_on_from_its_newest_checkpoint_and_keeps_other_files(tmp_path, capsys):
+    config = table_run(eval_freq=100, eval_episodes=1, save_freq=100)
+    train(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", report=stop_at(230))
+    run = tmp_path / "run"
+    (run / "checkpoints" / "latest.npz").unlink()
+    (run / "notes.md").write_text("mine")
+    resume(run)
+    assert f"{run} goes on at step 200." in capsys.readouterr().err
+    assert_same(run, tmp_path / "whole")
+    assert (run / "notes.md").read_text() == "mine"
 
 
 def test_sigterm_stops_a_run_and_says_how_to_resume(tmp_path, capsys):
@@ -192,17 +249,19 @@ def test_sigterm_stops_a_run_and_says_how_to_resume(tmp_path, capsys):
     assert "goes on at step 100" in (tmp_path / "run" / "console.log").read_text()
 
 
-def test_a_run_without_checkpoint_begins_again(tmp_path):
+def test_a_run_without_checkpoint_begins_again(tmp_path, capsys):
     config = table_run(eval_freq=100, eval_episodes=1)
-    train(config, tmp_path / "whole", command=["npr"])
-    (tmp_path / "run").mkdir()
-    for name in ("config.json", "progress.csv", "evaluations.npz"):
-        (tmp_path / "run" / name).write_bytes((tmp_path / "whole" / name).read_bytes())
-    resume(tmp_path / "run")
-    for name in ("final.npz", "evaluations.npz"):
-        assert digest(tmp_path / "run" / name) == digest(tmp_path / "whole" / name)
-    assert progress(tmp_path / "run") == progress(tmp_path / "whole")
-    assert config_of(tmp_path / "run")["command"] == ["npr"]
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    train(config, whole, command=["npr"])
+    run.mkdir()
+    for name in ("config.json", "progress.csv", "monitor.csv", "evaluations.npz", "best.npz"):
+        (run / name).write_bytes((whole / name).read_bytes())
+    (run / "notes.md").write_text("mine")
+    resume(run)
+    assert f"{run} has no checkpoint: it begins at step 0." in capsys.readouterr().err
+    assert_same(run, whole)
+    assert config_of(run)["command"] == ["npr"]
+    assert (run / "notes.md").read_text() == "mine"
 
 
 def test_a_run_that_was_stopped_before_its_final_file_gets_it(finished, tmp_path, capsys):
@@ -255,9 +314,47 @@ def test_only_the_folder_of_a_run_is_resumed(tmp_path):
     with pytest.raises(ConfigError, match="is not the folder of a run: it has no config.json"):
         resume(tmp_path)
     train(table_run(), tmp_path / "run")
-    (tmp_path / "run" / "checkpoints" / "latest.npz").unlink()
-    with pytest.raises(ConfigError, match="has no checkpoints/latest.npz to go on from"):
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(ConfigError, match="has no checkpoint to go on from, only final.npz"):
         resume(tmp_path / "run")
+
+
+def test_a_folder_whose_configuration_describes_several_runs_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(
+        '{"algorithm": "QLearning", "env": "CliffWalking-v1", "seed": [0, 1]}'
+    )
+    with pytest.raises(ConfigError, match="describes 2 runs, and the folder of a run has one"):
+        resume(tmp_path)
+
+
+@needs_locks
+def test_a_run_that_is_being_trained_is_not_resumed(tmp_path):
+    run, refused = tmp_path / "run", []
+
+    def report(agent):
+        if agent.num_timesteps == 50:
+            with pytest.raises(ConfigError, match="run is being trained by another process"):
+                resume(run)
+            refused.append(agent)
+
+    train(table_run(), run, report=report)
+    assert refused and resume(run).num_timesteps == 300  # it is free again
+
+
+@needs_locks
+@pytest.mark.parametrize("module", [None, Refusing])
+def test_where_files_cannot_be_locked_runs_are_trained_without(module, tmp_path, monkeypatch):
+    monkeypatch.setattr("npr.runs.folder.fcntl", module)
+    assert train(table_run(), tmp_path / "run").num_timesteps == 300
+
+
+def test_a_log_whose_package_is_missing_is_refused_before_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    for act in (train, lambda config, folder: run_all([config], folder)):
+        with pytest.raises(ConfigError, match="'wandb' needs the package wandb"):
+            act(table_run(log=["wandb"]), tmp_path / "out")
+    assert not [*tmp_path.iterdir()]
 
 
 # ---- code of the user
@@ -298,9 +395,24 @@ def test_environments_and_wrappers_of_the_user(typed, tmp_path):
         resume(tmp_path / "run", wrappers=config.wrappers)
     with pytest.raises(ConfigError, match=f"give --wrapper {typed}:Halved again"):
         resume(tmp_path / "run", imports=config.imports)
+    more = [*config.wrappers, "gymnasium.wrappers:RecordEpisodeStatistics"]
+    with pytest.raises(ConfigError, match=f"made with --wrapper {typed}:Halved, got .*Statistics"):
+        resume(tmp_path / "run", wrappers=more, imports=config.imports)
     resume(tmp_path / "run", **code)
     for name in ("final.npz", "evaluations.npz"):
         assert digest(tmp_path / "run" / name) == digest(tmp_path / "whole" / name), name
+
+
+def test_a_run_goes_on_with_its_wrappers_in_their_order(tmp_path):
+    wrappers = [f"gymnasium.wrappers:{name}" for name in ("RecordEpisodeStatistics", "Autoreset")]
+    run = tmp_path / "run"
+    train(table_run(wrappers=wrappers[:1]), run)
+    write_json(run / "config.json", {**config_of(run), "wrappers": wrappers})
+    with pytest.raises(ConfigError, match="the same wrappers in the same order"):
+        resume(run, wrappers=wrappers[::-1])
+    write_json(run / "config.json", {**config_of(run), "wrappers": []})
+    with pytest.raises(ConfigError, match="made without --wrapper, got --wrapper gymnasium"):
+        resume(run, wrappers=wrappers)
 
 
 def test_a_wrapped_environment_has_the_preset_of_its_id(tmp_path):

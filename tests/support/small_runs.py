@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import json
+import os
+import signal
 
 from npr.runs import RunConfig
 
@@ -38,11 +40,13 @@ def config_of(folder):
     return json.loads((folder / "config.json").read_text())
 
 
-def stop_at(step, error=KeyboardInterrupt):
-    """A report that raises at a step."""
+def stop_at(step, error=None):
+    """A report that sends Ctrl-C, or raises an error, at a step."""
 
     def report(agent):
         if agent.num_timesteps == step:
-            raise error
+            if error is not None:
+                raise error
+            os.kill(os.getpid(), signal.SIGINT)
 
     return report

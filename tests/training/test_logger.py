@@ -31,12 +31,12 @@ KEYS_OF_SB3 = {
     "rollout/exploration_rate", "time/fps", "time/iterations", "time/episodes",
     "time/time_elapsed", "time/total_timesteps", "train/learning_rate", "train/n_updates",
     "train/loss", "train/actor_loss", "train/critic_loss", "train/ent_coef",
-    "train/ent_coef_loss", "train/policy_gradient_loss", "train/value_loss",
+    "train/ent_coef_loss", "train/policy_gradient_loss", "train/policy_loss", "train/value_loss",
     "train/entropy_loss", "train/approx_kl", "train/clip_fraction", "train/clip_range",
     "train/explained_variance", "train/std",
 }  # fmt: skip
 KEYS_OF_NPR = {
-    "train/td_error", "train/q_mean", "train/grad_norm", "time/peak_rss_mb", "train/kl_coef",
+    "train/td_error", "train/per_beta", "train/q_mean", "time/peak_rss_mb", "train/kl_coef",
     "train/svgd_kernel_bandwidth",
 }  # fmt: skip
 GREEDY = {"rollout/exploration_rate", "train/learning_rate"}
@@ -48,10 +48,10 @@ KEYS_OF = {
     "QLearning": GREEDY,
     "Sarsa": GREEDY,
     "DQN": GREEDY | {"train/loss"},
-    "PERDQN": GREEDY | {"train/loss"},
+    "PERDQN": GREEDY | {"train/loss", "train/td_error", "train/per_beta"},
     "REINFORCE": POLICY | {"train/value_loss"},
     "QActorCritic": POLICY | {"train/critic_loss"},
-    "A2C": POLICY | {"train/value_loss"},
+    "A2C": POLICY - {"train/policy_gradient_loss"} | {"train/value_loss", "train/policy_loss"},
     "PPO": POLICY
     | {"train/value_loss", "train/approx_kl", "train/clip_fraction", "train/clip_range"},
     "PPOKL": POLICY | {"train/value_loss", "train/approx_kl", "train/kl_coef"},
@@ -351,6 +351,53 @@ def test_a_copy_of_a_logger_has_no_outputs():
     assert other.episodes == logger.episodes
 
 
+@pytest.mark.parametrize("value", [None, [1.0], {}, "x" * 201, np.array(["a"]), np.empty(0)])
+def test_what_a_log_cannot_hold_is_refused_before_it_is_in_a_file(value):
+    logger = Logger()
+    with pytest.raises(npr.ConfigError, match=r"logger.record\('a/b', ...\) takes a number, an "):
+        logger.record("a/b", value)
+    with pytest.raises(
+        npr.ConfigError, match=r"logger.record_mean\('a/b', ...\) takes a number or"
+    ):
+        logger.record_mean("a/b", value)
+    assert logger.snapshot() == {}
+
+
+@pytest.mark.parametrize(
+    "value", [1, 2.5, True, math.nan, "a text", np.float32(3), np.arange(3), np.array(True)]
+)
+def test_whatever_a_log_can_hold_is_in_the_file_of_an_open_row(value, tmp_path):
+    agent = small_agent("DQN")
+    agent.logger.record("a/b", value)
+    agent.save(tmp_path / "a.npz")
+    held = npr.load(tmp_path / "a.npz").logger.snapshot()["a/b"]
+    expected = value if isinstance(value, str) else pytest.approx(np.mean(value), nan_ok=True)
+    assert held == expected
+
+
+def test_an_output_that_cannot_be_opened_leaves_the_agent_as_it_was():
+    class Missing(Output):
+        def open(self, *about):
+            raise npr.ConfigError("it needs a package")
+
+    agent = small_agent("DQN").learn(30)
+    before = (agent.num_timesteps, agent.end, len(agent.logger.history.rows()))
+    with pytest.raises(npr.ConfigError, match="it needs a package"):
+        agent.learn(100, log=Missing())
+    assert before == (agent.num_timesteps, agent.end, len(agent.logger.history.rows()))
+    assert agent.learn(10, reset_num_timesteps=False).num_timesteps == 40
+
+
+def test_values_recorded_at_the_end_of_training_are_in_the_last_row():
+    class Final(npr.callbacks.Callback):
+        def _on_training_end(self):
+            self.logger.record("my/final", 1)
+
+    rows = Rows()
+    small_agent("DQN").learn(30, Final(), log=rows)
+    assert rows.rows[-1]["my/final"] == 1
+
+
 # ---- history
 
 
@@ -361,6 +408,8 @@ def test_the_history_has_every_episode_of_a_short_run():
     assert steps.tolist() == np.cumsum(lengths).tolist()
     assert returns.tolist() == [r for r, *_ in rows.episodes]
     assert seconds.tolist() == [t for _, _, t, _ in rows.episodes] == sorted(seconds)
+    agent.learn(20, reset_num_timesteps=False)
+    assert (np.diff(agent.logger.history.rows()[:, 3]) >= 0).all(), "time goes on"
     agent.learn(20)
     assert agent.logger.history.rows()[0, 0] <= 20, "a new run begins to count anew"
 
