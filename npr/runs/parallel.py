@@ -77,7 +77,8 @@ def run_all(
     Raises ConfigError or SpaceError before the first run if the agent of one cannot be made.
     """
     configs = [one.checked() for one in configs]
-    whole("jobs", jobs, 1, optional=True)
+    if jobs is not None:
+        whole("jobs", jobs)
     check(configs)
     first = varied(configs) if configs else []
     return _run(
