@@ -8,6 +8,8 @@ from typing import Any
 from npr.system import streams
 from npr.training.progress import INTERVAL, PLAIN_INTERVAL, duration
 
+_TITLE = 24  # characters of a title that stay before the steps are left out
+
 
 class Board:
     """The progress of several runs on the standard error stream.
@@ -45,7 +47,7 @@ class Board:
         self.done[number] = state
         seconds = time.perf_counter() - self.started[number]
         result = f"{state} in {duration(seconds)}"
-        line = "  ".join([*self._parts(number), result])
+        line = self._line(number, result)
         del self.titles[number]
         self._clear()
         streams.write(self.stream, line + "\n")
@@ -74,10 +76,9 @@ class Board:
         streams.write(self.stream, self._summary() + "\n")
 
     def _draw(self) -> None:
-        lines = ["  ".join(self._parts(number)) for number in self.titles]
+        lines = [self._line(number) for number in self.titles]
         if self.live:  # no more than the terminal shows: only then can they be rewritten
-            limit = streams.columns(self.stream) - 1
-            lines = [line[:limit] for line in lines[: shutil.get_terminal_size().lines - 2]]
+            lines = lines[: shutil.get_terminal_size().lines - 2]
         lines.append(self._summary())
         if self.live:
             self._height = len(lines)
@@ -88,18 +89,34 @@ class Board:
             streams.write(self.stream, f"\x1b[{self._height}A\x1b[J")
             self._height = 0
 
-    def _parts(self, number: int) -> list[str]:
-        title = self.titles[number]
+    def _line(self, number: int, result: str = "") -> str:
+        """The line of a run; in a row of the terminal, some parts and the middle of the title are
+        left out."""
+        title, parts = self.titles[number], self._parts(number) | {"result": result}
+        if not self.live:
+            return title + _joined(parts)
+        limit = streams.columns(self.stream) - 1
+        for name, least in (("speed", len(title)), ("percent", len(title)), ("steps", _TITLE)):
+            if limit - len(_joined(parts)) < least:
+                parts.pop(name, None)
+        rest = _joined(parts)
+        return (_shortened(title, limit - len(rest)) + rest)[:limit]
+
+    def _parts(self, number: int) -> dict[str, str]:
         if number not in self.reports:
-            return [title, "starting"] if number not in self.done else [title]
+            return {} if number in self.done else {"state": "starting"}
         step, end, mean_return = self.reports[number]
         then, first = self.first[number]
         seconds = self.last[number] - then
         speed = f"{(step - first) / seconds:,.0f} steps/s" if step > first and seconds else ""
         reward = "no episode yet" if mean_return is None else f"return {mean_return:.1f}"
         fraction = step / end if end else 1.0
-        parts = [title, f"{step:,}/{end:,}", f"{fraction:4.0%}", reward, speed]
-        return [part for part in parts if part]
+        return {
+            "steps": f"{step:,}/{end:,}",
+            "percent": f"{fraction:4.0%}",
+            "return": reward,
+            "speed": speed,
+        }
 
     def _summary(self) -> str:
         n, states = len(self.done), [*self.done.values()]
@@ -110,3 +127,18 @@ class Board:
         seconds = duration(time.perf_counter() - self.began)
         parts = [f"{n} of {self.total} runs ended", percent, *bad, seconds, self.note]
         return "  ".join(part for part in parts if part)
+
+
+def _joined(parts: dict[str, str]) -> str:
+    """What follows the title."""
+    return "".join(f"  {part}" for part in parts.values() if part)
+
+
+def _shortened(title: str, longest: int) -> str:
+    """A title without its middle, cut where a setting ends, so that no number is cut."""
+    if len(title) <= longest:
+        return title
+    if longest < 6:
+        return ""
+    head, tail = title[: longest // 3], title[longest // 3 + 3 - longest :]
+    return f"{head.rpartition('_')[0]}...{tail[max(tail.find('_'), 0) :]}"

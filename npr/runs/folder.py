@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from npr.errors import ConfigError
-from npr.files.run_folder import CONSOLE
+from npr.files.run_folder import CONFIG, CONSOLE
 from npr.runs.config import RunConfig
 
 try:
@@ -53,6 +53,18 @@ def make(out: Path, name: str) -> Path:
             return folder
         except FileExistsError:  # another process may make the same ones
             number += 1
+
+
+def check_is_run(folder: Path) -> None:
+    """Raise ConfigError if this is not the folder of a run; for a folder of them, it says so."""
+    if (folder / CONFIG).is_file():
+        return
+    reason = f"it has no {CONFIG}"
+    if not folder.is_dir():
+        reason = "it is a file" if folder.exists() else "there is no such folder"
+    elif runs := sum((one / CONFIG).is_file() for one in folder.iterdir()):
+        reason = f"it holds run folders ({runs}): name one of them"
+    raise ConfigError(f"{folder} is not a run folder: {reason}.")
 
 
 class FolderInUse(ConfigError):

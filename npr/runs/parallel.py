@@ -23,8 +23,8 @@ from npr.files.run_folder import CONSOLE
 from npr.runs.board import Board
 from npr.runs.config import RunConfig, varied
 from npr.runs.console import send_to
-from npr.runs.folder import FolderInUse, name_of
-from npr.runs.train import check, prepare, resume, start
+from npr.runs.folder import FolderInUse, check_is_run, locked, name_of
+from npr.runs.train import check, prepare, resume, start, steps_if_finished
 from npr.settings.setting import whole
 from npr.system import streams
 from npr.training.interrupts import Interrupts, stopped_by
@@ -90,8 +90,27 @@ def run_all(
 def resume_all(
     folders: Iterable["str | Path"], jobs: int | None = None, **options: Any
 ) -> list[Outcome]:
-    """Continue runs, each in its own process; see `run_all`. options: keywords of `resume`."""
-    return _run([_Task(Path(one), None, options) for one in folders], jobs)
+    """Continue runs, each in its own process; see `run_all`. options: keywords of `resume`.
+
+    Runs that are finished need no process. Raises ConfigError before the first one starts if one of
+    the folders has no run.
+    """
+    paths = [Path(one) for one in folders]
+    for path in paths:
+        check_is_run(path)
+    if jobs is not None:
+        whole("jobs", jobs)
+    finished: dict[Path, int] = {}
+    if options.get("total_timesteps") is None:
+        for path in paths:
+            with contextlib.suppress(FolderInUse), locked(path):
+                if (steps := steps_if_finished(path)) is not None:
+                    finished[path] = steps
+                    streams.write(sys.stderr, f"npr: {path} is finished: {steps:,} steps.\n")
+    rest = [path for path in paths if path not in finished]
+    found = _run([_Task(path, None, options) for path in rest], jobs) if rest else []
+    outcomes = {one.folder: one for one in found}
+    return [outcomes.get(path, Outcome(path, "finished")) for path in paths]
 
 
 # ---- the parent

@@ -16,8 +16,8 @@ from typing import Any, TextIO
 
 from npr.algorithms.base import Algorithm
 from npr.callbacks import CheckpointCallback, EvalCallback
-from npr.errors import ConfigError, ConfigWarning
-from npr.files import checkpoint
+from npr.errors import ConfigError, ConfigWarning, NprError
+from npr.files import archive, checkpoint
 from npr.files import run_folder as names
 from npr.loading import load
 from npr.loggers import configure
@@ -31,7 +31,7 @@ from npr.runs.config import (
     write_json,
 )
 from npr.runs.console import copied_to
-from npr.runs.folder import FolderInUse, locked, make
+from npr.runs.folder import FolderInUse, check_is_run, locked, make
 from npr.runs.typed import WrappedEnv, import_modules
 from npr.system import streams
 from npr.system.blas import blas_threads
@@ -117,8 +117,7 @@ def resume(
     is only loaded. Raises ConfigError if the folder has no run, or if it is being trained.
     """
     folder = Path(folder)
-    if not (folder / names.CONFIG).is_file():
-        raise ConfigError(f"{folder} is not the folder of a run: it has no {names.CONFIG}.")
+    check_is_run(folder)
     with locked(folder):
         config, record = _config_of(folder, [*wrappers], [*imports])
         path = _newest(folder)
@@ -154,6 +153,19 @@ def resume(
             _say(f"{folder} goes on at step {done:,}.")
             more = agent.end - done if total_timesteps is None else int(total_timesteps) - done
             return _learn(agent, config, folder, more, report)
+
+
+def steps_if_finished(folder: Path) -> int | None:
+    """The env steps of a run that is finished, from its files alone; None: it is not."""
+    path = _newest(folder)
+    if path is None or not (folder / names.FINAL).is_file():
+        return None
+    try:
+        counters = archive.read_headers(path)[0]["counters"]
+        steps, end = (checkpoint.count(counters[name]) for name in ("num_timesteps", "end"))
+    except (NprError, LookupError, TypeError, ValueError):  # `resume` says what is wrong
+        return None
+    return steps if steps >= end else None
 
 
 def check(configs: Iterable[RunConfig]) -> None:

@@ -47,8 +47,14 @@ def test_several_runs_from_the_shell(stopped):
 def test_wrong_usage_is_one_sentence(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         train(table_run(), tmp_path / "run", report=stop_at(100))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
     for words, message in (
-        (["none"], "none is not the folder of a run"),
+        (["none"], "none is not a run folder: there is no such folder"),
+        (["run", "none"], "none is not a run folder: there is no such folder"),
+        (["run", "file"], "file is not a run folder: it is a file"),
+        (["run", "empty"], "empty is not a run folder: it has no config.json"),
+        (["."], ". is not a run folder: it holds run folders (1): name one of them"),
         (["run", "run"], "run is given twice"),
         (["run", "--jobs", "0"], "--jobs: '0' is not above 0"),
         (["run", "--total-timesteps", "400"], "Resume it without total_timesteps first"),
@@ -57,6 +63,16 @@ def test_wrong_usage_is_one_sentence(tmp_path, capsys):
         capsys.readouterr()
         assert main(["resume", *words]) == 2
         assert message in capsys.readouterr().err
+    assert not [*(tmp_path / "empty").iterdir()]
+
+
+def test_finished_runs_need_no_process(tmp_path, capsys, monkeypatch):
+    for name in "ab":
+        train(table_run(), tmp_path / name)
+    monkeypatch.setattr("npr.runs.parallel._Child", None)
+    assert main(["resume", "a", "b"]) == 0
+    err = capsys.readouterr().err
+    assert err == "npr: a is finished: 300 steps.\nnpr: b is finished: 300 steps.\n"
 
 
 def test_a_finished_run_is_extended(tmp_path):

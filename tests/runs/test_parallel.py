@@ -61,9 +61,10 @@ def test_runs_are_resumed_beside_each_other(outcomes, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             train(point, tmp_path / name, report=stop_at(100))
     train(table_run(), tmp_path / "c")
+    train(table_run(), tmp_path / "done")
     with locked(tmp_path / "c"):  # as while another process trains it
-        results = resume_all([tmp_path / name for name in ("a", "b", "none", "c")])
-    assert [one.state for one in results[:3]] == ["finished", "finished", "failed"]
+        results = resume_all([tmp_path / name for name in ("a", "b", "done", "c")])
+    assert [one.state for one in results[:3]] == ["finished"] * 3
     if fcntl is not None:
         assert results[3].state == "skipped"
         assert "c is being trained by another process" in results[3].error
@@ -281,6 +282,29 @@ def test_a_terminal_shows_a_line_per_run_and_one_for_all_in_place(monkeypatch, c
     assert lines[2].startswith("2 of 3 runs ended   63%  1 failed") and len(lines) == 3
 
 
+@pytest.mark.parametrize(
+    "columns, expected",
+    [
+        (120, "SAC_Pendulum-v1_learning_rate=0.001_gamma=0.95_seed0  10,500/20,000   52%  "
+              "return -461.3  100 steps/s"),
+        (100, "SAC_Pendulum-v1_learning_rate=0.001_gamma=0.95_seed0  10,500/20,000   52%  "
+              "return -461.3"),
+        (80, "SAC_Pendulum-v1..._rate=0.001_gamma=0.95_seed0  10,500/20,000  return -461.3"),
+        (60, "SAC..._gamma=0.95_seed0  10,500/20,000  return -461.3"),
+        (50, "SAC..._gamma=0.95_seed0  return -461.3"),
+        (30, "SAC..._seed0  return -461.3"),
+    ],
+)  # fmt: skip
+def test_a_narrow_terminal_shows_less_and_whole_numbers(columns, expected, monkeypatch, clock):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    board = Board(1, Terminal())
+    board.begin(0, "SAC_Pendulum-v1_learning_rate=0.001_gamma=0.95_seed0")
+    board.report(0, 10_400, 20_000, None)
+    clock[0] += 1
+    board.report(0, 10_500, 20_000, -461.3)
+    assert board._line(0) == expected and len(expected) < columns
+
+
 def test_the_line_about_a_signal_is_part_of_the_block():
     stream = Terminal()
     board = board_of_two(stream)
@@ -299,7 +323,7 @@ def test_the_speed_is_that_between_reports(clock):
     board.report(0, 100, 1000, 1.0)
     clock[0] += 2
     board.report(0, 300, 1000, 1.0)
-    assert board._parts(0)[-1] == "100 steps/s"
+    assert board._parts(0)["speed"] == "100 steps/s"
 
 
 def test_a_block_is_not_higher_than_the_terminal(monkeypatch):

@@ -356,7 +356,7 @@ def test_settings_that_were_edited_are_not_used_silently(tmp_path):
 
 
 def test_only_the_folder_of_a_run_is_resumed(tmp_path):
-    with pytest.raises(ConfigError, match="is not the folder of a run: it has no config.json"):
+    with pytest.raises(ConfigError, match="is not a run folder: it has no config.json"):
         resume(tmp_path)
     train(table_run(), tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints").iterdir():
