@@ -1,6 +1,7 @@
 """`npr play`: a trained agent in a window, or in a GIF or MP4."""
 
 import argparse
+import os
 from typing import Any
 
 from npr.cli import agent_files
@@ -28,10 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if args.fps is not None and not 0 < args.fps <= 1000:
         raise ConfigError(f"--fps must be a number above 0, at most 1000, got {args.fps}.")
     if args.record is None and not recording.has_display():
-        raise ConfigError(
-            "There is no display to show a window on (DISPLAY is not set). Write a file: "
-            f"npr play {args.file} --record play.gif"
-        )
+        raise _no_display("DISPLAY is not set", args.file)
     agent, path = agent_files.load(args)
     env = agent_files.env_of(args, agent, "human" if args.record is None else "rgb_array")
     streams.show(agent_files.heading(agent, path))
@@ -46,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
         if args.fps is not None:
             made.unwrapped.metadata = {**made.metadata, "render_fps": args.fps}
         try:
+            if not recording.open_window(made):
+                display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+                raise _no_display(f"{display} cannot be opened", args.file)
             result = recording.play(agent, made, **given)
         finally:
             made.close()
@@ -54,3 +55,10 @@ def run(args: argparse.Namespace) -> int:
     if args.record is not None:
         streams.show(f"written to {args.record}")
     return 0
+
+
+def _no_display(reason: str, file: str) -> ConfigError:
+    return ConfigError(
+        f"There is no display to show a window on ({reason}). Write a file: npr play {file} "
+        "--record play.gif"
+    )

@@ -2,12 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from npr.cli import flags
-from npr.errors import ConfigError
+from npr.errors import ConfigError, NprError
+from npr.files.run_folder import CONSOLE
 from npr.system import streams
 
 HELP = "train an agent, a grid of settings or several seeds, in run folders"
@@ -65,7 +66,7 @@ def arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--config", metavar="FILE", help="TOML or JSON, or a run's config.json; flags override it"
     )
     parser.add_argument(
-        "--jobs", type=flags.whole, metavar="N", help="processes of a grid; default: one per core"
+        "--jobs", type=flags.count, metavar="N", help="processes of a grid; default: one per core"
     )
     parser.add_argument(
         "--index", type=flags.whole, metavar="N", help="train only this point of the grid, from 0"
@@ -186,17 +187,40 @@ def run(args: argparse.Namespace) -> int:
         return 0
     command = ["npr", "train", *args.words]
     if len(points) == 1:
-        runs.train(points[0], Path(args.out) / named[0], command=command)
-        return 0
+        return alone(runs.train, points[0], Path(args.out) / named[0], command=command)
     return report(runs.run_all(points, args.out, args.jobs, command))
 
 
+def alone(train: Callable[..., Any], *args: Any, **options: Any) -> int:
+    """Train one run in this process: train(*args, report=..., **options); the exit status.
+
+    An error after the first step is raised as an NprError, which has status 1: it is not about what
+    was typed.
+    """
+    from npr.cli import _is_usage, _sentence
+
+    begun = False
+
+    def note(agent: Any) -> None:
+        nonlocal begun
+        begun = True
+
+    try:
+        train(*args, report=note, **options)
+    except Exception as error:
+        if begun and _is_usage(error):
+            raise NprError(_sentence(error)) from error
+        raise
+    return 0
+
+
 def report(outcomes: Sequence[Any]) -> int:
-    """Print a sentence for each run that failed; the exit status."""
+    """Print a sentence for each run that failed or was skipped; the exit status."""
+    for one in outcomes:
+        if one.state == "skipped":
+            streams.write(sys.stderr, f"npr: skipped: {one.error}\n")
     failed = [one for one in outcomes if one.state == "failed"]
     for one in failed:
         reason = one.error.splitlines()[0] if one.error else "it failed"
-        streams.write(
-            sys.stderr, f"npr: {one.folder} failed: {reason} ({one.folder}/console.log)\n"
-        )
+        streams.write(sys.stderr, f"npr: {one.folder} failed: {reason} ({one.folder / CONSOLE})\n")
     return 1 if failed else 0

@@ -12,7 +12,7 @@ import numpy as np
 from npr.errors import ConfigError
 from npr.plot import statistics
 from npr.plot.drawing import INSIDE, check_path, color, finish, legend, line, new_figure, style
-from npr.plot.groups import Group, Normalize, OneRun, Runs, resolve, scaled, series, with_curves
+from npr.plot.groups import Group, Normalize, OneRun, Runs, resolve, scaled, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ def final_scores(
             if not np.isfinite(one).all():
                 raise ConfigError(f"The scores of {label!r} must be finite, got {one.tolist()}.")
         return {label: {"": one} for label, one in numbers.items()}
-    groups = with_curves(resolve(runs), "steps", y)
+    groups = resolve(runs, "steps", y)
     several = len({env for group in groups for env in group.envs}) > 1
     scores: Scores = {}
     for group in groups:

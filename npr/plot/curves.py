@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from npr.plot.drawing import INSIDE, check_path, color, finish, legend, line, new_figure, style
-from npr.plot.groups import X_AXES, Curve, Group, Normalize, Runs, curve, resolve, with_curves
+from npr.plot.groups import X_AXES, Curve, Group, Normalize, Runs, curve, resolve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ def curves(
     have y, and FileNotFoundError for a folder that does not exist.
     """
     check_path(path)
-    groups = with_curves(resolve(runs), x, y)
+    groups = resolve(runs, x, y)
     panels = _panels(groups, one=ax is not None or isinstance(runs, dict))
     if ax is None:
         columns = len(panels) if len(panels) < 4 else 2 if len(panels) == 4 else 3

@@ -7,7 +7,6 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,6 +27,7 @@ X_AXES = {
     "seconds": "time since the start of the run in seconds",
     "episodes": "episodes",
 }
+_OF_ENV = ("env_kwargs", "wrappers")  # in a label only where there are any
 _NOT_COMPARED = ("seed", "verbose")
 # the columns of progress.csv that hold x
 _X_KEYS = {
@@ -85,21 +85,43 @@ class Group:
 # ---- from what the user gave
 
 
-def resolve(runs: Runs) -> list[Group]:
+def resolve(runs: Runs, x: str = "steps", y: str | None = None) -> list[Group]:
     """The groups of runs, in the order given.
 
+    y   a curve that the runs must have, None: any. Those without it, such as runs that have just
+        begun or failed, are left out with a ConfigWarning before the others are grouped
+
     A dict has one group per label. Other runs are grouped by algorithm, environment and those
-    settings that differ between runs of the same algorithm and environment, but not by seed.
+    settings that differ between runs of the same algorithm and environment, but not by seed. A
+    setting that a run does not name, such as one of a newer version, is not compared with it.
     Raises ConfigError if there is nothing to draw, and FileNotFoundError for a missing folder.
     """
+    reasons: list[ConfigError] = []
+
+    def collected(these: Runs) -> list[OneRun]:
+        return [run for run in _collect(these) if y is None or _has(x, y, reasons, run)]
+
     if isinstance(runs, Mapping):
-        groups = [Group(str(label), _collect(these)) for label, these in runs.items()]
+        groups = [Group(str(label), collected(these)) for label, these in runs.items()]
         groups = [group for group in groups if group.runs]
     else:
-        groups = _grouped(_collect(runs))
+        groups = _grouped(collected(runs))
+    if reasons and not groups:
+        raise reasons[0]
     if not groups:
         raise ConfigError(f"There are no runs in {runs!r}. Pass folders of runs, or agents.")
+    for reason in dict.fromkeys(map(str, reasons)):
+        warnings.warn(f"{reason} It is left out.", ConfigWarning, stacklevel=3)
     return groups
+
+
+def _has(x: str, y: str, reasons: list[ConfigError], run: OneRun) -> bool:
+    try:
+        series(run, x, y, 1)
+    except ConfigError as reason:
+        reasons.append(reason)
+        return False
+    return True
 
 
 def _collect(runs: Runs) -> list[OneRun]:
@@ -150,9 +172,7 @@ def _of_data(data: RunData) -> OneRun:
         history = np.column_stack([lengths.cumsum(), monitor["r"], lengths, monitor["t"]])
     settings = config.get("settings", {})
     settings = dict(settings) if isinstance(settings, Mapping) else {}
-    for key in ("env_kwargs", "wrappers"):
-        if config.get(key):
-            settings[key] = config[key]
+    settings |= {key: config.get(key) for key in _OF_ENV if config}
     algorithm = config.get("algorithm")
     if algorithm is None:  # of another library: runs are told from each other by their folders
         algorithm = re.sub(r"[ _-]*seed[ _=-]*\d+$", "", Path(data.folder).name) or data.folder
@@ -178,19 +198,34 @@ def _grouped(runs: list[OneRun]) -> list[Group]:
         kinds.setdefault((run.algorithm, run.env), []).append(run)
     groups: dict[tuple[str, str | None], Group] = {}
     for (algorithm, env), same in kinds.items():
-        names = dict.fromkeys(name for run in same for name in run.settings)
+        names = dict.fromkeys([*(name for run in same for name in run.settings), "wrappers"])
         for name in _NOT_COMPARED:
             names.pop(name, None)
-        differing = [name for name in names if len({_text(run, name) for run in same}) > 1]
-        for run in same:
-            changed = [f"{name}={_text(run, name)}" for name in differing if name in run.settings]
+        full = len({_wrappers(run, full=True) for run in same}) > len({*map(_wrappers, same)})
+        shown = [{name: text(name, run.settings[name]) for name in names if name in run.settings}
+                 | {"wrappers": _wrappers(run, full)} for run in same]  # fmt: skip
+        differing = [name for name in names if len({one[name] for one in shown if name in one}) > 1]
+        for run, texts in zip(same, shown):
+            changed = [f"{name}={texts[name]}" for name in differing if texts.get(name)]
             label = ", ".join([str(algorithm), *changed])
             groups.setdefault((label, env), Group(label, [])).runs.append(run)
     return [*groups.values()]
 
 
-def _text(run: OneRun, name: str) -> str:
-    value = run.settings.get(name)
+def _wrappers(run: OneRun, full: bool = False) -> str:
+    """The classes of the environment's wrappers, which a run names as "module:Class"."""
+    names = map(str, run.settings.get("wrappers") or ())
+    return "+".join(name if full else name.rpartition(":")[2] for name in names)
+
+
+def text(name: str, value: Any) -> str:
+    """The value of a setting in a label."""
+    if name == "env_kwargs" and not value:
+        return ""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}={text(str(key), one)}" for key, one in value.items()) + "}"
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -226,29 +261,6 @@ def series(run: OneRun, x: str, y: str, smooth: int) -> tuple[np.ndarray, np.nda
         known = ", ".join(["return", "length", "evaluation", *keys])
         raise ConfigError(f"{run.name} has no values of {y!r}. It can be one of {known}.")
     return _logged(run, x, y)
-
-
-def with_curves(groups: list[Group], x: str, y: str) -> list[Group]:
-    """The groups without the runs that do not have the curve, of which a ConfigWarning tells: those
-    that have just begun. Raises the ConfigError of the first if no run has it."""
-    reasons: list[ConfigError] = []
-    kept = [Group(group.label, [*filter(partial(_has, x, y, reasons), group.runs)])
-            for group in groups]  # fmt: skip
-    kept = [group for group in kept if group.runs]
-    if reasons and not kept:
-        raise reasons[0]
-    for reason in reasons:
-        warnings.warn(f"{reason} It is left out.", ConfigWarning, stacklevel=3)
-    return kept
-
-
-def _has(x: str, y: str, reasons: list[ConfigError], run: OneRun) -> bool:
-    try:
-        series(run, x, y, 1)
-    except ConfigError as reason:
-        reasons.append(reason)
-        return False
-    return True
 
 
 def _logged(run: OneRun, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:

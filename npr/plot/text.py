@@ -7,7 +7,7 @@ import numpy as np
 
 from npr.errors import ConfigError
 from npr.plot import statistics
-from npr.plot.groups import Normalize, Runs, curve, resolve, with_curves
+from npr.plot.groups import Normalize, Runs, curve, resolve
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -52,7 +52,7 @@ def curves_text(
     interquartile mean at the end of its curve, the interval of the mean, and a sparkline of the
     mean over x. Arguments as for `curves`; width: characters of the sparkline.
     """
-    groups = with_curves(resolve(runs), x, y)
+    groups = resolve(runs, x, y)
     several = len({env for group in groups for env in group.envs}) > 1
     rows = [(f"{y} over {x}", "mean", "IQM", f"{interval:.0%} interval", "")]
     for group in groups:

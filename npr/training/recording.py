@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -58,15 +59,29 @@ def record(
     episodes = whole("episodes", episodes)
     if fps is not None and not 0 < fps <= 1000:
         raise ConfigError(f"fps must be a number above 0, at most 1000, got {fps!r}.")
-    made = rendering(agent, "rgb_array", env)
-    frames = _Frames(made)
-    try:
-        played = play(agent, frames.env, episodes, seed, deterministic, episode_limit)
-        write(path, frames.recorded(), fps or frames_per_second(made))
-    finally:
-        if made is not env:
-            made.close()
+    with _to_memory():
+        made = rendering(agent, "rgb_array", env)
+        frames = _Frames(made)
+        try:
+            played = play(agent, frames.env, episodes, seed, deterministic, episode_limit)
+            write(path, frames.recorded(), fps or frames_per_second(made))
+        finally:
+            if made is not env:
+                made.close()
     return played
+
+
+@contextlib.contextmanager
+def _to_memory() -> Iterator[None]:
+    """Let SDL, if there is no display, draw to memory at once: its search prints errors."""
+    if has_display():
+        yield
+        return
+    os.environ["SDL_VIDEODRIVER"] = "dummy"
+    try:
+        yield
+    finally:
+        os.environ.pop("SDL_VIDEODRIVER", None)
 
 
 def play(
@@ -156,6 +171,18 @@ def has_display() -> bool:
         return True
     named = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
     return any(os.environ.get(name) for name in named)
+
+
+def open_window(env: SingleEnv) -> bool:
+    """Reset an environment with render_mode="human", which opens its window. False if SDL, which
+    pygame draws with, found no display and draws to memory, unless SDL_VIDEODRIVER asks for that.
+    """
+    with contextlib.suppress(Exception):  # `play` resets it again, and reports errors
+        env.reset()
+    pygame: Any = sys.modules.get("pygame")
+    if pygame is None or os.environ.get("SDL_VIDEODRIVER") or not pygame.display.get_init():
+        return True
+    return pygame.display.get_driver() not in ("offscreen", "dummy")
 
 
 def frames_per_second(env: SingleEnv) -> float:

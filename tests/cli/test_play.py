@@ -75,6 +75,17 @@ def test_without_a_display_record_is_named(agents, npr, monkeypatch):
     )
 
 
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="a display is named on Linux only")
+def test_a_display_that_cannot_be_opened_is_an_error(agents, npr, monkeypatch):
+    pytest.importorskip("pygame")
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", ":99")
+    status, out, err = npr("play", agents / "lake.npz", "--episodes", 1)
+    assert status == 2 and "episode" not in out
+    assert "There is no display to show a window on (:99 cannot be opened). Write a file" in err
+
+
 @pytest.mark.parametrize(
     "words, message",
     [

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support import ROOT
@@ -12,8 +13,8 @@ from support.small_runs import config_of, digest
 import npr
 from npr.algorithms.base import REGISTRY
 from npr.cli import flags, main, train
-from npr.errors import ConfigError
-from npr.runs import read_config
+from npr.errors import ConfigError, NprError
+from npr.runs import Outcome, read_config
 from npr.runs.config import from_plain, write_json
 
 NAMES = sorted(name for name, kind in REGISTRY.items() if kind.__module__.startswith("npr."))
@@ -171,6 +172,8 @@ def test_the_names_may_follow_flags_with_one_value():
         (["sac", "Pendulum-v1", "--wrapper", "math:x"], "the module math has no class 'x'"),
         (["--config", "none.toml"], "none.toml"),
         (["ddpg", "CartPole-v1"], "DDPG needs a Box action space"),
+        (["ddpg", "CartPole-v1", "--seed", "0", "1"], "DDPG needs a Box action space"),
+        (["sac", "Pendulum-v1", "--jobs", "0"], "--jobs: '0' is not above 0"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_writes_nothing(words, message, capsys):
@@ -283,6 +286,25 @@ def test_a_failed_run_is_one_sentence_with_status_1(seeds, tmp_path, monkeypatch
     assert "Traceback" not in err
     for folder in (tmp_path / "runs").iterdir():
         assert "Traceback" in (folder / "console.log").read_text()
+
+
+def test_an_error_of_usage_in_the_middle_of_a_run_has_status_1(tmp_path, monkeypatch, capsys):
+    def evaluate(*args, **kwargs):
+        raise ConfigError("The level is not there.")
+
+    monkeypatch.setattr(npr.QLearning, "evaluate", evaluate)
+    words = [*TABLE[:-1], "100", "--save-freq", "60"]
+    assert main(["train", *words]) == 1
+    assert capsys.readouterr().err.count("npr train: The level is not there.") == 1
+    assert main(["resume", *map(str, (tmp_path / "runs").iterdir())]) == 1
+    with pytest.raises(NprError, match="The level is not there"):
+        main(["train", *words, "--debug"])
+
+
+def test_skipped_runs_are_named(capsys):
+    outcomes = [Outcome(Path("a"), "finished"), Outcome(Path("b"), "skipped", "b is in use.")]
+    assert train.report(outcomes) == 0
+    assert capsys.readouterr().err == "npr: skipped: b is in use.\n"
 
 
 def test_the_configuration_of_a_run_is_json(tmp_path):

@@ -6,7 +6,7 @@ from support.run_folders import monitor, write_run
 
 from npr.errors import ConfigError, ConfigWarning
 from npr.files.run_folder import read
-from npr.plot.groups import curve, resolve, series
+from npr.plot.groups import curve, resolve, series, text
 
 
 def labels(runs):
@@ -63,8 +63,51 @@ def test_environments_are_groups_and_their_arguments_settings(tmp_path):
     folders(tmp_path, b={"env_kwargs": {"g": 9}})
     assert [*labels([read(root / name) for name in "ab"])] == [
         "SAC (1 seed)",
-        "SAC, env_kwargs={'g': 9} (1 seed)",
+        "SAC, env_kwargs={g=9} (1 seed)",
     ]
+
+
+def test_a_run_without_the_curve_changes_no_label(tmp_path):
+    """Such as one that failed before its settings were resolved: its config.json has few."""
+    full = {"learning_rate": 1e-3, "gamma": 0.99}
+    root = folders(
+        tmp_path, a={"seed": 0, "settings": full}, b={"seed": 1, "settings": full},
+        failed={"settings": {"gamma": 0.5, "net_arch": [8]}, "returns": []},
+    )  # fmt: skip
+    with pytest.warns(ConfigWarning, match="failed has no finished episodes.*It is left out"):
+        (group,) = resolve(root, "steps", "return")
+    assert group.title == "SAC (2 seeds)"
+
+
+def test_a_setting_that_a_run_does_not_name_makes_no_groups(tmp_path):
+    root = folders(tmp_path, a={"seed": 0, "settings": {"gamma": 0.9}}, b={"seed": 1})
+    assert labels(root) == {"SAC (2 seeds)": [0, 1]}
+
+
+def test_wrappers_are_named_by_their_classes_or_in_full_if_these_are_equal(tmp_path):
+    root = folders(
+        tmp_path, a={}, b={"wrappers": ["mine:Scale", "other:Clip"]}, c={"wrappers": ["mine:Clip"]}
+    )
+    assert [*labels(root)] == [
+        "SAC (1 seed)", "SAC, wrappers=Scale+Clip (1 seed)", "SAC, wrappers=Clip (1 seed)",
+    ]  # fmt: skip
+    folders(tmp_path, b={"wrappers": ["other:Clip"]})
+    assert [*labels(root)][1:] == [
+        "SAC, wrappers=other:Clip (1 seed)", "SAC, wrappers=mine:Clip (1 seed)",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name, value, shown",
+    [
+        ("env_kwargs", {"map": "8x8", "slow": True}, "{map=8x8, slow=true}"),
+        ("net_arch", [8, 8], "[8, 8]"),
+        ("alpha", None, "none"),
+        ("learning_rate", 0.0003, "0.0003"),
+    ],
+)
+def test_values_are_shown_as_they_are_typed(name, value, shown):
+    assert text(name, value) == shown
 
 
 def test_runs_with_the_same_seed_are_counted_as_runs(tmp_path):

@@ -1,5 +1,6 @@
 """Videos of a policy: frames, files, the environments that they are taken from, and errors."""
 
+import os
 import sys
 import zlib
 
@@ -132,6 +133,27 @@ def test_an_environment_may_be_given_and_stays_open(tmp_path):
     assert grays(tmp_path / "a.gif") == EPISODE[:3] and not closed
     with pytest.raises(ConfigError, match=r"needs render_mode='human'.*'rgb_array'"):
         recording.rendering(agent_for(), "human", env)
+
+
+@pytest.mark.parametrize("display, driver", [(None, "dummy"), (":0", None)])
+def test_sdl_does_not_search_for_a_display_that_is_not_there(
+    display, driver, tmp_path, monkeypatch
+):
+    drivers = set()
+
+    class Watched(Screen):
+        def render(self):
+            drivers.add(os.environ.get("SDL_VIDEODRIVER"))
+            return super().render()
+
+    monkeypatch.setattr(recording.sys, "platform", "linux")
+    for name in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    if display:
+        monkeypatch.setenv("DISPLAY", display)
+    env = Watched(render_mode="rgb_array")
+    recording.record(agent_for(), tmp_path / "a.gif", env, seed=0)
+    assert drivers == {driver} and "SDL_VIDEODRIVER" not in os.environ
 
 
 def test_a_policy_of_a_file_plays_in_an_environment_that_is_given(tmp_path):
