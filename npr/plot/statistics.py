@@ -13,6 +13,7 @@ import numpy as np
 from npr.errors import ConfigError
 
 RESAMPLES = 2_000
+FEW = 5  # runs below which bootstrap intervals are too narrow
 
 Scores = np.ndarray  # (runs, ...)
 Statistic = Callable[[np.ndarray], Any]
@@ -23,7 +24,7 @@ Statistic = Callable[[np.ndarray], Any]
 
 def moving_mean(y: np.ndarray, window: int) -> np.ndarray:
     """Mean (n,) of each number and up to window - 1 before it: of fewer at the start."""
-    window = _whole("window", window)
+    window = whole("window", window)
     sums = np.concatenate([[0.0], np.cumsum(np.asarray(y, np.float64))])
     ends = np.arange(1, len(sums))
     begins = np.maximum(ends - window, 0)
@@ -46,7 +47,7 @@ def common_grid(xs: Sequence[np.ndarray], points: int = 200) -> np.ndarray:
         raise ConfigError(
             f"The runs have no common range: one begins at {low:g}, another ends at {high:g}."
         )
-    return np.linspace(low, high, _whole("points", points))
+    return np.linspace(low, high, whole("points", points))
 
 
 def interpolated(x: np.ndarray, y: np.ndarray, grid: np.ndarray) -> np.ndarray:
@@ -122,17 +123,23 @@ def _resampled(
     runs as it has."""
     rng = np.random.default_rng(seed)
     values = []
-    for _ in range(_whole("resamples", resamples)):
+    for _ in range(whole("resamples", resamples)):
         drawn = [[one[rng.integers(len(one), size=len(one))] for one in tasks] for tasks in groups]
         values.append(statistic(drawn))
     return np.array(values)
 
 
 def _percentiles(values: np.ndarray, interval: float) -> tuple[Any, Any]:
-    if not 0 < interval < 1:
-        raise ConfigError(f"interval must be between 0 and 1, got {interval!r}.")
+    check_interval(interval)
     low, high = np.quantile(values, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
     return low, high
+
+
+def check_interval(interval: Any) -> None:
+    """Raise ConfigError unless this can be the coverage of an interval."""
+    number = isinstance(interval, int | float | np.number) and not isinstance(interval, bool)
+    if not (number and 0 < interval < 1):
+        raise ConfigError(f"interval must be between 0 and 1, got {interval!r}.")
 
 
 # ---- profiles and comparisons
@@ -197,7 +204,8 @@ def improvement_interval(
     return float(low), float(high)
 
 
-def _whole(name: str, value: Any) -> int:
+def whole(name: str, value: Any) -> int:
+    """The value of an argument. Raises ConfigError unless it is a whole number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ConfigError(f"{name} must be a whole number above 0, got {value!r}.")
     return int(value)
