@@ -119,7 +119,7 @@ def legend(ax: Axes, title: str = "") -> None:
             "loc": "upper left", "bbox_to_anchor": (0.0, 0.0), "borderaxespad": 0.0,
             "bbox_transform": ax.transAxes + under_label, "ncols": _legend_columns(names),
         }  # fmt: skip
-    shown = ax.legend(handles, _legend_labels(names), frameon=False, fontsize=9, **place)
+    shown: Any = ax.legend(handles, _legend_labels(names), frameon=False, fontsize=9, **place)
     if title:
         shown.set_title(title, prop={"size": 9})
         shown.set_alignment("left")
