@@ -11,7 +11,10 @@ KERNELS := algorithms autodiff heads kernels files/test_checkpoint.py files/test
 # but these take long, or compile kernels
 APART   := algorithms/test_learning.py kernels/test_numba_platforms.py
 
-.PHONY: demo test test-slow test-nightly prove lint format bench growth pictures gpu clean
+# tests with packages that are large or rarely needed, which `make test` skips
+SERVICES := loggers algorithms/test_sklearn_habits.py
+
+.PHONY: demo test test-services test-slow test-nightly prove lint format bench growth pictures gpu clean
 
 # One stamp file per extra: each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
@@ -26,6 +29,9 @@ test: $(VENV)/.test          ## the test suite; first, without Numba, what compu
 	NPR_NUMBA=0 $(BIN)/python -m pytest -n $(JOBS) $(addprefix tests/,$(KERNELS)) \
 	    $(addprefix --ignore tests/,$(APART))
 	$(BIN)/python -m pytest -n $(JOBS) --durations 10
+
+test-services: $(VENV)/.test $(VENV)/.test-services  ## with SB3, scikit-learn, W&B and MLflow; a skip is an error
+	NPR_SKIPS=error $(BIN)/python -m pytest -n $(JOBS) $(addprefix tests/,$(SERVICES))
 
 test-slow: $(VENV)/.test     ## slow tests: learning over several seeds
 	$(BIN)/python -m pytest -m slow -n $(JOBS)

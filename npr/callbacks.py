@@ -9,6 +9,7 @@ accepted too. Imports training, and no algorithm: an agent is what it is given.
 import inspect
 import os
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -20,8 +21,16 @@ import numpy as np
 from npr.errors import CheckpointError, CheckpointWarning, ConfigError, ConfigWarning
 from npr.files.evaluations import read_evaluations, write_evaluations
 from npr.files.run_folder import EVALUATIONS
-from npr.settings.setting import is_whole
+from npr.settings.setting import whole
+from npr.system import streams
 from npr.training import recording, saving
+
+__all__ = [
+    "BaseCallback", "Callback", "CallbackList", "CheckpointCallback", "EvalCallback",
+    "EventCallback", "EveryNTimesteps", "FunctionCallback", "ProgressBarCallback", "RecordVideo",
+    "StopTrainingOnMaxEpisodes", "StopTrainingOnNoModelImprovement",
+    "StopTrainingOnRewardThreshold", "StopTrainingOnTime", "as_callback",
+]  # fmt: skip
 
 
 class Callback:
@@ -125,7 +134,11 @@ class Callback:
     def _tell(self, text: str) -> None:
         """Print a line, if verbose."""
         if self.verbose:
-            print(f"{self.num_timesteps:,} steps: {text}")
+            self.logger.clear_line()
+            streams.write(sys.stdout, f"{self.num_timesteps:,} steps: {text}\n")
+
+
+BaseCallback = Callback  # its name in Stable-Baselines3
 
 
 class FunctionCallback(Callback):
@@ -222,7 +235,7 @@ class EveryNTimesteps(EventCallback):
 
     def __init__(self, n_steps: int, callback: Any) -> None:
         super().__init__(callback)
-        self.n_steps = _positive("n_steps", n_steps)
+        self.n_steps = whole("n_steps", n_steps)
         self._next = 0
 
     def _on_training_start(self) -> None:
@@ -253,6 +266,8 @@ class EvalCallback(EventCallback):
     seed                   of every evaluation, which then has the same episodes; None: others each
                            time, derived from the agent's seed and its env steps
     verbose                1: print the result of each evaluation
+    render, warn           as in Stable-Baselines3: render must be False, use RecordVideo instead;
+                           warn has no effect
 
     best_mean_reward, last_mean_reward   -inf before the first evaluation
     evaluations_timesteps, evaluations_results, evaluations_length, evaluations_successes
@@ -276,14 +291,18 @@ class EvalCallback(EventCallback):
         deterministic: bool = True,
         verbose: int = 1,
         seed: int | None = None,
+        render: bool = False,
+        warn: bool = True,
     ) -> None:
         super().__init__(callback_after_eval, verbose)
+        if render:
+            raise ConfigError("EvalCallback does not render; use RecordVideo.")
         self.on_new_best = None if callback_on_new_best is None else _one(callback_on_new_best)
         if self.on_new_best is not None:
             self.on_new_best.parent = self
         self.eval_env, self.deterministic, self.seed = eval_env, deterministic, seed
-        self.n_eval_episodes = _positive("n_eval_episodes", n_eval_episodes)
-        self.eval_freq = _positive("eval_freq", eval_freq)
+        self.n_eval_episodes = whole("n_eval_episodes", n_eval_episodes)
+        self.eval_freq = whole("eval_freq", eval_freq)
         self.log_file = None if log_path is None else Path(log_path) / EVALUATIONS
         self.best_file = None if best_model_save_path is None else Path(best_model_save_path)
         if self.best_file is not None and self.best_file.suffix != ".npz":
@@ -480,7 +499,7 @@ class StopTrainingOnMaxEpisodes(Callback):
 
     def __init__(self, max_episodes: int, verbose: int = 1) -> None:
         super().__init__(verbose)
-        self.max_episodes = _positive("max_episodes", max_episodes)
+        self.max_episodes = whole("max_episodes", max_episodes)
         self._start = 0
 
     def _on_training_start(self) -> None:
@@ -523,6 +542,8 @@ class CheckpointCallback(Callback):
     keep          number of files that are kept, the newest; None: all of them. Files with more
                   steps than the agent are of another run, and stay
     latest        name of a further file in the folder, always the same as the newest one
+    save_replay_buffer, save_vecnormalize
+                  as in Stable-Baselines3, without effect: a file always has both
 
     A file that cannot be written gives a CheckpointWarning, and training continues.
     """
@@ -535,11 +556,13 @@ class CheckpointCallback(Callback):
         keep: int | None = None,
         latest: str | None = None,
         verbose: int = 0,
+        save_replay_buffer: bool = True,
+        save_vecnormalize: bool = True,
     ) -> None:
         super().__init__(verbose)
-        self.save_freq, self.folder = _positive("save_freq", save_freq), Path(save_path)
+        self.save_freq, self.folder = whole("save_freq", save_freq), Path(save_path)
         self.name_prefix, self.latest = name_prefix, latest
-        self.keep = None if keep is None else _positive("keep", keep)
+        self.keep = None if keep is None else whole("keep", keep)
         self._next = 0
 
     def _on_training_start(self) -> None:
@@ -629,9 +652,9 @@ class RecordVideo(Callback):
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
-        self.save_freq, self.folder = _positive("save_freq", save_freq), Path(save_path)
+        self.save_freq, self.folder = whole("save_freq", save_freq), Path(save_path)
         self.name_prefix, self.suffix = name_prefix, suffix
-        self.episodes, self.env = _positive("episodes", episodes), env
+        self.episodes, self.env = whole("episodes", episodes), env
         self.deterministic, self.seed = deterministic, seed
         self._next = 0
 
@@ -673,9 +696,6 @@ class ProgressBarCallback(Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._bar: Any = None
-
-    def _on_training_start(self) -> None:
         try:
             from tqdm.auto import tqdm
         except ImportError:
@@ -683,8 +703,12 @@ class ProgressBarCallback(Callback):
                 "ProgressBarCallback needs tqdm: pip install 'npr-rl[progress]'. The progress line "
                 "of learn() needs nothing."
             ) from None
+        self._tqdm: Any = tqdm
+        self._bar: Any = None
+
+    def _on_training_start(self) -> None:
         total = self.model.end - self.num_timesteps
-        self._bar = tqdm(total=total, unit="step", desc=type(self.model).__name__)
+        self._bar = self._tqdm(total=total, unit="step", desc=type(self.model).__name__)
         self._start = self.num_timesteps
 
     def _on_step(self) -> bool:
@@ -746,13 +770,6 @@ def _wrong(callback: Any) -> str | None:
         name = getattr(callback, "__name__", type(callback).__name__)
         return f"{name}{signature}. Write def {name}(agent)"
     return None
-
-
-def _positive(name: str, number: Any) -> int:
-    """The number as an int. Raises ConfigError unless it is a whole number above 0."""
-    if not is_whole(number) or number < 1:
-        raise ConfigError(f"{name} must be a whole number above 0, got {number!r}.")
-    return int(number)
 
 
 def _multiple_after(t: int, interval: int) -> int:

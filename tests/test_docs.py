@@ -56,6 +56,18 @@ def test_every_callback_of_npr_is_on_the_page():
     assert own - words(CODE) - {"Callback", "FunctionCallback"} <= {"RecordVideo"}
 
 
+def test_the_arguments_of_callbacks_that_the_page_leaves_out_do_not_exist():
+    found = {
+        (name, argument)
+        for name, arguments in re.findall(r"^\| `(\w+Callback)\((\S+=\.\.\..*?)\)`", FROM_SB3, re.M)
+        for argument in re.findall(r"(\w+)=\.\.\.", arguments)
+    }
+    assert {("EvalCallback", "render"), ("CheckpointCallback", "save_vecnormalize")} < found
+    for name, argument in found:
+        with pytest.raises(TypeError, match=rf"unexpected keyword argument '{argument}'"):
+            getattr(callbacks, name)(**{argument: True})
+
+
 def resolve(name):
     first, *rest = name.split(".")
     value = npr

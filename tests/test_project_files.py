@@ -1,7 +1,12 @@
 """Facts in more than one file of the repository agree."""
 
+import configparser
+import os
 import re
+import subprocess
+import sys
 
+import pytest
 from support import ROOT
 from test_layers import LAYERS
 
@@ -38,10 +43,62 @@ def test_the_readme_has_the_layers():
     assert listed == {name: n for name, n in LAYERS.items() if name != "__init__"}
 
 
+def makefile_list(name):
+    """The words of a variable of the Makefile."""
+    found = re.search(
+        rf"^{name} +:= ((?:.*\\\n)*.*)\n", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    return found[1].replace("\\", "").split()
+
+
+def test_the_packages_that_make_test_lacks_are_those_of_make_test_services():
+    extras = configparser.ConfigParser()
+    extras.read_string(SETUP)
+    installed = dict(extras["options.extras_require"])
+    services = set(re.findall(r"^[\w-]+", installed["test-services"], re.MULTILINE))
+    modules = {"stable-baselines3": "stable_baselines3", "scikit-learn": "sklearn"}
+    files = [*(ROOT / "tests").rglob("test_*.py")]
+    for package in services:
+        skips = f'importorskip("{modules.get(package, package)}'
+        users = {path for path in files if skips in path.read_text()}
+        listed = [ROOT / "tests" / name for name in makefile_list("SERVICES")]
+        assert users, package
+        assert all(path in listed or path.parent in listed for path in users), package
+
+
+SKIPPING = """
+import pytest
+
+def test_one():
+    pytest.importorskip("no_such_package")
+
+@pytest.mark.xfail
+def test_two():
+    raise ValueError
+"""
+
+
+@pytest.mark.parametrize("skips, failed", [("error", 2), ("", 0)])
+def test_a_skip_fails_where_every_package_is_installed(skips, failed, tmp_path):
+    (tmp_path / "test_it.py").write_text(SKIPPING)
+    (tmp_path / "test_module.py").write_text("import pytest\npytest.importorskip('no_such_one')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider",
+         "--continue-on-collection-errors", "-c", os.devnull, "--rootdir", "."],
+        capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "NPR_SKIPS": skips, "PYTHONPATH": f"{ROOT}/tests"},
+    )  # fmt: skip
+    summary = done.stdout.splitlines()[-1]
+    assert done.returncode == (1 if failed else 0), done.stdout
+    assert "1 xfailed" in summary and ("skipped" in summary) == (not failed)
+    named = done.stdout.count("skipped, with NPR_SKIPS=error: Skipped: could not import 'no_such_")
+    assert named == failed
+
+
 def test_the_test_files_that_other_files_name_exist():
     named = re.findall(r"tests/[\w/]+\.py", "".join(path.read_text() for path in DOCUMENTS))
-    once = re.search(r"^APART +:= ((?:.*\\\n)*.*)\n", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    paths = [*named, *(f"tests/{path}" for path in once[1].replace("\\", "").split())]
+    lists = [*makefile_list("KERNELS"), *makefile_list("APART"), *makefile_list("SERVICES")]
+    paths = [*named, *(f"tests/{path}" for path in lists)]
     paths = {path for path in paths if "NAME" not in path}
     assert len(paths) > 20
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []

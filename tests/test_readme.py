@@ -2,10 +2,13 @@
 
 import importlib.util
 import re
+import shlex
 
 import pytest
 from support import ROOT
 from support.markdown import FENCE, run
+
+from npr.cli import main
 
 README = (ROOT / "README.md").read_text()
 
@@ -39,6 +42,15 @@ def test_every_make_target_of_the_readme_exists():
     targets = makefile_targets((ROOT / "Makefile").read_text())
     assert {"demo", "test", "lint", "bench"} <= targets
     assert make_targets_named(README) <= targets
+
+
+def test_the_folders_in_the_commands_of_the_readme_are_those_of_its_runs(capsys):
+    (block,) = (m[2] for m in FENCE.finditer(README) if m[2].startswith("npr train"))
+    commands = [shlex.split(line)[1:] for line in block.splitlines()]
+    assert main([*commands[0], "--dry-run"]) == 0
+    runs = {f"runs/{line.split()[1]}" for line in capsys.readouterr().out.splitlines()}
+    named = {word for words in commands for word in words if re.match(r"runs/\w", word)}
+    assert named and named <= runs
 
 
 # ---- tests of these helpers

@@ -319,6 +319,7 @@ class Algorithm(Settings, sb3.Methods):
         fixed = [n for n, one in self.settings.items() if one.fixed and n not in _OF_ENVS]
         self._built_with = {name: copy.deepcopy(getattr(self, name)) for name in fixed}
         self.snapshot = Snapshot(self, known=own)
+        self._initial = cloning.fingerprint(self)
         self._built = True
 
     def build(self) -> None:
@@ -568,6 +569,13 @@ class Algorithm(Settings, sb3.Methods):
         """The head, the network (None: a table) and the parameters of the policy."""
         raise NotImplementedError
 
+    def values_by(self) -> tuple[Callable[..., Array], Array] | None:
+        """The critic Q(parameters, s, a) and its parameters; None: there is no critic of actions.
+
+        It takes batches, (B, n) and (B, D) in [-1, 1]; several critics are rows of the result.
+        """
+        return None
+
     @property
     def policy(self) -> Policy:
         """The current policy, on the host. On the NumPy backend it shares the parameters."""
@@ -663,14 +671,28 @@ class Algorithm(Settings, sb3.Methods):
     def set_params(self, **params: Any) -> Self:
         """Change settings and return the agent. n_steps and n_episodes act from the next run on.
 
-        Raises ConfigError for unknown names, for values that are not valid, and for other values of
-        those that the agent was built with; then nothing has changed.
+        An agent that has learned nothing takes `env`, `seed` and every setting: if it was built
+        with another value it is built again, as by npr.clone.
+
+        Raises ConfigError for unknown names, for values that are not valid, and, once the agent has
+        learned or its parameters were changed, for other values of those that it was built with;
+        then nothing has changed.
         """
-        check_names(type(self).__name__, params, ["env", "seed", *self.settings])
+        owner = type(self).__name__
+        check_names(owner, params, ["env", "seed", *self.settings])
+        held = self.get_params()
+        new = [name for name in ("env", "seed") if params.get(name, held[name]) != held[name]]
+        for name, value in params.items():
+            one = self.settings.get(name)
+            if one and one.fixed and one.checked(owner, value, self.networks) != held[name]:
+                new.append(name)
+        if new and cloning.is_new(self):
+            cloning.rebuild(self, params)
+            return self
         for name in ("env", "seed"):
-            if name in params and params.pop(name) != (own := getattr(self, name)):
-                setattr(self, name, own)  # refused
-        self.assign(params)
+            if name in new:
+                setattr(self, name, held[name])  # refused
+        self.assign({name: value for name, value in params.items() if name in self.settings})
         return self
 
     def __sklearn_clone__(self) -> Self:

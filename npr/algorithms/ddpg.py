@@ -93,6 +93,9 @@ class DDPG(Replay, ActorCritic, Algorithm):
     def acts_by(self):
         return TanhHead(self.actions), self.actor, self.phi
 
+    def values_by(self):
+        return self.Q, self.theta
+
     def _train(self, run):
         for transition in run.interact(self.explore):  # [4, 6]
             self.buffer.add(*transition)  # [7]; [8] is in interact

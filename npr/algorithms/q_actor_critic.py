@@ -78,6 +78,9 @@ class QActorCritic(PolicyGradient, ActorCritic, Algorithm):
     def acts_by(self):
         return self.head, self.actor, self.theta
 
+    def values_by(self):
+        return self.Q, self.w
+
     def explore(self, s):
         return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
 

@@ -137,6 +137,9 @@ class SAC(Replay, ActorCritic, Algorithm):
     def acts_by(self):
         return self.head, self.actor, self.phi
 
+    def values_by(self):
+        return self.Q, self.theta
+
     def _train(self, run):
         for transition in run.interact(self.explore):  # [4-6, 8]
             self.buffer.add(*transition)  # [9]; [10] is in interact

@@ -83,6 +83,9 @@ class SACS(Replay, ActorCritic, Algorithm):
     def acts_by(self):
         return self.head, self.actor, self.phi
 
+    def values_by(self):
+        return self.Q, self.theta
+
     def _train(self, run):
         for transition in run.interact(self.explore):  # [2, 3, 5]
             self.buffer.add(*transition)  # [6]; [7] is in interact

@@ -126,6 +126,9 @@ class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
             return SamplerHead(self.actions), self.f, self.phi
         return CategoricalHead(self.actions, temperature=self.ent_coef), self.Q, self.theta
 
+    def values_by(self):
+        return self.Q, self.theta
+
     def _train(self, run):
         for transition in run.interact(self.explore):  # [4, 5, 7]
             self.buffer.add(*transition)  # [8]

@@ -2,7 +2,9 @@
 """The command line: `npr COMMAND ...`, one module per command.
 
 A command's module has HELP, arguments(parser) and run(args) -> exit status, and is imported only if
-its command is chosen. It may import everything of npr. Only `main` is public.
+its command is chosen. It may import everything of npr. Those of commands with the settings of an
+algorithm as flags have arguments(parser, words) instead: the words name the algorithm. Only `main`
+is public.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C, 143 by SIGTERM.
 """
@@ -32,6 +34,7 @@ COMMANDS = {
     "info": "show what a file or a run folder holds",
     "doctor": "report what this machine runs on",
 }
+_WITH_SETTINGS = ("train", "tune")
 _MODULES = {"eval": "evaluate", "list": "listing"}  # others have the name of their command
 _USAGE_ERRORS = ConfigError, SpaceError, UnknownNameError, FileNotFoundError
 
@@ -62,12 +65,9 @@ def _main(words: list[str]) -> int:
     program = f"npr {name}" if name else "npr"
     debug = "--debug" in words
     try:
-        parser, chosen = _parser(name)
-        args, unknown = parser.parse_known_args(words)
-        if unknown:
-            chosen.error(_unknown(chosen, unknown))
+        args = _parsed(name, words)
         if name is None:
-            streams.write(sys.stderr, parser.format_help())
+            streams.write(sys.stderr, _parser(None)[0].format_help())
             return 2
         with _warnings_of(program):
             return int(_module(args.command).run(args))
@@ -97,7 +97,21 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _parser(name: str | None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+def _parsed(name: str | None, words: Sequence[str]) -> argparse.Namespace:
+    parser, chosen = _parser(name, words)
+    args, extra = parser.parse_known_args(words)
+    for action in chosen._actions:  # argparse leaves optional ones empty if flags come between
+        optional = action.nargs == "?" and not action.option_strings and not action.choices
+        if optional and extra and extra[0][:1] != "-" and getattr(args, action.dest) is None:
+            setattr(args, action.dest, extra.pop(0))
+    if extra:
+        chosen.error(_unknown(chosen, args, extra))
+    return args
+
+
+def _parser(
+    name: str | None, words: Sequence[str] = ()
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """The parser of all commands, and that of the command `name`, which alone has its arguments."""
     parser = _Parser(
         prog="npr", description="Reinforcement learning with NumPy.", allow_abbrev=False,
@@ -115,7 +129,10 @@ def _parser(name: str | None) -> tuple[argparse.ArgumentParser, argparse.Argumen
         if command == name:
             module, chosen = _module(command), one
             one.description = f"{module.HELP[:1].upper()}{module.HELP[1:]}."
-            module.arguments(one)
+            if command in _WITH_SETTINGS:
+                module.arguments(one, words[words.index(name) + 1 :] if name in words else [])
+            else:
+                module.arguments(one)
             # without a default, which would replace what stands before the command
             one.add_argument("--debug", default=argparse.SUPPRESS, **debug)
     return parser, chosen
@@ -136,12 +153,17 @@ def _dashed(words: Sequence[str]) -> list[str]:
     return found
 
 
-def _unknown(parser: argparse.ArgumentParser, words: list[str]) -> str:
+def _unknown(parser: argparse.ArgumentParser, args: argparse.Namespace, words: list[str]) -> str:
     """A sentence about words that the parser of a command does not know."""
     known = [option for action in parser._actions for option in action.option_strings]
     flags = [word.partition("=")[0] for word in words if word.startswith("-")]
     if not flags:
         return f"{words[0]!r} is one argument too many"
+    if args.command in _WITH_SETTINGS:
+        from npr.cli import flags as settings
+
+        first = " Name an algorithm first: its settings are flags too."
+        return settings.advice(flags[0], known) + ("" if args.kind else first)
     return f"there is no {flags[0]}; {_nearest(flags[0], known, parser.prog)}"
 
 
@@ -155,9 +177,13 @@ def _complete() -> None:
     with contextlib.suppress(ImportError):
         import argcomplete
 
-        words = os.environ.get("COMP_LINE", "").split()[1:]
+        words = _dashed(os.environ.get("COMP_LINE", "").split()[1:])
         name = next((word for word in words if word in COMMANDS), None)
-        argcomplete.autocomplete(_parser(name)[0])
+        try:
+            parser, _ = _parser(name, words)
+        except (NprError, OSError):  # the algorithm or the name of a file is not complete
+            parser, _ = _parser(name)
+        argcomplete.autocomplete(parser)
 
 
 # ---- messages

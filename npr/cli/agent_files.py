@@ -2,10 +2,10 @@
 
 import argparse
 import functools
-import math
 from pathlib import Path
 from typing import Any
 
+from npr.cli import flags
 from npr.errors import ConfigError
 from npr.files.run_folder import BEST, CHECKPOINTS, CONFIG, FINAL, LATEST
 
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser, episodes: int) -> None:
         "the latest checkpoint; default: the first that exists",
     )  # fmt: skip
     parser.add_argument(
-        "--episodes", type=count, default=episodes, metavar="N", help=f"default: {episodes}"
+        "--episodes", type=flags.count, default=episodes, metavar="N", help=f"default: {episodes}"
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="same seed, same episodes; default: 0"
@@ -46,20 +46,9 @@ def arguments(parser: argparse.ArgumentParser, episodes: int) -> None:
         help="modules that register environments or algorithms",
     )  # fmt: skip
     parser.add_argument(
-        "--episode-limit", type=count, metavar="N",
+        "--episode-limit", type=flags.count, metavar="N",
         help="steps after which an episode is cut; default: 10000",
     )  # fmt: skip
-
-
-def count(word: str) -> int:
-    """A whole number above 0, for argparse; 1e5 is one."""
-    try:
-        number = float(word)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number == int(number) and number >= 1):
-        raise argparse.ArgumentTypeError(f"{word} is not a whole number above 0")
-    return int(number)
 
 
 def path_of(given: str, which: str | None = None) -> Path:
@@ -109,10 +98,9 @@ def env_of(args: argparse.Namespace, agent: Any, render_mode: str | None = None)
         )
     if args.env and not (args.env_kwargs or args.wrapper):
         return args.env
-    from npr.cli.flags import pairs
     from npr.runs.typed import WrappedEnv
 
-    kwargs = pairs(args.env_kwargs)
+    kwargs = flags.pairs(args.env_kwargs)
     if not args.env:
         own = getattr(agent.env, "kwargs", None) or agent.env_kwargs or {}
         kwargs = {**own, **kwargs}

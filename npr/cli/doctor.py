@@ -4,7 +4,7 @@ import argparse
 import os
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, requires
 from typing import Any
 
@@ -20,11 +20,12 @@ HELP = "report what this machine runs on: versions, backend, kernels, threads, m
 
 
 def doctor() -> list[tuple[str, str]]:
-    """(topic, result) for versions, backend, kernels, threads and memory."""
+    """(topic, result) for versions, extras, backend, kernels, threads and memory."""
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return [
         ("npr", f"{__version__} on Python {platform.python_version()}, {system}"),
         ("packages", packages()),
+        ("extras", extras()),
         ("backend", f"{backend.BACKEND}, {backend.FLOAT}"),
         ("kernels", kernels()),
         ("networks", networks()),
@@ -36,13 +37,33 @@ def doctor() -> list[tuple[str, str]]:
 PACKAGES = ("numpy", "numba", "gymnasium", "cupy-cuda12x", "cupy-cuda13x")
 
 
+EXTRAS = {  # of npr-rl -> its packages
+    "plot": ["matplotlib"],
+    "progress": ["tqdm"],
+    "tensorboard": ["tensorboard"],
+    "wandb": ["wandb"],
+    "mlflow": ["mlflow"],
+    "tune": ["optuna"],
+    "completion": ["argcomplete"],
+    "video": ["pillow", "imageio-ffmpeg"],
+}
+
+
+def versions(names: Iterable[str]) -> str:
+    return ", ".join(f"{name} {backend.installed(name)}" for name in names)
+
+
 def packages() -> str:
-    text = ", ".join(f"{name} {backend.installed(name)}" for name in PACKAGES)
+    text = versions(PACKAGES)
     limit = numpy_limit()
     if limit and tuple(map(int, re.findall(r"\d+", np.__version__)[:2])) >= limit:
         below = ".".join(map(str, limit))
         text += f"; this Numba needs numpy < {below}: reinstall one of them"
     return text
+
+
+def extras() -> str:
+    return "; ".join(f"[{extra}] {versions(names)}" for extra, names in EXTRAS.items())
 
 
 def numpy_limit() -> tuple[int, ...] | None:

@@ -41,11 +41,17 @@ def run(args: argparse.Namespace) -> int:
         }
         numbers = {"mean": result.mean, "std": result.std, "min": float(result.returns.min())}
         numbers |= {"max": float(result.returns.max()), "mean_length": result.lengths.mean().item()}
+        if result.success_rate is not None:
+            numbers["success_rate"] = result.success_rate
         held = {"returns": result.returns.tolist(), "lengths": result.lengths.tolist()}
+        if result.successes is not None:
+            held["successes"] = result.successes.tolist()
         streams.show(json.dumps(about | numbers | held))
         return 0
     for name, values in (("return", result.returns), ("length", result.lengths)):
         streams.show(f"{name}   {_summary(values)}")
+    if result.success_rate is not None:
+        streams.show(f"success  {result.success_rate:.2f}")
     return 0
 
 

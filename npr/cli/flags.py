@@ -1,16 +1,17 @@
 """Flags of the settings of an algorithm, made from their declarations, and values from words."""
 
 import argparse
+import functools
 import json
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from npr.errors import ConfigError
 from npr.settings import NetArch, Setting, Settings, sb3
-from npr.settings.setting import near
+from npr.settings.setting import is_whole, near
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 ALIASES = {"n_envs": "num-envs"}  # setting -> its name in CleanRL
@@ -20,8 +21,7 @@ _OWN_FLAGS = ("env_kwargs",)  # settings with a flag of their own
 def add_settings(parser: argparse.ArgumentParser, kind: type[Settings]) -> None:
     """Add a flag for each setting of an algorithm, in groups; several values make a grid.
 
-    Their values arrive as lists of valid values, by the name of the setting; None: not given.
-    `order` has the names in the order of the words.
+    `given` has the values that were given.
     """
     groups: dict[str, Any] = {}
     for name, one in kind.settings.items():
@@ -30,37 +30,46 @@ def add_settings(parser: argparse.ArgumentParser, kind: type[Settings]) -> None:
         title = _group(kind, name)
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
-        flag = f"--{name.replace('_', '-')}"
-        flags = [flag, *(f"--{ALIASES[name]}" for _ in "1" if name in ALIASES)]
-        groups[title].add_argument(
-            *flags, dest=name, action=_Values, nargs="*" if _is_bool(one) else "+",
-            metavar=_metavar(one), help=_help(one), setting=one, owner=kind,
+        words = [name.replace("_", "-"), *([ALIASES[name]] if name in ALIASES else [])]
+        # without defaults, which would come first in the namespace, in the order of declaration
+        action = groups[title].add_argument(
+            *(f"--{word}" for word in words), dest=name, action="append",
+            type=functools.partial(_converted, kind, one), default=argparse.SUPPRESS,
+            nargs="*" if _is_bool(one) else "+", metavar=_metavar(one), help=_help(one),
         )  # fmt: skip
+        action.completer = functools.partial(_completions, one)  # for argcomplete
         if _is_bool(one):
             groups[title].add_argument(
-                f"--no-{flag[2:]}", dest=name, action="store_const", const=[False],
-                help=argparse.SUPPRESS,
+                f"--no-{words[0]}", dest=name, action="append_const", const=[False],
+                default=argparse.SUPPRESS, help=argparse.SUPPRESS,
             )  # fmt: skip
 
 
-class _Values(argparse.Action):
-    """Parses the words after a flag as values of its setting. A repeated flag adds values."""
+def given(args: argparse.Namespace, kind: type[Settings]) -> dict[str, list[Any]]:
+    """Setting -> its valid values, in the order in which the words name the settings.
 
-    def __init__(self, *args: Any, setting: Setting, owner: type[Settings], **others: Any) -> None:
-        super().__init__(*args, **others)
-        self.setting, self.owner = setting, owner
+    A repeated flag adds values.
+    """
+    return {
+        name: [one for values in held for one in values or [True]]  # [] of a bare --normalize-obs
+        for name, held in vars(args).items()
+        if name in kind.settings and name not in _OWN_FLAGS
+    }
 
-    def __call__(
-        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
-    ) -> None:
-        words = values or ["true"]  # of a bare --normalize-obs
-        try:
-            new = [parse(self.owner, self.setting, word) for word in words]
-        except ConfigError as error:
-            parser.error(f"{option_string}: {error}")
-        before = getattr(namespace, self.dest, None) or []
-        setattr(namespace, self.dest, [*before, *new])
-        namespace.order = [*dict.fromkeys([*getattr(namespace, "order", []), self.dest])]
+
+def _converted(owner: type[Settings], setting: Setting, word: str) -> Any:
+    try:
+        return parse(owner, setting, word)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _completions(one: Setting, **_: Any) -> list[str]:
+    """The words that the shell offers for a setting."""
+    kinds, choices = _kinds(one.type)
+    words = [text(choice) for choice in choices]
+    words += ["true", "false"] if bool in kinds else []
+    return words + (["none"] if type(None) in kinds else [])
 
 
 def parse(owner: type[Settings], setting: Setting, word: str) -> Any:
@@ -91,8 +100,8 @@ def _value(kind: Any, word: str) -> Any:
             return choice
     if bool in kinds and lower in (*_TRUE, *_FALSE):
         return lower in _TRUE
-    if (int in kinds or float in kinds) and (number := _number(word)) is not None:
-        return number
+    if (int in kinds or float in kinds) and (held := number(word)) is not None:
+        return held
     if list in kinds or dict in kinds:
         if word[:1] in ("[", "{"):
             return _json(word)
@@ -101,13 +110,29 @@ def _value(kind: Any, word: str) -> Any:
     return word
 
 
-def _number(word: str) -> int | float | None:
+def number(word: str) -> int | float | None:
+    """The number that a word stands for; None: there is none."""
     for convert in (int, float):  # int first: a float has 53 bits
         try:
             return convert(word)
         except ValueError:
             continue
     return None
+
+
+def whole(word: str) -> int:
+    """A whole number, for argparse; 1e5 is one."""
+    held = number(word)
+    if not is_whole(held):
+        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number")
+    return int(held)  # type: ignore[arg-type]
+
+
+def count(word: str) -> int:
+    """A whole number above 0, for argparse."""
+    if (held := whole(word)) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is not above 0")
+    return held
 
 
 def _json(word: str) -> Any:
@@ -218,6 +243,3 @@ def _names(kinds: Iterable[Any]) -> list[str]:
 
 def _help(one: Setting) -> str:
     return (one.__doc__ or "").replace("%", "%%")
-
-
-Parse = Callable[[list[str]], argparse.Namespace]

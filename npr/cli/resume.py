@@ -2,7 +2,8 @@
 
 import argparse
 
-from npr.cli.train import _number, report
+from npr.cli import flags
+from npr.cli.train import alone, report
 from npr.errors import ConfigError
 
 HELP = "continue runs that were stopped, from their latest checkpoint, to the bit"
@@ -12,7 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
     parser.add_argument(
-        "--total-timesteps", type=_number, metavar="N",
+        "--total-timesteps", type=flags.whole, metavar="N",
         help="env steps of the whole run, to extend one that is finished",
     )  # fmt: skip
     parser.add_argument(
@@ -24,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="modules of the run, which must be given again",
     )  # fmt: skip
     parser.add_argument(
-        "--jobs", type=_number, metavar="N", help="processes; default: one per core"
+        "--jobs", type=flags.count, metavar="N", help="processes; default: one per core"
     )
 
 
@@ -41,6 +42,5 @@ def run(args: argparse.Namespace) -> int:
         if args.runs.count(one) > 1:
             raise ConfigError(f"{one} is given twice: two processes would write the same files.")
     if len(args.runs) == 1:
-        runs.resume(args.runs[0], **options)
-        return 0
+        return alone(runs.resume, args.runs[0], **options)
     return report(runs.resume_all(args.runs, args.jobs, **options))

@@ -1,14 +1,14 @@
 """`npr train`: trains a run, or a grid of runs, in folders."""
 
 import argparse
-import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from npr.cli import flags
-from npr.errors import ConfigError
+from npr.errors import ConfigError, NprError
+from npr.files.run_folder import CONSOLE
 from npr.system import streams
 
 HELP = "train an agent, a grid of settings or several seeds, in run folders"
@@ -18,22 +18,20 @@ Every setting of the algorithm is a flag; `npr train sac --help` shows those of 
 make a grid: --learning-rate 1e-3 3e-4 --seed 0 1 2 are six runs, in parallel processes. Give the
 algorithm and the environment first."""
 
-# flag of a field of RunConfig -> (its name in the configuration, type, help)
-_FIELDS: dict[str, tuple[str, Any, str]] = {
-    "--total-timesteps": ("total_timesteps", "number", "env steps; default: the preset's budget"),
-    "--eval-freq": ("eval_freq", "number", "env steps between evaluations; 0: none; default: 20 "
-                    "evaluations per run"),
-    "--eval-episodes": ("eval_episodes", "number", "episodes per evaluation; default: 10"),
-    "--save-freq": ("save_freq", "number", "env steps between checkpoints; 0: at the end only; "
-                    "default: 10 checkpoints per run"),
-    "--keep": ("keep", "number", "numbered checkpoints that are kept; default: 3"),
-    "--log-interval": ("log_interval", "number", "rollouts or episodes between rows of the logs; "
-                       "default: about 200 rows per run"),
+_NUMBERS = {  # field of the configuration -> help of its flag
+    "total_timesteps": "env steps; default: the preset's budget",
+    "eval_freq": "env steps between evaluations; 0: none; default: 20 evaluations per run",
+    "eval_episodes": "episodes per evaluation; default: 10",
+    "save_freq": "env steps between checkpoints; 0: at the end only; default: 10 checkpoints per "
+                 "run",
+    "keep": "numbered checkpoints that are kept; default: 3",
+    "log_interval": "rollouts or episodes between rows of the logs; default: about 200 rows per "
+                    "run",
 }  # fmt: skip
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of all algorithms; those of one are added when its name is known."""
+def arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments, and those of the algorithm that the words or the configuration name."""
     parser.usage, parser.epilog = "npr train ALGORITHM ENV [--FLAG VALUE ...]", _EPILOG
     parser.add_argument(
         "algorithm", nargs="?", help="name, e.g. sac, per-dqn; `npr list` shows all"
@@ -53,10 +51,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="modules that register environments or algorithms",
     )  # fmt: skip
     parser.add_argument(
-        "--seed", nargs="+", action="extend", type=_number, metavar="N", help="seeds; default: 0"
-    )
-    for flag, (name, _, text) in _FIELDS.items():
-        parser.add_argument(flag, dest=name, type=_number, metavar="N", help=text)
+        "--seed", nargs="+", action="extend", type=flags.whole, metavar="N",
+        help="seeds; default: 0",
+    )  # fmt: skip
+    for name, text in _NUMBERS.items():
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=flags.whole, metavar="N", help=text)
     parser.add_argument(
         "--log", nargs="+", action="extend", metavar="NAME",
         help="outputs besides monitor.csv; default: csv jsonl",
@@ -66,50 +66,35 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--config", metavar="FILE", help="TOML or JSON, or a run's config.json; flags override it"
     )
     parser.add_argument(
-        "--jobs", type=_number, metavar="N", help="processes of a grid; default: one per core"
+        "--jobs", type=flags.count, metavar="N", help="processes of a grid; default: one per core"
     )
     parser.add_argument(
-        "--index", type=_number, metavar="N", help="train only this point of the grid, from 0"
+        "--index", type=flags.whole, metavar="N", help="train only this point of the grid, from 0"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the points of the grid")
-    # the flags depend on a word, which argparse has no way to say
-    parser.parse_known_args = functools.partial(_parse, parser)  # type: ignore[method-assign, assignment]
+    add_settings(parser, words, beginning(words))
 
 
-def _parse(
-    parser: argparse.ArgumentParser, words: Sequence[str], namespace: Any = None
-) -> tuple[argparse.Namespace, list[str]]:
-    """Parse with the flags of the algorithm that the words or the configuration name."""
-    words = [*words]
-    try:
-        data = _beginning(words)
-        known = None if data.get("algorithm") is None else _kind(data["algorithm"])
-    except ConfigError as error:
-        parser.error(str(error))
-    if known is not None:
-        flags.add_settings(parser, known)
-    args, extra = argparse.ArgumentParser.parse_known_args(parser, words, namespace)
-    for word in [*extra]:  # argparse gives the second name to no one if flags come between
-        if not word.startswith("-") and args.env_id is None:
-            args.env_id = word
-            extra.remove(word)
-    unknown = [word.partition("=")[0] for word in extra if word.startswith("--")]
-    if unknown:
-        options = [one for action in parser._actions for one in action.option_strings]
-        advice = flags.advice(unknown[0], options)
-        if known is None:
-            advice += " Name an algorithm first: its settings are flags too."
-        parser.error(advice)
-    if args.algorithm != data.get("algorithm") and (args.algorithm or not args.config):
-        parser.error("give the algorithm and the environment first: npr train sac Pendulum-v1 ...")
-    args.data, args.kind, args.words = data, known, words
-    return args, extra
+def add_settings(
+    parser: argparse.ArgumentParser, words: Sequence[str], data: dict[str, Any]
+) -> None:
+    """Add the flags of the algorithm that `data` names, if it names one. The parsed words have
+    `data`, its class `kind` (None: there is none) and `words`. Raises ConfigError.
+    """
+    from npr.runs.config import algorithm
+
+    kind = None if data.get("algorithm") is None else algorithm(data["algorithm"])
+    if kind is not None:
+        flags.add_settings(parser, kind)
+    parser.set_defaults(data=data, kind=kind, words=[*words])
 
 
-def _beginning(words: list[str]) -> dict[str, Any]:
+def beginning(words: Sequence[str], *, with_file: bool = True) -> dict[str, Any]:
     """The configuration file, with the algorithm of the words if they have one.
 
-    The modules of --import are imported: they may register algorithms.
+    with_file   whether --config is a flag
+
+    The modules of --import are imported: they may register algorithms. Raises ConfigError.
     """
     from npr.runs import config
     from npr.runs.typed import import_modules
@@ -117,14 +102,15 @@ def _beginning(words: list[str]) -> dict[str, Any]:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--import", nargs="+", action="extend", dest="imports", default=[])
     first.add_argument("--wrapper", nargs="+", action="extend", default=[])
-    first.add_argument("--config")
+    if with_file:
+        first.add_argument("--config")
     try:
         given, rest = first.parse_known_args(words)
     except argparse.ArgumentError as error:
         raise ConfigError(f"{error}.") from None
     import_modules(given.imports)
     data: dict[str, Any] = {}
-    if given.config:
+    if with_file and given.config:
         data = config.read_config(given.config, given.wrapper, given.imports)
     if words and not words[0].startswith("-"):
         return {**data, "algorithm": words[0]}
@@ -134,20 +120,12 @@ def _beginning(words: list[str]) -> dict[str, Any]:
     return data
 
 
-def _kind(name: Any) -> Any:
-    from npr.runs.config import algorithm
-
-    return algorithm(name)
-
-
-def _number(word: str) -> int:
-    try:
-        number = float(word)
-        if number == int(number):
-            return int(word) if word.lstrip("+-").isdigit() else int(number)
-    except (ValueError, OverflowError):
-        pass
-    raise argparse.ArgumentTypeError(f"{word!r} is not a whole number")
+def check_first(args: argparse.Namespace) -> None:
+    """Raise ConfigError if argparse takes another word for the algorithm: its flags are missing."""
+    if args.algorithm is not None and args.algorithm != args.data.get("algorithm"):
+        raise ConfigError(
+            f"Give the algorithm and the environment first: npr {args.command} sac Pendulum-v1 ..."
+        )
 
 
 def configured(args: argparse.Namespace) -> dict[str, Any]:
@@ -164,21 +142,18 @@ def configured(args: argparse.Namespace) -> dict[str, Any]:
     lists = {"wrappers": args.wrapper, "imports": imports or None, "log": args.log, "env": env}
     if args.env_kwargs:
         lists["env_kwargs"] = flags.pairs(args.env_kwargs)
-    lists |= {name: getattr(args, name) for name, *_ in _FIELDS.values()}
+    lists |= {name: getattr(args, name) for name in _NUMBERS}
     data |= {name: value for name, value in lists.items() if value is not None}
     if args.seed is not None:
         data["seed"] = args.seed
         grid.pop("seed", None)
-    names = [*getattr(args, "order", []), *(args.kind.settings if args.kind else ())]
-    for name in dict.fromkeys(names):
-        values = getattr(args, name, None)
-        if values is not None and name != "env_kwargs":
-            settings.pop(name, None)
-            grid.pop(name, None)
-            if len(values) == 1:
-                settings[name] = values[0]
-            else:
-                grid[name] = values
+    for name, values in flags.given(args, args.kind).items() if args.kind else ():
+        settings.pop(name, None)
+        grid.pop(name, None)
+        if len(values) == 1:
+            settings[name] = values[0]
+        else:
+            grid[name] = values
     return {**data, "settings": settings, "grid": grid}
 
 
@@ -189,6 +164,7 @@ def run(args: argparse.Namespace) -> int:
     from npr.runs.train import source
     from npr.runs.typed import import_modules
 
+    check_first(args)
     data = configured(args)
     import_modules(data.get("imports", []))
     points = config.from_plain(data)
@@ -211,17 +187,40 @@ def run(args: argparse.Namespace) -> int:
         return 0
     command = ["npr", "train", *args.words]
     if len(points) == 1:
-        runs.train(points[0], Path(args.out) / named[0], command=command)
-        return 0
+        return alone(runs.train, points[0], Path(args.out) / named[0], command=command)
     return report(runs.run_all(points, args.out, args.jobs, command))
 
 
+def alone(train: Callable[..., Any], *args: Any, **options: Any) -> int:
+    """Train one run in this process: train(*args, report=..., **options); the exit status.
+
+    An error after the first step is raised as an NprError, which has status 1: it is not about what
+    was typed.
+    """
+    from npr.cli import _is_usage, _sentence
+
+    begun = False
+
+    def note(agent: Any) -> None:
+        nonlocal begun
+        begun = True
+
+    try:
+        train(*args, report=note, **options)
+    except Exception as error:
+        if begun and _is_usage(error):
+            raise NprError(_sentence(error)) from error
+        raise
+    return 0
+
+
 def report(outcomes: Sequence[Any]) -> int:
-    """Print a sentence for each run that failed; the exit status."""
+    """Print a sentence for each run that failed or was skipped; the exit status."""
+    for one in outcomes:
+        if one.state == "skipped":
+            streams.write(sys.stderr, f"npr: skipped: {one.error}\n")
     failed = [one for one in outcomes if one.state == "failed"]
     for one in failed:
         reason = one.error.splitlines()[0] if one.error else "it failed"
-        streams.write(
-            sys.stderr, f"npr: {one.folder} failed: {reason} ({one.folder}/console.log)\n"
-        )
+        streams.write(sys.stderr, f"npr: {one.folder} failed: {reason} ({one.folder / CONSOLE})\n")
     return 1 if failed else 0

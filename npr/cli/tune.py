@@ -1,15 +1,16 @@
 """`npr tune`: searches for settings, and writes the best as a configuration for `npr train`."""
 
 import argparse
-import functools
+import json
 import os
 import sys
+import tempfile
 import tomllib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from npr.cli import flags
-from npr.cli.train import _number
+from npr.cli.train import add_settings, beginning, check_first
 from npr.errors import ConfigError
 from npr.system import streams
 
@@ -24,27 +25,28 @@ on several machines shares the study in --storage, and goes on with it after Ctr
 pip install 'npr-rl[tune]'."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of all algorithms; those of one are added when its name is known."""
+def arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the arguments, and those of the algorithm that the words name."""
     parser.usage, parser.epilog = "npr tune ALGORITHM ENV [--FLAG VALUE ...]", _EPILOG
     add = parser.add_argument
     add("algorithm", help="name, e.g. sac, per-dqn; `npr list` shows all")
     add("env", help="id of an environment")
-    add("--trials", type=_number, default=50, metavar="N", help="of the study in all; default: 50")
-    add("--jobs", type=_number, default=1, metavar="N", help="processes; default: 1")
+    add("--trials", type=flags.whole, default=50, metavar="N",
+        help="of the study in all; default: 50")  # fmt: skip
+    add("--jobs", type=flags.whole, default=1, metavar="N", help="processes; default: 1")
     add("--storage", metavar="FILE", help="journal file that keeps the study; default: none")
     add("--study", metavar="NAME", help="name in the storage; default: algorithm and environment")
-    add("--seeds", type=_number, default=3, metavar="N",
+    add("--seeds", type=flags.whole, default=3, metavar="N",
         help="agents per trial; the objective is the median over them; default: 3")  # fmt: skip
-    add("--total-timesteps", type=_number, metavar="N",
+    add("--total-timesteps", type=flags.whole, metavar="N",
         help="env steps of each agent; default: the preset's budget")  # fmt: skip
-    add("--eval-freq", type=_number, metavar="N",
+    add("--eval-freq", type=flags.whole, metavar="N",
         help="env steps between evaluations; default: a tenth of the budget")  # fmt: skip
-    add("--eval-episodes", type=_number, default=10, metavar="N",
+    add("--eval-episodes", type=flags.whole, default=10, metavar="N",
         help="episodes per evaluation; default: 10")  # fmt: skip
-    add("--last", type=_number, default=1, metavar="N",
+    add("--last", type=flags.whole, default=1, metavar="N",
         help="an agent's score is the mean of so many last evaluations; default: 1")  # fmt: skip
-    add("--top", type=_number, default=3, metavar="N",
+    add("--top", type=flags.whole, default=3, metavar="N",
         help="so many of the best trials are trained again with fresh seeds, which choose the "
         "winner; 0: none; default: 3")  # fmt: skip
     add("--space", nargs="+", action="extend", default=[], metavar="NAME=LOW:HIGH",
@@ -53,7 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--sampler", choices=["tpe", "random"], default="tpe", help="default: tpe")
     add("--pruner", choices=["median", "none"], default="median", help="default: median")
     add("--timeout", type=float, metavar="SECONDS", help="after which no trial starts")
-    add("--seed", type=_number, metavar="N",
+    add("--seed", type=flags.whole, metavar="N",
         help="of the sampler; not for several machines. Agents have seeds 0, 1, ...")  # fmt: skip
     add("--out", default="best.toml", metavar="FILE",
         help="configuration for npr train, .toml or .json; default: best.toml")  # fmt: skip
@@ -62,36 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="wrappers around the environment, the innermost first")  # fmt: skip
     add("--import", nargs="+", action="extend", dest="imports", default=[], metavar="MODULE",
         help="modules that register environments or algorithms")  # fmt: skip
-    # the flags depend on a word, which argparse has no way to say
-    parser.parse_known_args = functools.partial(_parse, parser)  # type: ignore[method-assign, assignment]
-
-
-def _parse(
-    parser: argparse.ArgumentParser, words: Sequence[str], namespace: Any = None
-) -> tuple[argparse.Namespace, list[str]]:
-    """Parse with the flags of the algorithm, which is the first word."""
-    from npr.runs.config import algorithm
-    from npr.runs.typed import import_modules
-
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--import", nargs="+", action="extend", dest="imports", default=[])
-    known = None
-    try:
-        import_modules(first.parse_known_args([*words])[0].imports)
-        if words and not words[0].startswith("-"):
-            known = algorithm(words[0])
-            flags.add_settings(parser, known)
-    except ConfigError as error:
-        parser.error(str(error))
-    args, extra = argparse.ArgumentParser.parse_known_args(parser, words, namespace)
-    if known is None:
-        parser.error("give the algorithm and the environment first: npr tune sac Pendulum-v1 ...")
-    unknown = [word.partition("=")[0] for word in extra if word.startswith("--")]
-    if unknown:
-        options = [one for action in parser._actions for one in action.option_strings]
-        parser.error(flags.advice(unknown[0], options))
-    args.kind = known
-    return args, extra
+    add_settings(parser, words, beginning(words, with_file=False))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -102,10 +75,9 @@ def run(args: argparse.Namespace) -> int:
     from npr.tune import tune
     from npr.tune.result import check_suffix
 
+    check_first(args)
     check_suffix(args.out)
-    folder = os.path.dirname(os.path.abspath(args.out))
-    if not os.path.isdir(folder):
-        raise ConfigError(f"--out {args.out}: there is no folder {folder!r}; create it first.")
+    _check_writable(args.out)
     module, _, name = args.env.rpartition(":")  # Gymnasium's notation
     imports = [*args.imports, *([module] if module else [])]
     import_modules(imports)
@@ -125,13 +97,45 @@ def run(args: argparse.Namespace) -> int:
     streams.write(sys.stdout, table(result))
     if result.finished:
         others = {"wrappers": args.wrapper, "imports": imports}
-        result.save(args.out, env=name, **{key: one for key, one in others.items() if one})
+        found = {"env": name, **{key: one for key, one in others.items() if one}}
+        out = _save(result, args.out, found)
         again = "".join(f" --{flag} {' '.join(words)}" for flag, words in
                         (("wrapper", args.wrapper), ("import", imports)) if words)  # fmt: skip
-        streams.write(
-            sys.stdout, f"{args.out} has these settings: npr train --config {args.out}{again}\n"
-        )
+        streams.write(sys.stdout, f"{out} has these settings: npr train --config {out}{again}\n")
     return 0
+
+
+def _check_writable(path: str) -> None:
+    """Raise ConfigError if the file could not be written after the search."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise ConfigError(f"--out {path}: there is no folder {folder!r}; create it first.")
+    if os.path.isdir(path):
+        raise ConfigError(f"--out {path}: it is a folder; give the name of a file.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--out {path}: no file can be written in {folder!r} ({error.strerror}); choose "
+            "another."
+        ) from None
+
+
+def _save(result: "TuneResult", path: str, others: dict[str, Any]) -> str:
+    """Write the file and return its name: with .json if TOML cannot hold the settings."""
+    try:
+        try:
+            result.save(path, **others)
+        except ConfigError as error:
+            instead = f"{os.path.splitext(path)[0]}.json"
+            result.save(instead, **others)
+            streams.write(sys.stderr, f"{instead} is written instead of {path}: {error}\n")
+            return instead
+    except OSError:  # the result of hours is not lost
+        streams.write(sys.stdout, f"{json.dumps(result.config() | others)}\n")
+        raise
+    return path
 
 
 def _fixed(args: argparse.Namespace) -> dict[str, Any]:
@@ -139,10 +143,7 @@ def _fixed(args: argparse.Namespace) -> dict[str, Any]:
     fixed: dict[str, Any] = {}
     if args.env_kwargs:
         fixed["env_kwargs"] = flags.pairs(args.env_kwargs)
-    for name in args.kind.settings:
-        values = getattr(args, name, None)
-        if values is None or name in ("env_kwargs", "verbose"):
-            continue
+    for name, values in flags.given(args, args.kind).items():
         if len(values) > 1:
             flag, words = name.replace("_", "-"), ",".join(map(flags.text, values))
             raise ConfigError(

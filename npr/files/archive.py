@@ -193,6 +193,10 @@ def _opened(path: Path, read: Callable[..., Any]) -> tuple[Manifest, dict[str, A
     try:
         with open(path, "rb") as file:
             return _read(path, file, read)
+    except IsADirectoryError:
+        inside = [name for name in ("best.npz", "final.npz") if os.path.exists(f"{path}/{name}")]
+        hint = f" Load {os.path.join(path, inside[0])}." if inside else ""
+        raise CheckpointError(f"{path} is a folder, and not the file of an agent.{hint}") from None
     except FileNotFoundError as error:
         if not os.path.exists(f"{path}.npz"):
             raise

@@ -133,7 +133,7 @@ class Outputs:
                 f"A new run replaces what is logged in {', '.join(held)}. Give each run its own "
                 "folder to keep the logs of all.",
                 ConfigWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
 

@@ -23,6 +23,7 @@ from npr.plot.drawing import (
     style,
 )  # fmt: skip
 from npr.plot.groups import Group, Normalize, OneRun, Runs, few, resolve, scaled, series
+from npr.settings.setting import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def final_scores(
            evaluation; or a key of progress.csv: its last value
     last   episodes in the mean of returns
     """
-    statistics.whole("last", last)
+    whole("last", last)
     if isinstance(runs, Mapping) and runs and all(map(_are_numbers, runs.values())):
         numbers = {str(label): np.asarray(one, np.float64) for label, one in runs.items()}
         for label, one in numbers.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from npr.plot import statistics
 from npr.plot.drawing import below, check_path, color, finish, legend, line, new_figure, style
 from npr.plot.groups import X_AXES, Curve, Group, Normalize, Runs, curve, few, resolve
+from npr.settings.setting import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +61,7 @@ def curves(
     have y, and FileNotFoundError for a folder that does not exist.
     """
     check_path(path)
-    statistics.whole("smooth", smooth)
+    whole("smooth", smooth)
     if interval is not None:
         statistics.check_interval(interval)
     groups = resolve(runs, x, y)
@@ -86,8 +87,8 @@ def curves(
         _ticks(one, whole=x != "seconds")
         style(one)
         legend(one, _explanation(found, center, interval))
-    whole: Any = axes[0].figure
-    return finish(whole, path)
+    drawn: Any = axes[0].figure
+    return finish(drawn, path)
 
 
 def _ticks(ax: Axes, whole: bool) -> None:

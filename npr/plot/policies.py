@@ -74,7 +74,7 @@ def landscape(agent: Any, observation: Any, samples: int = 20_000, seed: int = 0
     axes = [np.unique(column.astype(np.float64)) for column in in_env.T]
     Q = _values(agent, x, points)
     target = None
-    alpha = _temperature(agent)
+    alpha = getattr(agent, "alpha", None)  # of an algorithm that maximizes entropy
     if Q is not None:
         Q = Q.reshape(shape)
         if alpha:
@@ -93,22 +93,14 @@ def _range(drawn: np.ndarray, n: int) -> np.ndarray:
 
 def _values(agent: Any, x: np.ndarray, a: np.ndarray) -> np.ndarray | None:
     """The smallest of the critics' values (n,) of actions a (n, D) in [-1, 1]."""
-    critic, theta = getattr(agent, "Q", None), getattr(agent, "theta", None)
-    if not callable(critic) or theta is None:
+    found = agent.values_by()
+    if found is None:
         return None
+    critic, theta = found
     s = to_device(np.repeat(x, len(a), axis=0))
     q = np.asarray(to_host(critic(theta, s, to_device(a.astype(FLOAT)))), np.float64)
     smallest: np.ndarray = q.min(axis=0) if q.ndim == 2 else q
     return smallest
-
-
-def _temperature(agent: Any) -> float | None:
-    """alpha of an algorithm that maximizes entropy."""
-    log_alpha = getattr(agent, "log_alpha", None)
-    if log_alpha is not None:
-        return float(np.exp(to_host(log_alpha))[0])
-    alpha = getattr(agent, "ent_coef", None)
-    return float(alpha) if isinstance(alpha, int | float) and alpha > 0 else None
 
 
 def policy(

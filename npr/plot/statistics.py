@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from npr.errors import ConfigError
+from npr.settings.setting import whole
 
 RESAMPLES = 2_000
 FEW = 5  # runs below which bootstrap intervals are too narrow
@@ -202,10 +203,3 @@ def improvement_interval(
     )
     low, high = _percentiles(values, interval)
     return float(low), float(high)
-
-
-def whole(name: str, value: Any) -> int:
-    """The value of an argument. Raises ConfigError unless it is a whole number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ConfigError(f"{name} must be a whole number above 0, got {value!r}.")
-    return int(value)

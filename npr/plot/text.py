@@ -10,6 +10,7 @@ from npr.plot import statistics
 from npr.plot.comparisons import count, final_scores, pairs_of, title_of
 from npr.plot.drawing import shortened
 from npr.plot.groups import Normalize, Runs, curve, few, resolve
+from npr.settings.setting import whole
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _LEAST = 12  # characters that labels and sparklines keep
@@ -59,8 +60,8 @@ def curves_text(
     width    characters of the sparkline
     columns  characters of a line, to which sparklines and labels are shortened; None: any number
     """
-    statistics.whole("smooth", smooth)
-    statistics.whole("width", width)
+    whole("smooth", smooth)
+    whole("width", width)
     if interval is not None:
         statistics.check_interval(interval)
     groups = resolve(runs, x, y)

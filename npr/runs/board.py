@@ -49,7 +49,8 @@ class Board:
         del self.titles[number]
         self._clear()
         streams.write(self.stream, line + "\n")
-        self._draw() if self.live else None
+        if self.live:
+            self._draw()
 
     def interrupted(self) -> None:
         """A signal has come, and npr.training.interrupts has written a line about it."""

@@ -18,13 +18,18 @@ from npr.errors import ConfigError
 from npr.files.atomic import replacement
 from npr.files.run_folder import CONFIG
 from npr.loggers import configure
-from npr.settings.setting import check_names, checked_seed, is_whole
+from npr.settings.setting import check_names, checked_seed, whole
 from npr.training.run import DEFAULT_BUDGET
 
 FORMAT = 1
 N_EVALUATIONS, N_CHECKPOINTS = 20, 10  # per run, if eval_freq and save_freq are not given
 RECORDED = ("preset", "npr", "versions", "git", "command", "started")  # written, never read
 _LARGEST = 1 << 20  # bytes of a configuration file
+_OPTIONAL = ("total_timesteps", "eval_freq", "save_freq", "log_interval")
+_NUMBERS = {  # field -> the smallest value
+    "total_timesteps": 1, "eval_freq": 0, "eval_episodes": 1, "save_freq": 0, "keep": 1,
+    "log_interval": 1,
+}  # fmt: skip
 # settings of the constructor that are fields of their own
 _FIELDS_OF_ENV = ("env_kwargs",)
 
@@ -96,13 +101,10 @@ class RunConfig:
         seed = checked_seed(owner, self.seed)
         if seed is None:
             raise ConfigError("A run needs a seed, a whole number >= 0, got None.")
-        numbers: dict[str, Any] = {
-            name: whole(name, getattr(self, name), least, optional)
-            for name, least, optional in (
-                ("total_timesteps", 1, True), ("eval_freq", 0, True), ("eval_episodes", 1, False),
-                ("save_freq", 0, True), ("keep", 1, False), ("log_interval", 1, True),
-            )
-        }  # fmt: skip
+        numbers: dict[str, Any] = {name: getattr(self, name) for name in _NUMBERS}
+        for name, value in numbers.items():
+            if value is not None or name not in _OPTIONAL:
+                numbers[name] = whole(name, value, _NUMBERS[name])
         texts: dict[str, Any] = {
             name: _texts(name, getattr(self, name)) for name in ("wrappers", "imports", "log")
         }
@@ -145,15 +147,6 @@ def is_algorithm(name: str) -> bool:
 
 def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def whole(name: str, value: Any, least: int, optional: bool) -> int | None:
-    """The value as an int, or None if that is allowed. Raises ConfigError."""
-    if value is None and optional:
-        return None
-    if not is_whole(value) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}.")
-    return int(value)
 
 
 def _texts(name: str, value: Any) -> list[str]:

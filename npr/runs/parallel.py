@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 from npr.errors import NprError, describe_error
 from npr.files.run_folder import CONSOLE
 from npr.runs.board import Board
-from npr.runs.config import RunConfig, varied, whole
+from npr.runs.config import RunConfig, varied
 from npr.runs.console import send_to
 from npr.runs.folder import FolderInUse, name_of
 from npr.runs.train import check, prepare, resume, start
+from npr.settings.setting import whole
 from npr.system import streams
 from npr.training.interrupts import Interrupts, stopped_by
 
@@ -76,7 +77,8 @@ def run_all(
     Raises ConfigError or SpaceError before the first run if the agent of one cannot be made.
     """
     configs = [one.checked() for one in configs]
-    whole("jobs", jobs, 1, optional=True)
+    if jobs is not None:
+        whole("jobs", jobs)
     check(configs)
     first = varied(configs) if configs else []
     return _run(
@@ -137,7 +139,7 @@ class _Child:
 
 
 def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
-    limit = whole("jobs", jobs, 1, optional=True) or min(len(tasks), _cores())
+    limit = min(len(tasks), _cores()) if jobs is None else whole("jobs", jobs)
     waiting, running = dict(enumerate(tasks)), dict[int, _Child]()
     outcomes: dict[int, Outcome] = {}
     board, interrupts = Board(len(tasks)), Interrupts()

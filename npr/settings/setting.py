@@ -273,6 +273,14 @@ def is_whole(number: Any) -> bool:
     )
 
 
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """The value of an argument as an int. Raises ConfigError unless it is a whole number of at
+    least `least`."""
+    if not is_whole(value) or value < least:
+        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+    return int(plain(value))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Range:
     """An interval, with optional further values."""

@@ -5,6 +5,7 @@ Each row of a log has the means of what was measured since the row before.
 
 import json
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class Logger:
         self.last_row: int | None = None  # env steps at the last row; None: unknown
         self.iterations = 0  # rollouts so far
         self.start_row()
+        self.clear_line: Callable[[], None] = _nothing  # empties a line of progress, for other text
         self._last: dict[str, Any] = {}  # values of the last row
         self._seconds_before = 0.0  # in the history, of earlier calls of learn()
 
@@ -66,14 +68,17 @@ class Logger:
 
     def __getstate__(self) -> dict[str, Any]:
         # files cannot be copied; a history belongs to its process
-        return {**vars(self), "outputs": Outputs([]), "history": History()}
+        own = {"outputs": Outputs([]), "history": History(), "clear_line": _nothing}
+        return {**vars(self), **own}
 
     def begin(self, step: int) -> None:
         """A run begins, or goes on at this env step: then its open row does too."""
         if not step:
             self.start_row()
             self._last, self.history = {}, History()
-            self.last_row, self.iterations = 0, 0
+            self.last_row = self.iterations = self.episode_count = 0
+            self.episodes.clear()
+            self.successes.clear()
         self._seconds_before = self.history.seconds
         if self.last_row is None:
             self.last_row = step
@@ -213,6 +218,7 @@ class Logger:
         row = self._row()
         self.start_row()
         self._last = {**self._last, **row}
+        self.clear_line()
         self.outputs.write(
             row if self.episodes else {**row, "rollout/ep_rew_mean": NO_EPISODE}, step
         )
@@ -240,6 +246,10 @@ def _is_numbers(value: Any) -> bool:
     if kind is None:
         return isinstance(value, (int, float))
     return kind.kind in "fiub" and value.size > 0
+
+
+def _nothing() -> None:
+    """Without a run there is no line of progress."""
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from npr.envs.remake import EnvOfFile, remade
 from npr.errors import ConfigError, EnvCrashedError
 from npr.files.atomic import replacement
 from npr.policy import Policy
-from npr.settings.setting import checked_seed, is_whole
+from npr.settings.setting import checked_seed, whole
 from npr.training.evaluation import EPISODE_LIMIT, Evaluation, evaluate, separate
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def record(
     """
     path = Path(os.fsdecode(path))
     write = _writer(path)
-    if not (is_whole(episodes) and episodes >= 1):
-        raise ConfigError(f"episodes must be a whole number above 0, got {episodes!r}.")
+    episodes = whole("episodes", episodes)
     if fps is not None and not 0 < fps <= 1000:
         raise ConfigError(f"fps must be a number above 0, at most 1000, got {fps!r}.")
     with _to_memory():

@@ -90,6 +90,7 @@ class Run:
         shown = progress_bar if progress_bar is not None else bool(agent.verbose)
         title = f"{type(agent).__name__} {agent.env_name}"
         self.progress = progress_of(title, self.counters, self.logger, shown)
+        self.logger.clear_line = self.progress.clear
 
     def execute(self) -> None:
         """Run the algorithm until the budget is used, the callback or a signal stops it."""
@@ -419,7 +420,8 @@ class Run:
             record("time/iterations", self.logger.iterations)
         if (peak := memory.peak()) is not None:
             record("time/peak_rss_mb", peak / 1e6)
-        record("train/n_updates", counters.n_updates)
+        if not agent.table:  # which learns from every step
+            record("train/n_updates", counters.n_updates)
         for name in self.schedules:
             if (value := getattr(agent, name)) is not None:
                 record(f"train/{name}", agent.now(value))
@@ -428,7 +430,6 @@ class Run:
         head, _, theta = agent.acts_by()
         for name, value in head.metrics(theta).items():
             record(f"train/{name}", value)
-        self.progress.clear()
         self.logger.dump(self._t)
 
     @property

@@ -81,7 +81,8 @@ class TuneResult:
         if suffix == ".json":
             text = json.dumps(config, indent=2) + "\n"
         else:
-            missing = [name for name, one in self.settings.items() if one is None]
+            held = self.settings | self.env_kwargs
+            missing = [name for name, one in held.items() if one is None]
             if missing:
                 raise ConfigError(
                     f"TOML has no null, and the winner has {' and '.join(missing)} = None: save to "

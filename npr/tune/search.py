@@ -21,7 +21,7 @@ from npr.algorithms.base import Algorithm
 from npr.envs.make import env_id, env_name, number_of_envs
 from npr.errors import ConfigError, NprError, NumericsError, describe_error
 from npr.runs import config
-from npr.settings.setting import check_names, checked_seed, is_whole, plain
+from npr.settings.setting import check_names, checked_seed, whole
 from npr.system import streams
 from npr.system.blas import THREAD_VARIABLES
 from npr.training.interrupts import Interrupts, stopped_by
@@ -118,7 +118,7 @@ def tune(
         kind, env, total_timesteps, seeds, eval_freq, eval_episodes, last, space, settings
     )
     for name, number, least in (("trials", trials, 1), ("top", top, 0), ("jobs", jobs, 1)):
-        _whole(name, number, least)
+        whole(name, number, least)
     _one_of("sampler", sampler, SAMPLERS)
     _one_of("pruner", pruner, PRUNERS)
     if timeout is not None and not timeout > 0:
@@ -176,16 +176,16 @@ def _objective(
         preset = presets.find(kind.__name__, env_id(env))
         budget = int(preset.get("total_timesteps", DEFAULT_BUDGET))
     else:
-        budget = _whole("total_timesteps", total_timesteps, 1)
-    freq = max(1, budget // 10) if eval_freq is None else _whole("eval_freq", eval_freq, 1)
+        budget = whole("total_timesteps", total_timesteps)
+    freq = max(1, budget // 10) if eval_freq is None else whole("eval_freq", eval_freq)
     check_names(kind.__name__, settings, kind.settings)
     owner, networks = kind.__name__, kind.networks
     fixed = {k: kind.settings[k].checked(owner, v, networks) for k, v in settings.items()}
-    whole = spaces.space_of(kind) if space is None else space
-    free = {name: one for name, one in whole.items() if name not in fixed}
+    wanted = spaces.space_of(kind) if space is None else space
+    free = {name: one for name, one in wanted.items() if name not in fixed}
     objective = Objective(
-        kind, env, budget, freq, _whole("eval_episodes", eval_episodes, 1),
-        _whole("last", last, 1), _whole("seeds", seeds, 1),
+        kind, env, budget, freq, whole("eval_episodes", eval_episodes),
+        whole("last", last), whole("seeds", seeds),
         {**fixed, "verbose": 0}, spaces.checked(kind, free),
     )  # fmt: skip
     if not free:
@@ -201,12 +201,6 @@ def _objective(
     agent = kind(env, seed=0, **objective.fixed)  # what is wrong in every trial is an error here
     agent.close()
     return objective, {name: getattr(agent, name) for name in free}
-
-
-def _whole(name: str, number: Any, least: int) -> int:
-    if not is_whole(number) or number < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, got {number!r}.")
-    return int(plain(number))
 
 
 def _one_of(name: str, given: Any, choices: tuple[str, ...]) -> None:

@@ -69,7 +69,7 @@ def test_set_params_changes_settings_and_returns_the_agent():
     ],
 )
 def test_if_one_parameter_is_refused_none_has_changed(given, match):
-    agent = small_agent("PPO")
+    agent = small_agent("PPO").learn(16)
     before = agent.get_params()
     with pytest.raises(ConfigError, match=match):
         agent.set_params(learning_rate=0.5, **given, n_epochs=7)
@@ -89,6 +89,140 @@ def test_a_parameter_that_is_set_acts():
     before = agent.theta.copy()
     agent.learn(40, reset_num_timesteps=False)
     assert np.array_equal(agent.theta, before)
+
+
+# ---- set_params of an agent that has learned nothing
+
+
+@every_case
+def test_a_new_agent_takes_every_parameter_as_if_it_were_built_with_it(case):
+    given = {"gamma": 0.5, "seed": 7, "n_envs": 2, "max_episode_steps": 9}
+    agent = small_agent(case)
+    assert agent.set_params(**given) is agent
+    other = small_agent(case, **given)
+    assert agent.get_params() == other.get_params() and agent.seed == 7
+    assert_same_parameters(agent, other)
+
+
+@pytest.mark.parametrize(
+    "case, given",
+    [
+        ("DQN", {"net_arch": [4], "buffer_size": 30, "seed": 5, "learning_rate": 0.1}),
+        ("PPO", {"n_envs": 2, "normalize_obs": True, "normalize_reward": True, "gamma": 0.7}),
+        ("SAC", {"env": "MountainCarContinuous-v0", "ent_coef": 0.3}),
+    ],
+)
+def test_a_new_agent_learns_as_if_it_were_built_with_its_parameters(case, given):
+    agent = small_agent(case).set_params(**given).learn(BUDGET)
+    assert digest(agent) == digest(small_agent(case, **given).learn(BUDGET))
+
+
+def test_parameters_of_a_new_agent_are_the_same_in_one_call_and_in_several():
+    agent = small_agent("DQN").set_params(gamma=0.5).set_params(seed=3).set_params(net_arch=[4])
+    assert digest(agent) == digest(small_agent("DQN").set_params(net_arch=[4], seed=3, gamma=0.5))
+
+
+@pytest.mark.parametrize("source", ["Env", "function", "sync"])
+def test_the_environment_of_the_user_stays(source):
+    env = SOURCES[source]()
+    agent = small_agent("DQN", env=env, max_episode_steps=None)
+    bases = agent.envs.bases()
+    agent.set_params(gamma=0.5, seed=1)
+    assert agent.env is env
+    if source != "function":
+        assert all(one is other for one, other in zip(agent.envs.bases(), bases, strict=True))
+    again = small_agent("DQN", env=SOURCES[source](), max_episode_steps=None, gamma=0.5, seed=1)
+    assert digest(agent.learn(40)) == digest(again.learn(40))
+
+
+def test_environments_that_the_agent_has_made_are_closed_and_others_are_not():
+    closed = []
+
+    class Closing(Custom):
+        def close(self):
+            closed.append(self)
+
+    made = small_agent("DQN", env=Closing)
+    (first,) = made.envs.bases()
+    made.set_params(gamma=0.5)
+    assert closed == [first]
+    held = Closing()
+    small_agent("DQN", env=held).set_params(gamma=0.5)
+    small_agent("DQN", env=lambda: held).set_params(gamma=0.5)
+    assert closed == [first]
+
+
+@pytest.mark.parametrize(
+    "given, match",
+    [
+        ({"gamma": 2}, r"DQN: gamma must be in \[0, 1\], got 2"),
+        ({"gamma": 0.5, "batch_size": 0}, "batch_size must be at least 1"),
+        ({"gamma": 0.5, "n_envs": 3}, "n_envs=3 does not match the VectorEnv, which has 2"),
+        ({"gamma": 0.5, "seed": -1}, "seed must be a whole number"),
+        ({"env": "Pendulum-v1"}, "DQN needs a Discrete action space"),
+        ({"env": None}, "takes one environment"),
+    ],
+)
+def test_if_a_new_agent_cannot_be_built_again_nothing_has_changed(given, match):
+    agent = small_agent("DQN", env=SOURCES["sync"](), max_episode_steps=None)
+    before, parameters = agent.get_params(), agent.theta
+    with pytest.raises(npr.NprError, match=match):
+        agent.set_params(**given)
+    assert agent.get_params() == before and agent.theta is parameters
+    again = small_agent("DQN", env=SOURCES["sync"](), max_episode_steps=None)
+    assert digest(agent.learn(40)) == digest(again.learn(40))
+
+
+def learned(agent, path):
+    return agent.learn(1)
+
+
+def loaded(agent, path):
+    agent.learn(40).save(path)
+    return npr.load(path)
+
+
+def changed_by_hand(agent, path):
+    agent.theta += 1
+    return agent
+
+
+def with_transitions(agent, path):
+    s = np.zeros((1, 4), np.float32)
+    agent.buffer.add(s, np.zeros(1, np.int64), np.zeros(1), s, np.zeros(1))
+    return agent
+
+
+@pytest.mark.parametrize("used", [learned, loaded, changed_by_hand, with_transitions])
+def test_an_agent_that_would_lose_something_is_not_built_again(used, tmp_path):
+    agent = used(small_agent("DQN"), tmp_path / "a.npz")
+    before = digest(agent)
+    for given in ({"gamma": 0.5}, {"seed": 5}, {"net_arch": [4]}, {"n_envs": 2}):
+        with pytest.raises(ConfigError, match="when the agent is built|after construction"):
+            agent.set_params(**given)
+    assert digest(agent) == before
+
+
+def test_an_agent_that_is_learning_is_not_built_again():
+    def callback(agent):
+        with pytest.raises(ConfigError, match="takes effect when the agent is built"):
+            agent.set_params(gamma=0.5)
+
+    assert small_agent("DQN").learn(3, callback).gamma == 0.99
+
+
+def test_a_copy_in_another_process_and_a_clone_take_parameters():
+    agent = small_agent("DQN")
+    for other in (pickle.loads(pickle.dumps(agent)), copy.deepcopy(agent), npr.clone(agent)):
+        other.set_params(gamma=0.5, net_arch=[4])
+        assert digest(other) == digest(small_agent("DQN", gamma=0.5, net_arch=[4]))
+
+
+def test_the_outputs_of_the_log_stay(tmp_path):
+    agent = small_agent("DQN")
+    agent.set_logger(npr.loggers.configure(tmp_path, ["csv"]))
+    agent.set_params(gamma=0.5).learn(40)
+    assert (tmp_path / "progress.csv").exists()
 
 
 # ---- clone
@@ -216,6 +350,7 @@ def test_scikit_learn_clones_an_agent():
     assert clone is not agent and clone.get_params() == agent.get_params()
     base = pytest.importorskip("sklearn.base")
     assert base.clone(agent).get_params() == agent.get_params()
+    assert base.clone(agent).set_params(gamma=0.5, net_arch=[4]).gamma == 0.5
 
 
 # ---- together with copies, files and evaluation

@@ -1,12 +1,15 @@
 """npr doctor."""
 
+import configparser
 import os
+import re
 import subprocess
 import sys
 from functools import partial
 
 import numpy as np
 import pytest
+from support import ROOT
 from support.proof_size import n_trials
 
 from npr.cli import doctor, main
@@ -26,10 +29,31 @@ def test_doctor_reports_the_configuration_and_success(capsys):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [
-        "npr", "packages", "backend", "kernels", "networks", "threads", "memory", "products",
+        "npr", "packages", "extras", "backend", "kernels", "networks", "threads", "memory",
+        "products",
     ]  # fmt: skip
-    assert "numpy, float" in lines[2]
+    assert "numpy, float" in lines[3]
     assert lines[-1].endswith(" correct")
+
+
+def test_doctor_reports_the_packages_of_the_extras(monkeypatch):
+    held = {"matplotlib": "3.8", "pillow": "10.1"}
+    monkeypatch.setattr(doctor.backend, "installed", lambda name: held.get(name, "not installed"))
+    text = doctor.extras()
+    assert text.startswith("[plot] matplotlib 3.8; [progress] tqdm not installed; [tensorboard] ")
+    assert text.endswith("; [video] pillow 10.1, imageio-ffmpeg not installed")
+
+
+def test_the_extras_that_doctor_reports_are_those_of_users():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    others = {"test", "test-services", "lint", "cuda12", "cuda13", "bench", "box2d", "mujoco"}
+    declared = {
+        extra: re.findall(r"^([\w-]+)>=", text, re.MULTILINE)
+        for extra, text in setup["options.extras_require"].items()
+        if extra not in others
+    }
+    assert declared == doctor.EXTRAS
 
 
 def test_doctor_reports_environment_variables():

@@ -51,6 +51,36 @@ def test_json_has_every_episode(agents, npr):
     assert found["mean"] == result.mean and found["mean_length"] == result.lengths.mean()
 
 
+SUCCESS = """
+import gymnasium
+
+class Success(gymnasium.Wrapper):
+    def reset(self, **options):
+        self.steps = 0
+        return super().reset(**options)
+
+    def step(self, action):
+        self.steps += 1
+        s, r, terminated, truncated, info = super().step(action)
+        if terminated or truncated:
+            info["is_success"] = self.steps % 2 == 0
+        return s, r, terminated, truncated, info
+"""
+
+
+def test_the_share_of_successes_is_shown_where_it_is_known(agents, npr, tmp_path, monkeypatch):
+    (tmp_path / "success_envs.py").write_text(SUCCESS)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = [agents / "lake.npz", "--episodes", 20, "--stochastic"]
+    assert "success" not in "".join(npr("eval", *words, "--json")[1])
+    words += ["--wrapper", "success_envs:Success", "--env-kwargs", "is_slippery=true"]
+    found = json.loads(npr("eval", *words, "--json")[1])
+    assert found["successes"] == [n % 2 == 0 for n in found["lengths"]]
+    assert 0 < sum(found["successes"]) < 20
+    assert found["success_rate"] == np.mean(found["successes"])
+    assert f"success  {found['success_rate']:.2f}\n" in npr("eval", *words)[1]
+
+
 # ---- which file
 
 
@@ -85,12 +115,12 @@ def test_how_far_an_agent_was_trained_is_said(trained_runs, npr):
         (["sac"], 2, r"sac: There is no such file; did you mean .*sac\.npz\?"),
         (["."], 2, r"The folder \. has no best\.npz, final\.npz, checkpoints/latest\.npz"),
         (["sac.npz", "--which", "best"], 2, "--which best needs a run folder, sac.npz is not a"),
-        (["sac.npz", "--episodes", "0"], 2, "argument --episodes: 0 is not a whole number above 0"),
-        (["sac.npz", "--episodes", "2.5"], 2, "2.5 is not a whole number above 0"),
+        (["sac.npz", "--episodes", "0"], 2, "argument --episodes: '0' is not above 0"),
+        (["sac.npz", "--episodes", "2.5"], 2, "'2.5' is not a whole number"),
         (
             ["sac.npz", "--episodes", "many"],
             2,
-            "argument --episodes: many is not a whole number above 0",
+            "argument --episodes: 'many' is not a whole number",
         ),
         (["sac.npz", "--seed", "-1"], 2, "seed must be a whole number >= 0"),
         (["sac.npz", "--episode"], 2, r"there is no --episode; did you mean --episodes\?"),

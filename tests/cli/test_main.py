@@ -205,10 +205,12 @@ def test_a_full_disk_behind_standard_output_is_an_error():
     assert done.stderr == "npr doctor: No space left on device\n"
 
 
-def test_the_shell_completes_commands_and_flags(tmp_path):
+@pytest.fixture
+def completions(tmp_path):
+    """completions("npr do") -> {"doctor"}: what the shell offers."""
     pytest.importorskip("argcomplete")
 
-    def completions(line):
+    def ask(line):
         answer = tmp_path / "answer"
         shell = {
             "_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)),
@@ -217,6 +219,19 @@ def test_the_shell_completes_commands_and_flags(tmp_path):
         subprocess.run(NPR, env={**os.environ, **shell}, check=True)
         return {word.strip() for word in answer.read_text().splitlines()}
 
+    return ask
+
+
+def test_the_shell_completes_commands_and_flags(completions):
     assert completions("npr do") == {"doctor"}
     assert {"train", "info"} <= completions("npr ")
     assert completions("npr doctor --d") == {"--debug"}
+
+
+def test_the_shell_completes_the_settings_of_the_algorithm_and_their_values(completions):
+    start = "npr train sac Pendulum-v1"
+    assert completions(f"{start} --target-e") == {"--target-entropy"}
+    assert completions(f"{start} --activation ") == {"relu", "tanh", "elu", "identity"}
+    assert completions(f"{start} --tau 0.1 --target-entropy a") == {"auto"}
+    assert completions("npr tune ppo CartPole-v1 --normalize-obs ") >= {"true", "false"}
+    assert "--out" in completions("npr train sa --o"), "there is no algorithm sa"

@@ -50,6 +50,7 @@ def test_wrong_usage_is_one_sentence(tmp_path, capsys):
     for words, message in (
         (["none"], "none is not the folder of a run"),
         (["run", "run"], "run is given twice"),
+        (["run", "--jobs", "0"], "--jobs: '0' is not above 0"),
         (["run", "--total-timesteps", "400"], "Resume it without total_timesteps first"),
         (["run", "--total-timestep", "400"], "did you mean --total-timesteps?"),
     ):

@@ -1,10 +1,10 @@
 """npr train: flags, configuration files, grids and exit statuses."""
 
-import argparse
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support import ROOT
@@ -13,8 +13,8 @@ from support.small_runs import config_of, digest
 import npr
 from npr.algorithms.base import REGISTRY
 from npr.cli import flags, main, train
-from npr.errors import ConfigError
-from npr.runs import read_config
+from npr.errors import ConfigError, NprError
+from npr.runs import Outcome, read_config
 from npr.runs.config import from_plain, write_json
 
 NAMES = sorted(name for name, kind in REGISTRY.items() if kind.__module__.startswith("npr."))
@@ -23,10 +23,7 @@ TABLE = ["q-learning", "CliffWalking-v1", "--total-timesteps", "300", "--eval-fr
 
 def parsed(*words):
     """The configuration that words stand for."""
-    parser = argparse.ArgumentParser("npr train", allow_abbrev=False)
-    train.arguments(parser)
-    args, _ = parser.parse_known_args(words)
-    return train.configured(args)
+    return train.configured(npr.cli._parsed("train", ["train", *words]))
 
 
 def runs_of(*words):
@@ -126,6 +123,18 @@ def test_the_module_in_an_id_is_an_import():
     assert (config.env, config.imports) == ("Pendulum-v1", ["json"])
 
 
+def test_flags_without_a_value_and_with_no_are_values_too():
+    words = ["--normalize-obs", "--no-normalize-obs"]
+    points = runs_of("sac", "Pendulum-v1", *words)
+    assert [p.settings["normalize_obs"] for p in points] == [True, False]
+
+
+def test_a_grid_is_in_the_order_of_the_words():
+    for words in (["--tau", "0.1", "0.2", "--gamma", "0", "1"],
+                  ["--gamma", "0", "1", "--tau", "0.1", "0.2"]):  # fmt: skip
+        assert list(parsed("sac", "Pendulum-v1", *words)["grid"]) == [words[0][2:], words[3][2:]]
+
+
 def test_the_names_may_follow_flags_with_one_value():
     (config,) = runs_of("--total-timesteps", "1e3", "sac", "--keep", "2", "Pendulum-v1")
     assert (config.algorithm, config.env, config.total_timesteps) == ("SAC", "Pendulum-v1", 1000)
@@ -143,7 +152,7 @@ def test_the_names_may_follow_flags_with_one_value():
         (["sacc", "Pendulum-v1"], "no algorithm 'sacc'; did you mean SAC?"),
         (["sac"], "A run needs env"),
         (["--seed", "0"], "A run needs algorithm"),
-        (["--out", "dqn", "sac", "Pendulum-v1"], "give the algorithm and the environment first"),
+        (["--out", "dqn", "sac", "Pendulum-v1"], "Give the algorithm and the environment first"),
         (["sac", "Pendulum-v1", "--env", "A"], "given twice: Pendulum-v1 and --env A"),
         (["sac", "Pendulum-v1", "B"], "'B' is one argument too many"),
         (["sac", "Pendulum-v7"], "version `v7` for environment `Pendulum` doesn't exist"),
@@ -163,6 +172,8 @@ def test_the_names_may_follow_flags_with_one_value():
         (["sac", "Pendulum-v1", "--wrapper", "math:x"], "the module math has no class 'x'"),
         (["--config", "none.toml"], "none.toml"),
         (["ddpg", "CartPole-v1"], "DDPG needs a Box action space"),
+        (["ddpg", "CartPole-v1", "--seed", "0", "1"], "DDPG needs a Box action space"),
+        (["sac", "Pendulum-v1", "--jobs", "0"], "--jobs: '0' is not above 0"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_writes_nothing(words, message, capsys):
@@ -275,6 +286,25 @@ def test_a_failed_run_is_one_sentence_with_status_1(seeds, tmp_path, monkeypatch
     assert "Traceback" not in err
     for folder in (tmp_path / "runs").iterdir():
         assert "Traceback" in (folder / "console.log").read_text()
+
+
+def test_an_error_of_usage_in_the_middle_of_a_run_has_status_1(tmp_path, monkeypatch, capsys):
+    def evaluate(*args, **kwargs):
+        raise ConfigError("The level is not there.")
+
+    monkeypatch.setattr(npr.QLearning, "evaluate", evaluate)
+    words = [*TABLE[:-1], "100", "--save-freq", "60"]
+    assert main(["train", *words]) == 1
+    assert capsys.readouterr().err.count("npr train: The level is not there.") == 1
+    assert main(["resume", *map(str, (tmp_path / "runs").iterdir())]) == 1
+    with pytest.raises(NprError, match="The level is not there"):
+        main(["train", *words, "--debug"])
+
+
+def test_skipped_runs_are_named(capsys):
+    outcomes = [Outcome(Path("a"), "finished"), Outcome(Path("b"), "skipped", "b is in use.")]
+    assert train.report(outcomes) == 0
+    assert capsys.readouterr().err == "npr: skipped: b is in use.\n"
 
 
 def test_the_configuration_of_a_run_is_json(tmp_path):

@@ -1,7 +1,9 @@
 """`npr tune`."""
 
+import json
 import os
 import signal
+import tempfile
 import tomllib
 
 import pytest
@@ -101,7 +103,7 @@ def test_settings_environments_and_wrappers_are_given_by_flags(capsys):
     "words, message",
     [
         ("", "the following arguments are required: algorithm, env"),
-        ("--trials 3 sac Pendulum-v1", "give the algorithm and the environment first"),
+        ("--study dqn sac Pendulum-v1", "Give the algorithm and the environment first"),
         ("sak Pendulum-v1", "There is no algorithm 'sak'; did you mean SAC?"),
         ("sac Pendulum-v1 --tauu 1", "There is no --tauu; did you mean --tau?"),
         ("sac Pendulum-v1 --tau 0.1 0.2", "--tau fixes a setting, and has 2 values; to search"),
@@ -118,6 +120,46 @@ def test_wrong_usage_is_one_sentence_and_status_2(words, message, capsys):
     assert cli.main(["tune", *words.split()]) == 2
     assert message in capsys.readouterr().err
     assert os.listdir() == []
+
+
+def test_settings_that_toml_cannot_hold_are_written_as_json(capsys):
+    words = "qlearning FrozenLake-v1 --max-episode-steps none --verbose 0"
+    small = SMALL.replace("--max-episode-steps 5", "").split()
+    assert cli.main(["tune", *words.split(), *small]) == 0
+    out, err = capsys.readouterr()
+    assert err == (
+        "best.json is written instead of best.toml: TOML has no null, and the winner has "
+        "max_episode_steps = None: save to a .json file.\n"
+    )
+    assert out.splitlines()[-1] == "best.json has these settings: npr train --config best.json"
+    with open("best.json") as file:
+        assert json.load(file)["settings"]["max_episode_steps"] is None
+    assert cli.main(["train", "--config", "best.json", "--dry-run"]) == 0
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_search(monkeypatch, capsys):
+    os.mkdir("best.toml")
+    assert tune("qlearning CliffWalking-v1") == 2
+    assert "--out best.toml: it is a folder" in capsys.readouterr().err
+
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert tune("qlearning CliffWalking-v1 --out other.toml") == 2
+    assert f"no file can be written in {os.getcwd()!r} (Permission" in capsys.readouterr().err
+    assert os.listdir() == ["best.toml"]
+
+
+def test_if_the_file_cannot_be_written_after_the_search_its_content_is_printed(monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device", "best.toml")
+
+    monkeypatch.setattr("npr.tune.result.replacement", full)
+    assert tune("qlearning CliffWalking-v1") == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["settings"]["max_episode_steps"] == 5
+    assert err.endswith("npr tune: best.toml: No space left on device\n")
 
 
 def test_a_space_file_that_is_not_toml_is_refused(capsys):

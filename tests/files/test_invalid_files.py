@@ -40,7 +40,7 @@ def test_a_file_of_numpy_and_a_folder_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", theta=np.zeros(3))
     with pytest.raises(CheckpointError, match=r"not with manifest\.json; it is not an npr file"):
         npr.load(tmp_path / "a.npz")
-    with pytest.raises(CheckpointError, match="is not an npr file"):
+    with pytest.raises(CheckpointError, match=r"is a folder, and not the file of an agent\.$"):
         npr.load(tmp_path)
 
 

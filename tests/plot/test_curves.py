@@ -132,8 +132,8 @@ def test_a_wrapped_label_keeps_its_number_of_runs_together():
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"smooth": 0}, "smooth must be a whole number above 0, got 0"),
-        ({"smooth": -1}, "smooth must be a whole number above 0, got -1"),
+        ({"smooth": 0}, "smooth must be a whole number of at least 1, got 0"),
+        ({"smooth": -1}, "smooth must be a whole number of at least 1, got -1"),
         ({"interval": 2}, "interval must be between 0 and 1, got 2"),
         ({"interval": "95"}, "interval must be between 0 and 1, got '95'"),
     ],

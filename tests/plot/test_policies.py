@@ -46,9 +46,24 @@ def test_the_landscape_of_two_actions_has_the_first_along_its_rows():
     assert found.Q[20, 60] == pytest.approx(float(agent.Q(agent.theta, HERE[None], a)[0]), abs=1e-6)
 
 
-@pytest.mark.parametrize("case, alpha", [("SAC", None), ("SACS", 0.2), ("SoftQ", 0.2)])
-def test_the_target_is_proportional_to_exp_q_over_alpha_and_integrates_to_one(case, alpha):
-    agent = agent_of(case)
+def test_the_critic_of_a_stochastic_policy_gradient_is_that_of_w():
+    agent = agent_of("QActorCritic", PLANE)
+    found = landscape(agent, HERE, samples=10)
+    a = np.array([[found.axes[0][20], found.axes[1][60] / 2 - 1]], np.float32)
+    assert found.Q[20, 60] == pytest.approx(float(agent.Q(agent.w, HERE[None], a)[0]), abs=1e-6)
+    assert found.target is None, "its ent_coef is no temperature of Q"
+
+
+@pytest.mark.parametrize(
+    "case, settings, alpha",
+    [
+        ("SAC", {}, None), ("SAC", {"ent_coef": 0.3}, 0.3), ("SACS", {}, 0.2), ("SoftQ", {}, 0.2),
+    ],
+)  # fmt: skip
+def test_the_target_is_proportional_to_exp_q_over_alpha_and_integrates_to_one(
+    case, settings, alpha
+):
+    agent = agent_of(case, **settings)
     alpha = np.exp(agent.log_alpha)[0] if alpha is None else alpha
     found = landscape(agent, HERE, samples=10)
     assert found.target.sum() * (found.axes[0][1] - found.axes[0][0]) == pytest.approx(1)

@@ -111,7 +111,8 @@ def test_intervals_outside_of_0_to_1_are_refused(interval):
 @pytest.mark.parametrize("name", ["window", "resamples"])
 @pytest.mark.parametrize("value", [0, -1, 2.5, True])
 def test_counts_that_are_no_whole_numbers_are_refused(name, value):
-    with pytest.raises(ConfigError, match=f"{name} must be a whole number above 0, got {value}"):
+    message = f"{name} must be a whole number of at least 1, got {value}"
+    with pytest.raises(ConfigError, match=message):
         if name == "window":
             st.moving_mean(np.ones(3), value)
         else:

@@ -161,7 +161,7 @@ def test_a_signal_at_the_start_leaves_folders_that_can_be_resumed():
         [sys.executable, "-m", "npr", *ENDLESS], stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
     )  # fmt: skip
-    wait_for(lambda: any(Path("runs").glob("*")), interval=0.002)
+    wait_for(lambda: any(Path("runs").glob("*")) or process.poll() is not None, interval=0.002)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -200,7 +200,7 @@ class Sleeping(gymnasium.Wrapper):
 def test_a_second_signal_kills_runs_that_do_not_stop():
     Path("sleeper.py").write_text(SLEEPER)
     process = start_grid("--wrapper", "sleeper:Sleeping")
-    wait_for(Path("asleep").exists)
+    wait_for(lambda: Path("asleep").exists() or process.poll() is not None)
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=1)

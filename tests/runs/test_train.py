@@ -187,33 +187,38 @@ def test_what_follows_the_checkpoint_of_a_killed_run_is_replaced(tmp_path):
 
 
 class Breaking(gymnasium.Wrapper):
-    """Raises at a step, once per process."""
+    """Raises at a step, once, with Ctrl-C before it or without."""
 
-    at, steps = 150, 0
+    at, steps, interrupts = 150, 0, False
 
     def step(self, action):
         Breaking.steps += 1
         if Breaking.steps == Breaking.at:
+            if Breaking.interrupts:
+                os.kill(os.getpid(), signal.SIGINT)
             raise KeyError("broken")
         return super().step(action)
 
 
-@pytest.fixture
-def breaking(monkeypatch):
-    """The name of the wrapper, which then counts from zero."""
-    monkeypatch.setattr(Breaking, "steps", 0)
-    return f"{__name__}:Breaking"
-
-
-def test_a_run_whose_environment_failed_is_resumed_to_the_bit(breaking, tmp_path):
+@pytest.mark.parametrize(
+    "interrupts, error",
+    [(False, EnvCrashedError), (True, KeyboardInterrupt)],
+    ids=["alone", "as Ctrl-C reached its process too"],
+)
+def test_a_run_whose_environment_failed_is_resumed_to_the_bit(
+    interrupts, error, tmp_path, monkeypatch, capsys
+):
     """The random numbers of the action are drawn by then, so that the last checkpoint counts."""
-    config = table_run(save_freq=60, wrappers=[breaking])
-    with pytest.raises(EnvCrashedError, match="broken") as caught:
+    monkeypatch.setattr(Breaking, "steps", 0)
+    monkeypatch.setattr(Breaking, "interrupts", interrupts)
+    config = table_run(save_freq=60, wrappers=[f"{__name__}:Breaking"])
+    with pytest.raises(error) as caught:
         train(config, tmp_path / "run")
     crash = tmp_path / "run" / "checkpoints" / "crash.npz"
-    assert f"npr.load({str(crash)!r})" in caught.value.__notes__[0]
+    notes = "".join(getattr(caught.value, "__notes__", []))
+    assert f"npr.load({str(crash)!r})" in notes + capsys.readouterr().err
     assert npr.load(crash, env="CliffWalking-v1").num_timesteps == 149
-    resume(tmp_path / "run", wrappers=[breaking])
+    resume(tmp_path / "run", wrappers=config.wrappers)
     train(config, tmp_path / "whole")
     assert_same(tmp_path / "run", tmp_path / "whole")
 

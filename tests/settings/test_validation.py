@@ -16,6 +16,7 @@ from support.small_agents import (
 
 import npr
 from npr import ConfigError
+from npr.settings.setting import whole
 
 
 def cartpole():
@@ -205,6 +206,19 @@ def test_arguments_may_be_numbers_of_numpy(tmp_path):
     assert np.array_equal(result.returns, agent.evaluate(episodes=2, seed=4).returns)
     with pytest.raises(ConfigError, match="evaluate: seed must be a whole number"):
         agent.evaluate(seed=-1)
+
+
+@pytest.mark.parametrize("value", [3, 3.0, np.int8(3), np.array(3), np.float32(3)])
+def test_a_whole_number_of_any_type_becomes_an_int(value):
+    assert whole("keep", value) == whole("keep", value, 3) == 3
+    assert type(whole("keep", value)) is int
+
+
+@pytest.mark.parametrize("value", [2, 3.5, True, "3", None, float("nan"), float("inf"), [3]])
+def test_other_values_are_no_whole_numbers(value):
+    message = f"keep must be a whole number of at least 3, got {value!r}."
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        whole("keep", value, 3)
 
 
 def test_a_list_of_the_user_is_copied():

@@ -212,7 +212,7 @@ def faulty(fault):
     [
         ({"path": "a.avi"}, r"must end with \.gif or \.mp4, got 'a\.avi'"),
         ({"path": "nowhere/a.gif"}, "There is no folder 'nowhere'"),
-        ({"episodes": 0}, "episodes must be a whole number above 0, got 0"),
+        ({"episodes": 0}, "episodes must be a whole number of at least 1, got 0"),
         ({"fps": 0}, "fps must be a number above 0, at most 1000, got 0"),
         ({"env": "Blind-v0"}, "Blind-v0 cannot be rendered .*'rgb_array'; it has no render mode"),
         (

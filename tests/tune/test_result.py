@@ -87,6 +87,8 @@ def test_a_result_with_none_is_saved_as_json():
     other = result(settings={"action_noise": None})
     with pytest.raises(ConfigError, match=r"no null, and the winner has action_noise = None: save"):
         other.save("best.toml")
+    with pytest.raises(ConfigError, match=r"the winner has map_name = None: save"):
+        result(env_kwargs={"map_name": None}).save("best.toml")
     other.save("best.json")
     with open("best.json") as file:
         assert json.load(file) == CONTENT | {"settings": {"action_noise": None}}
