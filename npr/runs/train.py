@@ -209,7 +209,7 @@ def _learn(
     checkpoints = folder / names.CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
     # not the latest checkpoint: what an error leaves may not continue to the bit
-    agent._crash_path = checkpoints / names.CRASH
+    agent._crash_file = checkpoints / names.CRASH
     callbacks: list[Any] = []
     if config.eval_freq:  # before the checkpoint of the same step
         callbacks.append(
@@ -233,7 +233,7 @@ def _learn(
             save_path=checkpoints / names.LATEST,
         )  # fmt: skip
     finally:
-        agent._crash_path = None
+        agent._crash_file = None
     agent.save(folder / names.FINAL)
     agent.close()
     return agent
