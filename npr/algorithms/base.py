@@ -704,7 +704,7 @@ class Algorithm(Settings, sb3.Methods):
     def plot(self, path: "str | os.PathLike[str] | None" = None, **options: Any) -> "Figure":
         """Draw the learning curve of this process: returns of the training's episodes.
 
-        path      file to write, .png or .svg
+        path      file to write: .png, .svg or .pdf
         options   arguments of npr.plot.curves, e.g. x="seconds"
 
         Returns the matplotlib Figure. Raises ConfigError if matplotlib is missing, or no episode
