@@ -20,7 +20,7 @@ algorithm and the environment first."""
 
 _NUMBERS = {  # field of the configuration -> help of its flag
     "total_timesteps": "env steps; default: the preset's budget",
-    "eval_freq": "env steps between evaluations; 0: none; default: 20 evaluations per run",
+    "eval_freq": "env steps between evaluations; 0: none; default: 10 evaluations per run",
     "eval_episodes": "episodes per evaluation; default: 10",
     "save_freq": "env steps between checkpoints; 0: at the end only; default: 10 checkpoints per "
                  "run",

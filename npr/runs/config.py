@@ -22,7 +22,7 @@ from npr.settings.setting import check_names, checked_seed, whole
 from npr.training.run import DEFAULT_BUDGET
 
 FORMAT = 1
-N_EVALUATIONS, N_CHECKPOINTS = 20, 10  # per run, if eval_freq and save_freq are not given
+N_EVALUATIONS, N_CHECKPOINTS = 10, 10  # per run, if eval_freq and save_freq are not given
 RECORDED = ("preset", "npr", "versions", "git", "command", "started")  # written, never read
 _LARGEST = 1 << 20  # bytes of a configuration file
 _OPTIONAL = ("total_timesteps", "eval_freq", "save_freq", "log_interval")
@@ -45,7 +45,7 @@ class RunConfig:
     env_kwargs       arguments of gymnasium.make
     wrappers         "module:Class" of wrappers around each environment, the innermost first
     imports          modules that register environments or algorithms
-    eval_freq        env steps between evaluations; None: 20 per run, 0: no evaluations
+    eval_freq        env steps between evaluations; None: 10 per run, 0: no evaluations
     eval_episodes    episodes per evaluation
     save_freq        env steps between checkpoints; None: 10 per run, 0: at the end only
     keep             numbered checkpoints that are kept

@@ -20,16 +20,18 @@ _LONGEST = 150  # characters of a name, before the seed; systems allow 255
 
 
 def name_of(config: RunConfig, first: Iterable[str] = ()) -> str:
-    """The name of a run's folder: algorithm, environment, settings and seed.
+    """The name of a run's folder: algorithm, environment and how it is made, settings and seed.
 
-    first   settings that come first and are always named, those that differ within a grid. Others
-            are named if the preset and the defaults have another value
+    first   settings that come before others and are always named, those that differ within a
+            grid. Others are named if the preset and the defaults have another value
     """
     usual = {**config.kind.defaults(), **config.preset}
     given = {name: config.settings[name] for name in first if name in config.settings}
     others = {k: v for k, v in config.settings.items() if k != "verbose" and v != usual[k]}
     given |= {k: v for k, v in others.items() if k not in given}
-    parts = [config.algorithm, config.env, *(f"{k}={_short(v)}" for k, v in given.items())]
+    values = [*config.env_kwargs.items(), *given.items()]
+    wrappers = [name.rpartition(":")[2] for name in config.wrappers]
+    parts = [config.algorithm, config.env, *wrappers, *(f"{k}={_short(v)}" for k, v in values)]
     stem = re.sub(r"[^\w.=-]+", "-", "_".join(parts))
     return f"{stem[:_LONGEST]}_seed{config.seed}"
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 import json
+import math
 import re
 import shutil
 import sys
@@ -15,7 +16,7 @@ from typing import Any, TextIO
 
 from npr.algorithms.base import Algorithm
 from npr.callbacks import CheckpointCallback, EvalCallback
-from npr.errors import ConfigError, ConfigWarning, NprError
+from npr.errors import ConfigError, ConfigWarning
 from npr.files import checkpoint
 from npr.files import run_folder as names
 from npr.loading import load
@@ -52,18 +53,25 @@ def train(
     command   the words of the command line, for config.json
     report    called with the agent after every step
 
-    Raises ConfigError or SpaceError, without a folder, if the agent cannot be made. After Ctrl-C,
-    SIGTERM and other errors `resume` continues the run.
+    Raises ConfigError or SpaceError if the agent cannot be made. An error before the end of the
+    first step leaves no folder. After Ctrl-C, SIGTERM and later errors `resume` continues the run.
     """
     config = config.checked()
     check_log(config)
     folder = prepare(config, Path(folder), command)
+    begun = False
+
+    def note(agent: Any) -> None:
+        nonlocal begun
+        begun = True
+        if report is not None:
+            report(agent)
+
     try:
-        return start(config, folder, command=command, report=report)
-    except NprError as error:
-        made = (folder / names.CHECKPOINTS).exists()
-        if not made and not isinstance(error, FolderInUse):
-            shutil.rmtree(folder)
+        return start(config, folder, command=command, report=note)
+    except Exception as error:
+        if not begun and not isinstance(error, FolderInUse):
+            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
@@ -211,14 +219,12 @@ def _learn(
     # not the latest checkpoint: what an error leaves may not continue to the bit
     agent._crash_file = checkpoints / names.CRASH
     callbacks: list[Any] = []
+    evaluation = EvalCallback(
+        n_eval_episodes=config.eval_episodes, eval_freq=config.eval_freq or 1,
+        log_path=str(folder), best_model_save_path=str(folder / names.BEST), verbose=0,
+    )  # fmt: skip
     if config.eval_freq:  # before the checkpoint of the same step
-        callbacks.append(
-            EvalCallback(
-                n_eval_episodes=config.eval_episodes, eval_freq=config.eval_freq,
-                log_path=str(folder), best_model_save_path=str(folder / names.BEST), verbose=0,
-                seed=config.seed,
-            )
-        )  # fmt: skip
+        callbacks.append(evaluation)
     if config.save_freq:
         callbacks.append(
             CheckpointCallback(
@@ -235,8 +241,21 @@ def _learn(
     finally:
         agent._crash_file = None
     agent.save(folder / names.FINAL)
+    if agent.verbose:
+        _say(_result(agent, evaluation, folder))
     agent.close()
     return agent
+
+
+def _result(agent: Algorithm, evaluation: EvalCallback, folder: Path) -> str:
+    """A line about a run that is finished."""
+    parts = ["no episode ended"]
+    if (mean := agent.logger.mean_return()) is not None:
+        n = len(agent.logger.episodes)
+        parts = [f"return {mean:.1f} (last {n} episode{'s' if n > 1 else ''})"]
+    if math.isfinite(evaluation.best_mean_reward):
+        parts.append(f"best evaluation {evaluation.best_mean_reward:.1f}")
+    return f"{', '.join(parts)}, written to {folder}"
 
 
 def _begin(

@@ -33,6 +33,15 @@ def test_a_name_is_short_and_has_no_special_characters():
     assert len(name_of(long)) < 200 and name_of(long).endswith("_seed12")
 
 
+def test_a_name_has_the_wrappers_and_arguments_of_the_environment():
+    lake = RunConfig(
+        "QLearning", "FrozenLake-v1", {"gamma": 0.5}, wrappers=["my.wrappers:Scale"],
+        env_kwargs={"map_name": "8x8", "is_slippery": False},
+    )  # fmt: skip
+    expected = "QLearning_FrozenLake-v1_Scale_map_name=8x8_is_slippery=False_gamma=0.5_seed0"
+    assert name_of(lake) == expected
+
+
 def test_an_existing_folder_is_never_used(tmp_path):
     made = [make(tmp_path / "out", "a") for _ in range(3)]
     assert [path.name for path in made] == ["a", "a_2", "a_3"]

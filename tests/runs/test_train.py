@@ -64,10 +64,10 @@ def test_a_run_of_the_recorded_configuration_is_the_same(finished, tmp_path):
     assert config_of(tmp_path / "again")["settings"] == config_of(finished)["settings"]
 
 
-def test_evaluations_and_checkpoints_are_twenty_and_ten_if_not_given(tmp_path):
+def test_there_are_ten_evaluations_and_checkpoints_if_not_given(tmp_path):
     train(table_run(total_timesteps=400, eval_freq=None, eval_episodes=1), tmp_path / "run")
     config = config_of(tmp_path / "run")
-    assert (config["eval_freq"], config["save_freq"]) == (20, 40)
+    assert (config["eval_freq"], config["save_freq"]) == (40, 40)
 
 
 def test_no_checkpoints_and_evaluations_but_the_last(tmp_path):
@@ -98,6 +98,46 @@ def test_an_agent_that_cannot_be_made_leaves_no_folder(config, error, message, t
     with pytest.raises(error, match=message):
         train(config, tmp_path / "run")
     assert not [*tmp_path.iterdir()]
+
+
+FAILING = """
+import gymnasium
+
+class Making(gymnasium.Wrapper):
+    def __init__(self, env):
+        raise KeyError("making")
+
+class Resetting(gymnasium.Wrapper):
+    def reset(self, **given):
+        raise KeyError("resetting")
+"""
+
+
+def test_an_environment_that_fails_before_the_first_step_leaves_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "failing_first.py").write_text(FAILING)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("Making", "Resetting"):
+        with pytest.raises((KeyError, EnvCrashedError), match=name.lower()):
+            train(table_run(wrappers=[f"failing_first:{name}"]), tmp_path / "out" / "run")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'foo'"):
+        train(table_run(env_kwargs={"foo": 1}), tmp_path / "out" / "run")
+    assert not [*(tmp_path / "out").iterdir()]
+
+
+def test_the_last_line_has_the_result_and_the_folder(tmp_path, capsys):
+    config = table_run(settings={"verbose": 1}, eval_freq=100, eval_episodes=1)
+    train(config, tmp_path / "run")
+    line = capsys.readouterr().err.splitlines()[-1]
+    returns = [float(row.split(",")[0]) for row in monitor(tmp_path / "run")[1:]]
+    with np.load(tmp_path / "run" / "evaluations.npz") as file:
+        best = file["results"].mean(1).max()
+    assert line == (
+        f"npr: return {np.mean(returns):.1f} (last {len(returns)} episodes), best evaluation "
+        f"{best:.1f}, written to {tmp_path / 'run'}"
+    )
+    train(table_run(settings={"verbose": 1}, total_timesteps=5), tmp_path / "short")
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == f"npr: no episode ended, written to {tmp_path / 'short'}"
 
 
 def test_the_traceback_of_a_run_that_fails_is_in_its_console_log(tmp_path):
