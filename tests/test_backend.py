@@ -69,10 +69,10 @@ def test_cupy_is_imported_only_if_it_is_the_backend():
 )  # fmt: skip
 def test_a_switch_is_understood_wherever_it_is_read(text, compiled):
     code = """
-from npr import cli
+from npr.cli import doctor
 from npr.files import checkpoint
 from npr.kernels import jit
-print(jit.NUMBA, jit.available(), checkpoint.made_with()["numba"], cli.kernels(), sep="\\n")
+print(jit.NUMBA, jit.available(), checkpoint.made_with()["numba"], doctor.kernels(), sep="\\n")
 """
     pytest.importorskip("numba")
     ran = run("-c", code, NPR_NUMBA=text)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 
 import pytest
@@ -56,16 +57,13 @@ def test_every_callback_of_npr_is_on_the_page():
     assert own - words(CODE) - {"Callback", "FunctionCallback"} <= {"RecordVideo"}
 
 
-def test_the_arguments_of_callbacks_that_the_page_leaves_out_do_not_exist():
-    found = {
-        (name, argument)
-        for name, arguments in re.findall(r"^\| `(\w+Callback)\((\S+=\.\.\..*?)\)`", FROM_SB3, re.M)
-        for argument in re.findall(r"(\w+)=\.\.\.", arguments)
-    }
-    assert {("EvalCallback", "render"), ("CheckpointCallback", "save_vecnormalize")} < found
-    for name, argument in found:
-        with pytest.raises(TypeError, match=rf"unexpected keyword argument '{argument}'"):
-            getattr(callbacks, name)(**{argument: True})
+def test_the_arguments_of_callbacks_in_the_table_are_accepted():
+    """render=True, which is refused, is in the tests of callbacks."""
+    found = re.findall(r"^\| `(\w+Callback)\((\w+=\.\.\..*?)\)`", FROM_SB3, re.MULTILINE)
+    for name, arguments in found:
+        kind = getattr(callbacks, name)
+        assert {*re.findall(r"(\w+)=", arguments)} < {*inspect.signature(kind).parameters}
+    assert [name for name, _ in found] == ["EvalCallback", "CheckpointCallback"]
 
 
 def resolve(name):

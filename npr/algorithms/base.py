@@ -109,8 +109,8 @@ class Algorithm(Settings, sb3.Methods):
     needs_bounds: ClassVar[bool] = False  # whether a Box action space must be bounded
     table: ClassVar[bool] = False  # whether observations are indices of a table
     rates: ClassVar[dict[str, str]] = {}  # optimizer -> its setting, see npr.settings.ActorCritic
-    _saves_crashes: bool = True  # whether a run that fails is saved where no save_path was given
-    _crash_path: Any = None  # file of a run that fails; None: save_path
+    # the file of a run that fails; None: save_path, or after an NprError a new file; False: none
+    _crash_file: Any = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -704,7 +704,7 @@ class Algorithm(Settings, sb3.Methods):
     def plot(self, path: "str | os.PathLike[str] | None" = None, **options: Any) -> "Figure":
         """Draw the learning curve of this process: returns of the training's episodes.
 
-        path      file to write, .png or .svg
+        path      file to write: .png, .svg or .pdf
         options   arguments of npr.plot.curves, e.g. x="seconds"
 
         Returns the matplotlib Figure. Raises ConfigError if matplotlib is missing, or no episode

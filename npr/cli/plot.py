@@ -1,10 +1,10 @@
 """`npr plot`: learning curves, comparisons and value maps, as pictures or as text."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from npr.cli import flags
 from npr.errors import ConfigError
 from npr.system import streams
 
@@ -22,7 +22,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "runs", nargs="*", metavar="RUNS",
         help="run folders, folders of them, or 'patterns*'; or files of agents with a table",
     )  # fmt: skip
-    parser.add_argument("-o", "--output", metavar="FILE", help="picture to write: .png or .svg")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="picture to write: .png, .svg or .pdf"
+    )
     parser.add_argument("--text", action="store_true", help="show text, also with -o")
     parser.add_argument(
         "--x", choices=("steps", "seconds", "episodes"), default="steps", help="default: steps"
@@ -60,7 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="episodes at the end of a run, for --profile and --improvement; default: 100",
     )  # fmt: skip
     parser.add_argument(
-        "--normalize", nargs="+", default=[], metavar="ENV=[LOW,HIGH]",
+        "--normalize", nargs="+", default=[], metavar="ENV=LOW,HIGH",
         help="the returns that become 0 and 1, to put several environments together",
     )  # fmt: skip
     parser.add_argument("--title", help="default: the environment")
@@ -101,32 +103,51 @@ def _has_matplotlib() -> bool:
 def _plots(args: argparse.Namespace) -> tuple[Any, Any]:
     """Two functions: one that draws the runs, and one that describes them in text."""
     from npr import plot
+    from npr.plot import text
 
     runs, interval = _runs(args), args.interval or None
-    normalize = flags.pairs(args.normalize) or None
-    common: dict[str, Any] = {"y": args.y, "normalize": normalize}
+    common: dict[str, Any] = {"y": args.y, "normalize": _normalize(args.normalize) or None}
     drawn: dict[str, Any] = {"title": args.title, "path": args.output}
+    shown: dict[str, Any] = {
+        "columns": streams.columns(sys.stdout) if streams.is_terminal(sys.stdout) else None
+    }
     if args.profile:
         given = {**common, "last": args.last}
         return (
             lambda: plot.profile(runs, interval=interval, **given, **drawn),
-            lambda: _scores(plot.final_scores(runs, **given)),
+            lambda: text.profile_text(runs, **given, **shown),
         )
-    coverage = interval or 0.95
     if args.improvement is not None:
-        given = {**common, "last": args.last, "interval": coverage}
+        given = {**common, "last": args.last, "interval": interval or 0.95}
         return (
             lambda: plot.improvement(runs, **given, **drawn),
-            lambda: _pairs(plot.compare(runs, **given), coverage),
+            lambda: text.improvement_text(runs, **given, **shown),
         )
-    given = {**common, "x": args.x, "smooth": args.smooth}
+    given = {**common, "x": args.x, "smooth": args.smooth, "interval": interval}
     center = "iqm" if args.iqm else "mean"
     return (
-        lambda: plot.curves(
-            runs, center=center, interval=interval, each=args.each, **given, **drawn
-        ),
-        lambda: plot.curves_text(runs, interval=coverage, **given),
+        lambda: plot.curves(runs, center=center, each=args.each, **given, **drawn),
+        lambda: plot.curves_text(runs, **given, **shown),
     )
+
+
+def _normalize(words: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """The scores that become 0 and 1, of each environment."""
+    found: dict[str, tuple[float, float]] = {}
+    for word in words:
+        env, _, numbers = word.partition("=")
+        bare = numbers[1:-1] if numbers[:1] + numbers[-1:] == "[]" else numbers
+        try:
+            low, high = map(float, bare.split(",") if env else ())
+        except ValueError:
+            raise ConfigError(
+                f"--normalize needs ENV=[LOW,HIGH] or ENV=LOW,HIGH, such as CartPole-v1=0,500; got "
+                f"{word!r}."
+            ) from None
+        if env in found:
+            raise ConfigError(f"--normalize has {env!r} twice.")
+        found[env] = low, high
+    return found
 
 
 def _runs(args: argparse.Namespace) -> Any:
@@ -145,28 +166,6 @@ def _runs(args: argparse.Namespace) -> Any:
     return {label: runs for label, *runs in args.group} or args.runs
 
 
-def _scores(scores: Any) -> str:
-    """A line per group and environment with the final scores of its runs."""
-    from npr.plot import statistics
-
-    lines = []
-    for label, tasks in scores.items():
-        for env, values in tasks.items():
-            name = ", ".join(part for part in (label, env) if part)
-            numbers = {"mean": values.mean(), "IQM": statistics.iqm(values), "min": values.min()}
-            numbers["max"] = values.max()
-            text = "   ".join(f"{key} {float(value):.4g}" for key, value in numbers.items())
-            lines.append(f"{name}   {len(values)} runs   {text}")
-    return "\n".join(lines)
-
-
-def _pairs(pairs: Sequence[Any], interval: float) -> str:
-    return "\n".join(
-        f"{a} > {b}   probability {p:.2f}   {interval:.0%} interval [{low:.2f}, {high:.2f}]"
-        for a, b, p, (low, high) in pairs
-    )
-
-
 # ---- tables
 
 _ARROWS = {(0, -1): "<", (0, 1): ">", (-1, 0): "^", (1, 0): "v"}
@@ -175,10 +174,10 @@ _ARROWS = {(0, -1): "<", (0, 1): ">", (-1, 0): "^", (1, 0): "v"}
 def _table(args: argparse.Namespace) -> tuple[Any, Any]:
     """Two functions: one that draws the values of tables, and one that shows their actions."""
     from npr import plot
-    from npr.plot.tables import panels
+    from npr.plot.tables import all_panels
 
     def show() -> str:
-        found = [panel for name in args.runs for panel in panels(name, args.title)]
+        found = all_panels(args.runs, args.title)
         return "\n\n".join(f"{panel.title}\n{_actions(panel)}" for panel in found)
 
     def draw() -> Any:

@@ -11,14 +11,26 @@ import numpy as np
 
 from npr.errors import ConfigError
 from npr.plot import statistics
-from npr.plot.drawing import INSIDE, check_path, color, finish, legend, line, new_figure, style
-from npr.plot.groups import Group, Normalize, OneRun, Runs, resolve, scaled, series
+from npr.plot.drawing import (
+    below,
+    check_path,
+    color,
+    finish,
+    legend,
+    line,
+    new_figure,
+    shortened,
+    style,
+)  # fmt: skip
+from npr.plot.groups import Group, Normalize, OneRun, Runs, few, resolve, scaled, series
+from npr.settings.setting import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Scores = dict[str, dict[str, np.ndarray]]  # label -> environment -> (runs,)
+MOST_PAIRS = 28  # of a picture: those of eight groups
 Pair = tuple[str, str, float, tuple[float, float]]  # two labels, probability and its interval
 
 
@@ -32,6 +44,7 @@ def final_scores(
            evaluation; or a key of progress.csv: its last value
     last   episodes in the mean of returns
     """
+    whole("last", last)
     if isinstance(runs, Mapping) and runs and all(map(_are_numbers, runs.values())):
         numbers = {str(label): np.asarray(one, np.float64) for label, one in runs.items()}
         for label, one in numbers.items():
@@ -69,9 +82,15 @@ def _final(run: OneRun, y: str, last: int) -> float:
     return float(series(run, "steps", y, last)[1][-1])
 
 
-def _title(label: str, tasks: Mapping[str, np.ndarray]) -> str:
-    n = sum(map(len, tasks.values()))
+def title_of(label: str, tasks: Mapping[str, np.ndarray]) -> str:
+    """The label and the number of runs."""
+    n = count(tasks)
     return f"{label} ({n} run{'s' if n > 1 else ''})"
+
+
+def count(tasks: Mapping[str, np.ndarray]) -> int:
+    """The number of runs in all environments."""
+    return sum(map(len, tasks.values()))
 
 
 def _axis(y: str, last: int, runs: Any, normalize: Normalize | None) -> str:
@@ -110,19 +129,22 @@ def profile(
     Returns the matplotlib Figure.
     """
     check_path(path)
+    if interval is not None:
+        statistics.check_interval(interval)
     scores = final_scores(runs, y, last, normalize)
     everything = np.concatenate([one for tasks in scores.values() for one in tasks.values()])
     low, high = float(everything.min()), float(everything.max())
     margin = 0.03 * (high - low) or 1.0
     taus = np.linspace(low - margin, high + margin, points)
     if ax is None:
-        ax = new_figure(6.4 if len(scores) <= INSIDE else 8.6, 3.8).subplots()
+        legends = below([title_of(*one) for one in scores.items()])
+        ax = new_figure(6.4, 3.8 + legends).subplots()
     for i, (label, tasks) in enumerate(scores.items()):
         held = [*tasks.values()]
         shares = statistics.profile(held, taus)
         ax.plot(
             taus, shares, drawstyle="steps-post", color=color(i), linestyle=line(i), linewidth=1.8,
-            label=_title(label, tasks),
+            label=title_of(label, tasks),
         )  # fmt: skip
         if interval is not None and max(map(len, held)) > 1:
             band = statistics.profile_interval(held, taus, interval)
@@ -132,7 +154,8 @@ def profile(
     ax.set_ylim(-0.03, 1.03)
     ax.set_title(title or "", fontsize=11)
     style(ax)
-    legend(ax, len(scores))
+    runs_of = [count(tasks) for tasks in scores.values() if count(tasks) > 1]
+    legend(ax, "" if interval is None else few(runs_of))
     figure: Any = ax.figure
     return finish(figure, path)
 
@@ -153,7 +176,12 @@ def compare(
 
     Raises ConfigError if there is only one group, or they are of different environments.
     """
-    scores = final_scores(runs, y, last, normalize)
+    return pairs_of(final_scores(runs, y, last, normalize), against, interval)
+
+
+def pairs_of(scores: Scores, against: str | None, interval: float) -> list[Pair]:
+    """What `compare` returns for these scores."""
+    statistics.check_interval(interval)
     if len(scores) < 2:
         raise ConfigError(
             f"The probability of improvement needs two groups of runs or more; got {len(scores)}: "
@@ -195,22 +223,36 @@ def improvement(
     """Draw the probability of improvement P(X > Y) of pairs of groups, with bootstrap intervals.
 
     Arguments as for `compare`, which returns the numbers, and `curves`. Returns the matplotlib
-    Figure.
+    Figure. Raises ConfigError too if there are more pairs than a picture can show.
     """
     check_path(path)
-    pairs = compare(runs, y, last=last, against=against, interval=interval, normalize=normalize)
+    scores = final_scores(runs, y, last, normalize)
+    n = len(scores) - 1 if against else len(scores) * (len(scores) - 1) // 2
+    if n > MOST_PAIRS:
+        raise ConfigError(
+            f"{len(scores)} groups make {n} pairs, and a picture shows at most {MOST_PAIRS}. Name "
+            "two sets of runs, npr plot --improvement A B, or compare with one group: "
+            "improvement(runs, against='label')."
+        )
+    pairs = pairs_of(scores, against, interval)
+    names = dict(zip(scores, shortened([*scores], 72)))
+    labels = [f"{names[a]}  >  {names[b]}" for a, b, *_ in pairs]
+    if max(map(len, labels)) > 60:
+        labels = [f"{names[a]}\n>  {names[b]}" for a, b, *_ in pairs]
     if ax is None:
-        widest = max(len(a) + len(b) for a, b, *_ in pairs)
-        ax = new_figure(4.8 + 0.085 * widest, 1.3 + 0.42 * len(pairs)).subplots()
+        widest = max(len(part) for label in labels for part in label.split("\n"))
+        ax = new_figure(4.8 + 0.08 * widest, 1.3 + 0.45 * len(pairs)).subplots()
     at = np.arange(len(pairs))[::-1]
     ax.axvline(0.5, color="0.6", linestyle="--", linewidth=1.0)
     for i, (_, _, p, (low, high)) in zip(at, pairs):
         ax.plot([low, high], [i, i], color=color(0), linewidth=6, alpha=0.3, solid_capstyle="butt")
         ax.plot([p], [i], "|", color=color(0), markersize=14, markeredgewidth=2.5)
-    ax.set_yticks(at, [f"{a}  >  {b}" for a, b, *_ in pairs])
+    ax.set_yticks(at, labels, fontsize=8 if "\n" in labels[0] else None)
     ax.set_ylim(-0.6, len(pairs) - 0.4)
     ax.set_xlim(-0.02, 1.02)
-    ax.set_xlabel(f"probability that the first scores higher, {100 * interval:g}% interval")
+    what = f"probability that the first scores higher, {100 * interval:g}% interval"
+    note = few(map(count, scores.values()))
+    ax.set_xlabel(f"{what}\n{note}" if note else what)
     ax.set_title(title or "", fontsize=11)
     style(ax)
     ax.grid(visible=False, axis="y")

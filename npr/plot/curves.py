@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from npr.plot.drawing import INSIDE, check_path, color, finish, legend, line, new_figure, style
-from npr.plot.groups import X_AXES, Curve, Group, Normalize, Runs, curve, resolve
+from npr.plot import statistics
+from npr.plot.drawing import below, check_path, color, finish, legend, line, new_figure, style
+from npr.plot.groups import X_AXES, Curve, Group, Normalize, Runs, curve, few, resolve
+from npr.settings.setting import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +20,7 @@ _Y_NAMES = {
     "length": "length of an episode in steps",
     "evaluation": "return of evaluation episodes",
 }
+_Y_WIDTH = 44  # characters beside a panel
 
 
 def curves(
@@ -52,19 +55,22 @@ def curves(
     normalize  {environment: (low, high)}: returns on a scale where low is 0 and high is 1
     title      None: the environment
     ax         axes to draw into; None: a new figure, with a panel per environment
-    path       file to write, .png or .svg
+    path       file to write: .png, .svg or .pdf
 
     Returns the matplotlib Figure. Raises ConfigError if matplotlib is missing or a run does not
     have y, and FileNotFoundError for a folder that does not exist.
     """
     check_path(path)
+    whole("smooth", smooth)
+    if interval is not None:
+        statistics.check_interval(interval)
     groups = resolve(runs, x, y)
     panels = _panels(groups, one=ax is not None or isinstance(runs, dict))
     if ax is None:
         columns = len(panels) if len(panels) < 4 else 2 if len(panels) == 4 else 3
         rows = -(-len(panels) // columns)
-        beside = 2.6 if max(len(members) for _, members in panels) > INSIDE else 0.0
-        figure = new_figure((5.2 + beside) * columns + 1.2, 3.8 * rows)
+        legends = max(below([group.title for group in members]) for _, members in panels)
+        figure = new_figure(5.2 * columns + 1.2, (3.8 + legends) * rows)
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for unused in axes[len(panels) :]:
             unused.remove()
@@ -80,10 +86,9 @@ def curves(
         one.set_title(env if title is None else title, fontsize=11)
         _ticks(one, whole=x != "seconds")
         style(one)
-        legend(one, len(members))
-        _explain(one, found, center, interval)
-    whole: Any = axes[0].figure
-    return finish(whole, path)
+        legend(one, _explanation(found, center, interval))
+    drawn: Any = axes[0].figure
+    return finish(drawn, path)
 
 
 def _ticks(ax: Axes, whole: bool) -> None:
@@ -115,18 +120,21 @@ def _draw(ax: Axes, found: Curve, i: int, each: bool) -> None:
 
 def _y_label(y: str, smooth: int, normalized: bool) -> str:
     name = _Y_NAMES.get(y, y)
-    if y in ("return", "length") and smooth > 1:
-        name = f"{name}, mean of {smooth} episodes"
-    return f"normalized {name}" if normalized else name
+    name = f"normalized {name}" if normalized else name
+    if y not in ("return", "length") or smooth == 1:
+        return name
+    both = f"{name}, mean of {smooth} episodes"
+    return both if len(both) <= _Y_WIDTH else both.replace(", ", ",\n", 1)
 
 
-def _explain(ax: Axes, found: list[Curve], center: str, interval: float | None) -> None:
-    """Say in the legend what lines and bands are."""
-    if all(len(one.each) == 1 for one in found):
-        return
+def _explanation(found: list[Curve], center: str, interval: float | None) -> str:
+    """What lines and bands are."""
+    runs = [len(one.each) for one in found]
+    if max(runs) == 1:
+        return ""
     text = _CENTER_NAMES[center]
-    if interval is not None:
-        text = f"{text}, {100 * interval:g}% interval"
-    shown: Any = ax.get_legend()
-    shown.set_title(text, prop={"size": 9})
-    shown.set_alignment("left")
+    if interval is None:
+        return text
+    return "\n".join(
+        filter(None, [f"{text}, {100 * interval:g}% interval", few(n for n in runs if n > 1)])
+    )

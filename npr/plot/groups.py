@@ -82,6 +82,13 @@ class Group:
         return sorted({run.env or "" for run in self.runs})
 
 
+def few(runs: Iterable[int]) -> str:
+    """What to say of intervals of groups with these numbers of runs; "" if there are enough."""
+    if any(n < statistics.FEW for n in runs):
+        return f"fewer than {statistics.FEW} runs: intervals are too narrow"
+    return ""
+
+
 # ---- from what the user gave
 
 

@@ -124,7 +124,7 @@ def policy(
     observation  one observation, or a list of them: a row for each, of each agent
     samples      actions that are drawn, with a generator of their own: the agent's is not used
     labels       names of the actions' dimensions
-    path         file to write, .png or .svg
+    path         file to write: .png, .svg or .pdf
 
     Returns the matplotlib Figure.
     """

@@ -14,6 +14,7 @@ from npr.errors import ConfigError
 from npr.settings.setting import whole
 
 RESAMPLES = 2_000
+FEW = 5  # runs below which bootstrap intervals are too narrow
 
 Scores = np.ndarray  # (runs, ...)
 Statistic = Callable[[np.ndarray], Any]
@@ -130,10 +131,16 @@ def _resampled(
 
 
 def _percentiles(values: np.ndarray, interval: float) -> tuple[Any, Any]:
-    if not 0 < interval < 1:
-        raise ConfigError(f"interval must be between 0 and 1, got {interval!r}.")
+    check_interval(interval)
     low, high = np.quantile(values, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
     return low, high
+
+
+def check_interval(interval: Any) -> None:
+    """Raise ConfigError unless this can be the coverage of an interval."""
+    number = isinstance(interval, int | float | np.number) and not isinstance(interval, bool)
+    if not (number and 0 < interval < 1):
+        raise ConfigError(f"interval must be between 0 and 1, got {interval!r}.")
 
 
 # ---- profiles and comparisons

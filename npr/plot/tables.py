@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 from npr.errors import ConfigError
 from npr.files import checkpoint
 from npr.infer import load
-from npr.plot.drawing import check_path, finish, new_figure
+from npr.plot.drawing import check_path, finish, new_figure, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,23 +95,13 @@ def table(
     passenger    where the passenger of Taxi waits: R, G, Y or B
     destination  where the passenger goes
     title        title of a single panel; None: algorithm and environment
-    path         file to write, .png or .svg
+    path         file to write: .png, .svg or .pdf
 
     Returns the matplotlib Figure. Raises ConfigError if an agent has no table, or its environment
     is not a known grid.
     """
     check_path(path)
-    named: list[tuple[str | None, Any]]
-    if isinstance(agents, Mapping):
-        named = [(str(name), one) for name, one in agents.items()]
-    else:
-        single = isinstance(agents, str | os.PathLike) or not isinstance(agents, Iterable)
-        named = [(title, one) for one in ([agents] if single else agents)]
-    found = [
-        panel
-        for name, one in named
-        for panel in panels(one, name, grid, actions, passenger, destination)
-    ]
+    found = all_panels(agents, title, grid, actions, passenger, destination)
     rows, columns = np.shape(found[0].values)
     wide = columns > 1.5 * rows
     down, across = (len(found), 1) if wide else (1, len(found))
@@ -125,6 +116,24 @@ def table(
         image = _draw(ax, panel, float(low), float(high))
     figure.colorbar(image, ax=list(axes.flat), label="value: max Q(s, a) over actions a", pad=0.02)
     return finish(figure, path)
+
+
+def all_panels(agents: Any, title: str | None = None, *given: Any) -> list[Panel]:
+    """What `table` draws, with its arguments: titles that are equal get the names of the files."""
+    named: list[tuple[str | None, Any]]
+    if isinstance(agents, Mapping):
+        named = [(str(name), one) for name, one in agents.items()]
+    else:
+        single = isinstance(agents, str | os.PathLike) or not isinstance(agents, Iterable)
+        named = [(title, one) for one in ([agents] if single else agents)]
+    each = [panels(one, name, *given) for name, one in named]
+    seen = Counter(panel.title for found in each for panel in found)
+    for i, ((_, one), found) in enumerate(zip(named, each), 1):
+        file = shortened([os.fspath(one)], 60)[0] if isinstance(one, str | os.PathLike) else str(i)
+        for panel in found:
+            if seen[panel.title] > 1:
+                panel.title = f"{panel.title} ({file})"
+    return [panel for found in each for panel in found]
 
 
 def panels(

@@ -229,7 +229,7 @@ def _learn(
     checkpoints = folder / names.CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
     # not the latest checkpoint: what an error leaves may not continue to the bit
-    agent._crash_path = checkpoints / names.CRASH
+    agent._crash_file = checkpoints / names.CRASH
     callbacks: list[Any] = []
     evaluation = EvalCallback(
         n_eval_episodes=config.eval_episodes, eval_freq=config.eval_freq or 1,
@@ -251,7 +251,7 @@ def _learn(
             save_path=checkpoints / names.LATEST,
         )  # fmt: skip
     finally:
-        agent._crash_path = None
+        agent._crash_file = None
     agent.save(folder / names.FINAL)
     if agent.verbose:
         _say(_result(agent, evaluation, folder))

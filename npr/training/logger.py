@@ -234,8 +234,8 @@ def _means(values: list[Any]) -> list[float]:
         else:
             means[i] = float(value)
     for same in arrays.values():
-        stacked = xp.stack([values[i] for i in same]).reshape(len(same), -1)
-        for i, mean in zip(same, to_host(stacked.mean(axis=1, dtype=np.float64)).tolist()):
+        stacked = to_host(xp.stack([values[i] for i in same])).reshape(len(same), -1)
+        for i, mean in zip(same, stacked.mean(axis=1, dtype=np.float64).tolist()):
             means[i] = mean
     return means
 

@@ -125,16 +125,17 @@ class Run:
         except BaseException as error:  # the callback may raise anything
             # Ctrl-C on a terminal reaches worker processes too, and then the step fails
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
-            crash_path = self.agent._crash_path or self.save_path
+            own = self.agent._crash_file
+            crash_file = self.save_path if own is None else own
             if stopped and self.interrupts.requested and not self.interrupts.repeated:
                 if not isinstance(error, _Stopped):  # in the middle of a step
-                    self.save_path = crash_path
+                    self.save_path = crash_file
                 if self.callback is not None:
                     self.callback.on_training_end()
                 return
-            ours = isinstance(error, NprError) and self.agent._saves_crashes
-            if (ours or self.save_path is not None) and not self.interrupts.repeated:
-                error.add_note(saving.rescue(self.agent, "crash", crash_path))
+            rescued = own is not False and (isinstance(error, NprError) or crash_file is not None)
+            if rescued and not self.interrupts.repeated:
+                error.add_note(saving.rescue(self.agent, "crash", crash_file))
             raise
 
     def _check_policy(self) -> None:

@@ -84,7 +84,7 @@ def evaluations(
     try:
         for seed in seeds:
             agents.append(objective.algorithm(objective.env, seed=seed, **settings))
-            agents[-1]._saves_crashes = False
+            agents[-1]._crash_file = False
         for i, step in enumerate(objective.steps):
             for agent, row in zip(agents, scores):
                 _learn_until(agent, step, objective.total_timesteps, watch)

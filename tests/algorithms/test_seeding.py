@@ -1,6 +1,5 @@
 """Seeds: equal seeds give equal parameters, and the global generator is not used."""
 
-import io
 import os
 import subprocess
 import sys
@@ -64,7 +63,7 @@ def test_evaluation_and_logging_do_not_affect_learning(case):
         if agent.num_timesteps % 20 == 0:
             agent.evaluate(episodes=1, deterministic=False)
             agent.predict(observations(agent, 3))
-            agent.logger.table(io.StringIO())
+            agent.logger.snapshot()
             repr(agent)
 
     assert_same_parameters(trained(case), small_agent(case).learn(BUDGET, look))

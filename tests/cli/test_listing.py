@@ -17,6 +17,13 @@ from npr.errors import SpaceError
 ALGORITHMS = [name for name in library.__all__ if name in presets.PRESETS]
 
 
+@pytest.fixture(autouse=True)
+def algorithms_of_npr_only(monkeypatch):
+    """Other tests of this process may have registered classes of their own."""
+    own = {name: getattr(library, name) for name in ALGORITHMS}
+    monkeypatch.setattr("npr.algorithms.base.REGISTRY", own)
+
+
 def table(out):
     return [line.split() for line in out.splitlines()]
 

@@ -1,6 +1,5 @@
 """npr plot: what it asks npr.plot for, text without matplotlib, and wrong usage."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from npr import plot
+from npr.cli import plot as plot_command
 
 pytest.importorskip("matplotlib")
 
@@ -50,7 +50,7 @@ def test_flags_of_curves_are_passed_on(trained_runs, npr, called):
     assert name == "curves" and runs == [str(trained_runs / f"small{i}") for i in (0, 1)]
     assert given == {
         "x": "seconds", "y": "train/actor_loss", "smooth": 3, "center": "iqm", "each": True,
-        "interval": None, "title": "SAC", "normalize": {"Pendulum-v1": [-1600, 0]}, "path": "a.png",
+        "interval": None, "title": "SAC", "normalize": {"Pendulum-v1": (-1600, 0)}, "path": "a.png",
     }  # fmt: skip
 
 
@@ -65,12 +65,30 @@ def test_profiles_and_their_scores(trained_runs, npr, called):
     name, _, given = called[0]
     assert name == "profile" and given["last"] == 2 and given["interval"] == 0.95
     _, out, _ = npr("plot", trained_runs, "--profile", "--last", 2)
-    scores = plot.final_scores(str(trained_runs), last=2)
-    for line, (label, tasks) in zip(out.splitlines(), scores.items(), strict=True):
+    scores, shares = out.split("\n\n")
+    labels = ["SAC, net_arch=[8] (2 runs)", "SAC, net_arch=[16] (1 run)"]  # without environment
+    for part in (scores, shares):
+        assert [line.split("  ")[0] for line in part.splitlines()[1:]] == labels
+    held = plot.final_scores(str(trained_runs), last=2)
+    for line, label, tasks in zip(scores.splitlines()[1:], labels, held.values(), strict=True):
         (values,) = tasks.values()
-        assert line.startswith(label) and f"{len(values)} runs" in line
-        shown = [*map(float, re.findall(r"(?:mean|min|max) (\S+)", line))]
-        np.testing.assert_allclose(shown, [values.mean(), values.min(), values.max()], rtol=1e-3)
+        shown = [*map(float, line.removeprefix(label).split())]
+        expected = [values.mean(), values.mean(), values.min(), values.max()]
+        np.testing.assert_allclose(shown, expected, rtol=1e-3)
+
+
+def test_reference_scores_may_have_brackets(trained_runs, npr, called):
+    for word in ("Pendulum-v1=-1600,0", "Pendulum-v1=[-1600, 0]"):
+        assert npr("plot", trained_runs, "-o", "a.png", "--normalize", word)[0] == 0
+    assert [given["normalize"] for *_, given in called] == 2 * [{"Pendulum-v1": (-1600, 0)}]
+
+
+def test_text_is_shortened_on_a_terminal_only(trained_runs, npr, monkeypatch):
+    full = npr("plot", trained_runs)[1]
+    monkeypatch.setattr(plot_command.streams, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(plot_command.streams, "columns", lambda stream: 60)
+    short = npr("plot", trained_runs)[1]
+    assert max(map(len, full.splitlines())) > 60 >= max(map(len, short.splitlines()))
 
 
 def test_improvement_of_two_sets_or_of_all_groups(trained_runs, npr, called):
@@ -79,7 +97,9 @@ def test_improvement_of_two_sets_or_of_all_groups(trained_runs, npr, called):
     assert called[0][:2] == ("improvement", {small: small, wide: wide})
     _, out, _ = npr("plot", trained_runs, "--improvement")
     ((a, b, p, (low, high)),) = plot.compare(str(trained_runs))
-    assert out == f"{a} > {b}   probability {p:.2f}   95% interval [{low:.2f}, {high:.2f}]\n"
+    line, note = out.splitlines()
+    assert line == f"{a} > {b}   probability {p:.2f}   95% interval [{low:.2f}, {high:.2f}]"
+    assert note == "Fewer than 5 runs: intervals are too narrow."
 
 
 def test_the_actions_of_a_table_are_text_or_a_picture(agents, npr, called):
@@ -114,7 +134,15 @@ def test_without_matplotlib_the_text_is_shown_and_the_extra_named(trained_runs, 
         ([], "Give run folders: npr plot runs/*"),
         (["nothing"], "There is no run folder nothing."),
         (["RUNS", "--y", "train/lss"], "has no values of 'train/lss'. It can be one of return"),
-        (["RUNS", "-o", "a.pdf"], "A picture is written to .png or .svg; got 'a.pdf'."),
+        (["RUNS", "-o", "a.gif"], "A picture is written to .png, .svg or .pdf; got 'a.gif'."),
+        (["RUNS", "--smooth", "0"], "smooth must be a whole number of at least 1, got 0"),
+        (["RUNS", "--profile", "--last", "0"], "last must be a whole number of at least 1, got 0"),
+        (["RUNS", "--interval", "2"], "interval must be between 0 and 1, got 2"),
+        (["RUNS", "--normalize", "CartPole-v1"], "needs ENV=[LOW,HIGH] or ENV=LOW,HIGH, such as"),
+        (["RUNS", "--normalize", "A=1,b"], "got 'A=1,b'."),
+        (["RUNS", "--normalize", "=1,2"], "got '=1,2'."),
+        (["RUNS", "--normalize", "A=1,2,3"], "got 'A=1,2,3'."),
+        (["RUNS", "--normalize", "A=1,2", "A=1,2"], "--normalize has 'A' twice."),
         (["RUNS", "--profile", "--improvement"], "--profile and --improvement are two plots"),
         (["--improvement", "a"], "--improvement compares two sets of runs, got 1."),
         (["RUNS", "--improvement", "a", "b"], "Give the runs once"),

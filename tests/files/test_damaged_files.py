@@ -202,7 +202,10 @@ def random_array(rng, array):
     if kind == 2:
         return np.concatenate([array.reshape(-1)] * 2)[: rng.randrange(2 * array.size + 1)]
     array = np.array(array)
-    integers = (0, 1, 2**62) if array.dtype.kind == "u" else (0, 1, -1, 2**62, -(2**62))
+    integers = (0, 1, -1, 2**62, -(2**62))
+    if array.dtype.kind in "iu":
+        limits = np.iinfo(array.dtype)
+        integers = [n for n in integers if limits.min <= n <= limits.max]
     extremes = integers if array.dtype.kind in "iu" else (0, np.nan, np.inf, -1e30)
     with np.errstate(all="ignore"):
         array.reshape(-1)[rng.randrange(max(1, array.size)) :] = rng.choice(extremes)

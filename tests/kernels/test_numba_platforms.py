@@ -114,6 +114,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nbi", "nbc"], ids=["index", "data"])
 @pytest.mark.parametrize("first", range(n_trials(1, len(DAMAGES))))
 def test_a_damaged_cache_is_compiled_and_cached_again(cached, first, kind, tmp_path):
@@ -138,6 +139,7 @@ def test_a_damaged_cache_is_compiled_and_cached_again(cached, first, kind, tmp_p
     assert end(begin(folder=tmp_path)) == (learned, []), "the cache was not repaired"
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_share_an_empty_cache(cached, tmp_path):
     processes = [begin(folder=tmp_path, OPENBLAS_NUM_THREADS="1") for _ in range(n_trials(6, 16))]
     for process in processes:
@@ -150,6 +152,7 @@ def test_processes_that_start_at_once_share_an_empty_cache(cached, tmp_path):
 posix = pytest.mark.skipif(os.name != "posix", reason="file modes are not informative here")
 
 
+@pytest.mark.slow
 @posix
 def test_a_cache_that_everybody_may_write_is_not_used(cached, tmp_path):
     tmp_path.chmod(0o777)

@@ -30,7 +30,7 @@ def scalars(events):
 
 
 def test_a_missing_package_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.event_file_writer", None)
     with pytest.raises(ConfigError, match=r"needs the package tensorboard .*npr-rl\[tensorboard\]"):
         opened()
 

@@ -6,6 +6,7 @@ from support.run_folders import write_run
 
 from npr.errors import ConfigError
 from npr.plot import compare, final_scores, improvement, profile
+from npr.plot.text import improvement_text, profile_text
 
 SCORES = {"A": [3.0, 5.0, 9.0], "B": [1, 5]}
 
@@ -107,8 +108,61 @@ def test_a_comparison_is_drawn_as_a_point_and_a_bar_per_pair(tmp_path):
     assert tuple(bar.get_xdata()) == pairs[0][3]
     assert list(point.get_xdata()) == [pairs[0][2]]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["A  >  B"]
-    assert "95% interval" in ax.get_xlabel()
+    assert ax.get_xlabel() == (
+        "probability that the first scores higher, 95% interval\n"
+        "fewer than 5 runs: intervals are too narrow"
+    )
     assert (tmp_path / "i.svg").exists()
+
+
+def test_more_pairs_than_a_picture_can_show_are_refused():
+    nine = {str(i): [0.0, float(i)] for i in range(9)}
+    message = r"9 groups make 36 pairs.*at most 28. Name two sets.*--improvement A B"
+    with pytest.raises(ConfigError, match=message):
+        improvement(nine)
+
+
+def test_long_labels_of_pairs_have_two_lines():
+    labels = ["a" * 100, "b" * 30]
+    (ax,) = improvement(dict(zip(labels, SCORES.values()))).axes
+    (text,) = ax.get_yticklabels()
+    first, second = text.get_text().split("\n")
+    assert len(first) == 72 and second == ">  " + labels[1]
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [({"last": 0}, "last must be a whole number of at least 1, got 0"),
+     ({"interval": 2}, "interval must be between 0 and 1, got 2")],
+)  # fmt: skip
+def test_numbers_out_of_range_are_refused(given, message, runs):
+    for function in (profile, improvement, compare):
+        with pytest.raises(ConfigError, match=message):
+            function({"a": runs, "b": runs}, **given)
+
+
+# ---- as text
+
+
+def test_the_text_of_a_profile_has_scores_and_shares_above_five_of_them():
+    text = profile_text({"A": [0.0, 3.0, 5.0], "B": [1.0, 6.0]})
+    assert [line.split() for line in text.splitlines()] == [
+        ["score", "of", "a", "run", "mean", "IQM", "min", "max"],
+        ["A", "(3", "runs)", "2.667", "2.667", "0", "5"],
+        ["B", "(2", "runs)", "3.5", "3.5", "1", "6"],
+        [],
+        ["share", "of", "runs", "above", "1", "2", "3", "4", "5"],
+        ["A", "(3", "runs)", "0.67", "0.67", "0.33", "0.33", "0.00"],
+        ["B", "(2", "runs)", "0.50", "0.50", "0.50", "0.50", "0.50"],
+    ]
+
+
+def test_the_text_of_an_improvement_is_shortened_to_the_columns():
+    scores = {"a" * 40: SCORES["A"], "b" * 40: SCORES["B"]}
+    line, note = improvement_text(scores, columns=100).splitlines()
+    assert len(line) <= 100 and line.startswith("aaa") and "…" in line and " > bbb" in line
+    assert note == "Fewer than 5 runs: intervals are too narrow."
+    assert improvement_text(scores).startswith(f"{'a' * 40} > {'b' * 40}   probability 0.75   95%")
 
 
 def test_runs_of_other_environments_are_not_compared(tmp_path):

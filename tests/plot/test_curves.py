@@ -14,7 +14,7 @@ from support.small_agents import small_agent
 import npr
 from npr.errors import ConfigError, ConfigWarning
 from npr.plot import curves, curves_text, sparkline
-from npr.plot.drawing import COLORS
+from npr.plot.drawing import COLORS, shortened, wrapped
 
 
 @pytest.fixture
@@ -49,12 +49,14 @@ def test_axes_are_labeled_with_words_and_units(runs):
     assert ax.get_xlabel() == "environment steps"
     assert ax.get_ylabel() == "return of an episode, mean of 10 episodes"
     assert ax.get_title() == "Pendulum-v1"
-    assert ax.get_legend().get_title().get_text() == "mean, 95% interval"
+    assert ax.get_legend().get_title().get_text() == (
+        "mean, 95% interval\nfewer than 5 runs: intervals are too narrow"
+    )
     (ax,) = curves(runs, x="seconds", y="evaluation", center="iqm", interval=0.8, title="t").axes
     assert ax.get_xlabel() == "time since the start of the run in seconds"
     assert ax.get_ylabel() == "return of evaluation episodes"
     assert ax.get_title() == "t"
-    assert ax.get_legend().get_title().get_text() == "interquartile mean, 80% interval"
+    assert ax.get_legend().get_title().get_text().startswith("interquartile mean, 80% interval\n")
     (ax,) = curves(runs, y="train/loss", interval=None).axes
     assert ax.get_ylabel() == "train/loss"
     assert not ax.collections and ax.get_legend().get_title().get_text() == "mean"
@@ -94,6 +96,54 @@ def test_eight_groups_have_distinct_colors_and_the_legend_beside(runs):
     assert ax.lines[8].get_color() == COLORS[0] and ax.lines[8].get_linestyle() == "--"
 
 
+def test_many_or_long_labels_are_below_panels_that_keep_their_size(tmp_path):
+    """In pixels: the legend is inside of the picture and below the axes' labels."""
+    settings = {f"a_setting_with_a_name_{i}": 0 for i in range(3)}
+    for i in range(8):
+        for env in ("Pendulum-v1", "CartPole-v1"):
+            name = f"{env}{i}"
+            changed = dict(zip(settings, (i % 2, i // 2 % 2, i // 4)))
+            write_run(tmp_path / name, env=env, settings=changed)
+    figure = curves(tmp_path, normalize={"Pendulum-v1": (0, 2), "CartPole-v1": (0, 1)})
+    figure.draw_without_rendering()
+    assert len(figure.axes) == 2
+    for ax in figure.axes:
+        legend = ax.get_legend().get_window_extent()
+        assert len(ax.get_legend().get_texts()) == 8
+        assert legend.y1 < ax.xaxis.label.get_window_extent().y0
+        assert 0 <= legend.x0 < legend.x1 <= figure.bbox.width
+        assert legend.y0 >= 0
+        assert ax.bbox.width > 350 and ax.bbox.height > 250
+        label = ax.yaxis.label.get_window_extent()
+        assert label.height < figure.bbox.height and label.y1 <= figure.bbox.height
+        assert label.y0 >= legend.y1
+
+
+def test_labels_lose_their_middle_and_are_numbered_if_they_become_equal():
+    assert shortened(["abc", "abcdefghij"], 10) == ["abc", "abcdefghij"]
+    assert shortened(["abc", "abcdefghij"], 7) == ["abc", "abc…hij"]
+    assert shortened(["abcdXefghi", "abcdYefghi"], 7) == ["1 ab…hi", "2 ab…hi"]
+
+
+def test_a_wrapped_label_keeps_its_number_of_runs_together():
+    assert wrapped("SAC, gamma=0.9 (3 seeds)", 17) == "SAC, gamma=0.9\n(3 seeds)"
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"smooth": 0}, "smooth must be a whole number of at least 1, got 0"),
+        ({"smooth": -1}, "smooth must be a whole number of at least 1, got -1"),
+        ({"interval": 2}, "interval must be between 0 and 1, got 2"),
+        ({"interval": "95"}, "interval must be between 0 and 1, got '95'"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(given, message, runs):
+    for function in (curves, curves_text):
+        with pytest.raises(ConfigError, match=message):
+            function(runs / "rate0.1_0", **given)
+
+
 def test_a_run_that_has_just_begun_is_left_out_with_a_warning(runs):
     write_run(runs / "rate0.2_2", seed=2, settings={"learning_rate": 0.2}, returns=[])
     write_run(runs / "other", algorithm="PPO", returns=[])
@@ -105,7 +155,9 @@ def test_a_run_that_has_just_begun_is_left_out_with_a_warning(runs):
         curves(runs / "other")
 
 
-@pytest.mark.parametrize("name, begin", [("c.png", b"\x89PNG"), ("c.SVG", b"<?xml")])
+@pytest.mark.parametrize(
+    "name, begin", [("c.png", b"\x89PNG"), ("c.SVG", b"<?xml"), ("c.pdf", b"%PDF")]
+)
 def test_a_picture_is_written_by_its_suffix_and_is_the_same_each_time(runs, name, begin):
     curves(runs, path=runs / name)
     data = (runs / name).read_bytes()
@@ -117,7 +169,7 @@ def test_a_picture_is_written_by_its_suffix_and_is_the_same_each_time(runs, name
 
 
 def test_other_suffixes_are_refused_before_anything_is_read():
-    with pytest.raises(ConfigError, match=r"A picture is written to .png or .svg; got 'c.gif'"):
+    with pytest.raises(ConfigError, match=r"written to .png, .svg or .pdf; got 'c.gif'"):
         curves("nothing", path="c.gif")
 
 
@@ -202,7 +254,26 @@ def test_text_has_a_line_per_group_with_its_numbers(runs):
         "return over steps mean IQM 95% interval",
         "SAC, learning_rate=0.1 (2 seeds) 4 4 [3, 5] ▁▅█",
         "SAC, learning_rate=0.2 (2 seeds) 5 5 [1, 9] ▁▁█",
+        "Fewer than 5 runs: intervals are too narrow.",
     ]
+    text = curves_text(runs, smooth=1, interval=None)
+    assert "interval" in text.splitlines()[0] and len(text.splitlines()) == 3
+
+
+def test_lines_of_text_fit_into_the_columns_of_a_terminal(runs):
+    text = curves_text(runs, columns=60)
+    assert max(map(len, text.splitlines())) == 60
+    assert "SAC, learning…0.1 (2 seeds)" in text and "SAC, learning…0.2 (2 seeds)" in text
+    wide = curves_text(runs, columns=200)
+    assert wide == curves_text(runs)
+
+
+def test_five_runs_are_enough_for_an_interval(runs):
+    for n, noted in ((4, True), (5, False)):
+        given = {"a": [runs / "rate0.1_0"] * n}
+        (ax,) = curves(given).axes
+        title = ax.get_legend().get_title().get_text()
+        assert ("too narrow" in title, "too narrow" in curves_text(given)) == (noted, noted)
 
 
 def test_text_names_the_environment_if_there_are_several(tmp_path):

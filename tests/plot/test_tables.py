@@ -8,7 +8,7 @@ from support.small_agents import RandomEnv, small_agent
 import npr
 from npr.errors import ConfigError
 from npr.plot import table
-from npr.plot.tables import panels
+from npr.plot.tables import all_panels, panels
 
 
 def tabular(env, Q=None, **settings):
@@ -183,6 +183,18 @@ def test_several_agents_share_the_colors_and_have_titles():
     assert titles == ["one", "two"]
     assert [ax.images[0].get_clim() for ax in figure.axes[:2]] == [(0, 3)] * 2
     assert len(figure.axes) == 3
+
+
+def test_equal_titles_get_the_names_of_the_files(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        tabular("CliffWalking-v1").save(f"{folder}/final.npz")
+    files = ["a/final.npz", "b/final.npz"]
+    titles = [ax.get_title() for ax in table(files).axes[:2]]
+    assert titles == [f"QLearning on CliffWalking-v1 ({file})" for file in files]
+    agents = [tabular("CliffWalking-v1") for _ in range(2)]
+    titles = [panel.title for panel in all_panels(agents, "t")]
+    assert titles == ["t (1)", "t (2)"]
 
 
 # ---- what cannot be drawn
