@@ -55,6 +55,7 @@ class Callback:
                     infos of environments are not kept
     globals         empty
     parent          the callback that calls this one, if any
+    children        the callbacks that this one calls; they are told of everything but steps
     """
 
     def __init__(self, verbose: int = 0) -> None:
@@ -63,6 +64,7 @@ class Callback:
         self.locals: dict[str, Any] = {}
         self.globals: dict[str, Any] = {}
         self.parent: Callback | None = None
+        self.children: list[Callback] = []
 
     @property
     def num_timesteps(self) -> int:
@@ -88,32 +90,45 @@ class Callback:
         """Called with the agent before a run."""
         self.model = model
         self._init_callback()
+        for child in self.children:
+            child.init_callback(model)
 
     def on_training_start(self, locals_: dict[str, Any], globals_: dict[str, Any]) -> None:
         """Called before the first step."""
         self.update_locals(locals_)
         self._on_training_start()
+        for child in self.children:
+            child.on_training_start(locals_, globals_)
 
     def on_rollout_start(self) -> None:
         """Called before steps are collected."""
         self._on_rollout_start()
+        for child in self.children:
+            child.on_rollout_start()
 
     def on_step(self) -> bool:
         """Called after every step. Returns False to stop."""
         self.n_calls += 1
-        return self._on_step() is not False
+        result = self._on_step()
+        return not isinstance(result, (bool, np.bool_)) or bool(result)
 
     def on_rollout_end(self) -> None:
         """Called after steps were collected."""
         self._on_rollout_end()
+        for child in self.children:
+            child.on_rollout_end()
 
     def on_training_end(self) -> None:
         """Called at the end of the run."""
         self._on_training_end()
+        for child in self.children:
+            child.on_training_end()
 
     def update_locals(self, locals_: dict[str, Any]) -> None:
         """Set `locals`, also of the callbacks that this one calls."""
         self.locals = locals_
+        for child in self.children:
+            child.update_locals(locals_)
 
     # ---- hooks
 
@@ -130,6 +145,15 @@ class Callback:
     def _on_training_end(self) -> None: ...
 
     # ---- for subclasses
+
+    def _child(self, callback: Any) -> "Callback | None":
+        """A function, a list or a Callback as a child of this one. Raises ConfigError."""
+        if callback is None:
+            return None
+        child = _one(callback)
+        child.parent = self
+        self.children.append(child)
+        return child
 
     def _tell(self, text: str) -> None:
         """Print a line, if verbose."""
@@ -152,8 +176,8 @@ class FunctionCallback(Callback):
         return f"FunctionCallback({self.function!r})"
 
     def _on_step(self) -> bool | None:
-        result = self.function(self.model)
-        return False if isinstance(result, (bool, np.bool_)) and not result else None
+        result: bool | None = self.function(self.model)
+        return result
 
 
 class CallbackList(Callback):
@@ -161,41 +185,14 @@ class CallbackList(Callback):
 
     def __init__(self, callbacks: Iterable[Any]) -> None:
         super().__init__()
-        self.callbacks = [_one(callback) for callback in callbacks]
-        for callback in self.callbacks:
-            callback.parent = self
+        for callback in callbacks:
+            self._child(callback)
 
     def __repr__(self) -> str:
-        return f"CallbackList({self.callbacks!r})"
-
-    def init_callback(self, model: Any) -> None:
-        super().init_callback(model)
-        for callback in self.callbacks:
-            callback.init_callback(model)
-
-    def update_locals(self, locals_: dict[str, Any]) -> None:
-        super().update_locals(locals_)
-        for callback in self.callbacks:
-            callback.update_locals(locals_)
-
-    def _on_training_start(self) -> None:
-        for callback in self.callbacks:
-            callback.on_training_start(self.locals, self.globals)
-
-    def _on_rollout_start(self) -> None:
-        for callback in self.callbacks:
-            callback.on_rollout_start()
+        return f"CallbackList({self.children!r})"
 
     def _on_step(self) -> bool:
-        return all([callback.on_step() for callback in self.callbacks])
-
-    def _on_rollout_end(self) -> None:
-        for callback in self.callbacks:
-            callback.on_rollout_end()
-
-    def _on_training_end(self) -> None:
-        for callback in self.callbacks:
-            callback.on_training_end()
+        return all([child.on_step() for child in self.children])
 
 
 class EventCallback(Callback):
@@ -203,27 +200,7 @@ class EventCallback(Callback):
 
     def __init__(self, callback: Any = None, verbose: int = 0) -> None:
         super().__init__(verbose)
-        self.callback = None if callback is None else _one(callback)
-        if self.callback is not None:
-            self.callback.parent = self
-
-    def init_callback(self, model: Any) -> None:
-        super().init_callback(model)
-        if self.callback is not None:
-            self.callback.init_callback(model)
-
-    def update_locals(self, locals_: dict[str, Any]) -> None:
-        super().update_locals(locals_)
-        if self.callback is not None:
-            self.callback.update_locals(locals_)
-
-    def _on_training_start(self) -> None:
-        if self.callback is not None:
-            self.callback.on_training_start(self.locals, self.globals)
-
-    def _on_training_end(self) -> None:
-        if self.callback is not None:
-            self.callback.on_training_end()
+        self.callback = self._child(callback)
 
     def _on_event(self) -> bool:
         """Call the other callback; False stops the run."""
@@ -240,7 +217,6 @@ class EveryNTimesteps(EventCallback):
 
     def _on_training_start(self) -> None:
         self._next = _multiple_after(self.num_timesteps, self.n_steps)
-        super()._on_training_start()
 
     def _on_step(self) -> bool:
         if self.num_timesteps < self._next:
@@ -297,9 +273,7 @@ class EvalCallback(EventCallback):
         super().__init__(callback_after_eval, verbose)
         if render:
             raise ConfigError("EvalCallback does not render; use RecordVideo.")
-        self.on_new_best = None if callback_on_new_best is None else _one(callback_on_new_best)
-        if self.on_new_best is not None:
-            self.on_new_best.parent = self
+        self.on_new_best = self._child(callback_on_new_best)
         self.eval_env, self.deterministic, self.seed = eval_env, deterministic, seed
         self.n_eval_episodes = whole("n_eval_episodes", n_eval_episodes)
         self.eval_freq = whole("eval_freq", eval_freq)
@@ -317,20 +291,8 @@ class EvalCallback(EventCallback):
         self.evaluations_length: list[list[int]] = []
         self.evaluations_successes: list[list[bool]] = []
 
-    def init_callback(self, model: Any) -> None:
-        super().init_callback(model)
-        if self.on_new_best is not None:
-            self.on_new_best.init_callback(model)
-
-    def update_locals(self, locals_: dict[str, Any]) -> None:
-        super().update_locals(locals_)
-        if self.on_new_best is not None:
-            self.on_new_best.update_locals(locals_)
-
     def _on_training_start(self) -> None:
-        if self.on_new_best is not None:
-            self.on_new_best.on_training_start(self.locals, self.globals)
-        self._check_env()
+        _check_separate(self.model, self.eval_env)
         for file in (self.log_file, self.best_file):
             if file is not None:
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -339,23 +301,6 @@ class EvalCallback(EventCallback):
         elif self.log_file is not None and self.log_file.exists():
             self._continue_from(self.log_file)
         self._next = _multiple_after(self.num_timesteps, self.eval_freq)
-        super()._on_training_start()
-
-    def _check_env(self) -> None:
-        """Raise ConfigError if evaluations would step an environment that the agent learns in."""
-        env = self.eval_env
-        if env is None:
-            env = self.model.evaluation_env()
-        elif isinstance(env, str) or (callable(env) and not hasattr(env, "step")):
-            return
-        shared = self.training_env.holds(env)
-        if env is not self.eval_env and not shared:
-            env.close()
-        if shared:
-            raise ConfigError(
-                "EvalCallback got an environment that the agent learns in: evaluations would end "
-                "its episodes. Pass another one as eval_env, or an id."
-            )
 
     def _continue_from(self, file: Path) -> None:
         """Take over the evaluations up to the current step, as of a run that is resumed."""
@@ -374,10 +319,13 @@ class EvalCallback(EventCallback):
             return
         self._clear()
         known = held["timesteps"] <= self.num_timesteps
+        none = np.empty((len(known), 0))
         self.evaluations_timesteps = held["timesteps"][known].tolist()
         self.evaluations_results = held["results"][known].tolist()
         self.evaluations_length = held["ep_lengths"][known].tolist()
-        self.evaluations_successes = held.get("successes", np.empty((0, 0)))[: known.sum()].tolist()
+        self.evaluations_successes = [
+            row for row in held.get("successes", none)[known].tolist() if row
+        ]
         means = [float(np.mean(row)) for row in self.evaluations_results]
         if means:
             self.last_mean_reward, self.best_mean_reward = means[-1], max(means)
@@ -476,6 +424,26 @@ class StopTrainingOnNoModelImprovement(Callback):
             self._tell(f"stopping, since {without} evaluations did not improve on {best:.2f}")
             return False
         return True
+
+
+def _check_separate(model: Any, env: Any) -> None:
+    """Raise ConfigError if evaluations in `env` would step an environment that the agent learns
+    in. None: one like the agent's own."""
+    made = model.evaluation_env() if env is None else env
+    if isinstance(made, str) or (callable(made) and not hasattr(made, "step")):
+        return
+    if not hasattr(made, "unwrapped"):
+        raise ConfigError(
+            f"An environment must be an id, an Env, a VectorEnv or a function, got {env!r}."
+        )
+    shared = model.envs.holds(made)
+    if env is None and not shared:
+        made.close()
+    if shared:
+        raise ConfigError(
+            "A callback got an environment that the agent learns in: its episodes would end. Pass "
+            "another one, or an id."
+        )
 
 
 def _evaluation(callback: Callback) -> EvalCallback:
@@ -660,6 +628,7 @@ class RecordVideo(Callback):
 
     def _on_training_start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        _check_separate(self.model, self.env)
         recording.check_file(self._file())
         made = recording.rendering(self.model, "rgb_array", self.env)
         if made is not self.env:
@@ -678,7 +647,7 @@ class RecordVideo(Callback):
             played = recording.record(
                 self.model, file, self.env, self.episodes, self.seed, self.deterministic
             )
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # imageio_ffmpeg raises RuntimeError
             warnings.warn(
                 f"{file} could not be written ({error}). Training continues.",
                 CheckpointWarning,
@@ -727,9 +696,7 @@ def as_callback(callback: Any) -> Callback | None:
 
     Raises ConfigError for anything else.
     """
-    if callback is None or isinstance(callback, Callback):
-        return callback
-    return CallbackList(callback) if isinstance(callback, (list, tuple)) else _one(callback)
+    return None if callback is None else _one(callback)
 
 
 def _one(callback: Any) -> Callback:

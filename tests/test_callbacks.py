@@ -137,6 +137,43 @@ def test_a_run_with_callbacks_ends_them_when_a_signal_stops_it():
     assert recorder.seen[-1] == ("end", 7)
 
 
+@pytest.mark.parametrize("result, steps", [(False, 1), (np.False_, 1), (None, 9), (0, 9)])
+def test_false_of_any_kind_stops_a_run_and_nothing_else_does(result, steps):
+    class Returns(Callback):
+        def _on_step(self):
+            return result
+
+    for callback in (Returns(), lambda agent: result):
+        assert small_agent("DQN").learn(9, callback).num_timesteps == steps
+
+
+def test_a_callback_that_fails_when_a_signal_stops_the_run_does_not_keep_the_agent_from_its_file():
+    import signal
+
+    class Fails(Callback):
+        def _on_training_end(self):
+            raise ValueError("half a plot")
+
+    agent = small_agent("DQN")
+    callbacks = [Fails(), lambda agent: agent.num_timesteps != 7 or signal.raise_signal(2)]
+    with (
+        pytest.warns(ConfigWarning, match="failed at the end of the run: ValueError: half a plot"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        agent.learn(60, callbacks, save_path="a.npz")
+    assert npr.load("a.npz").num_timesteps == 7
+
+
+def test_the_callbacks_of_an_evaluation_are_told_of_the_start_and_the_end():
+    best, after = Recorder(), Recorder()
+    callback = EvalCallback(None, best, after, n_eval_episodes=1, eval_freq=10, verbose=0)
+    small_agent("DQN").learn(20, callback)
+    for recorder in (best, after):
+        hooks = [hook for hook, _ in recorder.seen if hook in ("init", "start", "end")]
+        assert hooks == ["init", "start", "end"]
+    assert best.parent is after.parent is callback
+
+
 # ---- evaluation
 
 
@@ -454,6 +491,11 @@ def test_a_disk_that_is_full_for_the_latest_file_does_not_stop_a_run(tmp_path, m
     with pytest.warns(CheckpointWarning, match="was saved, but the other checkpoints .*No space"):
         agent = small_agent("DQN").learn(20, CheckpointCallback(20, tmp_path, latest="l.npz"))
     assert agent.num_timesteps == 20 and os.listdir(tmp_path) == ["rl_model_20_steps.npz"]
+
+
+def test_an_environment_of_a_wrong_type_is_refused():
+    with pytest.raises(ConfigError, match="An environment must be an id, .* got 3"):
+        small_agent("DQN").learn(20, EvalCallback(3))
 
 
 # ---- arguments

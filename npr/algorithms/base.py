@@ -495,7 +495,8 @@ class Algorithm(Settings, sb3.Methods):
         own = {name: getattr(self, name) for name in self.settings}
         about = {"algorithm": type(self).__name__, "env": self.env_name, "seed": self.seed, **own}
         title = f"{type(self).__name__} {self.env_name}"
-        outputs.open(title, about, counters.num_timesteps, self.logger.episode_count)
+        episodes = self.logger.episode_count if counters.num_timesteps else 0
+        outputs.open(title, about, counters.num_timesteps, episodes)
         self.counters = counters
         self._optimizers = instances(self, Optimizer)
         self._describe(counters.end - counters.num_timesteps)

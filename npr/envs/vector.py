@@ -193,8 +193,11 @@ class VectorEnvAdapter(BatchedEnv):
             info = info.get("final_info")
         if not isinstance(info, dict) or "is_success" not in info:
             return None
-        known = info.get("_is_success", self.all_valid)
-        return success({"is_success": info["is_success"][i]}) if known[i] else None
+        value = np.asarray(info["is_success"])
+        known = np.asarray(info.get("_is_success", self.all_valid))
+        if value.shape[:1] != (self.n,) or known.shape != (self.n,) or not known[i]:
+            return None
+        return success({"is_success": value[i]})
 
     def _encode(self, observation: Any) -> np.ndarray:
         """Rows (n, ...) of a batch of observations."""

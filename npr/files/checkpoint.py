@@ -1,7 +1,7 @@
 """Saving and loading of agents: parameters, optimizers, replay buffers, counters, generators and
 the position of the environments in their episodes.
 
-A file of format 2 has these arrays, and a manifest with the settings, the policy and the counters:
+A file has these arrays, and a manifest with the settings, the policy and the counters:
 
     params/NAME                 an attribute of the agent that is an array
     optim|buffer|state/NAME.KEY an array in the state of an attribute (see npr.files.parts)

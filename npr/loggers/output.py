@@ -81,6 +81,8 @@ class Outputs:
         would continue is not of a run of npr.
         """
         self.close()
+        for output in self.outputs:  # before one of them replaces a file
+            output.check()
         self._open = list(self.outputs)
         if not step:
             self._warn_of_replaced()

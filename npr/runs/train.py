@@ -151,8 +151,8 @@ def resume(
                 write_json(folder / names.CONFIG, record)
             _warn_of_changes(folder, config, agent)
             _say(f"{folder} goes on at step {done:,}.")
-            more = agent.end - done if total_timesteps is None else int(total_timesteps) - done
-            return _learn(agent, config, folder, more, report)
+            goal = max(done, agent.end) if total_timesteps is None else int(total_timesteps)
+            return _learn(agent, config, folder, goal - done, report)
 
 
 def steps_if_finished(folder: Path) -> int | None:

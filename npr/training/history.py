@@ -31,8 +31,9 @@ class History:
 
     @property
     def seconds(self) -> float:
-        """The time of the last row; 0 before the first."""
-        return self._rows[-1][3] if self._rows else 0.0
+        """The time at the end of the last episode; 0 before the first."""
+        last = (self._held or self._rows)[-1:]
+        return last[0][3] if last else 0.0
 
     def rows(self) -> np.ndarray:
         """(n, 4): the episodes so far, without those that do not fill a row yet."""

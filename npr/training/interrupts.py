@@ -48,7 +48,8 @@ class Interrupts:
         self.requested = number
         # print is not safe in a handler: it may have interrupted another print
         with contextlib.suppress(OSError):  # a program without a console
-            os.write(2, b"\nnpr: stopping after this update; press again to stop immediately.\n")
+            again = b"; press again to stop immediately" if self.repeats else b""
+            os.write(2, b"\nnpr: stopping after this update" + again + b".\n")
 
 
 def stopped_by(number: int) -> BaseException:

@@ -99,24 +99,26 @@ class Logger:
 
         Raises ConfigError for anything else.
         """
+        _check_key(key)
         if not _is_numbers(value) and not (isinstance(value, str) and len(value) <= 200):
             raise ConfigError(
                 f"logger.record({key!r}, ...) takes a number, an array of numbers or a text of up "
                 f"to 200 characters, got {value!r:.100}."
             )
-        self._values[key] = value
+        self._values[key] = value.copy() if isinstance(value, (np.ndarray, xp.ndarray)) else value
 
     def record_mean(self, key: str, value: Any) -> None:
         """Add a number, or an array whose mean is taken, to the mean in the next row.
 
         Raises ConfigError for anything else.
         """
+        _check_key(key)
         if not _is_numbers(value):
             raise ConfigError(
                 f"logger.record_mean({key!r}, ...) takes a number or an array of numbers, got "
                 f"{value!r:.100}."
             )
-        self._metrics.append({key: value})
+        self._metrics.append({key: value.copy() if hasattr(value, "copy") else value})
         if len(self._metrics) >= _BLOCK:
             self._add_up()
 
@@ -234,15 +236,23 @@ def _means(values: list[Any]) -> list[float]:
     means: list[float] = [0.0] * len(values)
     arrays: dict[tuple[int, ...], list[int]] = {}
     for i, value in enumerate(values):
-        if hasattr(value, "dtype"):
+        if isinstance(value, xp.ndarray):
             arrays.setdefault(value.shape, []).append(i)
         else:
-            means[i] = float(value)
+            means[i] = float(np.mean(value)) if hasattr(value, "dtype") else float(value)
     for same in arrays.values():
         stacked = to_host(xp.stack([values[i] for i in same])).reshape(len(same), -1)
         for i, mean in zip(same, stacked.mean(axis=1, dtype=np.float64).tolist()):
             means[i] = mean
     return means
+
+
+def _check_key(key: Any) -> None:
+    """Raise ConfigError unless this can be the name of a logged value."""
+    if not isinstance(key, str) or not 0 < len(key) <= 200:
+        raise ConfigError(
+            f"The name of a logged value must be a text of up to 200 characters, got {key!r:.100}."
+        )
 
 
 def _is_numbers(value: Any) -> bool:

@@ -17,7 +17,13 @@ from npr.autodiff.anomaly import first_bad
 from npr.backend import to_host
 from npr.buffers import Rollout
 from npr.envs.contract import all_finite
-from npr.errors import ConfigWarning, EnvCrashedError, NprError, NumericsError
+from npr.errors import (
+    ConfigWarning,
+    EnvCrashedError,
+    NprError,
+    NumericsError,
+    describe_error,
+)
 from npr.files.parts import instances, is_array, parts
 from npr.loggers import Outputs
 from npr.nn import MLP
@@ -130,13 +136,24 @@ class Run:
             if stopped and self.interrupts.requested and not self.interrupts.repeated:
                 if not isinstance(error, _Stopped):  # in the middle of a step
                     self.save_path = crash_file
-                if self.callback is not None:
-                    self.callback.on_training_end()
+                self._end_callback_of_stopped_run()
                 return
             rescued = own is not False and (isinstance(error, NprError) or crash_file is not None)
             if rescued and not self.interrupts.repeated:
                 error.add_note(saving.rescue(self.agent, "crash", crash_file))
             raise
+
+    def _end_callback_of_stopped_run(self) -> None:
+        """Call the last hook of the callback, whose error must not keep the agent from its file."""
+        try:
+            if self.callback is not None:
+                self.callback.on_training_end()
+        except Exception as error:
+            warnings.warn(
+                f"The callback failed at the end of the run: {describe_error(error)}.",
+                ConfigWarning,
+                stacklevel=2,
+            )
 
     def _check_policy(self) -> None:
         *_, theta = self.agent.acts_by()

@@ -389,6 +389,44 @@ def test_an_output_that_cannot_be_opened_leaves_the_agent_as_it_was():
     assert agent.learn(10, reset_num_timesteps=False).num_timesteps == 40
 
 
+def test_a_missing_package_is_noticed_before_an_earlier_log_is_replaced(tmp_path):
+    class Missing(Output):
+        def check(self):
+            raise npr.ConfigError("it needs a package")
+
+    agent = small_agent("DQN").learn(60, log="csv", log_dir=tmp_path)
+    before = (tmp_path / "progress.csv").read_bytes()
+    with pytest.raises(npr.ConfigError, match="it needs a package"):
+        agent.learn(60, log=["csv", Missing()], log_dir=tmp_path)
+    assert (tmp_path / "progress.csv").read_bytes() == before
+
+
+@pytest.mark.filterwarnings("ignore:A new run replaces")
+def test_a_second_run_and_its_continuation_keep_all_their_episodes(tmp_path):
+    agent, monitor = small_agent("DQN", max_episode_steps=5), tmp_path / "monitor.csv"
+    for budget, reset, episodes in ((60, True, 12), (40, True, 8), (20, False, 12)):
+        agent.learn(budget, log="monitor", log_dir=tmp_path, reset_num_timesteps=reset)
+        assert (
+            len(monitor.read_text().splitlines()) == 2 + episodes == 2 + agent.logger.episode_count
+        )
+    assert '"episodes_before": 0' in monitor.read_text()
+
+
+@pytest.mark.parametrize("key", [3, None, "", "x" * 201, ("a", "b")])
+def test_a_name_that_a_file_cannot_hold_is_refused(key):
+    for record in (Logger().record, Logger().record_mean):
+        with pytest.raises(npr.ConfigError, match="name of a logged value must be a text"):
+            record(key, 1.0)
+
+
+def test_an_array_is_logged_as_it_was():
+    logger, array = Logger(), np.zeros(3)
+    logger.record("a/latest", array)
+    logger.record_mean("a/mean", array)
+    array += 1
+    assert (logger.snapshot()["a/latest"], logger.snapshot()["a/mean"]) == (0, 0)
+
+
 def test_values_recorded_at_the_end_of_training_are_in_the_last_row():
     class Final(npr.callbacks.Callback):
         def _on_training_end(self):

@@ -300,3 +300,9 @@ def test_frames_are_held_compressed():
     shape, data = recording._compressed(np.zeros((400, 600, 3), np.uint8))
     assert shape == (400, 600, 3) and len(data) < 10_000
     assert zlib.decompress(data) == bytes(400 * 600 * 3)
+
+
+def test_a_video_of_the_environment_that_the_agent_learns_in_is_refused(tmp_path):
+    env = Screen("rgb_array")
+    with pytest.raises(ConfigError, match="an environment that the agent learns in"):
+        small_agent("DQN", env=env).learn(20, RecordVideo(10, tmp_path, env=env))
