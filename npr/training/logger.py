@@ -52,6 +52,7 @@ class Logger:
         self.last_row: int | None = None  # env steps at the last row; None: unknown
         self.iterations = 0  # rollouts so far
         self.start_row()
+        self._complete = False  # whether the run is, so that nothing is added to its open row
         self.clear_line: Callable[[], None] = _nothing  # empties a line of progress, for other text
         self._last: dict[str, Any] = {}  # values of the last row
         self._seconds_before = 0.0  # in the history, of earlier calls of learn()
@@ -79,16 +80,17 @@ class Logger:
             self.last_row = self.iterations = self.episode_count = 0
             self.episodes.clear()
             self.successes.clear()
+        elif self._complete:
+            self.start_row()
+        self._complete = False
         self._seconds_before = self.history.seconds
         if self.last_row is None:
             self.last_row = step
 
     def finish(self, step: int) -> None:
         """A run is complete: what is measured later belongs to the next one. The agent's file is
-        then that of a run without a log."""
-        self._last = {**self._last, **self._row()}
-        self.start_row()
-        self.last_row = step
+        then that of a run without a log. Reads nothing from a device."""
+        self._complete, self.last_row = True, step
 
     def record(self, key: str, value: Any) -> None:
         """Set a value of the next row, e.g. record("rollout/exploration_rate", 0.1).
@@ -159,10 +161,13 @@ class Logger:
         """The last episodes, and the open row of the log as JSON in bytes. The total of episodes is
         a counter in the manifest of a file."""
         episodes = np.array(self.episodes, np.float64).reshape(-1, 2)
-        self._add_up()
-        values = {key: _plain(value) for key, value in self._values.items()}
-        row = {"step": self.last_row, "iterations": self.iterations,
-               "sums": self._sums, "values": values}  # fmt: skip
+        row: dict[str, Any] = {
+            "step": self.last_row, "iterations": self.iterations, "sums": {}, "values": {}
+        }  # fmt: skip
+        if not self._complete:
+            self._add_up()
+            row["sums"] = self._sums
+            row["values"] = {key: _plain(value) for key, value in self._values.items()}
         text = json.dumps(row).encode()
         return {
             "episodes": np.column_stack([episodes, np.array(self.successes, np.float64)]),
