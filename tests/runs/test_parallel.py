@@ -72,6 +72,23 @@ def test_runs_are_resumed_beside_each_other(outcomes, tmp_path):
         assert digest(outcome.folder / "final.npz") == digest(tmp_path / name / "final.npz")
 
 
+def test_a_program_without_a_guard_gets_one_sentence(tmp_path):
+    (tmp_path / "program.py").write_text(
+        "from npr.runs import RunConfig, grid, run_all\n"
+        "config = RunConfig('QLearning', 'CliffWalking-v1', total_timesteps=50, eval_freq=0)\n"
+        "run_all(grid(config, seed=range(3)), 'out', jobs=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "program.py"], capture_output=True, text=True, timeout=100,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[-1].endswith('put the call under `if __name__ == "__main__":`.')
+    assert done.stderr.count("Traceback") == 1 and "RuntimeError" not in done.stderr
+    assert os.listdir("out") == []
+
+
 def test_invalid_runs_are_refused_before_any_starts(tmp_path):
     with pytest.raises(ConfigError, match="gamma must be"):
         run_all([table_run(), table_run(settings={"gamma": 2})], tmp_path / "out")
