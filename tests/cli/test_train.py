@@ -159,6 +159,7 @@ def test_the_names_may_follow_flags_with_one_value():
         (["ppo", "CartPole"], "id: CartPole. Did you mean CartPole-v1? If a package registers it"),
         (["sac", "Pendulum-v1", "--tau", "0.7"], "--tau: SAC: tau must be in [0, 0.5] or 1"),
         (["sac", "Pendulum-v1", "--tau", "a"], "--tau: SAC: tau must be float, got 'a'"),
+        (["sac", "Pendulum-v1", "--tau", "0.1,0.2"], "Separate several values by spaces: 0.1 0.2."),
         (["sac", "Pendulum-v1", "--net-arch", "[8"], "--net-arch: '[8' is not valid JSON"),
         (["sac", "Pendulum-v1", "--activation", "rel"], "must be 'relu' or 'tanh'"),
         (["sac", "Pendulum-v1", "--normalize-obs", "maybe"], "normalize_obs must be bool"),
