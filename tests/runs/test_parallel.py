@@ -306,9 +306,9 @@ def test_a_terminal_shows_a_line_per_run_and_one_for_all_in_place(monkeypatch, c
               "return -461.3  100 steps/s"),
         (100, "SAC_Pendulum-v1_learning_rate=0.001_gamma=0.95_seed0  10,500/20,000   52%  "
               "return -461.3"),
-        (80, "SAC_Pendulum-v1..._rate=0.001_gamma=0.95_seed0  10,500/20,000  return -461.3"),
+        (80, "SAC..._learning_rate=0.001_gamma=0.95_seed0  10,500/20,000  return -461.3"),
         (60, "SAC..._gamma=0.95_seed0  10,500/20,000  return -461.3"),
-        (50, "SAC..._gamma=0.95_seed0  return -461.3"),
+        (50, "SAC..._rate=0.001_gamma=0.95_seed0  return -461.3"),
         (30, "SAC..._seed0  return -461.3"),
     ],
 )  # fmt: skip
