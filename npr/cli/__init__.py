@@ -6,7 +6,8 @@ its command is chosen. It may import everything of npr. Those of commands with t
 algorithm as flags have arguments(parser, words) instead: the words name the algorithm. Only `main`
 is public.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C, 143 by SIGTERM.
+Exit status: 0 done, 1 failed, also for a damaged file, 2 wrong usage, also for a file or run folder
+that is not there, 130 interrupted by Ctrl-C, 143 by SIGTERM.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import difflib
 import importlib
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
@@ -59,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
+    if words[:1] == ["help"]:  # as of git and cargo
+        words = [*words[1:], "--help"]
     name = next((word for word in words if not word.startswith("-")), None)
     if name is not None and name not in COMMANDS:
         return _fail("npr", f"there is no command {name!r}; {_nearest(name, COMMANDS)}")
@@ -75,15 +79,16 @@ def _main(words: list[str]) -> int:
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
         if debug:
-            raise
+            streams.write(sys.stderr, traceback.format_exc())
         streams.write(sys.stderr, f"\n{program}: interrupted\n")
         return 130
     except BrokenPipeError:
         raise
     except Exception as error:
+        status = 2 if _is_usage(error) else 1
         if debug:
-            raise
-        return _fail(program, _sentence(error), 2 if _is_usage(error) else 1)
+            return _fail(program, traceback.format_exc().rstrip(), status)
+        return _fail(program, _sentence(error), status)
 
 
 # ---- the parser

@@ -1,15 +1,20 @@
 """The agent in a file or in a run folder, and the environment that it acts in."""
 
 import argparse
+import contextlib
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
 from npr.cli import flags
 from npr.errors import ConfigError
 from npr.files.run_folder import BEST, CHECKPOINTS, CONFIG, FINAL, LATEST
+from npr.runs.folder import check_is_run, number_of_runs
 
 WHICH = {"best": BEST, "final": FINAL, "latest": f"{CHECKPOINTS}/{LATEST}"}
+_LARGEST_CONFIG = 1 << 20  # bytes that are read
+_REGISTERS = "If a module registers it, name the module: --import MODULE."
 
 
 def arguments(parser: argparse.ArgumentParser, episodes: int) -> None:
@@ -66,6 +71,8 @@ def path_of(given: str, which: str | None = None) -> Path:
     names = [WHICH[which]] if which else [*WHICH.values()]
     found = [folder / name for name in names if (folder / name).is_file()]
     if not found:
+        if not (folder / CONFIG).is_file() and number_of_runs(folder):
+            check_is_run(folder)
         kind = "run folder" if (folder / CONFIG).is_file() else "folder"
         raise ConfigError(f"The {kind} {given} has no {', '.join(names)}.")
     return found[0]
@@ -84,10 +91,15 @@ def load(args: argparse.Namespace) -> tuple[Any, Path]:
 def env_of(args: argparse.Namespace, agent: Any, render_mode: str | None = None) -> Any:
     """The environment that the arguments name, an id or a function; None: one like the agent's.
 
-    Raises ConfigError if the agent's own is not known.
+    Raises ConfigError if the agent's own is not known or not registered.
     """
+    from npr.runs.typed import WrappedEnv, check_registered
+
     given = args.env or args.env_kwargs or args.wrapper
     if not given and agent.env is not None:
+        own = agent.env if isinstance(agent.env, str) else getattr(agent.env, "id", None)
+        if isinstance(own, str):
+            check_registered(own, _advice(args, "import", "imports", _REGISTERS))
         return None
     name = args.env or agent.env_id
     if not given or name is None:
@@ -95,18 +107,34 @@ def env_of(args: argparse.Namespace, agent: Any, render_mode: str | None = None)
         raise ConfigError(
             f"The file does not hold how its environment ({agent.env_id}) is made: {reason}. Give "
             "it with --env, --env-kwargs, --wrapper and --import, as in the training."
+            f" {_advice(args, 'wrapper', 'wrappers')}".rstrip()
         )
     if args.env and not (args.env_kwargs or args.wrapper):
         return args.env
-    from npr.runs.typed import WrappedEnv
-
     kwargs = flags.pairs(args.env_kwargs)
     if not args.env:
         own = getattr(agent.env, "kwargs", None) or agent.env_kwargs or {}
         kwargs = {**own, **kwargs}
     if render_mode is not None:
         kwargs["render_mode"] = render_mode
+    if not args.env:
+        check_registered(name, _advice(args, "import", "imports", _REGISTERS))
     return functools.partial(WrappedEnv(name, args.wrapper, args.imports), **kwargs)
+
+
+def _advice(args: argparse.Namespace, flag: str, key: str, default: str = "") -> str:
+    """A sentence about a flag of the training, if the agent is in a run folder that has it."""
+    path = path_of(args.file, args.which).absolute()
+    values: Any = None
+    for folder in path.parents[:2]:  # a checkpoint is one level below
+        with contextlib.suppress(OSError, ValueError, RecursionError, LookupError, TypeError):
+            with open(folder / CONFIG, "rb") as file:
+                values = json.loads(file.read(_LARGEST_CONFIG))[key]
+            break
+    texts = isinstance(values, list) and all(isinstance(one, str) for one in values)
+    if texts and values and " ".join(values).isprintable():
+        return f"It was trained with --{flag} {' '.join(values)}."
+    return default
 
 
 def heading(agent: Any, path: Path) -> str:

@@ -61,7 +61,19 @@ def _converted(owner: type[Settings], setting: Setting, word: str) -> Any:
     try:
         return parse(owner, setting, word)
     except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        message = str(error)
+        words = word.split(",")
+        if len(words) > 1 and all(_fits(owner, setting, one) for one in words):
+            message += f" Separate several values by spaces: {' '.join(words)}."
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def _fits(owner: type[Settings], setting: Setting, word: str) -> bool:
+    try:
+        parse(owner, setting, word)
+    except ConfigError:
+        return False
+    return True
 
 
 def _completions(one: Setting, **_: Any) -> list[str]:

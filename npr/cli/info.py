@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from npr.errors import CheckpointError
+from npr.errors import CheckpointError, ConfigError
 from npr.files import archive, checkpoint
 from npr.files.run_folder import BEST, CHECKPOINTS, CONFIG, FINAL, LATEST, PROGRESS
+from npr.runs.folder import check_is_run
 from npr.system import streams
 from npr.system.memory import format_bytes
 
@@ -38,18 +39,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what it holds. Raises CheckpointError for anything but npr's files and folders."""
+    """Print what it holds. Raises CheckpointError for a file that is not npr's or is damaged, and
+    ConfigError for a folder that is not of a run."""
     path = Path(args.file)
     kind = stat.S_IFMT(os.stat(path).st_mode)
     if kind not in (stat.S_IFDIR, stat.S_IFREG):  # reading a pipe or a device may never end
-        raise CheckpointError(f"{path} is neither a file nor a folder.")
+        raise ConfigError(f"{path} is neither a file nor a folder.")
     try:
         if kind == stat.S_IFDIR:
             found, lines = of_folder(path), _folder_lines
         else:
             found, lines = of_file(path, args.verify), _file_lines
         text = json.dumps(found) if args.json else "\n".join(lines(found))
-    except CheckpointError:
+    except (CheckpointError, ConfigError):
         raise
     except _INVALID as error:
         raise CheckpointError(
@@ -190,13 +192,9 @@ def _environment(described: Any) -> str:
 
 
 def of_folder(path: Path) -> dict[str, Any]:
-    """What a run folder holds, as plain data. Raises CheckpointError if it is none."""
-    if not (path / CONFIG).is_file():
-        runs = sum((one / CONFIG).is_file() for one in path.iterdir() if one.is_dir())
-        advice = (
-            f"it holds run folders ({runs}): name one of them" if runs else f"it has no {CONFIG}"
-        )
-        raise CheckpointError(f"{path} is not a run folder: {advice}.")
+    """What a run folder holds, as plain data. Raises ConfigError if it is none, and CheckpointError
+    if its config.json is not that of a run."""
+    check_is_run(path)
     with open(path / CONFIG, "rb") as file:
         text = file.read(_LARGEST_CONFIG + 1)
     try:

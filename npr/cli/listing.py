@@ -1,6 +1,7 @@
 """`npr list`: algorithms, presets and environments."""
 
 import argparse
+import difflib
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -24,8 +25,9 @@ _SPACES = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `npr list`."""
     parser.add_argument(
-        "what", nargs="?", choices=_WHATS, default="algorithms", help="default: algorithms"
-    )
+        "what", nargs="?", type=_what, metavar="LIST", default="algorithms",
+        help=f"{', '.join(_WHATS[:-1])} or {_WHATS[-1]}; default: algorithms",
+    )  # fmt: skip
     parser.add_argument(
         "algorithm", nargs="?", help="show the values in the presets of this algorithm"
     )
@@ -41,6 +43,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="modules that register environments or algorithms",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _what(word: str) -> str:
+    """The list that a word names, for argparse."""
+    if word in _WHATS:
+        return word
+    close = difflib.get_close_matches(word, _WHATS, 1)
+    advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(_WHATS)}"
+    raise argparse.ArgumentTypeError(f"there is no list {word!r}; {advice}")
 
 
 def run(args: argparse.Namespace) -> int:

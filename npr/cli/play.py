@@ -28,7 +28,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.fps is not None and not 0 < args.fps <= 1000:
         raise ConfigError(f"--fps must be a number above 0, at most 1000, got {args.fps}.")
-    if args.record is None and not recording.has_display():
+    if args.record is not None:
+        recording.check_file(args.record)
+    elif not recording.has_display():
         raise _no_display("DISPLAY is not set", args.file)
     agent, path = agent_files.load(args)
     env = agent_files.env_of(args, agent, "human" if args.record is None else "rgb_array")

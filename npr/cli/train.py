@@ -1,6 +1,7 @@
 """`npr train`: trains a run, or a grid of runs, in folders."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         help="modules that register environments or algorithms",
     )  # fmt: skip
     parser.add_argument(
-        "--seed", nargs="+", action="extend", type=flags.whole, metavar="N",
+        "--seed", nargs="+", action="extend", type=_seed, metavar="N",
         help="seeds; default: 0",
     )  # fmt: skip
     for name, text in _NUMBERS.items():
@@ -73,6 +74,18 @@ def arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the points of the grid")
     add_settings(parser, words, beginning(words))
+
+
+def _seed(word: str) -> int:
+    """A seed, for argparse."""
+    try:
+        return flags.whole(word)
+    except argparse.ArgumentTypeError as error:
+        if re.fullmatch(r"\d+([,:-]\d+)+,?", word):
+            raise argparse.ArgumentTypeError(
+                f"{error}; separate several by spaces: --seed 0 1 2"
+            ) from None
+        raise
 
 
 def add_settings(

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from npr.cli import flags
@@ -21,8 +21,8 @@ HELP = "search for good settings"
 
 _EPILOG = """\
 A flag of a setting fixes it: --n-envs 4; `npr tune sac --help` shows those of SAC. The same command
-on several machines shares the study in --storage, and goes on with it after Ctrl-C. Needs Optuna:
-pip install 'npr-rl[tune]'."""
+on several machines shares the study in --storage, and goes on with it after Ctrl-C; without
+--storage Ctrl-C writes the best trial so far. Needs Optuna: pip install 'npr-rl[tune]'."""
 
 
 def arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -85,23 +85,28 @@ def run(args: argparse.Namespace) -> int:
     if imports and not args.wrapper:
         env = WrappedEnv(name, [], imports)  # imports the modules in the other processes too
     space, fixed = _space(args), _fixed(args)
-    if args.storage is None:
-        streams.write(sys.stderr, "The study is not kept: --storage FILE keeps it.\n")
+    others = {"wrappers": args.wrapper, "imports": imports}
+    found = {"env": name, **{key: one for key, one in others.items() if one}}
+    again = "".join(f" --{flag} {' '.join(words)}" for flag, words in
+                    (("wrapper", args.wrapper), ("import", imports)) if words)  # fmt: skip
+
+    def save(result: "TuneResult", what: str) -> None:
+        out = _save(result, args.out, found)
+        streams.write(sys.stdout, f"{out} has {what}: npr train --config {out}{again}\n")
+
+    def stopped(result: "TuneResult") -> None:
+        save(result, "the settings of the best trial so far")
+
     result = tune(
         args.kind, env, trials=args.trials, total_timesteps=args.total_timesteps, seeds=args.seeds,
         eval_freq=args.eval_freq, eval_episodes=args.eval_episodes, last=args.last, top=args.top,
         jobs=args.jobs, storage=args.storage, study=args.study, space=space,
         sampler=args.sampler, pruner=args.pruner, timeout=args.timeout, seed=args.seed,
-        **fixed,
+        on_stop=stopped if args.storage is None else None, **fixed,
     )  # fmt: skip
-    streams.write(sys.stdout, table(result))
+    streams.write(sys.stdout, table(result, fixed))
     if result.finished:
-        others = {"wrappers": args.wrapper, "imports": imports}
-        found = {"env": name, **{key: one for key, one in others.items() if one}}
-        out = _save(result, args.out, found)
-        again = "".join(f" --{flag} {' '.join(words)}" for flag, words in
-                        (("wrapper", args.wrapper), ("import", imports)) if words)  # fmt: skip
-        streams.write(sys.stdout, f"{out} has these settings: npr train --config {out}{again}\n")
+        save(result, "these settings")
     return 0
 
 
@@ -171,14 +176,15 @@ def _space(args: argparse.Namespace) -> dict[str, Any]:
     return space | dict(spaces.parse(args.kind, word) for word in args.space if "=" in word)
 
 
-def table(result: "TuneResult") -> str:
-    """The best trials: by the search, by fresh seeds, and their settings."""
+def table(result: "TuneResult", fixed: Container[str] = ()) -> str:
+    """The best trials: by the search, by fresh seeds, and their settings but those in `fixed`."""
     counts = ", ".join(f"{number} {name}" for name, number in result.counts.items())
     lines = [f"{sum(result.counts.values())} trials: {counts}"]
     lines.append(f"{'trial':>5} {'search':>10} {'fresh seeds':>11}  settings")
     for one in result.candidates:
         fresh = f"{one.median:.6g}" if one.fresh else "-"
-        settings = ", ".join(f"{name}={_short(held)}" for name, held in one.settings.items())
+        drawn = {name: held for name, held in one.settings.items() if name not in fixed}
+        settings = ", ".join(f"{name}={_short(held)}" for name, held in drawn.items())
         lines.append(f"{one.trial:>5} {one.value:>10.6g} {fresh:>11}  {settings}")
     return "\n".join(lines) + "\n"
 

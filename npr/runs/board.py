@@ -47,7 +47,7 @@ class Board:
         self.done[number] = state
         seconds = time.perf_counter() - self.started[number]
         result = f"{state} in {duration(seconds)}"
-        line = self._line(number, result)
+        line = self.titles[number] + _joined(self._parts(number) | {"result": result})
         del self.titles[number]
         self._clear()
         streams.write(self.stream, line + "\n")
@@ -89,10 +89,10 @@ class Board:
             streams.write(self.stream, f"\x1b[{self._height}A\x1b[J")
             self._height = 0
 
-    def _line(self, number: int, result: str = "") -> str:
+    def _line(self, number: int) -> str:
         """The line of a run; in a row of the terminal, some parts and the middle of the title are
         left out."""
-        title, parts = self.titles[number], self._parts(number) | {"result": result}
+        title, parts = self.titles[number], self._parts(number)
         if not self.live:
             return title + _joined(parts)
         limit = streams.columns(self.stream) - 1
@@ -135,10 +135,7 @@ def _joined(parts: dict[str, str]) -> str:
 
 
 def _shortened(title: str, longest: int) -> str:
-    """A title without its middle, cut where a setting ends, so that no number is cut."""
-    if len(title) <= longest:
-        return title
-    if longest < 6:
-        return ""
-    head, tail = title[: longest // 3], title[longest // 3 + 3 - longest :]
-    return f"{head.rpartition('_')[0]}...{tail[max(tail.find('_'), 0) :]}"
+    """The title without what follows its first part, up to where the rest fits; "" if none does."""
+    first, *parts = title.split("_")
+    ends = (f"{first}..._{'_'.join(parts[i:])}" for i in range(1, len(parts)))
+    return next((one for one in (title, *ends) if len(one) <= longest), "")

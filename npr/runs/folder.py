@@ -62,9 +62,14 @@ def check_is_run(folder: Path) -> None:
     reason = f"it has no {CONFIG}"
     if not folder.is_dir():
         reason = "it is a file" if folder.exists() else "there is no such folder"
-    elif runs := sum((one / CONFIG).is_file() for one in folder.iterdir()):
-        reason = f"it holds run folders ({runs}): name one of them"
+    elif n := number_of_runs(folder):
+        reason = f"it holds run folders ({n}): name one of them"
     raise ConfigError(f"{folder} is not a run folder: {reason}.")
+
+
+def number_of_runs(folder: Path) -> int:
+    """How many run folders are in a folder."""
+    return sum((one / CONFIG).is_file() for one in folder.iterdir())
 
 
 class FolderInUse(ConfigError):

@@ -7,6 +7,7 @@ parent, or of itself when the parent has died. It then saves, as every run does.
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -18,8 +19,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from npr.errors import NprError, describe_error
-from npr.files.run_folder import CONSOLE
+from npr.errors import ConfigError, NprError, describe_error
+from npr.files.run_folder import CHECKPOINTS, CONSOLE
 from npr.runs.board import Board
 from npr.runs.config import RunConfig, varied
 from npr.runs.console import send_to
@@ -31,7 +32,8 @@ from npr.training.interrupts import Interrupts, stopped_by
 
 REPORT_INTERVAL = 0.5  # seconds between two reports of a child
 LOOK_INTERVAL = 0.2  # seconds between two looks at signals
-SKIPPED = 75  # exit status of a child whose folder is in use
+SKIPPED, UNGUARDED = 75, 76  # exit statuses of a child: folder in use, program without a guard
+_NAME = "npr run"  # of the processes
 
 
 class Outcome(NamedTuple):
@@ -74,8 +76,11 @@ def run_all(
     those that wait get their folders too, for `resume_all`, and KeyboardInterrupt or SystemExit is
     raised when they have ended.
 
-    Raises ConfigError or SpaceError before the first run if the agent of one cannot be made.
+    Raises ConfigError or SpaceError before the first run if the agent of one cannot be made, and
+    ConfigError if the program has no `if __name__ == "__main__":` around this call: each process
+    imports it.
     """
+    _check_guard()
     configs = [one.checked() for one in configs]
     if jobs is not None:
         whole("jobs", jobs)
@@ -95,6 +100,7 @@ def resume_all(
     Runs that are finished need no process. Raises ConfigError before the first one starts if one of
     the folders has no run.
     """
+    _check_guard()
     paths = [Path(one) for one in folders]
     for path in paths:
         check_is_run(path)
@@ -120,11 +126,11 @@ class _Child:
     """A run in another process, as its parent knows it."""
 
     def __init__(self, task: _Task) -> None:
-        self.folder = task.folder
+        self.folder, self.new = task.folder, task.config is not None
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe(duplex=False)
         target = (self.folder, task.config, task.options, other)
-        self.process: BaseProcess = context.Process(target=_child, args=target)
+        self.process: BaseProcess = context.Process(target=_child, args=target, name=_NAME)
         with _sigint_blocked():  # else Ctrl-C would end a child that is starting
             self.process.start()
         other.close()
@@ -162,7 +168,7 @@ def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
     waiting, running = dict(enumerate(tasks)), dict[int, _Child]()
     outcomes: dict[int, Outcome] = {}
     board, interrupts = Board(len(tasks)), Interrupts()
-    stopping = False
+    stopping, unguarded = False, list[_Child]()
     try:
         with interrupts:
             while running or (waiting and not stopping):
@@ -178,6 +184,9 @@ def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
                     board.begin(number, running[number].folder.name)
                 for number in _look(running, board):
                     child = running.pop(number)
+                    if child.process.exitcode == UNGUARDED:
+                        unguarded += [child, *running.values()]
+                        raise ConfigError(_GUARD)
                     outcomes[number] = child.outcome()
                     board.end(number, outcomes[number].state)
                 board.update()
@@ -185,6 +194,9 @@ def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
         for child in running.values():  # after a second Ctrl-C, or an error of this function
             child.process.kill()
             child.process.join()
+        for child in unguarded:
+            if child.new and not (child.folder / CHECKPOINTS).exists():
+                shutil.rmtree(child.folder, ignore_errors=True)
         board.close()
     outcomes |= {number: Outcome(task.folder, "not started") for number, task in waiting.items()}
     results = [outcomes[number] for number in range(len(tasks))]
@@ -198,6 +210,24 @@ def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
                 )
         raise stopped_by(interrupts.requested)
     return results
+
+
+_GUARD = (
+    "Each process of several runs imports the program that starts them, which would start them "
+    'again: put the call under `if __name__ == "__main__":`.'
+)
+
+
+def _check_guard() -> None:
+    """Raise ConfigError in a process that is only importing the program, as multiprocessing does.
+
+    One of these processes ends without a word: its parent raises the error.
+    """
+    process = multiprocessing.current_process()
+    if getattr(process, "_inheriting", False):
+        if process.name == _NAME:
+            sys.exit(UNGUARDED)
+        raise ConfigError(_GUARD)
 
 
 def _prepared(task: _Task) -> _Task:

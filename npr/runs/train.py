@@ -32,7 +32,7 @@ from npr.runs.config import (
 )
 from npr.runs.console import copied_to
 from npr.runs.folder import FolderInUse, check_is_run, locked, make
-from npr.runs.typed import WrappedEnv, import_modules
+from npr.runs.typed import WrappedEnv, check_registered, import_modules
 from npr.system import streams
 from npr.system.blas import blas_threads
 from npr.version import __version__
@@ -195,14 +195,7 @@ def build(config: RunConfig) -> Algorithm:
 
 def source(config: RunConfig) -> str | WrappedEnv:
     """What the agent takes as its environment. Raises ConfigError if there is no such id."""
-    import gymnasium
-
-    try:
-        gymnasium.spec(config.env)
-    except gymnasium.error.Error as error:
-        raise ConfigError(
-            f"{error} If a package registers it, name the package: --import PACKAGE."
-        ) from None
+    check_registered(config.env, "If a package registers it, name the package: --import PACKAGE.")
     if not config.wrappers:
         return config.env
     return WrappedEnv(config.env, config.wrappers, config.imports)

@@ -4,6 +4,7 @@ The names come from the command line or from Python code, never from a file: `re
 names that the user does not repeat. This is the only module that imports by a name.
 """
 
+import difflib
 import importlib
 import os
 import sys
@@ -32,6 +33,33 @@ def wrapper(name: str) -> Any:
     if not callable(found):
         raise ConfigError(f"{where}: the module {module} has no class {attribute!r}.")
     return found
+
+
+def check_registered(id: str, advice: str) -> None:
+    """Raise ConfigError if no environment has this id; it has the nearest one and the advice."""
+    import gymnasium
+
+    try:
+        gymnasium.spec(id)
+    except gymnasium.error.Error as error:
+        parts = [str(error) if str(error).endswith((".", "?", "!")) else f"{error}."]
+        nearest = _nearest_id(id)
+        if nearest is not None and "Did you mean" not in parts[0]:
+            parts.append(f"Did you mean {nearest}?")
+        raise ConfigError(" ".join([*parts, advice])) from None
+
+
+def _nearest_id(id: str) -> str | None:
+    """The registered id that is most like this one: of the same name, the latest version."""
+    import gymnasium
+
+    specs: list[Any] = [*gymnasium.registry.values()]
+    same = [spec for spec in specs if spec.name.lower() == id.rpartition("/")[2].lower()]
+    if same:
+        latest = max(same, key=lambda spec: spec.version or 0)
+        return str(latest.id)
+    close = difflib.get_close_matches(id, [spec.id for spec in specs], 1, 0.7)
+    return close[0] if close else None
 
 
 def _module(name: str, where: str) -> Any:

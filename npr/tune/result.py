@@ -94,7 +94,7 @@ class TuneResult:
 
     def _comment(self) -> str:
         n = sum(self.counts.values())
-        found = f"npr tune: trial {self.trial} of {n}, final mean return {self.value:.6g}"
+        found = f"npr tune: trial {self.trial}, best of {n}, final mean return {self.value:.6g}"
         seeds = len(self.candidates[0].fresh) if self.candidates else 0
         return f"{found} (median over {seeds} fresh seeds)" if seeds else f"{found} in the search"
 

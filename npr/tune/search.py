@@ -52,6 +52,7 @@ class Search:
     deadline: float  # as time.time()
     first: dict[str, Any]  # what the first trial draws: the settings of the preset
     verbose: int
+    kept: bool  # the storage stays after the search
 
 
 def tune(
@@ -74,6 +75,7 @@ def tune(
     timeout: float | None = None,
     seed: int | None = None,
     verbose: int = 1,
+    on_stop: Callable[[TuneResult], object] | None = None,
     **settings: Any,
 ) -> TuneResult:
     """Search for settings with Optuna, and train the best again with fresh seeds.
@@ -101,13 +103,14 @@ def tune(
     seed             of the sampler. With jobs=1 and without a timeout the search can be repeated.
                      Leave it out where several machines share a study
     verbose          0: silent; 1: a line per trial on the standard error stream
+    on_stop          called with the result so far if the search is interrupted and has one
     settings         fixed for all trials; they are taken out of the space
 
     The first trial has the settings of the preset, or the defaults, where the space holds them.
     A trial whose training diverges (NumericsError) or whose settings do not fit each other
     (ConfigError) counts as pruned, and one that fails otherwise as failed; the search goes on.
-    Ctrl-C gives up the trials that run, which do not count, and raises KeyboardInterrupt: the same
-    call goes on with the study.
+    Ctrl-C gives up the trials that run, which do not count, and raises KeyboardInterrupt: with a
+    storage the same call goes on with the study.
 
     Raises ConfigError for invalid arguments, if the study in the storage has another objective, and
     without Optuna; NprError if no trial is complete.
@@ -126,6 +129,7 @@ def tune(
     deadline = float("inf") if timeout is None else time.time() + timeout
     with contextlib.ExitStack() as stack:
         stack.enter_context(_quiet())
+        kept = storage is not None
         if storage is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="npr-tune-"))
             storage = os.path.join(folder, "study.log")
@@ -133,8 +137,9 @@ def tune(
         search = Search(
             objective, _storage_path(storage), title, int(trials), sampler, pruner,
             checked_seed("tune", seed), deadline, spaces.located(objective.space, preset), verbose,
+            kept,
         )  # fmt: skip
-        return _run(search, int(jobs), int(top))
+        return _run(search, int(jobs), int(top), on_stop)
 
 
 # ---- arguments
@@ -381,7 +386,7 @@ def _line(search: Search, study: Any, number: int, seconds: float) -> str:
     trials = study.get_trials(deepcopy=False)
     trial, state = trials[number], trials[number].state.name
     if state == "FAIL" and not _counts(trial):
-        return f"trial {number} interrupted"
+        return f"trial {number} interrupted: it does not count, and its number is not used again"
     if "error" in trial.user_attrs:
         result = f"{'pruned' if state == 'PRUNED' else 'failed'}: {trial.user_attrs['error']}"
     elif state == "PRUNED":
@@ -446,8 +451,12 @@ def _settings(objective: Objective, trial: Any) -> dict[str, Any]:
 # ---- all processes of this call
 
 
-def _run(search: Search, jobs: int, top: int) -> TuneResult:
+def _run(
+    search: Search, jobs: int, top: int, on_stop: Callable[[TuneResult], object] | None
+) -> TuneResult:
     study = open_study(search)  # errors of the storage are raised here
+    if not search.kept:
+        _say(search, "The study is not kept: storage (--storage FILE) keeps it.")
     before = len(_trials(study))
     if before:
         _say(search, f"{search.name}: {before} trials are in {search.storage}")
@@ -456,8 +465,7 @@ def _run(search: Search, jobs: int, top: int) -> TuneResult:
     with Interrupts() as interrupts:
         _in_processes(search, jobs, interrupts, run_trials)
         if interrupts.requested is not None:
-            done = len(_trials(study, "COMPLETE", "PRUNED", "FAIL"))
-            _say(search, f"{search.name}: stopped after {done} trials; the same command goes on")
+            _stop(search, study, max(top, 1), on_stop)
             raise stopped_by(interrupts.requested)
         best = _best(study, search)[: max(top, 1)]
         elsewhere = len(_trials(study, "RUNNING"))
@@ -474,8 +482,20 @@ def _run(search: Search, jobs: int, top: int) -> TuneResult:
             _say(search, f"training the best {len(best)} again with {len(seeds)} fresh seeds")
             _in_processes(search, jobs, interrupts, run_fresh, tasks=tasks, share=jobs)
             if interrupts.requested is not None:
+                _stop(search, study, top, on_stop)
                 raise stopped_by(interrupts.requested)
     return _result(search, study, best, bool(top) and not elsewhere, not elsewhere)
+
+
+def _stop(
+    search: Search, study: Any, top: int, on_stop: Callable[[TuneResult], object] | None
+) -> None:
+    """Say how far an interrupted search is, and hand over the best trials so far."""
+    done = len(_trials(study, "COMPLETE", "PRUNED", "FAIL"))
+    goes_on = "; the same command goes on" if search.kept else ""
+    _say(search, f"{search.name}: stopped after {done} trials{goes_on}")
+    if on_stop is not None and _trials(study, "COMPLETE"):
+        on_stop(_result(search, study, _best(study, search)[:top], False, False))
 
 
 def _best(study: Any, search: Search) -> list[Any]:

@@ -192,6 +192,32 @@ def test_code_that_the_user_names_makes_the_environment(agents, npr, tmp_path, m
     assert double["lengths"] == [7, 7] and double["returns"] == [*(2 * expected.returns)]
 
 
+def test_the_module_of_an_environment_is_named_if_the_run_folder_has_it(
+    trained_runs, npr, tmp_path
+):
+    folder = tmp_path / "run"
+    shutil.copytree(trained_runs / "small0", folder)
+    words = ["eval", folder, "--episodes", 1]
+    spec = gym.registry.pop("Pendulum-v1")
+    try:
+        status, out, err = npr(*words)
+        assert (status, out) == (2, "")
+        assert "If a module registers it, name the module: --import MODULE." in err
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "imports": ["my_envs"]}))
+        for more in ([], ["--which", "latest"], ["--env-kwargs", "g=9"]):
+            status, _, err = npr(*words, *more)
+            assert status == 2 and "It was trained with --import my_envs." in err
+    finally:
+        gym.registry["Pendulum-v1"] = spec
+
+
+def test_a_folder_of_run_folders_says_so(trained_runs, npr):
+    status, _, err = npr("eval", trained_runs)
+    assert status == 2
+    assert f"{trained_runs} is not a run folder: it holds run folders (3): name one of them." in err
+
+
 def test_an_unknown_environment_is_asked_for(agents, npr, tmp_path):
     agent = library.load(agents / "sac.npz", env=lambda: gym.make("Pendulum-v1"))
     agent.save(tmp_path / "unknown.npz")

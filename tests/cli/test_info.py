@@ -120,10 +120,10 @@ def test_the_agent_is_not_built_and_gymnasium_is_not_imported(agents):
 # ---- everything else
 
 
-def refused(npr, *words):
+def refused(npr, *words, expected=1):
     """The one sentence about a file that is refused."""
     status, out, err = npr("info", *words)
-    assert (status, out, err.count("\n")) == (1, "", 1), (status, err)
+    assert (status, out, err.count("\n")) == (expected, "", 1), (status, err)
     assert err.startswith("npr info: ") and err.isprintable() or err[:-1].isprintable()
     return err
 
@@ -182,10 +182,9 @@ def test_what_controls_a_terminal_is_escaped(agents, npr, tmp_path):
         (lambda path: path.write_text("hello"), "It is text: 'hello'."),
         (lambda path: np.savez(path, x=np.ones(3)), "numpy.savez writes such files"),
         (lambda path: zipfile.ZipFile(path, "w").writestr("data", "{}"), "Stable-Baselines3"),
-        (lambda path: path.mkdir(), "is not a run folder: it has no config.json."),
         (lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 1 << 40), "not an npr"),
     ],
-    ids=["empty", "random", "text", "numpy", "SB3", "folder", "a terabyte of zeros"],
+    ids=["empty", "random", "text", "numpy", "SB3", "a terabyte of zeros"],
 )  # fmt: skip
 def test_other_files_are_refused_in_one_sentence(make, message, npr, tmp_path):
     path = tmp_path / "a.npz"
@@ -206,7 +205,7 @@ def test_a_truncated_file_is_refused_at_every_length(agents, npr, tmp_path):
 def test_a_pipe_or_a_device_is_not_read(npr):
     os.mkfifo("pipe")
     for path in ("pipe", "/dev/zero"):
-        assert f"{path} is neither a file nor a folder." in refused(npr, path)
+        assert f"{path} is neither a file nor a folder." in refused(npr, path, expected=2)
 
 
 @pytest.mark.parametrize("name", ["nothing.npz", "no/such/file"])
@@ -266,8 +265,10 @@ def test_a_run_that_is_not_finished_says_how_it_goes_on(trained_runs, npr, tmp_p
     assert "no row was logged" in npr("info", folder)[1]
 
 
-def test_a_folder_of_runs_is_not_one(trained_runs, npr):
-    assert "it holds run folders (3): name one of them." in refused(npr, trained_runs)
+def test_folders_without_a_run_are_wrong_usage(trained_runs, npr, tmp_path):
+    text = refused(npr, trained_runs, expected=2)
+    assert "it holds run folders (3): name one of them." in text
+    assert "is not a run folder: it has no config.json." in refused(npr, tmp_path, expected=2)
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,8 @@ def test_environments_are_the_latest_versions_and_name_the_algorithms_with_a_pre
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["sac"], "argument what: invalid choice: 'sac'"),
+        (["sac"], "there is no list 'sac'; there are algorithms, presets, envs"),
+        (["env"], "there is no list 'env'; did you mean envs?"),
         (["presets", "sacc"], "There is no algorithm 'sacc'; did you mean SAC?"),
         (["envs", "sac"], "'sac' is one argument too many; for its presets: npr list presets sac"),
         (["envs", "--env", "Taxi-v4"], "npr list envs lists all"),

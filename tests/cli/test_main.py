@@ -145,10 +145,17 @@ def test_notes_of_an_error_are_shown(command, capsys):
 
 @pytest.mark.parametrize("words", [["--debug", "doctor"], ["doctor", "--debug"]])
 @pytest.mark.parametrize("error", [ConfigError, KeyError, KeyboardInterrupt])
-def test_debug_raises_the_error(words, error, command):
+def test_debug_shows_the_traceback_and_keeps_the_status(words, error, command, capsys):
     command(raising(error))
-    with pytest.raises(error):
-        cli.main(words)
+    assert cli.main(words) == {ConfigError: 2, KeyError: 1, KeyboardInterrupt: 130}[error]
+    err = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in err and error.__name__ in err
+
+
+def test_help_is_also_a_word(capsys):
+    with_flag = [(cli.main([*words, "--help"]), capsys.readouterr()) for words in ([], ["doctor"])]
+    with_word = [(cli.main(["help", *words]), capsys.readouterr()) for words in ([], ["doctor"])]
+    assert with_word == with_flag and with_word[0][0] == 0
 
 
 @pytest.mark.parametrize(

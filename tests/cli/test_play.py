@@ -99,6 +99,11 @@ def test_wrong_usage_is_refused_before_the_first_step(words, message, agents, np
     assert status == 2 and message in err
 
 
+def test_a_video_that_cannot_be_written_is_refused_before_the_agent_is_loaded(npr):
+    status, out, err = npr("play", "no_such_file.npz", "--record", "a.avi")
+    assert (status, out) == (2, "") and "A video must end with .gif or .mp4, got 'a.avi'" in err
+
+
 def test_a_package_that_is_missing_for_rendering_is_named(agents, npr, monkeypatch):
     monkeypatch.setitem(sys.modules, "pygame", None)
     monkeypatch.setitem(sys.modules, "pygame.gfxdraw", None)

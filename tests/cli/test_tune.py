@@ -40,7 +40,8 @@ def test_a_search_shows_the_best_and_writes_a_configuration(capsys):
     lines = out.splitlines()
     assert lines[0] == "2 trials: 2 complete, 0 pruned, 0 failed"
     assert lines[1].split() == ["trial", "search", "fresh", "seeds", "settings"]
-    assert "exploration_fraction=0.3, gamma=0.9" in lines[2] and len(lines) == 4
+    assert "learning_rate=" in lines[2] and len(lines) == 4
+    assert "gamma" not in lines[2] and "max_episode_steps" not in lines[2], "they were given"
     assert lines[3] == "best.toml has these settings: npr train --config best.toml"
     assert err.splitlines()[0].startswith("trial 0 (1/2)  return ")
     content = best()
@@ -190,4 +191,35 @@ def test_ctrl_c_has_status_130(monkeypatch, capsys):
 def test_a_search_that_is_not_kept_says_so(capsys):
     words = [word for word in SMALL.split() if word not in ("--storage", "study.log")]
     assert cli.main(["tune", "qlearning", "CliffWalking-v1", *words, "--timeout", "1e-9"]) == 1
-    assert "The study is not kept: --storage FILE keeps it." in capsys.readouterr().err
+    text = "The study is not kept: storage (--storage FILE) keeps it."
+    assert text in capsys.readouterr().err
+    assert cli.main(["tune", "qlearning", "CliffWalking-v1", *words, "--trials", "0"]) == 2
+    err = capsys.readouterr().err
+    assert err == "npr tune: trials must be a whole number of at least 1, got 0.\n"
+
+
+@pytest.mark.parametrize("in_trial", [0, 1, 2])
+def test_a_search_that_is_not_kept_writes_the_best_so_far_after_ctrl_c(
+    in_trial, monkeypatch, capsys
+):
+    """Trial 2 is the first that is trained again, with a fresh seed."""
+    begun = []
+    learn = npr.QLearning.learn
+
+    def interrupted(self, *args, **options):
+        if not self.num_timesteps:
+            begun.append(self)
+        if len(begun) == in_trial + 1:
+            signal.raise_signal(signal.SIGINT)
+        return learn(self, *args, **options)
+
+    monkeypatch.setattr(npr.QLearning, "learn", interrupted)
+    words = [word for word in SMALL.split() if word not in ("--storage", "study.log")]
+    assert cli.main(["tune", "qlearning", "CliffWalking-v1", *words]) == 130
+    out, err = capsys.readouterr()
+    assert f"stopped after {in_trial} trials\n" in err and "goes on" not in err
+    if in_trial == 0:
+        assert out == "" and os.listdir() == []
+    else:
+        text = "best.toml has the settings of the best trial so far: npr train --config best.toml\n"
+        assert out == text and best()["settings"]["max_episode_steps"] == 5

@@ -72,6 +72,23 @@ def test_runs_are_resumed_beside_each_other(outcomes, tmp_path):
         assert digest(outcome.folder / "final.npz") == digest(tmp_path / name / "final.npz")
 
 
+def test_a_program_without_a_guard_gets_one_sentence(tmp_path):
+    (tmp_path / "program.py").write_text(
+        "from npr.runs import RunConfig, grid, run_all\n"
+        "config = RunConfig('QLearning', 'CliffWalking-v1', total_timesteps=50, eval_freq=0)\n"
+        "run_all(grid(config, seed=range(3)), 'out', jobs=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "program.py"], capture_output=True, text=True, timeout=100,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[-1].endswith('put the call under `if __name__ == "__main__":`.')
+    assert done.stderr.count("Traceback") == 1 and "RuntimeError" not in done.stderr
+    assert os.listdir("out") == []
+
+
 def test_invalid_runs_are_refused_before_any_starts(tmp_path):
     with pytest.raises(ConfigError, match="gamma must be"):
         run_all([table_run(), table_run(settings={"gamma": 2})], tmp_path / "out")
@@ -289,9 +306,9 @@ def test_a_terminal_shows_a_line_per_run_and_one_for_all_in_place(monkeypatch, c
               "return -461.3  100 steps/s"),
         (100, "SAC_Pendulum-v1_learning_rate=0.001_gamma=0.95_seed0  10,500/20,000   52%  "
               "return -461.3"),
-        (80, "SAC_Pendulum-v1..._rate=0.001_gamma=0.95_seed0  10,500/20,000  return -461.3"),
+        (80, "SAC..._learning_rate=0.001_gamma=0.95_seed0  10,500/20,000  return -461.3"),
         (60, "SAC..._gamma=0.95_seed0  10,500/20,000  return -461.3"),
-        (50, "SAC..._gamma=0.95_seed0  return -461.3"),
+        (50, "SAC..._rate=0.001_gamma=0.95_seed0  return -461.3"),
         (30, "SAC..._seed0  return -461.3"),
     ],
 )  # fmt: skip

@@ -76,7 +76,7 @@ def test_a_result_is_saved_as_toml():
         assert tomllib.load(file) == CONTENT
     with open("best.toml") as file:
         assert file.readline() == (
-            "# npr tune: trial 4 of 10, final mean return -145 (median over 3 fresh seeds)\n"
+            "# npr tune: trial 4, best of 10, final mean return -145 (median over 3 fresh seeds)\n"
         )
     result(candidates=[], env_kwargs={"g": 9.8}).save("best.toml")
     with open("best.toml", "rb") as file:

@@ -318,7 +318,8 @@ def test_ctrl_c_ends_the_search_which_can_go_on(interrupts, capsys):
         small()
     assert states(load()) == ["COMPLETE", "FAIL"] and os.listdir() == ["study.log"]
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-2] == "trial 1 interrupted"
+    text = "trial 1 interrupted: it does not count, and its number is not used again"
+    assert lines[-2] == text
     assert lines[-1].endswith("stopped after 1 trials; the same command goes on")
     interrupts(0)
     assert small().counts == {"complete": 3, "pruned": 0, "failed": 0}
