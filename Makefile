@@ -3,16 +3,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 JOBS   ?= 2
 # tests of what computes with kernels: they run on the reference implementations, too
-KERNELS := algorithms autodiff heads kernels files/test_checkpoint.py files/test_migrations.py \
-           files/test_resume.py training/test_logger.py training/test_nonfinite.py test_backend.py \
-           test_buffers.py test_critics.py test_losses.py test_nn.py test_noise.py \
-           test_normalize.py test_optim.py test_policy.py test_prioritized_replay.py \
-           test_strict_device.py
-# but these take long, or compile kernels
-APART   := algorithms/test_learning.py kernels/test_numba_platforms.py
-
-# tests with packages that are large or rarely needed, which `make test` skips
-SERVICES := loggers algorithms/test_sklearn_habits.py
+KERNELS := heads kernels training/test_nonfinite.py test_backend.py test_buffers.py \
+           test_losses.py test_nn.py test_normalize.py test_optim.py test_prioritized_replay.py \
+           test_strict_device.py files/test_migrations.py \
+           $(patsubst tests/%,%,$(wildcard tests/algorithms/test_reference_*.py)) \
+           $(addprefix algorithms/test_,learn.py on_policy.py reproducibility.py)
+# but these compile them
+APART   := kernels/test_numba_platforms.py
 
 .PHONY: demo test test-services test-slow test-nightly prove lint format bench growth pictures gpu clean
 
