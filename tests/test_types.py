@@ -68,7 +68,7 @@ def messages(script, folder):
 README = [source for _, source in python_blocks((ROOT / "README.md").read_text())]
 
 
-# a snippet may have functions without annotations; npr has the options of `make lint`, and its cache
+# functions of a snippet need no annotations; npr is checked as by `make lint`, with its cache
 SNIPPET = """
 [mypy-snippet]
 disallow_untyped_defs = False
