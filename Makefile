@@ -6,10 +6,16 @@ JOBS   ?= 2
 KERNELS := heads kernels training/test_nonfinite.py test_backend.py test_buffers.py \
            test_losses.py test_nn.py test_normalize.py test_optim.py test_prioritized_replay.py \
            test_strict_device.py files/test_migrations.py \
-           $(patsubst tests/%,%,$(wildcard tests/algorithms/test_reference_*.py)) \
-           $(addprefix algorithms/test_,learn.py on_policy.py reproducibility.py)
+           algorithms/test_reference_ddpg_td3.py algorithms/test_reference_dqn.py \
+           algorithms/test_reference_on_policy.py algorithms/test_reference_sac.py \
+           algorithms/test_reference_soft_q.py algorithms/test_reference_tables.py \
+           algorithms/test_learn.py algorithms/test_on_policy.py \
+           algorithms/test_reproducibility.py
 # but these compile them
-APART   := kernels/test_numba_platforms.py
+APART := kernels/test_numba_platforms.py
+
+# tests with packages that are large or rarely needed, which `make test` skips
+SERVICES := loggers algorithms/test_sklearn_habits.py
 
 .PHONY: demo test test-services test-slow test-nightly prove lint format bench growth pictures gpu clean
 

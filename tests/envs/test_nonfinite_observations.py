@@ -74,7 +74,7 @@ def test_learning_continues_with_valid_transitions_after_an_aborted_step(kind, b
     agent = Recorder(env, n_envs=n_envs, seed=0, verbose=0)
     with pytest.raises(error):
         agent.learn(30)
-    agent.learn(30)
+    agent.learn(30, reset_num_timesteps=False)
     assert len(agent.rows) >= 30
     for s, _, r, s2, _ in agent.rows:
         assert s2 == (s[0], s[1], s[2] + 1)
