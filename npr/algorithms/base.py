@@ -462,7 +462,7 @@ class Algorithm(Settings, sb3.Methods):
                              does an exception. It must not step the agent's environment
         progress_bar         False: none; None or True: one line, on runs longer than a second
         log_interval         rows of the log are written every so many rollouts (PPO and others
-                             that learn from rollouts) or episodes; None: about 200 rows of a log
+                             that learn from rollouts) or episodes; None: about 100 rows of a log
                              that was asked for. Without a log it prints tables
         reset_num_timesteps  False: continue to count, and continue schedules. An unfinished run
                              always continues: one that was interrupted, or loaded from a file

@@ -26,7 +26,7 @@ _NUMBERS = {  # field of the configuration -> help of its flag
     "save_freq": "env steps between checkpoints; 0: at the end only; default: 10 checkpoints per "
                  "run",
     "keep": "numbered checkpoints that are kept; default: 3",
-    "log_interval": "rollouts or episodes between rows of the logs; default: about 200 rows per "
+    "log_interval": "rollouts or episodes between rows of the logs; default: about 100 rows per "
                     "run",
 }  # fmt: skip
 

@@ -100,7 +100,8 @@ class Outputs:
 
     def episode(self, r: float, l: int, t: float, success: bool | None = None) -> None:
         """An episode ended, see Output.episode."""
-        self._all(lambda output: output.episode(r, l, t, success))
+        if any(type(output).episode is not Output.episode for output in self._open):
+            self._all(lambda output: output.episode(r, l, t, success))
 
     def close(self) -> None:
         """Close all outputs."""

@@ -50,7 +50,7 @@ class RunConfig:
     save_freq        env steps between checkpoints; None: 10 per run, 0: at the end only
     keep             numbered checkpoints that are kept
     log              outputs besides monitor.csv, see npr.loggers
-    log_interval     as for `learn`; None: about 200 rows per run
+    log_interval     as for `learn`; None: about 100 rows per run
     """
 
     algorithm: str

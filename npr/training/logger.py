@@ -213,11 +213,12 @@ class Logger:
         values = {key: total / count for key, (total, count) in self._sums.items()}
         values |= {key: _plain(value) for key, value in self._values.items()}
         if self.episodes:
-            values["rollout/ep_rew_mean"] = float(np.mean([r for r, _ in self.episodes]))
-            values["rollout/ep_len_mean"] = float(np.mean([n for _, n in self.episodes]))
+            returns, lengths = zip(*self.episodes)
+            values["rollout/ep_rew_mean"] = sum(returns) / len(returns)
+            values["rollout/ep_len_mean"] = sum(lengths) / len(lengths)
             known = [success for success in self.successes if success == success]
             if known:
-                values["rollout/success_rate"] = float(np.mean(known))
+                values["rollout/success_rate"] = sum(known) / len(known)
         return values
 
     def dump(self, step: int) -> None:
@@ -239,7 +240,7 @@ def _means(values: list[Any]) -> list[float]:
         if isinstance(value, xp.ndarray):
             arrays.setdefault(value.shape, []).append(i)
         else:
-            means[i] = float(np.mean(value)) if hasattr(value, "dtype") else float(value)
+            means[i] = float(value.mean()) if isinstance(value, np.ndarray) else float(value)
     for same in arrays.values():
         stacked = to_host(xp.stack([values[i] for i in same])).reshape(len(same), -1)
         for i, mean in zip(same, stacked.mean(axis=1, dtype=np.float64).tolist()):

@@ -39,7 +39,7 @@ from npr.training.nonfinite import NonFiniteGuard
 from npr.training.progress import progress_of
 
 DEFAULT_BUDGET = 100_000  # env steps of learn() without a preset
-ROWS = 200  # of a log whose interval is not given
+ROWS = 100  # of a log whose interval is not given
 
 
 class Transition(NamedTuple):
@@ -414,7 +414,7 @@ class Run:
 
     def _log_if_due(self, count: int) -> None:
         """Write a row every log_interval rollouts or episodes; without one, if the last row is of
-        an earlier two-hundredth of the run."""
+        an earlier hundredth of the run."""
         if not self.outputs:
             return
         if self.log_interval:

@@ -143,7 +143,7 @@ def test_a_row_has_the_means_of_all_updates_since_the_row_before(case):
 
 
 @pytest.mark.parametrize("case", ["QLearning", "DQN", "PPO"])
-def test_without_an_interval_a_log_has_about_two_hundred_rows_and_the_end(case):
+def test_without_an_interval_a_log_has_about_a_hundred_rows_and_the_end(case):
     rows = Rows()
     agent = small_agent(case, max_episode_steps=2)
     agent.learn(4 * ROWS_OF_A_LOG, log=rows)
