@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npr.envs.make import env_name, make_env
-from npr.envs.remake import EnvOfFile, remade
+from npr.envs.remake import remade
 from npr.errors import ConfigError, EnvCrashedError
 from npr.files.atomic import replacement
 from npr.policy import Policy
 from npr.settings.setting import checked_seed, whole
-from npr.training.evaluation import EPISODE_LIMIT, Evaluation, evaluate, separate
+from npr.training.evaluation import EPISODE_LIMIT, Evaluation, evaluate
 
 if TYPE_CHECKING:
     import gymnasium
@@ -133,8 +133,7 @@ def rendering(agent: Any, render_mode: str, env: Any = None) -> SingleEnv:
     if env is None and getattr(agent, "env", None) is None:
         raise ConfigError(f"It is not known which environment {agent!r} acts in; pass env=.")
     if env is None:
-        kwargs = None if isinstance(agent.env, EnvOfFile) else agent.env_kwargs
-        made: SingleEnv = separate(agent.env, agent.envs, agent.max_episode_steps, kwargs)
+        made: SingleEnv = agent.evaluation_env()
     else:  # the time limit as for `evaluate`
         limit = getattr(agent, "max_episode_steps", None) if isinstance(env, str) else None
         made = make_env(env, limit)
