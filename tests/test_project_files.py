@@ -83,7 +83,7 @@ def test_a_skip_fails_where_every_package_is_installed(skips, failed, tmp_path):
     (tmp_path / "test_it.py").write_text(SKIPPING)
     (tmp_path / "test_module.py").write_text("import pytest\npytest.importorskip('no_such_one')\n")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider",
+        [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-r", "N",
          "--continue-on-collection-errors", "-c", os.devnull, "--rootdir", "."],
         capture_output=True, text=True, cwd=tmp_path,
         env={**os.environ, "NPR_SKIPS": skips, "PYTHONPATH": f"{ROOT}/tests"},
