@@ -2,15 +2,18 @@
 
 NPR_BACKEND=numpy|cupy      where parameters live and updates run (default numpy)
 NPR_DTYPE=float32|float64   the one floating type of parameters and batches (default float32)
-NPR_NUMBA=1|0               whether kernels are compiled by Numba (default 1)
+NPR_NUMBA=1|0               whether kernels on the host are compiled by Numba (default 1)
+NPR_CUDA_KERNELS=1|0        whether kernels on a device are CUDA's, or array operations (default 1)
+NPR_GRAPHS=1|0              whether updates on a device are replayed as CUDA graphs (default 1)
 
 Read once, at import. Code that computes imports `xp`; code for data that is always on the host
 (environments, replay columns, files) imports numpy, so that the import line shows whether a file
 handles device or host arrays.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -45,6 +48,8 @@ _SWITCH = {
 BACKEND = _variable("NPR_BACKEND", "numpy", "cupy")
 FLOAT = np.dtype(_variable("NPR_DTYPE", "float32", "float64"))
 NUMBA = _variable("NPR_NUMBA", "1", "0", others=_SWITCH) == "1"
+CUDA_KERNELS = _variable("NPR_CUDA_KERNELS", "1", "0", others=_SWITCH) == "1"
+GRAPHS = _variable("NPR_GRAPHS", "1", "0", others=_SWITCH) == "1"
 
 
 def _load(name: str) -> Any:
@@ -65,18 +70,51 @@ def _load(name: str) -> Any:
     return cupy
 
 
-xp = _load(BACKEND)
-ON_HOST = xp is np
+class _Switch:
+    """The array module of a device, and NumPy within `on_host()`."""
+
+    def __init__(self, device: Any) -> None:
+        self._device = self._module = device
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def _on_device(self) -> bool:
+        return self._module is self._device
+
+    @contextlib.contextmanager
+    def _on_host(self) -> Iterator[None]:
+        before, self._module = self._module, np
+        try:
+            yield
+        finally:
+            self._module = before
+
+
+_module = _load(BACKEND)
+ON_HOST = _module is np
+xp: Any = np if ON_HOST else _Switch(_module)
+
+
+def on_device() -> bool:
+    """Whether arrays are computed on a device now: never on the NumPy backend."""
+    return not ON_HOST and xp._on_device()
+
+
+def on_host() -> contextlib.AbstractContextManager[None]:
+    """A context in which every backend computes with NumPy, and `to_device` leaves an array where
+    it is: a network of one row is faster there. Parameters must be host arrays."""
+    return contextlib.nullcontext() if ON_HOST else xp._on_host()
 
 
 def to_device(array: Array) -> Array:
     """A host array as an array of the backend. On the NumPy backend: the same object."""
-    return array if ON_HOST else xp.asarray(array)
+    return xp.asarray(array) if on_device() else array
 
 
 def to_host(array: Array) -> Array:
     """An array of the backend as a NumPy array. On the NumPy backend: the same object."""
-    return array if ON_HOST else xp.asnumpy(array)
+    return _module.asnumpy(array) if not ON_HOST else array
 
 
 def floats(*arrays: Array) -> list[Array]:

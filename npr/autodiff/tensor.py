@@ -297,8 +297,8 @@ class Tensor(Guard):
         ),
         lambda g, y, x, *how, **k: _sum_back(g / _count(x, y), y, x, *how, **k),
     )
-    max = op("max", partial(_reduce, xp.max, xp.maximum), _extremum_back)
-    min = op("min", partial(_reduce, xp.min, xp.minimum), _extremum_back)
+    max = op("max", lambda x, *how, **k: _reduce(xp.max, xp.maximum, x, *how, **k), _extremum_back)
+    min = op("min", lambda x, *how, **k: _reduce(xp.min, xp.minimum, x, *how, **k), _extremum_back)
 
     # entries and shape
     __getitem__ = op("getitem", lambda x, index: x[index], _getitem_back)

@@ -1,7 +1,9 @@
-"""Kernels: loops for Numba, each with a reference implementation in array operations.
+"""Kernels: loops for Numba and launches of CUDA kernels, each with a reference implementation in
+array operations.
 
 A kernel is compiled by its first call, not at import. The reference implementations run with
-NPR_NUMBA=0, and after one warning if Numba cannot be used: without it npr is slower, but complete.
+NPR_NUMBA=0 (on a device with NPR_CUDA_KERNELS=0), and after one warning if Numba (NVRTC) cannot be
+used: without it npr is slower, but complete.
 """
 
 import contextlib
@@ -14,7 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from npr.backend import NUMBA, ON_HOST
+from npr.backend import CUDA_KERNELS, NUMBA, ON_HOST, on_device
+from npr.kernels.cuda import compiler as cuda
 
 
 class ActionIndexError(IndexError):
@@ -22,10 +25,11 @@ class ActionIndexError(IndexError):
 
 
 class Kernel:
-    """A function with two implementations, tested equal.
+    """A function with several implementations, tested equal.
 
     loop       for Numba: plain loops over arrays
-    reference  the same in array operations: for CuPy, and to test the loop
+    reference  the same in array operations, to test the others
+    device     the same on device arrays, by kernels of npr.kernels.cuda; None: the reference
     host       the arguments are host arrays on every backend (trees, replay columns)
     calls      functions of npr that the loop calls
     sums       those whose sums may be reordered, which vector instructions need
@@ -36,12 +40,13 @@ class Kernel:
         self,
         loop: Callable[..., Any],
         reference: Callable[..., Any],
+        device: Callable[..., Any] | None = None,
         host: bool = False,
         calls: Sequence[Callable[..., Any]] = (),
         sums: Sequence[Callable[..., Any]] = (),
         needs: Callable[[], bool] | None = None,
     ) -> None:
-        self.loop, self.reference, self.host = loop, reference, host
+        self.loop, self.reference, self.device, self.host = loop, reference, device, host
         self.calls, self.sums, self.needs = calls, sums, needs
         self.__name__, self.__doc__ = reference.__name__, reference.__doc__
         self._run: Any = None
@@ -53,7 +58,7 @@ class Kernel:
         try:
             return self._run(*args)
         except Exception as error:
-            from_loop = isinstance(error, ActionIndexError)
+            from_loop = isinstance(error, ActionIndexError) or on_device()
             if from_loop or type(error).__module__ == "numba.core.errors" or not self._cached:
                 raise  # not from the cache
             # Numba compiles for new types of arguments within the call. A damaged file in its cache
@@ -65,7 +70,15 @@ class Kernel:
             return self._run(*args)
 
     def _choose(self) -> Any:
-        if _numba() is None or not (ON_HOST or self.host) or (self.needs and not self.needs()):
+        """The implementation for arrays on the host, or one that looks where they are."""
+        if ON_HOST or self.host:
+            return self._choose_on_host()
+        use_cuda = self.device is not None and CUDA_KERNELS and cuda.available()
+        host, device = self._choose_on_host(), self.device if use_cuda else self.reference
+        return lambda *args: (device if on_device() else host)(*args)
+
+    def _choose_on_host(self) -> Any:
+        if _numba() is None or (self.needs and not self.needs()):
             return self.reference
         try:
             run = self._compile(cache=True)
