@@ -119,14 +119,13 @@ class TanhGaussian(Distribution):
         if type(self.out) is not Tensor:
             return a.reshape(shape), logp.reshape(shape[:-1])
 
-        def pull(da: Array, dlogp: Array) -> list[Array]:
-            return [squash_backward(flat, e, a, da, dlogp, out.shape)]
-
         def pull_action(g: Array) -> list[Array]:
-            return pull(g.reshape(a.shape), xp.zeros(logp.shape, logp.dtype))
+            nothing = xp.empty(0, logp.dtype)
+            return [squash_backward(flat, e, a, g.reshape(a.shape), nothing, out.shape)]
 
         def pull_logp(g: Array) -> list[Array]:
-            return pull(xp.zeros(a.shape, a.dtype), g.reshape(-1))
+            nothing = xp.empty((0, a.shape[1]), a.dtype)
+            return [squash_backward(flat, e, a, nothing, g.reshape(-1), out.shape)]
 
         return (
             record(
