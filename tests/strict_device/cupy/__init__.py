@@ -476,3 +476,8 @@ def _data_dependent(name):
 
 nonzero = ndarray.nonzero
 flatnonzero, argwhere, unique = map(_data_dependent, ("flatnonzero", "argwhere", "unique"))
+
+
+# ---- CUDA sources
+
+from .raw import RawModule  # noqa: E402, F401

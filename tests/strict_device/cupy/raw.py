@@ -1,0 +1,247 @@
+"""CuPy's RawModule on the host: CUDA sources are compiled by g++ and run on the double's memory.
+
+host_cuda.h says what of CUDA there is. A launch raises what a GPU would answer with an error, or
+with garbage: arguments of another type than the kernel's, host arrays, strides, no blocks, a
+barrier that not all threads of a block reach, and writes next to an array. Shared memory begins as
+NaN.
+
+order   in which threads and blocks run: "forward", "reverse" or "shuffled SEED". A result that
+        depends on it shows a race. From STRICT_DEVICE_ORDER, or set here
+guard   whether arrays are copied into larger memory for each launch, and back: writes out of
+        bounds raise, reads see NaN. STRICT_DEVICE_GUARD=0 switches it off
+
+Libraries are cached in the folder for temporary files.
+"""
+
+import ctypes
+import functools
+import hashlib
+import math
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+HEADER = Path(__file__).with_name("host_cuda.h")
+COMPILER = ("g++", "-O2", "-fPIC", "-shared", "-ffp-contract=off", "-fcf-protection=none",
+            "-U_FORTIFY_SOURCE", "-std=c++17", "-Wall", "-Wno-unknown-pragmas",
+            "-Wno-sign-compare", "-Wno-unused-function")  # fmt: skip
+ORDERS = ("forward", "reverse", "shuffled")
+KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\((\w+)\)\s+)?(\w+)')
+BLOCK, GRID = (1024, 1024, 64), (2**31 - 1, 65535, 65535)  # the limits of all GPUs
+PAD = b"\xff" * 256  # at each end of a guarded array: NaN, or -1
+
+order = os.environ.get("STRICT_DEVICE_ORDER", "forward")
+guard = os.environ.get("STRICT_DEVICE_GUARD", "1") != "0"
+
+
+class CompileException(Exception):
+    """A source that cannot be compiled; CuPy's is cupy.cuda.compiler.CompileException."""
+
+
+class RawModule:
+    """CUDA kernels, compiled by the first get_function."""
+
+    def __init__(self, *, code, options=(), backend="nvrtc"):
+        if not isinstance(options, tuple):
+            raise TypeError("options must be a tuple of strings")
+        if backend != "nvrtc":
+            raise ValueError(f"backend {backend!r}: only 'nvrtc' needs no CUDA toolkit")
+        self.code, self.options = code, options
+        self._library = None
+
+    def get_function(self, name):
+        """Kernel `name`, to be called with (grid, block, args)."""
+        if self._library is None:
+            self._library = ctypes.PyDLL(compiled(self.code, self.options))  # keeps the GIL
+        kernels = dict(reversed(found) for found in KERNEL.findall(without_comments(self.code)))
+        if name not in kernels:
+            raise ValueError(f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
+        return RawKernel(name, self._library, kernels[name])
+
+
+class RawKernel:
+    """A kernel; a call is a launch."""
+
+    def __init__(self, name, library, bounds=""):
+        self.name, self._run = name, getattr(library, f"launch_{name}")
+        self._run.argtypes = (*[ctypes.c_void_p] * 3, ctypes.c_int, ctypes.c_ulonglong)
+        text = ctypes.create_string_buffer(1024)
+        getattr(library, f"types_{name}")(text)
+        self.types = text.value.decode().split()
+        self.most_threads = int(bounds) if bounds.isdigit() else BLOCK[0]
+
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        if shared_mem:
+            raise ValueError("dynamic shared memory is not simulated")
+        grid, block = _three(grid, GRID), _three(block, BLOCK)
+        if math.prod(block) > self.most_threads:
+            raise ValueError(
+                f"{self.name}: a block has at most {self.most_threads} threads, got {block}"
+            )
+        if len(args) != len(self.types):
+            raise TypeError(f"{self.name} has {len(self.types)} arguments, got {len(args)}")
+        for at, (value, kind) in enumerate(zip(args, self.types, strict=True)):
+            known = (kind, {"*u1": "*b1"}.get(kind), "null" if kind.startswith("*") else None)
+            if (given := _type(value)) not in known:
+                raise TypeError(f"{self.name}: argument {at} must be {kind}, got {given}")
+        counts = sys.modules[__package__].counts
+        if hasattr(counts, "launches"):
+            counts.launches += 1
+        self._start(grid, block, [getattr(x, "_host", x) for x in args])
+
+    def _start(self, grid, block, args):
+        memory = _Memory(args)
+        values = [  # that of an array is its address
+            ctypes.c_void_p(memory.address(x)) if isinstance(x, np.ndarray) else _value(x)
+            for x in args
+        ]
+        how, _, seed = order.partition(" ")
+        line = self._run(
+            (ctypes.c_uint * 3)(*grid),
+            (ctypes.c_uint * 3)(*block),
+            (ctypes.c_void_p * (len(args) or 1))(*map(ctypes.addressof, values)),
+            ORDERS.index(how),
+            int(seed or 0),
+        )
+        if line:
+            raise RuntimeError(
+                f"{self.name}: not all threads of a block reach the barrier in line {line}, or "
+                "they reach different ones."
+            )
+        memory.finish(self.name)
+
+
+class _Memory:
+    """The memory of a launch: that of the arrays, or guarded copies."""
+
+    def __init__(self, args):
+        self.copies = []  # (first address, one past the last, the copy between pads)
+        spans = sorted(_span(x) for x in args if isinstance(x, np.ndarray) and x.size and guard)
+        merged = []  # overlapping arrays share a copy
+        for first, end in spans:
+            if merged and first < merged[-1][1]:
+                merged[-1] = merged[-1][0], max(end, merged[-1][1])
+            else:
+                merged.append((first, end))
+        for first, end in merged:
+            content = PAD + ctypes.string_at(first, end - first) + PAD
+            self.copies.append((first, end, ctypes.create_string_buffer(content, len(content))))
+
+    def address(self, array):
+        at = _span(array)[0]
+        for first, end, copy in self.copies:
+            if first <= at < end:
+                return ctypes.addressof(copy) + len(PAD) + at - first
+        return at
+
+    def finish(self, name):
+        """Copy results back, if nothing was written beside them."""
+        for first, end, copy in self.copies:
+            if copy[: len(PAD)] != PAD or copy[-len(PAD) :] != PAD:
+                raise IndexError(f"{name} wrote outside an array of {end - first} bytes.")
+            ctypes.memmove(first, ctypes.addressof(copy) + len(PAD), end - first)
+
+
+def _value(x):
+    """A number in memory; None is a null pointer."""
+    if x is None:
+        return ctypes.c_void_p(None)
+    return np.ctypeslib.as_ctypes_type(np.dtype(type(x)))(x)
+
+
+def _span(array):
+    """The addresses of the first byte and of that after the last."""
+    first = array.__array_interface__["data"][0]
+    return first, first + array.nbytes
+
+
+def _three(sizes, limits):
+    """A grid or block of three dimensions; CuPy takes 0 as 1."""
+    if not isinstance(sizes, tuple) or not 1 <= len(sizes) <= 3:
+        raise TypeError(f"grid and block are tuples of one to three integers, got {sizes!r}")
+    sizes = tuple(max(1, int(n)) for n in (*sizes, 1, 1)[:3])
+    if any(n > most for n, most in zip(sizes, limits, strict=True)):
+        raise ValueError(f"CUDA_ERROR_INVALID_VALUE: {sizes} are more than {limits}")
+    return sizes
+
+
+def _type(x):
+    """The type of an argument as host_cuda.h writes it. A Python number is wide, as in CuPy."""
+    if (host := getattr(x, "_host", None)) is not None:
+        if not host.flags.c_contiguous:
+            raise ValueError(
+                f"A kernel sees the address of an array, not its strides {host.strides}."
+            )
+        return f"*{host.dtype.kind}{host.dtype.itemsize}"
+    if isinstance(x, np.generic):
+        return f"{x.dtype.kind}{x.dtype.itemsize}"
+    if isinstance(x, int | float):
+        return "i8" if isinstance(x, int) else "f8"
+    if x is None:
+        return "null"
+    raise TypeError(f"Unsupported type {type(x)}")
+
+
+# ---- compiling
+
+
+def without_comments(code):
+    return re.sub(r"//[^\n]*|/\*.*?\*/", " ", code, flags=re.DOTALL)
+
+
+def compiled(code, options=()):
+    """The path of the library of this source; compiles it unless it is cached."""
+    known = ("-D", "-U", "-I", "--std=", "-std=")
+    if unknown := [option for option in options if not option.startswith(known)]:
+        raise CompileException(f"unknown options {unknown}; known are {known}")
+    kernels = [name for _, name in KERNEL.findall(without_comments(code))]
+    source = "\n".join([HEADER.read_text(), "namespace {", '#line 1 "source.cu"', code, "}"]
+                       + [f"KERNEL({name})" for name in kernels])  # fmt: skip
+    command = [*COMPILER, *(option.replace("--std", "-std") for option in options)]
+    key = hashlib.sha256("\0".join([source, *command, compiler_version()]).encode()).hexdigest()
+    library = cache_folder() / f"{key[:32]}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+            new = Path(folder) / "new.so"
+            ran = subprocess.run(
+                [*command, "-x", "c++", "-", "-o", str(new)],
+                input=source,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if ran.returncode:
+                raise CompileException(ran.stderr)
+            (Path(folder) / "log").write_text(ran.stderr)
+            os.replace(Path(folder) / "log", library.with_suffix(".log"))
+            os.replace(new, library)
+    return library
+
+
+@functools.cache
+def compiler_version():
+    """What `g++ --version` says; raises without a g++."""
+    try:
+        return subprocess.run([COMPILER[0], "--version"], capture_output=True, text=True,
+                              check=True).stdout  # fmt: skip
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise CompileException(
+            f"CUDA sources run on the host by g++, which fails: {error}"
+        ) from error
+
+
+@functools.cache
+def cache_folder():
+    """A folder that only this user may write."""
+    folder = Path(tempfile.gettempdir()) / f"npr-strict-device-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    state = folder.stat(follow_symlinks=False)
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o077:
+        raise CompileException(f"{folder} must be a folder of this user alone.")
+    return folder
