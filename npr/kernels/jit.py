@@ -71,10 +71,11 @@ class Kernel:
 
     def _choose(self) -> Any:
         """The implementation for arrays on the host, or one that looks where they are."""
+        host, device = self._choose_on_host(), self.reference
         if ON_HOST or self.host:
-            return self._choose_on_host()
-        use_cuda = self.device is not None and CUDA_KERNELS and cuda.available()
-        host, device = self._choose_on_host(), self.device if use_cuda else self.reference
+            return host
+        if self.device is not None and CUDA_KERNELS and cuda.available():
+            device = self.device
         return lambda *args: (device if on_device() else host)(*args)
 
     def _choose_on_host(self) -> Any:
