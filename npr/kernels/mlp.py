@@ -349,3 +349,31 @@ _CALLS = (
 )  # fmt: skip
 forward = Kernel(_forward_loop, _forward_reference, _forward_device, calls=_CALLS, needs=bind)
 backward = Kernel(_backward_loop, _backward_reference, _backward_device, calls=_CALLS, needs=bind)
+
+# ---- inputs and free outputs
+
+
+def _join_reference(parts: Sequence[Array]) -> Array:
+    """Arrays (..., n), side by side."""
+    return xp.concatenate(parts, axis=-1)
+
+
+def _add_free_reference(y: Array, theta: Array, free: int) -> Array:
+    """y (rows, B, m), beside the last `free` numbers of each row of theta."""
+    tail = xp.broadcast_to(theta[:, None, -free:], (*y.shape[:2], free))
+    return xp.concatenate([y, tail], axis=-1)
+
+
+def _split_free_reference(g: Array, free: int, dtheta: Array) -> Array:
+    """g (rows, B, m + free) without its last columns, whose sums go to the end of dtheta's rows.
+
+    An empty dtheta is not computed.
+    """
+    if dtheta.size:
+        dtheta[:, -free:] = g[..., -free:].sum(axis=1)
+    return g[..., :-free]
+
+
+join = Kernel(None, _join_reference, cuda.join)
+add_free = Kernel(None, _add_free_reference, cuda.add_free)
+split_free = Kernel(None, _split_free_reference, cuda.split_free)

@@ -248,3 +248,34 @@ extern "C" __global__ void times_slope(const real *g, const real *y, real *out, 
   const index_t e = THREAD;
   if (e < size) out[e] = g[e] * slope(y[e], activation);
 }
+
+// ---- columns beside those of the networks
+
+// out (size / (n + width), n + width) <- rows of a (..., n), each beside the last `width` columns of
+// b (..., pitch), of which a row is for `repeats` rows of a.
+extern "C" __global__ void join(const real *a, const real *b, real *out, int size, int n, int width,
+                                int pitch, int repeats) {
+  const index_t e = THREAD;
+  if (e >= size) return;
+  const index_t row = e / (n + width), column = e % (n + width);
+  out[e] = column < n ? a[row * n + column]
+                      : b[(row / repeats + 1) * pitch - width + column - n];
+}
+
+// g (rows, B, m + free): of_layer (rows, B, m) <- its first columns; the last `free` columns of dtheta
+// (rows, stride) <- the sums over B of its others, one in each of the first `sums` blocks.
+extern "C" __global__ void __launch_bounds__(128)
+    split_free(const real *g, real *of_layer, real *dtheta, int size, int B, int m, int free,
+               int stride, int sums) {
+  if (blockIdx.x < sums) {
+    const index_t row = blockIdx.x / free, column = blockIdx.x % free;
+    real sum = 0;
+    for (int i = threadIdx.x; i < B; i += blockDim.x)
+      sum += g[(row * B + i) * (m + free) + m + column];
+    sum = row_sum(sum, blockDim.x);
+    if (threadIdx.x == 0) dtheta[(row + 1) * stride - free + column] = sum;
+  } else {
+    const index_t e = THREAD - index_t(sums) * blockDim.x;
+    if (e < size) of_layer[e] = g[e / m * (m + free) + e % m];
+  }
+}

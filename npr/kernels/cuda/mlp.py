@@ -1,6 +1,9 @@
 """Launches of the kernels in mlp.cu: one for each layer, forward and backward."""
 
-from npr.backend import Array, xp
+from collections.abc import Sequence
+from functools import reduce
+
+from npr.backend import FLOAT, Array, xp
 from npr.kernels.cuda.compiler import Source, per_thread
 
 IDENTITY = 3  # among npr.kernels.mlp.ACTIVATIONS
@@ -89,3 +92,39 @@ def bias_backward(activation: int, g: Array, h: Array, out: Array) -> None:
 
 def _times_slope(g: Array, y: Array, out: Array, activation: int) -> None:
     _SOURCE.launch("times_slope", *per_thread(g.size), g, y, out, g.size, activation)
+
+
+def join(parts: Sequence[Array]) -> Array:
+    """xp.concatenate(parts, axis=-1)."""
+    first = parts[0]
+    if any(x.shape[:-1] != first.shape[:-1] or x.dtype != FLOAT for x in parts):
+        return xp.concatenate(parts, axis=-1)  # converts, or raises
+    return reduce(lambda a, b: _beside(a, b, b.shape[-1], 1), parts)
+
+
+def add_free(y: Array, theta: Array, free: int) -> Array:
+    """y (rows, B, m), beside the last `free` numbers of each row of theta."""
+    return _beside(y, theta, free, y.shape[1])
+
+
+def _beside(a: Array, b: Array, width: int, repeats: int) -> Array:
+    """Rows of a, beside the last `width` numbers of rows of b; each is for `repeats` rows of a."""
+    a, b, n = xp.ascontiguousarray(a), xp.ascontiguousarray(b), a.shape[-1]
+    out = xp.empty((*a.shape[:-1], n + width), a.dtype)
+    _SOURCE.launch(
+        "join", *per_thread(out.size), a, b, out, out.size, n, width, b.shape[-1], repeats
+    )
+    return out
+
+
+def split_free(g: Array, free: int, dtheta: Array) -> Array:
+    """g (rows, B, m + free) without its last columns; their sums -> the last numbers of dtheta."""
+    rows, B, width = g.shape
+    g, m = xp.ascontiguousarray(g, dtheta.dtype), width - free
+    of_layer = xp.empty((rows, B, m), g.dtype)
+    sums, (blocks, threads) = rows * free if dtheta.size else 0, per_thread(of_layer.size, 128)
+    _SOURCE.launch(
+        "split_free", sums + blocks, threads,
+        g, of_layer, dtheta, of_layer.size, B, m, free, dtheta.shape[-1], sums,
+    )  # fmt: skip
+    return of_layer
