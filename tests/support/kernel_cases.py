@@ -83,6 +83,24 @@ def slow_network(theta, x, sizes, hidden, out):
     return layers
 
 
+def slow_join(parts):
+    return np.array([[x for part in parts for x in part[i]] for i in range(len(parts[0]))])
+
+
+def slow_add_free(y, theta, free):
+    out = np.empty((*y.shape[:2], y.shape[2] + free))
+    for row, i in np.ndindex(y.shape[:2]):
+        out[row, i] = [*y[row, i], *theta[row, -free:]]
+    return out
+
+
+def slow_split_free(g, free, dtheta):
+    dtheta[:, -free:] = 0
+    for row, i, j in np.ndindex((*g.shape[:2], free)):
+        dtheta[row, j - free] += g[row, i, j - free]
+    return g[..., :-free]
+
+
 def slow_forward(theta, x, sizes, hidden, out, work):
     networks = [slow_network(row, x, sizes, hidden, out) for row in theta]
     work[:] = [v for layer in zip(*networks) for _, _, _, y, _ in layer for v in y.ravel()]
@@ -420,6 +438,12 @@ CASES = {
     "elu_backward": (slow_elu_backward, lambda d: (d.table(), np.expm1(-d.table()), d.row())),
     "forward": (slow_forward, network_of),
     "backward": (slow_backward, backward_of),
+    "join": (slow_join, lambda d: ([d.normal(d.B + 1, 2), d.normal(d.B + 1, d.n)],)),
+    "add_free": (slow_add_free, lambda d: (d.normal(2, d.B, 3), d.normal(2, d.n + 2), d.n)),
+    "split_free": (
+        slow_split_free,
+        lambda d: (d.normal(2, d.B, 3 + d.n), d.n, d.normal(2, d.n + 2)),
+    ),
     "bias_relu": (slow_bias_relu, lambda d: (d.table(), d.row())),
     "relu_backward": (slow_relu_backward, lambda d: (d.table(), np.maximum(d.table(), 0), d.row())),
     "tanh_backward": (slow_tanh_backward, lambda d: (d.table(), np.tanh(d.table()), d.row())),
