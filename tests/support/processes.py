@@ -9,13 +9,18 @@ from support import ROOT, TESTS
 DOUBLE = TESTS / "strict_device"
 
 
-def run(*command, path=(), **environment):
-    """Run Python in a new process, with the checkout and tests/ on its path."""
+def environment(path=(), **variables):
+    """The environment of a process with the checkout and tests/ on its path."""
     folders = [*map(str, path), str(ROOT), str(TESTS)]
     inherited = {k: v for k, v in os.environ.items() if k not in ("NPR_BACKEND", "PYTHONPATH")}
+    return {**inherited, "PYTHONPATH": os.pathsep.join(folders), **variables}
+
+
+def run(*command, path=(), **variables):
+    """Run Python in a new process, with the checkout and tests/ on its path."""
     return subprocess.run(
         [sys.executable, *command],
-        env={**inherited, "PYTHONPATH": os.pathsep.join(folders), **environment},
+        env=environment(path, **variables),
         capture_output=True,
         text=True,
         timeout=300,

@@ -34,9 +34,10 @@ COMPILER = ("g++", "-O2", "-fPIC", "-shared", "-ffp-contract=off", "-fcf-protect
 ORDERS = ("forward", "reverse", "shuffled")
 KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\((\w+)\)\s+)?(\w+)')
 BLOCK, GRID = (1024, 1024, 64), (2**31 - 1, 65535, 65535)  # the limits of all GPUs
-PAD = b"\xff" * 256  # at each end of a guarded array: NaN, or -1
+PAD = 256  # bytes at each end of a guarded array
 
 order = os.environ.get("STRICT_DEVICE_ORDER", "forward")
+launches = 0  # of kernels so far
 guard = os.environ.get("STRICT_DEVICE_GUARD", "1") != "0"
 
 
@@ -90,6 +91,8 @@ class RawKernel:
             known = (kind, {"*u1": "*b1"}.get(kind), "null" if kind.startswith("*") else None)
             if (given := _type(value)) not in known:
                 raise TypeError(f"{self.name}: argument {at} must be {kind}, got {given}")
+        global launches
+        launches += 1
         counts = sys.modules[__package__].counts
         if hasattr(counts, "launches"):
             counts.launches += 1
@@ -129,23 +132,33 @@ class _Memory:
                 merged[-1] = merged[-1][0], max(end, merged[-1][1])
             else:
                 merged.append((first, end))
-        for first, end in merged:
-            content = PAD + ctypes.string_at(first, end - first) + PAD
+        for number, (first, end) in enumerate(merged):
+            content = _pad(number) + ctypes.string_at(first, end - first) + _pad(number)
             self.copies.append((first, end, ctypes.create_string_buffer(content, len(content))))
 
     def address(self, array):
         at = _span(array)[0]
         for first, end, copy in self.copies:
             if first <= at < end:
-                return ctypes.addressof(copy) + len(PAD) + at - first
+                return ctypes.addressof(copy) + PAD + at - first
         return at
 
     def finish(self, name):
         """Copy results back, if nothing was written beside them."""
-        for first, end, copy in self.copies:
-            if copy[: len(PAD)] != PAD or copy[-len(PAD) :] != PAD:
+        for number, (first, end, copy) in enumerate(self.copies):
+            if not copy[:PAD] == _pad(number) == copy[-PAD:]:
                 raise IndexError(f"{name} wrote outside an array of {end - first} bytes.")
-            ctypes.memmove(first, ctypes.addressof(copy) + len(PAD), end - first)
+            ctypes.memmove(first, ctypes.addressof(copy) + PAD, end - first)
+
+
+@functools.cache
+def _pad(number):
+    """What lies beside the array of this number: NaN, and small negative integers.
+
+    It differs between arrays, since NaN that was read beside one may be written beside another.
+    """
+    low = (np.arange(PAD // 8, dtype=np.uint64) + 37 * number) % 255
+    return (np.uint64(2**64 - 1) - low).tobytes()
 
 
 def _value(x):
