@@ -32,6 +32,7 @@ def test_a_wrong_result_is_reported(tmp_path):
     double = tmp_path / "double" / "cupy"
     double.mkdir(parents=True)
     double.joinpath("__init__.py").write_text(
+        f"__path__.append({str(DOUBLE / 'cupy')!r})\n"
         f"exec(open({str(DOUBLE / 'cupy' / '__init__.py')!r}).read())\n"
         "exp_ = exp\n"
         "def exp(*args, **options):\n"
