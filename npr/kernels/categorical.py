@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from npr.backend import ON_HOST, Array, xp
+from npr.kernels.cuda import categorical as cuda
 from npr.kernels.jit import ActionIndexError, Kernel
 
 
@@ -165,15 +166,21 @@ def _kl_backward_loop(logp: Array, logq: Array, kl: Array, g: Array,
                     dp[i, k] = g[i] * p * (logp[i, k] - logq[i, k] - kl[i])
 
 
-_log_softmax = Kernel(_log_softmax_loop, _log_softmax_reference)
-_log_softmax_backward = Kernel(_log_softmax_backward_loop, _log_softmax_backward_reference)
-_draw = Kernel(_draw_loop, _draw_reference)
-_log_prob = Kernel(_log_prob_loop, _log_prob_reference)
-_log_prob_backward = Kernel(_log_prob_backward_loop, _log_prob_backward_reference)
-_entropy = Kernel(_entropy_loop, _entropy_reference)
-_entropy_backward = Kernel(_entropy_backward_loop, _entropy_backward_reference)
-_kl = Kernel(_kl_loop, _kl_reference)
-_kl_backward = Kernel(_kl_backward_loop, _kl_backward_reference)
+_log_softmax = Kernel(_log_softmax_loop, _log_softmax_reference, cuda.log_softmax)
+_log_softmax_backward = Kernel(
+    _log_softmax_backward_loop, _log_softmax_backward_reference, cuda.log_softmax_backward
+)
+_draw = Kernel(_draw_loop, _draw_reference, cuda.draw)
+_log_prob = Kernel(_log_prob_loop, _log_prob_reference, cuda.log_prob)
+_log_prob_backward = Kernel(
+    _log_prob_backward_loop, _log_prob_backward_reference, cuda.log_prob_backward
+)
+_entropy = Kernel(_entropy_loop, _entropy_reference, cuda.entropy)
+_entropy_backward = Kernel(
+    _entropy_backward_loop, _entropy_backward_reference, cuda.entropy_backward
+)
+_kl = Kernel(_kl_loop, _kl_reference, cuda.kl)
+_kl_backward = Kernel(_kl_backward_loop, _kl_backward_reference, cuda.kl_backward)
 
 
 def log_softmax(logits: Array) -> Array:

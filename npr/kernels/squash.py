@@ -5,8 +5,10 @@ mean + exp(log_std) noise, a = tanh(u).
 """
 
 import math
+from functools import partial
 
 from npr.backend import Array, xp
+from npr.kernels.cuda import squash as cuda
 from npr.kernels.jit import Kernel
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
@@ -45,10 +47,11 @@ def _squash_loop(out: Array, noise: Array, a: Array, logp: Array) -> None:
 def _squash_backward_reference(
     out: Array, noise: Array, a: Array, da: Array, dlogp: Array, dout: Array
 ) -> None:
-    """dout <- da . da/dout + dlogp . dlogp/dout; 0 where da and dlogp are."""
+    """dout <- da . da/dout + dlogp . dlogp/dout; 0 where da and dlogp are. Empty ones are zero."""
     D = noise.shape[1]
     log_std = xp.clip(out[:, D:], LOG_STD_MIN, LOG_STD_MAX)
-    dlogp = dlogp[:, None]
+    da = da if da.size else xp.zeros_like(a)
+    dlogp = dlogp[:, None] if dlogp.size else xp.zeros_like(a)
     used = (da != 0) | (dlogp != 0)
     inside = used & (log_std == out[:, D:])
     du = da * (1 - a * a) + 2 * dlogp * a
@@ -67,15 +70,21 @@ def _squash_backward_loop(
         for j in range(D):
             log_std = out[i, D + j]
             dout[i, j] = dout[i, D + j] = zero
-            if da[i, j] != 0 or dlogp[i] != 0:
-                du = da[i, j] * (one - a[i, j] * a[i, j]) + two * dlogp[i] * a[i, j]
+            g = da[i, j] if da.size else zero
+            h = dlogp[i] if dlogp.size else zero
+            if g != 0 or h != 0:
+                du = g * (one - a[i, j] * a[i, j]) + two * h * a[i, j]
                 dout[i, j] = du
                 if low <= log_std <= high:
-                    dout[i, D + j] = du * math.exp(log_std) * noise[i, j] - dlogp[i]
+                    dout[i, D + j] = du * math.exp(log_std) * noise[i, j] - h
 
 
-_squash = Kernel(_squash_loop, _squash_reference)
-_squash_backward = Kernel(_squash_backward_loop, _squash_backward_reference)
+_LIMITS = LOG_STD_MIN, LOG_STD_MAX
+
+_squash = Kernel(_squash_loop, _squash_reference, partial(cuda.squash, *_LIMITS))
+_squash_backward = Kernel(
+    _squash_backward_loop, _squash_backward_reference, partial(cuda.squash_backward, *_LIMITS)
+)
 
 
 def squash(out: Array, noise: Array) -> tuple[Array, Array]:
@@ -88,7 +97,8 @@ def squash(out: Array, noise: Array) -> tuple[Array, Array]:
 def squash_backward(
     out: Array, noise: Array, a: Array, da: Array, dlogp: Array, shape: tuple[int, ...]
 ) -> Array:
-    """The cotangent of `out`, of the given shape, from those of the actions and log-probs."""
+    """The cotangent of `out`, of the given shape, from those of the actions (B, D) and log-probs
+    (B,); one that is empty is zero."""
     dout = xp.empty_like(out)
     _squash_backward(out, noise, a, da, dlogp, dout)
     return dout.reshape(shape)

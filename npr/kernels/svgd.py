@@ -1,11 +1,13 @@
 """Stein variational gradient descent: particles that approximate a density and repel each other."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from npr.backend import Array, floats, xp
+from npr.kernels.cuda import svgd as cuda
 from npr.kernels.jit import Kernel
 
 MIN_BANDWIDTH = 1e-3
@@ -64,8 +66,8 @@ def _direction_loop(fixed: Array, updated: Array, score: Array, h: Array) -> Arr
     return direction
 
 
-_bandwidth = Kernel(_bandwidth_loop, _bandwidth_reference)
-_direction = Kernel(_direction_loop, _direction_reference)
+_bandwidth = Kernel(_bandwidth_loop, _bandwidth_reference, partial(cuda.bandwidth, MIN_BANDWIDTH))
+_direction = Kernel(_direction_loop, _direction_reference, cuda.direction)
 
 
 def svgd_bandwidth(fixed: Array, updated: Array) -> Array:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from npr.backend import FLOAT, Array, xp
+from npr.backend import CUDA_KERNELS, FLOAT, Array, on_device, xp
+from npr.errors import BackendError
 
 FOLDER = Path(__file__).parent
 PRELUDE = "prelude.cuh"  # what all sources begin with
@@ -39,16 +40,22 @@ class Source:
     def launch(self, name: str, blocks: Any, threads: int, *args: Any) -> None:
         """Start kernel `name`; does not wait for it.
 
-        blocks   number of blocks, or up to three numbers
+        blocks   number of blocks, or up to three numbers; none are started where one is 0
         threads  per block
-        args     device arrays, C-contiguous; Python ints, as `int`; Python floats, as `real`
+        args     device arrays, C-contiguous, floats of one type; Python ints, as `int`; Python
+                 floats, as `real`
+        Raises BackendError for more work than CUDA has indices for.
         """
         dtype = next((x.dtype for x in args if getattr(x, "dtype", _INT).kind == "f"), FLOAT)
         function = self._functions.get((name, dtype))
         if function is None:
             function = self._functions[name, dtype] = self._module(dtype).get_function(name)
         grid = blocks if isinstance(blocks, tuple) else (blocks,)
-        function(grid, (threads,), tuple(_argument(x, dtype) for x in args))
+        arguments = tuple(_argument(x, dtype) for x in args)
+        if any(n > most for n, most in zip(grid, _MOST_BLOCKS)):
+            raise _too_large(f"{grid} blocks", f"{_MOST_BLOCKS}")
+        if 0 not in grid:  # which CUDA refuses
+            function(grid, (threads,), arguments)
 
     @functools.cache  # noqa: B019  sources live as long as the process
     def _module(self, dtype: Any) -> Any:
@@ -56,21 +63,51 @@ class Source:
 
 
 _INT = np.dtype(np.int32)
+_MOST = 2**31 - 1  # of an `int`
+_MOST_BLOCKS = _MOST, 65_535, 65_535
 
 
 def _argument(x: Any, dtype: Any) -> Any:
     if isinstance(x, int):  # a bool is one
+        if abs(x) > _MOST:
+            raise _too_large(f"{x:,} numbers", f"{_MOST:,}")
         return np.int32(x)
     if isinstance(x, float):
         return dtype.type(x)
+    if x.dtype.kind == "f" and x.dtype != dtype:
+        raise TypeError(f"A CUDA kernel needs floats of one type, got {dtype} and {x.dtype}.")
     if not x.flags.c_contiguous:
         raise ValueError(f"A CUDA kernel needs contiguous arrays, got strides {x.strides}.")
     return x
 
 
+def _too_large(wanted: str, most: str) -> BackendError:
+    return BackendError(
+        f"A CUDA kernel cannot be started for {wanted}, at most {most}. Lower what the batch "
+        "consists of: batch_size, n_steps, n_envs, n_particles or the width of the network."
+    )
+
+
 def per_thread(n: int, threads: int = 256) -> tuple[int, int]:
     """(blocks, threads) for n independent threads."""
     return -(-n // threads), threads
+
+
+def per_row(B: int, n: int) -> tuple[int, int, int]:
+    """(blocks, threads, threads per row) for B rows of n numbers; see prelude.cuh."""
+    return (B, 128, 128) if n > 32 else (*per_thread(B, 64), 1)
+
+
+def index(a: Array) -> Array:
+    """Indices, or bits, as `index_t`."""
+    if a.dtype.kind not in "iu":
+        raise IndexError(f"Indices of actions must be integers, got {a.dtype}.")
+    return a.astype(np.int64, copy=False)
+
+
+def used() -> bool:
+    """Whether arrays are on a device now, and CUDA kernels compute with them."""
+    return on_device() and CUDA_KERNELS and available()
 
 
 @functools.cache

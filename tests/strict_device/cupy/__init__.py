@@ -15,7 +15,7 @@ R6   only the parameters that CuPy has: no where= or initial= in reductions, no 
 R7   assigning through an integer index with duplicates raises: a GPU writes in any order
 R9   new `empty` memory is NaN (integers: the smallest), so that reading it is detected
 R10  a float64 result raises where NPR_DTYPE is float32
-R15  uploads, downloads and synchronizations are counted, in `counts`
+R15  uploads, downloads, synchronizations, launches and calls of cuBLAS are counted, in `counts`
 
 There is no `random`: npr draws on the host.
 
@@ -27,11 +27,12 @@ stream order, out-of-memory errors, driver errors, speed. No GPU code runs here.
 """
 
 import builtins
-import contextlib
 import os
-from dataclasses import dataclass
 
 import numpy as _np
+
+from . import _device
+from ._device import PrecisionError, SynchronizationError, allow_sync, counts  # noqa: F401
 
 __version__ = "14.2.0"  # the CuPy whose names and parameters are offered
 
@@ -39,47 +40,6 @@ _TOO_WIDE = (_np.float64, _np.complex128) if os.environ.get("NPR_DTYPE") != "flo
 
 float32, float64, int32, int64, bool_ = _np.float32, _np.float64, _np.int32, _np.int64, _np.bool_
 dtype, newaxis, pi, inf, nan = _np.dtype, None, _np.pi, _np.inf, _np.nan
-
-
-class SynchronizationError(RuntimeError):
-    """Something would have made the CPU wait for the GPU (R4, R5)."""
-
-
-class PrecisionError(RuntimeError):
-    """A float64 array was made where the compute type is float32 (R10)."""
-
-
-@dataclass
-class Counts:
-    """Transfers, and operations that would have waited for the device."""
-
-    uploads: int = 0
-    downloads: int = 0
-    synchronizations: int = 0  # including those that raised
-
-    def reset(self):
-        self.uploads = self.downloads = self.synchronizations = 0
-
-
-counts = Counts()
-_sync_allowed = False
-
-
-@contextlib.contextmanager
-def allow_sync():
-    """Within this block the host may read values; each read is still counted."""
-    global _sync_allowed
-    before, _sync_allowed = _sync_allowed, True
-    try:
-        yield
-    finally:
-        _sync_allowed = before
-
-
-def _synchronize(what):
-    counts.synchronizations += 1
-    if not _sync_allowed:
-        raise SynchronizationError(f"{what} of a device array makes the CPU wait for the GPU.")
 
 
 def is_available():
@@ -108,6 +68,7 @@ def asnumpy(a):
     if not isinstance(a, ndarray):
         return _np.asarray(a)
     counts.downloads += 1
+    counts.launches += not a._host.flags.c_contiguous  # copied within the device first
     return a._host.copy()
 
 
@@ -119,6 +80,19 @@ def _wrap(value):
     result = object.__new__(ndarray)
     result._host = host
     return result
+
+
+def _new(function, *args, **options):
+    """The device array that one kernel computes, in new memory."""
+    return _wrap(_device.new(function, *args, **options))
+
+
+def _view(function, source, *args):
+    """A view of device memory, which needs no kernel; a copy, by one, where none is possible."""
+    host = function(source, *args)
+    if host.size == 0 or _np.may_share_memory(host, source):
+        return _wrap(host)
+    return _new(function, source, *args)
 
 
 def _argument(value):
@@ -146,8 +120,19 @@ def _index(index):
     if isinstance(index, (list, _np.ndarray)):
         raise TypeError("A host array or list as an index would be uploaded silently; see R2.")
     if isinstance(index, (bool, _np.bool_)) or getattr(index, "dtype", None) == _np.bool_:
-        _synchronize("Boolean indexing")
+        _device.synchronize("Boolean indexing")
     return _argument(index)
+
+
+def _arrays_in(index):
+    """The number of index arrays in an index."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return builtins.sum(isinstance(part, _np.ndarray) for part in parts)
+
+
+def _gathers(arrays):
+    """Kernels of an index with this many index arrays: CuPy first combines several to one."""
+    return arrays + 2 if arrays > 1 else 1
 
 
 # ---- the array
@@ -199,7 +184,7 @@ class ndarray:
 
     # reading values (R4)
     def _read(self, what):
-        _synchronize(what)
+        _device.synchronize(what)
         return self._host
 
     def __bool__(self):
@@ -237,41 +222,49 @@ class ndarray:
 
     def __iter__(self):
         if self.ndim < 2:
-            _synchronize("Walking along a vector")
+            _device.synchronize("Walking along a vector")
         return (self[i] for i in range(len(self)))
 
     # selecting and assigning
     def __getitem__(self, index):
-        return _wrap(self._host[_index(index)])
+        index = _index(index)
+        arrays = _arrays_in(index)
+        if not arrays:
+            return _wrap(self._host[index])
+        return _wrap(_device.new(self._host.__getitem__, index, launches=_gathers(arrays)))
 
     def __setitem__(self, index, value):
         where = _index(index)
-        parts = where if isinstance(where, tuple) else (where,)
-        if builtins.any(isinstance(part, _np.ndarray) for part in parts):  # R7
+        arrays = _arrays_in(where)
+        if arrays:  # R7
             hits = _np.zeros(self.shape, int)
             _np.add.at(hits, where, 1)
             if (hits > 1).any():
                 raise ValueError("Assigning twice to one place has no defined result on a GPU.")
-        self._host[where] = _operand(value)
+        host, value = self._host, _operand(value)
+        _device.write(lambda: host.__setitem__(where, value), host, launches=_gathers(arrays))
 
     # shapes and copies
     def reshape(self, *shape):
-        return _wrap(self._host.reshape(*shape))
+        return _view(lambda x: x.reshape(*shape), self._host)
 
     def transpose(self, *axes):
         return _wrap(self._host.transpose(*axes))
 
     def astype(self, dtype, copy=True):
-        return _wrap(self._host.astype(dtype, copy=copy))
+        if not copy and self.dtype == dtype:
+            return self
+        return _new(self._host.astype, dtype)
 
     def copy(self):
-        return _wrap(self._host.copy())
+        return _new(self._host.copy)
 
     def flatten(self):
-        return self.reshape(-1).copy()
+        return _new(self._host.flatten)
 
     def fill(self, value):
-        self._host.fill(_operand(value))
+        host, value = self._host, _operand(value)
+        _device.write(lambda: host.fill(value), host)
 
 
 def _names(text):
@@ -290,8 +283,9 @@ class ufunc:
     def __call__(self, *args, out=None, dtype=None):
         values = [_operand(arg) for arg in args]
         if out is None:
-            return _wrap(self._numpy(*values, dtype=dtype))
-        self._numpy(*values, out=_into(out), dtype=dtype)
+            return _new(self._numpy, *values, dtype=dtype)
+        target = _into(out)
+        _device.write(lambda: self._numpy(*values, out=target, dtype=dtype), target)
         return out
 
 
@@ -304,7 +298,9 @@ def _into(out):
 class _Add(ufunc):
     def at(self, a, indices, b):
         """a[indices] += b, where repeated indices accumulate."""
-        _np.add.at(_into(a), _index(indices), _operand(b))
+        target, where, value = _into(a), _index(indices), _operand(b)
+        launches = _gathers(_arrays_in(where))
+        _device.write(lambda: _np.add.at(target, where, value), target, launches=launches)
 
 
 add = _Add("add")
@@ -312,10 +308,21 @@ for _name in _names("""
 abs absolute arccos arcsin arctan arctan2 arctanh bitwise_and bitwise_or bitwise_xor ceil cos cosh
 divide equal exp exp2 expm1 floor floor_divide fmax fmin greater greater_equal hypot invert isfinite
 isinf isnan less less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or
-logical_xor matmul maximum minimum multiply negative not_equal power reciprocal remainder rint sign
+logical_xor maximum minimum multiply negative not_equal power reciprocal remainder rint sign
 signbit sin sinh sqrt square subtract tan tanh true_divide
 """):
     globals()[_name] = ufunc(_name)
+
+
+class _Products(ufunc):
+    """matmul, by cuBLAS."""
+
+    def __call__(self, *args, **options):
+        counts.products += 1
+        return super().__call__(*args, **options)
+
+
+matmul = _Products("matmul")
 
 
 def _binary(function):
@@ -424,9 +431,19 @@ ravel repeat diagonal
 """)
 
 
+VIEWS = _names("""
+expand_dims squeeze broadcast_to moveaxis swapaxes transpose reshape ravel flip diagonal
+ascontiguousarray
+""")  # they copy only where they must
+PRODUCTS = _names("dot tensordot einsum")  # by cuBLAS
+# kernels of a call, where CuPy needs several; 0: one per joined array
+LAUNCHES = {"concatenate": 0, "stack": 0, "array_equal": 2, "var": 2, "std": 3, "eye": 2}
+
+
 def _offer(name, signature):
     """NumPy's function on device arrays, without parameters that CuPy lacks."""
     numpy_function, parameters = getattr(_np, name), _names(signature)
+    launches = LAUNCHES.get(name, 1)
 
     def function(*args, **options):
         excess = len(args) > len(parameters) and "*" not in parameters
@@ -434,12 +451,20 @@ def _offer(name, signature):
         if excess or unknown:
             raise TypeError(f"Wrong arguments {unknown or args} for cupy.{name}({signature})")
         if name == "where" and len(args) == 1:
-            _synchronize("where() of a condition alone")
+            _device.synchronize("where() of a condition alone")
+        counts.products += name in PRODUCTS
         out = options.pop("out", None)
+        arguments, options = [*map(_argument, args)], _arguments(options)
+        n = launches if launches else len(arguments[0])
         if out is not None:
-            numpy_function(*map(_argument, args), out=_into(out), **_arguments(options))
+            target = _into(out)
+            _device.write(
+                lambda: numpy_function(*arguments, out=target, **options), target, launches=n
+            )
             return out
-        return _wrap(numpy_function(*map(_argument, args), **_arguments(options)))
+        if name in VIEWS:
+            return _view(lambda _: numpy_function(*arguments, **options), arguments[0])
+        return _wrap(_device.new(numpy_function, *arguments, launches=n, **options))
 
     function.__name__ = function.__qualname__ = name
     return function
@@ -456,10 +481,7 @@ for _name in METHODS:
 
 
 def empty(shape, dtype=float):
-    """New memory: NaN, or the smallest integer, so that reading it is detected (R9)."""
-    kind = _np.dtype(dtype)
-    fill = _np.nan if kind.kind in "fc" else _np.iinfo(kind).min if kind.kind in "iu" else True
-    return _wrap(_np.full(shape, fill, kind))
+    return _wrap(_device.empty(shape, dtype))
 
 
 def empty_like(prototype, dtype=None):
@@ -468,7 +490,7 @@ def empty_like(prototype, dtype=None):
 
 def _data_dependent(name):
     def function(a):
-        _synchronize(f"{name}()")
+        _device.synchronize(f"{name}()")
         return _wrap(getattr(_np, name)(_argument(a)))
 
     return function
