@@ -11,13 +11,18 @@ from support.processes import DOUBLE
 
 @pytest.fixture
 def cp(monkeypatch):
-    """A new instance of the double under another module name."""
+    """A new instance of the double under another name."""
     monkeypatch.setenv("NPR_DTYPE", "float32")
-    spec = importlib.util.spec_from_file_location("strict_double", DOUBLE / "cupy" / "__init__.py")
+    folder, name = DOUBLE / "cupy", "strict_double"
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "strict_double", module)
+    monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
-    return module
+    yield module
+    for other in [other for other in sys.modules if other.startswith(f"{name}.")]:
+        del sys.modules[other]
 
 
 @pytest.fixture
@@ -222,7 +227,59 @@ def test_r15_transfers_are_counted(cp, x):
     y.get()[:] = 5
     assert cp.asnumpy(y).tolist() == [0, 0, 0], "the download too"
     assert cp.asnumpy(host) is host
-    assert vars(cp.counts) == {"uploads": 1, "downloads": 3, "synchronizations": 0}
+    assert cp.counts.transfers() == {"uploads": 1, "downloads": 3, "synchronizations": 0}
+
+
+LAUNCHES = {
+    "ufunc": (1, lambda cp, x: cp.exp(x)),
+    "operator": (1, lambda cp, x: x + 1),
+    "in place": (1, lambda cp, x: x.__iadd__(x)),
+    "reduction": (1, lambda cp, x: x.sum(axis=0)),
+    "with out": (1, lambda cp, x: cp.sum(x, axis=1, out=x[:, 0])),
+    "where": (1, lambda cp, x: cp.where(x, x, x)),
+    "concatenation of three": (3, lambda cp, x: cp.concatenate([x, x, x])),
+    "stack of two": (2, lambda cp, x: cp.stack([x, x])),
+    "copy": (1, lambda cp, x: x.copy()),
+    "type": (1, lambda cp, x: x.astype(np.int64)),
+    "the same type": (0, lambda cp, x: x.astype(np.float32, copy=False)),
+    "reshape": (0, lambda cp, x: x.reshape(3, 2)),
+    "reshape that copies": (1, lambda cp, x: x.T.reshape(6)),
+    "ravel that copies": (1, lambda cp, x: cp.ravel(x.T)),
+    "contiguous": (0, lambda cp, x: cp.ascontiguousarray(x)),
+    "contiguous copy": (1, lambda cp, x: cp.ascontiguousarray(x.T)),
+    "views": (0, lambda cp, x: cp.broadcast_to(cp.expand_dims(x[0, 1:], 1).T, (4, 1, 2))),
+    "slice": (0, lambda cp, x: x[:, ::2]),
+    "index array": (1, lambda cp, x: x[cp.empty(0, np.int64)]),
+    "two index arrays": (4, lambda cp, x: x[cp.empty(0, np.int64), cp.empty(0, np.int64)]),
+    "take": (1, lambda cp, x: cp.take(x, cp.empty(0, np.int64))),
+    "assignment": (1, lambda cp, x: x.__setitem__(0, x[1])),
+    "fill": (1, lambda cp, x: x.fill(0.0)),
+    "empty": (0, lambda cp, x: cp.empty((2, 2), np.float32)),
+    "full": (1, lambda cp, x: cp.full(2, 0.5, np.float32)),
+    "accumulation": (1, lambda cp, x: cp.add.at(x, 0, 1.0)),
+    "argmax": (1, lambda cp, x: x.argmax()),
+    "sort": (1, lambda cp, x: cp.sort(x)),
+    "product": (1, lambda cp, x: x @ x.T),
+    "download": (0, lambda cp, x: x.get()),
+    "download that copies": (1, lambda cp, x: x.T.get()),
+}
+
+
+@pytest.mark.parametrize("name", LAUNCHES)
+def test_r15_launches_are_counted(cp, x, name):
+    expected, call = LAUNCHES[name]
+    cp.counts.reset()
+    call(cp, x)
+    assert cp.counts.launches == expected
+
+
+def test_r15_calls_of_cublas_are_counted_too(cp, x):
+    cp.counts.reset()
+    for _ in (x @ x.T, cp.dot(x, x.T), cp.tensordot(x, x, [[1], [1]]), x.T.dot(x), 2 * x):
+        pass
+    assert (cp.counts.products, cp.counts.launches) == (4, 5)
+    cp.counts.reset()
+    assert set(vars(cp.counts).values()) == {0}
 
 
 def test_operators_defer_to_reflected_ones(cp, x):

@@ -83,18 +83,18 @@ def parameters(agent):
 
 
 def one_update(case):
-    """The parameters before and after one update, its metrics and the number of transfers."""
+    """The parameters before and after one update, its metrics and what the double counted."""
     agent = make(case)
     batch, before = next_update(agent, STEPS), parameters(agent)
     reset_counts()
     metrics = agent.update(*batch)
-    crossed = counts()
+    counted = counts()
     agent.update(*batch)  # again: in the second update the policy is not the one that acted
     return {
         "before": plain(before),
         "after": plain(parameters(agent)),
         "metrics": plain({name: np.asarray(to_host(x)) for name, x in metrics.items()}),
-        "crossed": crossed,
+        "counts": counted,
     }
 
 
@@ -103,7 +103,7 @@ def short_learn(case, folder):
     agent = make(case)
     reset_counts()
     agent.learn(STEPS)
-    crossed = counts()
+    counted = counts()
     seen = agent.logger.snapshot()
     path = os.path.join(folder, "agent.npz")
     agent.save(path)
@@ -117,7 +117,7 @@ def short_learn(case, folder):
     saved, loaded = plain(parameters(agent)), plain(parameters(other))
     other.learn(STEPS)
     return {
-        "crossed": crossed,
+        "counts": counted,
         "updates": agent.n_updates,
         "metrics": {key: value for key, value in seen.items() if key.startswith("train/")},
         "saved": saved,
@@ -134,7 +134,7 @@ def plain(arrays):
 
 
 def counts():
-    """Transfers since `reset_counts`; None on NumPy, which has none."""
+    """What the strict double counted since `reset_counts`; nothing elsewhere."""
     return vars(xp.counts).copy() if BACKEND == "cupy" and hasattr(xp, "counts") else {}
 
 
