@@ -135,8 +135,7 @@ class MLP:
         mlp.forward(networks, x, *self._plan, values)
         y = values[N * B * (self._units - K) :]  # those of the last layer
         if self.free:
-            tail = xp.broadcast_to(networks[:, None, -self.free :], (N, B, self.free))
-            y = xp.concatenate([y.reshape(N, B, K), tail], axis=-1)
+            y = mlp.add_free(y.reshape(N, B, K), networks, self.free)
         y = y.reshape((*self._shape[:-1], *inputs[0].shape[:-1], *self._out))
         if not wants_theta and Tensor not in map(type, xs):
             return y
@@ -156,7 +155,7 @@ class MLP:
 
     def _kernel_arguments(self, theta: Array, inputs: list[Array]) -> tuple[Array, Array]:
         """theta as (rows, size) and the concatenated inputs as (B, n), contiguous, of one type."""
-        x = inputs[0] if len(inputs) == 1 else xp.concatenate(inputs, axis=-1)
+        x = inputs[0] if len(inputs) == 1 else mlp.join(inputs)
         if x.shape[-1] != self.sizes[0]:
             raise ConfigError(f"This network takes {self.sizes[0]} inputs, got shape {x.shape}.")
         if theta.shape != self._shape:
@@ -177,9 +176,7 @@ class MLP:
         dtheta = xp.empty(networks.shape if wants_theta else (0, 0), x.dtype)
         dx = xp.empty(x.shape if wants_x else (0, 0), x.dtype)
         if self.free:
-            if wants_theta:
-                dtheta[:, -self.free :] = g[..., -self.free :].sum(axis=1)
-            g = g[..., : -self.free]
+            g = mlp.split_free(g, self.free, dtheta)
         g = xp.ascontiguousarray(g, x.dtype)
         mlp.backward(networks, x, *self._plan, values, g, dtheta, dx)
         return dtheta, dx

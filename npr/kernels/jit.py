@@ -27,7 +27,7 @@ class ActionIndexError(IndexError):
 class Kernel:
     """A function with several implementations, tested equal.
 
-    loop       for Numba: plain loops over arrays
+    loop       for Numba: plain loops over arrays; None: the reference, on the host too
     reference  the same in array operations, to test the others
     device     the same on device arrays, by kernels of npr.kernels.cuda; None: the reference
     host       the arguments are host arrays on every backend (trees, replay columns)
@@ -38,7 +38,7 @@ class Kernel:
 
     def __init__(
         self,
-        loop: Callable[..., Any],
+        loop: Callable[..., Any] | None,
         reference: Callable[..., Any],
         device: Callable[..., Any] | None = None,
         host: bool = False,
@@ -46,7 +46,8 @@ class Kernel:
         sums: Sequence[Callable[..., Any]] = (),
         needs: Callable[[], bool] | None = None,
     ) -> None:
-        self.loop, self.reference, self.device, self.host = loop, reference, device, host
+        self.loop: Any = loop
+        self.reference, self.device, self.host = reference, device, host
         self.calls, self.sums, self.needs = calls, sums, needs
         self.__name__, self.__doc__ = reference.__name__, reference.__doc__
         self._run: Any = None
@@ -73,12 +74,16 @@ class Kernel:
         """The implementation for arrays on the host, or one that looks where they are."""
         if ON_HOST or self.host:
             return self._choose_on_host()
-        use_cuda = self.device is not None and CUDA_KERNELS and cuda.available()
-        host, device = self._choose_on_host(), self.device if use_cuda else self.reference
-        return lambda *args: (device if on_device() else host)(*args)
+        host = self._choose_on_host()
+        return lambda *args: (self._on_device() if on_device() else host)(*args)
+
+    def _on_device(self) -> Any:
+        if self.device is not None and CUDA_KERNELS and cuda.available():  # asks the device once
+            return self.device
+        return self.reference
 
     def _choose_on_host(self) -> Any:
-        if _numba() is None or (self.needs and not self.needs()):
+        if self.loop is None or _numba() is None or (self.needs and not self.needs()):
             return self.reference
         try:
             run = self._compile(cache=True)

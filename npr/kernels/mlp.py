@@ -7,17 +7,20 @@ hidden, out  activations of the hidden layers and of the last, as indices of ACT
 work   flat, the values of every layer after the input: a block (rows, B, m) each
 
 Without Numba, or without the BLAS of npr.kernels.blas, the reference implementations run, one
-array operation after the other.
+array operation after the other. On a device they run for large products, which cuBLAS computes
+faster; it cannot be captured in a CUDA graph.
 """
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from npr.backend import Array, xp
 from npr.kernels.blas import bind, product
+from npr.kernels.cuda import mlp as cuda
 from npr.kernels.jit import Kernel
 
 ACTIVATIONS = ("relu", "tanh", "elu", "identity")
@@ -166,14 +169,20 @@ def _bias_backward_loop(g: Array, h: Array, out: Array) -> None:
             out[j] += row[j]
 
 
-bias = Kernel(_bias_loop, _bias_reference)
-bias_relu = Kernel(_bias_relu_loop, _bias_relu_reference)
-bias_tanh = Kernel(_bias_tanh_loop, _bias_tanh_reference)
-bias_elu = Kernel(_bias_elu_loop, _bias_elu_reference)
-bias_backward = Kernel(_bias_backward_loop, _bias_backward_reference)
-relu_backward = Kernel(_relu_backward_loop, _relu_backward_reference)
-tanh_backward = Kernel(_tanh_backward_loop, _tanh_backward_reference)
-elu_backward = Kernel(_elu_backward_loop, _elu_backward_reference)
+bias = Kernel(_bias_loop, _bias_reference, partial(cuda.bias, IDENTITY))
+bias_relu = Kernel(_bias_relu_loop, _bias_relu_reference, partial(cuda.bias, RELU))
+bias_tanh = Kernel(_bias_tanh_loop, _bias_tanh_reference, partial(cuda.bias, TANH))
+bias_elu = Kernel(_bias_elu_loop, _bias_elu_reference, partial(cuda.bias, ELU))
+bias_backward = Kernel(
+    _bias_backward_loop, _bias_backward_reference, partial(cuda.bias_backward, IDENTITY)
+)
+relu_backward = Kernel(
+    _relu_backward_loop, _relu_backward_reference, partial(cuda.bias_backward, RELU)
+)
+tanh_backward = Kernel(
+    _tanh_backward_loop, _tanh_backward_reference, partial(cuda.bias_backward, TANH)
+)
+elu_backward = Kernel(_elu_backward_loop, _elu_backward_reference, partial(cuda.bias_backward, ELU))
 _FORWARD = (bias_relu, bias_tanh, bias_elu, bias)  # in the order of ACTIVATIONS
 _BACKWARD = (relu_backward, tanh_backward, elu_backward, bias_backward)
 
@@ -323,10 +332,48 @@ def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
                 product(grad, W, dx, False, True, row > 0)
 
 
+def _forward_device(theta: Array, x: Array, sizes: Array, *rest: Any) -> None:
+    large = cuda.is_large(theta, x, sizes)
+    (_forward_reference if large else cuda.forward)(theta, x, sizes, *rest)
+
+
+def _backward_device(theta: Array, x: Array, sizes: Array, *rest: Any) -> None:
+    large = cuda.is_large(theta, x, sizes)
+    (_backward_reference if large else cuda.backward)(theta, x, sizes, *rest)
+
+
 _CALLS = (
     _bias_relu_loop, _bias_tanh_loop, _bias_elu_loop, _bias_loop,
     _relu_backward_loop, _tanh_backward_loop, _elu_backward_loop, _bias_backward_loop,
     _times_transposed,
 )  # fmt: skip
-forward = Kernel(_forward_loop, _forward_reference, calls=_CALLS, needs=bind)
-backward = Kernel(_backward_loop, _backward_reference, calls=_CALLS, needs=bind)
+forward = Kernel(_forward_loop, _forward_reference, _forward_device, calls=_CALLS, needs=bind)
+backward = Kernel(_backward_loop, _backward_reference, _backward_device, calls=_CALLS, needs=bind)
+
+# ---- inputs and free outputs
+
+
+def _join_reference(parts: Sequence[Array]) -> Array:
+    """Arrays (..., n), side by side."""
+    return xp.concatenate(parts, axis=-1)
+
+
+def _add_free_reference(y: Array, theta: Array, free: int) -> Array:
+    """y (rows, B, m), beside the last `free` numbers of each row of theta."""
+    tail = xp.broadcast_to(theta[:, None, -free:], (*y.shape[:2], free))
+    return xp.concatenate([y, tail], axis=-1)
+
+
+def _split_free_reference(g: Array, free: int, dtheta: Array) -> Array:
+    """g (rows, B, m + free) without its last columns, whose sums go to the end of dtheta's rows.
+
+    An empty dtheta is not computed.
+    """
+    if dtheta.size:
+        dtheta[:, -free:] = g[..., -free:].sum(axis=1)
+    return g[..., :-free]
+
+
+join = Kernel(None, _join_reference, cuda.join)
+add_free = Kernel(None, _add_free_reference, cuda.add_free)
+split_free = Kernel(None, _split_free_reference, cuda.split_free)

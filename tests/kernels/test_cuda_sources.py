@@ -43,18 +43,22 @@ def kernels(file):
     return KERNEL.findall(code(file))
 
 
+def compiled(file, dtype, architecture):
+    options = (*compiler.options(np.dtype(dtype)), "--ptxas-options=-v")
+    return nvrtc.compiled(compiler.text(file), options, architecture)
+
+
 @nvrtc.needs_nvrtc
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @each_type
 @each_file
 def test_nvrtc_compiles_the_source(file, dtype, architecture):
     """Without warnings, and without variables in memory since registers are too few."""
-    options = (*compiler.options(np.dtype(dtype)), "--ptxas-options=-v")
-    cubin, log = nvrtc.compiled(compiler.text(file), options, architecture)
-    assert cubin.startswith(b"\x7fELF")
-    assert "warning" not in log, log
+    made = compiled(file, dtype, architecture)
+    assert made.machine_code.startswith(b"\x7fELF")
+    assert "warning" not in made.log, made.log
     spills = {}
-    for entry in log.split("Compiling entry function ")[1:]:
+    for entry in made.log.split("Compiling entry function ")[1:]:
         name = entry.split("'")[1]
         spills[name] = max(map(int, re.findall(r"(\d+) bytes spill", entry)))
         registers = re.search(r"Used (\d+) registers", entry)[1]
@@ -66,7 +70,7 @@ def test_nvrtc_compiles_the_source(file, dtype, architecture):
 @each_file
 def test_kernels_in_float32_compute_in_float32(file):
     """Most GPUs are slow in float64: a source that uses it says `double`."""
-    ptx = nvrtc.intermediate(compiler.text(file), compiler.options(np.dtype("float32")))
+    ptx = compiled(file, "float32", "sm_80").ptx
     assert ".entry" in ptx
     assert "double" in code(file) or ".f64" not in ptx
 

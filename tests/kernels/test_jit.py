@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from support import cuda
+from support.processes import DOUBLE, run
 
 from npr.kernels import mlp
 
@@ -145,3 +147,23 @@ print(mlp.forward._run is mlp.forward.reference)
         output_of(script.format(hide=hide)) for hide in ("", "blas.openblas = lambda: None")
     )
     assert by_name[:-1] == by_layer[:-1] and by_layer[-1] == "True"
+
+
+# --- on a device ---------------------------------------------------------------------------------
+
+
+@cuda.needs_compiler
+def test_a_first_call_on_the_host_does_not_decide_about_the_device():
+    """CUDA kernels cannot be compiled by NumPy, which computes there."""
+    script = """
+import numpy as np
+from npr.backend import on_host, to_device
+from npr.kernels.jit import Kernel
+kernel = Kernel(None, lambda x: print("reference"), lambda x: print("device"))
+x = np.ones(1, np.float32)
+with on_host():
+    kernel(x)
+kernel(to_device(x))
+"""
+    done = run("-W", "error", "-c", script, path=[DOUBLE], NPR_BACKEND="cupy")
+    assert done.stdout.split() == ["reference", "device"], done.stderr

@@ -2,11 +2,12 @@
 
 import ctypes
 import functools
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 
 import pytest
 
-CUPY = ("-ftz=true", "--device-as-default-execution-space")  # options that CuPy adds
+CUPY = ("-ftz=true", "--device-as-default-execution-space")
 
 
 @functools.cache
@@ -27,20 +28,20 @@ class CompileError(Exception):
     """What NVRTC says of a source with errors."""
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """What became of a source."""
+
+    machine_code: bytes
+    ptx: str  # the code in text that machine code is made from
+    log: str
+
+
+@functools.cache
 def compiled(source, options, architecture):
-    """(machine code, log) of a source for an architecture such as sm_80."""
-    return _compile(source, (f"--gpu-architecture={architecture}", *options), "CUBIN")
-
-
-def intermediate(source, options, architecture="compute_80"):
-    """The code in text that machine code is made from, PTX."""
-    code, _ = _compile(source, (f"--gpu-architecture={architecture}", *options), "PTX")
-    return code.rstrip(b"\0").decode()
-
-
-def _compile(source, options, result):
+    """Compile a source for an architecture such as sm_80, with the options that CuPy adds."""
     nvrtc, program = library(), ctypes.c_void_p()
-    words = [word.encode() for word in (*CUPY, *options)]
+    words = [word.encode() for word in (f"--gpu-architecture={architecture}", *CUPY, *options)]
     failed = nvrtc.nvrtcCreateProgram(
         ctypes.byref(program), source.encode(), b"source.cu", 0, None, None
     )
@@ -49,12 +50,16 @@ def _compile(source, options, result):
         failed = nvrtc.nvrtcCompileProgram(
             program, len(words), (ctypes.c_char_p * len(words))(*words)
         )
-        log = _read(program, "ProgramLog").rstrip(b"\0").decode()
+        log = _text(program, "ProgramLog")
         if failed:
             raise CompileError(log or f"NVRTC's error {failed}")
-        return _read(program, result), log
+        return Compiled(_read(program, "CUBIN"), _text(program, "PTX"), log)
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _text(program, what):
+    return _read(program, what).rstrip(b"\0").decode()
 
 
 def _read(program, what):

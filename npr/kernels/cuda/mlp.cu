@@ -1,0 +1,281 @@
+// Kernels of npr/kernels/mlp.py. theta (rows, stride) has a network in each row; a layer is W (n, m),
+// then b (m,), from column `start` on: together a matrix (n + 1, m). B is the size of the batch.
+//
+// A block computes one tile of a product of matrices, in a fixed order of its sums.
+
+enum { RELU, TANH, ELU, IDENTITY };  // in the order of npr.kernels.mlp.ACTIVATIONS
+
+__device__ real activate(real z, int activation) {
+  if (activation == RELU) return z < 0 ? real(0) : z;  // NaN stays NaN
+  if (activation == TANH) return tanh(z);
+  if (activation == ELU) return z > 0 ? z : expm1(z);
+  return z;
+}
+
+// The derivative of an activation, from its value y.
+__device__ real slope(real y, int activation) {
+  if (activation == RELU) return y > 0 ? real(1) : real(0);
+  if (activation == TANH) return 1 - y * y;
+  if (activation == ELU) return y > 0 ? real(1) : y + 1;
+  return 1;
+}
+
+// ---- products
+
+// A tile has SIZE x SIZE results, of which a thread computes DOWN x ACROSS; DEPTH terms of the sums
+// are held in shared memory at a time. Small tiles give more blocks, large ones read memory less.
+struct Small {
+  enum { SIZE = 32, DEPTH = 32, DOWN = 2, ACROSS = 4, BLOCK = 128 };
+};
+struct Large {
+  enum { SIZE = 64, DEPTH = 16, DOWN = 4, ACROSS = 4, BLOCK = 256 };
+};
+
+// Shared memory for both operands. With 4 more columns, the threads of a warp write to different
+// banks, and rows stay aligned to 16 bytes, so that a thread reads several entries at once.
+template <class Tile>
+struct alignas(16) Shared {
+  real left[Tile::DEPTH][Tile::SIZE + 4], right[Tile::DEPTH][Tile::SIZE + 4];
+};
+
+// An operand: a matrix (K, width), of which column x is for row (left) or column (right) x of the
+// result. Entry (k, x) is at[k * pitch + x], or at[x * pitch + k] if it is transposed.
+//
+// ones   column x = width is of ones
+template <class Tile, bool transposed, bool ones = false>
+struct Operand {
+  enum { COUNT = Tile::SIZE * Tile::DEPTH / Tile::BLOCK };
+  const real *at;
+  int pitch, width;
+  real held[COUNT];  // entries of the next tile
+
+  // The place in a tile of a thread's entry number p: warps read rows of memory, or if it is
+  // transposed, 8 entries of each of 4 rows.
+  __device__ static void place(int p, int &k, int &x) {
+    const int e = threadIdx.x + p * Tile::BLOCK, warp = e / 32, lane = e % 32;
+    k = transposed ? warp % (Tile::DEPTH / 8) * 8 + lane % 8 : e / Tile::SIZE;
+    x = transposed ? warp / (Tile::DEPTH / 8) * 4 + lane / 8 : e % Tile::SIZE;
+  }
+
+  // Read the tile at (k0, x0); zeros beyond row `end` and the last column.
+  __device__ void load(int k0, int x0, int end) {
+    const real *from = at + (transposed ? index_t(x0) * pitch + k0 : index_t(k0) * pitch + x0);
+#pragma unroll
+    for (int p = 0; p < COUNT; p++) {
+      int k, x;
+      place(p, k, x);
+      const bool inside = k0 + k < end && x0 + x < width;
+      held[p] = inside ? from[transposed ? x * pitch + k : k * pitch + x] : real(0);
+      if (ones && k0 + k < end && x0 + x == width) held[p] = 1;
+    }
+  }
+
+  __device__ void store(real (*tile)[Tile::SIZE + 4]) const {
+#pragma unroll
+    for (int p = 0; p < COUNT; p++) {
+      int k, x;
+      place(p, k, x);
+      tile[k][x] = held[p];
+    }
+  }
+};
+
+// result(i, j, sum over k of left(k, i) * right(k, j)) for a tile of (M, N) results from (i0, j0) on;
+// k from `begin` to `end`. The sum is over `networks` such products, `left_next` and `right_next`
+// apart.
+template <class Tile, class Left, class Right, class Result>
+__device__ void product(Shared<Tile> &shared, Left left, Right right, int i0, int j0, int M, int N,
+                        int begin, int end, Result result, int networks = 1, int left_next = 0,
+                        int right_next = 0) {
+  const int steps = (end - begin + Tile::DEPTH - 1) / Tile::DEPTH, all = networks * steps;
+  const int down = threadIdx.x / (Tile::SIZE / Tile::ACROSS) * Tile::DOWN;
+  const int across = threadIdx.x % (Tile::SIZE / Tile::ACROSS) * Tile::ACROSS;
+  real sums[Tile::DOWN][Tile::ACROSS] = {};
+  if (all > 0) {
+    left.load(begin, i0, end);
+    right.load(begin, j0, end);
+  }
+  for (int step = 1; step <= all; step++) {
+    left.store(shared.left);
+    right.store(shared.right);
+    __syncthreads();
+    if (step < all) {  // read memory while this tile is multiplied
+      const bool first = step % steps == 0;
+      left.at += first ? left_next : 0;
+      right.at += first ? right_next : 0;
+      left.load(begin + step % steps * Tile::DEPTH, i0, end);
+      right.load(begin + step % steps * Tile::DEPTH, j0, end);
+    }
+#pragma unroll 8
+    for (int k = 0; k < Tile::DEPTH; k++) {
+      real a[Tile::DOWN], b[Tile::ACROSS];
+#pragma unroll
+      for (int u = 0; u < Tile::DOWN; u++) a[u] = shared.left[k][down + u];
+#pragma unroll
+      for (int v = 0; v < Tile::ACROSS; v++) b[v] = shared.right[k][across + v];
+#pragma unroll
+      for (int u = 0; u < Tile::DOWN; u++)
+#pragma unroll
+        for (int v = 0; v < Tile::ACROSS; v++) sums[u][v] += a[u] * b[v];
+    }
+    __syncthreads();
+  }
+#pragma unroll
+  for (int u = 0; u < Tile::DOWN; u++)
+#pragma unroll
+    for (int v = 0; v < Tile::ACROSS; v++) {
+      const int i = i0 + down + u, j = j0 + across + v;
+      if (i < M && j < N) result(i, j, sums[u][v]);
+    }
+}
+
+// The number of tiles along n results, and the next digit of a number of a block.
+template <class Tile>
+__device__ int tiles(int n) {
+  return (n + Tile::SIZE - 1) / Tile::SIZE;
+}
+__device__ int digit(int &number, int base) {
+  const int rest = number % base;
+  number /= base;
+  return rest;
+}
+
+// ---- forward: z <- activate(h W + b); z (rows, B, m), h (rows, B, n), or (B, n) for h_next = 0
+
+template <class Tile>
+__device__ void forward(const real *theta, int stride, int start, const real *h, int h_next, real *z,
+                        int B, int n, int m, int activation) {
+  __shared__ Shared<Tile> shared;
+  int block = blockIdx.x;
+  const int j0 = digit(block, tiles<Tile>(m)) * Tile::SIZE;
+  const int i0 = digit(block, tiles<Tile>(B)) * Tile::SIZE;
+  const index_t row = block;
+  const real *W = theta + row * stride + start, *b = W + n * m;
+  z += row * B * m;
+  product(shared, Operand<Tile, true>{h + row * h_next, n, B}, Operand<Tile, false>{W, m, m}, i0, j0,
+          B, m, 0, n, [&](int i, int j, real sum) {
+            z[i * m + j] = activate(sum + b[j], activation);
+          });
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+    forward_small(const real *theta, int stride, int start, const real *h, int h_next, real *z,
+                  int B, int n, int m, int activation) {
+  forward<Small>(theta, stride, start, h, h_next, z, B, n, m, activation);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    forward_large(const real *theta, int stride, int start, const real *h, int h_next, real *z,
+                  int B, int n, int m, int activation) {
+  forward<Large>(theta, stride, start, h, h_next, z, B, n, m, activation);
+}
+
+// ---- backward: two products of a layer in one launch, from g (rows, B, m), the cotangent of h W + b
+//
+// The first `slope_blocks` blocks: slopes <- [h, 1]^T g, a matrix (n + 1, m) laid out as theta's. The
+// batch is divided among `parts`: slopes (parts, rows, stride) are summed by add_parts.
+// The others: below <- (g W^T) * slope(h), (rows, B, n), or summed over `networks` rows, (B, n).
+
+template <class Tile>
+__device__ void backward(const real *theta, int stride, int start, const real *h, int h_next,
+                         const real *g, real *slopes, real *below, int rows, int B, int n, int m,
+                         int activation, int slope_blocks, int parts, int networks) {
+  __shared__ Shared<Tile> shared;
+  int block = blockIdx.x;
+  if (block < slope_blocks) {
+    const int j0 = digit(block, tiles<Tile>(m)) * Tile::SIZE;
+    const int i0 = digit(block, tiles<Tile>(n + 1)) * Tile::SIZE;
+    const index_t row = digit(block, rows);
+    const int size = (B + parts - 1) / parts, begin = block * size;
+    slopes += (block * rows + row) * stride + start;
+    product(shared, Operand<Tile, false, true>{h + row * h_next, n, n},
+            Operand<Tile, false>{g + row * B * m, m, m}, i0, j0, n + 1, m, begin,
+            begin + size < B ? begin + size : B,
+            [&](int i, int j, real sum) { slopes[i * m + j] = sum; });
+  } else {
+    block -= slope_blocks;
+    const int j0 = digit(block, tiles<Tile>(n)) * Tile::SIZE;
+    const int i0 = digit(block, tiles<Tile>(B)) * Tile::SIZE;
+    const index_t row = block;
+    const real *y = h + row * h_next;
+    below += row * B * n;
+    product(shared, Operand<Tile, true>{g + row * B * m, m, B},
+            Operand<Tile, true>{theta + row * stride + start, m, n}, i0, j0, B, n, 0, m,
+            [&](int i, int j, real sum) {
+              below[i * n + j] = sum * slope(y[i * n + j], activation);
+            },
+            networks, B * m, stride);
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+    backward_small(const real *theta, int stride, int start, const real *h, int h_next,
+                   const real *g, real *slopes, real *below, int rows, int B, int n, int m,
+                   int activation, int slope_blocks, int parts, int networks) {
+  backward<Small>(theta, stride, start, h, h_next, g, slopes, below, rows, B, n, m, activation,
+                  slope_blocks, parts, networks);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    backward_large(const real *theta, int stride, int start, const real *h, int h_next,
+                   const real *g, real *slopes, real *below, int rows, int B, int n, int m,
+                   int activation, int slope_blocks, int parts, int networks) {
+  backward<Large>(theta, stride, start, h, h_next, g, slopes, below, rows, B, n, m, activation,
+                  slope_blocks, parts, networks);
+}
+
+// dtheta <- the sum of parts (parts, rows, stride), without the free outputs after column `used`.
+extern "C" __global__ void add_parts(const real *slopes, real *dtheta, int rows, int stride,
+                                     int used, int parts) {
+  const index_t e = THREAD, at = e / used * stride + e % used;
+  if (e >= index_t(rows) * used) return;
+  real sum = 0;
+  for (int part = 0; part < parts; part++) sum += slopes[part * index_t(rows) * stride + at];
+  dtheta[at] = sum;
+}
+
+// ---- without a product
+
+// z <- activate(z + b); z (B, m), `size` numbers.
+extern "C" __global__ void add_bias(real *z, const real *b, int size, int m, int activation) {
+  const index_t e = THREAD;
+  if (e < size) z[e] = activate(z[e] + b[e % m], activation);
+}
+
+// out <- g * slope(y), `size` numbers; out may be g.
+extern "C" __global__ void times_slope(const real *g, const real *y, real *out, int size,
+                                       int activation) {
+  const index_t e = THREAD;
+  if (e < size) out[e] = g[e] * slope(y[e], activation);
+}
+
+// ---- columns beside those of the networks
+
+// out (size / (n + width), n + width) <- rows of a (..., n), each beside the last `width` columns of
+// b (..., pitch), of which a row is for `repeats` rows of a.
+extern "C" __global__ void join(const real *a, const real *b, real *out, int size, int n, int width,
+                                int pitch, int repeats) {
+  const index_t e = THREAD;
+  if (e >= size) return;
+  const index_t row = e / (n + width), column = e % (n + width);
+  out[e] = column < n ? a[row * n + column]
+                      : b[(row / repeats + 1) * pitch - width + column - n];
+}
+
+// g (rows, B, m + free): of_layer (rows, B, m) <- its first columns; the last `free` columns of dtheta
+// (rows, stride) <- the sums over B of its others, one in each of the first `sums` blocks.
+extern "C" __global__ void __launch_bounds__(128)
+    split_free(const real *g, real *of_layer, real *dtheta, int size, int B, int m, int free,
+               int stride, int sums) {
+  if (blockIdx.x < sums) {
+    const index_t row = blockIdx.x / free, column = blockIdx.x % free;
+    real sum = 0;
+    for (int i = threadIdx.x; i < B; i += blockDim.x)
+      sum += g[(row * B + i) * (m + free) + m + column];
+    sum = row_sum(sum, blockDim.x);
+    if (threadIdx.x == 0) dtheta[(row + 1) * stride - free + column] = sum;
+  } else {
+    const index_t e = THREAD - index_t(sums) * blockDim.x;
+    if (e < size) of_layer[e] = g[e / m * (m + free) + e % m];
+  }
+}
