@@ -21,9 +21,11 @@ There is no `random`: npr draws on the host.
 
 It detects: mixed host and device arrays, hidden transfers and synchronizations, names and
 parameters that CuPy lacks, unintended float64, use of uninitialized memory, transfers per update.
-It does not detect: errors in kernel sources, races and the order of atomics, GPU rounding (FMA,
-TF32, other sums), CuPy's wrap-around of indices out of range (NumPy raises IndexError instead),
-stream order, out-of-memory errors, driver errors, speed. No GPU code runs here.
+Kernels of CUDA sources run too, see raw.py, which detects wrong arguments, writes out of bounds,
+threads that miss a barrier, and results that depend on the order of threads.
+It does not detect: races that no order of threads shows, GPU rounding (FMA, TF32, other sums),
+CuPy's wrap-around of indices out of range (NumPy raises IndexError instead), stream order,
+out-of-memory errors, driver errors, speed. No GPU code runs here.
 """
 
 import builtins
@@ -41,6 +43,7 @@ from ._device import (  # noqa: F401
     counts,
     host_of,
 )
+from .raw import RawModule  # noqa: F401
 
 __version__ = "14.2.0"  # the CuPy whose names and parameters are offered
 
@@ -663,8 +666,3 @@ def get_default_memory_pool():
 
 def get_default_pinned_memory_pool():
     return cuda._pinned_pool
-
-
-# ---- CUDA sources
-
-from .raw import RawModule  # noqa: E402, F401
