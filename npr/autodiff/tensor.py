@@ -13,7 +13,6 @@ Source: Wengert 1964; Griewank and Walther 2008, chapter 3.
 
 from __future__ import annotations  # annotations of the inner functions of `op` cost nothing then
 
-import math
 import operator
 from collections.abc import Callable, Sequence
 from functools import cache, partial, reduce
@@ -136,24 +135,33 @@ def guarded(rule: Function) -> Function:
         if ON_HOST and (g if g.ndim == 0 else np.count_nonzero(g) == g.size):
             return rule(g, *args, **options)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return xp.where(g == 0, 0, rule(g, *args, **options))
+            cotangent = rule(g, *args, **options)
+            if on_device() and cotangent.dtype == g.dtype:
+                return _kernel("y = g == 0 ? T(0) : x")(g, cotangent)
+            return xp.where(g == 0, 0, cotangent)
 
     return product
 
 
-def _scaling(operation: Function) -> Function:
-    """operation(g, x), a product or quotient, guarded. A number x needs no guard unless it is not
-    finite; on a device that saves two launches."""
+@cache
+def _kernel(operation: str) -> Any:
+    """A function of two arrays g and x, or an array and a number, as one kernel of a device."""
+    return xp.ElementwiseKernel("T g, T x", "T y", operation, "npr_autodiff")
+
+
+def _scaling(operation: Function, symbol: str) -> Function:
+    """operation(g, x), guarded, for the operation of C with this symbol."""
     product = guarded(operation)
 
     def scaled(g: Array, x: Any) -> Array:
-        finite = isinstance(x, (int, float)) and 0 < abs(x) < math.inf
-        return operation(g, x) if finite else product(g, x)
+        if on_device() and getattr(x, "dtype", g.dtype) == g.dtype:
+            return _kernel(f"y = g == 0 ? T(0) : g {symbol} x")(g, x)
+        return product(g, x)
 
     return product if ON_HOST else scaled
 
 
-_times, _over = _scaling(operator.mul), _scaling(operator.truediv)
+times, _over = _scaling(operator.mul, "*"), _scaling(operator.truediv, "/")  # g x and g / x
 
 
 def register(name: str, function: Function) -> Function:
@@ -294,7 +302,7 @@ class Tensor(Guard):
     __sub__ = op("subtract", lambda a, b: a - b, lambda g, y, a, b: g, lambda g, y, a, b: -g)
     __mul__ = op(
         "multiply", lambda a, b: a * b,
-        lambda g, y, a, b: _times(g, b), lambda g, y, a, b: _times(g, a),
+        lambda g, y, a, b: times(g, b), lambda g, y, a, b: times(g, a),
     )  # fmt: skip
     __truediv__ = op(
         "divide", lambda a, b: a / b,
