@@ -30,7 +30,7 @@ demo: $(VENV)/.core          ## install, train SAC on Pendulum-v1, evaluate, sav
 
 test: $(VENV)/.test          ## the test suite; first, without Numba, what computes with kernels
 	NPR_NUMBA=0 $(BIN)/python -m pytest -n $(JOBS) $(addprefix tests/,$(KERNELS)) \
-	    $(addprefix --ignore tests/,$(APART))
+	    $(addprefix --ignore tests/,$(APART)) --ignore-glob 'tests/kernels/test_cuda_*'
 	$(BIN)/python -m pytest -n $(JOBS) --durations 10
 
 test-services: $(VENV)/.test $(VENV)/.test-services  ## with SB3, scikit-learn, W&B and MLflow; a skip is an error

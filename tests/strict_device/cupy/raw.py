@@ -240,6 +240,8 @@ def compiled(code, options=()):
 @functools.cache
 def compiler_version():
     """What `g++ --version` says; raises without a g++."""
+    if sys.platform != "linux":
+        raise CompileException("CUDA sources run on the host on Linux only")
     try:
         return subprocess.run([COMPILER[0], "--version"], capture_output=True, text=True,
                               check=True).stdout  # fmt: skip

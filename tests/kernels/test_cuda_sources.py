@@ -1,0 +1,139 @@
+"""The sources of CUDA kernels: NVIDIA's compiler and g++ accept them, and all are launched.
+
+What they compute is tested beside, in test_cuda_*.py.
+"""
+
+import ast
+import functools
+import importlib.util
+import re
+
+import numpy as np
+import pytest
+from support import cuda, nvrtc
+from support.processes import DOUBLE
+from support.source_files import PACKAGE
+
+from npr.kernels.cuda import compiler
+
+FILES = sorted(path.name for path in compiler.FOLDER.glob("*.cu"))
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90")  # from the oldest that CUDA 13 has
+TYPES = ("float32", "float64")
+KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\(\w+\)\s+)?(\w+)\(')
+FORBIDDEN = {
+    "instructions of warps": r"__(shfl|ballot|any|all|match|reduce|activemask|syncwarp)\w*",
+    "cooperative groups": r"cooperative_groups|this_grid|grid\.sync",
+    "dynamic shared memory": r"extern\s+__shared__",
+    "other files": r"#\s*include",
+    "assembler": r"\basm\b",
+    "approximate functions": r"\b__(exp|log|sin|cos|tan|pow|fdividef|powf)\w*\(",
+    "variables that stay": r"^\s*__(device|managed)__\s+[\w\s]+(=|;|\[)",
+}  # fmt: skip
+
+each_file = pytest.mark.parametrize("file", FILES)
+each_type = pytest.mark.parametrize("dtype", TYPES)
+
+
+def code(file):
+    """A source without its comments."""
+    return re.sub(r"//[^\n]*|/\*.*?\*/", " ", (compiler.FOLDER / file).read_text(), flags=re.S)
+
+
+def kernels(file):
+    return KERNEL.findall(code(file))
+
+
+def compiled(file, dtype, architecture):
+    options = (*compiler.options(np.dtype(dtype)), "--ptxas-options=-v")
+    return nvrtc.compiled(compiler.text(file), options, architecture)
+
+
+@nvrtc.needs_nvrtc
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@each_type
+@each_file
+def test_nvrtc_compiles_the_source(file, dtype, architecture):
+    """Without warnings, and without variables in memory since registers are too few."""
+    made = compiled(file, dtype, architecture)
+    assert made.machine_code.startswith(b"\x7fELF")
+    assert "warning" not in made.log, made.log
+    spills = {}
+    for entry in made.log.split("Compiling entry function ")[1:]:
+        name = entry.split("'")[1]
+        spills[name] = max(map(int, re.findall(r"(\d+) bytes spill", entry)))
+        registers = re.search(r"Used (\d+) registers", entry)[1]
+        print(f"{file} {name} {dtype} {architecture}: {registers} registers")
+    assert spills == dict.fromkeys(kernels(file), 0)
+
+
+@nvrtc.needs_nvrtc
+@each_file
+def test_kernels_in_float32_compute_in_float32(file):
+    """Most GPUs are slow in float64: a source that uses it says `double`."""
+    ptx = compiled(file, "float32", "sm_80").ptx
+    assert ".entry" in ptx
+    assert "double" in code(file) or ".f64" not in ptx
+
+
+@cuda.needs_compiler
+@each_type
+@each_file
+def test_the_host_compiler_accepts_the_source(file, dtype):
+    """Without warnings."""
+    spec = importlib.util.spec_from_file_location("raw", DOUBLE / "cupy" / "raw.py")
+    raw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(raw)
+    library = raw.compiled(compiler.text(file), compiler.options(np.dtype(dtype)))
+    assert library.with_suffix(".log").read_text() == ""
+
+
+@each_file
+def test_all_functions_of_the_grid_are_found(file):
+    """The double finds kernels by their text."""
+    assert kernels(file), file
+    assert len(kernels(file)) == code(file).count("__global__")
+
+
+@each_file
+def test_the_source_keeps_to_what_runs_on_the_host_too(file):
+    assert {what for what, text in FORBIDDEN.items() if re.search(text, code(file), re.M)} == set()
+
+
+@pytest.mark.parametrize(
+    "text, what",
+    [
+        ("x += __shfl_down_sync(m, x, 1);", "instructions of warps"),
+        ("  extern __shared__ real x[];", "dynamic shared memory"),
+        ("y = __expf(x);", "approximate functions"),
+        ("  __device__ unsigned done = 0;", "variables that stay"),
+        ("__device__ real total[8];", "variables that stay"),
+    ],
+)
+def test_what_sources_must_not_use_is_found(text, what):
+    assert [name for name, known in FORBIDDEN.items() if re.search(known, text, re.M)] == [what]
+
+
+@pytest.mark.parametrize("text", ["__device__ real f(real x) { return x; }", "__syncthreads();"])
+def test_what_sources_may_use_is_not(text):
+    assert not any(re.search(known, text, re.M) for known in FORBIDDEN.values())
+
+
+@functools.cache
+def words():
+    """A pattern for each text in the Python files of kernels; {} in f-strings is any name."""
+    found = set()
+    for path in (PACKAGE / "kernels").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(re.escape(node.value))
+            elif isinstance(node, ast.JoinedStr):
+                parts = [getattr(part, "value", None) for part in node.values]
+                texts = [re.escape(part) if isinstance(part, str) else r"\w+" for part in parts]
+                if any(isinstance(part, str) for part in parts):
+                    found.add("".join(texts))
+    return [re.compile(text) for text in found]
+
+
+@each_file
+def test_every_kernel_is_launched(file):
+    assert [name for name in kernels(file) if not any(w.fullmatch(name) for w in words())] == []
