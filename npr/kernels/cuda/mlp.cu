@@ -45,9 +45,15 @@ struct alignas(16) Shared {
 template <class Tile, bool transposed, bool ones = false>
 struct Operand {
   enum { COUNT = Tile::SIZE * Tile::DEPTH / Tile::BLOCK };
-  const real *at;
+  const real *at;  // the next tile
   int pitch, width;
   real held[COUNT];  // entries of the next tile
+
+  // Go on k rows and x columns further.
+  __device__ void move(int k, int x) {
+    at += transposed ? index_t(x) * pitch + k : index_t(k) * pitch + x;
+    width -= x;
+  }
 
   // The place in a tile of a thread's entry number p: warps read rows of memory, or if it is
   // transposed, 8 entries of each of 4 rows.
@@ -57,16 +63,15 @@ struct Operand {
     x = transposed ? warp / (Tile::DEPTH / 8) * 4 + lane / 8 : e % Tile::SIZE;
   }
 
-  // Read the tile at (k0, x0); zeros beyond row `end` and the last column.
-  __device__ void load(int k0, int x0, int end) {
-    const real *from = at + (transposed ? index_t(x0) * pitch + k0 : index_t(k0) * pitch + x0);
+  // Read a tile of K rows, or as many as it has; zeros where there is no entry.
+  __device__ void load(int K) {
 #pragma unroll
     for (int p = 0; p < COUNT; p++) {
       int k, x;
       place(p, k, x);
-      const bool inside = k0 + k < end && x0 + x < width;
-      held[p] = inside ? from[transposed ? x * pitch + k : k * pitch + x] : real(0);
-      if (ones && k0 + k < end && x0 + x == width) held[p] = 1;
+      const bool inside = k < K && x < width;
+      held[p] = inside ? at[transposed ? x * pitch + k : k * pitch + x] : real(0);
+      if (ones && k < K && x == width) held[p] = 1;
     }
   }
 
@@ -98,24 +103,30 @@ __device__ void product(Shared<Tile> &shared, Left left, Right right, int i0, in
       const int i = i0 + down + u, j = j0 + across + v;
       others[u][v] = i < M && j < N ? beside(i, j) : real(0);
     }
-  for (int step = 0, k0 = begin; step <= steps; step++) {
+  left.move(begin, i0);
+  right.move(begin, j0);
+  for (int step = 0, term = begin; step <= steps; step++) {
     if (step > 0) {
       left.store(shared.left);
       right.store(shared.right);
       __syncthreads();
     }
     if (step < steps) {  // read memory while the tile before is multiplied
-      left.load(k0, i0, end);
-      right.load(k0, j0, end);
-      k0 += Tile::DEPTH;
-      if (k0 >= end) {  // of this network
-        k0 = begin;
+      left.load(end - term);
+      right.load(end - term);
+      left.move(Tile::DEPTH, 0);
+      right.move(Tile::DEPTH, 0);
+      term += Tile::DEPTH;
+      if (term >= end) {  // to the next network
+        left.move(begin - term, 0);
+        right.move(begin - term, 0);
         left.at += left_next;
         right.at += right_next;
+        term = begin;
       }
     }
     if (step > 0) {
-#pragma unroll 8
+#pragma unroll 4
       for (int k = 0; k < Tile::DEPTH; k++) {
         real a[Tile::DOWN], b[Tile::ACROSS];
 #pragma unroll
