@@ -6,7 +6,7 @@ class NprError(Exception):
 
 
 class BackendError(NprError, RuntimeError):
-    """The selected array backend is not available."""
+    """The selected array backend is not available, or cannot compute something so large."""
 
 
 class ConfigError(NprError, ValueError):

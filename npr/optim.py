@@ -4,8 +4,9 @@ adam = Adam(theta, learning_rate=1e-3)
 adam.step(theta, gradient)
 """
 
-import math
 from typing import Any, ClassVar
+
+import numpy as np
 
 from npr.autodiff import anomaly
 from npr.backend import ON_HOST, Array, check_array, to_device, to_host, xp
@@ -42,41 +43,65 @@ def _same_shape(what: str, array: Array, theta: Array) -> Array:
 class Optimizer:
     """Updates one parameter vector, but never by a gradient that is not finite.
 
-    theta                the vector that it was made for
-    skipped              how many steps were skipped, in total; on a device an array
-    consecutive_skipped  how many since the last step that was made
+    theta          the vector that it was made for
+    learning_rate  may be changed between steps
+    counts         (3,) where theta is: steps that were made, skipped in total, and skipped since
+                   the last one that was made; reading them from a device waits for it
     """
 
     group = "optim"  # in an agent's file: npr.files.parts
     _vectors: ClassVar[tuple[str, ...]] = ()  # names of the attributes that are its state
 
-    # in slots, so that theta is not taken for one of the optimizer's own arrays
-    __slots__ = ("consecutive_skipped", "skipped", "theta")
+    # in slots, so that they are not taken for the optimizer's own vectors
+    __slots__ = ("_rate", "_written", "counts", "learning_rate", "theta")
 
-    def __init__(self, theta: Array) -> None:
-        self.theta = theta
-        self.skipped: Any = 0
-        self.consecutive_skipped: Any = 0
+    def __init__(self, theta: Array, learning_rate: float) -> None:
+        self.theta, self.learning_rate = theta, learning_rate
+        self.counts = xp.zeros(3, np.int64)
+        # the rate that kernels on a device read, and the number that it has
+        self._rate: Any = None if ON_HOST else xp.empty((), theta.dtype)
+        self._written: float | None = None
 
     def __repr__(self) -> str:
-        rate = getattr(self, "learning_rate", None)  # every optimizer of npr has one
-        return f"{type(self).__name__}({self.theta.size:,} parameters, learning_rate={rate})"
+        return (
+            f"{type(self).__name__}({self.theta.size:,} parameters, "
+            f"learning_rate={self.learning_rate})"
+        )
 
     def step(self, theta: Array, g: Array) -> None:
         """Update theta in place by the gradient g, or count a skipped step."""
         raise NotImplementedError
 
-    def _count(self, stepped: Any, g: Array) -> None:
-        """Count a step, from what its kernel returned."""
-        skipped = 1 - stepped
-        self.skipped += skipped
-        self.consecutive_skipped = (self.consecutive_skipped + skipped) * skipped
-        if anomaly.on:
-            anomaly.check_step(stepped, g)
+    def refresh(self) -> Any:
+        """The learning rate as kernels take it. On a device that is an array, to which a rate that
+        changed is written: before a captured graph with a step is replayed this must be called.
+        """
+        if ON_HOST:
+            return self.learning_rate
+        if self._written != self.learning_rate:
+            self._rate.fill(self.learning_rate)
+            self._written = self.learning_rate
+        return self._rate
+
+    @property
+    def skipped(self) -> int:
+        """How many steps were skipped, in total."""
+        return self.skip_counts()[0]
+
+    @property
+    def consecutive_skipped(self) -> int:
+        """How many steps were skipped since the last one that was made."""
+        return self.skip_counts()[1]
 
     def skip_counts(self) -> tuple[int, int]:
-        """(skipped, consecutive_skipped) as integers; waits for a device."""
-        return int(to_host(self.skipped)), int(to_host(self.consecutive_skipped))
+        """(skipped, consecutive_skipped); waits for a device."""
+        _, skipped, consecutive = to_host(self.counts).tolist()
+        return skipped, consecutive
+
+    def _check(self, g: Array) -> None:
+        """With anomaly detection: raise NumericsError if the step by g was skipped."""
+        if anomaly.on:
+            anomaly.check_step(not self.consecutive_skipped, g)
 
     def state(self) -> dict[str, Array]:
         """The vectors of the optimizer by name; they are not copied."""
@@ -96,39 +121,35 @@ class Optimizer:
         return dict(zip(("skipped", "consecutive"), self.skip_counts()))
 
     def load_counters(self, counters: dict[str, int]) -> None:
-        self.skipped, self.consecutive_skipped = counters["skipped"], counters["consecutive"]
+        values = [counters.get("t", 0), counters["skipped"], counters["consecutive"]]
+        self.counts[...] = to_device(np.array(values, np.int64))
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba 2015). learning_rate may be changed between steps."""
+    """Adam (Kingma and Ba 2015)."""
 
     _vectors = ("m", "v")
 
     def __init__(self, theta: Array, learning_rate: float = 1e-3, beta1: float = 0.9,
                  beta2: float = 0.999, eps: float = 1e-8) -> None:  # fmt: skip
-        super().__init__(theta)
-        self.learning_rate, self.beta1, self.beta2, self.eps = learning_rate, beta1, beta2, eps
+        super().__init__(theta, learning_rate)
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self.m, self.v = xp.zeros(theta.size, theta.dtype), xp.zeros(theta.size, theta.dtype)
-        self.t = 0
 
     def step(self, theta: Array, g: Array) -> None:
-        t = self.t + 1
-        correction = math.sqrt(1 - self.beta2**t)
-        step = self.learning_rate * correction / (1 - self.beta1**t)
-        stepped = steps.adam(
+        steps.adam(
             _parameters(theta, self.m), _same_shape("gradient", g, theta), self.m, self.v,
-            step, self.beta1, self.beta2, self.eps * correction,
+            self.counts, self.refresh(), self.beta1, self.beta2, self.eps,
         )  # fmt: skip
-        if not ON_HOST or stepped:  # on a device t counts skipped steps too, rather than wait
-            self.t = t
-        self._count(stepped, g)
+        self._check(g)
+
+    @property
+    def t(self) -> int:
+        """How many steps were made; waits for a device."""
+        return int(to_host(self.counts)[0])
 
     def counters(self) -> dict[str, int]:
         return {"t": self.t, **super().counters()}
-
-    def load_counters(self, counters: dict[str, int]) -> None:
-        super().load_counters(counters)
-        self.t = counters["t"]
 
 
 class RMSprop(Optimizer):
@@ -139,14 +160,16 @@ class RMSprop(Optimizer):
     def __init__(
         self, theta: Array, learning_rate: float = 7e-4, decay: float = 0.99, eps: float = 1e-5
     ) -> None:
-        super().__init__(theta)
-        self.learning_rate, self.decay, self.eps = learning_rate, decay, eps
+        super().__init__(theta, learning_rate)
+        self.decay, self.eps = decay, eps
         self.v = xp.zeros(theta.size, theta.dtype)
 
     def step(self, theta: Array, g: Array) -> None:
-        flat, flat_g = _parameters(theta, self.v), _same_shape("gradient", g, theta)
-        stepped = steps.rmsprop(flat, flat_g, self.v, self.learning_rate, self.decay, self.eps)
-        self._count(stepped, g)
+        steps.rmsprop(
+            _parameters(theta, self.v), _same_shape("gradient", g, theta), self.v, self.counts,
+            self.refresh(), self.decay, self.eps,
+        )  # fmt: skip
+        self._check(g)
 
 
 class SGD(Optimizer):
@@ -155,14 +178,16 @@ class SGD(Optimizer):
     _vectors = ("velocity",)
 
     def __init__(self, theta: Array, learning_rate: float = 1e-2, momentum: float = 0.0) -> None:
-        super().__init__(theta)
-        self.learning_rate, self.momentum = learning_rate, momentum
+        super().__init__(theta, learning_rate)
+        self.momentum = momentum
         self.velocity = xp.zeros(theta.size, theta.dtype)
 
     def step(self, theta: Array, g: Array) -> None:
-        flat, flat_g = _parameters(theta, self.velocity), _same_shape("gradient", g, theta)
-        stepped = steps.sgd(flat, flat_g, self.velocity, self.learning_rate, self.momentum)
-        self._count(stepped, g)
+        steps.sgd(
+            _parameters(theta, self.velocity), _same_shape("gradient", g, theta), self.velocity,
+            self.counts, self.refresh(), self.momentum,
+        )  # fmt: skip
+        self._check(g)
 
 
 def clip_norm(g: Array, max_norm: float) -> Array:

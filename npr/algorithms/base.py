@@ -34,7 +34,7 @@ from npr.policy import Policy
 from npr.settings import Schedule, Settings, sb3, setting
 from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
-from npr.system import streams
+from npr.system import memory, streams
 from npr.training import cloning, evaluation, restoring, saving
 from npr.training.advice import note_on_batches
 from npr.training.counters import Counters
@@ -312,7 +312,8 @@ class Algorithm(Settings, sb3.Methods):
         self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
-        self.build()
+        with memory.explain_full_device(vars(self)):
+            self.build()
         self._optimizers = instances(self, Optimizer) if self.rates else {}
         self.set_learning_rate()
         # a fixed list or dict may be changed in place; a file holds what the agent was built with

@@ -78,9 +78,9 @@ def watched(
     return watched_pullback
 
 
-def check_step(stepped: Any, g: Array) -> None:
+def check_step(made: bool, g: Array) -> None:
     """Raise NumericsError for the gradient g unless the optimizer made its step."""
-    if to_host(stepped):
+    if made:
         return
     check("The gradient given to the optimizer", g)
     raise NumericsError(

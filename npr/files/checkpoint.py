@@ -30,6 +30,7 @@ from npr.files import migrations
 from npr.files.archive import Arrays, Manifest, Path, read_archive, write_archive
 from npr.files.generators import generator_state, set_generator_state
 from npr.files.parts import CountingPart, Part, Snapshot, arrays_of, is_array, parts
+from npr.system import memory
 from npr.system.blas import blas_name, threads_set_by_user
 
 _MANIFEST = {
@@ -227,7 +228,8 @@ def load(path: Path, env: object, registry: Mapping[str, type[A]]) -> A:
     manifest, arrays = read(path)
     file = os.fsdecode(path)
     try:
-        return _rebuild(manifest, arrays, env, registry)
+        with memory.explain_full_device(manifest["settings"]):
+            return _rebuild(manifest, arrays, env, registry)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from error
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, MemoryError,

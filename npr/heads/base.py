@@ -1,12 +1,14 @@
 """Base classes of heads and distributions."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from npr.backend import Array, to_device, to_host
+from npr.autodiff import Tensor, record
+from npr.backend import Array, to_device, to_host, xp
 from npr.envs.spaces import Actions
 
 
@@ -46,6 +48,21 @@ class Distribution(ABC):
         """Actions on the host, drawn with rng."""
         a: np.ndarray = to_host(self.sample(to_device(self.noise(rng))))
         return a
+
+
+def node(name: str, x: Any, y: Array, pull: Callable[[Array], Array]) -> Any:
+    """The value y (B, ...) of a function of the rows (B, K) of x (..., K), as (..., ...).
+
+    If x is a Tensor, on its tape; `pull` maps the cotangent of y to that of the rows, both
+    contiguous. `name` is for messages.
+    """
+    shape, rows = x.shape, y.shape
+    y = y.reshape((*shape[:-1], *rows[1:]))
+    if type(x) is not Tensor:
+        return y
+    return record(
+        y, [x], lambda g: [pull(xp.ascontiguousarray(g).reshape(rows)).reshape(shape)], name, (x,)
+    )
 
 
 @dataclass

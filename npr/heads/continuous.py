@@ -8,6 +8,7 @@ import numpy as np
 
 from npr.autodiff import Tensor, clip, concatenate, exp, record, softplus, stop_gradient, sum
 from npr.backend import FLOAT, Array, to_device, to_host, xp
+from npr.heads import device
 from npr.heads.base import Distribution, Head, StochasticHead
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN, squash, squash_backward
 
@@ -21,8 +22,8 @@ class Gaussian(Distribution):
     """Independent normal distributions, from means and log standard deviations (..., 2 D)."""
 
     def __init__(self, out: Any):
-        D = out.shape[-1] // 2
-        self.mean, self.log_std = out[..., :D], out[..., D:]
+        self.out, self.D = out, out.shape[-1] // 2
+        self.mean, self.log_std = out[..., : self.D], out[..., self.D :]
 
     def noise(self, rng: np.random.Generator) -> np.ndarray:
         """Standard normal numbers (..., D)."""
@@ -36,13 +37,19 @@ class Gaussian(Distribution):
         return stop_gradient(self.mean)
 
     def log_prob(self, a: Array) -> Any:
+        if device.used(self.mean, a) and type(a) is not Tensor:
+            return device.number("Gaussian.log_prob", self.D, self.out, a)
         z = (a - self.mean) * exp(-self.log_std)
         return -sum(0.5 * z * z + self.log_std + 0.5 * _LOG_2PI, axis=-1)
 
     def entropy(self) -> Any:
+        if device.used(self.out):
+            return device.number("Gaussian.entropy", self.D, self.out)
         return sum(self.log_std + 0.5 * (_LOG_2PI + 1), axis=-1)
 
     def kl(self, other: "Gaussian") -> Any:
+        if device.used(self.out, other.out):
+            return device.divergence("Gaussian.kl", self.D, self.out, other.out)
         ratio = exp(2 * (self.log_std - other.log_std))
         z = (self.mean - other.mean) * exp(-other.log_std)
         return sum(other.log_std - self.log_std + 0.5 * (ratio + z * z - 1), axis=-1)

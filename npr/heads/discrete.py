@@ -11,7 +11,8 @@ from npr.autodiff import Tensor, exp, record, sigmoid, softplus, stop_gradient, 
 from npr.backend import FLOAT, Array, xp
 from npr.envs.spaces import INDEX_DTYPE, MultiDiscreteActions
 from npr.errors import ConfigError
-from npr.heads.base import Distribution, StochasticHead
+from npr.heads import device
+from npr.heads.base import Distribution, StochasticHead, node
 from npr.kernels import categorical
 
 # ---- one of K
@@ -29,18 +30,6 @@ class Categorical(Distribution):
             )
         plain = xp.ascontiguousarray(stop_gradient(logits)).reshape(-1, logits.shape[-1])
         self._logp = categorical.log_softmax(plain)  # (B, K), the shape for the kernels
-
-    def _node(self, name: str, y: Array, pull: Callable[[Array], Array]) -> Any:
-        """A function of the logits with value y; `pull` maps its cotangent (B, ...) to theirs."""
-        shape, rows = self.logits.shape, y.shape
-        y = y.reshape((*self.batch, *rows[1:]))
-        if type(self.logits) is not Tensor:
-            return y
-        return record(
-            y, [self.logits],
-            lambda g: [pull(xp.ascontiguousarray(g).reshape(rows)).reshape(shape)],
-            name, (self.logits,),
-        )  # fmt: skip
 
     def _flat(self, what: str, x: Array) -> Array:
         """One number per choice, as (B,)."""
@@ -60,8 +49,11 @@ class Categorical(Distribution):
     def _log_probabilities(self, y: Array) -> Any:
         """Log-probabilities y (B, K) as a function of the logits."""
         logp = self._logp
-        return self._node(
-            "Categorical.logp", y, lambda g: categorical.log_softmax_backward(logp, g)
+        return node(
+            "Categorical.logp",
+            self.logits,
+            y,
+            lambda g: categorical.log_softmax_backward(logp, g),
         )
 
     def noise(self, rng: np.random.Generator) -> np.ndarray:
@@ -79,15 +71,21 @@ class Categorical(Distribution):
     def log_prob(self, a: Array) -> Any:
         logp, a = self._logp, self._flat("actions", a)
         chosen = categorical.log_prob(logp, a)
-        return self._node(
-            "Categorical.log_prob", chosen, lambda g: categorical.log_prob_backward(logp, a, g)
+        return node(
+            "Categorical.log_prob",
+            self.logits,
+            chosen,
+            lambda g: categorical.log_prob_backward(logp, a, g),
         )
 
     def entropy(self) -> Any:
         logp = self._logp
         H = categorical.entropy(logp)
-        return self._node(
-            "Categorical.entropy", H, lambda g: categorical.entropy_backward(logp, H, g)
+        return node(
+            "Categorical.entropy",
+            self.logits,
+            H,
+            lambda g: categorical.entropy_backward(logp, H, g),
         )
 
     def kl(self, other: "Categorical") -> Any:
@@ -226,6 +224,8 @@ class Bernoulli(Distribution):
         return (stop_gradient(self.logits) > 0).astype(INDEX_DTYPE)
 
     def log_prob(self, a: Array) -> Any:
+        if device.used(self.logits) and a.shape == self.logits.shape and a.dtype == INDEX_DTYPE:
+            return device.number("Bernoulli.log_prob", a.shape[-1], self.logits, a)
         sign = (1 - 2 * a).astype(stop_gradient(self.logits).dtype)
         return -sum(softplus(sign * self.logits), axis=-1)
 
@@ -235,9 +235,14 @@ class Bernoulli(Distribution):
         return (sigmoid(logits), softplus(-logits)), (sigmoid(-logits), softplus(logits))
 
     def entropy(self) -> Any:
+        if device.used(self.logits):
+            return device.number("Bernoulli.entropy", self.logits.shape[-1], self.logits)
         return sum(_total(p * _possible(p, x) for p, x in self._values()), axis=-1)
 
     def kl(self, other: "Bernoulli") -> Any:
+        if device.used(self.logits, other.logits):
+            D = self.logits.shape[-1]
+            return device.divergence("Bernoulli.kl", D, self.logits, other.logits)
         pairs = zip(self._values(), other._values())
         terms = (p * (_possible(p, y) - _possible(p, x)) for (p, x), (_, y) in pairs)
         return sum(_total(terms), axis=-1)

@@ -4,11 +4,16 @@ Linux provides pages when they are first written to, not when they are allocated
 replay buffer that is too large would be killed hours later, without a message.
 """
 
+import contextlib
 import os
 import sys
+import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from npr.errors import ConfigError
+from npr.backend import ON_HOST, xp
+from npr.errors import BackendError, ConfigError
 
 SHARE = 0.8  # of the available memory for one buffer: environments and networks need some too
 
@@ -84,6 +89,38 @@ def check_replay(capacity: int, row: int) -> None:
         f"A replay buffer of {capacity:,} transitions needs {format_bytes(capacity * row)}, "
         f"{format_bytes(there)} are available; buffer_size <= {fits - fits % step:,} fits."
     )
+
+
+# settings that decide how much memory is needed, the usual culprits first
+_SIZES = (
+    "batch_size", "net_arch", "n_particles", "value_n_particles", "n_steps", "n_episodes", "n_envs",
+    "buffer_size",
+)  # fmt: skip
+_DEVICE_IS_FULL: Any = () if ON_HOST else xp.cuda.memory.OutOfMemoryError
+
+
+@contextlib.contextmanager
+def explain_full_device(settings: Mapping[str, Any]) -> Iterator[None]:
+    """A context that raises BackendError if the memory of the device does not suffice.
+
+    settings   those of an agent, and perhaps other values; the error names what to lower
+
+    The arrays of the calls that failed are freed, so that the agent can be saved.
+    """
+    try:
+        yield
+    except _DEVICE_IS_FULL as error:
+        free, total = xp.cuda.runtime.memGetInfo()
+        sizes = ", ".join(f"{name}={settings[name]!r}" for name in _SIZES if name in settings)
+        message = (
+            f"The memory of the GPU does not suffice: {str(error).rstrip('.')}. "
+            f"{format_bytes(free)} of {format_bytes(total)} are free. Lower "
+            f"{sizes or 'the size of the batch or of the network'}, end other programs on the GPU, "
+            "or unset NPR_BACKEND to run on the CPU."
+        )
+        traceback.clear_frames(error.__traceback__)
+        xp.get_default_memory_pool().free_all_blocks()
+        raise BackendError(message) from error
 
 
 def format_bytes(size: int) -> str:

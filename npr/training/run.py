@@ -118,8 +118,9 @@ class Run:
         try:
             if self.callback is not None:
                 self.callback.on_training_start({"self": self.agent}, {})
-            self.guard.run(self.agent._train, self)
-            self._check_policy()
+            with memory.explain_full_device(vars(self.agent)):
+                self.guard.run(self.agent._train, self)
+                self._check_policy()
             if self.callback is not None:
                 self.callback.on_training_end()
             if self.outputs and not self.log_interval and (self.logger.last_row or 0) < self._t:

@@ -86,7 +86,7 @@ def test_files_of_earlier_formats_are_shown(file, npr):
 
 def test_skipped_updates_and_normalization_are_shown(npr):
     agent = small_agent("SAC", normalize_obs=True).learn(64)
-    agent.adam_phi.skipped = 3
+    agent.adam_phi.counts[1] = 3
     agent.save("a.npz")
     found = topics(npr("info", "a.npz")[1])
     assert found["trained"].endswith(", 3 updates skipped")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support import cuda, nvrtc
 from support.processes import DOUBLE
-from support.source_files import PACKAGE
+from support.source_files import SOURCES
 
 from npr.kernels.cuda import compiler
 
@@ -80,10 +80,10 @@ def test_kernels_in_float32_compute_in_float32(file):
 @each_file
 def test_the_host_compiler_accepts_the_source(file, dtype):
     """Without warnings."""
-    spec = importlib.util.spec_from_file_location("raw", DOUBLE / "cupy" / "raw.py")
-    raw = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(raw)
-    library = raw.compiled(compiler.text(file), compiler.options(np.dtype(dtype)))
+    spec = importlib.util.spec_from_file_location("gxx", DOUBLE / "cupy" / "_compiler.py")
+    gxx = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gxx)
+    library = gxx.compiled(compiler.text(file), compiler.options(np.dtype(dtype)))
     assert library.with_suffix(".log").read_text() == ""
 
 
@@ -120,9 +120,9 @@ def test_what_sources_may_use_is_not(text):
 
 @functools.cache
 def words():
-    """A pattern for each text in the Python files of kernels; {} in f-strings is any name."""
+    """A pattern for each text in Python files; {} in f-strings is any name."""
     found = set()
-    for path in (PACKAGE / "kernels").rglob("*.py"):
+    for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.add(re.escape(node.value))

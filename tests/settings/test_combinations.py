@@ -223,7 +223,7 @@ def test_long_counters_are_exact(case, start):
         agent.envs.steps = agent.envs._next_episode = steps
         for part in vars(agent).values():
             if isinstance(part, Adam):
-                part.t = 100 * steps  # so large that the bias correction is one
+                part.counts[0] = 100 * steps  # so large that the bias correction is one
         agents.append(agent.learn(1000, reset_num_timesteps=False))
         assert agent.num_timesteps == agent.end == agent.envs.steps == steps + 1000
         assert type(agent.num_timesteps) is type(agent.n_updates) is int

@@ -122,23 +122,34 @@ def slow_backward(theta, x, sizes, hidden, out, work, g, dtheta, dx):
             dx += grad
 
 
-def slow_adam(theta, g, m, v, step, beta1, beta2, eps):
+def slow_adam(theta, g, m, v, counts, rate, beta1, beta2, eps):
+    slow_count(counts)
+    t = counts[0]
     for i in range(len(theta)):
         m[i] = beta1 * m[i] + (1 - beta1) * g[i]
         v[i] = beta2 * v[i] + (1 - beta2) * g[i] ** 2
-        theta[i] = theta[i] - step * m[i] / (math.sqrt(v[i]) + eps)
+        m_hat, v_hat = m[i] / (1 - beta1**t), v[i] / (1 - beta2**t)
+        theta[i] = theta[i] - rate * m_hat / (math.sqrt(v_hat) + eps)
 
 
-def slow_rmsprop(theta, g, v, rate, decay, eps):
+def slow_rmsprop(theta, g, v, counts, rate, decay, eps):
+    slow_count(counts)
     for i in range(len(theta)):
         v[i] = decay * v[i] + (1 - decay) * g[i] ** 2
         theta[i] = theta[i] - rate * g[i] / (math.sqrt(v[i]) + eps)
 
 
-def slow_sgd(theta, g, velocity, rate, momentum):
+def slow_sgd(theta, g, velocity, counts, rate, momentum):
+    slow_count(counts)
     for i in range(len(theta)):
         velocity[i] = momentum * velocity[i] + g[i]
         theta[i] = theta[i] - rate * velocity[i]
+
+
+def slow_count(counts):
+    """A step that is made."""
+    counts[0] += 1
+    counts[2] = 0
 
 
 def slow_polyak(theta_bar, theta, tau):
@@ -311,6 +322,10 @@ class Draw:
     def row(self):
         return self.normal(self.n)
 
+    def counts(self):
+        """Of an optimizer: steps made, skipped, and skipped since the last that was made."""
+        return self.rng.integers(100, size=3)
+
     def flags(self, kind):
         return (self.rng.random((self.B + 1, self.n)) < 0.3).astype(kind)
 
@@ -435,10 +450,13 @@ CASES = {
     "bias_backward": (slow_bias_backward, lambda d: (d.table(), d.table(), d.row())),
     "adam": (
         slow_adam,
-        lambda d: (d.row(), d.row(), d.row(), d.row() ** 2, 0.01, 0.9, 0.99, 1e-3),
+        lambda d: (d.row(), d.row(), d.row(), d.row() ** 2, d.counts(), 0.01, 0.9, 0.99, 1e-3),
     ),
-    "rmsprop": (slow_rmsprop, lambda d: (d.row(), d.row(), d.row() ** 2, 0.01, 0.9, 1e-3)),
-    "sgd": (slow_sgd, lambda d: (d.row(), d.row(), d.row(), 0.01, 0.9)),
+    "rmsprop": (
+        slow_rmsprop,
+        lambda d: (d.row(), d.row(), d.row() ** 2, d.counts(), 0.01, 0.9, 1e-3),
+    ),
+    "sgd": (slow_sgd, lambda d: (d.row(), d.row(), d.row(), d.counts(), 0.01, 0.9)),
     "polyak": (slow_polyak, lambda d: (d.row(), d.row(), 0.3)),
     "clip_norm": (slow_clip_norm, lambda d: (d.row(), float(d.rng.choice([0.1, 1.0, 100.0])))),
     "squash": (

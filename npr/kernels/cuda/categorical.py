@@ -1,9 +1,7 @@
 """Launches of the kernels in categorical.cu."""
 
-import numpy as np
-
 from npr.backend import Array
-from npr.kernels.cuda.compiler import Source, per_row, per_thread
+from npr.kernels.cuda.compiler import Source, index, per_row, per_thread
 
 _SOURCE = Source("categorical.cu")
 
@@ -22,11 +20,11 @@ def draw(logp: Array, u: Array, a: Array) -> None:
 
 def log_prob(logp: Array, a: Array, chosen: Array) -> None:
     B, K = logp.shape
-    _SOURCE.launch("log_prob", *per_thread(B), logp, _index(a), chosen, B, K)
+    _SOURCE.launch("log_prob", *per_thread(B), logp, index(a), chosen, B, K)
 
 
 def log_prob_backward(logp: Array, a: Array, g: Array, dlogits: Array) -> None:
-    _launch("log_prob_backward", logp, _index(a), g, dlogits)
+    _launch("log_prob_backward", logp, index(a), g, dlogits)
 
 
 def entropy(logp: Array, H: Array) -> None:
@@ -52,9 +50,3 @@ def _launch(name: str, logp: Array, *others: Array) -> None:
     B, K = logp.shape
     blocks, threads, lanes = per_row(B, K)
     _SOURCE.launch(name, blocks, threads, logp, *others, B, K, lanes)
-
-
-def _index(a: Array) -> Array:
-    if a.dtype.kind not in "iu":
-        raise IndexError(f"Indices of actions must be integers, got {a.dtype}.")
-    return a.astype(np.int64, copy=False)

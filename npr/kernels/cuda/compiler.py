@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.backend import FLOAT, Array, xp
+from npr.backend import CUDA_KERNELS, FLOAT, Array, on_device, xp
 from npr.errors import BackendError
 
 FOLDER = Path(__file__).parent
@@ -96,6 +96,18 @@ def per_thread(n: int, threads: int = 256) -> tuple[int, int]:
 def per_row(B: int, n: int) -> tuple[int, int, int]:
     """(blocks, threads, threads per row) for B rows of n numbers; see prelude.cuh."""
     return (B, 128, 128) if n > 32 else (*per_thread(B, 64), 1)
+
+
+def index(a: Array) -> Array:
+    """Indices, or bits, as `index_t`."""
+    if a.dtype.kind not in "iu":
+        raise IndexError(f"Indices of actions must be integers, got {a.dtype}.")
+    return a.astype(np.int64, copy=False)
+
+
+def used() -> bool:
+    """Whether arrays are on a device now, and CUDA kernels compute with them."""
+    return on_device() and CUDA_KERNELS and available()
 
 
 @functools.cache

@@ -12,7 +12,7 @@ __device__ inline int lane_of(int lanes) { return lanes == 1 ? 0 : threadIdx.x; 
 
 // One array per block, to exchange a number of every lane.
 __device__ inline real *exchanged(real x) {
-  __shared__ real numbers[128];
+  __shared__ real numbers[1024];  // as many as a block may have threads
   __syncthreads();  // the previous ones have been read
   numbers[threadIdx.x] = x;
   __syncthreads();
@@ -40,3 +40,6 @@ __device__ inline real row_max(real x, int lanes) {
   }
   return numbers[0];
 }
+
+// The sum over all threads of a block, a power of two of them, as above.
+__device__ inline real block_sum(real x) { return row_sum(x, blockDim.x); }

@@ -1,0 +1,13 @@
+"""Launches of the kernels in distributions.cu."""
+
+from npr.backend import Array
+from npr.kernels.cuda.compiler import Source, per_row
+
+_SOURCE = Source("distributions.cu")
+
+
+def launch(name: str, D: int, *rows: Array) -> None:
+    """Start kernel `name`, for rows of parameters of distributions over D numbers or bits."""
+    B = len(rows[0])
+    blocks, threads, lanes = per_row(B, D)
+    _SOURCE.launch(name, blocks, threads, *rows, B, D, lanes)
