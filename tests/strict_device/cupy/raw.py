@@ -27,6 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
+from . import _device
+
 HEADER = Path(__file__).with_name("host_cuda.h")
 COMPILER = ("g++", "-O2", "-fPIC", "-shared", "-ffp-contract=off", "-fcf-protection=none",
             "-U_FORTIFY_SOURCE", "-std=c++17", "-Wall", "-Wno-unknown-pragmas",
@@ -93,10 +95,9 @@ class RawKernel:
                 raise TypeError(f"{self.name}: argument {at} must be {kind}, got {given}")
         global launches
         launches += 1
-        counts = sys.modules[__package__].counts
-        if hasattr(counts, "launches"):
-            counts.launches += 1
-        self._start(grid, block, [getattr(x, "_host", x) for x in args])
+        arrays = [x for x in args if hasattr(x, "_host")]
+        hosts = [_device.host_of(x) if hasattr(x, "_host") else x for x in args]
+        _device.run(lambda: self._start(grid, block, hosts), *arrays)
 
     def _start(self, grid, block, args):
         memory = _Memory(args)
