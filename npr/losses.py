@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from npr.autodiff import Tensor, guarded, record, stop_gradient
-from npr.backend import Array, xp
+from npr.backend import Array, on_device, xp
 from npr.errors import ConfigError
 from npr.kernels import td
 
@@ -46,8 +46,9 @@ def clipped_surrogate(ratio: Any, A: Array, epsilon: float) -> Any:
 
 @functools.lru_cache(maxsize=16)
 def _ones(n: int, dtype: np.dtype[Any]) -> Array:
-    """Weights of one; cached, since a batch size is used again and again."""
-    return xp.ones(n, dtype)
+    """Weights of one; cached, since a batch size is used again and again. Not for a device: work
+    that is captured as a graph may neither fill nor read memory of a cache."""
+    return np.ones(n, dtype)
 
 
 def td_huber(q: Any, a: Array, y: Array, w: Array | None = None) -> tuple[Any, Array]:
@@ -62,7 +63,7 @@ def td_huber(q: Any, a: Array, y: Array, w: Array | None = None) -> tuple[Any, A
     """
     plain = stop_gradient(q)
     if w is None:
-        w = _ones(len(plain), plain.dtype)
+        w = xp.ones(len(plain), plain.dtype) if on_device() else _ones(len(plain), plain.dtype)
     if plain.ndim != 2 or not a.shape == y.shape == w.shape == plain.shape[:1]:
         raise ConfigError(
             f"td_huber needs q (B, K) and a, y, w (B,), got {plain.shape}, {a.shape}, {y.shape} "

@@ -31,6 +31,22 @@ def explained_variance(v: Array, R: Array, rows: Array) -> Array:
     return 1 - (R - v).var() / (R.var() + 1e-8)
 
 
+class Replayed(dict[str, Any]):
+    """Metrics of one update that are parts of arrays with those of many updates, so that a device
+    is read once for all of them.
+
+    values   the metrics
+    rows     (array (N, K), row, [(name, first column, last column + 1, shape), ...]) of each array;
+             its rows are not written again
+    """
+
+    __slots__ = ("rows", "values_in_rows")
+
+    def __init__(self, values: dict[str, Any], rows: list[tuple[Array, int, list[Any]]]) -> None:
+        super().__init__(values)
+        self.values_in_rows, self.rows = values, rows
+
+
 class Logger:
     """Collects the logged values of a run, and writes rows of them to outputs.
 
@@ -130,7 +146,7 @@ class Logger:
 
     def _add_up(self) -> None:
         columns: dict[str, list[Any]] = {}
-        for metrics in self._metrics:
+        for metrics in _with_means(self._metrics):
             for key, value in metrics.items():
                 columns.setdefault(key if "/" in key else f"train/{key}", []).append(value)
         for key, values in columns.items():
@@ -230,6 +246,26 @@ class Logger:
         self.outputs.write(
             row if self.episodes else {**row, "rollout/ep_rew_mean": NO_EPISODE}, step
         )
+
+
+def _with_means(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same metrics, with means in place of arrays that are in rows."""
+    result = [{**one} if type(one) is Replayed else one for one in metrics]
+    held: dict[int, list[Any]] = {}
+    for i, one in enumerate(metrics):
+        if type(one) is Replayed:
+            for array, row, items in one.rows:
+                held.setdefault(id(array), []).append((i, row, array, items))
+    for same in held.values():
+        (_, first, array, items), (_, last, *_) = same[0], same[-1]
+        read = to_host(array[first : last + 1])
+        for name, start, stop, _ in items:
+            means = read[:, start:stop].mean(axis=1, dtype=np.float64).tolist()
+            for i, row, *_ in same:
+                one = metrics[i]
+                if one.get(name) is one.values_in_rows[name]:  # it was not replaced since
+                    result[i][name] = means[row - first]
+    return result
 
 
 def _means(values: list[Any]) -> list[float]:

@@ -21,7 +21,7 @@ from npr.backend import to_host
 from npr.errors import ConfigError
 from npr.loggers import Output
 from npr.training.history import ROWS, History
-from npr.training.logger import Logger
+from npr.training.logger import Logger, Replayed
 from npr.training.run import ROWS as ROWS_OF_A_LOG
 
 every_case = pytest.mark.parametrize("case", CASES)
@@ -311,6 +311,31 @@ def test_means_of_many_updates_of_different_sizes_are_exact():
         logger.add({"x": value})
     assert logger.snapshot()["train/x"] == pytest.approx(np.mean(means), rel=1e-9)
     assert len(logger._metrics) < 300, "memory is bounded"
+
+
+def test_metrics_in_rows_of_shared_arrays_have_the_same_means():
+    """The results of a captured update; here with 300 updates in arrays of 70 rows."""
+    rng, separate, shared = np.random.default_rng(0), Logger(), Logger()
+    for k in range(300):
+        if k % 70 == 0:
+            rows = rng.standard_normal((70, 34)).astype(np.float32)
+            flags = rng.random((70, 5)) < 0.5
+        row = k % 70
+        metrics = {
+            "loss": rows[row, 0:1].reshape(()), "q": rows[row, 1:34], "clipped": flags[row, 0:5]
+        }  # fmt: skip
+        places = [("loss", 0, 1, ()), ("q", 1, 34, (33,))]
+        held = [(rows, row, places), (flags, row, [("clipped", 0, 5, (5,))])]
+        replayed = Replayed(metrics, held)
+        if k == 100:  # an algorithm may change what it logs
+            metrics = {"loss": 7.0, "q": np.float32([1, 2])}
+            del replayed["clipped"]
+            replayed |= metrics
+        separate.add({**metrics})
+        shared.add(replayed)
+        assert replayed.keys() == metrics.keys()
+    assert shared.snapshot() == separate.snapshot()
+    assert replayed["q"] is metrics["q"], "it belongs to the caller"
 
 
 def test_the_table_on_the_console():

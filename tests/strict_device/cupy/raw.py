@@ -79,8 +79,8 @@ class RawKernel:
         global launches
         launches += 1
         arrays = [x for x in args if hasattr(x, "_host")]
-        values = [getattr(x, "_host", x) for x in args]
-        _device.run(lambda: self._start(grid, block, values), *arrays)
+        hosts = [_device.host_of(x) if hasattr(x, "_host") else x for x in args]
+        _device.run(lambda: self._start(grid, block, hosts), *arrays)
 
     def _start(self, grid, block, args):
         memory = _Memory(args)

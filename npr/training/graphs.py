@@ -1,0 +1,514 @@
+"""Updates on a device, replayed as CUDA graphs.
+
+The `update` of an agent is a pure function of its arguments and of what it reads from the agent. So
+the work of one call can be recorded and repeated: one launch of a graph replaces some hundred
+launches of kernels, each of which costs more time on the host than on the device.
+
+Calls are distinguished by their signature: shapes and types of arrays, values of flags. The first
+call of a signature runs eagerly, which compiles its kernels; the second is captured, and from then
+on the graph is launched. Floats are passed to `update` as device arrays, captured or not, so that
+they may change between calls.
+
+What cannot be captured runs eagerly, with the same results. `report(agent)` has the reasons.
+"""
+
+import collections
+import contextlib
+import enum
+import functools
+import inspect
+import numbers
+import types
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npr.autodiff import anomaly
+from npr.backend import FLOAT, GRAPHS, Array, on_device, xp
+from npr.envs.spaces import Actions, Observations
+from npr.errors import describe_error
+from npr.files.parts import instances
+from npr.heads import Head
+from npr.nn import MLP
+from npr.optim import SGD, Adam, Optimizer, RMSprop
+from npr.training.logger import Replayed
+
+SIGNATURES = 8  # per agent; the one that was not used for the longest time is dropped
+WORTH = 10  # replays per capture that are needed to go on capturing
+ROWS = 256  # results of that many replays share an array: the logger reads it at once
+ROW_BYTES = 1 << 22  # of that array at most
+
+Update = Callable[..., Any]
+
+
+class NotCapturableError(Exception):
+    """An update cannot be captured. The text says why, for `report` and a warning."""
+
+
+class Report(NamedTuple):
+    """What happens to the updates of one signature."""
+
+    signature: str  # e.g. "s float32(64, 4), gamma float, delayed=True"
+    state: str  # "captured", or "eager: REASON"
+    replays: int
+
+
+def report(agent: object) -> list[Report]:
+    """What was captured of the agent's updates, by signature. Empty on the NumPy backend, and
+    before the first update."""
+    graphs = vars(agent).get("_graphs")
+    return [] if graphs is None else [one.report() for one in graphs.signatures.values()]
+
+
+_inside = False  # whether an update is running: those that it calls are a part of it
+
+
+def replay_updates(algorithm: Any) -> None:
+    """Let `update` of a class of agents be captured and replayed, unless it learns a table."""
+    update = getattr(algorithm, "update", None)
+    if inspect.isfunction(update) and not algorithm.table and not hasattr(update, "replayed"):
+        algorithm.update = _replayed(update)
+
+
+def _replayed(update: Update) -> Update:
+    @functools.wraps(update)
+    def run(agent: Any, *args: Any, **options: Any) -> Any:
+        global _inside
+        if _inside or not on_device():
+            return update(agent, *args, **options)
+        held = vars(agent)
+        graphs = held.get("_graphs")
+        if graphs is None:
+            graphs = held["_graphs"] = Graphs()
+        _inside = True
+        try:
+            return graphs.run(update, agent, args, options)
+        finally:
+            _inside = False
+
+    run.replayed = True  # type: ignore[attr-defined]  # a subclass inherits it as it is
+    return run
+
+
+# ---- arguments
+
+_BY_VALUE = (bool, int, str, type(None))  # a part of the signature
+_ARRAY: Any = xp.ndarray
+
+
+def _sort(values: Iterable[Any], key: list[Any], arrays: list[Array], floats: list[float]) -> None:
+    """Append the arrays and floats among arguments to these lists, and their signature to `key`."""
+    for x in values:
+        kind = type(x)
+        if kind is _ARRAY:
+            arrays.append(x)
+            key.append((x.shape, x.strides, x.dtype.char))
+        elif kind is float or isinstance(x, np.floating):
+            floats.append(float(x))
+            key.append(float)
+        elif kind in _BY_VALUE:
+            key.append((kind, x))
+        elif kind is tuple or kind is list:
+            key.append((kind, len(x)))
+            _sort(x, key, arrays, floats)
+        else:
+            raise NotCapturableError(f"it was given a {kind.__qualname__}")
+
+
+def _filled(values: Iterable[Any], arrays: Iterator[Array], floats: Iterator[Array]) -> list[Any]:
+    """The same arguments with these arrays, and with arrays for the floats."""
+    result: list[Any] = []
+    for x in values:
+        if type(x) is _ARRAY:
+            result.append(next(arrays))
+        elif isinstance(x, (float, np.floating)):
+            result.append(next(floats))
+        elif type(x) in (tuple, list):
+            result.append(type(x)(_filled(x, arrays, floats)))
+        else:
+            result.append(x)
+    return result
+
+
+def _owner(x: Array) -> Array:
+    """The array whose memory this one has, or is a part of."""
+    return x if x.base is None else x.base
+
+
+def _text(name: str, x: Any) -> str:
+    """An argument in a signature."""
+    if type(x) is _ARRAY:
+        return f"{name} {x.dtype}{x.shape}"
+    if isinstance(x, (float, np.floating)):
+        return f"{name} float"
+    if type(x) in (tuple, list):
+        return f"{name} [{', '.join(_text('', item).strip() for item in x)}]"
+    return f"{name}={x!r}" if type(x) in _BY_VALUE else f"{name} {type(x).__name__}"
+
+
+def _signature_text(update: Update, agent: object, args: Any, options: Any) -> str:
+    try:
+        given = inspect.signature(update).bind(agent, *args, **options).arguments
+    except TypeError:  # wrong arguments: the call will say so
+        return f"{len(args) + len(options)} arguments"
+    return ", ".join(_text(name, x) for name, x in [*given.items()][1:])
+
+
+# ---- results
+
+
+class _Group:
+    """Results of one type, packed one after the other."""
+
+    def __init__(self, results: list[tuple[str, Array]]) -> None:
+        self.items: list[tuple[str, int, int, tuple[int, ...]]] = []
+        stop = 0
+        for name, x in results:
+            start, stop = stop, stop + x.size
+            self.items.append((name, start, stop, x.shape))
+        self.packed = xp.empty(stop, results[0][1].dtype)
+        for (_, x), (_, start, stop, shape) in zip(results, self.items):
+            self.packed[start:stop].reshape(shape)[...] = x
+        self.rows: Array = ()  # copies of `packed`
+        self.used = 0
+
+    def copied(self) -> tuple[Array, int]:
+        """A copy of what the last launch has computed: an array (N, K) and the row."""
+        if self.used == len(self.rows):
+            packed, self.used = self.packed, 0
+            n = min(ROWS, max(1, ROW_BYTES // max(1, packed.nbytes)))
+            self.rows = xp.empty((n, packed.size), packed.dtype)
+        xp.copyto(self.rows[self.used], self.packed)
+        self.used += 1
+        return self.rows, self.used - 1
+
+
+class _Results:
+    """What an update returns: made while it is captured, copied after each launch, since the next
+    one overwrites it."""
+
+    def __init__(self, returned: Any) -> None:
+        self.alone = not isinstance(returned, dict)
+        self.constants: dict[str, Any] = {"": returned} if self.alone else {**returned}
+        groups: dict[Any, list[tuple[str, Array]]] = {}
+        for name, x in self.constants.items():
+            if type(x) is _ARRAY:
+                groups.setdefault(x.dtype, []).append((name, x))
+            elif type(x) not in (*_BY_VALUE, float):
+                raise NotCapturableError(f"it returns a {type(x).__qualname__}")
+        self.constants |= {name: None for group in groups.values() for name, _ in group}
+        self.groups = [_Group(group) for group in groups.values()]
+
+    def copied(self) -> Any:
+        results, rows = {**self.constants}, []
+        for group in self.groups:
+            copies, row = group.copied()
+            rows.append((copies, row, group.items))
+            for name, start, stop, shape in group.items:
+                results[name] = copies[row, start:stop].reshape(shape)
+        return results[""] if self.alone else Replayed(results, rows)
+
+
+# ---- what an update reads from its agent
+
+_CONSTANTS = (
+    numbers.Number, np.generic, str, bytes, type(None), enum.Enum, type, types.FunctionType,
+    types.BuiltinFunctionType, types.MethodType, MLP, Head, Actions, Observations,
+)  # fmt: skip
+_OPTIMIZERS = (Adam, RMSprop, SGD)  # a step of theirs is work of the device only
+
+
+class _Unregistered:
+    """Precedes an algorithm among the bases of a class that is none."""
+
+    def __init_subclass__(cls) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def _traced(agent: Any) -> Iterator[dict[str, Any]]:
+    """Within this block the attributes that are read from the agent are collected, by name.
+
+    NotCapturableError is raised if one is set, or if one is read that may change in place: a graph
+    would not notice.
+    """
+    own: Any = type(agent)
+    reads: dict[str, Any] = {}
+
+    def getattribute(self: Any, name: str) -> Any:
+        value = own.__getattribute__(self, name)
+        if name == "__dict__" or name in object.__getattribute__(self, "__dict__"):
+            if name not in reads and not _is_constant(value):
+                raise NotCapturableError(
+                    f"it reads self.{name}, a {type(value).__qualname__}, which may change between "
+                    "updates; pass what it needs of it as an argument"
+                )
+            reads[name] = value
+        return value
+
+    def set_attribute(self: Any, name: str, value: Any) -> None:
+        raise NotCapturableError(f"it sets self.{name}; return the value, and set it elsewhere")
+
+    methods = {"__getattribute__": getattribute, "__setattr__": set_attribute}
+    try:
+        traced = type(own)(own.__name__, (_Unregistered, own), methods)
+        object.__setattr__(agent, "__class__", traced)
+    except TypeError as error:  # a class with slots
+        raise NotCapturableError(f"{own.__name__} cannot be traced: {error}") from error
+    try:
+        yield reads
+    finally:
+        object.__setattr__(agent, "__class__", own)
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a graph may rely on the value as long as it is the same object: nothing in it is
+    changed, except by work on the device."""
+    if isinstance(value, (tuple, frozenset)):
+        return all(map(_is_constant, value))
+    if getattr(getattr(value, "__dataclass_params__", None), "frozen", False):
+        return True
+    return isinstance(value, (_ARRAY, *_CONSTANTS)) or type(value) in _OPTIMIZERS
+
+
+def _optimizers(values: Iterable[Any]) -> Iterator[Optimizer]:
+    for value in values:
+        if isinstance(value, Optimizer):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _optimizers(value)
+
+
+class _Watch:
+    """Some attributes of an object, which are kept alive: so their addresses tell them apart."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._names, self._values = tuple(values), [*values.values()]
+        self._addresses = tuple(map(id, self._values))
+
+    def changed(self, held: dict[str, Any]) -> str | None:
+        """The name of one that was replaced. Compares by identity, as this runs in each update."""
+        now = tuple(map(id, map(held.get, self._names)))
+        if now == self._addresses:
+            return None
+        return next(n for n, a, b in zip(self._names, now, self._addresses) if a != b)
+
+
+# ---- graphs
+
+
+class _Graph:
+    """One captured update. Nothing is computed before `launch`.
+
+    arrays, scalars   the update's arguments in the signature's order
+    fixed             whether each array is the caller's own memory, which has the same address in
+                      every call; others are copied to one of the graph
+    """
+
+    def __init__(
+        self, agent: Any, call: Callable[[Iterator[Array], Iterator[Array]], Any],
+        arrays: Sequence[Array], scalars: Sequence[Array], fixed: Sequence[bool],
+    ) -> None:  # fmt: skip
+        self._inputs = [
+            (x.data.ptr if same else 0, x if same else x.copy()) for x, same in zip(arrays, fixed)
+        ]
+        for optimizer in instances(agent, Optimizer).values():
+            optimizer.refresh()  # a write would be repeated by every launch
+        # no memory that the graph uses is given to others as long as it exists
+        self._memory: list[Any] = []
+        self._pool = xp.cuda.MemoryPool()
+
+        def allocate(size: int) -> Any:
+            self._memory.append(self._pool.malloc(size))
+            return self._memory[-1]
+
+        stream = xp.cuda.Stream(non_blocking=True)
+        with _traced(agent) as reads, xp.cuda.using_allocator(allocate), stream:
+            stream.begin_capture()
+            try:
+                inputs = iter([static for _, static in self._inputs])
+                self._results = _Results(call(inputs, iter(scalars)))
+            except BaseException:
+                with contextlib.suppress(Exception):  # what went wrong may have ended it already
+                    stream.end_capture()
+                raise
+            self._graph = stream.end_capture()
+        self._read = _Watch(reads)
+        self._optimizers = [(one, _Watch(vars(one))) for one in _optimizers(reads.values())]
+
+    def changed(self, held: dict[str, Any]) -> str | None:
+        """The name of an attribute that is not what it was at the capture, if there is one.
+
+        held   the attributes of the agent
+        """
+        if name := self._read.changed(held):
+            return name
+        for optimizer, watch in self._optimizers:
+            if name := watch.changed(vars(optimizer)):
+                return f"{name} of {type(optimizer).__name__}"
+        return None
+
+    def take(self, arrays: Sequence[Array]) -> bool:
+        """Copy the arguments of a call to the graph's inputs. False if one should have the address
+        of its input and has another."""
+        for x, (address, static) in zip(arrays, self._inputs):
+            if not address:
+                xp.copyto(static, x)
+            elif x.data.ptr != address:
+                return False
+        return True
+
+    def launch(self) -> Any:
+        """Do the update, once its arguments were taken; returns what it returns."""
+        for optimizer, _ in self._optimizers:
+            optimizer.refresh()
+        self._graph.launch()
+        return self._results.copied()
+
+
+class _Signature:
+    """The updates with arguments of one signature."""
+
+    def __init__(self, text: str, floats: int) -> None:
+        self.text, self.reason, self.replays = text, "called once so far", 0
+        self.graph: _Graph | None = None
+        self.hopeless = False  # whether a capture was tried and failed
+        self.last: list[tuple[Any, int]] | None = (
+            None  # the arrays of the last eager call: their owners and addresses
+        )
+        self.scalars = [xp.empty((), FLOAT) for _ in range(floats)]
+        self._numbers: list[float | None] = [None] * floats  # what these hold
+
+    def report(self) -> Report:
+        state = "captured" if self.graph is not None else f"eager: {self.reason}"
+        return Report(self.text, state, self.replays)
+
+    def fill(self, floats: Sequence[float]) -> None:
+        """Write the numbers that have changed to the device."""
+        for i, number in enumerate(floats):
+            if number != self._numbers[i]:
+                self.scalars[i].fill(number)
+                self._numbers[i] = number
+
+
+class Graphs:
+    """The captured updates of one agent, which is not kept alive. A copy has none."""
+
+    def __init__(self) -> None:
+        self.signatures: collections.OrderedDict[Any, _Signature] = collections.OrderedDict()
+        self.captures = self.replays = 0
+
+    def __reduce__(self) -> Any:
+        return Graphs, ()
+
+    def run(self, update: Update, agent: Any, args: Any, options: dict[str, Any]) -> Any:
+        """update(agent, *args, **options), launched where it was captured."""
+        key: list[Any] = [update, *options]
+        arrays: list[Array] = []
+        floats: list[float] = []
+        values = (*args, *options.values()) if options else args
+        try:
+            _sort(values, key, arrays, floats)
+        except NotCapturableError as error:
+            one = self._signature((update, str(error)), update, agent, args, options)
+            result = update(agent, *args, **options)
+            self._give_up(one, error, agent)
+            return result
+        one = self._signature(tuple(key), update, agent, args, options, len(floats))
+        one.fill(floats)
+
+        def call(arrays: Iterator[Array], scalars: Iterator[Array]) -> Any:
+            filled = _filled(values, arrays, scalars)
+            n = len(args)
+            return update(agent, *filled[:n], **dict(zip(options, filled[n:])))
+
+        failed = None
+        if not anomaly.on and not one.hopeless:
+            try:
+                graph = self._graph(one, agent, call, arrays)
+            except Exception as error:  # the update may be any code
+                failed = error
+            else:
+                if graph is not None:
+                    return graph.launch()
+        result = call(iter(arrays), iter(one.scalars))
+        one.last = [(weakref.ref(_owner(x)), x.data.ptr) for x in arrays]
+        if failed is not None:
+            self._give_up(one, failed, agent)
+        return result
+
+    def _signature(
+        self, key: Any, update: Update, agent: Any, args: Any, options: Any, floats: int = 0
+    ) -> _Signature:
+        one = self.signatures.get(key)
+        if one is None:
+            if len(self.signatures) == SIGNATURES:
+                self.signatures.popitem(last=False)
+            text = _signature_text(update, agent, args, options)
+            one = self.signatures[key] = _Signature(text, floats)
+        else:
+            self.signatures.move_to_end(key)
+        return one
+
+    def _graph(
+        self, one: _Signature, agent: Any, call: Callable[..., Any], arrays: Sequence[Array]
+    ) -> _Graph | None:
+        """The graph of this call, which has taken its arguments; None: it must run eagerly."""
+        graph = one.graph
+        if graph is not None:
+            if changed := graph.changed(vars(agent)):
+                # another value may need kernels that are not compiled yet
+                one.graph, one.last = None, None
+                one.reason = f"{changed} was changed"
+                return None
+            if graph.take(arrays):
+                one.replays += 1
+                self.replays += 1
+                return graph
+            fixed = [False] * len(arrays)
+        elif not GRAPHS:
+            one.reason = "NPR_GRAPHS=0"
+            return None
+        elif one.last is None:
+            return None
+        else:
+            # not one that was freed, and its memory given to another
+            fixed = [
+                owner() is _owner(x) and address == x.data.ptr
+                for x, (owner, address) in zip(arrays, one.last)
+            ]
+        if self.captures >= SIGNATURES and self.replays < WORTH * self.captures:
+            one.graph = None
+            one.reason = (
+                f"{self.captures} graphs were captured for {self.replays} replays: shapes, or "
+                "attributes that it reads, change too often"
+            )
+            return None
+        self.captures += 1
+        one.graph = None
+        one.graph = _Graph(agent, call, arrays, one.scalars, fixed)
+        one.graph.take(arrays)
+        return one.graph
+
+    def _give_up(self, one: _Signature, error: Exception, agent: object) -> None:
+        """Let a signature run eagerly, and say why once, unless npr expects it."""
+        known = isinstance(error, NotCapturableError)
+        one.reason = str(error) if known else f"capturing raised {describe_error(error)}"
+        one.hopeless = True
+        if isinstance(error, NotImplementedError) and "cuBLAS" in str(error):
+            one.reason = "its products are too large for npr's own kernels"
+            return
+        name = type(agent).__name__
+        if (name, one.reason) not in _warned:
+            _warned.add((name, one.reason))
+            warnings.warn(
+                f"{name}.update runs without CUDA graphs, which is slower: {one.reason}.",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+
+_warned: set[tuple[str, str]] = set()

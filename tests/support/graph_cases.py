@@ -1,0 +1,819 @@
+"""Checks of npr.training.graphs on the strict double of CuPy, for tests/algorithms/test_graphs.py.
+
+`NPR_BACKEND=cupy python graph_cases.py FOLDER [NAME ...]` runs these, or all, and prints
+{name: error or ""} as one line of JSON.
+"""
+
+import contextlib
+import copy
+import json
+import pickle
+import sys
+import traceback
+import warnings
+
+import numpy as np
+
+import npr
+from npr.autodiff import debug_anomaly
+from npr.backend import to_device, to_host, xp
+from npr.files.parts import arrays_of, parts
+from npr.optim import Adam, Optimizer
+from npr.training import graphs
+from support import device_cases
+from support.small_agents import next_update
+
+CHECKS = {}  # name -> function of a folder
+
+
+def check(function):
+    CHECKS[function.__name__] = function
+    return function
+
+
+@contextlib.contextmanager
+def eager():
+    """Within this block nothing is captured or replayed."""
+    before, graphs.GRAPHS = graphs.GRAPHS, False
+    try:
+        yield
+    finally:
+        graphs.GRAPHS = before
+
+
+def learned(agent):
+    """Name -> bytes of everything that updates change: parameters and states of optimizers."""
+    held = {}
+    for name, part in parts(agent).items():
+        if isinstance(part, (xp.ndarray, np.ndarray)):
+            held[name] = to_host(part).tobytes()
+        elif isinstance(part, Optimizer):
+            arrays = arrays_of(name, part).values()
+            held[name] = b"".join(to_host(x).tobytes() for x in arrays), part.counters()
+    return held
+
+
+def read(metrics):
+    return {name: (to_host(x).tobytes(), x.dtype, x.shape) for name, x in metrics.items()}
+
+
+def states(agent):
+    """The state of each signature: "captured" or "eager: ..."."""
+    return [one.state for one in graphs.report(agent)]
+
+
+def replays(agent):
+    return [one.replays for one in graphs.report(agent)]
+
+
+# ---- the algorithms
+
+UPDATES = 8
+
+
+def batches(agent, batch):
+    """Arguments of several updates: other arrays, other floats, alternating flags."""
+
+    def other(x, k):
+        if isinstance(x, (list, tuple)):
+            return [other(item, k) for item in x]
+        if isinstance(x, bool):
+            return bool(k % 2)
+        if isinstance(x, float):
+            return x * 0.95 ** (k // 3)
+        return x if x is None else to_device(np.roll(to_host(x), k, axis=0))
+
+    for k in range(UPDATES):
+        yield [other(x, k) for x in batch]
+
+
+def trajectory(case):
+    """What several updates with falling learning rates make of an agent; the agent; the counts of
+    the last update."""
+    agent = device_cases.make(case)
+    batch, seen = next_update(agent, device_cases.STEPS), []
+    for k, arguments in enumerate(batches(agent, batch)):
+        for part in parts(agent).values():
+            if isinstance(part, Optimizer):
+                part.learning_rate = 1e-3 / (1 + k // 2)
+        device_cases.reset_counts()
+        metrics = agent.update(*arguments)
+        counts = device_cases.counts()
+        seen.append((learned(agent), read(metrics)))
+    return seen, agent, counts, arguments
+
+
+def replayed_updates_equal_eager_ones(case):
+    with eager():
+        expected, agent, *_ = trajectory(case)
+        assert set(states(agent)) == {"eager: NPR_GRAPHS=0"}, graphs.report(agent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seen, agent, counts, arguments = trajectory(case)
+    assert set(states(agent)) == {"captured"}, graphs.report(agent)
+    assert sum(replays(agent)) >= UPDATES - 3 * len(states(agent)) > 0, graphs.report(agent)
+    for k, (mine, theirs) in enumerate(zip(seen, expected)):
+        assert mine == theirs, f"update {k} differs"
+    for what in ("uploads", "downloads", "synchronizations"):
+        assert counts[what] == 0, what
+    copies = sum(len(x) if isinstance(x, list) else 1 for x in arguments)
+    assert counts["launches"] <= copies + 3, counts  # the graph, and a copy per type of results
+
+
+for case in device_cases.CASES:
+    CHECKS[f"replayed updates equal eager ones: {case}"] = lambda folder, case=case: (
+        replayed_updates_equal_eager_ones(case)
+    )
+
+
+# ---- an update whose work is easy to follow
+
+
+class Toy(npr.DQN):
+    """theta <- theta - factor * number * x by one step of Adam; x has the size of theta."""
+
+    def build(self):
+        super().build()
+        self.factor = 0.5
+
+    def update(self, x, number, half=False):
+        g = self.factor * number * x
+        if half:
+            g = 0.5 * g
+        self.adam.step(self.theta, g)
+        return {"mean": g.mean(), "positive": g > 0, "g": g}
+
+
+def toy(kind=Toy, seed=0):
+    return kind("CartPole-v1", seed=seed, verbose=0, net_arch=[8], n_envs=1)
+
+
+def vector(agent, k=0):
+    return to_device(np.random.default_rng(k).standard_normal(agent.theta.size).astype(np.float32))
+
+
+def updated(agent, n=4, *, number=2.0, first=0, **options):
+    """The agent after n updates with different arrays."""
+    for k in range(first, first + n):
+        agent.update(vector(agent, k), number, **options)
+    return agent
+
+
+def assert_equal(one, other):
+    assert learned(one) == learned(other)
+
+
+def expected(n=4, kind=Toy, change=None, **options):
+    """The agent that eager updates give; `change` is called with it after the first three."""
+    with eager():
+        agent = toy(kind)
+        if change is None:
+            return updated(agent, n, **options)
+        updated(agent, 3)
+        change(agent)
+        return updated(agent, n - 3, first=3, **options)
+
+
+@check
+def the_first_call_is_eager_the_second_captured_and_others_are_replayed(folder):
+    agent = toy()
+    for k, (state, count) in enumerate(
+        [("eager: called once so far", 0), ("captured", 0), ("captured", 1), ("captured", 2)]
+    ):
+        agent.update(vector(agent, k), 2.0)
+        size = agent.theta.size
+        assert graphs.report(agent) == [(f"x float32({size},), number float", state, count)], (
+            graphs.report(agent)
+        )
+    assert_equal(agent, expected())
+
+
+@check
+def an_update_before_any_has_no_report(folder):
+    assert graphs.report(toy()) == []
+
+
+@check
+def arrays_with_the_same_address_are_not_copied_and_others_are(folder):
+    agent, fixed = toy(), vector(toy())
+    for k in range(4):
+        fixed[...] = vector(agent, k)
+        device_cases.reset_counts()
+        agent.update(fixed, 2.0)
+        counts = device_cases.counts()
+    assert counts["launches"] == 1 + 2, counts  # the graph, and a copy per type of results
+    assert_equal(agent, expected())
+    updated(agent, 2, first=4)  # captured again, since the array has another address
+    device_cases.reset_counts()
+    updated(agent, 1, first=6)
+    assert device_cases.counts()["launches"] == 1 + 1 + 2
+    assert_equal(agent, expected(7))
+    assert states(agent) == ["captured"]
+
+
+@check
+def the_arrays_of_a_caller_are_not_written_to(folder):
+    agent = toy()
+    mine = [vector(agent, k) for k in range(5)]
+    for x in (mine[0], mine[0], *mine):
+        agent.update(x, 2.0)
+    assert replays(agent)[0] > 1
+    for k, x in enumerate(mine):
+        assert np.array_equal(to_host(x), to_host(vector(agent, k))), k
+
+
+@check
+def arrays_that_the_caller_keeps_are_told_apart_by_their_memory(folder):
+    agent, whole = toy(), to_device(np.zeros((4, toy().theta.size), np.float32))
+    for k in range(4):
+        whole[k] = vector(agent, k)
+    for k in range(4):
+        agent.update(whole[k], 2.0)  # views of one array
+    assert replays(agent) == [2]
+    assert_equal(agent, expected())
+
+
+@check
+def a_number_may_change_without_another_capture(folder):
+    agent = toy()
+    with eager():
+        other = toy()
+        for k in range(6):
+            updated(other, 1, number=1.0 + k, first=k)
+    for k in range(6):
+        updated(agent, 1, number=np.float64(1.0 + k) if k == 3 else 1.0 + k, first=k)
+    assert replays(agent) == [4]
+    assert_equal(agent, other)
+
+
+@check
+def results_are_not_overwritten_by_later_updates(folder):
+    agent = toy()
+    kept = [agent.update(vector(agent, k), 2.0) for k in range(300)]
+    assert replays(agent) == [298]
+    for k in (1, 2, 3, 200, 257, 258, 299):
+        g = 0.5 * 2.0 * to_host(vector(agent, k))
+        assert np.array_equal(to_host(kept[k]["g"]), g), k
+        assert np.array_equal(to_host(kept[k]["positive"]), g > 0)
+        assert abs(float(to_host(kept[k]["mean"])) - g.mean()) < 1e-5
+        assert kept[k]["mean"].shape == () and kept[k]["positive"].dtype == bool
+
+
+@check
+def flags_and_shapes_have_their_own_graphs(folder):
+    with eager():
+        other = toy()
+        for k in range(8):
+            updated(other, 1, half=bool(k % 2), first=k)
+    agent = toy()
+    for k in range(8):
+        updated(agent, 1, half=bool(k % 2), first=k)
+    assert replays(agent) == [2, 2]
+    assert_equal(agent, other)
+
+
+# ---- what makes a graph stale
+
+
+def stale(change):
+    """A graph is not used after `change`: the updates equal eager ones."""
+    agent = updated(toy(), 3)
+    assert replays(agent) == [1]
+    change(agent)
+    updated(agent, 4, first=3)
+    assert replays(agent) == [3], graphs.report(agent)  # eager, captured, and two times replayed
+    assert_equal(agent, expected(7, change=change))
+
+
+def changes(function):
+    CHECKS[function.__name__] = lambda folder: stale(function)
+    return function
+
+
+@changes
+def setting_an_attribute(agent):
+    agent.factor = 0.25
+
+
+@changes
+def changing_the_dictionary_of_attributes(agent):
+    vars(agent).update(factor=0.25)
+
+
+@changes
+def replacing_the_parameters(agent):
+    agent.theta = agent.theta * 2
+
+
+@changes
+def replacing_an_optimizer(agent):
+    agent.adam = Adam(agent.theta, 1e-2)
+
+
+@changes
+def changing_a_constant_of_an_optimizer(agent):
+    agent.adam.beta1 = 0.5
+
+
+@changes
+def replacing_a_vector_of_an_optimizer(agent):
+    agent.adam.m = agent.adam.m + 1
+
+
+@check
+def loading_parameters_in_place_needs_no_other_graph(folder):
+    def change(agent):
+        agent.theta[...] = 2 * agent.theta
+        agent.adam.load({name: to_host(x) + 1 for name, x in agent.adam.state().items()})
+        agent.adam.load_counters({"t": 7, "skipped": 0, "consecutive": 0})
+        agent.adam.learning_rate = 0.125
+
+    agent = updated(toy(), 3)
+    change(agent)
+    updated(agent, 4, first=3)
+    assert replays(agent) == [5]
+    assert_equal(agent, expected(7, change=change))
+
+
+@check
+def a_setting_that_the_update_reads_may_be_set(folder):
+    class Clipped(Toy):
+        def update(self, x, number):
+            return super().update(x * self.max_grad_norm, number)
+
+    def change(agent):
+        agent.set_params(max_grad_norm=3.0)
+
+    agent = updated(toy(Clipped), 3)
+    change(agent)
+    updated(agent, 3, first=3)
+    assert replays(agent) == [2]
+    assert_equal(agent, expected(6, Clipped, change))
+
+
+@check
+def other_settings_may_be_set_without_another_capture(folder):
+    agent = updated(toy(), 3)
+    agent.tau, agent.verbose = 0.5, 0
+    updated(agent, 2, first=3)
+    assert replays(agent) == [3]
+
+
+# ---- what cannot be captured
+
+
+def falls_back(kind, reason, n=5):
+    """Updates run eagerly, once each, with one warning that has the reason."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        agent = updated(toy(kind), n)
+        updated(toy(kind, seed=1), n)
+    texts = [str(one.message) for one in caught if one.category is RuntimeWarning]
+    assert len(texts) == 1, texts
+    assert texts[0].startswith(f"{kind.__name__}.update runs without CUDA graphs, which is slower:")
+    assert reason in texts[0], texts[0]
+    assert [state.startswith("eager: ") and reason in state for state in states(agent)] == [True]
+    assert replays(agent) == [0]
+    assert_equal(agent, expected(n, kind))
+    return agent
+
+
+@check
+def an_update_that_branches_on_a_value_of_the_device(folder):
+    class Branching(Toy):
+        def update(self, x, number):
+            with xp.allow_sync():
+                return super().update(x if float(x.sum()) > 0 else -x, number)
+
+    falls_back(Branching, "capturing raised ")
+
+
+@check
+def an_update_that_uploads(folder):
+    class Uploading(Toy):
+        def update(self, x, number):
+            return super().update(x + to_device(np.float32([2.0])), number)
+
+    falls_back(Uploading, "capturing raised ")
+
+
+@check
+def an_update_that_draws_random_numbers(folder):
+    class Drawing(Toy):
+        def update(self, x, number):
+            return super().update(x, self.rng["noise"].random())
+
+    falls_back(Drawing, "it reads self.rng, a dict, which may change between updates")
+
+
+@check
+def an_update_that_reads_the_progress(folder):
+    class Scheduled(Toy):
+        def update(self, x, number):
+            return super().update(x, self.now("linear:1"))
+
+    falls_back(Scheduled, "it reads self.counters, a Counters, which may change")
+
+
+@check
+def an_update_that_reads_an_array_of_the_host(folder):
+    class Reading(Toy):
+        def build(self):
+            super().build()
+            self.weight = np.array([1.0])
+
+        def update(self, x, number):
+            self.weight.item()
+            return super().update(x, number)
+
+    falls_back(Reading, "it reads self.weight, a ndarray, which may change")
+
+
+@check
+def an_update_that_reads_an_object_of_a_class_that_npr_does_not_know(folder):
+    class Anneal:
+        value = 1.0
+
+    class Annealed(Toy):
+        def build(self):
+            super().build()
+            self.anneal = (Anneal(),)
+
+        def update(self, x, number):
+            return super().update(x, number * self.anneal[0].value)
+
+    falls_back(Annealed, "it reads self.anneal, a tuple, which may change")
+
+
+@check
+def an_update_that_sets_an_attribute_sets_it_once(folder):
+    class Counting(Toy):
+        made = 0
+
+        def update(self, x, number):
+            self.made = self.made + 1
+            return super().update(x, number)
+
+    assert falls_back(Counting, "it sets self.made; return the value").made == 5
+
+
+@check
+def an_update_that_returns_other_objects(folder):
+    class Listing(Toy):
+        def update(self, x, number):
+            return {"all": [super().update(x, number)]}
+
+    falls_back(Listing, "it returns a list")
+
+
+@check
+def an_update_with_an_argument_of_the_host(folder):
+    class Host(Toy):
+        def update(self, x, number, order):
+            return super().update(x, number + order.item())
+
+    agent = toy(Host)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for k in range(3):
+            agent.update(vector(agent, k), 1.0, np.array([1.0]))
+    assert [str(one.message) for one in caught] == [
+        "Host.update runs without CUDA graphs, which is slower: it was given a ndarray."
+    ]
+    assert_equal(agent, expected(3))
+
+
+@check
+def a_product_by_cublas_is_eager_without_a_warning(folder):
+    class Large(Toy):
+        def update(self, x, number):
+            return super().update((x[None, :] @ x[:, None])[0] * x, number)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        agent = updated(toy(Large), 4)
+    assert states(agent) == ["eager: its products are too large for npr's own kernels"]
+    assert_equal(agent, expected(4, Large))
+
+
+@check
+def an_error_of_an_update_is_raised_and_changes_nothing(folder):
+    class Faulty(Toy):
+        def update(self, x, number):
+            if self.fault:
+                raise ValueError("at fault")
+            return super().update(x, number)
+
+        fault = False
+
+    agent = updated(toy(Faulty), 1)
+    Faulty.fault = True
+    before = learned(agent)
+    for _ in range(2):
+        try:
+            updated(agent, 1, first=1)
+        except ValueError as error:
+            assert str(error) == "at fault"
+        else:
+            raise AssertionError("no error was raised")
+    assert learned(agent) == before
+    Faulty.fault = False
+    updated(agent, 3, first=1)
+    assert replays(agent) == [2]
+    assert_equal(agent, expected(4, Faulty))
+
+
+@check
+def an_interrupt_within_a_capture_is_raised_and_changes_nothing(folder):
+    class Interrupted(Toy):
+        def update(self, x, number):
+            result = super().update(x, number)
+            if type(self).interrupt:
+                raise KeyboardInterrupt
+            return result
+
+        interrupt = False
+
+    agent = updated(toy(Interrupted), 1)
+    Interrupted.interrupt, before = True, learned(agent)
+    try:
+        updated(agent, 1, first=1)
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError("no interrupt was raised")
+    assert learned(agent) == before and type(agent) is Interrupted
+    Interrupted.interrupt = False
+    updated(agent, 3, first=1)
+    assert replays(agent) == [2]
+    assert_equal(agent, expected(4, Interrupted))
+
+
+@check
+def an_update_of_a_base_class_is_a_part_of_the_update(folder):
+    class Twice(Toy):
+        def update(self, x, number):
+            super().update(x, number)
+            return super().update(x=x, number=0.5 * number)
+
+    agent = updated(toy(Twice), 5)
+    assert len(states(agent)) == 1 and replays(agent) == [3]
+    assert_equal(agent, expected(5, Twice))
+
+
+@check
+def an_update_that_is_inherited_from_another_class_is_replayed(folder):
+    class Mixin:
+        def update(self, x, number):
+            return super().update(2 * x, number)
+
+    class Mixed(Mixin, Toy):
+        pass
+
+    agent = updated(toy(Mixed), 5)
+    assert replays(agent) == [3]
+    assert_equal(agent, expected(5, Mixed))
+
+
+@check
+def an_update_may_return_one_array_or_nothing(folder):
+    class Lone(Toy):
+        def update(self, x, number):
+            return super().update(x, number)["g"]
+
+    class Silent(Toy):
+        def update(self, x, number):
+            super().update(x, number)
+
+    agent, other = toy(Lone), updated(toy(Silent), 4)
+    kept = [agent.update(vector(agent, k), 2.0) for k in range(4)]
+    assert replays(agent) == replays(other) == [2]
+    assert all(np.array_equal(to_host(g), to_host(vector(agent, k))) for k, g in enumerate(kept))
+    assert_equal(agent, other)
+    assert other.update(vector(agent), 2.0) is None
+
+
+@check
+def tuples_lists_and_names_of_arguments_are_a_part_of_the_signature(folder):
+    class Several(Toy):
+        def update(self, xs, number, *, pair=(1.0, None)):
+            return super().update(sum(xs) * pair[0], number)
+
+    agent = toy(Several)
+    with eager():
+        other = toy(Several)
+        for k in range(5):
+            other.update([vector(agent, k)] * 2, 2.0, pair=(0.5, None))
+    for k in range(5):
+        agent.update([vector(agent, k)] * 2, 2.0, pair=(0.5, None))
+    (one,) = graphs.report(agent)
+    size = agent.theta.size
+    assert one.signature == (
+        f"xs [float32({size},), float32({size},)], number float, pair [float, =None]"
+    ), one
+    assert one.replays == 3
+    assert_equal(agent, other)
+    agent.update((vector(agent),), 2.0)
+    assert len(graphs.report(agent)) == 2
+
+
+# ---- limits
+
+
+def lengths(agent, *numbers):
+    for n in numbers:
+        agent.update(to_device(np.ones((n, agent.theta.size), np.float32)), 2.0)
+
+
+class Summed(Toy):
+    def update(self, x, number):
+        return super().update(x.sum(axis=0), number)
+
+
+@check
+def a_signature_that_was_not_used_for_long_is_dropped(folder):
+    agent = toy(Summed)
+    lengths(agent, *range(1, 9), 1, 1, 1, *range(9, 13))
+    shapes = [one.signature.split("(")[1].split(",")[0] for one in graphs.report(agent)]
+    assert shapes == ["6", "7", "8", "1", "9", "10", "11", "12"], shapes
+    assert sum(replays(agent)) == 2
+
+
+@check
+def capturing_stops_where_graphs_are_hardly_replayed(folder):
+    agent = toy(Summed)
+    for n in range(1, 20):
+        lengths(agent, n, n, n)
+    assert vars(agent)["_graphs"].captures == graphs.SIGNATURES
+    assert "8 graphs were captured for 8 replays" in states(agent)[-1]
+    with eager():
+        other = toy(Summed)
+        for n in range(1, 20):
+            lengths(other, n, n, n)
+    assert_equal(agent, other)
+
+
+@check
+def capturing_stops_where_an_attribute_changes_all_the_time(folder):
+    def run(agent):
+        for k in range(60):
+            agent.factor = 1.0 + k // 2
+            updated(agent, 1, first=k)
+        return agent
+
+    agent = run(toy())
+    with eager():
+        other = run(toy())
+    assert vars(agent)["_graphs"].captures == graphs.SIGNATURES
+    assert_equal(agent, other)
+
+
+# ---- beside the update
+
+
+@check
+def anomaly_detection_runs_eagerly(folder):
+    agent = updated(toy(), 4)
+    with debug_anomaly():
+        updated(agent, 2, first=4)
+        bad = vector(agent)
+        bad[3] = np.nan
+        try:
+            agent.update(bad, 2.0)
+        except npr.NumericsError as error:
+            assert "entry (3,) = nan" in str(error)
+        else:
+            raise AssertionError("the gradient was not reported")
+    assert replays(agent) == [2]
+    updated(agent, 1, first=6)
+    assert replays(agent) == [3]
+
+
+@check
+def a_gradient_that_is_not_finite_is_skipped_and_counted(folder):
+    agent = updated(toy(), 3)
+    before, bad = learned(agent), vector(agent)
+    bad[3] = np.nan
+    agent.update(bad, 2.0)
+    agent.update(bad, 2.0)
+    assert replays(agent) == [3] and agent.adam.skip_counts() == (2, 2)
+    after = learned(agent)
+    assert before["theta"] == after["theta"] and before["adam"][0] == after["adam"][0]
+    updated(agent, 1, first=3)
+    assert agent.adam.skip_counts() == (2, 0)
+
+
+@check
+def a_copy_has_no_graphs_and_makes_its_own(folder):
+    agent = updated(toy(), 4)
+    for copied in (copy.deepcopy(agent), pickle.loads(pickle.dumps(updated(registered(), 4)))):
+        assert graphs.report(copied) == []
+        updated(copied, 4, first=4)
+        assert replays(copied) == [2]
+        assert_equal(copied, expected(8))
+    assert replays(agent) == [2]
+    clone = npr.clone(agent)
+    assert graphs.report(clone) == []
+    assert_equal(updated(clone, 4), expected(4))
+
+
+class Registered(Toy):
+    """Of this module, so that it can be pickled."""
+
+
+def registered():
+    return toy(Registered)
+
+
+@check
+def a_file_has_no_graphs_and_continues(folder):
+    agent = updated(registered(), 4)
+    agent.save(f"{folder}/toy.npz")
+    loaded = npr.load(f"{folder}/toy.npz")
+    assert graphs.report(loaded) == []
+    assert_equal(updated(loaded, 4, first=4), expected(8))
+    assert_equal(updated(agent, 4, first=4), expected(8))
+    assert replays(agent) == [6] and replays(loaded) == [2]
+
+
+@check
+def an_agent_that_is_built_again_makes_its_own(folder):
+    agent = updated(toy(), 4)
+    vars(agent)["_initial"] = npr.training.cloning.fingerprint(agent)  # as if it were new
+    agent.set_params(seed=0, gamma=0.5)
+    assert graphs.report(agent) == []
+    assert_equal(updated(agent, 4), expected(4))
+
+
+@check
+def two_agents_do_not_share_graphs(folder):
+    one, other = toy(), toy(seed=1)
+    for k in range(5):
+        updated(one, 1, first=k)
+        updated(other, 1, first=k, number=3.0)
+    assert replays(one) == replays(other) == [3]
+    assert_equal(one, expected(5))
+    with eager():
+        assert_equal(other, updated(toy(seed=1), 5, number=3.0))
+
+
+@check
+def an_agent_is_not_kept_alive_by_its_graphs(folder):
+    import gc
+    import weakref
+
+    agent = updated(toy(), 4)
+    graph = weakref.ref(next(iter(vars(agent)["_graphs"].signatures.values())).graph)
+    gc.disable()
+    try:
+        del agent
+        assert graph() is None, "the memory of a graph waits for the garbage collector"
+    finally:
+        gc.enable()
+
+
+def run_of(case, *budgets):
+    """The agent of a case after several calls of learn(), and the rows of its log."""
+    name, env, settings = device_cases.CASES[case]
+    settings = {"learning_rate": "linear:1e-3", **settings, "max_episode_steps": 20}
+    agent, rows = getattr(npr, name)(env, seed=0, verbose=0, **settings), []
+    for budget in budgets:
+        agent.learn(budget, reset_num_timesteps=False, log=Rows(rows), log_interval=1)
+    return agent, rows
+
+
+class Rows(npr.loggers.Output):
+    def __init__(self, rows):
+        self.rows = rows
+
+    def write(self, row, step):
+        drop = ("time/time_elapsed", "time/fps", "time/peak_rss_mb")
+        self.rows.append((step, {k: v for k, v in row.items() if k not in drop}))
+
+
+def runs_are_the_same(case):
+    """Parameters and logs of a run in two pieces with graphs are those without."""
+    with eager():
+        expected, expected_rows = run_of(case, 100, 60)
+    agent, rows = run_of(case, 100, 60)
+    assert sum(replays(agent)) > 4, graphs.report(agent)
+    assert_equal(agent, expected)
+    assert len(rows) > 1 and any(key.startswith("train/") for _, row in rows for key in row)
+    for mine, theirs in zip(rows, expected_rows):
+        assert mine == theirs, (mine, theirs)
+
+
+for case in ("DQN", "PERDQN", "TD3", "SAC", "PPO Box", "A2C"):
+    CHECKS[f"runs are the same: {case}"] = lambda folder, case=case: runs_are_the_same(case)
+
+
+if __name__ == "__main__":
+    folder, *names = sys.argv[1:]
+    outcome = {}
+    for name in names or CHECKS:
+        try:
+            CHECKS[name](folder)
+            outcome[name] = ""
+        except Exception:
+            outcome[name] = traceback.format_exc()
+    print(json.dumps(outcome))
