@@ -110,15 +110,18 @@ def used() -> bool:
     return on_device() and CUDA_KERNELS and available()
 
 
+def try_out(module: Any) -> None:
+    """Compile and run one kernel with CuPy's module; raises whatever prevents it."""
+    source = module.RawModule(code=text("probe.cu"), options=options(FLOAT))
+    x: Array = module.zeros(1, FLOAT)
+    source.get_function("probe")((1,), (1,), (x,))
+
+
 @functools.cache
 def available() -> bool:
     """Whether CUDA kernels can be compiled in this process; warns once if not."""
     try:
-        function = xp.RawModule(code=f"{text('probe.cu')}", options=options(FLOAT)).get_function(
-            "probe"
-        )
-        x: Array = xp.zeros(1, FLOAT)
-        function((1,), (1,), (x,))
+        try_out(xp)
     except Exception as error:
         warnings.warn(
             f"CUDA kernels cannot be compiled ({error}); computing with CuPy's array operations, "
