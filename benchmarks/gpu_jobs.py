@@ -389,7 +389,7 @@ def sac(batch, width):
     )  # fmt: skip
     s, s2, a = (np.tanh(rng.standard_normal((n, m))) for m in (INPUTS, INPUTS, ACTIONS))
     agent.buffer.add(s, a, rng.standard_normal(n), s2, rng.random(n) < 0.01)
-    return agent, lambda: (*agent.buffer.sample(batch, agent.rng["sample"]), *agent.noise())
+    return agent, lambda: agent.buffer.sample(batch, agent.rng["sample"], agent.noise())
 
 
 def microseconds(f, wait, seconds=0.1 if SMALL else 1.0):
