@@ -1,21 +1,15 @@
 """Losses, each one node on the tape: on small networks the cost is Python per node."""
 
 import functools
-import operator
 from typing import Any
 
 import numpy as np
 
-from npr.autodiff import Tensor, guarded, record, stop_gradient
-from npr.backend import ON_HOST, Array, xp
+from npr.autodiff import Tensor, record, stop_gradient
+from npr.autodiff.tensor import times
+from npr.backend import Array, xp
 from npr.errors import ConfigError
 from npr.kernels import losses as kernels
-from npr.kernels.cuda import losses as cuda
-from npr.kernels.jit import Kernel
-
-_times: Any = guarded(operator.mul)
-if not ON_HOST:
-    _times = Kernel(None, _times, cuda.product)
 
 
 def mse(x: Any, y: Array) -> Any:
@@ -26,7 +20,7 @@ def mse(x: Any, y: Array) -> Any:
         raise ConfigError(f"mse needs y to fit x of shape {plain.shape}, got {y.shape}.")
     if type(x) is not Tensor:
         return loss
-    return record(loss, [x], lambda g: [_times(g * (2 / error.size), error)], "mse", (x, y))
+    return record(loss, [x], lambda g: [times(g * (2 / error.size), error)], "mse", (x, y))
 
 
 def clipped_surrogate(ratio: Any, A: Array, epsilon: float) -> Any:
@@ -40,7 +34,7 @@ def clipped_surrogate(ratio: Any, A: Array, epsilon: float) -> Any:
     if type(ratio) is not Tensor:
         return L
     return record(
-        L, [ratio], lambda g: [_times(g / plain.size, slope)],
+        L, [ratio], lambda g: [times(g / plain.size, slope)],
         "clipped_surrogate", (ratio, A),
     )  # fmt: skip
 
@@ -74,5 +68,5 @@ def td_huber(q: Any, a: Array, y: Array, w: Array | None = None) -> tuple[Any, A
     kernels.td_huber(plain, a, y, w, loss, chosen, slope)
     if type(q) is not Tensor:
         return loss[0], chosen
-    L = record(loss.reshape(()), [q], lambda g: [_times(g, slope)], "td_huber", (q, a, y, w))
+    L = record(loss.reshape(()), [q], lambda g: [times(g, slope)], "td_huber", (q, a, y, w))
     return L, chosen

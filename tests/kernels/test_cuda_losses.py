@@ -1,15 +1,11 @@
 """CUDA kernels of losses, against their references."""
 
-import operator
-
 import numpy as np
 import pytest
 from support import cuda
 from support.processes import DOUBLE, run
 
-from npr.autodiff import guarded
 from npr.kernels import losses as kernels
-from npr.kernels.cuda import losses as cuda_losses
 
 SIZES = [1, 31, 256, 257, 1024, 1025, 70_000]  # a block takes 1024 items, more need a second launch
 every_size = pytest.mark.parametrize("n", SIZES)
@@ -126,22 +122,7 @@ def test_an_action_out_of_range_makes_its_row_and_the_loss_nan(wrong):
     assert np.isnan(check(kernels.td_huber, *args, reference=_poisoned)[4]).all()
 
 
-# ---- pullbacks
-
-
-def _product(g, x):
-    return guarded(operator.mul)(g, x)
-
-
-@every_size
-def test_the_cotangent_of_a_loss_is_multiplied(n):
-    x = normal(n)
-    x[0] = np.inf
-    for g in (0.3, np.nan):
-        check(cuda_losses.product, np.array(g), x, reference=_product)
-    *_, y = check(cuda_losses.product, np.array(0.0), x, reference=_product)
-    assert not y.any(), "guarded"
-
+# ---- on the tape
 
 LOSSES = """
 import numpy as np

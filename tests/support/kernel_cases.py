@@ -249,6 +249,16 @@ def slow_surrogate(ratio, A, epsilon):
     return L, slope
 
 
+def slow_pick(q, a, chosen):
+    for n, i in np.ndindex(chosen.shape):
+        chosen[n, i] = q[n, i, a[i]]
+
+
+def slow_pick_backward(a, g, dq):
+    for n, i, k in np.ndindex(dq.shape):
+        dq[n, i, k] = g[n, i] * (a[i] == k)
+
+
 def slow_log_softmax(logits, logp):
     for i, k in np.ndindex(logits.shape):
         logp[i, k] = logits[i, k] - math.log(sum(math.exp(x) for x in logits[i]))
@@ -483,6 +493,11 @@ CASES = {
         lambda d: (10 * d.normal(d.B, 2 * d.n), d.table(), d.table(), d.normal(d.B)),
     ),
     "squash_backward": (slow_squash_backward, squash_backward_of),
+    "pick": (slow_pick, lambda d: (d.normal(2, d.B, d.n), actions_of(d), d.normal(2, d.B))),
+    "pick_backward": (
+        slow_pick_backward,
+        lambda d: (actions_of(d), d.normal(2, d.B), d.normal(2, d.B, d.n)),
+    ),
     "gae": (slow_gae, lambda d: (*rollout(d), *map(float, d.rng.random(2)))),
     "returns": (slow_returns, returns_of),
     "n_step_returns": (slow_n_step_returns, n_steps_of),

@@ -53,9 +53,3 @@ extern "C" __global__ void td_huber(const real *q, const index_t *a, const real 
   }
   write_part(sum, B, parts);
 }
-
-// y <- g x of a number g and a vector x, 0 where g is 0.
-extern "C" __global__ void product(const real *g, const real *x, real *y, int n) {
-  const real number = *g;
-  for (int i = THREAD; i < n; i += THREADS) y[i] = number == 0 ? real(0) : number * x[i];
-}

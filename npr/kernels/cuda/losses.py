@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from npr.backend import Array, xp
-from npr.kernels.cuda.compiler import Source, index, parts, per_thread
+from npr.kernels.cuda.compiler import Source, index, parts
 
 _SOURCE = Source("losses.cu")
 
@@ -36,13 +36,6 @@ def td_huber(
     q, a = xp.ascontiguousarray(q), xp.ascontiguousarray(index(a))
     y, w = xp.ascontiguousarray(y, q.dtype), xp.ascontiguousarray(w, q.dtype)
     _mean("td_huber", len(q), loss, q, a, y, w, chosen, slope, *q.shape)
-
-
-def product(g: Array, x: Array) -> Array:
-    """g x for a number g, but 0 where g is 0: `npr.autodiff.guarded`."""
-    y = xp.empty(x.shape, x.dtype)
-    _SOURCE.launch("product", *per_thread(x.size), g, xp.ascontiguousarray(x), y, x.size)
-    return y
 
 
 def _mean(name: str, n: int, loss: Array, *args: Any) -> None:

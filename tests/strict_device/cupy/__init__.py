@@ -15,15 +15,28 @@ R6   only the parameters that CuPy has: no where= or initial= in reductions, no 
 R7   assigning through an integer index with duplicates raises: a GPU writes in any order
 R9   new `empty` memory is NaN (integers: the smallest), so that reading it is detected
 R10  a float64 result raises where NPR_DTYPE is float32
-R15  uploads, downloads, synchronizations, launches and calls of cuBLAS are counted, in `counts`
+R13  results of elementwise operations, reductions and gathers are C-contiguous, as in CuPy, where
+     NumPy keeps the order of transposed operands
+R14  copies from and to pinned memory run until an event or a stream was waited for: memory that is
+     changed before raises, memory that is read before is NaN
+R15  uploads, downloads, waits, launches and calls of cuBLAS are counted, in `counts`
+R16  a stream that captures executes nothing: transfers, waits and cuBLAS raise, results are NaN
+     until the graph is launched, and memory keeps its content until then
+R17  a graph raises if its memory may belong to others when it is launched
 
-There is no `random`: npr draws on the host.
+R14, R16 and R17 are in cuda.py, which is cupy.cuda; the work itself is in _device.py. There is no
+`random`: npr draws on the host. `largest_array` limits the bytes of new arrays, to test what
+happens without memory.
 
 It detects: mixed host and device arrays, hidden transfers and synchronizations, names and
-parameters that CuPy lacks, unintended float64, use of uninitialized memory, transfers per update.
-It does not detect: errors in kernel sources, races and the order of atomics, GPU rounding (FMA,
-TF32, other sums), CuPy's wrap-around of indices out of range (NumPy raises IndexError instead),
-stream order, out-of-memory errors, driver errors, speed. No GPU code runs here.
+parameters that CuPy lacks, unintended float64, use of uninitialized memory, results that depend on
+NumPy's memory layout, pinned memory that is reused too early, operations that a graph cannot hold,
+graphs whose memory was freed, transfers and launches per update.
+Kernels of CUDA sources run too, see raw.py, which detects wrong arguments, writes out of bounds,
+threads that miss a barrier, and results that depend on the order of threads.
+It does not detect: races that no order of threads shows, GPU rounding (FMA, TF32, other sums),
+CuPy's wrap-around of indices out of range (R8: NumPy raises IndexError instead), missing order
+between streams, driver errors, speed. No GPU code runs here.
 """
 
 import builtins
@@ -31,8 +44,17 @@ import os
 
 import numpy as _np
 
-from . import _device
-from ._device import PrecisionError, SynchronizationError, allow_sync, counts  # noqa: F401
+from . import _device, cuda
+from ._device import (  # noqa: F401
+    GraphError,
+    PrecisionError,
+    StagingError,
+    SynchronizationError,
+    allow_sync,
+    counts,
+    host_of,
+)
+from .raw import RawModule  # noqa: F401
 
 __version__ = "14.2.0"  # the CuPy whose names and parameters are offered
 
@@ -50,12 +72,13 @@ def is_available():
 # ---- transfers
 
 
-def asarray(a, dtype=None):
+def asarray(a, dtype=None, order=None, *, blocking=False):
     """A device array; a host array is uploaded and counted."""
     if isinstance(a, ndarray):
         return a if dtype is None or a.dtype == dtype else a.astype(dtype)
-    counts.uploads += 1
-    return _wrap(_np.array(a, dtype))
+    source = _np.asarray(a, dtype, order="C")
+    cuda.upload(source)
+    return _wrap(_np.array(source))
 
 
 def array(a, dtype=None):
@@ -63,13 +86,14 @@ def array(a, dtype=None):
     return a.astype(dtype or a.dtype) if isinstance(a, ndarray) else asarray(a, dtype)
 
 
-def asnumpy(a):
+def asnumpy(a, stream=None, order="C", out=None, *, blocking=True):
     """A host array; a device array is downloaded and counted."""
-    if not isinstance(a, ndarray):
+    if isinstance(a, ndarray):
+        return a.get(stream, order, out, blocking)
+    if out is None:
         return _np.asarray(a)
-    counts.downloads += 1
-    counts.launches += not a._host.flags.c_contiguous  # copied within the device first
-    return a._host.copy()
+    _np.copyto(out, a)
+    return out
 
 
 def _wrap(value):
@@ -77,28 +101,41 @@ def _wrap(value):
     host = _np.asarray(value)
     if host.dtype in _TOO_WIDE:
         raise PrecisionError(f"A {host.dtype} array of shape {host.shape} was made; see R10.")
+    if largest_array is not None and host.nbytes > largest_array:
+        raise cuda.OutOfMemoryError(host.nbytes, 0)
     result = object.__new__(ndarray)
-    result._host = host
+    result._host, result._base = host, None
+    result._memory = _device.allocated(result)
     return result
 
 
 def _new(function, *args, **options):
-    """The device array that one kernel computes, in new memory."""
+    """The device array that a kernel computes, in new memory."""
     return _wrap(_device.new(function, *args, **options))
 
 
-def _view(function, source, *args):
-    """A view of device memory, which needs no kernel; a copy, by one, where none is possible."""
-    host = function(source, *args)
-    if host.size == 0 or _np.may_share_memory(host, source):
-        return _wrap(host)
-    return _new(function, source, *args)
+def _part(source, host):
+    """The device array of a view of another one's memory."""
+    result = object.__new__(ndarray)
+    result._host, result._memory = host, None
+    result._base = source if source._base is None else source._base
+    return result
+
+
+def _view(source, function, *args, **options):
+    """The result of a function of one array: a view, or where none is possible a copy by one
+    kernel.
+    """
+    host = function(source._host, *args, **options)
+    if host.size == 0 or _np.may_share_memory(host, source._host):
+        return _part(source, host)
+    return _new(function, host_of(source), *args, **options)
 
 
 def _argument(value):
     """The argument for NumPy: the memory of a device array; a host array raises (R2)."""
     if isinstance(value, ndarray):
-        return value._host
+        return host_of(value)
     if isinstance(value, _np.ndarray):
         raise TypeError(f"Unsupported type {type(value)}")
     if isinstance(value, (list, tuple)):
@@ -120,7 +157,7 @@ def _index(index):
     if isinstance(index, (list, _np.ndarray)):
         raise TypeError("A host array or list as an index would be uploaded silently; see R2.")
     if isinstance(index, (bool, _np.bool_)) or getattr(index, "dtype", None) == _np.bool_:
-        _device.synchronize("Boolean indexing")
+        _device.read("Boolean indexing")
     return _argument(index)
 
 
@@ -138,15 +175,23 @@ def _gathers(arrays):
 # ---- the array
 
 
+largest_array = None  # bytes; new arrays that are larger raise OutOfMemoryError
+
+
 class ndarray:
     """An array that simulates one on a GPU."""
 
-    __slots__ = ("_host",)
+    __slots__ = ("__weakref__", "_base", "_host", "_memory")
     __array_priority__ = 100
     __hash__ = None
 
-    def __init__(self, shape, dtype=float):
-        self._host = empty(shape, dtype)._host
+    def __init__(self, shape, dtype=float, memptr=None):
+        self._base, self._memory = None, memptr
+        if memptr is None:
+            other = empty(shape, dtype)
+            self._host, self._memory = other._host, other._memory
+        else:
+            self._host = _np.ndarray(shape, dtype, memptr.mem._bytes(), memptr._offset)
 
     shape = property(lambda self: self._host.shape)
     ndim = property(lambda self: self._host.ndim)
@@ -156,7 +201,22 @@ class ndarray:
     nbytes = property(lambda self: self._host.nbytes)
     flags = property(lambda self: self._host.flags)
     strides = property(lambda self: self._host.strides)
-    T = property(lambda self: _wrap(self._host.T))
+    base = property(lambda self: self._base)
+    device = property(lambda self: cuda.Device(0))
+    T = property(lambda self: _part(self, self._host.T))
+
+    @property
+    def data(self):
+        """The address of the first entry; it keeps the memory."""
+        owner = self if self._base is None else self._base
+        pointer = owner._memory
+        memory = cuda.Memory(owner.nbytes, holder=owner) if pointer is None else pointer.mem
+        return cuda.MemoryPointer(memory, cuda.address(self._host) - memory.ptr)
+
+    def _holder(self):
+        """What must live on, so that the memory is not freed."""
+        owner = self if self._base is None else self._base
+        return owner if owner._memory is None else owner._memory.mem._holder
 
     def __len__(self):
         return len(self._host)
@@ -179,12 +239,34 @@ class ndarray:
     def __array_function__(self, function, types, args, kwargs):
         raise TypeError(f"np.{function.__name__} got a device array: use xp.{function.__name__}.")
 
-    def get(self):
-        return asnumpy(self)
+    def get(self, stream=None, order="C", out=None, blocking=True):
+        """The array on the host; see R14 for a copy that does not block."""
+        if out is None:
+            out = _np.empty(self.shape, self.dtype)
+        elif not isinstance(out, _np.ndarray):
+            raise TypeError("Only numpy.ndarray can be obtained from cupy.ndarray")
+        elif (out.dtype, out.shape) != (self.dtype, self.shape):
+            raise TypeError(f"{self.dtype}{self.shape} is not {out.dtype}{out.shape}")
+        elif not out.flags.c_contiguous:
+            raise RuntimeError("`out` cannot be specified when copying to non-contiguous ndarray")
+        cuda.download(self._host, out, stream, blocking)
+        return out
+
+    def set(self, arr, stream=None):
+        """Copy a host array here; see R14 for pinned memory."""
+        if not isinstance(arr, _np.ndarray):
+            raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
+        if (arr.dtype, arr.shape) != (self.dtype, self.shape):
+            raise TypeError(f"{arr.dtype}{arr.shape} cannot be set to {self.dtype}{self.shape}")
+        if not self.flags.c_contiguous:
+            raise RuntimeError("Cannot set to non-contiguous array")
+        arr = _np.ascontiguousarray(arr)
+        cuda.upload(arr, stream)
+        _np.copyto(self._host, arr)
 
     # reading values (R4)
     def _read(self, what):
-        _device.synchronize(what)
+        _device.read(what)
         return self._host
 
     def __bool__(self):
@@ -222,16 +304,19 @@ class ndarray:
 
     def __iter__(self):
         if self.ndim < 2:
-            _device.synchronize("Walking along a vector")
+            _device.read("Walking along a vector")
         return (self[i] for i in range(len(self)))
 
     # selecting and assigning
     def __getitem__(self, index):
         index = _index(index)
         arrays = _arrays_in(index)
-        if not arrays:
-            return _wrap(self._host[index])
-        return _wrap(_device.new(self._host.__getitem__, index, launches=_gathers(arrays)))
+        if arrays:
+            return _new(host_of(self).__getitem__, index, launches=_gathers(arrays))
+        part = self._host[index]
+        if not isinstance(part, _np.ndarray):  # an entry; CuPy has a view of it, too
+            part = self._host[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+        return _part(self, part)
 
     def __setitem__(self, index, value):
         where = _index(index)
@@ -241,29 +326,32 @@ class ndarray:
             _np.add.at(hits, where, 1)
             if (hits > 1).any():
                 raise ValueError("Assigning twice to one place has no defined result on a GPU.")
-        host, value = self._host, _operand(value)
+        host, value = host_of(self), _operand(value)
         _device.write(lambda: host.__setitem__(where, value), host, launches=_gathers(arrays))
 
     # shapes and copies
     def reshape(self, *shape):
-        return _view(lambda x: x.reshape(*shape), self._host)
+        return _view(self, _np.ndarray.reshape, *shape)
 
     def transpose(self, *axes):
-        return _wrap(self._host.transpose(*axes))
+        return _part(self, self._host.transpose(*axes))
+
+    def view(self, dtype=None):
+        return _part(self, self._host.view() if dtype is None else self._host.view(dtype))
 
     def astype(self, dtype, copy=True):
         if not copy and self.dtype == dtype:
             return self
-        return _new(self._host.astype, dtype)
+        return _new(host_of(self).astype, dtype)
 
     def copy(self):
-        return _new(self._host.copy)
+        return _new(host_of(self).copy)
 
     def flatten(self):
-        return _new(self._host.flatten)
+        return _new(host_of(self).flatten)
 
     def fill(self, value):
-        host, value = self._host, _operand(value)
+        host, value = host_of(self), _operand(value)
         _device.write(lambda: host.fill(value), host)
 
 
@@ -289,10 +377,43 @@ class ufunc:
         return out
 
 
+class ElementwiseKernel:
+    """An expression in C for each element, such as "y = g == 0 ? T(0) : g * x".
+
+    All arrays have one type T, and numbers become T. It is evaluated by NumPy: it may have numbers,
+    names, comparisons, arithmetic, T(...) and one `?`.
+    """
+
+    def __init__(self, in_params, out_params, operation, name="kernel"):
+        (kind, result), names = out_params.split(), [part.split() for part in in_params.split(",")]
+        target, expression = operation.split(" = ")
+        if {kind, *(kind for kind, _ in names)} != {"T"} or target != result:
+            raise ValueError(f"{in_params} -> {out_params}: {operation} is not simulated")
+        self.__name__, self._names = name, [name for _, name in names]
+        condition, _, choices = expression.partition(" ? ")
+        if choices:
+            expression = f"where({condition}, {', '.join(choices.split(' : '))})"
+        self._code = compile(expression, name, "eval")
+
+    def __call__(self, *args):
+        kinds = {x.dtype for x in args if isinstance(x, ndarray)}
+        if len(kinds) != 1 or len(args) != len(self._names):
+            raise TypeError(f"{self.__name__}({', '.join(self._names)}) got arrays of {kinds}")
+        T = kinds.pop().type
+        values = [x if isinstance(x, _np.ndarray) else T(x) for x in map(_operand, args)]
+        names = {"T": T, "where": _np.where, **dict(zip(self._names, values, strict=True))}
+
+        def evaluate():
+            with _np.errstate(all="ignore"):
+                return eval(self._code, {}, names)
+
+        return _new(evaluate)
+
+
 def _into(out):
     if not isinstance(out, ndarray):
         raise TypeError("Output arguments type must be cupy.ndarray")
-    return out._host
+    return host_of(out)
 
 
 class _Add(ufunc):
@@ -312,17 +433,6 @@ logical_xor maximum minimum multiply negative not_equal power reciprocal remaind
 signbit sin sinh sqrt square subtract tan tanh true_divide
 """):
     globals()[_name] = ufunc(_name)
-
-
-class _Products(ufunc):
-    """matmul, by cuBLAS."""
-
-    def __call__(self, *args, **options):
-        counts.products += 1
-        return super().__call__(*args, **options)
-
-
-matmul = _Products("matmul")
 
 
 def _binary(function):
@@ -350,12 +460,11 @@ def _unary(function):
 for _name, _function in {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power",
     "floordiv": "floor_divide", "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or",
-    "xor": "bitwise_xor", "matmul": "matmul",
+    "xor": "bitwise_xor",
 }.items():  # fmt: skip
     setattr(ndarray, f"__{_name}__", _binary(globals()[_function]))
     setattr(ndarray, f"__r{_name}__", _reflected(globals()[_function]))
-    if _name != "matmul":  # CuPy has no __imatmul__
-        setattr(ndarray, f"__i{_name}__", _in_place(globals()[_function]))
+    setattr(ndarray, f"__i{_name}__", _in_place(globals()[_function]))
 for _name, _function in {
     "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
     "ge": "greater_equal",
@@ -363,6 +472,22 @@ for _name, _function in {
     setattr(ndarray, f"__{_name}__", _binary(globals()[_function]))
 for _name, _function in {"neg": "negative", "abs": "absolute", "invert": "invert"}.items():
     setattr(ndarray, f"__{_name}__", _unary(globals()[_function]))
+
+
+class _Matmul(ufunc):
+    def __call__(self, a, b, out=None):
+        hosts = _argument(a), _argument(b)
+        launches = _batched(*hosts)
+        if out is None:
+            return _new(_np.matmul, *hosts, launches=launches)
+        target = _into(out)
+        _device.write(lambda: _np.matmul(*hosts, out=target), target, launches=launches)
+        return out
+
+
+matmul = _Matmul("matmul")
+ndarray.__matmul__, ndarray.__rmatmul__ = _binary(matmul), _reflected(matmul)
+# CuPy has no __imatmul__
 
 
 # ---- everything else: only names and parameters that CuPy has (R6)
@@ -431,41 +556,113 @@ ravel repeat diagonal
 """)
 
 
+# ---- how many kernels a call needs, where it is not one
+
+
+def _join(arrays, *_, **__):
+    """A copy for each array; more than eight by one kernel, with their uploaded addresses."""
+    if len(arrays) <= 8:
+        return len(arrays)
+    _device.transfer("H2D")
+    counts.uploads += 1
+    return 1
+
+
+def _product(a, b, *_, **__):
+    """A call of cuBLAS, but for integers and for two vectors."""
+    if a.ndim == b.ndim == 1 or not a.ndim or not b.ndim:
+        return 2 if a.ndim and b.ndim else 1  # multiply and sum
+    if a.dtype.kind == "f" or b.dtype.kind == "f":
+        _device.product()
+    return 1
+
+
+def _batched(a, b, *_, **__):
+    """matmul: several products are one call, of contiguous operands."""
+    if builtins.max(a.ndim, b.ndim) <= 2:
+        return _product(a, b)
+    copies = (not a.flags.c_contiguous) + (not b.flags.c_contiguous)
+    shapes = (a.shape[:-2], b.shape[:-2])
+    addresses = 0 if shapes[0] == shapes[1] else 3  # kernels that list those of matrices
+    _device.product()
+    return 1 + copies + addresses
+
+
+def _tensordot(a, b, axes=2):
+    contracted = axes if isinstance(axes, int) else len(_np.atleast_1d(axes[0]))
+    if contracted == a.ndim == b.ndim:
+        return 2
+    return _product(a, b) if contracted else 1
+
+
+def _einsum(*_, **__):
+    _device.product()
+    return 1
+
+
+def _sort(*_, **__):
+    """Thrust sorts; that it does not wait for the device is not documented."""
+    if _device.capture is not None:
+        raise RuntimeError("sorting while a stream captures is not known to be possible")
+    return 1
+
+
+def _where(*args, **__):
+    if len(args) == 1:
+        _device.read("where() of a condition alone")
+    return 1
+
+
+BEFORE = {
+    "concatenate": _join, "stack": _join, "dot": _product, "tensordot": _tensordot,
+    "einsum": _einsum, "sort": _sort, "argsort": _sort, "where": _where,
+}  # fmt: skip
 VIEWS = _names("""
 expand_dims squeeze broadcast_to moveaxis swapaxes transpose reshape ravel flip diagonal
 ascontiguousarray
 """)  # they copy only where they must
-PRODUCTS = _names("dot tensordot einsum")  # by cuBLAS
-# kernels of a call, where CuPy needs several; 0: one per joined array
-LAUNCHES = {"concatenate": 0, "stack": 0, "array_equal": 2, "var": 2, "std": 3, "eye": 2}
+# kernels of a call, where CuPy needs several
+LAUNCHES = {"array_equal": 2, "var": 2, "std": 3, "eye": 2}
+
+
+def _checked(name, signature):
+    """A function that raises unless CuPy's function of this name has these parameters."""
+    parameters = _names(signature)
+
+    def check(args, options):
+        excess = len(args) > len(parameters) and "*" not in parameters
+        unknown = options.keys() - parameters
+        if excess or unknown:
+            raise TypeError(f"Wrong arguments {unknown or args} for cupy.{name}({signature})")
+
+    return check
 
 
 def _offer(name, signature):
     """NumPy's function on device arrays, without parameters that CuPy lacks."""
-    numpy_function, parameters = getattr(_np, name), _names(signature)
-    launches = LAUNCHES.get(name, 1)
+    numpy_function, check = getattr(_np, name), _checked(name, signature)
+    before = BEFORE.get(name, lambda *_, **__: LAUNCHES.get(name, 1))
 
-    def function(*args, **options):
-        excess = len(args) > len(parameters) and "*" not in parameters
-        unknown = set(options) - set(parameters)
-        if excess or unknown:
-            raise TypeError(f"Wrong arguments {unknown or args} for cupy.{name}({signature})")
-        if name == "where" and len(args) == 1:
-            _device.synchronize("where() of a condition alone")
-        counts.products += name in PRODUCTS
-        out = options.pop("out", None)
-        arguments, options = [*map(_argument, args)], _arguments(options)
-        n = launches if launches else len(arguments[0])
+    def function(*args, out=None, **options):
+        check(args, options if out is None else {**options, "out": out})
+        launches = before(*args, **options)
         if out is not None:
             target = _into(out)
+            args, options = [*map(_argument, args)], _arguments(options)
             _device.write(
-                lambda: numpy_function(*arguments, out=target, **options), target, launches=n
+                lambda: numpy_function(*args, out=target, **options), target, launches=launches
             )
             return out
-        if name in VIEWS:
-            return _view(lambda _: numpy_function(*arguments, **options), arguments[0])
-        return _wrap(_device.new(numpy_function, *arguments, launches=n, **options))
+        args, options = [*map(_argument, args)], _arguments(options)
+        return _new(numpy_function, *args, launches=launches, **options)
 
+    def view(*args, **options):
+        check(args, options)
+        source, *rest = args
+        _argument(source)
+        return _view(source, numpy_function, *rest, **options)
+
+    function = view if name in VIEWS else function
     function.__name__ = function.__qualname__ = name
     return function
 
@@ -481,6 +678,7 @@ for _name in METHODS:
 
 
 def empty(shape, dtype=float):
+    """New memory: NaN, or the smallest integer, so that reading it is detected (R9)."""
     return _wrap(_device.empty(shape, dtype))
 
 
@@ -488,9 +686,15 @@ def empty_like(prototype, dtype=None):
     return empty(prototype.shape, dtype or prototype.dtype)
 
 
+def copyto(dst, src):
+    """Copy the entries of an array, or a number, to another array."""
+    target, source = _into(dst), _operand(src)
+    _device.write(lambda: _np.copyto(target, source), target)
+
+
 def _data_dependent(name):
     def function(a):
-        _device.synchronize(f"{name}()")
+        _device.read(f"{name}()")
         return _wrap(getattr(_np, name)(_argument(a)))
 
     return function
@@ -500,6 +704,9 @@ nonzero = ndarray.nonzero
 flatnonzero, argwhere, unique = map(_data_dependent, ("flatnonzero", "argwhere", "unique"))
 
 
-# ---- CUDA sources
+def get_default_memory_pool():
+    return cuda._pool
 
-from .raw import RawModule  # noqa: E402, F401
+
+def get_default_pinned_memory_pool():
+    return cuda._pinned_pool
