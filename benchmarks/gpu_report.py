@@ -1,5 +1,6 @@
 """What the jobs of benchmarks/gpu.py share: the report that each of them writes, errors, agents."""
 
+import itertools
 import math
 import os
 import sys
@@ -161,25 +162,29 @@ def sac(batch, width):
     )  # fmt: skip
     s, s2, a = (np.tanh(rng.standard_normal((n, m))) for m in (INPUTS, INPUTS, ACTIONS))
     agent.buffer.add(s, a, rng.standard_normal(n), s2, rng.random(n) < 0.01)
-    return agent, lambda: (*agent.buffer.sample(batch, agent.rng["sample"]), *agent.noise())
+    return agent, lambda: agent.buffer.sample(batch, agent.rng["sample"], agent.noise())
 
 
 def ppo(batch, width):
-    """A PPO agent, and a function that draws a minibatch; the policy has moved a little since."""
+    """A PPO agent, and a function that takes a minibatch of a rollout; the policy has moved since
+    the rollout, so that some ratios are clipped."""
     rng = np.random.default_rng(0)
     spaces = (gs.Box(-1, 1, (size,), np.float32) for size in (INPUTS, ACTIONS))
     agent = npr.PPO(
         RandomEnv(*spaces), seed=0, verbose=0, n_envs=1, batch_size=batch,
         net_arch=[width, width], learning_rate=3e-4, ent_coef=0.01,
     )  # fmt: skip
+    n = 4 * batch
+    data = [rng.standard_normal((n, *shape)).astype(FLOAT) for shape in ((INPUTS,), (ACTIONS,))]
+    s, a, A, R = map(to_device, (*data, *rng.standard_normal((2, n)).astype(FLOAT)))
+    logp = agent.pi(agent.theta, s).log_prob(a) - 0.3 * A
+    rows = itertools.cycle(to_device(rng.permutation(n)).reshape(-1, batch))
+    return agent, lambda: take(next(rows), s, a, A, R, logp)
 
-    def draw():
-        s, a = (rng.standard_normal((batch, n)).astype(FLOAT) for n in (INPUTS, ACTIONS))
-        A, R = (rng.standard_normal(batch).astype(FLOAT) for _ in range(2))
-        s, a, A, R, shift = map(to_device, (s, a, A, R, (-0.3 * A).astype(FLOAT)))
-        return s, a, A, R, agent.pi(agent.theta, s).log_prob(a) + shift, 0.2
 
-    return agent, draw
+def take(rows, *arrays):
+    """The arguments of an update of PPO."""
+    return *(x.take(rows, axis=0) for x in arrays), 0.2
 
 
 AGENTS = {"SAC": sac, "PPO": ppo}

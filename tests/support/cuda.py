@@ -18,7 +18,7 @@ NPR_BACKEND=cupy, which stays until the tests end. Without g++ the test is skipp
 
 import atexit
 import functools
-import importlib
+import importlib.util
 import pickle
 import shutil
 import subprocess
@@ -36,6 +36,16 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 CAN_COMPILE = sys.platform == "linux" and bool(shutil.which("g++"))
 REASON = "CUDA sources are compiled for the host by g++, on Linux"
 needs_compiler = pytest.mark.skipif(not CAN_COMPILE, reason=REASON)
+
+
+@functools.cache
+def host_compiler():
+    """The module that compiles CUDA sources by g++; the double of CuPy is not imported."""
+    path = DOUBLE / "cupy" / "_compiler.py"
+    spec = importlib.util.spec_from_file_location("host_compiler", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @dataclass

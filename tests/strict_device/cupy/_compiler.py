@@ -35,11 +35,10 @@ def compiled(code, options=()):
     source = "\n".join([HEADER.read_text(), "namespace {", '#line 1 "source.cu"', code, "}"]
                        + [f"KERNEL({name})" for name in kernels_in(code)])  # fmt: skip
     command = [*COMPILER, *(option.replace("--std", "-std") for option in options)]
-    key = hashlib.sha256("\0".join([source, *command, compiler_version()]).encode()).hexdigest()
-    library = cache_folder() / f"{key[:32]}.so"
+    library = cache_file(source, *command, compiler_version(), suffix=".so")
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-            new = Path(folder) / "new.so"
+            new, log = Path(folder) / "new.so", Path(folder) / "log"
             ran = subprocess.run(
                 [*command, "-x", "c++", "-", "-o", str(new)],
                 input=source,
@@ -49,8 +48,8 @@ def compiled(code, options=()):
             )
             if ran.returncode:
                 raise CompileException(ran.stderr)
-            (Path(folder) / "log").write_text(ran.stderr)
-            os.replace(Path(folder) / "log", library.with_suffix(".log"))
+            log.write_text(ran.stderr)
+            os.replace(log, library.with_suffix(".log"))
             os.replace(new, library)
     return library
 
@@ -67,6 +66,12 @@ def compiler_version():
         raise CompileException(
             f"CUDA sources run on the host by g++, which fails: {error}"
         ) from error
+
+
+def cache_file(*texts, suffix):
+    """The path in the cache of what is made from these texts."""
+    key = hashlib.sha256("\0".join(texts).encode()).hexdigest()
+    return cache_folder() / f"{key[:32]}{suffix}"
 
 
 @functools.cache
