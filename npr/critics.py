@@ -4,9 +4,11 @@ values of all actions are computed at once, or as an input.
 
 from typing import Any
 
-from npr.autodiff import pick
+from npr.autodiff import Tensor, record, stop_gradient
 from npr.backend import Array, xp
 from npr.envs.spaces import Actions
+from npr.errors import ConfigError
+from npr.kernels import pick as kernels
 from npr.nn import MLP
 
 
@@ -29,7 +31,33 @@ class OutputCritic(MLP):
         q = super().__call__(theta, s)
         if a is None:
             return q
-        return pick(q, xp.stack([a] * self.rows) if self.rows else a)
+        return pick(q, a)
+
+
+def pick(q: Any, a: Array) -> Any:
+    """One number of each row of q (..., K): that of the action, (...).
+
+    a   indices of actions, of q's shape without K, or for several networks (N, ..., K) without N
+        and K. An index out of range raises IndexError; on a GPU the number is NaN
+    """
+    plain = stop_gradient(q)
+    shape, K = plain.shape[:-1], plain.shape[-1]
+    if a.shape not in (shape, shape[1:]):
+        raise ConfigError(f"Values {plain.shape} need actions of shape {shape}, got {a.shape}.")
+    a = xp.ascontiguousarray(a).reshape(-1)
+    rows = xp.ascontiguousarray(plain).reshape(-1, len(a), K)
+    chosen = xp.empty(rows.shape[:-1], plain.dtype)
+    kernels.pick(rows, a, chosen)
+    chosen = chosen.reshape(shape)
+    if type(q) is not Tensor:
+        return chosen
+
+    def pullback(g: Array) -> list[Array]:
+        dq = xp.empty(rows.shape, plain.dtype)
+        kernels.pick_backward(a, xp.ascontiguousarray(g).reshape(rows.shape[:-1]), dq)
+        return [dq.reshape(plain.shape)]
+
+    return record(chosen, [q], pullback, "pick", (q, a))
 
 
 class InputCritic(MLP):

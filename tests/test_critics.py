@@ -6,6 +6,7 @@ import pytest
 from npr.autodiff import gradcheck
 from npr.critics import critic
 from npr.envs.spaces import actions_from_spec
+from npr.errors import ConfigError
 
 N = 3  # numbers of a state
 SPECS = {
@@ -39,6 +40,20 @@ def test_a_discrete_action_picks_its_output():
     every = Q(theta, s)
     assert every.shape == (2, 6, 4)
     np.testing.assert_array_equal(Q(theta, s, a), every[:, np.arange(6), a])
+
+
+def test_actions_of_another_shape_or_out_of_range_are_refused():
+    Q, theta, s, a = example("discrete", rows=2)
+    with pytest.raises(ConfigError, match=r"need actions of shape \(2, 6\), got \(6, 1\)"):
+        Q(theta, s, a[:, None])
+    for wrong in (-1, 4):
+        with pytest.raises(IndexError, match="out of range"):
+            Q(theta, s, np.full(6, wrong))
+
+
+def test_a_single_state_has_a_single_action():
+    Q, theta, s, a = example("discrete")
+    np.testing.assert_allclose(Q(theta, s[0], a[0]), Q(theta, s, a)[0], rtol=1e-12)
 
 
 def test_a_multidiscrete_action_is_one_hot_at_the_input():

@@ -1,34 +1,22 @@
 """The rules of the strict CuPy double, see tests/strict_device/cupy."""
 
-import importlib.util
 import inspect
-import sys
 
 import numpy as np
 import pytest
-from support.processes import DOUBLE
+from support.double import new_double, small_array
 
 
 @pytest.fixture
 def cp(monkeypatch):
-    """A new instance of the double under another name."""
     monkeypatch.setenv("NPR_DTYPE", "float32")
-    folder, name = DOUBLE / "cupy", "strict_double"
-    spec = importlib.util.spec_from_file_location(
-        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    yield module
-    for other in [other for other in sys.modules if other.startswith(f"{name}.")]:
-        del sys.modules[other]
+    with new_double() as module:
+        yield module
 
 
 @pytest.fixture
 def x(cp):
-    """A device array [[0, 1, 2], [3, 4, 5]]."""
-    return cp.asarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    return small_array(cp)
 
 
 HOST = np.ones(3, np.float32)
@@ -217,6 +205,18 @@ def test_r10_float64_results_raise(cp, x, widen, monkeypatch):
     assert widen(cp, x).dtype == np.float64
 
 
+def test_r13_results_are_contiguous(cp, x):
+    cube = cp.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    swapped = cube.swapaxes(0, 2)
+    results = [x.T + 1, cp.exp(x.T), cp.where(x.T > 1, x.T, 0), swapped.sum(axis=1), swapped.copy(),
+               cp.concatenate([x.T, x.T]), x[:, cp.asarray(np.array([1, 0]))],
+               cp.clip(swapped, 0, 1)]  # fmt: skip
+    assert all(y.flags.c_contiguous for y in results)
+    host = np.arange(24, dtype=np.float32).reshape(2, 3, 4).swapaxes(0, 2)
+    assert not np.exp(host).flags.c_contiguous, "NumPy keeps the order"
+    assert cp.asnumpy(cp.exp(swapped)).tolist() == np.exp(host).tolist()
+
+
 def test_r15_transfers_are_counted(cp, x):
     host = np.zeros(3, np.float32)
     cp.counts.reset()
@@ -309,3 +309,15 @@ def test_cupy_has_every_name_and_parameter_of_the_double(cp):
             assert parameter in known or name == "einsum", f"cupy.{name} has no {parameter}"
     own = {name for name in vars(cp.ndarray) if not name.startswith("_")}
     assert own and own <= set(dir(real.ndarray))
+    for name in cp.cuda.__all__:
+        assert hasattr(real.cuda, name), f"cupy.cuda has no {name}"
+        for part in vars(getattr(cp.cuda, name)) if name != "memory" else ():
+            known = hasattr(getattr(real.cuda, name), part)
+            assert part.startswith("_") or known, f"cupy.cuda.{name} has no {part}"
+    assert issubclass(real.cuda.memory.OutOfMemoryError, MemoryError)
+    for name in ("Stream", "Event"):
+        mine, known = (
+            {*inspect.signature(getattr(module, name)).parameters}
+            for module in (cp.cuda, real.cuda)
+        )
+        assert mine <= known, name

@@ -33,9 +33,10 @@ Measured, mean return: CartPole-v1 485.4 in 30,000 steps (12 runs); Acrobot-v1 -
 import numpy as np
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import max, mean, pick, value_and_grad
+from npr.autodiff import max, mean, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import ReplayBuffer
+from npr.critics import pick
 from npr.envs.spaces import INDEX_DTYPE
 from npr.heads import ArgmaxHead, DuelingHead
 from npr.losses import td_huber

@@ -37,9 +37,10 @@ from typing import Literal
 import numpy as np
 
 from npr.algorithms.base import Algorithm
-from npr.autodiff import max, mean, pick, value_and_grad
+from npr.autodiff import max, mean, value_and_grad
 from npr.backend import Array, to_device, to_host
 from npr.buffers import PrioritizedReplayBuffer
+from npr.critics import pick
 from npr.envs.spaces import INDEX_DTYPE
 from npr.heads import ArgmaxHead, DuelingHead
 from npr.losses import td_huber

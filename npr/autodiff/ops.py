@@ -16,6 +16,7 @@ from npr.autodiff.tensor import (
     register,
     spread,
     stop_gradient,
+    times,
 )
 from npr.backend import Array, xp
 
@@ -26,12 +27,12 @@ sum, mean, max, min = Tensor.sum, Tensor.mean, Tensor.max, Tensor.min
 getitem, reshape, transpose = Tensor.__getitem__, Tensor.reshape, Tensor.transpose
 
 # elementwise functions
-exp = elementwise("exp", lambda x: xp.exp(x), lambda g, y, x: g * y)
+exp = op("exp", lambda x: xp.exp(x), lambda g, y, x: times(g, y))
 log = elementwise("log", lambda x: xp.log(x), lambda g, y, x: g / x)
 sqrt = elementwise("sqrt", lambda x: xp.sqrt(x), lambda g, y, x: g / (2 * y))
-tanh = elementwise("tanh", lambda x: xp.tanh(x), lambda g, y, x: g * (1 - y * y))
+tanh = op("tanh", lambda x: xp.tanh(x), lambda g, y, x: times(g, 1 - y * y))
 sigmoid = elementwise("sigmoid", lambda x: _sigmoid(x), lambda g, y, x: g * y * _sigmoid(-x))
-softplus = elementwise("softplus", lambda x: xp.logaddexp(x, 0), lambda g, y, x: g * _sigmoid(x))
+softplus = op("softplus", lambda x: xp.logaddexp(x, 0), lambda g, y, x: times(g, _sigmoid(x)))
 huber = elementwise(
     "huber",
     lambda q, target, delta=1.0: (s := _huber_slope(q, target, delta)) * (q - target - 0.5 * s),

@@ -15,14 +15,14 @@ from __future__ import annotations  # annotations of the inner functions of `op`
 
 import operator
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from typing import Any
 
 import numpy as np
 
 from npr.autodiff import anomaly
 from npr.autodiff.guard import Guard, not_differentiable
-from npr.backend import ON_HOST, Array, xp
+from npr.backend import ON_HOST, Array, on_device, xp
 from npr.errors import GradientError
 
 Function = Callable[..., Any]
@@ -135,9 +135,33 @@ def guarded(rule: Function) -> Function:
         if ON_HOST and (g if g.ndim == 0 else np.count_nonzero(g) == g.size):
             return rule(g, *args, **options)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return xp.where(g == 0, 0, rule(g, *args, **options))
+            cotangent = rule(g, *args, **options)
+            if on_device() and cotangent.dtype == g.dtype:
+                return _kernel("y = g == 0 ? T(0) : x")(g, cotangent)
+            return xp.where(g == 0, 0, cotangent)
 
     return product
+
+
+@cache
+def _kernel(operation: str) -> Any:
+    """A function of two arrays g and x, or an array and a number, as one kernel of a device."""
+    return xp.ElementwiseKernel("T g, T x", "T y", operation, "npr_autodiff")
+
+
+def _scaling(operation: Function, symbol: str) -> Function:
+    """operation(g, x), guarded, for the operation of C with this symbol."""
+    product = guarded(operation)
+
+    def scaled(g: Array, x: Any) -> Array:
+        if on_device() and getattr(x, "dtype", g.dtype) == g.dtype:
+            return _kernel(f"y = g == 0 ? T(0) : g {symbol} x")(g, x)
+        return product(g, x)
+
+    return product if ON_HOST else scaled
+
+
+times, _over = _scaling(operator.mul, "*"), _scaling(operator.truediv, "/")  # g x and g / x
 
 
 def register(name: str, function: Function) -> Function:
@@ -159,7 +183,9 @@ def _unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
 
 def _power_base(g: Array, y: Array, x: Array, p: Array) -> Array:
     """g p x^(p - 1), but 0 where p is 0, also at x = 0."""
-    return g * p * xp.where(p == 0, 1, x) ** (p - 1)
+    if not (isinstance(p, (int, float)) and p):
+        x = xp.where(p == 0, 1, x)
+    return g * p * x ** (p - 1)
 
 
 def _power_exponent(g: Array, y: Array, x: Array, p: Array) -> Array:
@@ -210,6 +236,12 @@ def _sum_back(g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = F
     dx = xp.empty(x.shape, g.dtype)
     dx[...] = spread(g, x, axis, keepdims)
     return dx
+
+
+def _mean_back(g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    if ON_HOST:
+        return _sum_back(g / _count(x, y), y, x, axis, keepdims)
+    return xp.broadcast_to(spread(g, x, axis, keepdims), x.shape) / _count(x, y)  # one launch
 
 
 def _count(x: Array, y: Array) -> int:
@@ -268,12 +300,14 @@ class Tensor(Guard):
 
     __add__ = op("add", lambda a, b: a + b, lambda g, y, a, b: g, lambda g, y, a, b: g)
     __sub__ = op("subtract", lambda a, b: a - b, lambda g, y, a, b: g, lambda g, y, a, b: -g)
-    __mul__ = elementwise(
-        "multiply", lambda a, b: a * b, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a
-    )
-    __truediv__ = elementwise(
-        "divide", lambda a, b: a / b, lambda g, y, a, b: g / b, lambda g, y, a, b: -(g * y) / b
-    )
+    __mul__ = op(
+        "multiply", lambda a, b: a * b,
+        lambda g, y, a, b: times(g, b), lambda g, y, a, b: times(g, a),
+    )  # fmt: skip
+    __truediv__ = op(
+        "divide", lambda a, b: a / b,
+        lambda g, y, a, b: _over(g, b), guarded(lambda g, y, a, b: -(g * y) / b),
+    )  # fmt: skip
     __pow__ = elementwise("power", lambda x, p: x**p, _power_base, _power_exponent)
     __matmul__ = op(
         "matmul", lambda a, b: a @ b, partial(_matmul_back, True), partial(_matmul_back, False)
@@ -295,7 +329,7 @@ class Tensor(Guard):
         lambda x, axis=None, keepdims=False: (
             (y := x.sum(axis=axis, keepdims=keepdims)) / _count(x, y)
         ),
-        lambda g, y, x, *how, **k: _sum_back(g / _count(x, y), y, x, *how, **k),
+        _mean_back,
     )
     max = op("max", lambda x, *how, **k: _reduce(xp.max, xp.maximum, x, *how, **k), _extremum_back)
     min = op("min", lambda x, *how, **k: _reduce(xp.min, xp.minimum, x, *how, **k), _extremum_back)
@@ -403,6 +437,15 @@ def vjp(f: Function, x: Array, *args: Any) -> tuple[Array, Callable[[Array | flo
     return value, pullback
 
 
+def _one(dtype: np.dtype[Any]) -> Array:
+    one = xp.empty((), dtype)
+    one[...] = 1
+    return one
+
+
+_one_on_device = cache(_one)  # filling it is a launch; its first use is before graphs are captured
+
+
 def value_and_grad(f: Function, has_aux: bool = False) -> Callable[..., tuple[Any, Array]]:
     """A function that returns f(theta, *args) and its gradient in theta.
 
@@ -427,10 +470,11 @@ def value_and_grad(f: Function, has_aux: bool = False) -> Callable[..., tuple[An
             raise GradientError(
                 f"grad needs a scalar, fn returned shape {shape}; did you forget .mean()?"
             )
-        one = xp.empty((), theta.dtype)
-        one[...] = 1
+        one = _one_on_device(theta.dtype) if on_device() else _one(theta.dtype)
         try:
             gradient = _backward(tape, out, one, theta)
+            if gradient.size == 1:  # it may be `one` itself
+                gradient = gradient.copy()
         finally:
             tape.entries = None  # frees the arrays, and a Tensor that is kept is recognized
         return ((value, aux) if has_aux else value), gradient

@@ -10,12 +10,13 @@ from support.kernel_cases import CASES, KERNELS, Draw
 from npr.errors import BackendError
 from npr.kernels.cuda import categorical as launches
 from npr.kernels.cuda import compiler
+from npr.kernels.cuda import pick as picks
 
 CATEGORICAL = (
     "log_softmax", "log_softmax_backward", "draw", "log_prob", "log_prob_backward", "entropy",
     "entropy_backward", "kl", "kl_backward",
 )  # fmt: skip
-NAMES = *CATEGORICAL, "squash", "squash_backward", "bandwidth", "direction"
+NAMES = *CATEGORICAL, "pick", "pick_backward", "squash", "squash_backward", "bandwidth", "direction"
 EXACT = {"tolerance": {"float64": 1e-12}}
 every_kernel = pytest.mark.parametrize("name", NAMES)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -47,7 +48,7 @@ def test_a_batch_without_rows_starts_nothing(name):
     assert [x.shape for x in outcome.device] == [x.shape for x in outcome.reference]
 
 
-@every_kernel
+@pytest.mark.parametrize("name", [name for name in NAMES if "pick" not in name])
 @narrow_and_wide
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
@@ -113,6 +114,14 @@ launch_of = vars(launches)
 
 def nothing(*args):
     """A reference that does not look at invalid arguments."""
+
+
+def test_a_value_of_an_action_that_is_out_of_range_is_nan():
+    q, a = np.arange(24.0).reshape(2, 4, 3), np.array([2, -1, 3, 0])
+    chosen = cuda.run(picks.pick, q, a, np.zeros((2, 4)), reference=nothing).device[-1]
+    np.testing.assert_array_equal(chosen, [[2, np.nan, np.nan, 9], [14, np.nan, np.nan, 21]])
+    dq = cuda.run(picks.pick_backward, a, np.ones((2, 4)), q, reference=nothing).device[-1]
+    np.testing.assert_array_equal(dq[0], [[0, 0, 1], [0, 0, 0], [0, 0, 0], [1, 0, 0]])
 
 
 def test_indices_of_actions_may_have_any_integer_type_and_no_other():

@@ -5,14 +5,12 @@ What they compute is tested beside, in test_cuda_*.py.
 
 import ast
 import functools
-import importlib.util
 import re
 
 import numpy as np
 import pytest
 from support import cuda, nvrtc
-from support.processes import DOUBLE
-from support.source_files import PACKAGE
+from support.source_files import SOURCES
 
 from npr.kernels.cuda import compiler
 
@@ -57,13 +55,17 @@ def test_nvrtc_compiles_the_source(file, dtype, architecture):
     made = compiled(file, dtype, architecture)
     assert made.machine_code.startswith(b"\x7fELF")
     assert "warning" not in made.log, made.log
-    spills = {}
-    for entry in made.log.split("Compiling entry function ")[1:]:
+    assert spills(made.log) == dict.fromkeys(kernels(file), 0)
+
+
+def spills(log):
+    """The bytes of variables of each kernel that are in memory, not in registers."""
+    found = {}
+    for entry in log.split("Compiling entry function ")[1:]:
         name = entry.split("'")[1]
-        spills[name] = max(map(int, re.findall(r"(\d+) bytes spill", entry)))
-        registers = re.search(r"Used (\d+) registers", entry)[1]
-        print(f"{file} {name} {dtype} {architecture}: {registers} registers")
-    assert spills == dict.fromkeys(kernels(file), 0)
+        found[name] = max(map(int, re.findall(r"(\d+) bytes spill", entry)))
+        print(f"{name}: {re.search(r'Used [^,]*registers', entry)[0]}")
+    return found
 
 
 @nvrtc.needs_nvrtc
@@ -75,15 +77,38 @@ def test_kernels_in_float32_compute_in_float32(file):
     assert "double" in code(file) or ".f64" not in ptx
 
 
+MANY = """extern "C" __global__ void many(const real *x, real *y) {
+  real a[64];
+  for (int i = 0; i < 64; i++) a[i] = x[i * 32 + threadIdx.x];
+  for (int i = 0; i < 64; i++)
+    for (int j = 0; j < 64; j++) a[j] = a[j] * a[i] + a[63 - j];
+  for (int i = 0; i < 64; i++) y[i * 32 + threadIdx.x] = a[i];
+}"""
+
+
+@nvrtc.needs_nvrtc
+def test_what_nvrtc_finds():
+    options = ("-Dreal=float", "--std=c++17", "--ptxas-options=-v")
+    with pytest.raises(nvrtc.CompileError, match='identifier "nothing" is undefined'):
+        nvrtc.compiled(MANY.replace("a[i];", "nothing;"), options, "sm_80")
+    with pytest.raises(nvrtc.CompileError, match="too much shared data"):
+        large = MANY.replace("real a[64]", "__shared__ real a[64 * 1024]")
+        nvrtc.compiled(large, options, "sm_80")
+    assert (
+        "warning" in nvrtc.compiled(MANY.replace("real a", "int u; real a"), options, "sm_80").log
+    )
+    wide = nvrtc.compiled(MANY.replace("a[j] * a[i]", "0.5 * a[j]"), options, "sm_80")
+    assert ".f64" in wide.ptx
+    made = nvrtc.compiled(MANY, (*options, "--maxrregcount=32"), "sm_80")
+    assert spills(made.log)["many"] > 0 and ".f64" not in made.ptx
+
+
 @cuda.needs_compiler
 @each_type
 @each_file
 def test_the_host_compiler_accepts_the_source(file, dtype):
     """Without warnings."""
-    spec = importlib.util.spec_from_file_location("raw", DOUBLE / "cupy" / "raw.py")
-    raw = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(raw)
-    library = raw.compiled(compiler.text(file), compiler.options(np.dtype(dtype)))
+    library = cuda.host_compiler().compiled(compiler.text(file), compiler.options(np.dtype(dtype)))
     assert library.with_suffix(".log").read_text() == ""
 
 
@@ -120,9 +145,9 @@ def test_what_sources_may_use_is_not(text):
 
 @functools.cache
 def words():
-    """A pattern for each text in the Python files of kernels; {} in f-strings is any name."""
+    """A pattern for each text in Python files; {} in f-strings is any name."""
     found = set()
-    for path in (PACKAGE / "kernels").rglob("*.py"):
+    for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.add(re.escape(node.value))

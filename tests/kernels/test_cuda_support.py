@@ -15,6 +15,7 @@ def test_a_right_kernel_passes():
         assert [x.dtype for x in outcome.device] == [dtype] * 3
         np.testing.assert_allclose(outcome.device[1], 0.1 * X, 1e-6)
         assert outcome.error <= 1e-7
+        assert outcome.launches == outcome.all_launches == 1
     assert not Y.any(), "the arguments were copied"
 
 

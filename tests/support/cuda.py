@@ -18,7 +18,7 @@ NPR_BACKEND=cupy, which stays until the tests end. Without g++ the test is skipp
 
 import atexit
 import functools
-import importlib
+import importlib.util
 import pickle
 import shutil
 import subprocess
@@ -38,6 +38,16 @@ REASON = "CUDA sources are compiled for the host by g++, on Linux"
 needs_compiler = pytest.mark.skipif(not CAN_COMPILE, reason=REASON)
 
 
+@functools.cache
+def host_compiler():
+    """The module that compiles CUDA sources by g++; the double of CuPy is not imported."""
+    path = DOUBLE / "cupy" / "_compiler.py"
+    spec = importlib.util.spec_from_file_location("host_compiler", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @dataclass
 class Outcome:
     """What a kernel made of its arguments, in one type."""
@@ -45,6 +55,7 @@ class Outcome:
     device: list  # the arrays among the arguments after the call, then those returned
     reference: list
     launches: int  # of kernels from CUDA sources
+    all_launches: int  # with those of array operations, copies and fills
     error: float = 0.0  # the largest, see `error`
 
 
@@ -55,7 +66,7 @@ def check(kernel, *args, types=("float32", "float64"), tolerance=None, launches=
     args       NumPy arrays, 0-d too, are put on the device, those of floats in each of `types`;
                tuples, lists and dicts of such are entered, and everything else passed as it is
     tolerance  largest error for each type, see `error`; {} means TOLERANCE
-    launches   the number of kernels that must be started; None: one or more
+    launches   the number of kernels of CUDA sources that are started; None: one or more
     reference  the function to compare with, instead of the Kernel's
     orders     the orders of threads to run
     """
@@ -177,15 +188,13 @@ def _answer(place, reference_place, args, orders):
         cupy.counts.reset()
         cupy.raw.launches = 0
         result = getattr(kernel, "device", kernel)(*values)
-        counts = cupy.counts
-        waits = [counts.uploads, counts.downloads, counts.synchronizations]
-        assert not any(waits), f"(uploads, downloads, synchronizations) are {waits}"
+        assert not any(cupy.counts.transfers().values()), cupy.counts
         made.append([x._host.copy() for x in _arrays([values, result])])
     for order, arrays in zip(orders, made, strict=True):
         for at, (x, y) in enumerate(zip(made[0], arrays, strict=True)):
             same = np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
             assert same, f"array {at} differs between the orders {orders[0]} and {order}"
-    return made[0], expected, cupy.raw.launches
+    return made[0], expected, cupy.raw.launches, cupy.counts.launches
 
 
 def _serve():

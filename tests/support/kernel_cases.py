@@ -235,6 +235,30 @@ def slow_td_huber(q, a, y, w, loss, chosen, slope):
         slope[i, a[i]] = w[i] * (x if abs(x) <= 1 else np.sign(x)) / len(q)
 
 
+def slow_mse(x, y):
+    error = np.array([a - b for a, b in zip(x.ravel(), np.broadcast_to(y, x.shape).ravel())])
+    return math.fsum(error**2) / x.size, error.reshape(x.shape)
+
+
+def slow_surrogate(ratio, A, epsilon):
+    L, slope = 0, np.zeros_like(ratio)
+    for i, (r, a) in enumerate(zip(ratio, A)):
+        clipped = min(max(r, 1 - epsilon), 1 + epsilon)
+        L += min(r * a, clipped * a) / len(A)
+        slope[i] = a if r * a <= clipped * a else 0
+    return L, slope
+
+
+def slow_pick(q, a, chosen):
+    for n, i in np.ndindex(chosen.shape):
+        chosen[n, i] = q[n, i, a[i]]
+
+
+def slow_pick_backward(a, g, dq):
+    for n, i, k in np.ndindex(dq.shape):
+        dq[n, i, k] = g[n, i] * (a[i] == k)
+
+
 def slow_log_softmax(logits, logp):
     for i, k in np.ndindex(logits.shape):
         logp[i, k] = logits[i, k] - math.log(sum(math.exp(x) for x in logits[i]))
@@ -364,6 +388,11 @@ def td_huber_of(d):
     return q, d.rng.integers(d.n, size=B), y, w, d.normal(1), chosen, d.normal(B, d.n)
 
 
+def surrogate_of(d):
+    ratio, A = np.exp(0.3 * d.normal(d.B + 1)), d.normal(d.B + 1)
+    return ratio, A, 0.2
+
+
 def particles_of(d):
     K, L = d.rng.integers(2, 6), d.rng.integers(1, 5)
     return d.normal(d.B, K, d.n), d.normal(d.B, L, d.n)
@@ -464,10 +493,17 @@ CASES = {
         lambda d: (10 * d.normal(d.B, 2 * d.n), d.table(), d.table(), d.normal(d.B)),
     ),
     "squash_backward": (slow_squash_backward, squash_backward_of),
+    "pick": (slow_pick, lambda d: (d.normal(2, d.B, d.n), actions_of(d), d.normal(2, d.B))),
+    "pick_backward": (
+        slow_pick_backward,
+        lambda d: (actions_of(d), d.normal(2, d.B), d.normal(2, d.B, d.n)),
+    ),
     "gae": (slow_gae, lambda d: (*rollout(d), *map(float, d.rng.random(2)))),
     "returns": (slow_returns, returns_of),
     "n_step_returns": (slow_n_step_returns, n_steps_of),
     "standardize": (slow_standardize, lambda d: (d.normal(d.B + 2), d.normal(d.B + 2))),
+    "mse": (slow_mse, lambda d: (d.normal(d.B + 1, d.n), d.row())),
+    "surrogate": (slow_surrogate, surrogate_of),
     "td_huber": (slow_td_huber, td_huber_of),
     "bandwidth": (slow_bandwidth, particles_of),
     "direction": (slow_direction, direction_of),
@@ -475,10 +511,11 @@ CASES = {
 
 
 def arrays_after(body, arguments):
-    """The arrays among copied arguments and the result, after body(*arguments)."""
+    """The arrays among copied arguments and what is returned, after body(*arguments)."""
     arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in arguments]
     result = body(*arguments)
-    return [x for x in (*arguments, result) if isinstance(x, np.ndarray)]
+    returned = result if isinstance(result, tuple) else () if result is None else (result,)
+    return [*(x for x in arguments if isinstance(x, np.ndarray)), *map(np.asarray, returned)]
 
 
 def as_float64(x):

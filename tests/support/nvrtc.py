@@ -2,11 +2,18 @@
 
 import ctypes
 import functools
+import os
+import pickle
+import tempfile
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, files
+from importlib.metadata import PackageNotFoundError, files, version
+from pathlib import Path
 
 import pytest
 
+from support.cuda import host_compiler
+
+PACKAGE = "nvidia-cuda-nvrtc"
 CUPY = ("-ftz=true", "--device-as-default-execution-space")
 
 
@@ -14,7 +21,7 @@ CUPY = ("-ftz=true", "--device-as-default-execution-space")
 def library():
     """NVRTC's library, or None if it is not installed."""
     try:
-        found = [path.locate() for path in files("nvidia-cuda-nvrtc") or ()]
+        found = [path.locate() for path in files(PACKAGE) or ()]
     except PackageNotFoundError:
         return None
     paths = [path for path in found if path.name.startswith("libnvrtc.so.")]
@@ -37,11 +44,26 @@ class Compiled:
     log: str
 
 
-@functools.cache
 def compiled(source, options, architecture):
-    """Compile a source for an architecture such as sm_80, with the options that CuPy adds."""
+    """Compile a source for an architecture such as sm_80, with the options that CuPy adds.
+
+    Results are cached in a folder of this user.
+    """
+    options = (f"--gpu-architecture={architecture}", *CUPY, *options)
+    path = host_compiler().cache_file(source, *options, version(PACKAGE), suffix=".nvrtc")
+    if path.exists():
+        return pickle.loads(path.read_bytes())
+    made = _compile(source, options)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        new = Path(folder) / "new"
+        new.write_bytes(pickle.dumps(made))
+        os.replace(new, path)
+    return made
+
+
+def _compile(source, options):
     nvrtc, program = library(), ctypes.c_void_p()
-    words = [word.encode() for word in (f"--gpu-architecture={architecture}", *CUPY, *options)]
+    words = [option.encode() for option in options]
     failed = nvrtc.nvrtcCreateProgram(
         ctypes.byref(program), source.encode(), b"source.cu", 0, None, None
     )

@@ -42,8 +42,8 @@ class Source:
 
         blocks   number of blocks, or up to three numbers; none are started where one is 0
         threads  per block
-        args     device arrays, C-contiguous, floats of one type; Python ints, as `int`; Python
-                 floats, as `real`
+        args     device arrays, C-contiguous, floats of one type, or None; Python ints, as `int`;
+                 Python floats, as `real`
         Raises BackendError for more work than CUDA has indices for.
         """
         dtype = next((x.dtype for x in args if getattr(x, "dtype", _INT).kind == "f"), FLOAT)
@@ -74,6 +74,8 @@ def _argument(x: Any, dtype: Any) -> Any:
         return np.int32(x)
     if isinstance(x, float):
         return dtype.type(x)
+    if x is None:  # a null pointer
+        return x
     if x.dtype.kind == "f" and x.dtype != dtype:
         raise TypeError(f"A CUDA kernel needs floats of one type, got {dtype} and {x.dtype}.")
     if not x.flags.c_contiguous:
@@ -91,6 +93,11 @@ def _too_large(wanted: str, most: str) -> BackendError:
 def per_thread(n: int, threads: int = 256) -> tuple[int, int]:
     """(blocks, threads) for n independent threads."""
     return -(-n // threads), threads
+
+
+def parts(n: int, threads: int = 256) -> tuple[int, int]:
+    """(blocks, threads) for a sum over n numbers, in one part per block; see prelude.cuh."""
+    return max(1, min(per_thread(n, 4 * threads)[0], threads)), threads
 
 
 def per_row(B: int, n: int) -> tuple[int, int, int]:

@@ -45,28 +45,33 @@ struct alignas(16) Shared {
 template <class Tile, bool transposed, bool ones = false>
 struct Operand {
   enum { COUNT = Tile::SIZE * Tile::DEPTH / Tile::BLOCK };
-  const real *at;
+  const real *at;  // the next tile
   int pitch, width;
   real held[COUNT];  // entries of the next tile
+
+  // Go on k rows and x columns further.
+  __device__ void move(int k, int x) {
+    at += transposed ? index_t(x) * pitch + k : index_t(k) * pitch + x;
+    width -= x;
+  }
 
   // The place in a tile of a thread's entry number p: warps read rows of memory, or if it is
   // transposed, 8 entries of each of 4 rows.
   __device__ static void place(int p, int &k, int &x) {
-    const int e = threadIdx.x + p * Tile::BLOCK, warp = e / 32, lane = e % 32;
+    const unsigned e = threadIdx.x + p * Tile::BLOCK, warp = e / 32, lane = e % 32;
     k = transposed ? warp % (Tile::DEPTH / 8) * 8 + lane % 8 : e / Tile::SIZE;
     x = transposed ? warp / (Tile::DEPTH / 8) * 4 + lane / 8 : e % Tile::SIZE;
   }
 
-  // Read the tile at (k0, x0); zeros beyond row `end` and the last column.
-  __device__ void load(int k0, int x0, int end) {
-    const real *from = at + (transposed ? index_t(x0) * pitch + k0 : index_t(k0) * pitch + x0);
+  // Read a tile of K rows, or as many as it has; zeros where there is no entry.
+  __device__ void load(int K) {
 #pragma unroll
     for (int p = 0; p < COUNT; p++) {
       int k, x;
       place(p, k, x);
-      const bool inside = k0 + k < end && x0 + x < width;
-      held[p] = inside ? from[transposed ? x * pitch + k : k * pitch + x] : real(0);
-      if (ones && k0 + k < end && x0 + x == width) held[p] = 1;
+      const bool inside = k < K && x < width;
+      held[p] = inside ? at[transposed ? x * pitch + k : k * pitch + x] : real(0);
+      if (ones && k < K && x == width) held[p] = 1;
     }
   }
 
@@ -80,52 +85,68 @@ struct Operand {
   }
 };
 
-// result(i, j, sum over k of left(k, i) * right(k, j)) for a tile of (M, N) results from (i0, j0) on;
-// k from `begin` to `end`. The sum is over `networks` such products, `left_next` and `right_next`
-// apart.
-template <class Tile, class Left, class Right, class Result>
+// result(i, j, sum over k of left(k, i) * right(k, j), beside(i, j)) for a tile of (M, N) results
+// from (i0, j0) on, with k from `begin` to `end`. The sum is over `networks` such products,
+// `left_next` and `right_next` apart. `beside` reads what else a result needs, before the sum.
+template <class Tile, class Left, class Right, class Beside, class Result>
 __device__ void product(Shared<Tile> &shared, Left left, Right right, int i0, int j0, int M, int N,
-                        int begin, int end, Result result, int networks = 1, int left_next = 0,
-                        int right_next = 0) {
-  const int steps = (end - begin + Tile::DEPTH - 1) / Tile::DEPTH, all = networks * steps;
+                        int begin, int end, Beside beside, Result result, int networks = 1,
+                        int left_next = 0, int right_next = 0) {
+  const int steps = networks * ((end - begin + Tile::DEPTH - 1) / Tile::DEPTH);
   const int down = threadIdx.x / (Tile::SIZE / Tile::ACROSS) * Tile::DOWN;
   const int across = threadIdx.x % (Tile::SIZE / Tile::ACROSS) * Tile::ACROSS;
-  real sums[Tile::DOWN][Tile::ACROSS] = {};
-  if (all > 0) {
-    left.load(begin, i0, end);
-    right.load(begin, j0, end);
-  }
-  for (int step = 1; step <= all; step++) {
-    left.store(shared.left);
-    right.store(shared.right);
-    __syncthreads();
-    if (step < all) {  // read memory while this tile is multiplied
-      const bool first = step % steps == 0;
-      left.at += first ? left_next : 0;
-      right.at += first ? right_next : 0;
-      left.load(begin + step % steps * Tile::DEPTH, i0, end);
-      right.load(begin + step % steps * Tile::DEPTH, j0, end);
+  real sums[Tile::DOWN][Tile::ACROSS] = {}, others[Tile::DOWN][Tile::ACROSS];
+#pragma unroll
+  for (int u = 0; u < Tile::DOWN; u++)
+#pragma unroll
+    for (int v = 0; v < Tile::ACROSS; v++) {
+      const int i = i0 + down + u, j = j0 + across + v;
+      others[u][v] = i < M && j < N ? beside(i, j) : real(0);
     }
-#pragma unroll 8
-    for (int k = 0; k < Tile::DEPTH; k++) {
-      real a[Tile::DOWN], b[Tile::ACROSS];
-#pragma unroll
-      for (int u = 0; u < Tile::DOWN; u++) a[u] = shared.left[k][down + u];
-#pragma unroll
-      for (int v = 0; v < Tile::ACROSS; v++) b[v] = shared.right[k][across + v];
-#pragma unroll
-      for (int u = 0; u < Tile::DOWN; u++)
-#pragma unroll
-        for (int v = 0; v < Tile::ACROSS; v++) sums[u][v] += a[u] * b[v];
+  left.move(begin, i0);
+  right.move(begin, j0);
+  for (int step = 0, term = begin; step <= steps; step++) {
+    if (step > 0) {
+      left.store(shared.left);
+      right.store(shared.right);
+      __syncthreads();
     }
-    __syncthreads();
+    if (step < steps) {  // read memory while the tile before is multiplied
+      left.load(end - term);
+      right.load(end - term);
+      left.move(Tile::DEPTH, 0);
+      right.move(Tile::DEPTH, 0);
+      term += Tile::DEPTH;
+      if (term >= end) {  // to the next network
+        left.move(begin - term, 0);
+        right.move(begin - term, 0);
+        left.at += left_next;
+        right.at += right_next;
+        term = begin;
+      }
+    }
+    if (step > 0) {
+#pragma unroll 4
+      for (int k = 0; k < Tile::DEPTH; k++) {
+        real a[Tile::DOWN], b[Tile::ACROSS];
+#pragma unroll
+        for (int u = 0; u < Tile::DOWN; u++) a[u] = shared.left[k][down + u];
+#pragma unroll
+        for (int v = 0; v < Tile::ACROSS; v++) b[v] = shared.right[k][across + v];
+#pragma unroll
+        for (int u = 0; u < Tile::DOWN; u++)
+#pragma unroll
+          for (int v = 0; v < Tile::ACROSS; v++) sums[u][v] += a[u] * b[v];
+      }
+      __syncthreads();
+    }
   }
 #pragma unroll
   for (int u = 0; u < Tile::DOWN; u++)
 #pragma unroll
     for (int v = 0; v < Tile::ACROSS; v++) {
       const int i = i0 + down + u, j = j0 + across + v;
-      if (i < M && j < N) result(i, j, sums[u][v]);
+      if (i < M && j < N) result(i, j, sums[u][v], others[u][v]);
     }
 }
 
@@ -153,8 +174,9 @@ __device__ void forward(const real *theta, int stride, int start, const real *h,
   const real *W = theta + row * stride + start, *b = W + n * m;
   z += row * B * m;
   product(shared, Operand<Tile, true>{h + row * h_next, n, B}, Operand<Tile, false>{W, m, m}, i0, j0,
-          B, m, 0, n, [&](int i, int j, real sum) {
-            z[i * m + j] = activate(sum + b[j], activation);
+          B, m, 0, n, [&](int, int j) { return b[j]; },
+          [&](int i, int j, real sum, real bias) {
+            z[i * m + j] = activate(sum + bias, activation);
           });
 }
 
@@ -191,7 +213,8 @@ __device__ void backward(const real *theta, int stride, int start, const real *h
     product(shared, Operand<Tile, false, true>{h + row * h_next, n, n},
             Operand<Tile, false>{g + row * B * m, m, m}, i0, j0, n + 1, m, begin,
             begin + size < B ? begin + size : B,
-            [&](int i, int j, real sum) { slopes[i * m + j] = sum; });
+            [](int, int) { return real(0); },
+            [&](int i, int j, real sum, real) { slopes[i * m + j] = sum; });
   } else {
     block -= slope_blocks;
     const int j0 = digit(block, tiles<Tile>(n)) * Tile::SIZE;
@@ -201,8 +224,9 @@ __device__ void backward(const real *theta, int stride, int start, const real *h
     below += row * B * n;
     product(shared, Operand<Tile, true>{g + row * B * m, m, B},
             Operand<Tile, true>{theta + row * stride + start, m, n}, i0, j0, B, n, 0, m,
-            [&](int i, int j, real sum) {
-              below[i * n + j] = sum * slope(y[i * n + j], activation);
+            [&](int i, int j) { return y[i * n + j]; },
+            [&](int i, int j, real sum, real value) {
+              below[i * n + j] = sum * slope(value, activation);
             },
             networks, B * m, stride);
   }

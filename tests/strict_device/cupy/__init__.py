@@ -15,15 +15,28 @@ R6   only the parameters that CuPy has: no where= or initial= in reductions, no 
 R7   assigning through an integer index with duplicates raises: a GPU writes in any order
 R9   new `empty` memory is NaN (integers: the smallest), so that reading it is detected
 R10  a float64 result raises where NPR_DTYPE is float32
-R15  uploads, downloads, synchronizations, launches and calls of cuBLAS are counted, in `counts`
+R13  results of elementwise operations, reductions and gathers are C-contiguous, as in CuPy, where
+     NumPy keeps the order of transposed operands
+R14  copies from and to pinned memory run until an event or a stream was waited for: memory that is
+     changed before raises, memory that is read before is NaN
+R15  uploads, downloads, waits, launches and calls of cuBLAS are counted, in `counts`
+R16  a stream that captures executes nothing: transfers, waits and cuBLAS raise, results are NaN
+     until the graph is launched, and memory keeps its content until then
+R17  a graph raises if its memory may belong to others when it is launched
 
-There is no `random`: npr draws on the host.
+R14, R16 and R17 are in cuda.py, which is cupy.cuda; the work itself is in _device.py. There is no
+`random`: npr draws on the host. `largest_array` limits the bytes of new arrays, to test what
+happens without memory.
 
 It detects: mixed host and device arrays, hidden transfers and synchronizations, names and
-parameters that CuPy lacks, unintended float64, use of uninitialized memory, transfers per update.
-It does not detect: errors in kernel sources, races and the order of atomics, GPU rounding (FMA,
-TF32, other sums), CuPy's wrap-around of indices out of range (NumPy raises IndexError instead),
-stream order, out-of-memory errors, driver errors, speed. No GPU code runs here.
+parameters that CuPy lacks, unintended float64, use of uninitialized memory, results that depend on
+NumPy's memory layout, pinned memory that is reused too early, operations that a graph cannot hold,
+graphs whose memory was freed, transfers and launches per update.
+Kernels of CUDA sources run too, see raw.py, which detects wrong arguments, writes out of bounds,
+threads that miss a barrier, and results that depend on the order of threads.
+It does not detect: races that no order of threads shows, GPU rounding (FMA, TF32, other sums),
+CuPy's wrap-around of indices out of range (R8: NumPy raises IndexError instead), missing order
+between streams, driver errors, speed. No GPU code runs here.
 """
 
 import builtins
@@ -41,6 +54,7 @@ from ._device import (  # noqa: F401
     counts,
     host_of,
 )
+from .raw import RawModule  # noqa: F401
 
 __version__ = "14.2.0"  # the CuPy whose names and parameters are offered
 
@@ -177,7 +191,7 @@ class ndarray:
             other = empty(shape, dtype)
             self._host, self._memory = other._host, other._memory
         else:
-            self._host = _np.ndarray(shape, dtype, memptr.mem.bytes(), memptr._offset)
+            self._host = _np.ndarray(shape, dtype, memptr.mem._bytes(), memptr._offset)
 
     shape = property(lambda self: self._host.shape)
     ndim = property(lambda self: self._host.ndim)
@@ -202,7 +216,7 @@ class ndarray:
     def _holder(self):
         """What must live on, so that the memory is not freed."""
         owner = self if self._base is None else self._base
-        return owner if owner._memory is None else owner._memory.mem.holder
+        return owner if owner._memory is None else owner._memory.mem._holder
 
     def __len__(self):
         return len(self._host)
@@ -361,6 +375,39 @@ class ufunc:
         target = _into(out)
         _device.write(lambda: self._numpy(*values, out=target, dtype=dtype), target)
         return out
+
+
+class ElementwiseKernel:
+    """An expression in C for each element, such as "y = g == 0 ? T(0) : g * x".
+
+    All arrays have one type T, and numbers become T. It is evaluated by NumPy: it may have numbers,
+    names, comparisons, arithmetic, T(...) and one `?`.
+    """
+
+    def __init__(self, in_params, out_params, operation, name="kernel"):
+        (kind, result), names = out_params.split(), [part.split() for part in in_params.split(",")]
+        target, expression = operation.split(" = ")
+        if {kind, *(kind for kind, _ in names)} != {"T"} or target != result:
+            raise ValueError(f"{in_params} -> {out_params}: {operation} is not simulated")
+        self.__name__, self._names = name, [name for _, name in names]
+        condition, _, choices = expression.partition(" ? ")
+        if choices:
+            expression = f"where({condition}, {', '.join(choices.split(' : '))})"
+        self._code = compile(expression, name, "eval")
+
+    def __call__(self, *args):
+        kinds = {x.dtype for x in args if isinstance(x, ndarray)}
+        if len(kinds) != 1 or len(args) != len(self._names):
+            raise TypeError(f"{self.__name__}({', '.join(self._names)}) got arrays of {kinds}")
+        T = kinds.pop().type
+        values = [x if isinstance(x, _np.ndarray) else T(x) for x in map(_operand, args)]
+        names = {"T": T, "where": _np.where, **dict(zip(self._names, values, strict=True))}
+
+        def evaluate():
+            with _np.errstate(all="ignore"):
+                return eval(self._code, {}, names)
+
+        return _new(evaluate)
 
 
 def _into(out):
@@ -655,13 +702,6 @@ def _data_dependent(name):
 
 nonzero = ndarray.nonzero
 flatnonzero, argwhere, unique = map(_data_dependent, ("flatnonzero", "argwhere", "unique"))
-
-
-# ---- CUDA sources
-
-from .raw import RawModule  # noqa: E402, F401
-
-# ---- memory pools
 
 
 def get_default_memory_pool():

@@ -118,7 +118,7 @@ def allocated(array):
     pointer = None
     if array.nbytes and allocate is not None:
         pointer = allocate(array.nbytes)
-        pointer.mem.bind(owner_of(array._host))
+        pointer.mem._bind(owner_of(array._host))
     if capture is not None:
         capture.made(array, pointer)
     return pointer
@@ -211,7 +211,7 @@ class Capture:
         self._new[id(memory)] = memory
         pool = pointer and pointer.mem.pool
         if array.nbytes:
-            self.pools[pool] = pool and pool().blocks_freed
+            self.pools[pool] = pool and pool()._blocks_freed
 
     def use(self, array):
         """Memory that must still be there when the graph is launched."""
@@ -251,7 +251,7 @@ class Capture:
             if reference() is None:
                 raise GraphError(f"A graph uses memory that was freed, of an array {what}.")
         for pool, freed in self.pools.items():
-            if pool() is None or pool().blocks_freed != freed:
+            if pool() is None or pool()._blocks_freed != freed:
                 raise GraphError("The pool of a graph's memory was freed.")
         for operation in self.operations:
             operation()

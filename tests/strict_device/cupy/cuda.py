@@ -25,6 +25,13 @@ import numpy as np
 from . import _device
 from ._device import StagingError, counts
 
+__all__ = [
+    "Device", "Event", "Graph", "Memory", "MemoryPointer", "MemoryPool", "PinnedMemoryPointer",
+    "PinnedMemoryPool", "Stream", "alloc", "alloc_pinned_memory", "get_allocator",
+    "get_current_stream", "get_elapsed_time", "is_available", "memory", "runtime", "set_allocator",
+    "using_allocator",
+]  # fmt: skip
+
 STREAMS_CAPTURING = "operation not permitted when stream is capturing"
 
 
@@ -347,21 +354,26 @@ class Memory:
 
     def __init__(self, size, pool=None, holder=None):
         self.size, self.pool, self.device_id = size, pool, 0
-        self.holder = self if holder is None else holder  # dies when the memory is freed
+        self._array = holder
         self._host = None if holder is None else _device.owner_of(holder._host)
 
-    def bind(self, host):
+    @property
+    def _holder(self):
+        """What dies when the memory is freed."""
+        return self if self._array is None else self._array
+
+    def _bind(self, host):
         """Be the memory of this array, for which it was allocated."""
         if self._host is not None or host.nbytes > self.size:
             raise ValueError("An allocator returned memory that is in use or too small.")
         self._host = host
 
-    def bytes(self):
+    def _bytes(self):
         if self._host is None:
             self._host = _device.empty(self.size, np.uint8)
         return self._host.reshape(-1, order="A").view(np.uint8)
 
-    ptr = property(lambda self: address(self.bytes()))
+    ptr = property(lambda self: address(self._bytes()))
 
     def __del__(self):
         if self.pool is not None and self.pool() is not None:
@@ -390,7 +402,7 @@ class MemoryPool:
     """A pool that keeps freed blocks for arrays of the same size."""
 
     def __init__(self, allocator=None):
-        self._used = self._total = self.blocks_freed = 0
+        self._used = self._total = self._blocks_freed = 0
         self._blocks = {}  # size -> number of blocks that are free
 
     def malloc(self, size):
@@ -419,7 +431,7 @@ class MemoryPool:
         return sum(self._blocks.values())
 
     def free_all_blocks(self, stream=None):
-        self.blocks_freed += self.n_free_blocks()
+        self._blocks_freed += self.n_free_blocks()
         self._total, self._blocks = self._used, {}
 
 

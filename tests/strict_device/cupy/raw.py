@@ -9,42 +9,25 @@ order   in which threads and blocks run: "forward", "reverse" or "shuffled SEED"
         depends on it shows a race. From STRICT_DEVICE_ORDER, or set here
 guard   whether arrays are copied into larger memory for each launch, and back: writes out of
         bounds raise, reads see NaN. STRICT_DEVICE_GUARD=0 switches it off
-
-Libraries are cached in the folder for temporary files.
 """
 
 import ctypes
 import functools
-import hashlib
 import math
 import os
-import re
-import stat
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
 from . import _device
+from ._compiler import compiled, kernels_in
 
-HEADER = Path(__file__).with_name("host_cuda.h")
-COMPILER = ("g++", "-O2", "-fPIC", "-shared", "-ffp-contract=off", "-fcf-protection=none",
-            "-U_FORTIFY_SOURCE", "-std=c++17", "-Wall", "-Wno-unknown-pragmas",
-            "-Wno-sign-compare", "-Wno-unused-function")  # fmt: skip
 ORDERS = ("forward", "reverse", "shuffled")
-KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\((\w+)\)\s+)?(\w+)')
 BLOCK, GRID = (1024, 1024, 64), (2**31 - 1, 65535, 65535)  # the limits of all GPUs
 PAD = 256  # bytes at each end of a guarded array
 
 order = os.environ.get("STRICT_DEVICE_ORDER", "forward")
-launches = 0  # of kernels so far
+launches = 0  # so far, of these kernels alone
 guard = os.environ.get("STRICT_DEVICE_GUARD", "1") != "0"
-
-
-class CompileException(Exception):
-    """A source that cannot be compiled; CuPy's is cupy.cuda.compiler.CompileException."""
 
 
 class RawModule:
@@ -62,7 +45,7 @@ class RawModule:
         """Kernel `name`, to be called with (grid, block, args)."""
         if self._library is None:
             self._library = ctypes.PyDLL(compiled(self.code, self.options))  # keeps the GIL
-        kernels = dict(reversed(found) for found in KERNEL.findall(without_comments(self.code)))
+        kernels = kernels_in(self.code)
         if name not in kernels:
             raise ValueError(f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
         return RawKernel(name, self._library, kernels[name])
@@ -200,64 +183,3 @@ def _type(x):
     if x is None:
         return "null"
     raise TypeError(f"Unsupported type {type(x)}")
-
-
-# ---- compiling
-
-
-def without_comments(code):
-    return re.sub(r"//[^\n]*|/\*.*?\*/", " ", code, flags=re.DOTALL)
-
-
-def compiled(code, options=()):
-    """The path of the library of this source; compiles it unless it is cached."""
-    known = ("-D", "-U", "-I", "--std=", "-std=")
-    if unknown := [option for option in options if not option.startswith(known)]:
-        raise CompileException(f"unknown options {unknown}; known are {known}")
-    kernels = [name for _, name in KERNEL.findall(without_comments(code))]
-    source = "\n".join([HEADER.read_text(), "namespace {", '#line 1 "source.cu"', code, "}"]
-                       + [f"KERNEL({name})" for name in kernels])  # fmt: skip
-    command = [*COMPILER, *(option.replace("--std", "-std") for option in options)]
-    key = hashlib.sha256("\0".join([source, *command, compiler_version()]).encode()).hexdigest()
-    library = cache_folder() / f"{key[:32]}.so"
-    if not library.exists():
-        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-            new = Path(folder) / "new.so"
-            ran = subprocess.run(
-                [*command, "-x", "c++", "-", "-o", str(new)],
-                input=source,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if ran.returncode:
-                raise CompileException(ran.stderr)
-            (Path(folder) / "log").write_text(ran.stderr)
-            os.replace(Path(folder) / "log", library.with_suffix(".log"))
-            os.replace(new, library)
-    return library
-
-
-@functools.cache
-def compiler_version():
-    """What `g++ --version` says; raises without a g++."""
-    if sys.platform != "linux":
-        raise CompileException("CUDA sources run on the host on Linux only")
-    try:
-        return subprocess.run([COMPILER[0], "--version"], capture_output=True, text=True,
-                              check=True).stdout  # fmt: skip
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise CompileException(
-            f"CUDA sources run on the host by g++, which fails: {error}"
-        ) from error
-
-
-@functools.cache
-def cache_folder():
-    """A folder that only this user may write."""
-    folder = Path(tempfile.gettempdir()) / f"npr-strict-device-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    state = folder.stat(follow_symlinks=False)
-    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o077:
-        raise CompileException(f"{folder} must be a folder of this user alone.")
-    return folder
