@@ -71,7 +71,7 @@ struct Operand {
       place(p, k, x);
       const bool inside = k < K && x < width;
       held[p] = inside ? at[transposed ? x * pitch + k : k * pitch + x] : real(0);
-      if (ones && k < K && x == width) held[p] = 1;
+      if (ones && x == width) held[p] = 1;
     }
   }
 
