@@ -1,29 +1,26 @@
 """Losses, each one node on the tape: on small networks the cost is Python per node."""
 
 import functools
-import operator
 from typing import Any
 
 import numpy as np
 
-from npr.autodiff import Tensor, guarded, record, stop_gradient
+from npr.autodiff import Tensor, record, stop_gradient
+from npr.autodiff.tensor import times
 from npr.backend import Array, on_device, xp
 from npr.errors import ConfigError
-from npr.kernels import td
-
-_times = guarded(operator.mul)
+from npr.kernels import losses as kernels
 
 
 def mse(x: Any, y: Array) -> Any:
     """The mean of (x - y)^2 over all numbers; y is a constant, and may be broadcast to x."""
     plain = stop_gradient(x)
-    error = plain - y
+    loss, error = kernels.mse(plain, y)
     if error.shape != plain.shape:
         raise ConfigError(f"mse needs y to fit x of shape {plain.shape}, got {y.shape}.")
-    loss = (error * error).sum() / error.size
     if type(x) is not Tensor:
         return loss
-    return record(loss, [x], lambda g: [_times(g * (2 / error.size), error)], "mse", (x, y))
+    return record(loss, [x], lambda g: [times(g * (2 / error.size), error)], "mse", (x, y))
 
 
 def clipped_surrogate(ratio: Any, A: Array, epsilon: float) -> Any:
@@ -33,13 +30,11 @@ def clipped_surrogate(ratio: Any, A: Array, epsilon: float) -> Any:
     Source: Schulman et al. 2017, eq. 7.
     """
     plain = stop_gradient(ratio)
-    unclipped, clipped = plain * A, xp.minimum(xp.maximum(plain, 1 - epsilon), 1 + epsilon) * A
-    L = xp.fmin(unclipped, clipped).sum() / plain.size  # 0 for an infinite ratio where A is 0
+    L, slope = kernels.surrogate(plain, A, epsilon)
     if type(ratio) is not Tensor:
         return L
-    # the clipped term is constant
     return record(
-        L, [ratio], lambda g: [_times((g / plain.size) * (unclipped <= clipped), A)],
+        L, [ratio], lambda g: [times(g / plain.size, slope)],
         "clipped_surrogate", (ratio, A),
     )  # fmt: skip
 
@@ -71,8 +66,8 @@ def td_huber(q: Any, a: Array, y: Array, w: Array | None = None) -> tuple[Any, A
         )
     loss, slope = xp.empty(1, plain.dtype), xp.empty_like(plain)
     chosen = xp.empty(len(plain), plain.dtype)
-    td.td_huber(plain, a, y, w, loss, chosen, slope)
+    kernels.td_huber(plain, a, y, w, loss, chosen, slope)
     if type(q) is not Tensor:
         return loss[0], chosen
-    L = record(loss.reshape(()), [q], lambda g: [_times(g, slope)], "td_huber", (q, a, y, w))
+    L = record(loss.reshape(()), [q], lambda g: [times(g, slope)], "td_huber", (q, a, y, w))
     return L, chosen

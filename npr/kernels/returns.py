@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from npr.backend import Array, floats, xp
+from npr.kernels.cuda import returns as cuda
 from npr.kernels.jit import Kernel
 
 
@@ -35,7 +36,7 @@ def _gae_loop(
     return advantage
 
 
-_gae = Kernel(_gae_loop, _gae_reference)
+_gae = Kernel(_gae_loop, _gae_reference, cuda.gae)
 
 
 def gae(
@@ -78,7 +79,7 @@ def _returns_loop(r: Array, done: Array, gamma: float, bootstrap: Array) -> Arra
     return G
 
 
-_returns = Kernel(_returns_loop, _returns_reference)
+_returns = Kernel(_returns_loop, _returns_reference, cuda.returns)
 
 
 def discounted_returns(
@@ -154,7 +155,7 @@ def _standardize_loop(x: Array, y: Array) -> None:
         y[i] /= scale
 
 
-_standardize = Kernel(_standardize_loop, _standardize_reference)
+_standardize = Kernel(_standardize_loop, _standardize_reference, cuda.standardize)
 
 
 def standardize(x: Array) -> Array:

@@ -110,7 +110,7 @@ def _sort(values: Iterable[Any], key: list[Any], arrays: list[Array], floats: li
             floats.append(float(x))
             key.append(float)
         elif kind in _BY_VALUE:
-            key.append((kind, x))
+            key.append(x)
         elif kind is tuple or kind is list:
             key.append((kind, len(x)))
             _sort(x, key, arrays, floats)

@@ -219,6 +219,28 @@ def slow_n_step_returns(rewards, next_row, index, n, gamma, r, power, last):
         power[i], last[i] = gamma ** len(rows), rows[-1]
 
 
+def slow_gather(rows, fresh, start, count, index, last, returns, mean, scale, reward_scale, clip,
+                reward_clip, s, a, r, s2, terminated):  # fmt: skip
+    """Row by row, with the columns cut by name."""
+    S, A = s.shape[1], a.shape[1]
+    for i in range(count):
+        rows[(start + i) % len(rows)] = fresh[i]
+
+    def cut(row):
+        return np.split(rows[row], [S, S + A, S + A + 1, 2 * S + A + 1])
+
+    def normalized(x):
+        return np.clip((x - mean) * scale, -clip, clip) if len(mean) else x
+
+    for i in range(len(s)):
+        s[i], a[i], reward, _, _ = cut(index[i])
+        _, _, _, s2[i], (terminated[i],) = cut(last[i])
+        s[i], s2[i] = normalized(s[i]), normalized(s2[i])
+        r[i] = returns[i] if len(returns) else reward[0]
+        if len(reward_scale):
+            r[i] = np.clip(r[i] * reward_scale[0], -reward_clip, reward_clip)
+
+
 def slow_standardize(x, y):
     mean, n = statistics.fmean(x.tolist()), len(x)
     std = math.sqrt(math.fsum((v - mean) ** 2 for v in x.tolist()) / (n - 1))
@@ -233,6 +255,20 @@ def slow_td_huber(q, a, y, w, loss, chosen, slope):
         x = chosen[i] - y[i]
         loss[0] += w[i] * (x**2 / 2 if abs(x) <= 1 else abs(x) - 0.5) / len(q)
         slope[i, a[i]] = w[i] * (x if abs(x) <= 1 else np.sign(x)) / len(q)
+
+
+def slow_mse(x, y):
+    error = np.array([a - b for a, b in zip(x.ravel(), np.broadcast_to(y, x.shape).ravel())])
+    return math.fsum(error**2) / x.size, error.reshape(x.shape)
+
+
+def slow_surrogate(ratio, A, epsilon):
+    L, slope = 0, np.zeros_like(ratio)
+    for i, (r, a) in enumerate(zip(ratio, A)):
+        clipped = min(max(r, 1 - epsilon), 1 + epsilon)
+        L += min(r * a, clipped * a) / len(A)
+        slope[i] = a if r * a <= clipped * a else 0
+    return L, slope
 
 
 def slow_pick(q, a, chosen):
@@ -367,11 +403,35 @@ def n_steps_of(d):
     return d.normal(capacity), next_row, index, steps, 0.9, r, power, last
 
 
+def gather_of(d):
+    """Any combination of normalizations, of new rows that wrap around and of kinds of actions."""
+    C, S, A = d.B + 2, d.n, int(d.rng.integers(1, 3))
+    W, count = 2 * S + A + 2, int(d.rng.integers(C + 1))
+    rows, fresh = d.normal(C, W), d.normal(count + 1, W)
+    a = d.normal(d.B, A)
+    if d.rng.random() < 0.5:  # indices of actions, stored as numbers
+        rows[:, S : S + A], fresh[:, S : S + A] = 3, d.rng.integers(5, size=(count + 1, A))
+        a = a.astype(np.int64)
+    index, last = d.rng.integers(C, size=(2, d.B)).astype(np.int32)
+    optional = [d.normal(d.B), d.row(), d.row() ** 2, d.normal(1) ** 2]
+    for some in ([0], [1, 2], [3]):
+        if d.rng.random() < 0.5:
+            for i in some:
+                optional[i] = optional[i][:0]
+    batch = d.table(), a, d.normal(d.B), d.table(), d.normal(d.B)
+    return rows, fresh, int(d.rng.integers(C)), count, index, last, *optional, 0.5, 0.9, *batch
+
+
 def td_huber_of(d):
     B = d.B + 1
     rows = [2 * d.normal(B) for _ in range(4)]
     q, y, w, chosen = 2 * d.normal(B, d.n), rows[0], rows[1] ** 2, rows[2]
     return q, d.rng.integers(d.n, size=B), y, w, d.normal(1), chosen, d.normal(B, d.n)
+
+
+def surrogate_of(d):
+    ratio, A = np.exp(0.3 * d.normal(d.B + 1)), d.normal(d.B + 1)
+    return ratio, A, 0.2
 
 
 def particles_of(d):
@@ -482,7 +542,10 @@ CASES = {
     "gae": (slow_gae, lambda d: (*rollout(d), *map(float, d.rng.random(2)))),
     "returns": (slow_returns, returns_of),
     "n_step_returns": (slow_n_step_returns, n_steps_of),
+    "gather": (slow_gather, gather_of),
     "standardize": (slow_standardize, lambda d: (d.normal(d.B + 2), d.normal(d.B + 2))),
+    "mse": (slow_mse, lambda d: (d.normal(d.B + 1, d.n), d.row())),
+    "surrogate": (slow_surrogate, surrogate_of),
     "td_huber": (slow_td_huber, td_huber_of),
     "bandwidth": (slow_bandwidth, particles_of),
     "direction": (slow_direction, direction_of),
@@ -490,10 +553,11 @@ CASES = {
 
 
 def arrays_after(body, arguments):
-    """The arrays among copied arguments and the result, after body(*arguments)."""
+    """The arrays among copied arguments and what is returned, after body(*arguments)."""
     arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in arguments]
     result = body(*arguments)
-    return [x for x in (*arguments, result) if isinstance(x, np.ndarray)]
+    returned = result if isinstance(result, tuple) else () if result is None else (result,)
+    return [*(x for x in arguments if isinstance(x, np.ndarray)), *map(np.asarray, returned)]
 
 
 def as_float64(x):

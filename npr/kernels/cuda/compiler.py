@@ -42,8 +42,8 @@ class Source:
 
         blocks   number of blocks, or up to three numbers; none are started where one is 0
         threads  per block
-        args     device arrays, C-contiguous, floats of one type; Python ints, as `int`; Python
-                 floats, as `real`
+        args     device arrays, C-contiguous, floats of one type, or None; Python ints, as `int`;
+                 Python floats, as `real`
         Raises BackendError for more work than CUDA has indices for.
         """
         dtype = next((x.dtype for x in args if getattr(x, "dtype", _INT).kind == "f"), FLOAT)
@@ -74,6 +74,8 @@ def _argument(x: Any, dtype: Any) -> Any:
         return np.int32(x)
     if isinstance(x, float):
         return dtype.type(x)
+    if x is None:  # a null pointer
+        return x
     if x.dtype.kind == "f" and x.dtype != dtype:
         raise TypeError(f"A CUDA kernel needs floats of one type, got {dtype} and {x.dtype}.")
     if not x.flags.c_contiguous:
@@ -93,6 +95,11 @@ def per_thread(n: int, threads: int = 256) -> tuple[int, int]:
     return -(-n // threads), threads
 
 
+def parts(n: int, threads: int = 256) -> tuple[int, int]:
+    """(blocks, threads) for a sum over n numbers, in one part per block; see prelude.cuh."""
+    return max(1, min(per_thread(n, 4 * threads)[0], threads)), threads
+
+
 def per_row(B: int, n: int) -> tuple[int, int, int]:
     """(blocks, threads, threads per row) for B rows of n numbers; see prelude.cuh."""
     return (B, 128, 128) if n > 32 else (*per_thread(B, 64), 1)
@@ -110,15 +117,18 @@ def used() -> bool:
     return on_device() and CUDA_KERNELS and available()
 
 
+def try_out(module: Any) -> None:
+    """Compile and run one kernel with CuPy's module; raises whatever prevents it."""
+    source = module.RawModule(code=text("probe.cu"), options=options(FLOAT))
+    x: Array = module.zeros(1, FLOAT)
+    source.get_function("probe")((1,), (1,), (x,))
+
+
 @functools.cache
 def available() -> bool:
     """Whether CUDA kernels can be compiled in this process; warns once if not."""
     try:
-        function = xp.RawModule(code=f"{text('probe.cu')}", options=options(FLOAT)).get_function(
-            "probe"
-        )
-        x: Array = xp.zeros(1, FLOAT)
-        function((1,), (1,), (x,))
+        try_out(xp)
     except Exception as error:
         warnings.warn(
             f"CUDA kernels cannot be compiled ({error}); computing with CuPy's array operations, "

@@ -43,3 +43,9 @@ __device__ inline real row_max(real x, int lanes) {
 
 // The sum over all threads of a block, a power of two of them, as above.
 __device__ inline real block_sum(real x) { return row_sum(x, blockDim.x); }
+
+// Sums over many numbers are made in parts, one for each block of a first kernel, see
+// compiler.parts. Then a block adds up all parts, at most one per thread.
+__device__ inline real parts_sum(const real *parts, int count) {
+  return block_sum(threadIdx.x < count ? parts[threadIdx.x] : real(0));
+}

@@ -1,16 +1,10 @@
-// Kernels of npr/kernels/steps.py, on vectors of n numbers.
-//
-// A sum of squares is made in parts, one per block of a first kernel. Each block of a second kernel
-// adds up all parts, at most one per thread, in the same order; it starts when the first has ended.
+// Kernels of npr/kernels/steps.py, on vectors of n numbers. Each block of the second kernel of a step
+// adds up all parts of the sum of squares, in the same order.
 
 __device__ inline real square_part(const real *g, int n) {
   real sum = 0;
   for (int i = THREAD; i < n; i += THREADS) sum += g[i] * g[i];
   return block_sum(sum);
-}
-
-__device__ inline real added(const real *parts, int count) {
-  return block_sum(threadIdx.x < count ? parts[threadIdx.x] : real(0));
 }
 
 extern "C" __global__ void squares(const real *g, int n, real *parts) {
@@ -21,7 +15,7 @@ extern "C" __global__ void squares(const real *g, int n, real *parts) {
 // Whether a step is made by a gradient with this sum of squares. The first thread of the grid counts
 // it: other blocks must not read the counts.
 __device__ inline bool made(const real *parts, int count, index_t *counts) {
-  const bool finite = isfinite(added(parts, count));
+  const bool finite = isfinite(parts_sum(parts, count));
   if (THREAD == 0) {
     counts[0] += finite;
     counts[1] += !finite;
@@ -85,7 +79,7 @@ extern "C" __global__ void polyak(real *theta_bar, const real *theta, int n, rea
 }
 
 extern "C" __global__ void clip_norm(real *g, int n, real max_norm, const real *sums, int parts) {
-  const real square = added(sums, parts), scale = max_norm / (sqrt(square) + real(1e-6));
+  const real square = parts_sum(sums, parts), scale = max_norm / (sqrt(square) + real(1e-6));
   if (!isfinite(square) || scale >= 1) return;
   for (int i = THREAD; i < n; i += THREADS) g[i] *= scale;
 }

@@ -4,23 +4,22 @@ import math
 from typing import Any
 
 from npr.backend import Array, xp
-from npr.kernels.cuda.compiler import Source, per_thread
+from npr.kernels.cuda.compiler import Source, parts, per_thread
 
 _SOURCE = Source("steps.cu")
-_THREADS = 256  # per block, and at most so many parts of a sum
 
 
 def adam(
     theta: Array, g: Array, m: Array, v: Array, counts: Array, rate: Array,
     beta1: float, beta2: float, eps: float,
 ) -> None:  # fmt: skip
-    parts = _parts(g.size)
-    work = xp.empty(2 + parts, g.dtype)
+    blocks, threads = parts(g.size)
+    work = xp.empty(2 + blocks, g.dtype)
     logs = logarithm(beta1), logarithm(beta2)
     _SOURCE.launch(
-        "adam_squares", parts, _THREADS, g, g.size, counts, rate, *logs, float(eps), work
+        "adam_squares", blocks, threads, g, g.size, counts, rate, *logs, float(eps), work
     )
-    _launch("adam", theta, g, m, v, g.size, counts, 1.0 - beta1, 1.0 - beta2, work, parts)
+    _launch("adam", theta, g, m, v, g.size, counts, 1.0 - beta1, 1.0 - beta2, work, blocks)
 
 
 def rmsprop(
@@ -51,18 +50,13 @@ def logarithm(beta: float) -> float:
 
 def _squares(g: Array) -> tuple[Array, int]:
     """The parts of the sum of g * g, and their number."""
-    parts = _parts(g.size)
-    sums = xp.empty(parts, g.dtype)
-    _SOURCE.launch("squares", parts, _THREADS, g, g.size, sums)
-    return sums, parts
-
-
-def _parts(n: int) -> int:
-    """Of how many parts a sum over n numbers is made: about four numbers per thread."""
-    return max(1, min(per_thread(n, 4 * _THREADS)[0], _THREADS))
+    blocks, threads = parts(g.size)
+    sums = xp.empty(blocks, g.dtype)
+    _SOURCE.launch("squares", blocks, threads, g, g.size, sums)
+    return sums, blocks
 
 
 def _launch(name: str, x: Array, *args: Any) -> None:
     """Launch a kernel with one thread per number of x; one block at least, since a step counts."""
-    blocks, threads = per_thread(x.size, _THREADS)
+    blocks, threads = per_thread(x.size)
     _SOURCE.launch(name, max(1, blocks), threads, x, *args)

@@ -1,13 +1,31 @@
-"""The Huber loss of temporal differences, with its slope: one pass over the batch."""
+"""Losses with their slopes: one pass over a batch."""
 
 from npr.backend import ON_HOST, Array, xp
+from npr.kernels.cuda import losses as cuda
 from npr.kernels.jit import ActionIndexError, Kernel
+
+
+def _mse_reference(x: Array, y: Array) -> tuple[Array, Array]:
+    """(the mean of error^2, error) of error = x - y; y is broadcast to x."""
+    error = x - y
+    return (error * error).sum() / error.size, error
+
+
+def _surrogate_reference(ratio: Array, A: Array, epsilon: float) -> tuple[Array, Array]:
+    """(mean L, the slope of L) of L = min(ratio A, clip(ratio, 1 - epsilon, 1 + epsilon) A)."""
+    unclipped, clipped = ratio * A, xp.minimum(xp.maximum(ratio, 1 - epsilon), 1 + epsilon) * A
+    L = xp.fmin(unclipped, clipped).sum() / ratio.size  # 0 for an infinite ratio where A is 0
+    return L, xp.where(unclipped <= clipped, A, 0)  # the clipped term is constant
 
 
 def _td_huber_reference(
     q: Array, a: Array, y: Array, w: Array, loss: Array, chosen: Array, slope: Array
 ) -> None:
-    """chosen <- q[a], loss[0] <- mean w huber(chosen - y), slope <- its gradient in q."""
+    """chosen <- q[a], loss[0] <- mean w huber(chosen - y), slope <- its gradient in q.
+
+    On a device an index that is out of range cannot raise; the kernel makes the row and the loss
+    NaN, so that the optimizer skips the step.
+    """
     if ON_HOST and (a < 0).any():
         raise ActionIndexError("action index out of range 0..K-1")
     rows = xp.arange(len(q))
@@ -43,4 +61,7 @@ def _td_huber_loop(
     loss[0] = total / B
 
 
-td_huber = Kernel(_td_huber_loop, _td_huber_reference)
+# on the host array operations are kept for two of them: a loop would add in another order
+mse = Kernel(None, _mse_reference, cuda.mse)
+surrogate = Kernel(None, _surrogate_reference, cuda.surrogate)
+td_huber = Kernel(_td_huber_loop, _td_huber_reference, cuda.td_huber)
