@@ -124,8 +124,8 @@ RATES = {"adam": 5, "rmsprop": 4, "sgd": 4}  # kernel -> its argument that is a 
 
 
 def _arrays(value):
-    """The arrays in a value, in nested lists and tuples too."""
-    if isinstance(value, (np.ndarray, xp.ndarray)):
+    """The arrays and NumPy scalars in a value, in nested lists and tuples too."""
+    if isinstance(value, (np.ndarray, np.generic, xp.ndarray)):
         return [value]
     parts = value if isinstance(value, (list, tuple)) else ()
     return [array for part in parts for array in _arrays(part)]

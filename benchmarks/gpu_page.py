@@ -98,9 +98,9 @@ WITHOUT = (
 ESTIMATE = (
     "**Estimates**, none of them measured with npr: each operation of CuPy takes about 10 us of "
     "the host's time, whatever its size. The hundreds in an update of SAC take 3 to 5 ms on any "
-    "GPU, which is what two cores of a CPU need at batch 256 and width 256. As one graph of some "
-    "ninety kernels the same update should take a tenth of that, so that a GPU should pay from "
-    "about this size on, and by far at batches of 4,096 or widths of 1,024.",
+    "GPU, which is what two cores of a CPU need at batch 256 and width 256. As one graph of fewer "
+    "than a hundred kernels the same update should take a tenth of that, so that a GPU should pay "
+    "from about this size on, and by far at batches of 4,096 or widths of 1,024.",
     "It cannot pay for tables, for networks of width 64 with batches of 64, or where the "
     "environment takes most of the time.",
 )

@@ -41,10 +41,11 @@ def test_every_section_runs_on_the_double(tmp_path):
     worst = jobs["updates"]["1 updates cupy graph float32"]["DQN"]["optim"]
     assert 0 <= worst <= 1e-4
     assert jobs["bits"]["1 bits cupy eager float32"]["DQN"]["runs"] == 5, "one of another process"
-    for mode in ("graph", "plain"):
+    for mode, graphs in (("graph", 1), ("plain", 0)):
         (found,) = (job for name, job in jobs["speed"].items() if mode in name)
         counts = found["launches, SAC, batch 32, width 32"]
-        assert counts["launches"] > 0 and counts["synchronizations"] == 0 and counts["uploads"] <= 2
+        assert counts["graph launches"] == graphs and counts["kernels"] > 10
+        assert counts["uploads"] == 1 and counts["downloads"] == counts["synchronizations"] == 0
     assert str(ROOT) not in json.dumps(record), "a record is published"
     (path,) = tmp_path.glob("*.json")
     text = "\n".join(gpu_page.results(gpu_page.Record(path)))
