@@ -9,9 +9,8 @@ import numpy as np
 from npr.backend import FLOAT, Array, check_array, to_device, xp
 from npr.envs.spaces import INDEX_DTYPE
 from npr.errors import ConfigError
-from npr.kernels.cuda import compiler as cuda
 from npr.kernels.returns import n_step_returns
-from npr.kernels.rows import take_rows
+from npr.kernels.rows import Block
 from npr.kernels.sumtree import SumTree
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.system.memory import check_replay
@@ -292,7 +291,7 @@ class Steps(list[Any]):
     ) -> None:
         super().__init__()
         self.N = N
-        self._block = _Block()
+        self._block = Block()
         self._types: dict[str, Any] = {
             "s": ((N, s_size), FLOAT), "a": ((N, *a_shape), np.dtype(a_dtype)), "r": ((N,), FLOAT),
             "s2": ((N, s_size), FLOAT), **dict.fromkeys(self.NAMES[4:], ((N,), np.dtype(bool))),
@@ -399,59 +398,5 @@ class Rollout:
         memory: a captured update reads it there.
         """
         order = self.minibatches(batch_size, rng)
-        if not cuda.used() or any(x.dtype.itemsize % 4 for x in columns):
-            return ([x.take(i, axis=0) for x in columns] for i in order)
-        self._block.fill(columns)
-        return (self._block.take(i) for i in order)
-
-
-class _Block:
-    """Columns (n, ...) in one block on the device, and memory for rows of them."""
-
-    KINDS = 4  # of batches, such as batch sizes: the last ones used keep their memory
-
-    def __init__(self) -> None:
-        self._layout: list[Any] = []
-        self._taken: dict[int, tuple[Array, list[Array]]] = {}
-
-    def __reduce__(self) -> Any:
-        return _Block, ()  # it holds nothing between rollouts
-
-    def fill(self, columns: Sequence[Array]) -> None:
-        """Copy the columns that rows are taken from."""
-        layout = [(x.shape[1:], x.dtype) for x in columns]
-        if layout != self._layout:
-            self._layout, self._taken = layout, {}
-            self._words = [math.prod(shape) * dtype.itemsize // 4 for shape, dtype in layout]
-            # wide types first, whose addresses must be multiples of their size
-            places = sorted(range(len(layout)), key=lambda c: -layout[c][1].itemsize)
-            ends = np.cumsum([self._words[c] for c in places]).tolist()
-            self._starts = dict(zip(places, [0, *ends]))
-            of_words = [
-                (self._starts[c], self._words[c]) for c in places for _ in range(self._words[c])
-            ]
-            self._of_words = list(to_device(np.array(of_words).T.copy()))
-        self._filled, views = self._new(len(columns[0]))
-        for view, x in zip(views, columns):
-            view[...] = x
-
-    def _new(self, n: int) -> tuple[Array, list[Array]]:
-        """A block of n rows, and its columns."""
-        block = xp.empty(n * sum(self._words), np.uint32)
-        return block, [
-            block[n * self._starts[c] : n * (self._starts[c] + words)]
-            .view(dtype)
-            .reshape(n, *shape)
-            for c, (words, (shape, dtype)) in enumerate(zip(self._words, self._layout))
-        ]
-
-    def take(self, index: Array) -> list[Array]:
-        """The rows `index` (B,) of the columns."""
-        B = len(index)
-        held = self._taken.pop(B, None) or self._new(B)
-        self._taken[B] = held  # now the last one used
-        if len(self._taken) > self.KINDS:
-            del self._taken[next(iter(self._taken))]
-        block, columns = held
-        take_rows(self._filled, index, *self._of_words, block)
-        return columns
+        take = self._block.taker(columns)
+        return (take(i) for i in order)
