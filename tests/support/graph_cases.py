@@ -17,6 +17,7 @@ import numpy as np
 import npr
 from npr.autodiff import debug_anomaly
 from npr.backend import to_device, to_host, xp
+from npr.buffers import Rollout, Steps
 from npr.files.parts import arrays_of, parts
 from npr.optim import Adam, Optimizer
 from npr.training import graphs
@@ -380,7 +381,7 @@ def falls_back(kind, reason, n=5):
         agent = updated(toy(kind), n)
         updated(toy(kind, seed=1), n)
     texts = [str(one.message) for one in caught if one.category is RuntimeWarning]
-    assert len(texts) == 1, texts
+    assert len(texts) == 1 and caught[0].filename == __file__, texts
     assert texts[0].startswith(f"{kind.__name__}.update runs without CUDA graphs, which is slower:")
     assert reason in texts[0], texts[0]
     assert [state.startswith("eager: ") and reason in state for state in states(agent)] == [True]
@@ -503,7 +504,8 @@ def a_product_by_cublas_is_eager_without_a_warning(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         agent = updated(toy(Large), 4)
-    assert states(agent) == ["eager: its products are too large for npr's own kernels"]
+    reason = "it needs matrix products of cuBLAS, which CuPy cannot capture"
+    assert states(agent) == [f"eager: {reason}"], states(agent)
     assert_equal(agent, expected(4, Large))
 
 
@@ -647,6 +649,58 @@ def tuples_lists_and_names_of_arguments_are_a_part_of_the_signature(folder):
     assert_equal(agent, other)
     agent.update((vector(agent),), 2.0)
     assert len(graphs.report(agent)) == 2
+
+
+# ---- minibatches, which have the same memory each time
+
+
+def rollout(T, N=3):
+    steps = Steps(N, 2)
+    for _ in range(T):
+        zeros, flags = np.zeros(N, np.float32), np.zeros(N, bool)
+        row = np.zeros((N, 2), np.float32)
+        steps.append((row, zeros.astype(np.int64), zeros, row, flags, flags, ~flags))
+    return steps, Rollout(steps)
+
+
+@check
+def minibatches_are_the_rows_of_the_columns(folder):
+    steps, D = rollout(6)
+    rng = np.random.default_rng(0)
+    columns = [
+        rng.standard_normal((18, 3)), rng.integers(-9, 9, 18), rng.standard_normal(18),
+        rng.integers(-9, 9, (18, 2)), rng.standard_normal((18, 1, 5)),
+    ]  # fmt: skip
+    columns = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in columns]
+    there, addresses = [*map(to_device, columns)], []
+    for _ in range(2):  # epochs
+        columns[0] = -columns[0]
+        there[0][...] = to_device(columns[0])
+        order = [to_host(i) for i in D.minibatches(8, np.random.default_rng(1))]
+        for i, batch in zip(order, D.batches(there, 8, np.random.default_rng(1)), strict=True):
+            for x, column in zip(batch, columns, strict=True):
+                assert np.array_equal(to_host(x), column[i]) and x.dtype == column.dtype
+                assert x.data.ptr % x.itemsize == 0
+            addresses.append((len(i), [x.data.ptr for x in batch]))
+    assert addresses[0] == addresses[1] == addresses[3] and addresses[2] == addresses[5]
+    assert copy.deepcopy(steps)._block._taken == {}
+    flags = [to_device(np.arange(18) % 3 == 0)]  # of another size than a word
+    taken = [to_host(x) for (x,) in D.batches(flags, 8, np.random.default_rng(1))]
+    assert [x.tolist() for x in taken] == [(i % 3 == 0).tolist() for i in order]
+
+
+@check
+def minibatches_are_one_launch_and_are_not_copied(folder):
+    agent = device_cases.make("PPO Box").learn(64)
+    device_cases.reset_counts()
+    agent.learn(64)
+    counts, updates = device_cases.counts(), 2 * 4  # epochs of 64 steps, 16 in a minibatch
+    assert counts["graph_launches"] == updates, counts
+    agent.n_epochs = 5
+    device_cases.reset_counts()
+    agent.learn(64)
+    more = device_cases.counts()["launches"] - counts["launches"]
+    assert more == 3 * (5 + 4 * (1 + 1 + 2)), more  # columns, then rows, graph, two copies
 
 
 # ---- limits
