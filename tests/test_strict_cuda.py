@@ -135,6 +135,22 @@ def test_r14_a_download_is_not_there_before_the_wait(cp, x, wait):
     assert host.tolist() == [[0, 1, 2], [3, 4, 5]], "what was in the array when it was asked for"
 
 
+def test_r14_an_event_before_a_download_is_of_no_use(cp, x):
+    host = pinned(cp, np.zeros((2, 3)))
+    x.set(pinned(cp, np.ones((2, 3))))
+    event = cp.cuda.get_current_stream().record()
+    x.get(out=host, blocking=False)
+    event.synchronize()
+    assert np.isnan(host).all()
+
+
+def test_r14_a_download_that_blocks_waits_for_what_was_before(cp, x):
+    first, host = pinned(cp, np.zeros((2, 3))), np.zeros((2, 3), np.float32)
+    x.get(out=first, blocking=False)
+    x.get(out=host)
+    assert first.tolist() == host.tolist()
+
+
 def test_r14_a_download_that_blocks_is_there(cp, x):
     host = pinned(cp, np.zeros((2, 3)))
     assert x.get(out=host) is host and host.tolist() == [[0, 1, 2], [3, 4, 5]]
@@ -213,11 +229,11 @@ def test_r16_memory_that_a_graph_does_not_write_is_undefined_at_each_launch(cp, 
 def test_r16_a_launch_is_counted_once(cp, x, record):
     cp.counts.reset()
     graph, _ = record(lambda: cp.exp(x) + x.std())
-    assert cp.counts.launches == 5
+    assert cp.counts.launches == 6
     cp.counts.reset()
     graph.upload()
     graph.launch()
-    assert (cp.counts.launches, cp.counts.graph_launches, cp.counts.graph_nodes) == (1, 1, 5)
+    assert (cp.counts.launches, cp.counts.graph_launches, cp.counts.graph_nodes) == (1, 1, 6)
 
 
 REFUSED = {

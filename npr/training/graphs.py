@@ -110,7 +110,7 @@ def _sort(values: Iterable[Any], key: list[Any], arrays: list[Array], floats: li
             floats.append(float(x))
             key.append(float)
         elif kind in _BY_VALUE:
-            key.append((kind, x))
+            key.append(x)
         elif kind is tuple or kind is list:
             key.append((kind, len(x)))
             _sort(x, key, arrays, floats)
@@ -499,7 +499,7 @@ class Graphs:
         one.reason = str(error) if known else f"capturing raised {describe_error(error)}"
         one.hopeless = True
         if isinstance(error, NotImplementedError) and "cuBLAS" in str(error):
-            one.reason = "its products are too large for npr's own kernels"
+            one.reason = "it needs matrix products of cuBLAS, which CuPy cannot capture"
             return
         name = type(agent).__name__
         if (name, one.reason) not in _warned:
@@ -507,7 +507,7 @@ class Graphs:
             warnings.warn(
                 f"{name}.update runs without CUDA graphs, which is slower: {one.reason}.",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=4,  # the caller of update
             )
 
 

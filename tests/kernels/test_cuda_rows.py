@@ -83,12 +83,17 @@ def test_an_action_of_probability_zero_has_no_influence(n):
 
 
 @narrow_and_wide
-@pytest.mark.parametrize("name", ["log_prob_backward", "entropy_backward", "kl_backward"])
-def test_a_row_whose_cotangent_is_zero_has_zeros(name, n):
-    """Even if its log-probabilities are not finite."""
+@pytest.mark.parametrize(
+    ("name", "cotangents"),
+    [("log_softmax_backward", [1]), ("log_prob_backward", [2]), ("entropy_backward", [2]),
+     ("kl_backward", [3]), ("squash_backward", [3, 4])],
+)  # fmt: skip
+def test_a_row_whose_cotangent_is_zero_has_zeros(name, cotangents, n):
+    """Even if the other numbers are not finite."""
     args = arguments(name, 4, 3, n)
-    bad, g = args[0], args[3 if name == "kl_backward" else 2]
-    g[[0, 2]], bad[0], bad[2] = 0, np.nan, np.inf
+    for i, x in enumerate(args):
+        if x.dtype.kind == "f" and (i or "squash" not in name):  # clipped numbers have none anyway
+            x[0], x[2] = (0, 0) if i in cotangents else (np.nan, np.inf)
     for d in cuda.run(KERNELS[name], *args).device[-2 if name == "kl_backward" else -1 :]:
         assert not d[[0, 2]].any() and np.isfinite(d[1]).all() and d[1].any()
 
@@ -172,6 +177,13 @@ def test_an_empty_cotangent_is_zero(missing):
     for body in (kernel.loop, kernel):
         body(*args[:-1], dout)
         np.testing.assert_allclose(dout, expected, rtol=1e-13)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_log_standard_deviation_that_is_nan_gives_nan():
+    out, noise = np.array([[0.5, np.nan]]), np.ones((1, 1))
+    _, _, a, logp = check("squash", out, noise, np.zeros((1, 1)), np.zeros(1))
+    assert np.isnan(a).all() and np.isnan(logp).all()
 
 
 def test_extreme_actions_have_finite_log_probabilities():

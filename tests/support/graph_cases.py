@@ -17,6 +17,7 @@ import numpy as np
 import npr
 from npr.autodiff import debug_anomaly
 from npr.backend import to_device, to_host, xp
+from npr.buffers import Rollout, Steps
 from npr.files.parts import arrays_of, parts
 from npr.optim import Adam, Optimizer
 from npr.training import graphs
@@ -39,6 +40,16 @@ def eager():
         yield
     finally:
         graphs.GRAPHS = before
+
+
+@contextlib.contextmanager
+def unwrapped():
+    """Within this block updates are called as they were written, with floats as they are."""
+    graphs._inside = True
+    try:
+        yield
+    finally:
+        graphs._inside = False
 
 
 def learned(agent):
@@ -164,8 +175,8 @@ def assert_equal(one, other):
 
 
 def expected(n=4, kind=Toy, change=None, **options):
-    """The agent that eager updates give; `change` is called with it after the first three."""
-    with eager():
+    """The agent that unwrapped updates give; `change` is called with it after the first three."""
+    with unwrapped():
         agent = toy(kind)
         if change is None:
             return updated(agent, n, **options)
@@ -236,7 +247,7 @@ def arrays_that_the_caller_keeps_are_told_apart_by_their_memory(folder):
 @check
 def a_number_may_change_without_another_capture(folder):
     agent = toy()
-    with eager():
+    with unwrapped():
         other = toy()
         for k in range(6):
             updated(other, 1, number=1.0 + k, first=k)
@@ -261,7 +272,7 @@ def results_are_not_overwritten_by_later_updates(folder):
 
 @check
 def flags_and_shapes_have_their_own_graphs(folder):
-    with eager():
+    with unwrapped():
         other = toy()
         for k in range(8):
             updated(other, 1, half=bool(k % 2), first=k)
@@ -364,16 +375,17 @@ def other_settings_may_be_set_without_another_capture(folder):
 
 def falls_back(kind, reason, n=5):
     """Updates run eagerly, once each, with one warning that has the reason."""
+    graphs._warned.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         agent = updated(toy(kind), n)
         updated(toy(kind, seed=1), n)
     texts = [str(one.message) for one in caught if one.category is RuntimeWarning]
-    assert len(texts) == 1, texts
+    assert len(texts) == 1 and caught[0].filename == __file__, texts
     assert texts[0].startswith(f"{kind.__name__}.update runs without CUDA graphs, which is slower:")
     assert reason in texts[0], texts[0]
     assert [state.startswith("eager: ") and reason in state for state in states(agent)] == [True]
-    assert replays(agent) == [0]
+    assert replays(agent) == [0] and vars(agent)["_graphs"].captures == 1
     assert_equal(agent, expected(n, kind))
     return agent
 
@@ -492,8 +504,30 @@ def a_product_by_cublas_is_eager_without_a_warning(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         agent = updated(toy(Large), 4)
-    assert states(agent) == ["eager: its products are too large for npr's own kernels"]
+    reason = "it needs matrix products of cuBLAS, which CuPy cannot capture"
+    assert states(agent) == [f"eager: {reason}"], states(agent)
     assert_equal(agent, expected(4, Large))
+
+
+@check
+def a_capture_that_fails_is_ended(folder):
+    streams = []
+
+    class Stream(xp.cuda.Stream):
+        def __init__(self, **options):
+            super().__init__(**options)
+            streams.append(self)
+
+        def end_capture(self):
+            self.ended = True
+            return super().end_capture()
+
+    own, xp.cuda.Stream = xp.cuda.Stream, Stream
+    try:
+        an_update_that_uploads(folder)
+    finally:
+        xp.cuda.Stream = own
+    assert streams and all(stream.ended for stream in streams)
 
 
 @check
@@ -600,7 +634,7 @@ def tuples_lists_and_names_of_arguments_are_a_part_of_the_signature(folder):
             return super().update(sum(xs) * pair[0], number)
 
     agent = toy(Several)
-    with eager():
+    with unwrapped():
         other = toy(Several)
         for k in range(5):
             other.update([vector(agent, k)] * 2, 2.0, pair=(0.5, None))
@@ -617,6 +651,58 @@ def tuples_lists_and_names_of_arguments_are_a_part_of_the_signature(folder):
     assert len(graphs.report(agent)) == 2
 
 
+# ---- minibatches, which have the same memory each time
+
+
+def rollout(T, N=3):
+    steps = Steps(N, 2)
+    for _ in range(T):
+        zeros, flags = np.zeros(N, np.float32), np.zeros(N, bool)
+        row = np.zeros((N, 2), np.float32)
+        steps.append((row, zeros.astype(np.int64), zeros, row, flags, flags, ~flags))
+    return steps, Rollout(steps)
+
+
+@check
+def minibatches_are_the_rows_of_the_columns(folder):
+    steps, D = rollout(6)
+    rng = np.random.default_rng(0)
+    columns = [
+        rng.standard_normal((18, 3)), rng.integers(-9, 9, 18), rng.standard_normal(18),
+        rng.integers(-9, 9, (18, 2)), rng.standard_normal((18, 1, 5)),
+    ]  # fmt: skip
+    columns = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in columns]
+    there, addresses = [*map(to_device, columns)], []
+    for _ in range(2):  # epochs
+        columns[0] = -columns[0]
+        there[0][...] = to_device(columns[0])
+        order = [to_host(i) for i in D.minibatches(8, np.random.default_rng(1))]
+        for i, batch in zip(order, D.batches(there, 8, np.random.default_rng(1)), strict=True):
+            for x, column in zip(batch, columns, strict=True):
+                assert np.array_equal(to_host(x), column[i]) and x.dtype == column.dtype
+                assert x.data.ptr % x.itemsize == 0
+            addresses.append((len(i), [x.data.ptr for x in batch]))
+    assert addresses[0] == addresses[1] == addresses[3] and addresses[2] == addresses[5]
+    assert copy.deepcopy(steps)._block._taken == {}
+    flags = [to_device(np.arange(18) % 3 == 0)]  # of another size than a word
+    taken = [to_host(x) for (x,) in D.batches(flags, 8, np.random.default_rng(1))]
+    assert [x.tolist() for x in taken] == [(i % 3 == 0).tolist() for i in order]
+
+
+@check
+def minibatches_are_one_launch_and_are_not_copied(folder):
+    agent = device_cases.make("PPO Box").learn(64)
+    device_cases.reset_counts()
+    agent.learn(64)
+    counts, updates = device_cases.counts(), 2 * 4  # epochs of 64 steps, 16 in a minibatch
+    assert counts["graph_launches"] == updates, counts
+    agent.n_epochs = 5
+    device_cases.reset_counts()
+    agent.learn(64)
+    more = device_cases.counts()["launches"] - counts["launches"]
+    assert more == 3 * (5 + 4 * (1 + 1 + 2)), more  # columns, then rows, graph, two copies
+
+
 # ---- limits
 
 
@@ -628,6 +714,21 @@ def lengths(agent, *numbers):
 class Summed(Toy):
     def update(self, x, number):
         return super().update(x.sum(axis=0), number)
+
+
+@check
+def a_transposed_matrix_has_another_signature(folder):
+    def run(agent):
+        x = vector(agent)[:, None] * vector(agent, 1)
+        for _ in range(4):
+            agent.update(x, 2.0)
+            agent.update(x.T, 2.0)
+        return agent
+
+    agent = run(toy(Summed))
+    with unwrapped():
+        assert_equal(agent, run(toy(Summed)))
+    assert replays(agent) == [2, 2]
 
 
 @check
@@ -646,7 +747,7 @@ def capturing_stops_where_graphs_are_hardly_replayed(folder):
         lengths(agent, n, n, n)
     assert vars(agent)["_graphs"].captures == graphs.SIGNATURES
     assert "8 graphs were captured for 8 replays" in states(agent)[-1]
-    with eager():
+    with unwrapped():
         other = toy(Summed)
         for n in range(1, 20):
             lengths(other, n, n, n)
@@ -662,7 +763,7 @@ def capturing_stops_where_an_attribute_changes_all_the_time(folder):
         return agent
 
     agent = run(toy())
-    with eager():
+    with unwrapped():
         other = run(toy())
     assert vars(agent)["_graphs"].captures == graphs.SIGNATURES
     assert_equal(agent, other)
@@ -753,7 +854,7 @@ def two_agents_do_not_share_graphs(folder):
         updated(other, 1, first=k, number=3.0)
     assert replays(one) == replays(other) == [3]
     assert_equal(one, expected(5))
-    with eager():
+    with unwrapped():
         assert_equal(other, updated(toy(seed=1), 5, number=3.0))
 
 

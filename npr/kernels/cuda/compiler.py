@@ -42,8 +42,8 @@ class Source:
 
         blocks   number of blocks, or up to three numbers; none are started where one is 0
         threads  per block
-        args     device arrays, C-contiguous, floats of one type, or None; Python ints, as `int`;
-                 Python floats, as `real`
+        args     device arrays, C-contiguous, floats of one type; None, as a null pointer; Python
+                 ints, as `int`; Python floats, as `real`
         Raises BackendError for more work than CUDA has indices for.
         """
         dtype = next((x.dtype for x in args if getattr(x, "dtype", _INT).kind == "f"), FLOAT)
@@ -63,6 +63,7 @@ class Source:
 
 
 _INT = np.dtype(np.int32)
+_NULL = np.uint64(0)  # a pointer; CuPy gives CUDA no argument at all for None
 _MOST = 2**31 - 1  # of an `int`
 _MOST_BLOCKS = _MOST, 65_535, 65_535
 
@@ -74,8 +75,8 @@ def _argument(x: Any, dtype: Any) -> Any:
         return np.int32(x)
     if isinstance(x, float):
         return dtype.type(x)
-    if x is None:  # a null pointer
-        return x
+    if x is None:
+        return _NULL
     if x.dtype.kind == "f" and x.dtype != dtype:
         raise TypeError(f"A CUDA kernel needs floats of one type, got {dtype} and {x.dtype}.")
     if not x.flags.c_contiguous:

@@ -288,12 +288,12 @@ def download(content, host, stream=None, blocking=True):
     counts.downloads += 1
     counts.launches += not content.flags.c_contiguous  # it is copied within the device first
     stream = stream or get_current_stream()
+    if blocking:
+        stream._finish()
     if blocking or not is_pinned(host):
         np.copyto(host, content)
     else:
         stream._copies.append(_Download(content, host))
-    if blocking:
-        stream._finish()
 
 
 class PinnedMemoryPointer(bytearray):
