@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import gpu_page
 import store
 
 ROOT = Path(__file__).parent.parent
@@ -334,6 +335,11 @@ def check(runner, device, names, seconds, out, commit):
         run_section(name, runner, end, keep)
         bad += [name] if section["wrong"] else []
         print(summary(name, section, time.perf_counter() - start), flush=True)
+    if not runner.double:
+        written = gpu_page.Record(path)
+        print(
+            "\n".join(["", *gpu_page.pays(written), "", "It loses:", *gpu_page.loses(written), ""])
+        )
     print(f"The record is {path.name}.")
     print(f"WRONG: {', '.join(bad)}" if bad else "Nothing is wrong.")
     return 1 if bad else 0

@@ -83,12 +83,15 @@ class Prediction:
 def speed(report):
     """Time of an update; on the device also the host's part of it, and the time with its batch."""
     _speed(report, CASES)
+    times = [f"{name}: {us:,.0f} us" for name, us in report.figures("us")]
+    report.summarize("; ".join(times) or "no case was finished")
     launches(report)
 
 
 def grid(report):
     """The same of SAC for many batches and widths."""
     _speed(report, GRID)
+    report.summarize(f"{len(report.figures('us'))} of {len(GRID)} cases")
 
 
 def _speed(report, cases):
@@ -97,7 +100,8 @@ def _speed(report, cases):
     def time_of(algorithm, batch, width):
         seconds = prediction.seconds(algorithm, batch, width)
         if seconds > LONGEST or 5 * seconds > report.left():
-            return {"skipped": f"an update might take {seconds:.2g} s, of {report.left():.0f} s"}
+            left = f"{report.left():.0f} s were left"
+            return {"skipped": f"an update might take {seconds:,.1f} s; {left}"}
         agent, draw = AGENTS[algorithm](batch, width)
         update = functools.partial(agent.update, *draw())
         result = microseconds(update, synchronize)
@@ -118,11 +122,9 @@ def _speed(report, cases):
 
     for case in cases:
         report.run(case_name(*case), time_of, *case)
-    times = [f"{name}: {us:,.0f} us" for name, us in report.figures("us")]
-    report.summarize("; ".join(times) or "no case was finished")
 
 
-# ---- launches, transfers and waits per update
+# ---- launches, transfers and synchronizations per update
 
 
 def launches(report):

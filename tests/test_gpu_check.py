@@ -112,7 +112,7 @@ def one_job(tmp_path, monkeypatch):
         jobs = [gpu.Job(name, "cupy", "graph") for name in ("first", "second", "third")]
         section = gpu.Section("", seconds, gpu._alone(*jobs))
         monkeypatch.setitem(gpu.SECTIONS, "three", section)
-        runner = gpu.Runner(tmp_path, double=True)
+        runner = gpu.Runner(tmp_path, double=False)
         assert gpu.check(runner, "NVIDIA H0", ["three"], seconds, tmp_path / "out", None) == 1
         (path,) = (tmp_path / "out").iterdir()
         assert path.name.endswith("-h0.json")
@@ -129,6 +129,7 @@ def test_a_job_that_is_cut_off_keeps_its_results(one_job, capsys):
     assert second["process"]["error"].startswith("cut off after ")
     out = capsys.readouterr().out
     assert "wrong: 1 second" in out and out.endswith("WRONG: three\n")
+    assert "The record has no times of SAC." in out
 
 
 def test_a_job_that_fails_does_not_stop_the_others(one_job):
