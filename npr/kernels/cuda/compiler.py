@@ -54,6 +54,8 @@ class Source:
         arguments = tuple(_argument(x, dtype) for x in args)
         if any(n > most for n, most in zip(grid, _MOST_BLOCKS)):
             raise _too_large(f"{grid} blocks", f"{_MOST_BLOCKS}")
+        if grid[0] * threads > _MOST:  # THREAD has 32 bits
+            raise _too_large(f"{grid[0] * threads:,} threads", f"{_MOST:,}")
         if 0 not in grid:  # which CUDA refuses
             function(grid, (threads,), arguments)
 
@@ -63,7 +65,7 @@ class Source:
 
 
 _INT = np.dtype(np.int32)
-_NULL = np.uint64(0)  # a pointer; CuPy gives CUDA no argument at all for None
+_NULL = np.uint64(0)  # as wide as a pointer
 _MOST = 2**31 - 1  # of an `int`
 _MOST_BLOCKS = _MOST, 65_535, 65_535
 
@@ -96,7 +98,7 @@ def per_thread(n: int, threads: int = 256) -> tuple[int, int]:
     return -(-n // threads), threads
 
 
-def parts(n: int, threads: int = 256) -> tuple[int, int]:
+def per_part(n: int, threads: int = 256) -> tuple[int, int]:
     """(blocks, threads) for a sum over n numbers, in one part per block; see prelude.cuh."""
     return max(1, min(per_thread(n, 4 * threads)[0], threads)), threads
 
@@ -127,10 +129,15 @@ def try_out(module: Any) -> None:
 
 @functools.cache
 def available() -> bool:
-    """Whether CUDA kernels can be compiled in this process; warns once if not."""
+    """Whether CUDA kernels can be compiled in this process; warns once if not.
+
+    Raises what CuPy raises when memory is short, which says nothing of the compiler.
+    """
     try:
         try_out(xp)
     except Exception as error:
+        if isinstance(error, MemoryError) or "OUT_OF_MEMORY" in str(error):
+            raise  # a later call may find memory
         warnings.warn(
             f"CUDA kernels cannot be compiled ({error}); computing with CuPy's array operations, "
             "which is slower. Install CuPy with its NVRTC (pip install 'cupy-cuda13x[ctk]'), or "

@@ -175,7 +175,7 @@ def _type(x):
             )
         return f"*{host.dtype.kind}{host.dtype.itemsize}"
     if isinstance(x, np.uint64) and not x:
-        return "null"  # for None, CuPy gives CUDA no argument at all
+        return "null"  # CuPy also takes None, npr passes numbers alone
     if isinstance(x, np.generic):
         return f"{x.dtype.kind}{x.dtype.itemsize}"
     if isinstance(x, int | float):
