@@ -58,9 +58,11 @@ def _load(name: str) -> Any:
     try:
         import cupy
     except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
+        problem = "is not installed" if missing else f"cannot be imported ({error})"
         raise BackendError(
-            "NPR_BACKEND=cupy, but CuPy is not installed. Install npr-rl[cuda12] or "
-            "npr-rl[cuda13], or unset NPR_BACKEND to run on the CPU."
+            f"NPR_BACKEND=cupy, but CuPy {problem}. Install npr-rl[cuda12] or npr-rl[cuda13], or "
+            "unset NPR_BACKEND to run on the CPU."
         ) from error
     if not cupy.is_available():
         raise BackendError(

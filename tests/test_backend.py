@@ -7,6 +7,15 @@ import pytest
 from support.processes import DOUBLE, run
 
 IMPORT = "import npr.backend"
+BROKEN = f"""
+import importlib.abc, sys
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "cupy":
+            raise ImportError("libcudart.so.13: no such file")
+sys.meta_path.insert(0, Finder())
+{IMPORT}
+"""
 
 
 @pytest.mark.parametrize(
@@ -24,6 +33,13 @@ IMPORT = "import npr.backend"
             "NPR_BACKEND=cupy, but CuPy is not installed. Install npr-rl[cuda12] or "
             "npr-rl[cuda13], or unset NPR_BACKEND to run on the CPU.",
             id="not installed",
+        ),
+        pytest.param(
+            BROKEN,
+            {"NPR_BACKEND": "cupy"},
+            "NPR_BACKEND=cupy, but CuPy cannot be imported (libcudart.so.13: no such file). "
+            "Install npr-rl[cuda12] or npr-rl[cuda13], or unset NPR_BACKEND to run on the CPU.",
+            id="a library is missing",
         ),
         pytest.param(
             f"import cupy; cupy.is_available = lambda: False; {IMPORT}",

@@ -4,8 +4,7 @@ import json
 import sys
 
 import pytest
-from support import ROOT
-from support.cuda import needs_compiler
+from support import ROOT, cuda
 from support.processes import DOUBLE, run
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -17,7 +16,9 @@ SECTIONS = [name for name, section in gpu.SECTIONS.items() if section.on_double]
 
 
 def check(tmp_path, *options, path=()):
-    return run(SCRIPT, "--double", "--out", str(tmp_path), *options, path=path)
+    # other tests may run beside it: its limits are for a GPU
+    time = ("--minutes", "60")
+    return run(SCRIPT, "--double", "--out", str(tmp_path), *time, *options, path=path, seconds=900)
 
 
 def record_in(folder):
@@ -25,7 +26,7 @@ def record_in(folder):
     return json.loads(path.read_text())
 
 
-@needs_compiler
+@cuda.needs_compiler
 def test_every_section_runs_on_the_double(tmp_path):
     done = check(tmp_path, "--commit", "abc1234")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -57,7 +58,7 @@ def test_every_section_runs_on_the_double(tmp_path):
     assert "| SAC, batch 32, width 32 | own kernels, graphs |" in text
 
 
-@needs_compiler
+@cuda.needs_compiler
 def test_a_wrong_result_is_reported_and_a_record_keeps_its_other_sections(tmp_path):
     """`exp` on the device is twice that on the host."""
     double, out = tmp_path / "double" / "cupy", tmp_path / "out"

@@ -30,6 +30,11 @@ FUNCTIONS = {
     "logsumexp": lambda a, b: ad.logsumexp(a),
     "mean": lambda a, b: a.mean(axis=1),
     "mean of all": lambda a, b: a.mean(),
+    "min of rows": lambda a, b: a.min(axis=0),
+    "max of columns with ties": lambda a, b: ad.maximum(a, 0).max(axis=1),
+    "max of all": lambda a, b: a[3:].max(),
+    "min, its axes kept": lambda a, b: a.min(axis=0, keepdims=True),
+    "a sum over the rows of a broadcast": lambda a, b: a[:1] + b,
     "mean, its axes kept": lambda a, b: a.mean(axis=0, keepdims=True),
 }
 
