@@ -410,7 +410,8 @@ def _check(runner, device, names, seconds, out, commit):
         )
     print(f"The record is {path.name}.")
     nothing = len(skipped) == len(names)
-    found = f"WRONG: {', '.join(bad)}" if bad else f"Nothing {'was checked' * nothing or 'is wrong'}"
+    right = "Nothing was checked" if nothing else "Nothing is wrong"
+    found = f"WRONG: {', '.join(bad)}" if bad else right
     found += f"; skipped: {', '.join(skipped)}" if skipped else ""
     print(found if bad else f"{found}.")
     return 1 if bad or nothing else 0
