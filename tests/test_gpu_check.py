@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,3 +255,23 @@ assert report.cases["DQN"] == {{"skipped": "the host has no result for it"}}, re
 """
     done = run("-c", code, path=[DOUBLE], NPR_BACKEND="cupy")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_gpu_installs_nothing_but_wheels_that_are_there(tmp_path):
+    for name in ("Makefile", "setup.cfg", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+
+    def recipe(*options):
+        command = ["make", "--dry-run", "gpu", "PYTHON=python3", *options]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    text = recipe()
+    assert "pip" not in text and "venv" not in text and "python3" in text
+    assert "cuda13" in recipe("CUDA=13") and ".venv/bin/python" in recipe("CUDA=13")
+    (tmp_path / ".whl").mkdir()
+    (tmp_path / ".whl" / "one.whl").touch()
+    text = recipe()
+    assert "--no-index --no-deps" in text and "--target build/site .whl/one.whl" in text
+    assert f'PYTHONPATH="{tmp_path}/build/site:' in text
