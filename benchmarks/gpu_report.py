@@ -15,6 +15,7 @@ from support.small_agents import RandomEnv
 import npr
 from npr.backend import CUDA_KERNELS, FLOAT, GRAPHS, ON_HOST, to_device, to_host, xp
 from npr.files.parts import arrays_of, parts
+from npr.kernels import jit
 from npr.kernels.rows import Block
 from npr.optim import Optimizer
 from npr.training import graphs
@@ -75,7 +76,8 @@ def mode():
     """Where this process computes, and how."""
     if ON_HOST:
         threads = os.environ.get("OPENBLAS_NUM_THREADS") or "all"
-        return f"NumPy {FLOAT}, {threads} thread{'s' * (threads != '1')}"
+        numba = "" if jit.available() else ", without Numba"
+        return f"NumPy {FLOAT}, {threads} thread{'s' * (threads != '1')}{numba}"
     kernels = "own kernels" if CUDA_KERNELS else "array operations"
     return f"CuPy {FLOAT}, {kernels}{', graphs' * GRAPHS}"
 
