@@ -372,14 +372,13 @@ class PrioritizedReplayBuffer(ReplayBuffer):
 
     def _settle(self) -> None:
         """Make the changes that wait, in their order."""
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        for rows, td_error in waiting:
+        while self._waiting:
+            rows, td_error = self._waiting[0]
             if td_error is None:
                 self._tree.set(rows, self._largest)
             else:
                 self._set(rows, td_error.get())
+            del self._waiting[0]  # not before: a download may fail, and be asked for again
 
     def state(self) -> dict[str, Array]:
         priorities = {"priority": self.tree[: self.size], "largest": np.array(self.largest)}
