@@ -14,6 +14,7 @@ What cannot be captured runs eagerly, with the same results. `report(agent)` has
 
 import collections
 import contextlib
+import dataclasses
 import enum
 import functools
 import inspect
@@ -30,7 +31,6 @@ from npr.autodiff import anomaly
 from npr.backend import FLOAT, GRAPHS, Array, on_device, xp
 from npr.envs.spaces import Actions, Observations
 from npr.errors import describe_error
-from npr.files.parts import instances
 from npr.heads import Head
 from npr.nn import MLP
 from npr.optim import SGD, Adam, Optimizer, RMSprop
@@ -216,7 +216,7 @@ class _Results:
 
 _CONSTANTS = (
     numbers.Number, np.generic, str, bytes, type(None), enum.Enum, type, types.FunctionType,
-    types.BuiltinFunctionType, types.MethodType, MLP, Head, Actions, Observations,
+    types.BuiltinFunctionType, MLP, Head, Actions, Observations,
 )  # fmt: skip
 _OPTIMIZERS = (Adam, RMSprop, SGD)  # a step of theirs is work of the device only
 
@@ -262,24 +262,33 @@ def _traced(agent: Any) -> Iterator[dict[str, Any]]:
         yield reads
     finally:
         object.__setattr__(agent, "__class__", own)
+        reads.clear()  # the class keeps it until the garbage collector comes
+
+
+def _contents(value: Any) -> Iterable[Any] | None:
+    """The objects in a value that cannot be changed itself; None for other kinds of values."""
+    if isinstance(value, (tuple, frozenset)):
+        return value
+    if getattr(getattr(type(value), "__dataclass_params__", None), "frozen", False):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return None
 
 
 def _is_constant(value: Any) -> bool:
     """Whether a graph may rely on the value as long as it is the same object: nothing in it is
     changed, except by work on the device."""
-    if isinstance(value, (tuple, frozenset)):
-        return all(map(_is_constant, value))
-    if getattr(getattr(value, "__dataclass_params__", None), "frozen", False):
+    if isinstance(value, (_ARRAY, *_CONSTANTS)) or type(value) in _OPTIMIZERS:
         return True
-    return isinstance(value, (_ARRAY, *_CONSTANTS)) or type(value) in _OPTIMIZERS
+    contents = _contents(value)
+    return contents is not None and all(map(_is_constant, contents))
 
 
 def _optimizers(values: Iterable[Any]) -> Iterator[Optimizer]:
     for value in values:
         if isinstance(value, Optimizer):
             yield value
-        elif isinstance(value, tuple):
-            yield from _optimizers(value)
+        else:
+            yield from _optimizers(_contents(value) or ())
 
 
 class _Watch:
@@ -315,7 +324,7 @@ class _Graph:
         self._inputs = [
             (x.data.ptr if same else 0, x if same else x.copy()) for x, same in zip(arrays, fixed)
         ]
-        for optimizer in instances(agent, Optimizer).values():
+        for optimizer in _optimizers(vars(agent).values()):
             optimizer.refresh()  # a write would be repeated by every launch
         # no memory that the graph uses is given to others as long as it exists
         self._memory: list[Any] = []
@@ -336,8 +345,8 @@ class _Graph:
                     stream.end_capture()
                 raise
             self._graph = stream.end_capture()
-        self._read = _Watch(reads)
-        self._optimizers = [(one, _Watch(vars(one))) for one in _optimizers(reads.values())]
+            self._read = _Watch(reads)
+            self._optimizers = [(one, _Watch(vars(one))) for one in _optimizers(reads.values())]
 
     def changed(self, held: dict[str, Any]) -> str | None:
         """The name of an attribute that is not what it was at the capture, if there is one.
@@ -376,9 +385,8 @@ class _Signature:
         self.text, self.reason, self.replays = text, "called once so far", 0
         self.graph: _Graph | None = None
         self.hopeless = False  # whether a capture was tried and failed
-        self.last: list[tuple[Any, int]] | None = (
-            None  # the arrays of the last eager call: their owners and addresses
-        )
+        # of the arrays of the last eager call: weak references to their owners, and addresses
+        self.last: list[tuple[Any, int]] | None = None
         self.scalars = [xp.empty((), FLOAT) for _ in range(floats)]
         self._numbers: list[float | None] = [None] * floats  # what these hold
 

@@ -6,6 +6,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import json
 import pickle
 import sys
@@ -332,6 +333,39 @@ def replacing_a_vector_of_an_optimizer(agent):
 
 
 @check
+def optimizers_in_tuples_and_dataclasses_follow_their_rates_and_constants(folder):
+    @dataclasses.dataclass(frozen=True)
+    class Pair:
+        theta: object
+        adam: object
+
+    class Paired(Toy):
+        def build(self):
+            super().build()
+            twin = self.theta.copy()
+            self._pairs = (Pair(self.theta, self.adam), Pair(twin, Adam(twin, 1e-2)))
+
+        def update(self, x, number):
+            for k, pair in enumerate(self._pairs):
+                pair.adam.step(pair.theta, number * (k + 1) * x)
+
+    def run(agent):
+        for k in range(10):
+            twin = agent._pairs[1].adam
+            twin.learning_rate = 1e-2 / (1 + k // 2)
+            if k == 6:
+                twin.beta1 = 0.5
+            updated(agent, 1, first=k)
+        return to_host(agent._pairs[1].theta).tobytes()
+
+    agent = toy(Paired)
+    with unwrapped():
+        other = run(toy(Paired))
+    assert run(agent) == other
+    assert replays(agent) == [6], graphs.report(agent)
+
+
+@check
 def loading_parameters_in_place_needs_no_other_graph(folder):
     def change(agent):
         agent.theta[...] = 2 * agent.theta
@@ -455,6 +489,17 @@ def an_update_that_reads_an_object_of_a_class_that_npr_does_not_know(folder):
             return super().update(x, number * self.anneal[0].value)
 
     falls_back(Annealed, "it reads self.anneal, a tuple, which may change")
+
+    class Bound(Toy):
+        def build(self):
+            super().build()
+            self.anneal = Anneal().__str__
+
+        def update(self, x, number):
+            self.anneal()
+            return super().update(x, number)
+
+    falls_back(Bound, "it reads self.anneal, a method")
 
 
 @check
