@@ -65,7 +65,7 @@ growth: $(VENV)/.plot        ## docs/growth.png
 	$(BIN)/python benchmarks/growth.py --write
 
 gpu: $(VENV)/.$(if $(CUDA),cuda$(CUDA),core)  ## check and time npr on an NVIDIA GPU; CUDA=12 or 13 installs CuPy
-	$(BIN)/python benchmarks/gpu.py --out build/gpu --commit "$$(git rev-parse --short HEAD)"
+	$(BIN)/python benchmarks/gpu.py --commit "$$(git rev-parse --short HEAD)"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,13 +1,15 @@
-"""Check npr on an NVIDIA GPU and measure it there: one command, a few minutes, one JSON file.
+"""Check npr on an NVIDIA GPU and measure it there: one command, up to 7 minutes, one JSON file.
 
-    python benchmarks/gpu.py --out DIR [--sections ops,updates] [--minutes 7] [--commit ID]
+    python benchmarks/gpu.py [--section updates --section bits,speed] [--minutes 7]
+                             [--out benchmarks/gpu] [--commit ID] [--double]
 
-A section is a list of jobs (gpu_jobs.py), each in a process of its own. DIR/gpu.json is rewritten
-after each section, so that an interrupted run keeps its results. The exit status is 1 if a section
-is WRONG, or if there is no GPU. docs/gpu.md says how to read the results.
+A section is a list of jobs (gpu_jobs.py), each in a process of its own with a time limit, so that
+none can take the others with it. The record, OUT/DATE-DEVICE.json, is rewritten after each job and
+keeps the sections that are not run again. The exit status is 1 if a section is WRONG, or if nothing
+could be checked. docs/gpu.md shows the newest record (gpu_page.py).
 
-With tests/strict_device on PYTHONPATH everything that needs no GPU runs on the strict double of
-CuPy: that tests this script (--small is enough) and says nothing about a GPU.
+--double runs on tests/strict_device, which computes on the host: that tests the scripts, with few
+cases, and says nothing about a GPU.
 """
 
 import argparse
@@ -20,12 +22,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import gpu_page
 import store
 
 ROOT = Path(__file__).parent.parent
+DOUBLE = ROOT / "tests" / "strict_device"
 
 
 class Job(NamedTuple):
@@ -33,104 +38,201 @@ class Job(NamedTuple):
 
     function: str
     backend: str
+    mode: str = ""  # of the device, one of MODES
     dtype: str = "float32"
-    threads: str = "1"  # of BLAS; "" leaves them to BLAS
+    threads: str = "1"  # of BLAS; "all" leaves them to BLAS
+    on_double: bool = True  # False: the double tests nothing more with it
+
+    @property
+    def title(self):
+        threads = f"{self.threads} threads" if self.backend == "numpy" else ""
+        return " ".join(filter(None, (self.function, self.backend, self.mode, self.dtype, threads)))
+
+
+MODES = {  # mode -> (NPR_CUDA_KERNELS, NPR_GRAPHS)
+    "graph": ("1", "1"),
+    "eager": ("1", "0"),
+    "plain": ("0", "0"),  # array operations of CuPy
+}
 
 
 class Section(NamedTuple):
     title: str
-    seconds: float  # time limit of all its jobs together
-    jobs: tuple  # in order: later jobs read files of earlier ones
+    seconds: float  # its share of the time; what is left over goes to later ones
+    # Waves of jobs: those of a wave may run side by side, since nothing in them is timed, and need
+    # files of earlier waves only
+    waves: tuple
+    on_double: bool = True
 
 
-def _compared(function):
-    """On the host, then on the device, in both types."""
+def _alone(*jobs):
+    """Waves of one job, for what is timed and for jobs that need files of those before."""
+    return tuple((job,) for job in jobs)
+
+
+def _in_both_types(function, *modes):
     return tuple(
-        Job(function, backend, dtype)
+        Job(function, "cupy" if mode else "numpy", mode, dtype, on_double=dtype == "float32")
         for dtype in ("float32", "float64")
-        for backend in ("numpy", "cupy")
+        for mode in modes
     )
 
 
-def _on(function, *backends):
-    return tuple(Job(function, backend) for backend in backends)
+def _timed(function):
+    """The most important first."""
+    graph, eager, plain = (Job(function, "cupy", mode, on_double=mode != "eager") for mode in MODES)
+    most = Job(function, "numpy", threads="all", on_double=False)
+    return _alone(graph, most, Job(function, "numpy"), eager, plain)
 
 
-SECTIONS = {
-    "machine": Section("versions, device, first kernels", 75, _on("machine", "cupy")),
-    "ops": Section("value and gradient of every operation", 110, _compared("ops")),
-    "updates": Section("one update of every deep algorithm", 120, _compared("updates")),
-    "bits": Section("the same update again, to the bit", 60, _on("bits", "cupy", "cupy")),
-    "learning": Section("short runs", 130, _on("learning", "cupy", "numpy")),
-    "files": Section("files between backends", 75, _on("files", "cupy", "numpy", "cupy")),
-    "memory": Section("device memory", 60, _on("memory", "cupy")),
-    "speed": Section(
-        "time of a SAC update", 150,
-        (*_on("speed", "cupy", "numpy"), Job("speed", "numpy", threads="")),
+def _with_graphs(function):
+    return Job(function, "cupy", "graph")
+
+
+SECTIONS = {  # the most important first: they run in this order
+    "machine": Section("versions, device, first kernels", 35, _alone(_with_graphs("machine"))),
+    "kernels": Section(
+        "own kernels against NumPy and CuPy", 35, (_in_both_types("kernels", "graph"),)
     ),
-    "torch": Section("time of a SAC update in PyTorch", 80, _on("torch_speed", "numpy")),
-}  # fmt: skip
+    "updates": Section(
+        "one update of every deep algorithm against NumPy",
+        60,
+        (_in_both_types("updates", ""), _in_both_types("updates", "graph", "plain")),
+    ),
+    "bits": Section(
+        "the same update again, and a run resumed, to the bit",
+        40,
+        (
+            (_with_graphs("bits"),),
+            (
+                Job("bits", "cupy", "graph", on_double=False),
+                Job("bits", "cupy", "eager"),
+                _with_graphs("resume"),
+            ),
+        ),
+    ),
+    "speed": Section("time of an update, and what it launches", 55, _timed("speed")),
+    "torch": Section("time of an update in PyTorch", 30, _alone(Job("torch_speed", "numpy"))),
+    "learning": Section(
+        "runs of 2,000 steps",
+        35,
+        ((_with_graphs("learning"), Job("learning", "numpy", on_double=False)),),
+    ),
+    "files": Section(
+        "files between backends",
+        15,
+        _alone(_with_graphs("files"), Job("files", "numpy"), _with_graphs("files")),
+    ),
+    "memory": Section("device memory", 25, _alone(_with_graphs("memory"))),
+    "steps": Section(
+        "environment steps of learn()",
+        30,
+        _alone(_with_graphs("steps"), Job("steps", "numpy", threads="all", on_double=False)),
+    ),
+    "grid": Section("time of an update by batch and width", 45, _timed("grid"), on_double=False),
+    "products": Section("own matrix products beside cuBLAS", 25, _alone(_with_graphs("products"))),
+    "ops": Section("value and gradient of every operation", 25, (_in_both_types("ops", "graph"),)),
+}
 
 
-def environment(job, folder):
-    """The environment variables of a job's process."""
-    paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
-    return {
-        "CUPY_CACHE_DIR": str(folder / "kernels"),
-        **os.environ,
-        "NPR_BACKEND": job.backend,
-        "NPR_DTYPE": job.dtype,
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        **({"OPENBLAS_NUM_THREADS": job.threads} if job.threads else {}),
-    }
+class Runner:
+    """Runs jobs in processes.
 
+    folder   for their files; it also has CuPy's cache of kernels, so that each compiles once
+    double   whether on the strict double, with few cases
+    """
 
-def no_device():
-    """Why the device cannot be used, in one sentence; None where it can."""
-    with tempfile.TemporaryDirectory() as folder:
-        job = Job("", "cupy")
+    def __init__(self, folder, double):
+        self.folder, self.double = folder, double
+
+    def environment(self, job):
+        """The environment variables of a job's process."""
+        paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+        paths += [str(DOUBLE)] if self.double else []
+        kernels, graphs = MODES[job.mode or "graph"]
+        variables = {
+            "CUPY_CACHE_DIR": str(self.folder / "kernels"),
+            **os.environ,
+            "NPR_BACKEND": job.backend,
+            "NPR_DTYPE": job.dtype,
+            "NPR_CUDA_KERNELS": kernels,
+            "NPR_GRAPHS": graphs,
+            "OPENBLAS_NUM_THREADS": job.threads,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        }
+        if job.threads == "all":
+            del variables["OPENBLAS_NUM_THREADS"]
+        return variables
+
+    def device(self):
+        """(name of the device, None), or (None, why it cannot be used, in one sentence)."""
         done = subprocess.run(
-            [sys.executable, "-c", "import npr.backend"], env=environment(job, Path(folder)),
+            [sys.executable, "-c", DEVICE_NAME], env=self.environment(Job("", "cupy")),
             capture_output=True, text=True,
         )  # fmt: skip
-    return done.stderr.strip().splitlines()[-1] if done.returncode else None
-
-
-def run_job(job, path, seconds, *options):
-    """What a job has written to `path` by its end or its time limit."""
-    start, error = time.perf_counter(), None
-    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_jobs.py"), job.function, str(path)]
-    command += options
-    try:
-        done = subprocess.run(
-            command, env=environment(job, path.parent), capture_output=True, text=True,
-            timeout=seconds,
-        )  # fmt: skip
         if done.returncode:
-            error = f"exit status {done.returncode}\n{done.stderr[-3_000:]}"
-    except subprocess.TimeoutExpired:
-        error = f"cut off after {seconds:.0f} s"
-    result = json.loads(path.read_text()) if path.exists() else {}
-    if error:
-        result["process"] = {"error": error}
-    return {**result, "seconds": round(time.perf_counter() - start, 1)}
+            return None, done.stderr.strip().splitlines()[-1]
+        return done.stdout.strip(), None
+
+    def __call__(self, job, path, seconds):
+        """What a job has written to `path` by its end, or by its time limit."""
+        start, error = time.perf_counter(), None
+        deadline = time.time() + 0.9 * seconds - 1  # it begins no further case then
+        command = [sys.executable, str(ROOT / "benchmarks" / "gpu_jobs.py"), job.function]
+        command += [str(path), str(deadline), *(["small"] if self.double else [])]
+        try:
+            done = subprocess.run(
+                command, env=self.environment(job), capture_output=True, text=True,
+                timeout=seconds,
+            )  # fmt: skip
+            if done.returncode:
+                error = f"exit status {done.returncode}\n{done.stderr[-3_000:]}"
+        except subprocess.TimeoutExpired:
+            error = f"cut off after {seconds:.0f} s"
+        result = json.loads(path.read_text()) if path.exists() else {}
+        if error:
+            result["process"] = {"error": error}
+        return {**result, "seconds": round(time.perf_counter() - start, 1)}
 
 
-def run_section(name, folder, end, *options):
-    """Job -> its results, until `end` at most."""
-    section = SECTIONS[name]
-    end = min(end, time.perf_counter() + section.seconds)
-    results = {}
-    for number, job in enumerate(section.jobs):
-        title = f"{number} " + " ".join(filter(None, job))
-        left = end - time.perf_counter()
-        if name == "torch" and not importlib.util.find_spec("torch"):
-            results[title] = {"skipped": "PyTorch is not installed"}
-        elif left < 1:
-            results[title] = {"skipped": "no time was left"}
-        else:
-            results[title] = run_job(job, folder / f"{name} {number}.json", left, *options)
-    return without_folders(results)
+DEVICE_NAME = """
+import gymnasium
+from npr.backend import xp
+double = hasattr(xp, "counts")
+print("double" if double else xp.cuda.runtime.getDeviceProperties(0)["name"].decode())
+"""
+
+
+def run_section(name, runner, end, keep):
+    """Run the jobs of a section until `end`, and give keep(title of a job, its results) each."""
+    waves = SECTIONS[name].waves
+    if runner.double:
+        waves = [[job for job in wave if job.on_double] for wave in waves]
+        waves = [wave for wave in waves if wave]
+    side_by_side = max(1, (os.cpu_count() or 1) // 4)
+    number = 0
+    for i, wave in enumerate(waves):
+        # more than an equal share: the first is the most important, and later ones rarely need it
+        fair, later = (end - time.perf_counter()) / (len(waves) - i), len(waves) - i - 1
+        left = fair * (1 + 0.4 * later)
+        turns = -(-len(wave) // side_by_side)
+        with ThreadPoolExecutor(side_by_side) as pool:
+            running = []
+            for job in wave:
+                title = f"{number} {job.title}"
+                path = runner.folder / f"{name} {number}.json"
+                running.append((title, pool.submit(_run, runner, job, path, left / turns)))
+                number += 1
+            for title, job in running:
+                keep(title, without_folders(job.result()))
+
+
+def _run(runner, job, path, seconds):
+    if job.function == "torch_speed" and not importlib.util.find_spec("torch"):
+        return {"skipped": "PyTorch is not installed"}
+    if seconds < 3:
+        return {"skipped": "no time was left"}
+    return runner(job, path, seconds)
 
 
 def faults(tree, place=()):
@@ -139,6 +241,14 @@ def faults(tree, place=()):
         return []
     found = [" > ".join(place)] if "error" in tree or tree.get("ok") is False else []
     return found + [fault for key, part in tree.items() for fault in faults(part, (*place, key))]
+
+
+def skips(tree, place=()):
+    """[(place, reason), ...] of what was skipped."""
+    if not isinstance(tree, dict):
+        return []
+    found = [(" > ".join(place), tree["skipped"])] if "skipped" in tree else []
+    return found + [skip for key, part in tree.items() for skip in skips(part, (*place, key))]
 
 
 def without_folders(tree):
@@ -150,44 +260,87 @@ def without_folders(tree):
     return re.sub(r"(?<![\w.])(?:/[^/\s\"']+)+/", "", tree) if isinstance(tree, str) else tree
 
 
-def summary(name, results, wrong, seconds):
-    """A line about a section, and one about each of its jobs and faults."""
-    jobs = results.values()
-    skipped = all("skipped" in result for result in jobs)
-    state = "WRONG" if wrong else "skipped" if skipped else "ok"
+def summary(name, section, seconds):
+    """A line about a section, and one about each of its jobs, faults and reasons to skip."""
+    jobs, wrong, skipped = section["jobs"].values(), section["wrong"], skips(section["jobs"])
+    nothing = all("skipped" in result for result in jobs)
+    state = "WRONG" if wrong else "skipped" if nothing else "ok"
     lines = [f"{name}: {SECTIONS[name].title}: {state}, {seconds:.1f} s"]
-    lines += [f"    {result[key]}" for result in jobs for key in ("summary", "skipped")
-              if key in result]  # fmt: skip
+    lines += [f"    {result['summary']}" for result in jobs if "summary" in result]
+    reasons = {}
+    for place, reason in skipped:
+        reasons.setdefault(reason, []).append(place)
+    lines += [
+        f"    skipped: {places[0]}{f' and {len(places) - 1} more' * (len(places) > 1)}: {reason}"
+        for reason, places in [*reasons.items()][:6]
+    ]
+    lines += [f"    and more was skipped, {len(skipped)} in all"] * (len(reasons) > 6)
     return "\n".join(lines + [f"    wrong: {place}" for place in wrong[:12]])
+
+
+def record_path(folder, date, device):
+    name = re.sub(r"[^a-z0-9]+", "-", device.lower().replace("nvidia", "")).strip("-")
+    return folder / f"{date}-{name}.json"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of gpu.json")
-    parser.add_argument("--sections", default=",".join(SECTIONS), help="names, separated by commas")
+    parser.add_argument(
+        "--section", "--sections", action="append", dest="sections",
+        help="names, separated by commas; may be repeated. By default, all",
+    )  # fmt: skip
     parser.add_argument("--minutes", type=float, default=7.0, help="time limit of all sections")
+    parser.add_argument(
+        "--out", type=Path,
+        help="folder of the record: benchmarks/gpu by default, build/gpu with --double",
+    )  # fmt: skip
     parser.add_argument("--commit", help="of the checkout, for the record")
-    parser.add_argument("--small", action="store_true", help="few cases, to test this script")
+    parser.add_argument("--double", action="store_true", help="on the strict double of CuPy")
     arguments = parser.parse_args()
-    options = ["small"] if arguments.small else []
-    names = arguments.sections.split(",")
-    if not set(names) <= set(SECTIONS):
-        parser.error(f"sections are {', '.join(SECTIONS)}; got {arguments.sections}")
-    reason = no_device()
-    if reason:
-        sys.exit(f"Nothing was checked. {reason}")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    record = {"date": str(datetime.date.today()), "commit": arguments.commit, "sections": {}}
-    end, bad = time.perf_counter() + 60 * arguments.minutes, []
+    if arguments.double:
+        print("No GPU code runs: this is the strict double of CuPy, which computes on the host.",
+              flush=True)  # fmt: skip
+    known = [name for name, one in SECTIONS.items() if one.on_double or not arguments.double]
+    names = [name for text in arguments.sections or [] for name in text.split(",")] or known
+    if not set(names) <= set(known):
+        parser.error(f"sections are {', '.join(known)}; got {', '.join(names)}")
     with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            start = time.perf_counter()
-            results = run_section(name, Path(folder), end, *options)
-            wrong = faults(results)
-            record["sections"][name] = {"wrong": wrong, **results}
-            store.write(arguments.out / "gpu.json", record)
-            bad += [name] if wrong else []
-            print(summary(name, results, wrong, time.perf_counter() - start), flush=True)
+        runner = Runner(Path(folder), arguments.double)
+        device, reason = runner.device()
+        if reason:
+            sys.exit(f"Nothing was checked. {reason}")
+        out = arguments.out or ROOT / ("build/gpu" if arguments.double else "benchmarks/gpu")
+        return check(runner, device, names, 60 * arguments.minutes, out, arguments.commit)
+
+
+def check(runner, device, names, seconds, out, commit):
+    """Run sections, print and write what they find; the exit status."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = record_path(out, datetime.date.today(), device)
+    record = json.loads(path.read_text()) if path.exists() else {"device": device, "sections": {}}
+    shares = seconds / sum(SECTIONS[name].seconds for name in names)
+    end, bad = time.perf_counter(), []
+    for name in names:
+        start = time.perf_counter()
+        end += shares * SECTIONS[name].seconds
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        section = {"date": now, "commit": commit, "wrong": [], "jobs": {}}
+
+        def keep(title, result, name=name, section=section):
+            section["jobs"][title] = result
+            section["wrong"] = faults(section["jobs"])
+            record["sections"][name] = section
+            store.write(path, record)
+
+        run_section(name, runner, end, keep)
+        bad += [name] if section["wrong"] else []
+        print(summary(name, section, time.perf_counter() - start), flush=True)
+    if not runner.double:
+        written = gpu_page.Record(path)
+        print(
+            "\n".join(["", *gpu_page.pays(written), "", "It loses:", *gpu_page.loses(written), ""])
+        )
+    print(f"The record is {path.name}.")
     print(f"WRONG: {', '.join(bad)}" if bad else "Nothing is wrong.")
     return 1 if bad else 0
 

@@ -30,7 +30,7 @@ def updates(width, batch, env="Pendulum-v1"):
         buffer_size=10_000, train_freq=1, gradient_steps=1,
     )  # fmt: skip
     agent.learn(200)
-    arguments = *agent.buffer.sample(batch, agent.rng["sample"]), *agent.noise()
+    arguments = agent.buffer.sample(batch, agent.rng["sample"], agent.noise())
     with blas_threads(threads_for(width)):
         agent.update(*arguments)
         seconds, stop = [], time.perf_counter() + 1.0

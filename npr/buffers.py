@@ -1,19 +1,23 @@
 """Storage of experience: preallocated columns on the host, from which batches go to the device."""
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from npr.backend import FLOAT, Array, check_array, to_device, xp
+from npr import mirror
+from npr.backend import FLOAT, Array, check_array, on_device, to_device
 from npr.envs.spaces import INDEX_DTYPE
-from npr.errors import ConfigError
+from npr.errors import ConfigError, ConfigWarning
 from npr.kernels.returns import n_step_returns
 from npr.kernels.rows import Block
 from npr.kernels.sumtree import SumTree
+from npr.mirror import Mirror
 from npr.normalize import ObservationNorm, RewardNorm
-from npr.system.memory import check_replay
+from npr.system.memory import check_replay, format_bytes
+from npr.system.staging import Download, downloads, upload
 
 Batch = tuple[Any, ...]
 
@@ -47,6 +51,10 @@ class ReplayBuffer:
     A time-out is not stored: s2 is always the true next observation, and `terminated` alone
     decides whether its value counts.
 
+    On a device the rows are there too, if they fit: a sample uploads those that were added since
+    the last one and the numbers of the rows to draw, and a kernel gathers them. Rows are changed by
+    `add` and `load` only. The arrays of a batch on a device are valid until the next sample.
+
     Raises ConfigError if it would not fit into memory.
     """
 
@@ -61,7 +69,7 @@ class ReplayBuffer:
         self.capacity, self.position, self.size = capacity, 0, 0
         self.gamma, self.n_step = gamma, n_step
         self.obs_norm, self.reward_norm = obs_norm, reward_norm
-        # One row per transition: a draw reads memory in one place, and a batch is one upload. An
+        # One row per transition: a draw reads memory in one place, and an upload is one block. An
         # index of an action is kept as a float, which is exact below 2^24.
         widths = {"s": s_size, "a": math.prod(a_shape), "r": 1, "s2": s_size, "terminated": 1}
         width = sum(widths.values())
@@ -73,7 +81,10 @@ class ReplayBuffer:
             one = name in ("r", "terminated") or (name == "a" and a_shape == ())
             self._spans[name] = start if one else slice(start, start + width)
             start += width
+        self._s_size, self._a_shape = s_size, a_shape
         self._types = {**dict.fromkeys(widths, FLOAT), "a": np.dtype(a_dtype)}
+        self._mirror: Mirror | None = None  # the rows on a device
+        self._on_host = False  # whether they do not fit there
         if n_step > 1:
             self.next: Array = np.full(capacity, -1)  # row of the same episode's next step, or -1
             self._types["next"] = self.next.dtype
@@ -92,7 +103,8 @@ class ReplayBuffer:
 
     def __getstate__(self) -> dict[str, Any]:
         views = ("columns", "s", "a", "r", "s2", "terminated")
-        return {name: value for name, value in vars(self).items() if name not in views}
+        own = {name: value for name, value in vars(self).items() if name not in views}
+        return {**own, "_mirror": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -118,6 +130,8 @@ class ReplayBuffer:
             self._link(range(start, end), episode)
         self.position = end % self.capacity
         self.size = min(self.size + n, self.capacity)
+        if self._mirror is not None:
+            self._mirror.unsent = min(self._mirror.unsent + n, self.capacity)
 
     def _link(self, rows: Iterable[int], episode: Any) -> None:
         """Link each new row with the row before it in the same episode."""
@@ -132,13 +146,17 @@ class ReplayBuffer:
                 self.next[before] = row
         self._newest = newest
 
-    def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
+    def sample(
+        self, batch_size: int, rng: np.random.Generator, noise: Iterable[Array | None] = ()
+    ) -> Batch:
         """A batch (s, a, r, s2, terminated, gamma) on the device, uniform with replacement.
 
         gamma is the discount of the value of s2: a number, or (B,) powers where n_step > 1, since a
         return is shorter where its episode ends.
+
+        noise   arrays on the host, or None: the last elements of the batch, in the same upload
         """
-        return self.gather(self._uniform(batch_size, rng))
+        return self.gather(self._uniform(batch_size, rng), noise)
 
     def _uniform(self, batch_size: int, rng: np.random.Generator) -> Array:
         """Rows (B,), uniform with replacement."""
@@ -146,14 +164,14 @@ class ReplayBuffer:
             raise ConfigError("The replay buffer is empty; add transitions before sampling.")
         return (rng.random(batch_size) * self.size).astype(np.int64)
 
-    def gather(self, index: Array) -> Batch:
+    def gather(self, index: Array, noise: Iterable[Array | None] = ()) -> Batch:
         """The batch of the transitions that start at rows `index` (B,); see `sample`."""
+        if on_device() and (there := self._rows_on_device()) is not None:
+            return self._gather_on_device(there, index, [*noise])
         rows, gamma = self._rows.take(index, axis=0), self.gamma
         if self.n_step > 1:
-            r, power = np.empty(len(index), FLOAT), np.empty(len(index), FLOAT)
-            last = np.empty_like(index)
-            n_step_returns(self.r, self.next, index, self.n_step, self.gamma, r, power, last)
-            rows[:, self._spans["r"]], gamma = r, to_device(power)
+            r, gamma, last = self._n_steps(index)
+            rows[:, self._spans["r"]] = r
             follow = self._spans["s2"].start  # s2 and terminated, to the end
             rows[:, follow:] = self._rows.take(last, axis=0)[:, follow:]
         if self.obs_norm is not None:
@@ -161,10 +179,65 @@ class ReplayBuffer:
                 rows[:, self._spans[name]] = self.obs_norm(rows[:, self._spans[name]])
         if self.reward_norm is not None:
             rows[:, self._spans["r"]] = self.reward_norm(rows[:, self._spans["r"]], self.n_step)
-        rows = to_device(rows)
         s, a, r, s2, terminated = [rows[:, span] for span in self._spans.values()]
         a = a.astype(self._types["a"], copy=False)
-        return xp.ascontiguousarray(s), a, r, xp.ascontiguousarray(s2), terminated, gamma
+        batch = np.ascontiguousarray(s), a, r, np.ascontiguousarray(s2), terminated, gamma, *noise
+        return self._sent(batch) if on_device() else batch
+
+    def _n_steps(self, index: Array) -> tuple[Array, Array, Array]:
+        """Returns of several steps from rows `index` (B,), the discounts of what follows them, and
+        the last rows."""
+        r, power = np.empty(len(index), FLOAT), np.empty(len(index), FLOAT)
+        last = np.empty_like(index)
+        n_step_returns(self.r, self.next, index, self.n_step, self.gamma, r, power, last)
+        return r, power, last
+
+    # ---- on a device
+
+    def _sent(self, batch: Batch) -> Batch:
+        """A batch of host arrays as one on the device; a number stays a number."""
+        arrays = [x if isinstance(x, np.ndarray) else None for x in batch]
+        sent = upload(*arrays)
+        return tuple(x if there is None else there for x, there in zip(batch, sent))
+
+    def _rows_on_device(self) -> Mirror | None:
+        """The rows on the device, where they go at the first sample; None if they do not fit."""
+        if self._mirror is None and not self._on_host:
+            if mirror.fits(self._rows):
+                self._mirror = Mirror(self._rows, self._s_size, self._a_shape, self._types["a"])
+                self._mirror.unsent = self.size
+                return self._mirror
+            self._on_host = True
+            warnings.warn(
+                f"A replay buffer of {self.capacity:,} transitions, "
+                f"{format_bytes(self._rows.nbytes)}, is too large for the free memory of the "
+                "device: batches are gathered on the host, which is slower. Lower buffer_size.",
+                ConfigWarning,
+                stacklevel=5,
+            )
+        return self._mirror
+
+    def _gather_on_device(
+        self, there: Mirror, index: Array, noise: Sequence[Array | None]
+    ) -> Batch:
+        optional, clip, reward_clip = {}, 0.0, 0.0
+        if self.n_step > 1:
+            optional["returns"], optional["gamma"], last = self._n_steps(index)
+            optional["last"] = last.astype(np.int32)
+        if self.obs_norm is not None:
+            optional["mean"], optional["scale"] = self.obs_norm.scaling
+            clip = self.obs_norm.clip
+        if self.reward_norm is not None:
+            optional["reward_scale"] = np.full(1, self.reward_norm.scale, FLOAT)
+            reward_clip = self.reward_norm.clip * self.n_step
+        columns, held, more = there.batch(
+            self.position, index, optional, clip, reward_clip, [x for x in noise if x is not None]
+        )
+        sent = iter(more)
+        last_ones = (x if x is None else next(sent) for x in noise)
+        return (*columns, held.get("gamma", self.gamma), *last_ones)
+
+    # ---- files
 
     def state(self) -> dict[str, Array]:
         """The filled part of every column, and the row of the next transition."""
@@ -201,6 +274,8 @@ class ReplayBuffer:
         for name, column in self.columns.items():
             column[:size] = state[name]
         self.position, self.size = position, size
+        if self._mirror is not None:
+            self._mirror.unsent = size
 
 
 class PrioritizedReplayBuffer(ReplayBuffer):
@@ -221,46 +296,90 @@ class PrioritizedReplayBuffer(ReplayBuffer):
                  normalization: str = "batch", **options: Any) -> None:  # fmt: skip
         super().__init__(*args, **options)
         self.alpha, self.eps, self.normalization = alpha, eps, normalization
-        self.tree = SumTree(self.capacity)
-        self.largest = 1.0  # of the priorities p^alpha so far
+        self._tree = SumTree(self.capacity)
+        self._largest = 1.0
+        # changes of priorities that follow TD errors which are on their way from a device: rows,
+        # and the download of their errors; None: the rows are new
+        self._waiting: list[tuple[Array, Download | None]] = []
+
+    @property
+    def tree(self) -> SumTree:
+        """The priorities p^alpha of the rows."""
+        self._settle()
+        return self._tree
+
+    @property
+    def largest(self) -> float:
+        """The largest priority p^alpha so far."""
+        self._settle()
+        return self._largest
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._settle()
+        return super().__getstate__()
 
     def add(self, s: Array, a: Array, r: Array, s2: Array, terminated: Array,
             episode: Array | None = None) -> None:  # fmt: skip
         rows = np.arange(self.position, self.position + len(r)) % self.capacity
         super().add(s, a, r, s2, terminated, episode)
-        self.tree.set(rows, self.largest)
+        if self._waiting:
+            self._waiting.append((rows, None))
+        else:
+            self._tree.set(rows, self._largest)
 
-    def sample(self, batch_size: int, rng: np.random.Generator, beta: float = 1.0) -> Batch:
+    def sample(  # type: ignore[override]
+        self, batch_size: int, rng: np.random.Generator, beta: float = 1.0
+    ) -> Batch:
         """A batch as from ReplayBuffer, weights (B,) on the device and rows (B,) on the host.
 
         One draw in each of B equal shares of the total; beta is the exponent of the weights.
         """
-        total = self.tree.total
+        tree = self.tree
+        total = tree.total
         if total > 0:
-            index = self.tree.find(
-                (np.arange(batch_size) + rng.random(batch_size)) / batch_size * total
-            )
+            index = tree.find((np.arange(batch_size) + rng.random(batch_size)) / batch_size * total)
         else:  # nothing was added, or all priorities are zero
             index = self._uniform(batch_size, rng)
-        probability = self.tree[index] / total if total > 0 else np.full(batch_size, 1 / self.size)
+        probability = tree[index] / total if total > 0 else np.full(batch_size, 1 / self.size)
         w = (self.size * probability) ** -beta
         if self.normalization == "buffer" and total > 0:
-            priorities = self.tree[: self.size]
+            priorities = tree[: self.size]
             w /= (self.size * priorities[priorities > 0].min() / total) ** -beta
         else:
             w /= w.max()
-        return (*self.gather(index), to_device(w.astype(FLOAT)), index)
+        return (*self.gather(index, [w.astype(FLOAT)]), index)
 
     def set_priorities(self, index: Array, td_error: Array) -> None:
-        """Set the priorities of the rows of a batch from TD errors (B,), host arrays.
+        """Set the priorities of the rows of a batch, a host array, from TD errors (B,).
+
+        Errors on a device are copied to the host while it goes on, and are used when priorities are
+        needed next: the next sample has them. Until then they must keep their values.
 
         For a repeated row the last one counts. Where the error is not finite the row keeps its
         priority, since the optimizer skipped the update too.
         """
+        if isinstance(td_error, np.ndarray):
+            self._settle()
+            self._set(index, td_error)
+        else:
+            self._waiting.append((index, downloads.ask(td_error)))
+
+    def _set(self, index: Array, td_error: Array) -> None:
         known = np.isfinite(td_error)
         priority = (np.abs(td_error[known]).astype(np.float64) + self.eps) ** self.alpha
-        self.tree.set(index[known], priority)
-        self.largest = max(self.largest, float(priority.max(initial=0.0)))
+        self._tree.set(index[known], priority)
+        self._largest = max(self._largest, float(priority.max(initial=0.0)))
+
+    def _settle(self) -> None:
+        """Make the changes that wait, in their order."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        for rows, td_error in waiting:
+            if td_error is None:
+                self._tree.set(rows, self._largest)
+            else:
+                self._set(rows, td_error.get())
 
     def state(self) -> dict[str, Array]:
         priorities = {"priority": self.tree[: self.size], "largest": np.array(self.largest)}
@@ -271,9 +390,9 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         if priority.shape != state["r"].shape or not 0 < largest < np.inf:
             raise ConfigError("A prioritized replay needs one priority per transition.")
         super().load(state)
-        self.tree = SumTree(self.capacity)
-        self.tree.set(np.arange(self.size), priority)
-        self.largest = largest
+        self._waiting = []
+        self._tree, self._largest = SumTree(self.capacity), largest
+        self._tree.set(np.arange(self.size), priority)
 
 
 class Steps(list[Any]):
@@ -353,27 +472,42 @@ class Rollout:
         done = columns["terminated"] | columns["truncated"] | ~self.valid
         done[:-1] |= ~self.valid[1:]
         self.done = done.astype(FLOAT)
+        self._sent: list[Array] = []  # mask, rows and steps, on a device
         self._block = steps._block
 
     def __repr__(self) -> str:
         T, N = self.r.shape
         return f"Rollout({T:,} steps of {N} environments)"
 
-    def arrays(self) -> Batch:
-        """(s, a, r, s2, terminated, done) on the device, each (T, N, ...)."""
-        columns = (self.s, self.a, self.r, self.s2, self.terminated, self.done)
-        return tuple(to_device(column) for column in columns)
+    def arrays(self, *noise: Array) -> Batch:
+        """(s, a, r, s2, terminated, done) on the device, each (T, N, ...).
+
+        noise   arrays on the host: the last elements of the result, in the same upload
+        """
+        columns = (self.s, self.a, self.r, self.s2, self.terminated, self.done, *noise)
+        if not on_device():
+            return columns
+        sent = upload(*columns, self.valid, np.flatnonzero(self.valid), self._steps())
+        self._sent = sent[len(columns) :]
+        return tuple(sent[: len(columns)])
+
+    def mask(self) -> Array:
+        """`valid` (T, N), on the device."""
+        return self._sent[0] if self._sent else to_device(self.valid)
+
+    def rows(self) -> Array:
+        """The valid steps as indices of columns flattened to (T N, ...), on the device."""
+        return self._sent[1] if self._sent else to_device(np.flatnonzero(self.valid))
 
     def steps(self) -> Array:
-        """(T, N), on the host: how many steps of its episode came before each, since row 0."""
+        """(T, N), on the device: how many steps of its episode came before each, since row 0."""
+        return self._sent[2] if self._sent else to_device(self._steps())
+
+    def _steps(self) -> Array:
         t = np.arange(len(self.r))[:, None]
         begins = np.zeros(self.r.shape, np.int64)
         begins[1:] = np.where(self.done[:-1] > 0, t[1:], 0)
         return (t - np.maximum.accumulate(begins)).astype(FLOAT)
-
-    def rows(self) -> Array:
-        """The valid steps as indices of columns flattened to (T N, ...), on the device."""
-        return to_device(np.flatnonzero(self.valid))
 
     def minibatches(self, batch_size: int, rng: np.random.Generator) -> list[Array]:
         """Indices as `rows`, in arrays that visit every valid step once, in random order.

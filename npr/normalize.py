@@ -4,6 +4,8 @@ Experience is stored as it was; it is normalized when it is used, with the momen
 Source: Welford 1962; Chan, Golub and LeVeque 1983, eq. 2.1.
 """
 
+from typing import Any
+
 import numpy as np
 
 from npr.backend import FLOAT, Array, check_array
@@ -71,6 +73,11 @@ class ObservationNorm:
         self._mean = self.moments.mean.astype(FLOAT)
         self._scale = (1 / np.sqrt(self.moments.variance + EPS)).astype(FLOAT)
 
+    @property
+    def scaling(self) -> tuple[Array, Array]:
+        """The mean (size,) and the factor (size,) of what differs from it."""
+        return self._mean, self._scale
+
     def __call__(self, rows: Array) -> Array:
         """Normalized rows (..., size), a new array."""
         rows = (rows - self._mean) * self._scale
@@ -112,10 +119,15 @@ class RewardNorm:
         """Start new episodes in this many environments."""
         self.returns = np.zeros(n_envs)
 
+    @property
+    def scale(self) -> Any:
+        """The factor of rewards, a FLOAT."""
+        return FLOAT.type(1 / np.sqrt(self.moments.variance[0] + EPS))
+
     def __call__(self, r: Array, steps: int = 1) -> Array:
         """Normalized rewards, a new array; or discounted sums of the rewards of so many steps, with
         a bound as many times as large."""
-        r = r * FLOAT.type(1 / np.sqrt(self.moments.variance[0] + EPS))
+        r = r * self.scale
         bound = self.clip * steps
         return np.clip(r, -bound, bound, out=r)
 

@@ -16,9 +16,7 @@ from support.source_files import PACKAGE, SOURCES
 cupy = pytest.importorskip("cupy", exc_type=ImportError)
 
 OWN = {"_on_device", "_on_host"}  # of the switch in npr.backend
-HOST = {  # what is used of arrays that are always NumPy's, by file
-    "buffers.py": {"priority.max with initial="},
-}
+HOST = {}  # what is used of arrays that are always NumPy's, by file
 RETURNS = {  # the classes of what functions of CuPy return
     "alloc_pinned_memory": "cuda.PinnedMemoryPointer",
     "end_capture": "cuda.Graph",

@@ -1,48 +1,85 @@
 """benchmarks/gpu.py, which checks npr on a GPU, on the strict double of CuPy and with few cases."""
 
 import json
+import sys
 
-from support import ROOT
+import pytest
+from support import ROOT, cuda
 from support.processes import DOUBLE, run
 
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import gpu
+import gpu_page
+
 SCRIPT = str(ROOT / "benchmarks" / "gpu.py")
-SECTIONS = ["machine", "ops", "updates", "bits", "files", "memory", "speed"]
+SECTIONS = [name for name, section in gpu.SECTIONS.items() if section.on_double]
 
 
-def check(tmp_path, *options, path=(DOUBLE,)):
-    return run(SCRIPT, "--out", str(tmp_path), "--small", *options, path=path)
+def check(tmp_path, *options, path=()):
+    # other tests may run beside it: its limits are for a GPU
+    time = ("--minutes", "60")
+    return run(SCRIPT, "--double", "--out", str(tmp_path), *time, *options, path=path, seconds=900)
 
 
+def record_in(folder):
+    (path,) = folder.glob("*.json")
+    return json.loads(path.read_text())
+
+
+@cuda.needs_compiler
 def test_every_section_runs_on_the_double(tmp_path):
-    done = check(tmp_path, "--sections", ",".join(SECTIONS), "--commit", "abc1234")
+    done = check(tmp_path, "--commit", "abc1234")
     assert done.returncode == 0, done.stdout + done.stderr
-    record = json.loads((tmp_path / "gpu.json").read_text())
-    assert record["commit"] == "abc1234"
+    first, *_, last = done.stdout.splitlines()
+    assert first.startswith("No GPU code runs")
+    assert last == "Nothing is wrong."
+    record = record_in(tmp_path)
+    assert record["device"] == "double"
     assert [*record["sections"]] == SECTIONS
     for section in record["sections"].values():
-        assert section["wrong"] == []
-    assert "CuPy" in record["sections"]["machine"]["0 machine cupy float32 1"]["device"]["name"]
-    worst = record["sections"]["updates"]["1 updates cupy float32 1"]["DQN"]["optim"]
+        assert section["wrong"] == [] and section["commit"] == "abc1234" and section["date"]
+        assert section["jobs"]
+    jobs = {name: section["jobs"] for name, section in record["sections"].items()}
+    assert "CuPy" in jobs["machine"]["0 machine cupy graph float32"]["device"]["name"]
+    worst = jobs["updates"]["1 updates cupy graph float32"]["DQN"]["optim"]
     assert 0 <= worst <= 1e-4
+    assert jobs["bits"]["1 bits cupy eager float32"]["DQN"]["runs"] == 5, "one of another process"
+    for mode, graphs in (("graph", 1), ("plain", 0)):
+        (found,) = (job for name, job in jobs["speed"].items() if mode in name)
+        counts = found["launches, SAC, batch 32, width 32"]
+        assert counts["graph launches"] == graphs and counts["kernels"] > 10
+        assert counts["uploads"] == 1 and counts["downloads"] == counts["synchronizations"] == 0
     assert str(ROOT) not in json.dumps(record), "a record is published"
+    (path,) = tmp_path.glob("*.json")
+    text = "\n".join(gpu_page.results(gpu_page.Record(path)))
+    for title in ("Results equal those of NumPy", "Bits and memory", "Time of an update",
+                  "Mean reward", "learn(): environment"):  # fmt: skip
+        assert f"### {title}" in text, "the page finds what the jobs write"
+    assert "| SAC, batch 32, width 32 | own kernels, graphs |" in text
 
 
-def test_a_wrong_result_is_reported(tmp_path):
+@cuda.needs_compiler
+def test_a_wrong_result_is_reported_and_a_record_keeps_its_other_sections(tmp_path):
     """`exp` on the device is twice that on the host."""
-    double = tmp_path / "double" / "cupy"
+    double, out = tmp_path / "double" / "cupy", tmp_path / "out"
     double.mkdir(parents=True)
     double.joinpath("__init__.py").write_text(
-        f"__path__.append({str(DOUBLE / 'cupy')!r})\n"
+        f"__path__ = [{str(DOUBLE / 'cupy')!r}]\n"
         f"exec(open({str(DOUBLE / 'cupy' / '__init__.py')!r}).read())\n"
         "exp_ = exp\n"
         "def exp(*args, **options):\n"
         "    return exp_(*args, **options) * 2\n"
     )
-    done = check(tmp_path, "--sections", "ops", path=[double.parent])
+    done = check(out, "--section", "ops", "--section", "machine", path=[double.parent])
     assert done.returncode == 1, done.stdout + done.stderr
-    wrong = json.loads((tmp_path / "gpu.json").read_text())["sections"]["ops"]["wrong"]
-    assert "1 ops cupy float32 1 > exp" in wrong
-    assert "1 ops cupy float32 1 > add" not in wrong
+    assert done.stdout.splitlines()[-1] == "WRONG: ops"
+    wrong = record_in(out)["sections"]["ops"]["wrong"]
+    assert "0 ops cupy graph float32 > exp" in wrong
+    assert "0 ops cupy graph float32 > add" not in wrong
+    done = check(out, "--sections", "ops")
+    assert done.returncode == 0, done.stdout + done.stderr
+    sections = record_in(out)["sections"]
+    assert sections["ops"]["wrong"] == [] and "machine" in sections
 
 
 def test_without_a_device_there_is_one_message(tmp_path):
@@ -56,4 +93,60 @@ def test_without_a_device_there_is_one_message(tmp_path):
 def test_an_unknown_section_is_refused(tmp_path):
     done = check(tmp_path, "--sections", "ops,nonsense")
     assert done.returncode == 2
-    assert "sections are machine, ops, updates" in done.stderr
+    assert "sections are machine, kernels, updates" in done.stderr
+
+
+# ---- jobs that do not end as they should
+
+
+@pytest.fixture
+def one_job(tmp_path, monkeypatch):
+    """A section of three jobs, the second of which is given; returns its results."""
+
+    def run_it(source, seconds):
+        script = tmp_path / "benchmarks" / "gpu_jobs.py"
+        script.parent.mkdir()
+        script.write_text(
+            "import json, sys, time\n"
+            "job, path = sys.argv[1:3]\n"
+            "open(path, 'w').write(json.dumps({'case': {'us': 1}}))\n"
+            f"if job == 'second': {source}\n"
+        )
+        monkeypatch.setattr(gpu, "ROOT", tmp_path)
+        jobs = [gpu.Job(name, "cupy", "graph") for name in ("first", "second", "third")]
+        section = gpu.Section("", seconds, gpu._alone(*jobs))
+        monkeypatch.setitem(gpu.SECTIONS, "three", section)
+        runner = gpu.Runner(tmp_path, double=False)
+        assert gpu.check(runner, "NVIDIA H0", ["three"], seconds, tmp_path / "out", None) == 1
+        (path,) = (tmp_path / "out").iterdir()
+        assert path.name.endswith("-h0.json")
+        return json.loads(path.read_text())["sections"]["three"]
+
+    return run_it
+
+
+def test_a_job_that_is_cut_off_keeps_its_results(one_job, capsys):
+    section = one_job("time.sleep(60)", 12)
+    assert section["wrong"] == ["1 second cupy graph float32 > process"]
+    first, second, third = section["jobs"].values()
+    assert first["case"] == second["case"] == third["case"] == {"us": 1}
+    assert second["process"]["error"].startswith("cut off after ")
+    out = capsys.readouterr().out
+    assert "wrong: 1 second" in out and out.endswith("WRONG: three\n")
+    assert "The record has no times of SAC." in out
+
+
+def test_a_job_that_fails_does_not_stop_the_others(one_job):
+    section = one_job("raise SystemExit('no memory')", 60)
+    first, second, third = section["jobs"].values()
+    assert first["case"] == third["case"]
+    assert second["process"]["error"] == "exit status 1\nno memory\n"
+
+
+def test_what_is_skipped_is_said():
+    tree = {"job": {"a": {"skipped": "slow"}, "b": {"skipped": "slow"}, "c": {"us": 1}}}
+    text = gpu.summary("speed", {"jobs": tree, "wrong": []}, 1.0)
+    assert "speed: time of an update, and what it launches: ok, 1.0 s" in text
+    assert "skipped: job > a and 1 more: slow" in text
+    alone = {"job": {"skipped": "PyTorch is not installed"}}
+    assert ": skipped, 1.0 s" in gpu.summary("torch", {"jobs": alone, "wrong": []}, 1.0)

@@ -135,6 +135,22 @@ def test_r14_a_download_is_not_there_before_the_wait(cp, x, wait):
     assert host.tolist() == [[0, 1, 2], [3, 4, 5]], "what was in the array when it was asked for"
 
 
+def test_r14_an_event_before_a_download_is_of_no_use(cp, x):
+    host = pinned(cp, np.zeros((2, 3)))
+    x.set(pinned(cp, np.ones((2, 3))))
+    event = cp.cuda.get_current_stream().record()
+    x.get(out=host, blocking=False)
+    event.synchronize()
+    assert np.isnan(host).all()
+
+
+def test_r14_a_download_that_blocks_waits_for_what_was_before(cp, x):
+    first, host = pinned(cp, np.zeros((2, 3))), np.zeros((2, 3), np.float32)
+    x.get(out=first, blocking=False)
+    x.get(out=host)
+    assert first.tolist() == host.tolist()
+
+
 def test_r14_a_download_that_blocks_is_there(cp, x):
     host = pinned(cp, np.zeros((2, 3)))
     assert x.get(out=host) is host and host.tolist() == [[0, 1, 2], [3, 4, 5]]
@@ -213,11 +229,11 @@ def test_r16_memory_that_a_graph_does_not_write_is_undefined_at_each_launch(cp, 
 def test_r16_a_launch_is_counted_once(cp, x, record):
     cp.counts.reset()
     graph, _ = record(lambda: cp.exp(x) + x.std())
-    assert cp.counts.launches == 5
+    assert cp.counts.launches == 6
     cp.counts.reset()
     graph.upload()
     graph.launch()
-    assert (cp.counts.launches, cp.counts.graph_launches, cp.counts.graph_nodes) == (1, 1, 5)
+    assert (cp.counts.launches, cp.counts.graph_launches, cp.counts.graph_nodes) == (1, 1, 6)
 
 
 REFUSED = {
@@ -387,6 +403,38 @@ def test_r17_the_pool_of_a_graph_must_live(cp, x, record, how):
         record.pool.free_all_blocks()
     with pytest.raises(cp.GraphError, match="pool of a graph's memory was freed"):
         graph.launch()
+
+
+def test_r17_a_block_that_was_freed_may_be_used_again_by_the_same_capture_only(cp, x, record):
+    def chain():
+        y = x
+        for _ in range(50):
+            y = y + 1
+        return y
+
+    graph, y = record(chain)
+    graph.launch()
+    assert (cp.asnumpy(y) == cp.asnumpy(x) + 50).all()
+    assert record.pool.total_bytes() < 10 * 512, "blocks are used again"
+    record.pool.malloc(8)
+    with pytest.raises(cp.GraphError, match="used after the capture"):
+        graph.launch()
+
+
+def test_a_pool_asks_its_allocator_again_after_it_has_freed_its_blocks(cp):
+    fails = [False]
+
+    def allocate(size):
+        if fails.pop():
+            raise cp.cuda.memory.OutOfMemoryError(size, 0)
+        return cp.cuda.MemoryPointer(cp.cuda.Memory(size), 0)
+
+    pool = cp.cuda.MemoryPool(allocate)
+    pool.malloc(100)  # and freed
+    assert pool.n_free_blocks() == 1
+    fails += [False, True]
+    pool.malloc(1000)
+    assert not fails and pool.n_free_blocks() == 1 and pool.total_bytes() == 1024
 
 
 def test_a_pool_keeps_what_was_freed(cp, record):

@@ -230,12 +230,28 @@ def test_r15_transfers_are_counted(cp, x):
     assert cp.counts.transfers() == {"uploads": 1, "downloads": 3, "synchronizations": 0}
 
 
+def test_an_elementwise_kernel_broadcasts_arrays_of_one_type(cp, x):
+    guarded = cp.ElementwiseKernel("T g, T x", "T y", "y = g == 0 ? T(0) : g / x", "guarded")
+    g = cp.asarray(np.array([[0], [2]], np.float32))
+    assert cp.asnumpy(guarded(g, 0 * x)).tolist() == [[0, 0, 0], [np.inf] * 3]
+    assert cp.asnumpy(guarded(x, 2)).tolist() == [[0, 0.5, 1], [1.5, 2, 2.5]]
+    for wrong in ((g, x.astype(np.int64)), (g,), (g, HOST), (1, 2)):
+        with pytest.raises(TypeError):
+            guarded(*wrong)
+    with pytest.raises(ValueError, match="is not simulated"):
+        cp.ElementwiseKernel("T x", "U y", "y = x")
+
+
 LAUNCHES = {
+    "elementwise kernel": (1, lambda cp, x: cp.ElementwiseKernel("T x", "T y", "y = -x")(x)),
     "ufunc": (1, lambda cp, x: cp.exp(x)),
     "operator": (1, lambda cp, x: x + 1),
     "in place": (1, lambda cp, x: x.__iadd__(x)),
     "reduction": (1, lambda cp, x: x.sum(axis=0)),
     "with out": (1, lambda cp, x: cp.sum(x, axis=1, out=x[:, 0])),
+    "mean": (2, lambda cp, x: x.mean()),
+    "mean over the first axis": (1, lambda cp, x: x.mean(axis=0)),
+    "deviation": (4, lambda cp, x: x.std(axis=-1)),
     "where": (1, lambda cp, x: cp.where(x, x, x)),
     "concatenation of three": (3, lambda cp, x: cp.concatenate([x, x, x])),
     "stack of two": (2, lambda cp, x: cp.stack([x, x])),
@@ -260,6 +276,10 @@ LAUNCHES = {
     "argmax": (1, lambda cp, x: x.argmax()),
     "sort": (1, lambda cp, x: cp.sort(x)),
     "product": (1, lambda cp, x: x @ x.T),
+    "product of vectors": (2, lambda cp, x: x[0] @ x[1]),
+    "products": (1, lambda cp, x: x[None] @ x.reshape(1, 3, 2)),
+    "products of transposed matrices": (2, lambda cp, x: x[None] @ x[None].swapaxes(1, 2)),
+    "products of one matrix": (4, lambda cp, x: x @ x.reshape(1, 3, 2)),
     "download": (0, lambda cp, x: x.get()),
     "download that copies": (1, lambda cp, x: x.T.get()),
 }

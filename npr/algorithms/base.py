@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from npr import presets
-from npr.backend import ON_HOST, Array, to_host
+from npr.backend import ON_HOST, Array, check_array, to_host
 from npr.buffers import Steps
 from npr.callbacks import Callback, as_callback
 from npr.envs.batched import BatchedEnv, ErrorPolicy
@@ -36,6 +36,7 @@ from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
 from npr.system import memory, streams
 from npr.training import cloning, evaluation, graphs, restoring, saving
+from npr.training.acting import Acting
 from npr.training.advice import note_on_batches
 from npr.training.counters import Counters
 from npr.training.logger import Logger
@@ -306,6 +307,7 @@ class Algorithm(Settings, sb3.Methods):
         self.made_with = checkpoint.made_with()
         self._position: dict[str, Any] = {}  # of environments that are closed, or not opened yet
         self._policy: Policy | None = None
+        self._acting: Acting | None = None  # on a device
         self._described = self._learning = False
         self._outputs: Outputs | None = None  # of set_logger
         self._optimizers: dict[str, Any] = {}  # of the agent, at the start of a run
@@ -582,11 +584,14 @@ class Algorithm(Settings, sb3.Methods):
 
     @property
     def policy(self) -> Policy:
-        """The current policy, on the host. On the NumPy backend it shares the parameters."""
+        """The current policy, on the host. On the NumPy backend it shares the parameters; on a
+        device it has a copy, which this call makes anew."""
         head, network, theta = self.acts_by()
         policy = self._policy
-        # on a device `theta` is not the policy's host copy, so that a new policy is made
-        if policy is None or policy.theta is not theta or policy.head != head:
+        there = not isinstance(theta, np.ndarray)
+        if there and policy is not None and policy.head == head:
+            policy.theta[...] = to_host(theta)
+        elif policy is None or policy.theta is not theta or policy.head != head:
             policy = Policy(
                 self.observations, head, to_host(theta),
                 network.sizes if network else None, network.activation if network else "identity",
@@ -748,6 +753,10 @@ class Algorithm(Settings, sb3.Methods):
         saving.check_path("path", path)
         checkpoint.save(self, path)
 
+    def acting_parameters(self) -> np.ndarray | None:
+        """The parameters that the next action of a run is chosen by; None: the current ones."""
+        return None if self._acting is None else self._acting.upcoming(self.n_updates)
+
     def close(self) -> None:
         """Close the environments. The agent can still act, evaluate and save."""
         if self.envs is not None:
@@ -768,16 +777,23 @@ class Algorithm(Settings, sb3.Methods):
         episodes: int,
         made_with: dict[str, str],
         position: dict[str, np.ndarray],
+        acting: np.ndarray | None,
     ) -> None:
-        """Restore the counters, and the position for when the environments are opened.
+        """Restore the counters, the position for when the environments are opened, and the
+        parameters to act by until the next updates, if they are not the current ones.
 
-        Raises ConfigError if the position is not valid.
+        Raises ConfigError if the position or these parameters are not valid.
         """
         if position:
             BatchedEnv.check_state(position)
+        *_, theta = self.acts_by()
+        if acting is not None:
+            check_array("The array of parameters that act", acting, theta.shape, theta.dtype)
         self.counters = Counters(num_timesteps, end, n_updates, unfinished=num_timesteps < end)
         self.logger.episode_count = episodes
         self.made_with, self._position = made_with, position
+        if acting is not None and not isinstance(theta, np.ndarray):  # on the host nothing lags
+            self._acting = Acting(self, acting)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: without environments, which a copy opens when it continues to learn, and

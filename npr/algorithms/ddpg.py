@@ -101,9 +101,10 @@ class DDPG(Replay, ActorCritic, Algorithm):
             self.buffer.add(*transition)  # [7]; [8] is in interact
             for _ in range(run.updates_due()):  # [9]
                 self.set_learning_rate()
-                batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [10]
+                noise = [self.target_noise()]
+                batch = self.buffer.sample(self.batch_size, self.rng["sample"], noise)  # [10]
                 delayed = self.n_updates % self.policy_delay > 0
-                run.updated(self.update(*batch, self.target_noise(), delayed))
+                run.updated(self.update(*batch, delayed))
         # [15]
 
     def explore(self, s):
@@ -116,7 +117,7 @@ class DDPG(Replay, ActorCritic, Algorithm):
     def target_noise(self):
         e = self.rng["noise"].standard_normal((self.batch_size, self.actions.size), FLOAT)
         bound = self.target_noise_clip
-        return to_device(np.clip(self.target_policy_noise * e, -bound, bound))
+        return np.clip(self.target_policy_noise * e, -bound, bound)
 
     def update(self, s, a, r, s2, terminated, gamma, noise, delayed=False):
         a2 = clip(self.mu(self.phi_bar, s2) + noise, -1, 1)

@@ -115,7 +115,7 @@ class PERDQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
                 )  # [12]
                 metrics = self.update(*batch)
                 delta = metrics.pop("delta")
-                self.buffer.set_priorities(index, to_host(delta))  # [15]
+                self.buffer.set_priorities(index, delta)  # [15]
                 run.updated({**metrics, "td_error": abs(delta), "per_beta": beta})
             if run.every(self.target_update_interval):
                 polyak(self.theta_bar, self.theta, self.tau)  # [18]

@@ -84,20 +84,21 @@ class QActorCritic(PolicyGradient, ActorCritic, Algorithm):
     def explore(self, s):
         return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
 
-    def noise(self, pi, n=1):
-        return [to_device(pi.noise(self.rng["noise"])) for _ in range(n)]
+    def noise(self, shape):
+        """Noise for an action of every step, and for those of mean_Q."""
+        sampled = self.baseline and not self.actions.enumerable
+        n = 1 + (self.baseline_actions if sampled else 0)
+        return [self.head.noise(self.rng["noise"], shape) for _ in range(n)]
 
     def _train(self, run):
         for D in run.rollouts(self.n_steps, self.explore):  # [2, 3]
             self.set_learning_rate()
-            s, a, r, s2, terminated, done = D.arrays()
-            pi2 = self.pi(self.theta, s2)
-            a2 = pi2.sample(*self.noise(pi2))  # used where no action follows
+            columns = D.arrays(*self.noise(D.r.shape))
+            s, a, r, s2, terminated, done, noise2, *noises = columns
+            a2 = self.pi(self.theta, s2).sample(noise2)  # used where no action follows
             follows = (done[:-1] == 0).reshape(*done[:-1].shape, *(1 for _ in a.shape[2:]))
             a2[:-1] = xp.where(follows, a[1:], a2[:-1])
-            sampled = self.baseline and not self.actions.enumerable
-            noises = self.noise(self.pi(self.theta, s), self.baseline_actions) if sampled else []
-            run.updated(self.update(s, a, r, s2, a2, terminated, to_device(D.valid), noises))
+            run.updated(self.update(s, a, r, s2, a2, terminated, D.mask(), noises))
         # [11]
 
     def update(self, s, a, r, s2, a2, terminated, valid, noises):

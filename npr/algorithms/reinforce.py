@@ -89,7 +89,7 @@ class REINFORCE(PolicyGradient, ActorCritic, Algorithm):
             s, a, r, s2, terminated, done = D.arrays()
             after = (1 - terminated) * self.V(self.phi, s2)
             G = discounted_returns(r, done, self.gamma, after)  # [4, 5]
-            weight = self.gamma ** to_device(D.steps()) if self.discount_state else xp.ones_like(G)
+            weight = self.gamma ** D.steps() if self.discount_state else xp.ones_like(G)
             i = D.rows()
             data = (x.reshape(-1, *x.shape[2:])[i] for x in (s, a, G, weight))
             run.updated(self.update(*data))

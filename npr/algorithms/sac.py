@@ -145,8 +145,8 @@ class SAC(Replay, ActorCritic, Algorithm):
             self.buffer.add(*transition)  # [9]; [10] is in interact
             for _ in range(run.updates_due()):  # [11]
                 self.set_learning_rate()
-                batch = self.buffer.sample(self.batch_size, self.rng["sample"])
-                run.updated(self.update(*batch, *self.noise()))
+                batch = self.buffer.sample(self.batch_size, self.rng["sample"], self.noise())
+                run.updated(self.update(*batch))
         # [16, 17]
 
     def explore(self, s):
@@ -163,7 +163,7 @@ class SAC(Replay, ActorCritic, Algorithm):
         if not self.head.noise_size:
             return None, None
         shape = (2, self.batch_size, self.head.noise_size)
-        return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
+        return self.rng["noise"].standard_normal(shape, FLOAT)
 
     def soft_value(self, phi, theta, s, noise):
         """Expectations of min_i Q(theta_i, s, a) - alpha log pi(a|s) and of log pi(a|s), each (B,):

@@ -91,8 +91,8 @@ class SACS(Replay, ActorCritic, Algorithm):
             self.buffer.add(*transition)  # [6]; [7] is in interact
             for _ in range(run.updates_due()):  # [8]
                 self.set_learning_rate()
-                batch = self.buffer.sample(self.batch_size, self.rng["sample"])
-                run.updated(self.update(*batch, self.noise()))
+                batch = self.buffer.sample(self.batch_size, self.rng["sample"], [self.noise()])
+                run.updated(self.update(*batch))
         # [13, 14]
 
     def explore(self, s):
@@ -104,7 +104,7 @@ class SACS(Replay, ActorCritic, Algorithm):
     def noise(self):
         """Noise for one action per row of a batch."""
         shape = (self.batch_size, self.head.noise_size)
-        return to_device(self.rng["noise"].standard_normal(shape, FLOAT))
+        return self.rng["noise"].standard_normal(shape, FLOAT)
 
     def soft_value(self, phi, theta, s, noise):
         """min_i Q(theta_i, s, a) - alpha log pi(a|s), (B,), for a ~ pi(phi, s) from the noise."""

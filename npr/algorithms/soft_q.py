@@ -134,8 +134,9 @@ class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
             self.buffer.add(*transition)  # [8]
             for _ in range(run.updates_due()):  # [9]
                 self.set_learning_rate()
-                batch = self.buffer.sample(self.batch_size, self.rng["sample"])  # [10]
-                run.updated(self.update(*batch, *self.noise()))
+                noise = self.noise()
+                batch = self.buffer.sample(self.batch_size, self.rng["sample"], noise)  # [10]
+                run.updated(self.update(*batch))
             if run.every(self.target_update_interval):  # [22]
                 polyak(self.theta_bar, self.theta, self.tau)  # [23]
         # [24]
@@ -154,9 +155,7 @@ class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
         if not self.sampled:
             return None, None
         rng, shape = self.rng["noise"], (self.batch_size, self.n_particles, self.actions.size)
-        a = self.actions.uniform(rng, self.value_n_particles)
-        xi = rng.standard_normal(shape, FLOAT)
-        return to_device(a), to_device(xi)
+        return self.actions.uniform(rng, self.value_n_particles), rng.standard_normal(shape, FLOAT)
 
     def Q_particles(self, theta, s, a):
         """Q(theta, s, a) (B, K) for actions (B, K, D), or (K, D) that are shared by all s."""

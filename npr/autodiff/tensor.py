@@ -144,9 +144,9 @@ def guarded(rule: Function) -> Function:
 
 
 @cache
-def _kernel(operation: str) -> Any:
-    """A function of two arrays g and x, or an array and a number, as one kernel of a device."""
-    return xp.ElementwiseKernel("T g, T x", "T y", operation, "npr_autodiff")
+def _kernel(operation: str, arguments: str = "T g, T x") -> Any:
+    """An elementwise function of arrays and numbers as one kernel of a device."""
+    return xp.ElementwiseKernel(arguments, "T y", operation, "npr_autodiff")
 
 
 def _scaling(operation: Function, symbol: str) -> Function:
@@ -173,7 +173,8 @@ def register(name: str, function: Function) -> Function:
 
 def _unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
     """Sum g over the axes that broadcasting added or stretched to come from `shape`."""
-    g = g.sum(axis=tuple(range(g.ndim - len(shape))))
+    if g.ndim > len(shape):
+        g = g.sum(axis=tuple(range(g.ndim - len(shape))))
     stretched = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
     return g.sum(axis=stretched, keepdims=True) if stretched else g
 
@@ -257,9 +258,14 @@ def _reduce(whole: Any, pair: Any, x: Array, axis: Any = None, keepdims: bool = 
 
 
 def _extremum_back(g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    hit = x == spread(y, x, axis, keepdims)
+    y, g = spread(y, x, axis, keepdims), spread(g, x, axis, keepdims)
+    hit = x == y
+    if on_device() and g.dtype == x.dtype:
+        ties = xp.sum(hit, axis=axis, dtype=x.dtype, keepdims=True)
+        kernel = _kernel("y = x == top ? g / ties : T(0)", "T x, T top, T g, T ties")
+        return kernel(x, y, g, ties)
     ties = _reduce(xp.sum, xp.add, hit.astype(x.dtype), axis, keepdims)
-    return xp.where(hit, spread(g / ties, x, axis, keepdims), 0)
+    return xp.where(hit, g / spread(ties, x, axis, keepdims), 0)
 
 
 def _getitem_back(g: Array, y: Array, x: Array, index: Any) -> Array:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from npr import backend
+from npr.cli import doctor_gpu
 from npr.kernels import blas as kernel_blas
 from npr.kernels import jit
 from npr.system import blas, memory, streams
@@ -161,8 +162,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; 1 if matrix products are wrong."""
-    wrong = wrong_products()
-    for topic, result in [*doctor(), ("products", products(wrong))]:
+    """Print the report; 1 if matrix products, or results of a GPU, are wrong."""
+    wrong, (gpu, gpu_is_right) = wrong_products(), doctor_gpu.topics()
+    for topic, result in [*doctor(), *gpu, ("products", products(wrong))]:
         streams.show(f"{topic:<10} {result}")
-    return 1 if wrong else 0
+    return 0 if gpu_is_right and not wrong else 1

@@ -6,6 +6,8 @@ A file has these arrays, and a manifest with the settings, the policy and the co
     params/NAME                 an attribute of the agent that is an array
     optim|buffer|state/NAME.KEY an array in the state of an attribute (see npr.files.parts)
     state/envs.KEY              the position of the environments
+    state/acting.theta          the policy's parameters that choose the next action, where they are
+                                not the current ones: see npr.training.acting
     rng/PURPOSE                 a generator
 """
 
@@ -38,6 +40,7 @@ _MANIFEST = {
     "policy_parameters", "counters", "made_with", "without_episode",
 }  # fmt: skip
 _POSITION = "state/envs."
+_ACTING = "state/acting.theta"
 
 
 class Agent(Protocol):
@@ -79,6 +82,9 @@ class Agent(Protocol):
     def position(self) -> dict[str, Any]:
         """The position of the environments in their episodes, as arrays."""
 
+    def acting_parameters(self) -> np.ndarray | None:
+        """The parameters that the next action is chosen by; None: the current ones."""
+
     @classmethod
     def restore(cls, manifest: Manifest, arrays: Arrays, env: object) -> Self:
         """A new agent with the settings in a manifest.
@@ -88,11 +94,12 @@ class Agent(Protocol):
 
     def resume(
         self, *, num_timesteps: int, end: int, n_updates: int, episodes: int,
-        made_with: dict[str, str], position: Arrays,
+        made_with: dict[str, str], position: Arrays, acting: np.ndarray | None,
     ) -> None:  # fmt: skip
-        """Restore the counters, and the position for when the environments are opened.
+        """Restore the counters, the position for when the environments are opened, and the
+        parameters to act by until the next updates, if they are not the current ones.
 
-        Raises an exception if the position is not valid.
+        Raises an exception if one of them is not valid.
         """
 
 
@@ -126,6 +133,10 @@ def save(agent: Agent, path: Path, without: Collection[str] = ()) -> None:
         if name not in skipped:
             arrays.update({key: to_host(array) for key, array in arrays_of(name, part).items()})
     arrays |= {_POSITION + key: array for key, array in agent.position().items()}
+    acting = agent.acting_parameters()
+    if acting is not None:
+        current = arrays[f"params/{agent.policy_parameters}"]
+        arrays |= {} if acting.tobytes() == current.tobytes() else {_ACTING: acting}
     arrays |= {
         f"rng/{purpose}": np.asarray(generator_state(rng)) for purpose, rng in agent.rng.items()
     }
@@ -254,6 +265,7 @@ def _rebuild(manifest: Manifest, arrays: Arrays, env: object, registry: Mapping[
         episodes=count(counters["episodes"]),
         made_with={str(name): str(what) for name, what in manifest["made_with"].items()},
         position=_take_all(rest, _POSITION),
+        acting=rest.pop(_ACTING, None),
     )
     if rest:
         raise CheckpointError(f"the agent has nothing for the arrays {sorted(rest)[:5]}.")

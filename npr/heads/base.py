@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from npr.autodiff import Tensor, record
-from npr.backend import Array, to_device, to_host, xp
+from npr.backend import FLOAT, Array, on_host, to_device, to_host, xp
 from npr.envs.spaces import Actions
 
 
@@ -115,6 +115,11 @@ class StochasticHead(Head):
     def noise_size(self) -> int:
         """Standard normal numbers per action that the distribution's `expectation` needs."""
         return 0
+
+    def noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """The random numbers, on the host, that `sample` needs for so many actions."""
+        with on_host():
+            return self(np.zeros((*shape, self.outputs + self.free), FLOAT)).noise(rng)
 
     @abstractmethod
     def __call__(self, outputs: Any) -> Distribution: ...

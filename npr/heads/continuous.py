@@ -188,6 +188,8 @@ class TanhGaussian(Distribution):
 
 def log_slope(u: Any) -> Any:
     """log d tanh(u) / du."""
+    if device.used(u):
+        return device.elementwise("log_slope", u)
     return 2 * (math.log(2) - u - softplus(-2 * u))
 
 

@@ -10,7 +10,7 @@ from npr.autodiff import Tensor, record, stop_gradient
 from npr.backend import Array, xp
 from npr.heads.base import node
 from npr.kernels.cuda import compiler
-from npr.kernels.cuda.distributions import launch
+from npr.kernels.cuda.distributions import launch, launch_elementwise
 
 
 def used(x: Any, *others: Any) -> bool:
@@ -40,6 +40,23 @@ def number(name: str, D: int, x: Any, *constants: Array) -> Any:
         return dx
 
     return node(name, x, y, pull)
+
+
+def elementwise(name: str, x: Any) -> Any:
+    """A function of each number of x: log_slope by the kernels log_slope(x, the results) and
+    log_slope_backward(x, g, the cotangent of x)."""
+    plain = xp.ascontiguousarray(stop_gradient(x))
+    shape, y = x.shape, xp.empty(x.shape, plain.dtype)
+    launch_elementwise(name, plain, y)
+    if type(x) is not Tensor:
+        return y
+
+    def pullback(g: Array) -> list[Array]:
+        dx = xp.empty(shape, plain.dtype)
+        launch_elementwise(f"{name}_backward", plain, xp.ascontiguousarray(g), dx)
+        return [dx]
+
+    return record(y, [x], pullback, name, (x,))
 
 
 def divergence(name: str, D: int, x: Any, y: Any) -> Any:

@@ -31,6 +31,7 @@ from npr.settings import EpsilonGreedy, Replay, Schedule
 from npr.system import memory, streams
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
+from npr.training.acting import Acting
 from npr.training.advice import warn_of_settings
 from npr.training.counters import Counters
 from npr.training.interrupts import Interrupts, stopped_by
@@ -324,6 +325,9 @@ class Run:
         """Yield (s, a, r, s2, terminated, truncated, valid, episode) of every step."""
         envs, counters, obs_norm = self.envs, self.counters, self.agent.obs_norm
         progress, interrupts = self.progress, self.interrupts
+        acting = Acting.of(self.agent)
+        if acting is not None:
+            choose = acting.on_host(self.agent, choose)
         while counters.num_timesteps < counters.end:
             if self.callback is not None and not self.collecting:
                 self.collecting = True
@@ -339,6 +343,8 @@ class Run:
             self.last_steps = envs.n if valid is envs.all_valid else int(valid.sum())
             counters.stepped(self.last_steps)
             yield s, a, r, s2, terminated, truncated, valid, episode
+            if acting is not None:
+                acting.updated(self.agent)
             if envs.finished:
                 self._log_episodes()
             if self.iterated:

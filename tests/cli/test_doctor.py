@@ -5,14 +5,16 @@ import os
 import re
 import subprocess
 import sys
+import types
 from functools import partial
 
 import numpy as np
 import pytest
-from support import ROOT
+from support import ROOT, cuda
+from support.processes import DOUBLE, run
 from support.proof_size import n_trials
 
-from npr.cli import doctor, main
+from npr.cli import doctor, doctor_gpu, main
 from npr.system import memory
 from npr.system.blas import THREAD_VARIABLES
 
@@ -25,7 +27,8 @@ def npr(*words, **environment):
     )  # fmt: skip
 
 
-def test_doctor_reports_the_configuration_and_success(capsys):
+def test_doctor_reports_the_configuration_and_success(capsys, monkeypatch):
+    monkeypatch.setattr(doctor_gpu, "topics", lambda: ([], True))  # without CuPy
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [
@@ -191,3 +194,125 @@ def test_doctor_fails_with_advice_if_products_are_wrong(monkeypatch, capsys):
     assert last.startswith("products   WRONG: A @ A.T in float32 is off by ")
     assert "A @ A.T in float64" in last and "a copy" not in last
     assert "install another NumPy" in last
+
+
+# ---- CuPy and the GPU
+
+
+def on_the_double(folder=DOUBLE, **environment):
+    return run("-m", "npr.cli", "doctor", path=[folder, DOUBLE], NPR_BACKEND="cupy", **environment)
+
+
+def topics(text):
+    return dict(line.split(maxsplit=1) for line in text.splitlines())
+
+
+@cuda.needs_compiler
+def test_doctor_reports_the_device():
+    done = on_the_double()
+    assert done.returncode == 0, done.stderr
+    found = topics(done.stdout)
+    assert [*found][-4:] == ["device", "cuda", "parity", "products"]
+    assert re.search(r"compute capability 9\.0, [\d.]+ GB of [\d.]+ GB free, CuPy 14\.2\.0, driver "
+                     r"\d+\.\d, runtime \d+\.\d$", found["device"])  # fmt: skip
+    assert found["cuda"] == "npr's kernels, compiled by NVRTC; updates are replayed as graphs"
+    errors = re.findall(r"(\w+) (\de-\d\d|\d\.\de-\d\d)", found["parity"])
+    assert [name for name, _ in errors[:-1]] == ["exp", "sum", "product"]
+    assert all(0 < float(error) < 1e-5 for _, error in errors[:-1])
+    assert errors[-1] == ("allowed", "1e-04")
+
+
+def test_doctor_reports_what_is_switched_off():
+    found = topics(on_the_double(NPR_CUDA_KERNELS="0", NPR_DTYPE="float64").stdout)
+    assert found["cuda"] == (
+        "array operations of CuPy (NPR_CUDA_KERNELS=0); which graphs cannot contain"
+    )
+    assert found["parity"].endswith("allowed 1e-09")
+    assert topics(on_the_double(NPR_GRAPHS="0").stdout)["cuda"].endswith("no graphs (NPR_GRAPHS=0)")
+
+
+def damaged_double(folder, source):
+    """The double with this source at its end."""
+    folder = folder / "cupy"
+    folder.mkdir()
+    folder.joinpath("__init__.py").write_text(
+        f"__path__ = [{str(DOUBLE / 'cupy')!r}]\n"
+        f"exec(open({str(DOUBLE / 'cupy' / '__init__.py')!r}).read())\n{source}\n"
+    )
+    return folder.parent
+
+
+def test_doctor_says_why_kernels_cannot_be_compiled(tmp_path):
+    source = "def RawModule(**options):\n    raise OSError('no libnvrtc\\nand more')"
+    done = on_the_double(damaged_double(tmp_path, source))
+    assert done.returncode == 0, done.stderr
+    assert topics(done.stdout)["cuda"] == (
+        "array operations of CuPy (npr's kernels cannot be compiled, OSError: no libnvrtc); which "
+        "graphs cannot contain"
+    )
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        (
+            "exp_ = exp\ndef exp(x):\n    return exp_(x) * 1.001",
+            "WRONG: errors relative to NumPy: ",
+        ),
+        ("def exp(x):\n    return x * float('nan')", "WRONG: errors relative to NumPy: exp nan"),
+        ("def exp(x):\n    raise OSError('lost')", "WRONG: exp failed, OSError: lost"),
+    ],
+)
+def test_doctor_fails_if_the_gpu_computes_wrongly(source, message, tmp_path):
+    done = on_the_double(damaged_double(tmp_path, source))
+    assert done.returncode == 1
+    assert topics(done.stdout)["parity"].startswith(message)
+
+
+@pytest.fixture
+def cupy_is_installed(monkeypatch):
+    """A function that puts a module in CuPy's place, on the NumPy backend."""
+    monkeypatch.setattr(
+        doctor_gpu.backend, "installed",
+        lambda name: "14.2" if name == "cupy-cuda13x" else "not installed",
+    )  # fmt: skip
+    return lambda module: monkeypatch.setitem(sys.modules, "cupy", module)
+
+
+def test_doctor_reports_cupy_without_a_gpu_in_one_line(cupy_is_installed, capsys):
+    cupy_is_installed(types.SimpleNamespace(__version__="14.2.0", is_available=lambda: False))
+    assert main(["doctor"]) == 0
+    found = topics(capsys.readouterr().out)
+    assert found["device"] == (
+        "none: CuPy 14.2.0 finds no usable NVIDIA GPU, its driver is missing or too old"
+    )
+    assert "cuda" not in found and "parity" not in found
+
+
+def test_doctor_reports_a_cupy_that_cannot_be_imported(cupy_is_installed):
+    cupy_is_installed(None)
+    ((topic, text),), correct = doctor_gpu.topics()
+    assert topic == "device" and text.startswith("CuPy cannot be used: ModuleNotFoundError: ")
+    assert correct
+
+
+def test_doctor_survives_a_device_that_cannot_be_read(cupy_is_installed):
+    """Nothing but the module's version is there."""
+    cupy_is_installed(types.SimpleNamespace(__version__="14.2.0", is_available=lambda: True))
+    found, correct = doctor_gpu.topics()
+    found = dict(found)
+    assert found["device"].startswith("CuPy 14.2.0, cannot be read: AttributeError: ")
+    assert "npr's kernels cannot be compiled, AttributeError: " in found["cuda"]
+    assert found["parity"].startswith("WRONG: exp failed, AttributeError: ") and not correct
+
+
+def test_doctor_says_that_a_device_is_not_used_on_numpy():
+    code = (
+        "from npr.cli import doctor_gpu\n"
+        "doctor_gpu.backend.installed = lambda name: '14.2'\n"
+        "(_, text), *_ = doctor_gpu.topics()[0]\n"
+        "print(text)"
+    )
+    done = run("-c", code, path=[DOUBLE])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("; not used, since NPR_BACKEND is not cupy\n")

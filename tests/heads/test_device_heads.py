@@ -5,7 +5,7 @@ import pytest
 from support import cuda
 
 from npr.autodiff import vjp
-from npr.heads import Bernoulli, Gaussian
+from npr.heads import Bernoulli, Gaussian, log_slope
 
 HEADS = {"Gaussian": Gaussian, "Bernoulli": Bernoulli}
 FUNCTIONS = {
@@ -101,3 +101,21 @@ def test_actions_on_a_tape_are_composed():
     assert outcome.launches == 0
     for got, expected in zip(outcome.device, outcome.reference, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def slope_and_cotangent(u, g):
+    value, pullback = vjp(log_slope, u)
+    return log_slope(u), value, pullback(g)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (70, 3, 2)], ids=str)
+def test_the_slope_of_tanh_is_one_kernel_each_way(shape):
+    u, g = 3 * np.random.default_rng(0).standard_normal((2, *shape))
+    cuda.check(slope_and_cotangent, u, g, launches=3, reference=slope_and_cotangent)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_slope_of_tanh_at_extremes():
+    u, g = np.array([1e4, -1e4, np.nan, np.inf, 0, 0]), np.array([1.0, 1, 0, 0, 0, 1])
+    outcome = cuda.check(slope_and_cotangent, u, g, launches=3, reference=slope_and_cotangent)
+    assert outcome["float64"].device[-1].tolist() == [-2, 2, 0, 0, 0, 0]

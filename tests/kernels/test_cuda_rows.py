@@ -1,5 +1,6 @@
 """CUDA kernels that work row by row, and what all launches have in common."""
 
+import functools
 import types
 
 import numpy as np
@@ -83,12 +84,17 @@ def test_an_action_of_probability_zero_has_no_influence(n):
 
 
 @narrow_and_wide
-@pytest.mark.parametrize("name", ["log_prob_backward", "entropy_backward", "kl_backward"])
-def test_a_row_whose_cotangent_is_zero_has_zeros(name, n):
-    """Even if its log-probabilities are not finite."""
+@pytest.mark.parametrize(
+    ("name", "cotangents"),
+    [("log_softmax_backward", [1]), ("log_prob_backward", [2]), ("entropy_backward", [2]),
+     ("kl_backward", [3]), ("squash_backward", [3, 4])],
+)  # fmt: skip
+def test_a_row_whose_cotangent_is_zero_has_zeros(name, cotangents, n):
+    """Even if the other numbers are not finite."""
     args = arguments(name, 4, 3, n)
-    bad, g = args[0], args[3 if name == "kl_backward" else 2]
-    g[[0, 2]], bad[0], bad[2] = 0, np.nan, np.inf
+    for i, x in enumerate(args):
+        if x.dtype.kind == "f" and (i or "squash" not in name):  # clipped numbers have none anyway
+            x[0], x[2] = (0, 0) if i in cotangents else (np.nan, np.inf)
     for d in cuda.run(KERNELS[name], *args).device[-2 if name == "kl_backward" else -1 :]:
         assert not d[[0, 2]].any() and np.isfinite(d[1]).all() and d[1].any()
 
@@ -174,6 +180,13 @@ def test_an_empty_cotangent_is_zero(missing):
         np.testing.assert_allclose(dout, expected, rtol=1e-13)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_log_standard_deviation_that_is_nan_gives_nan():
+    out, noise = np.array([[0.5, np.nan]]), np.ones((1, 1))
+    _, _, a, logp = check("squash", out, noise, np.zeros((1, 1)), np.zeros(1))
+    assert np.isnan(a).all() and np.isnan(logp).all()
+
+
 def test_extreme_actions_have_finite_log_probabilities():
     out, noise = np.array([[1e4, -1e4, 0, 3, -100, 100]]), np.array([[1.0, -1, 30]])
     _, _, a, logp = check("squash", out, noise, np.zeros((1, 3)), np.zeros(1))
@@ -247,17 +260,40 @@ def started(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("blocks", "n", "message"),
-    [(1, 2**31, "2,147,483,648 numbers"), (2**31, 1, r"\(2147483648,\) blocks"),
-     ((1, 65_536), 1, r"\(1, 65536\) blocks"), ((1, 1, 65_536), 1, r"\(1, 1, 65536\) blocks")],
+    ("blocks", "threads", "n", "message"),
+    [(1, 1, 2**31, "2,147,483,648 numbers"), (2**31, 1, 1, r"\(2147483648,\) blocks"),
+     ((1, 65_536), 1, 1, r"\(1, 65536\) blocks"), ((1, 1, 65_536), 1, 1, r"\(1, 1, 65536\) blocks"),
+     (2**23, 256, 1, "2,147,483,648 threads")],
 )  # fmt: skip
-def test_a_launch_that_is_too_large_for_cuda_is_refused(started, blocks, n, message):
+def test_a_launch_that_is_too_large_for_cuda_is_refused(started, blocks, threads, n, message):
     source = compiler.Source("probe.cu")
     with pytest.raises(BackendError, match=f"{message}, at most .* Lower .* batch_size"):
-        source.launch("probe", blocks, 1, n)
+        source.launch("probe", blocks, threads, n)
     assert not started
     source.launch("probe", (2**31 - 1, 65_535, 65_535), 1, 2**31 - 1)
-    assert len(started) == 1
+    source.launch("probe", 2**23 - 1, 256, 1)
+    assert len(started) == 2
+
+
+@pytest.mark.parametrize(
+    "error, known",
+    [(MemoryError("full"), False), (RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: full"), False),
+     (RuntimeError("no compiler"), True)],
+)  # fmt: skip
+def test_too_little_memory_says_nothing_of_the_compiler(monkeypatch, error, known):
+    def fail(module):
+        raise error
+
+    available = functools.cache(compiler.available.__wrapped__)
+    monkeypatch.setattr(compiler, "try_out", fail)
+    if known:
+        with pytest.warns(RuntimeWarning, match="CUDA kernels cannot be compiled .no compiler"):
+            assert not available()
+    else:
+        with pytest.raises(type(error), match="full"):
+            available()
+    monkeypatch.setattr(compiler, "try_out", lambda module: None)
+    assert available() is not known
 
 
 def test_arguments_of_two_floating_types_or_with_strides_are_refused(started):

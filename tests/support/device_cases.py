@@ -14,7 +14,8 @@ import gymnasium.spaces as gs
 import numpy as np
 
 import npr
-from npr.backend import BACKEND, to_host, xp
+from npr.backend import BACKEND, FLOAT, to_device, to_host, xp
+from npr.training.acting import Acting
 from support.small_agents import RandomEnv, next_update
 
 STEPS = 300  # env steps of the short learn
@@ -98,6 +99,25 @@ def one_update(case):
     }
 
 
+def exploring(case):
+    """Actions that an agent explores with, before and after its parameters are changed, and the
+    state of its generator: as bytes in hexadecimal."""
+    agent = make(case)
+    rng, seen = np.random.default_rng(0), []
+    greedy = {"learning_starts": 0, "exploration_initial_eps": 0.1}  # not random
+    agent.assign({name: value for name, value in greedy.items() if name in agent.settings})
+    for _ in range(2):
+        for n in (1, 2, 5):
+            s = rng.standard_normal((n, agent.observations.size)).astype(FLOAT)
+            acting = Acting.of(agent)
+            choose = acting.on_host(agent, agent.explore) if acting else agent.explore
+            agent.envs.episode = np.arange(n)
+            seen.append(choose(s).tobytes().hex())
+        *_, theta = agent.acts_by()
+        theta[...] = to_device(rng.normal(0, 0.3, theta.shape).astype(FLOAT))
+    return [*seen, repr(agent.rng["explore"].bit_generator.state)]
+
+
 def short_learn(case, folder):
     """A whole run: learn, act, save, load, act the same, continue."""
     agent = make(case)
@@ -119,6 +139,7 @@ def short_learn(case, folder):
     return {
         "counts": counted,
         "updates": agent.n_updates,
+        "optimizers": len(agent._optimizers),
         "metrics": {key: value for key, value in seen.items() if key.startswith("train/")},
         "saved": saved,
         "loaded": loaded,
@@ -152,5 +173,9 @@ def attempt(function, *args):
 
 if __name__ == "__main__":
     case, folder = sys.argv[1:]
-    outcome = {"update": attempt(one_update, case), "learn": attempt(short_learn, case, folder)}
+    outcome = {
+        "update": attempt(one_update, case),
+        "exploring": attempt(exploring, case),
+        "learn": attempt(short_learn, case, folder),
+    }
     print(json.dumps(outcome))

@@ -219,6 +219,28 @@ def slow_n_step_returns(rewards, next_row, index, n, gamma, r, power, last):
         power[i], last[i] = gamma ** len(rows), rows[-1]
 
 
+def slow_gather(rows, fresh, start, count, index, last, returns, mean, scale, reward_scale, clip,
+                reward_clip, s, a, r, s2, terminated):  # fmt: skip
+    """Row by row, with the columns cut by name."""
+    S, A = s.shape[1], a.shape[1]
+    for i in range(count):
+        rows[(start + i) % len(rows)] = fresh[i]
+
+    def cut(row):
+        return np.split(rows[row], [S, S + A, S + A + 1, 2 * S + A + 1])
+
+    def normalized(x):
+        return np.clip((x - mean) * scale, -clip, clip) if len(mean) else x
+
+    for i in range(len(s)):
+        s[i], a[i], reward, _, _ = cut(index[i])
+        _, _, _, s2[i], (terminated[i],) = cut(last[i])
+        s[i], s2[i] = normalized(s[i]), normalized(s2[i])
+        r[i] = returns[i] if len(returns) else reward[0]
+        if len(reward_scale):
+            r[i] = np.clip(r[i] * reward_scale[0], -reward_clip, reward_clip)
+
+
 def slow_standardize(x, y):
     mean, n = statistics.fmean(x.tolist()), len(x)
     std = math.sqrt(math.fsum((v - mean) ** 2 for v in x.tolist()) / (n - 1))
@@ -381,6 +403,25 @@ def n_steps_of(d):
     return d.normal(capacity), next_row, index, steps, 0.9, r, power, last
 
 
+def gather_of(d):
+    """Any combination of normalizations, of new rows that wrap around and of kinds of actions."""
+    C, S, A = d.B + 2, d.n, int(d.rng.integers(1, 3))
+    W, count = 2 * S + A + 2, int(d.rng.integers(C + 1))
+    rows, fresh = d.normal(C, W), d.normal(count + 1, W)
+    a = d.normal(d.B, A)
+    if d.rng.random() < 0.5:  # indices of actions, stored as numbers
+        rows[:, S : S + A], fresh[:, S : S + A] = 3, d.rng.integers(5, size=(count + 1, A))
+        a = a.astype(np.int64)
+    index, last = d.rng.integers(C, size=(2, d.B)).astype(np.int32)
+    optional = [d.normal(d.B), d.row(), d.row() ** 2, d.normal(1) ** 2]
+    for some in ([0], [1, 2], [3]):
+        if d.rng.random() < 0.5:
+            for i in some:
+                optional[i] = optional[i][:0]
+    batch = d.table(), a, d.normal(d.B), d.table(), d.normal(d.B)
+    return rows, fresh, int(d.rng.integers(C)), count, index, last, *optional, 0.5, 0.9, *batch
+
+
 def td_huber_of(d):
     B = d.B + 1
     rows = [2 * d.normal(B) for _ in range(4)]
@@ -501,6 +542,7 @@ CASES = {
     "gae": (slow_gae, lambda d: (*rollout(d), *map(float, d.rng.random(2)))),
     "returns": (slow_returns, returns_of),
     "n_step_returns": (slow_n_step_returns, n_steps_of),
+    "gather": (slow_gather, gather_of),
     "standardize": (slow_standardize, lambda d: (d.normal(d.B + 2), d.normal(d.B + 2))),
     "mse": (slow_mse, lambda d: (d.normal(d.B + 1, d.n), d.row())),
     "surrogate": (slow_surrogate, surrogate_of),

@@ -79,11 +79,23 @@ extern "C" __global__ void gaussian_kl_backward(const real *out, const real *oth
   }
 }
 
-// ---- independent bits: out (B, D) the log odds of a 1, a (B, D)
+// ---- tanh of a number: log d tanh(u) / du, see npr.heads.log_slope
 
 __device__ inline real softplus(real x) {
   return (x > 0 ? x : real(0)) + log1p(exp(-fabs(x)));  // NaN stays NaN
 }
+
+extern "C" __global__ void log_slope(const real *u, real *y, int n) {
+  const index_t i = THREAD;
+  if (i < n) y[i] = 2 * (real(0.69314718055994530942) - u[i] - softplus(-2 * u[i]));
+}
+
+extern "C" __global__ void log_slope_backward(const real *u, const real *g, real *du, int n) {
+  const index_t i = THREAD;
+  if (i < n) du[i] = g[i] == 0 ? real(0) : -2 * g[i] * tanh(u[i]);
+}
+
+// ---- independent bits: out (B, D) the log odds of a 1, a (B, D)
 
 __device__ inline real sigmoid(real x) { return exp(-softplus(-x)); }
 

@@ -1,5 +1,6 @@
-// Kernels of npr/kernels/mlp.py. theta (rows, stride) has a network in each row; a layer is W (n, m),
-// then b (m,), from column `start` on: together a matrix (n + 1, m). B is the size of the batch.
+// Kernels of npr/kernels/mlp.py. theta (rows, stride) has a network in each row; a layer is W
+// (n, m), then b (m,), from column `start` on: together a matrix (n + 1, m). B is the size of the
+// batch.
 //
 // A block computes one tile of a product of matrices, in a fixed order of its sums.
 
@@ -71,7 +72,7 @@ struct Operand {
       place(p, k, x);
       const bool inside = k < K && x < width;
       held[p] = inside ? at[transposed ? x * pitch + k : k * pitch + x] : real(0);
-      if (ones && k < K && x == width) held[p] = 1;
+      if (ones && x == width) held[p] = 1;
     }
   }
 
@@ -164,8 +165,8 @@ __device__ int digit(int &number, int base) {
 // ---- forward: z <- activate(h W + b); z (rows, B, m), h (rows, B, n), or (B, n) for h_next = 0
 
 template <class Tile>
-__device__ void forward(const real *theta, int stride, int start, const real *h, int h_next, real *z,
-                        int B, int n, int m, int activation) {
+__device__ void forward(const real *theta, int stride, int start, const real *h, int h_next,
+                        real *z, int B, int n, int m, int activation) {
   __shared__ Shared<Tile> shared;
   int block = blockIdx.x;
   const int j0 = digit(block, tiles<Tile>(m)) * Tile::SIZE;
@@ -173,8 +174,8 @@ __device__ void forward(const real *theta, int stride, int start, const real *h,
   const index_t row = block;
   const real *W = theta + row * stride + start, *b = W + n * m;
   z += row * B * m;
-  product(shared, Operand<Tile, true>{h + row * h_next, n, B}, Operand<Tile, false>{W, m, m}, i0, j0,
-          B, m, 0, n, [&](int, int j) { return b[j]; },
+  product(shared, Operand<Tile, true>{h + row * h_next, n, B}, Operand<Tile, false>{W, m, m}, i0,
+          j0, B, m, 0, n, [&](int, int j) { return b[j]; },
           [&](int i, int j, real sum, real bias) {
             z[i * m + j] = activate(sum + bias, activation);
           });
@@ -192,10 +193,10 @@ extern "C" __global__ void __launch_bounds__(256)
   forward<Large>(theta, stride, start, h, h_next, z, B, n, m, activation);
 }
 
-// ---- backward: two products of a layer in one launch, from g (rows, B, m), the cotangent of h W + b
+// ---- backward: two products of a layer in one launch; g (rows, B, m) is the cotangent of h W + b
 //
-// The first `slope_blocks` blocks: slopes <- [h, 1]^T g, a matrix (n + 1, m) laid out as theta's. The
-// batch is divided among `parts`: slopes (parts, rows, stride) are summed by add_parts.
+// The first `slope_blocks` blocks: slopes <- [h, 1]^T g, a matrix (n + 1, m) laid out as theta's.
+// The batch is divided among `parts`: slopes (parts, rows, stride) are summed by add_parts.
 // The others: below <- (g W^T) * slope(h), (rows, B, n), or summed over `networks` rows, (B, n).
 
 template <class Tile>
@@ -275,8 +276,8 @@ extern "C" __global__ void times_slope(const real *g, const real *y, real *out, 
 
 // ---- columns beside those of the networks
 
-// out (size / (n + width), n + width) <- rows of a (..., n), each beside the last `width` columns of
-// b (..., pitch), of which a row is for `repeats` rows of a.
+// out (..., n + width), `size` numbers <- rows of a (..., n), each beside the last `width` numbers
+// of a row of b (..., pitch), which is for `repeats` rows of a.
 extern "C" __global__ void join(const real *a, const real *b, real *out, int size, int n, int width,
                                 int pitch, int repeats) {
   const index_t e = THREAD;
@@ -286,15 +287,16 @@ extern "C" __global__ void join(const real *a, const real *b, real *out, int siz
                       : b[(row / repeats + 1) * pitch - width + column - n];
 }
 
-// g (rows, B, m + free): of_layer (rows, B, m) <- its first columns; the last `free` columns of dtheta
-// (rows, stride) <- the sums over B of its others, one in each of the first `sums` blocks.
+// of_layer (rows, B, m), `size` numbers <- the first columns of g (rows, B, m + free); the last
+// `free` columns of dtheta (rows, stride) <- sums of the others, one in each of the first `sums`
+// blocks.
 extern "C" __global__ void __launch_bounds__(128)
     split_free(const real *g, real *of_layer, real *dtheta, int size, int B, int m, int free,
                int stride, int sums) {
   if (blockIdx.x < sums) {
     const index_t row = blockIdx.x / free, column = blockIdx.x % free;
     real sum = 0;
-    for (int i = threadIdx.x; i < B; i += blockDim.x)
+    for (unsigned i = threadIdx.x; i < B; i += blockDim.x)
       sum += g[(row * B + i) * (m + free) + m + column];
     sum = row_sum(sum, blockDim.x);
     if (threadIdx.x == 0) dtheta[(row + 1) * stride - free + column] = sum;

@@ -44,7 +44,7 @@ import os
 
 import numpy as _np
 
-from . import _device, cuda
+from . import _device, _launches, cuda
 from ._device import (  # noqa: F401
     GraphError,
     PrecisionError,
@@ -165,11 +165,6 @@ def _arrays_in(index):
     """The number of index arrays in an index."""
     parts = index if isinstance(index, tuple) else (index,)
     return builtins.sum(isinstance(part, _np.ndarray) for part in parts)
-
-
-def _gathers(arrays):
-    """Kernels of an index with this many index arrays: CuPy first combines several to one."""
-    return arrays + 2 if arrays > 1 else 1
 
 
 # ---- the array
@@ -312,7 +307,7 @@ class ndarray:
         index = _index(index)
         arrays = _arrays_in(index)
         if arrays:
-            return _new(host_of(self).__getitem__, index, launches=_gathers(arrays))
+            return _new(host_of(self).__getitem__, index, launches=_launches.gathers(arrays))
         part = self._host[index]
         if not isinstance(part, _np.ndarray):  # an entry; CuPy has a view of it, too
             part = self._host[(*index, ...) if isinstance(index, tuple) else (index, ...)]
@@ -327,7 +322,9 @@ class ndarray:
             if (hits > 1).any():
                 raise ValueError("Assigning twice to one place has no defined result on a GPU.")
         host, value = host_of(self), _operand(value)
-        _device.write(lambda: host.__setitem__(where, value), host, launches=_gathers(arrays))
+        _device.write(
+            lambda: host.__setitem__(where, value), host, launches=_launches.gathers(arrays)
+        )
 
     # shapes and copies
     def reshape(self, *shape):
@@ -420,7 +417,7 @@ class _Add(ufunc):
     def at(self, a, indices, b):
         """a[indices] += b, where repeated indices accumulate."""
         target, where, value = _into(a), _index(indices), _operand(b)
-        launches = _gathers(_arrays_in(where))
+        launches = _launches.gathers(_arrays_in(where))
         _device.write(lambda: _np.add.at(target, where, value), target, launches=launches)
 
 
@@ -477,7 +474,7 @@ for _name, _function in {"neg": "negative", "abs": "absolute", "invert": "invert
 class _Matmul(ufunc):
     def __call__(self, a, b, out=None):
         hosts = _argument(a), _argument(b)
-        launches = _batched(*hosts)
+        launches = _launches.matmul(*hosts)
         if out is None:
             return _new(_np.matmul, *hosts, launches=launches)
         target = _into(out)
@@ -556,73 +553,10 @@ ravel repeat diagonal
 """)
 
 
-# ---- how many kernels a call needs, where it is not one
-
-
-def _join(arrays, *_, **__):
-    """A copy for each array; more than eight by one kernel, with their uploaded addresses."""
-    if len(arrays) <= 8:
-        return len(arrays)
-    _device.transfer("H2D")
-    counts.uploads += 1
-    return 1
-
-
-def _product(a, b, *_, **__):
-    """A call of cuBLAS, but for integers and for two vectors."""
-    if a.ndim == b.ndim == 1 or not a.ndim or not b.ndim:
-        return 2 if a.ndim and b.ndim else 1  # multiply and sum
-    if a.dtype.kind == "f" or b.dtype.kind == "f":
-        _device.product()
-    return 1
-
-
-def _batched(a, b, *_, **__):
-    """matmul: several products are one call, of contiguous operands."""
-    if builtins.max(a.ndim, b.ndim) <= 2:
-        return _product(a, b)
-    copies = (not a.flags.c_contiguous) + (not b.flags.c_contiguous)
-    shapes = (a.shape[:-2], b.shape[:-2])
-    addresses = 0 if shapes[0] == shapes[1] else 3  # kernels that list those of matrices
-    _device.product()
-    return 1 + copies + addresses
-
-
-def _tensordot(a, b, axes=2):
-    contracted = axes if isinstance(axes, int) else len(_np.atleast_1d(axes[0]))
-    if contracted == a.ndim == b.ndim:
-        return 2
-    return _product(a, b) if contracted else 1
-
-
-def _einsum(*_, **__):
-    _device.product()
-    return 1
-
-
-def _sort(*_, **__):
-    """Thrust sorts; that it does not wait for the device is not documented."""
-    if _device.capture is not None:
-        raise RuntimeError("sorting while a stream captures is not known to be possible")
-    return 1
-
-
-def _where(*args, **__):
-    if len(args) == 1:
-        _device.read("where() of a condition alone")
-    return 1
-
-
-BEFORE = {
-    "concatenate": _join, "stack": _join, "dot": _product, "tensordot": _tensordot,
-    "einsum": _einsum, "sort": _sort, "argsort": _sort, "where": _where,
-}  # fmt: skip
 VIEWS = _names("""
 expand_dims squeeze broadcast_to moveaxis swapaxes transpose reshape ravel flip diagonal
 ascontiguousarray
 """)  # they copy only where they must
-# kernels of a call, where CuPy needs several
-LAUNCHES = {"array_equal": 2, "var": 2, "std": 3, "eye": 2}
 
 
 def _checked(name, signature):
@@ -641,11 +575,11 @@ def _checked(name, signature):
 def _offer(name, signature):
     """NumPy's function on device arrays, without parameters that CuPy lacks."""
     numpy_function, check = getattr(_np, name), _checked(name, signature)
-    before = BEFORE.get(name, lambda *_, **__: LAUNCHES.get(name, 1))
+    kernels = _launches.of(name)
 
     def function(*args, out=None, **options):
         check(args, options if out is None else {**options, "out": out})
-        launches = before(*args, **options)
+        launches = kernels(*args, **options)
         if out is not None:
             target = _into(out)
             args, options = [*map(_argument, args)], _arguments(options)

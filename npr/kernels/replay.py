@@ -1,0 +1,74 @@
+"""Batches from a replay buffer whose rows are on the device: one kernel writes all columns.
+
+A row (W,) of the buffer has the columns s (S), a (A), r, s2 (S) and terminated, W = 2 S + A + 2.
+"""
+
+from npr.backend import Array, xp
+from npr.kernels.cuda import replay as cuda
+from npr.kernels.jit import Kernel
+
+
+def _gather_reference(rows: Array, fresh: Array, start: int, count: int, index: Array, last: Array,
+                      returns: Array, mean: Array, scale: Array, reward_scale: Array,
+                      clip: float, reward_clip: float, s: Array, a: Array, r: Array, s2: Array,
+                      terminated: Array) -> None:  # fmt: skip
+    """Store new rows, then write the batch of the transitions that start at `index`.
+
+    rows               (C, W) <- the first `count` rows of `fresh` (n, W), count <= C, from row
+                       `start` on; a ring
+    index              (B,) rows of s, a and r
+    last               (B,) rows of s2 and terminated
+    returns            (B,) instead of the column r; () for none
+    mean, scale        (S,) s and s2 <- (s - mean) scale, within +-clip; () for none
+    reward_scale       (1,) r <- r reward_scale, within +-reward_clip; () for none
+    s, s2              (B, S)
+    a                  (B, A) numbers or integers
+    r, terminated      (B,)
+    """
+    C, S, A = len(rows), s.shape[1], a.shape[1]
+    before = min(count, C - start)  # the end of the ring
+    rows[start : start + before] = fresh[:before]
+    rows[: count - before] = fresh[before:count]
+    first, second = rows.take(index, axis=0), rows.take(last, axis=0)
+    s[:], a[:], r[:] = first[:, :S], first[:, S : S + A], first[:, S + A]
+    s2[:], terminated[:] = second[:, S + A + 1 : -1], second[:, -1]
+    if returns.size:
+        r[:] = returns
+    if mean.size:
+        for x in (s, s2):
+            x -= mean
+            x *= scale
+            xp.clip(x, -clip, clip, out=x)
+    if reward_scale.size:
+        r *= reward_scale
+        xp.clip(r, -reward_clip, reward_clip, out=r)
+
+
+def _gather_loop(rows: Array, fresh: Array, start: int, count: int, index: Array, last: Array,
+                 returns: Array, mean: Array, scale: Array, reward_scale: Array,
+                 clip: float, reward_clip: float, s: Array, a: Array, r: Array, s2: Array,
+                 terminated: Array) -> None:  # fmt: skip
+    C, W = rows.shape
+    (B, S), A = s.shape, a.shape[1]
+    number = rows.dtype.type
+    bound, reward_bound = number(clip), number(reward_clip)
+    for i in range(count):
+        for j in range(W):
+            rows[(start + i) % C, j] = fresh[i, j]
+    for i in range(B):
+        first, second = rows[index[i]], rows[last[i]]
+        for j in range(S):
+            s[i, j], s2[i, j] = first[j], second[S + A + 1 + j]
+            if mean.size:
+                s[i, j] = min(max((s[i, j] - mean[j]) * scale[j], -bound), bound)
+                s2[i, j] = min(max((s2[i, j] - mean[j]) * scale[j], -bound), bound)
+        for j in range(A):
+            a[i, j] = first[S + j]
+        r[i], terminated[i] = first[S + A], second[W - 1]
+        if returns.size:
+            r[i] = returns[i]
+        if reward_scale.size:
+            r[i] = min(max(r[i] * reward_scale[0], -reward_bound), reward_bound)
+
+
+gather = Kernel(_gather_loop, _gather_reference, cuda.gather)
