@@ -64,8 +64,15 @@ pictures: $(VENV)/.plot      ## the pictures of the README that show plots, into
 growth: $(VENV)/.plot        ## docs/growth.png
 	$(BIN)/python benchmarks/growth.py --write
 
-gpu: $(VENV)/.$(if $(CUDA),cuda$(CUDA),core)  ## check and time npr on an NVIDIA GPU; CUDA=12 or 13 installs CuPy
-	$(BIN)/python benchmarks/gpu.py --commit "$$(git rev-parse --short HEAD)"
+# Without CUDA= nothing is installed: PYTHON's own packages are used, and the wheels of the folder .whl
+WHEELS := $(wildcard .whl/*.whl)
+gpu: $(if $(CUDA),$(VENV)/.cuda$(CUDA),$(if $(WHEELS),build/site/.done))  ## check and time npr on an NVIDIA GPU; CUDA=12 or 13 installs CuPy
+	$(if $(CUDA),,$(if $(WHEELS),PYTHONPATH="$(CURDIR)/build/site:$$PYTHONPATH")) $(if $(CUDA),$(BIN)/python,$(PYTHON)) \
+	    benchmarks/gpu.py --commit "$$(git rev-parse --short HEAD)"
+
+build/site/.done: $(WHEELS)
+	$(PYTHON) -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target build/site $(WHEELS)
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

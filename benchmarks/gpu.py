@@ -5,19 +5,22 @@
 
 A section is a list of jobs (gpu_jobs.py), each in a process of its own with a time limit, so that
 none can take the others with it. The record, OUT/DATE-DEVICE.json, is rewritten after each job and
-keeps the sections that are not run again. The exit status is 1 if a section is WRONG, or if nothing
-could be checked. docs/gpu.md shows the newest record (gpu_page.py).
+keeps the sections that are not run again. SIGINT and SIGTERM end the running jobs, whose finished
+cases are kept. The exit status is 1 if a section is WRONG, or if nothing was checked.
+docs/gpu.md shows the record (gpu_page.py).
 
 --double runs on tests/strict_device, which computes on the host: that tests the scripts, with few
 cases, and says nothing about a GPU.
 """
 
 import argparse
+import contextlib
 import datetime
 import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import gpu_page
 import store
 
 ROOT = Path(__file__).parent.parent
@@ -143,6 +147,13 @@ class Runner:
 
     def __init__(self, folder, double):
         self.folder, self.double = folder, double
+        self.running, self.cut = set(), None  # processes; the name of the signal that ended them
+
+    def end(self, number):
+        """End all jobs, and begin no other: for a signal."""
+        self.cut = signal.Signals(number).name
+        for process in tuple(self.running):
+            _kill(process)
 
     def environment(self, job):
         """The environment variables of a job's process."""
@@ -164,13 +175,21 @@ class Runner:
         return variables
 
     def device(self):
-        """(name of the device, None), or (None, why it cannot be used, in one sentence)."""
-        done = subprocess.run(
-            [sys.executable, "-c", DEVICE_NAME], env=self.environment(Job("", "cupy")),
-            capture_output=True, text=True,
-        )  # fmt: skip
+        """(name of the device, None), or (None, why it cannot be used)."""
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", DEVICE_NAME], env=self.environment(Job("", "cupy")),
+                capture_output=True, text=True, timeout=DEVICE_SECONDS,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return None, f"The device did not answer within {DEVICE_SECONDS} s."
+        if done.returncode < 0:
+            reason = f"The process that looks for the device died by signal {-done.returncode}."
+            return None, "\n".join([reason, *done.stderr.strip().splitlines()[-10:]])
         if done.returncode:
-            return None, done.stderr.strip().splitlines()[-1]
+            lines = done.stderr.strip().splitlines() or ["No reason is known."]
+            said = lines[-1].startswith("npr.errors.")  # a sentence for users
+            return None, lines[-1] if said else "\n".join(["This failed:", *lines[-10:]])
         return done.stdout.strip(), None
 
     def __call__(self, job, path, seconds):
@@ -179,21 +198,42 @@ class Runner:
         deadline = time.time() + 0.9 * seconds - 1  # it begins no further case then
         command = [sys.executable, str(ROOT / "benchmarks" / "gpu_jobs.py"), job.function]
         command += [str(path), str(deadline), *(["small"] if self.double else [])]
+        # in a session of its own: Ctrl-C reaches this process alone, which ends the job
+        process = subprocess.Popen(
+            command, env=self.environment(job), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True, errors="replace", start_new_session=True,
+        )  # fmt: skip
+        self.running.add(process)
         try:
-            done = subprocess.run(
-                command, env=self.environment(job), capture_output=True, text=True,
-                timeout=seconds,
-            )  # fmt: skip
-            if done.returncode:
-                error = f"exit status {done.returncode}\n{done.stderr[-3_000:]}"
+            if self.cut:  # since the caller looked
+                _kill(process)
+            _, said = process.communicate(timeout=seconds)
+            if process.returncode:
+                error = f"exit status {process.returncode}\n{said[-3_000:]}"
         except subprocess.TimeoutExpired:
+            _kill(process)
+            process.communicate()
             error = f"cut off after {seconds:.0f} s"
+        finally:
+            self.running.discard(process)
         result = json.loads(path.read_text()) if path.exists() else {}
-        if error:
+        if self.cut and error:
+            result["process"] = {"skipped": f"cut by {self.cut}"}
+        elif error:
             result["process"] = {"error": error}
         return {**result, "seconds": round(time.perf_counter() - start, 1)}
 
 
+def _kill(process):
+    """End a process and its children; nothing if it has ended."""
+    if not hasattr(os, "killpg"):  # Windows
+        process.kill()
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+DEVICE_SECONDS = 60  # for a first answer of the driver
 DEVICE_NAME = """
 import gymnasium
 from npr.backend import xp
@@ -227,6 +267,8 @@ def run_section(name, runner, end, keep):
 
 
 def _run(runner, job, path, seconds):
+    if runner.cut:
+        return {"skipped": f"cut by {runner.cut}"}
     if job.function == "torch_speed" and not importlib.util.find_spec("torch"):
         return {"skipped": "PyTorch is not installed"}
     if seconds < 3:
@@ -250,6 +292,16 @@ def skips(tree, place=()):
     return found + [skip for key, part in tree.items() for skip in skips(part, (*place, key))]
 
 
+def nothing_ran(jobs):
+    """Whether no job of a section has finished a case: none on the device, if it has such jobs."""
+    on_device = {title: result for title, result in jobs.items() if "cupy" in title.split()}
+    cases = (case for result in (on_device or jobs).values() for case in result.items())
+    return not any(
+        name != "process" and isinstance(case, dict) and not {"skipped", "error"} & case.keys()
+        for name, case in cases
+    )
+
+
 def without_folders(tree):
     """The results with file names for paths: a record is published."""
     if isinstance(tree, dict):
@@ -262,8 +314,7 @@ def without_folders(tree):
 def summary(name, section, seconds):
     """A line about a section, and one about each of its jobs, faults and reasons to skip."""
     jobs, wrong, skipped = section["jobs"].values(), section["wrong"], skips(section["jobs"])
-    nothing = all("skipped" in result for result in jobs)
-    state = "WRONG" if wrong else "skipped" if nothing else "ok"
+    state = "WRONG" if wrong else "skipped" if nothing_ran(section["jobs"]) else "ok"
     lines = [f"{name}: {SECTIONS[name].title}: {state}, {seconds:.1f} s"]
     lines += [f"    {result['summary']}" for result in jobs if "summary" in result]
     reasons = {}
@@ -314,11 +365,23 @@ def main():
 
 def check(runner, device, names, seconds, out, commit):
     """Run sections, print and write what they find; the exit status."""
+    held = {one: signal.signal(one, lambda number, _: runner.end(number)) for one in SIGNALS}
+    try:
+        return _check(runner, device, names, seconds, out, commit)
+    finally:
+        for one, handler in held.items():
+            signal.signal(one, handler)
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _check(runner, device, names, seconds, out, commit):
     out.mkdir(parents=True, exist_ok=True)
     path = record_path(out, datetime.date.today(), device)
     record = json.loads(path.read_text()) if path.exists() else {"device": device, "sections": {}}
     shares = seconds / sum(SECTIONS[name].seconds for name in names)
-    end, bad = time.perf_counter(), []
+    end, bad, skipped = time.perf_counter(), [], []
     for name in names:
         start = time.perf_counter()
         end += shares * SECTIONS[name].seconds
@@ -333,10 +396,25 @@ def check(runner, device, names, seconds, out, commit):
 
         run_section(name, runner, end, keep)
         bad += [name] if section["wrong"] else []
+        skipped += [name] if not section["wrong"] and nothing_ran(section["jobs"]) else []
+        if runner.cut:
+            break
         print(summary(name, section, time.perf_counter() - start), flush=True)
+    if runner.cut:
+        print(f"cut by {runner.cut}; the record is {path}")
+        return 128 + signal.Signals[runner.cut]
+    if not runner.double:
+        written = gpu_page.Record(path)
+        print(
+            "\n".join(["", *gpu_page.pays(written), "", "It loses:", *gpu_page.loses(written), ""])
+        )
     print(f"The record is {path.name}.")
-    print(f"WRONG: {', '.join(bad)}" if bad else "Nothing is wrong.")
-    return 1 if bad else 0
+    nothing = len(skipped) == len(names)
+    right = "Nothing was checked" if nothing else "Nothing is wrong"
+    found = f"WRONG: {', '.join(bad)}" if bad else right
+    found += f"; skipped: {', '.join(skipped)}" if skipped else ""
+    print(found if bad else f"{found}.")
+    return 1 if bad or nothing else 0
 
 
 if __name__ == "__main__":

@@ -199,6 +199,8 @@ def updates(report):
 
     def repeat(case):
         before, after = paths(case)
+        if not after.exists():
+            return {"skipped": "the host has no result for it"}
         held, reference = pickle.loads(after.read_bytes())
         agent, batch = npr.load(before), uploaded(pickle.loads(held))
         saved, worst = Saved(agent), {"params": 0.0, "optim": 0.0}
@@ -277,7 +279,8 @@ def resume(report):
     """A run that is saved, loaded and continued must end at the bits of one that was not."""
 
     def check(case):
-        middle, end = device_cases.STEPS // 2, device_cases.STEPS
+        end = 120 if SMALL else device_cases.STEPS
+        middle = end // 2
 
         def stop(agent):
             if agent.num_timesteps >= middle:

@@ -20,6 +20,7 @@ import store
 from gpu_report import ON_DOUBLE, SMALL, Report, synchronize
 
 from npr.backend import FLOAT, to_device, to_host, xp
+from npr.kernels import jit
 from npr.kernels.cuda import compiler
 
 PACKAGES = ("numpy", "numba", "gymnasium", "cupy-cuda12x", "cupy-cuda13x", "torch")
@@ -28,7 +29,7 @@ PACKAGES = ("numpy", "numba", "gymnasium", "cupy-cuda12x", "cupy-cuda13x", "torc
 def machine(report):
     """Versions, device, and how long the first kernels and own sources take."""
     start = time.perf_counter()
-    report.add("versions", store.machine(PACKAGES))
+    report.add("versions", {**store.machine(PACKAGES), "compiled by numba": jit.available()})
     report.run("device", device)
     ones = np.ones((64, 64), np.float32)
     first = {"exp": xp.exp, "sum": lambda x: x.sum(axis=0), "matrix product": lambda x: x @ x}
@@ -49,7 +50,7 @@ def summary_of(cases):
     costs = ", ".join(
         f"{name.removesuffix(' us')} {us:.1f} us"
         for name, us in cases["costs"].items()
-        if name != "error"
+        if name.endswith(" us")
     )
     return (
         f"{cases['device'].get('name')}, {len(compiled)} own sources compiled in "
@@ -71,17 +72,28 @@ def device():
     }  # fmt: skip
 
 
+CLOCKS = {  # field of nvidia-smi -> what it is
+    "driver_version": "driver",
+    "clocks.sm": "clock now",
+    "clocks.max.sm": "clock at most",
+    "power.limit": "power limit",
+}
+
+
 def nvidia_smi():
-    """The driver's version, and the clocks now and at most, as the tool prints them."""
-    query = "--query-gpu=driver_version,clocks.sm,clocks.max.sm,power.limit"
+    """The driver's version, and the clocks now and at most, of the device that CuPy uses."""
+    bus = xp.cuda.runtime.deviceGetPCIBusId(0)  # nvidia-smi does not see CUDA_VISIBLE_DEVICES
+    command = ["nvidia-smi", f"--query-gpu={','.join(CLOCKS)}", "--format=csv,noheader"]
     try:
         done = subprocess.run(
-            ["nvidia-smi", query, "--format=csv,noheader", "--id=0"],
-            capture_output=True, text=True, timeout=10,
+            [*command, f"--id={bus}"], capture_output=True, text=True, timeout=10
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"unknown: {error}"
-    return done.stdout.strip()
+        return f"nvidia-smi: {error}"
+    if done.returncode:
+        return f"nvidia-smi: {done.stdout.strip()}"
+    values = done.stdout.strip().split(", ")
+    return ", ".join(f"{name} {value}" for name, value in zip(CLOCKS.values(), values))
 
 
 KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\s*\(")

@@ -1,21 +1,29 @@
-"""Write the newest record of benchmarks/gpu.py into docs/gpu.md.
+"""Write a record of benchmarks/gpu.py into docs/gpu.md.
 
-    python benchmarks/gpu_page.py
+    python benchmarks/gpu_page.py [--record FILE] [--count]
 
-The parts of the page between HTML comments are replaced. Without a record they say that no GPU has
-run npr, and what is known without one.
+Without --record that is the newest of those with the most sections. The parts of the page between
+HTML comments are replaced. Without a record they say that no GPU has run npr, and what is known
+without one. --count first counts launches and transfers on the strict double of CuPy again
+(benchmarks/launches.json).
 """
 
+import argparse
 import json
+import re
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # also where a test loads this file
+sys.path.insert(0, str(Path(__file__).parents[1]))  # npr need not be installed
+sys.path.insert(0, str(Path(__file__).parent))
+import store
 from table import put, significant
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "gpu.md"
+LAUNCHES = HERE / "launches.json"
 MODES = {"graph": "own kernels, graphs", "eager": "own kernels", "plain": "array operations"}
 # environment steps per second of LeanRL on an H100: (eager, compiled and with CUDA graphs)
 LEANRL = {"SAC, 1 environment": (127, 725), "PPO, 1 environment": (652, 1_774)}
@@ -33,9 +41,12 @@ class Record:
         return self.sections.get(section, {}).get("jobs", {})
 
     def job(self, section, *words):
-        """The results of the first job whose title has all these words; {} if there is none."""
+        """The results of the first job whose title has all these words; {} if there is none.
+
+        A title begins with the number of the job in its section, which is no word.
+        """
         for title, results in self.jobs(section).items():
-            if set(words) <= set(title.split()):
+            if set(words) <= set(title.split()[1:]):
                 return results
         return {}
 
@@ -53,17 +64,39 @@ class Record:
         one, most = self.times("numpy", "1"), self.times("numpy", "all")
         return {case: (one.get(case), most.get(case)) for case in one | most}
 
+    def too_slow(self, case):
+        """Whether NumPy has no time of a case because an update would take too long."""
+        found = (self.job(section, "numpy", "all").get(case) for section in ("grid", "speed"))
+        return any(isinstance(one, dict) and "too slow" in one for one in found)
+
+
+def records():
+    """The records, those that are shown rather last: with more sections, or newer."""
+    found = [Record(path) for path in (HERE / "gpu").glob("*.json")]
+    found = [record for record in found if record.device != "double"]
+    return sorted(found, key=lambda record: (len(record.sections), record.name))
+
 
 def newest():
-    """The newest record; None if there is none."""
-    paths = sorted((HERE / "gpu").glob("*.json"))
-    return Record(paths[-1]) if paths else None
+    """The newest of the records with the most sections; None if there is none."""
+    found = records()
+    return found[-1] if found else None
+
+
+def shown(text):
+    """The record that a page names, or else the newest."""
+    name = re.search(r"\(\.\./benchmarks/gpu/([^)]+)\)", text)
+    return Record(HERE / "gpu" / name[1]) if name else newest()
 
 
 def rows(head, lines):
     """A Markdown table."""
     cells = [head, ["---"] * len(head), *lines]
     return [f"| {' | '.join(map(str, line))} |" for line in cells]
+
+
+def plural(n, noun):
+    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def us(x):
@@ -96,11 +129,11 @@ WITHOUT = (
     "Not known are races between threads, the rounding of a GPU, its memory, and all times.",
 )
 ESTIMATE = (
-    "**Estimates**, none of them measured with npr: each operation of CuPy takes about 10 us of "
-    "the host's time, whatever its size. The hundreds in an update of SAC take 3 to 5 ms on any "
-    "GPU, which is what two cores of a CPU need at batch 256 and width 256. As one graph of fewer "
-    "than a hundred kernels the same update should take a tenth of that, so that a GPU should pay "
-    "from about this size on, and by far at batches of 4,096 or widths of 1,024.",
+    "**Estimates**, none of them measured: an operation of CuPy is said to take about 10 us of the "
+    "host's time, whatever its size, so that the {plain} kernels of an update of SAC as array "
+    "operations (table below) would take about {ms:.0f} ms on any GPU. As one graph of {graph} "
+    "kernels the host's part is a small part of that. A GPU should then pay where an update takes "
+    "more than a few milliseconds on the CPU, as with batches of 4,096 or widths of 1,024.",
     "It cannot pay for tables, for networks of width 64 with batches of 64, or where the "
     "environment takes most of the time.",
 )
@@ -118,9 +151,10 @@ def state(record):
     facts = [
         f"CuPy {held['cupy']}" if "cupy" in held else "",
         f"CUDA {version(held['cuda'])}" if "cuda" in held else "",
-        f"driver and clocks {held['driver and clocks']}" if "driver and clocks" in held else "",
+        held.get("driver and clocks", ""),
         f"Python {versions['python']}" if versions else "",
         f"beside {versions['cpu']} with {versions['cores']} cores" if versions else "",
+        numba(versions),
         f"commit {', '.join(commits)}" if commits else "",
     ]
     wrong = [
@@ -134,32 +168,50 @@ def state(record):
     )
 
 
+def numba(versions):
+    """Whether NumPy's side of the comparison was compiled."""
+    if "compiled by numba" not in versions:
+        return ""
+    return f"{'with' if versions['compiled by numba'] else '**without**'} Numba on the CPU"
+
+
 def version(number):
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def pays(record):
     if record is None:
-        first, last = map(paragraph, ESTIMATE)
+        held = json.loads(LAUNCHES.read_text())
+        plain, graph = (
+            round(held[mode]["SAC"]["update"]["kernels"]) for mode in ("plain", "graph")
+        )
+        first, last = ESTIMATE
+        first = paragraph(first.format(plain=plain, graph=graph, ms=plain / 100))
+        last = paragraph(last)
         return [*first, "", *last]
     graph, numpy = record.times("cupy", "graph"), record.on_numpy()
     lines = []
     for width in sorted({case_of(case)[2] for case in graph if case_of(case)[0] == "SAC"}):
-        cases = sorted(case_of(case)[1] for case in graph if case_of(case)[::2] == ("SAC", width))
-        faster = []
-        for batch in cases:
-            name = f"SAC, batch {batch}, width {width}"
-            other = fastest(numpy.get(name, ()))
-            # without a time the CPU was too slow to be measured
-            faster += [batch] if other is None or graph[name] < other else []
-        later = [batch for batch in cases if all(b in faster for b in cases if b >= batch)]
+        names = {case_of(case)[1]: case for case in graph if case_of(case)[::2] == ("SAC", width)}
+        other = {batch: fastest(numpy.get(name, ())) for batch, name in names.items()}
+        faster = {
+            batch: graph[name] < other[batch] if other[batch] else True
+            for batch, name in sorted(names.items()) if other[batch] or record.too_slow(name)
+        }  # fmt: skip
+        if not faster:
+            lines.append(f"- width {width:,}: NumPy was not measured")
+            continue
+        later = [batch for batch in faster if all(faster[b] for b in faster if b >= batch)]
         lines.append(
             f"- width {width:,}: from batch {later[0]:,} on" if later
-            else f"- width {width:,}: up to batch {cases[-1]:,} it does not pay"
+            else f"- width {width:,}: up to batch {max(faster):,} it does not pay"
         )  # fmt: skip
     if not lines:
         return ["The record has no times of SAC."]
-    return ["A SAC update is faster on this GPU than on the CPU with all its cores:", "", *lines]
+    head = (
+        "A SAC update is faster on this GPU than on the CPU with the better of one and all threads:"
+    )
+    return [head, "", *lines]
 
 
 def case_of(name):
@@ -195,9 +247,63 @@ def results(record):
     if record is None:
         return ["There is no record yet."]
     return [
-        *parity(record), *bits(record), *learning(record), *speed(record), *grid(record),
-        *beside_torch(record), *steps(record), *skipped(record),
+        *start(record), *parity(record), *bits(record), *files(record), *learning(record),
+        *speed(record), *grid(record), *products(record), *beside_torch(record), *steps(record),
+        *skipped(record),
     ]  # fmt: skip
+
+
+def start(record):
+    """Costs of single operations, and seconds of compiling."""
+    machine = record.job("machine", "graph")
+    costs = {name.removesuffix(" us"): one for name, one in machine.get("costs", {}).items()
+             if name.endswith(" us")}  # fmt: skip
+    compiled = {name.removeprefix("compile "): one["seconds"] for name, one in machine.items()
+                if name.startswith("compile ") and "seconds" in one}  # fmt: skip
+    lines = []
+    if costs:
+        lines += [
+            "Microseconds of the host per operation:",
+            "",
+            *rows(costs, [map(us, costs.values())]),
+            "",
+        ]
+    if compiled:
+        each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in compiled.items())
+        lines += paragraph(
+            f"NVRTC compiles npr's sources once, in {sum(compiled.values()):.1f} s: {each}."
+        )
+        lines.append("")
+    return ["### Operations and compiling", "", *lines] if lines else []
+
+
+def files(record):
+    """Files that were read on the other backend."""
+    lines = []
+    for title, job in record.jobs("files").items():
+        cases = [one for one in job.values() if isinstance(one, dict) and "actions" in one]
+        if cases:
+            side = "CuPy" if "cupy" in title.split() else "NumPy"
+            worst = max(one["actions"] for one in cases)
+            lines.append(f"- {plural(len(cases), 'file')} read by {side}: actions differ by at "
+                         f"most {worst:.1e} (allowed 1e-5)")  # fmt: skip
+    return ["### Files between backends", "", *lines, ""] if lines else []
+
+
+def products(record):
+    """npr's matrix products beside cuBLAS."""
+    job = record.job("products", "graph")
+    lines = [
+        [case, us(one["own us"]), us(one["cublas us"])]
+        for case, one in job.items() if isinstance(one, dict) and "own us" in one
+    ]  # fmt: skip
+    if not lines:
+        return []
+    at = job.get("crossover", {})
+    text = ", ".join(f"{name}: {at[name]:,}" if at[name] else f"{name}: none" for name in at)
+    table = rows(["case", "npr's kernels, us", "cuBLAS"], lines)
+    about = [f"Multiplications from which on cuBLAS is used (set), and is faster: {text}.", ""]
+    return ["### Matrix products", "", *table, "", *(about if at else [])]
 
 
 def parity(record):
@@ -233,14 +339,16 @@ def bits(record):
             n = sum(one["runs"] for one in runs.values())
             replays = sum(one.get("replays", 0) for one in runs.values())
             equal = [case for case, one in runs.items() if one["results"] == 1]
-            lines.append(f"- {mode}: {n} runs of {len(runs)} updates, {replays} by graphs: the "
-                         f"same bits in {len(equal)} of {len(runs)}")  # fmt: skip
+            lines.append(f"- {mode}: {plural(n, 'run')} of {plural(len(runs), 'update')}, "
+                         f"{replays} by graphs: the same bits in {len(equal)} of "
+                         f"{len(runs)}")  # fmt: skip
         same = {case: one["same bits"] for case, one in cases.items() if "same bits" in one}
         if same:
             lines.append(f"- runs that were saved, loaded and continued: the same bits in "
                          f"{sum(same.values())} of {len(same)}")  # fmt: skip
-    texts = record.figures("memory", "graph", key="text").values()
-    lines += [f"- memory: {text}" for text in texts]
+    said = {"out of memory": "out of memory is reported as: "}  # no failure, but what is tested
+    texts = record.figures("memory", "graph", key="text")
+    lines += [f"- memory: {said.get(case, '')}{text}" for case, text in texts.items()]
     return ["### Bits and memory", "", *lines, ""] if lines else []
 
 
@@ -301,7 +409,8 @@ def grid(record):
         lines.append([f"{batch:,}", *cells])
     about = paragraph(
         "Microseconds of an update with graphs, and how many times faster that is than NumPy with "
-        "the better of one and all threads. A dash: it would take too long to be measured."
+        "the better of one and all threads. A dash: it was not measured, since an update would "
+        "take too long, or since no time was left."
     )
     table = rows(["batch", *(f"width {width:,}" for width in widths)], lines)
     return ["### SAC by batch and width", "", *about, "", *table, ""]
@@ -356,10 +465,44 @@ def skipped(record):
         return ("skipped" in tree) + sum(map(count, tree.values()))
 
     n = sum(count(one["jobs"]) for one in record.sections.values())
-    return [f"{n} cases were skipped; the record says why."] if n else []
+    were = "was" if n == 1 else "were"
+    return [f"{plural(n, 'case')} {were} skipped; the record says why."] if n else []
 
 
-PARTS = {"state": state, "pays": pays, "loses": loses, "results": results}
+# ---- launches, as the double counts them
+
+
+def count():
+    """{"plain" and "graph": {algorithm: counts per update}} on the double, into launches.json."""
+    import gpu
+
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        runner = gpu.Runner(Path(folder), double=True)
+        for mode in ("plain", "graph"):
+            result = runner(gpu.Job("counts", "cupy", mode), Path(folder, f"{mode}.json"), 1_000)
+            if gpu.faults(result):
+                sys.exit(f"The double failed: {result}")
+            found[mode] = {name: one for name, one in result.items() if isinstance(one, dict)}
+    store.write(LAUNCHES, found)
+
+
+def counts(record):
+    """The table of launches.json, whatever the record is: nothing in it needs a GPU."""
+    found = json.loads(LAUNCHES.read_text())
+    lines = []
+    for name, after in found["graph"].items():
+        update, learn = after["update"], after["learn"]
+        numbers = [found["plain"][name]["update"]["kernels"], update["kernels"],
+                   update["graph launches"], update["launches"]]  # fmt: skip
+        crossed = [f"{learn[key]:.1f}" for key in ("uploads", "downloads")]
+        lines.append([name, *(f"{n:,.0f}" for n in numbers), *crossed])
+    head = ["update", "kernels before", "kernels after", "launches after: graphs",
+            "kernels beside them", "uploads", "downloads"]  # fmt: skip
+    return rows(head, lines)
+
+
+PARTS = {"state": state, "pays": pays, "loses": loses, "counts": counts, "results": results}
 
 
 def page(text, record):
@@ -370,7 +513,20 @@ def page(text, record):
 
 
 def main():
-    PAGE.write_text(page(PAGE.read_text(), newest()))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--record", type=Path, help="the record to show, of benchmarks/gpu")
+    parser.add_argument("--count", action="store_true", help="count on the double again")
+    arguments = parser.parse_args()
+    if arguments.count:
+        count()
+    record = Record(arguments.record) if arguments.record else newest()
+    if record and record.device == "double":
+        parser.error(f"{record.name} is a record of the strict double, not of a GPU")
+    for other in records():
+        if record and other.name > record.name:
+            print(f"{record.name} is shown; {other.name} is newer and has "
+                  f"{plural(len(other.sections), 'section')}: --record shows it.")  # fmt: skip
+    PAGE.write_text(page(PAGE.read_text(), record))
 
 
 if __name__ == "__main__":

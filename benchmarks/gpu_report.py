@@ -15,6 +15,8 @@ from support.small_agents import RandomEnv
 import npr
 from npr.backend import CUDA_KERNELS, FLOAT, GRAPHS, ON_HOST, to_device, to_host, xp
 from npr.files.parts import arrays_of, parts
+from npr.kernels import jit
+from npr.kernels.rows import Block
 from npr.optim import Optimizer
 from npr.training import graphs
 
@@ -74,7 +76,8 @@ def mode():
     """Where this process computes, and how."""
     if ON_HOST:
         threads = os.environ.get("OPENBLAS_NUM_THREADS") or "all"
-        return f"NumPy {FLOAT}, {threads} thread{'s' * (threads != '1')}"
+        numba = "" if jit.available() else ", without Numba"
+        return f"NumPy {FLOAT}, {threads} thread{'s' * (threads != '1')}{numba}"
     kernels = "own kernels" if CUDA_KERNELS else "array operations"
     return f"CuPy {FLOAT}, {kernels}{', graphs' * GRAPHS}"
 
@@ -178,13 +181,9 @@ def ppo(batch, width):
     data = [rng.standard_normal((n, *shape)).astype(FLOAT) for shape in ((INPUTS,), (ACTIONS,))]
     s, a, A, R = map(to_device, (*data, *rng.standard_normal((2, n)).astype(FLOAT)))
     logp = agent.pi(agent.theta, s).log_prob(a) - 0.3 * A
-    rows = itertools.cycle(to_device(rng.permutation(n)).reshape(-1, batch))
-    return agent, lambda: take(next(rows), s, a, A, R, logp)
-
-
-def take(rows, *arrays):
-    """The arguments of an update of PPO."""
-    return *(x.take(rows, axis=0) for x in arrays), 0.2
+    taken = Block().taker([s, a, A, R, logp])
+    index = itertools.cycle(to_device(rng.permutation(n)).reshape(-1, batch))
+    return agent, lambda: (*taken(next(index)), 0.2)
 
 
 AGENTS = {"SAC": sac, "PPO": ppo}

@@ -19,6 +19,8 @@ from gpu_report import (
     graphs_of,
     synchronize,
 )
+from support import device_cases
+from support.small_agents import next_update
 
 import npr
 from npr.backend import FLOAT, ON_HOST, to_device, to_host, xp
@@ -83,12 +85,15 @@ class Prediction:
 def speed(report):
     """Time of an update; on the device also the host's part of it, and the time with its batch."""
     _speed(report, CASES)
+    times = [f"{name}: {us:,.0f} us" for name, us in report.figures("us")]
+    report.summarize("; ".join(times) or "no case was finished")
     launches(report)
 
 
 def grid(report):
     """The same of SAC for many batches and widths."""
     _speed(report, GRID)
+    report.summarize(f"{len(report.figures('us'))} of {len(GRID)} cases")
 
 
 def _speed(report, cases):
@@ -96,8 +101,11 @@ def _speed(report, cases):
 
     def time_of(algorithm, batch, width):
         seconds = prediction.seconds(algorithm, batch, width)
-        if seconds > LONGEST or 5 * seconds > report.left():
-            return {"skipped": f"an update might take {seconds:.2g} s, of {report.left():.0f} s"}
+        if seconds > LONGEST:
+            return {"skipped": f"an update might take {seconds:,.1f} s", "too slow": True}
+        if 5 * seconds > report.left():
+            return {"skipped": f"{report.left():.0f} s were left, too few for updates of "
+                               f"{seconds:,.1f} s"}  # fmt: skip
         agent, draw = AGENTS[algorithm](batch, width)
         update = functools.partial(agent.update, *draw())
         result = microseconds(update, synchronize)
@@ -118,11 +126,9 @@ def _speed(report, cases):
 
     for case in cases:
         report.run(case_name(*case), time_of, *case)
-    times = [f"{name}: {us:,.0f} us" for name, us in report.figures("us")]
-    report.summarize("; ".join(times) or "no case was finished")
 
 
-# ---- launches, transfers and waits per update
+# ---- launches, transfers and synchronizations per update
 
 
 def launches(report):
@@ -148,6 +154,33 @@ def launches(report):
         report.run(f"launches, {case_name(*case)}", count, *case)
 
 
+def counts(report):
+    """What an update of each algorithm makes the double do, and transfers of a short run.
+
+    The agents are small, but no size changes these counts while products are npr's own kernels.
+    """
+
+    def count(name):
+        agent = device_cases.make(name)
+        batch = next_update(agent, device_cases.STEPS)
+        for _ in range(3):  # eager, captured, replayed
+            agent.update(*batch)
+        update = counted(lambda: agent.update(*batch))
+        agent = device_cases.make(name)
+        device_cases.reset_counts()
+        agent.learn(device_cases.STEPS)
+        run, n = device_cases.counts(), agent.n_updates
+        learn = {key: run[key] / n for key in ("uploads", "downloads", "synchronizations")}
+        return {"update": update, "learn": learn}
+
+    for name in COUNTED:
+        report.run(name, count, name)
+
+
+COUNTED = (
+    "DQN", "PERDQN", "SoftQ Box", "DDPG", "TD3", "SAC", "SACS", "SAC Discrete", "REINFORCE",
+    "QActorCritic Box", "A2C", "PPO Box", "PPOKL",
+)  # fmt: skip
 COUNTS = ("kernels", "launches", "graph launches", "uploads", "downloads", "synchronizations")
 
 
@@ -329,14 +362,20 @@ RUNS = {  # name -> (algorithm, environments, settings)
 }  # fmt: skip
 
 
+_SMALL = {"net_arch": [8, 8], "batch_size": 16}
+SMALL_RUNS = {
+    "SAC, 1 environment, batch 16, width 8": (
+        "SAC", 1, {**_OFF, **_SMALL, "train_freq": 1, "learning_starts": 32},
+    ),
+    "PPO, 1 environment, batch 16, width 8": ("PPO", 1, {**_PPO, **_SMALL, "n_steps": 32}),
+}  # fmt: skip
+
+
 def steps(report):
     """Environment steps per second of learn(), after the first fifth of the time of a case."""
 
     def pace(name, seconds):
-        algorithm, envs, settings = RUNS[name]
-        if SMALL:
-            settings = {**settings, "net_arch": [8, 8], "batch_size": 16}
-            settings |= {"n_steps": 32} if algorithm == "PPO" else {"learning_starts": 32}
+        algorithm, envs, settings = runs[name]
         env = envs if isinstance(envs, str) else Follow(envs, INPUTS, ACTIONS)
         agent, rounds = getattr(npr, algorithm)(env, seed=0, **settings), []
         start = time.perf_counter()
@@ -359,9 +398,9 @@ def steps(report):
             "updates per second": (m - n) / (end - start), **graphs_of(agent),
         }  # fmt: skip
 
-    names = list(RUNS)[:2] if SMALL else list(RUNS)
-    for i, name in enumerate(names):
-        seconds = 0.1 if SMALL else min(10.0, 0.8 * report.left() / (len(names) - i))
+    runs = SMALL_RUNS if SMALL else RUNS
+    for i, name in enumerate(runs):
+        seconds = 0.1 if SMALL else min(10.0, 0.8 * report.left() / (len(runs) - i))
         report.run(name, pace, name, seconds)
     paces = report.figures("steps per second")
     text = "; ".join(f"{name}: {pace:,.0f}" for name, pace in paces)

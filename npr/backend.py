@@ -14,6 +14,7 @@ handles device or host arrays.
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -58,9 +59,11 @@ def _load(name: str) -> Any:
     try:
         import cupy
     except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
+        problem = "is not installed" if missing else f"cannot be imported ({error})"
         raise BackendError(
-            "NPR_BACKEND=cupy, but CuPy is not installed. Install npr-rl[cuda12] or "
-            "npr-rl[cuda13], or unset NPR_BACKEND to run on the CPU."
+            f"NPR_BACKEND=cupy, but CuPy {problem}. Install npr-rl[cuda12] or npr-rl[cuda13], or "
+            "unset NPR_BACKEND to run on the CPU."
         ) from error
     if not cupy.is_available():
         raise BackendError(
@@ -71,24 +74,25 @@ def _load(name: str) -> Any:
 
 
 class _Switch:
-    """The array module of a device, and NumPy within `on_host()`."""
+    """The array module of a device, and NumPy for a thread within `on_host()`."""
 
     def __init__(self, device: Any) -> None:
-        self._device = self._module = device
+        self._device = device
+        self._module = ContextVar("module", default=device)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
+        return getattr(self._module.get(), name)
 
     def _on_device(self) -> bool:
-        return self._module is self._device
+        return self._module.get() is self._device
 
     @contextlib.contextmanager
     def _on_host(self) -> Iterator[None]:
-        before, self._module = self._module, np
+        before = self._module.set(np)
         try:
             yield
         finally:
-            self._module = before
+            self._module.reset(before)
 
 
 _module = _load(BACKEND)
@@ -103,7 +107,8 @@ def on_device() -> bool:
 
 def on_host() -> contextlib.AbstractContextManager[None]:
     """A context in which every backend computes with NumPy, and `to_device` leaves an array where
-    it is: a network of one row is faster there. Parameters must be host arrays."""
+    it is: a network of one row is faster there. Parameters must be host arrays. Other threads
+    are not affected."""
     return contextlib.nullcontext() if ON_HOST else xp._on_host()
 
 

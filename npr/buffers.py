@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from npr.backend import FLOAT, Array, check_array, on_device, to_device
 from npr.envs.spaces import INDEX_DTYPE
 from npr.errors import ConfigError, ConfigWarning
 from npr.kernels.returns import n_step_returns
+from npr.kernels.rows import Block
 from npr.kernels.sumtree import SumTree
 from npr.mirror import Mirror
 from npr.normalize import ObservationNorm, RewardNorm
@@ -371,14 +372,13 @@ class PrioritizedReplayBuffer(ReplayBuffer):
 
     def _settle(self) -> None:
         """Make the changes that wait, in their order."""
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        for rows, td_error in waiting:
+        while self._waiting:
+            rows, td_error = self._waiting[0]
             if td_error is None:
                 self._tree.set(rows, self._largest)
             else:
                 self._set(rows, td_error.get())
+            del self._waiting[0]  # not before: a download may fail, and be asked for again
 
     def state(self) -> dict[str, Array]:
         priorities = {"priority": self.tree[: self.size], "largest": np.array(self.largest)}
@@ -409,6 +409,7 @@ class Steps(list[Any]):
     ) -> None:
         super().__init__()
         self.N = N
+        self._block = Block()
         self._types: dict[str, Any] = {
             "s": ((N, s_size), FLOAT), "a": ((N, *a_shape), np.dtype(a_dtype)), "r": ((N,), FLOAT),
             "s2": ((N, s_size), FLOAT), **dict.fromkeys(self.NAMES[4:], ((N,), np.dtype(bool))),
@@ -471,6 +472,7 @@ class Rollout:
         done[:-1] |= ~self.valid[1:]
         self.done = done.astype(FLOAT)
         self._sent: list[Array] = []  # mask, rows and steps, on a device
+        self._block = steps._block
 
     def __repr__(self) -> str:
         T, N = self.r.shape
@@ -519,3 +521,15 @@ class Rollout:
             del cuts[-2]
         order = to_device(index)
         return [order[i:j] for i, j in zip(cuts, cuts[1:])]
+
+    def batches(
+        self, columns: Sequence[Array], batch_size: int, rng: np.random.Generator
+    ) -> Iterator[list[Array]]:
+        """The rows of columns (T N, ...) in the minibatches of `minibatches`.
+
+        On a device a batch is valid until the next one of its size, which is written to the same
+        memory: a captured update reads it there.
+        """
+        order = self.minibatches(batch_size, rng)
+        take = self._block.taker(columns)
+        return (take(i) for i in order)

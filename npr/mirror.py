@@ -7,10 +7,10 @@ import numpy as np
 
 from npr.backend import FLOAT, Array, xp
 from npr.kernels.replay import gather
-from npr.system.staging import Staging
+from npr.system.staging import Staging, block_size
 
 SHARE = 0.5  # of the free memory of the device for the rows of one buffer
-ROOM = 8 << 20  # bytes of new rows that are uploaded together with a batch
+ROOM = 8 << 20  # bytes that are uploaded at once: a batch's, and the new rows
 KINDS = 4  # of batches, such as batch sizes: the last ones used keep their memory
 
 
@@ -59,13 +59,13 @@ class Mirror:
         Returns s, a, r, s2, terminated; the optional arrays; and the others: all on the device,
         and valid until the next batch of this size, which is written to the same memory.
         """
-        if self.unsent * self._host[0].nbytes > ROOM:
-            self._send_all(end)
         held = {"index": index.astype(np.int32), **optional}
         for i, x in enumerate(more):
             held[str(i)] = x
         staging, columns = self._kind({name: (x.shape, x.dtype) for name, x in held.items()})
         *host, fresh = staging.host()
+        if self.unsent > len(fresh):
+            self._send_all(end)
         for there, x in zip(host, held.values()):
             there[...] = x
         count, C = self.unsent, len(self._host)
@@ -98,9 +98,12 @@ class Mirror:
         key = tuple(layout.items())
         if key not in self._kinds:
             if len(self._kinds) == KINDS:
-                del self._kinds[next(iter(self._kinds))]
+                oldest, _ = self._kinds.pop(next(iter(self._kinds)))
+                oldest.wait()
             ((B,), _), (C, W) = layout["index"], self._host.shape
-            room = max(1, min(C, ROOM // (W * FLOAT.itemsize)))
+            # with the others within ROOM: CuPy rounds pinned memory up to a power of two
+            left = ROOM - block_size([*layout.values(), ((0, W), FLOAT)])
+            room = max(1, min(C, left // (W * FLOAT.itemsize)))
             staging = Staging([*layout.values(), ((room, W), FLOAT)])
             columns = [
                 xp.empty((B, *shape), dtype) for shape, dtype in zip(self._shapes, self._types)

@@ -75,10 +75,14 @@ class Optimizer:
     def refresh(self) -> Any:
         """The learning rate as kernels take it. On a device that is an array, to which a rate that
         changed is written: before a captured graph with a step is replayed this must be called.
+
+        Raises RuntimeError if a graph would be captured with that write, and repeat it.
         """
         if ON_HOST:
             return self.learning_rate
         if self._written != self.learning_rate:
+            if xp.cuda.get_current_stream().is_capturing():
+                raise RuntimeError("a learning rate was changed that is not one of the agent's own")
             self._rate.fill(self.learning_rate)
             self._written = self.learning_rate
         return self._rate

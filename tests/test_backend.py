@@ -7,6 +7,15 @@ import pytest
 from support.processes import DOUBLE, run
 
 IMPORT = "import npr.backend"
+BROKEN = f"""
+import importlib.abc, sys
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "cupy":
+            raise ImportError("libcudart.so.13: no such file")
+sys.meta_path.insert(0, Finder())
+{IMPORT}
+"""
 
 
 @pytest.mark.parametrize(
@@ -24,6 +33,13 @@ IMPORT = "import npr.backend"
             "NPR_BACKEND=cupy, but CuPy is not installed. Install npr-rl[cuda12] or "
             "npr-rl[cuda13], or unset NPR_BACKEND to run on the CPU.",
             id="not installed",
+        ),
+        pytest.param(
+            BROKEN,
+            {"NPR_BACKEND": "cupy"},
+            "NPR_BACKEND=cupy, but CuPy cannot be imported (libcudart.so.13: no such file). "
+            "Install npr-rl[cuda12] or npr-rl[cuda13], or unset NPR_BACKEND to run on the CPU.",
+            id="a library is missing",
         ),
         pytest.param(
             f"import cupy; cupy.is_available = lambda: False; {IMPORT}",
@@ -86,3 +102,40 @@ print(jit.NUMBA, jit.available(), checkpoint.made_with()["numba"], doctor.kernel
 def test_values_may_be_in_capitals():
     code = "import npr.backend as b; print(b.BACKEND, b.FLOAT)"
     assert run("-c", code, NPR_BACKEND="NumPy", NPR_DTYPE=" Float64").stdout == "numpy float64\n"
+
+
+def test_a_thread_that_computes_on_the_host_does_not_affect_others():
+    code = """
+import threading
+import numpy as np
+from npr.backend import on_device, on_host, to_device, xp
+
+entered, seen, checked = threading.Event(), {}, threading.Event()
+
+def look(where):
+    seen[where] = on_device(), xp.zeros is not np.zeros, to_device(x) is not x
+
+def act():
+    with on_host():
+        entered.set()
+        checked.wait(60)
+        look("there")
+    look("after")
+
+x = np.zeros(2, np.float32)
+acting = threading.Thread(target=act)
+acting.start()
+entered.wait(60)
+look("here")
+with on_host():
+    checked.set()
+    acting.join()
+for where in ("here", "there", "after"):
+    print(where, *seen[where])
+"""
+    ran = run("-c", code, path=[DOUBLE], NPR_BACKEND="cupy")
+    assert ran.stdout.splitlines() == [
+        "here True True True",
+        "there False False False",
+        "after True True True",
+    ], ran.stderr

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from support.on_the_double import on_the_double
+from support.on_the_double import no_pinned_memory, on_the_double
 from test_buffers import transitions
 
 from npr import mirror
@@ -131,9 +131,36 @@ def test_batches_of_one_size_are_at_the_same_place():
 
 
 @on_the_double
+def test_memory_that_is_released_is_not_being_copied():
+    buffer = buffer_of()
+    buffer.episode, rng = 0, np.random.default_rng(0)
+    add(buffer, rng, 8)
+    for n in range(mirror.KINDS):
+        buffer.sample(4 + n, rng)
+    copied = [event for event in buffer._mirror._kinds[next(iter(buffer._mirror._kinds))][0]._copied
+              if event is not None]  # fmt: skip
+    assert copied and not copied[0].done
+    xp.counts.reset()
+    buffer.sample(4 + mirror.KINDS, rng)
+    assert xp.counts.waits == len(copied), "the first kind's only"
+
+
+@on_the_double
+def test_what_is_uploaded_with_a_batch_keeps_within_its_room():
+    """CuPy rounds pinned memory up to a power of two."""
+    buffer = buffer_of(capacity=mirror.ROOM // 36 + 1000, n_step=3)
+    buffer.episode, rng = 0, np.random.default_rng(0)
+    add(buffer, rng, 8)
+    buffer.sample(7, rng, [np.zeros(100, FLOAT)])
+    ((staging, _),) = buffer._mirror._kinds.values()
+    row = buffer._rows[0].nbytes
+    assert mirror.ROOM - row < staging._blocks[0].nbytes <= mirror.ROOM
+
+
+@on_the_double
 def test_many_new_rows_are_uploaded_by_themselves():
     """As after loading a file. The rows may wrap around."""
-    for room in (0, 5 * buffer_of()._rows[0].nbytes):
+    for room in (0, 256 + 5 * buffer_of()._rows[0].nbytes):  # 256: the numbers of the rows
         mirror.ROOM = room
         buffer = buffer_of()
         buffer.episode, rng = 0, np.random.default_rng(0)
@@ -259,6 +286,19 @@ def test_whoever_reads_priorities_sees_those_that_wait(reader):
         "host": lambda: buffer._tree[:4],
     }[reader]()
     assert seen.tolist() == [7, 9, 4 if reader == "host" else 1, 9]
+
+
+@on_the_double
+def test_priorities_are_not_lost_where_a_download_fails():
+    buffer = buffer_of(PrioritizedReplayBuffer, alpha=1.0, eps=0.0)
+    buffer.episode = 0
+    add(buffer, np.random.default_rng(0), 3)
+    buffer.set_priorities(np.array([0, 1]), to_device(np.array([7, 9], FLOAT)))
+    buffer.set_priorities(np.array([1]), to_device(np.array([8], FLOAT)))
+    add(buffer, np.random.default_rng(1), 1)
+    with no_pinned_memory(), pytest.raises(MemoryError):
+        buffer.state()
+    assert buffer.state()["priority"].tolist() == [7, 8, 1, 9]
 
 
 def test_priorities_that_wait_are_those_of_the_rows_before_a_load():

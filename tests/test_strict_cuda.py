@@ -405,6 +405,38 @@ def test_r17_the_pool_of_a_graph_must_live(cp, x, record, how):
         graph.launch()
 
 
+def test_r17_a_block_that_was_freed_may_be_used_again_by_the_same_capture_only(cp, x, record):
+    def chain():
+        y = x
+        for _ in range(50):
+            y = y + 1
+        return y
+
+    graph, y = record(chain)
+    graph.launch()
+    assert (cp.asnumpy(y) == cp.asnumpy(x) + 50).all()
+    assert record.pool.total_bytes() < 10 * 512, "blocks are used again"
+    record.pool.malloc(8)
+    with pytest.raises(cp.GraphError, match="used after the capture"):
+        graph.launch()
+
+
+def test_a_pool_asks_its_allocator_again_after_it_has_freed_its_blocks(cp):
+    fails = [False]
+
+    def allocate(size):
+        if fails.pop():
+            raise cp.cuda.memory.OutOfMemoryError(size, 0)
+        return cp.cuda.MemoryPointer(cp.cuda.Memory(size), 0)
+
+    pool = cp.cuda.MemoryPool(allocate)
+    pool.malloc(100)  # and freed
+    assert pool.n_free_blocks() == 1
+    fails += [False, True]
+    pool.malloc(1000)
+    assert not fails and pool.n_free_blocks() == 1 and pool.total_bytes() == 1024
+
+
 def test_a_pool_keeps_what_was_freed(cp, record):
     pool, default = record.pool, cp.get_default_memory_pool()
     before = default.used_bytes()

@@ -81,7 +81,7 @@ def test_arguments_of_every_type(cp, kernel):
     right = arguments(cp)
     cp.counts.reset()
     kernel("types")((1,), (1,), tuple(right))
-    kernel("types")((1,), (1,), (None, *right[1:]))
+    kernel("types")((1,), (1,), (np.uint64(0), *right[1:]))
     assert cp.counts.launches == 2
 
 
@@ -99,7 +99,8 @@ def test_arguments_of_other_types_raise(cp, kernel, at):
         (1, "must be i4, got i8"),  # CuPy passes Python's numbers in 8 bytes
         (1.0, "must be i4, got f8"),
         (True, "must be i4, got i8"),
-        (None, "must be i4, got null"),
+        (None, "Unsupported type .*NoneType"),
+        (np.uint64(0), "must be i4, got null"),
         (np.zeros(1, np.int32), "Unsupported type .*ndarray"),
         ("1", "Unsupported type .*str"),
     ],

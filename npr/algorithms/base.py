@@ -585,7 +585,8 @@ class Algorithm(Settings, sb3.Methods):
     @property
     def policy(self) -> Policy:
         """The current policy, on the host. On the NumPy backend it shares the parameters; on a
-        device it has a copy, which this call makes anew."""
+        device it has a copy of them, as they are now: each call writes it to the same policy, also
+        to one that was handed out before."""
         head, network, theta = self.acts_by()
         policy = self._policy
         there = not isinstance(theta, np.ndarray)

@@ -99,8 +99,8 @@ class PPO(Advantages, ActorCritic, Algorithm):
             data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, R)]
             data.append(self.pi(self.theta, data[0]).log_prob(data[1]))
             for _ in range(self.n_epochs):  # [7]
-                for i in D.minibatches(self.batch_size, self.rng["sample"]):
-                    run.updated(self.update(*(x.take(i, axis=0) for x in data), epsilon))
+                for batch in D.batches(data, self.batch_size, self.rng["sample"]):
+                    run.updated(self.update(*batch, epsilon))
             run.logger.add({"explained_variance": explained_variance(v, R, D.rows())})
         # [15, 16]
 

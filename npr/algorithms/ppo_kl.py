@@ -116,8 +116,7 @@ class PPOKL(Advantages, ActorCritic, Algorithm):
             data += [self.head(out_old).log_prob(data[1]), out_old]
             rows = D.rows()
             for _ in range(self.n_epochs):  # [8]
-                for i in D.minibatches(self.batch_size, self.rng["sample"]):
-                    batch = (x.take(i, axis=0) for x in data)
+                for batch in D.batches(data, self.batch_size, self.rng["sample"]):
                     run.updated(self.update(*batch, self.kl_weight.item()))
                 d = self.divergence(data[0][rows], data[-1][rows])
                 if d > 4 * self.target_kl:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from npr.autodiff import Tensor, record
-from npr.backend import FLOAT, Array, on_host, to_device, to_host, xp
+from npr.backend import FLOAT, Array, to_device, to_host, xp
 from npr.envs.spaces import Actions
 
 
@@ -20,9 +20,19 @@ class Distribution(ABC):
     differentiable in them.
     """
 
+    @staticmethod
     @abstractmethod
+    def random(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Random numbers as `sample` needs them, on the host."""
+
+    @property
+    @abstractmethod
+    def noise_shape(self) -> tuple[int, ...]:
+        """The shape of the random numbers that `sample` needs."""
+
     def noise(self, rng: np.random.Generator) -> np.ndarray:
         """The random numbers that `sample` needs, on the host."""
+        return self.random(rng, self.noise_shape)
 
     @abstractmethod
     def sample(self, noise: Array) -> Any:
@@ -48,6 +58,16 @@ class Distribution(ABC):
         """Actions on the host, drawn with rng."""
         a: np.ndarray = to_host(self.sample(to_device(self.noise(rng))))
         return a
+
+
+def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Uniform numbers in [0, 1)."""
+    return rng.random(shape, FLOAT)
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal numbers."""
+    return rng.standard_normal(shape, FLOAT)
 
 
 def node(name: str, x: Any, y: Array, pull: Callable[[Array], Array]) -> Any:
@@ -111,15 +131,19 @@ class Head(ABC):
 class StochasticHead(Head):
     """A head with a distribution for training: head(outputs)."""
 
+    distribution: ClassVar[type[Distribution]]  # of the actions
+
     @property
     def noise_size(self) -> int:
         """Standard normal numbers per action that the distribution's `expectation` needs."""
         return 0
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        """The random numbers, on the host, that `sample` needs for so many actions."""
-        with on_host():
-            return self(np.zeros((*shape, self.outputs + self.free), FLOAT)).noise(rng)
+        """The random numbers, on the host, that `sample` needs for so many actions.
+
+        The same as `noise` of a distribution of these actions, without its parameters.
+        """
+        return self.distribution.random(rng, (*shape, *self.actions.columns()[0]))
 
     @abstractmethod
     def __call__(self, outputs: Any) -> Distribution: ...

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from npr.autodiff import Tensor, clip, concatenate, exp, record, softplus, stop_gradient, sum
-from npr.backend import FLOAT, Array, to_device, to_host, xp
+from npr.backend import Array, to_device, to_host, xp
 from npr.heads import device
-from npr.heads.base import Distribution, Head, StochasticHead
+from npr.heads.base import Distribution, Head, StochasticHead, normal
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN, squash, squash_backward
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -21,14 +21,17 @@ _LOG_2PI = math.log(2 * math.pi)
 class Gaussian(Distribution):
     """Independent normal distributions, from means and log standard deviations (..., 2 D)."""
 
+    random = staticmethod(normal)
+
     def __init__(self, out: Any):
         self.out, self.D = out, out.shape[-1] // 2
         self.mean, self.log_std = out[..., : self.D], out[..., self.D :]
 
-    def noise(self, rng: np.random.Generator) -> np.ndarray:
-        """Standard normal numbers (..., D)."""
-        numbers: np.ndarray = rng.standard_normal(self.mean.shape, FLOAT)
-        return numbers
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(..., D)"""
+        shape: tuple[int, ...] = self.mean.shape
+        return shape
 
     def sample(self, noise: Array) -> Any:
         return self.mean + exp(self.log_std) * noise
@@ -62,6 +65,7 @@ class GaussianHead(StochasticHead):
     """
 
     name, kinds = "gaussian", ("box",)
+    distribution = Gaussian
 
     @property
     def free(self) -> int:
@@ -99,13 +103,16 @@ class TanhGaussian(Distribution):
     Source: Haarnoja et al. 2018, eq. 21.
     """
 
+    random = staticmethod(normal)
+
     def __init__(self, out: Any):
         self.out = out
 
-    def noise(self, rng: np.random.Generator) -> np.ndarray:
-        """Standard normal numbers (..., D)."""
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(..., D)"""
         *batch, width = self.out.shape
-        return rng.standard_normal((*batch, width // 2), FLOAT)
+        return *batch, width // 2
 
     def _base(self) -> Gaussian:
         """The distribution before tanh."""
@@ -116,10 +123,9 @@ class TanhGaussian(Distribution):
     def sample(self, noise: Array) -> tuple[Any, Any]:
         """Actions (..., D) and their log-probabilities (...), both differentiable in `out`."""
         out, shape = stop_gradient(self.out), noise.shape
-        if shape != (*out.shape[:-1], out.shape[-1] // 2):
+        if shape != self.noise_shape:
             raise ValueError(
-                f"TanhGaussian.sample needs noise of shape "
-                f"{(*out.shape[:-1], out.shape[-1] // 2)}, got {shape}."
+                f"TanhGaussian.sample needs noise of shape {self.noise_shape}, got {shape}."
             )
         flat, e = out.reshape(-1, out.shape[-1]), noise.reshape(-1, shape[-1])
         a, logp = squash(flat, e)
@@ -201,6 +207,7 @@ class TanhGaussianHead(StochasticHead):
     """Outputs are the means, then the log standard deviations, of box actions before tanh."""
 
     name, kinds = "tanh_gaussian", ("box",)
+    distribution = TanhGaussian
 
     @property
     def outputs(self) -> int:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from npr.autodiff import Tensor, exp, record, sigmoid, softplus, stop_gradient, sum, where
-from npr.backend import FLOAT, Array, xp
+from npr.backend import Array, xp
 from npr.envs.spaces import INDEX_DTYPE, MultiDiscreteActions
 from npr.errors import ConfigError
 from npr.heads import device
-from npr.heads.base import Distribution, StochasticHead, node
+from npr.heads.base import Distribution, StochasticHead, node, uniform
 from npr.kernels import categorical
 
 # ---- one of K
@@ -20,6 +20,8 @@ from npr.kernels import categorical
 
 class Categorical(Distribution):
     """One of K choices, from logits (..., K)."""
+
+    random = staticmethod(uniform)
 
     def __init__(self, logits: Any):
         self.logits, self.batch = logits, logits.shape[:-1]
@@ -56,10 +58,11 @@ class Categorical(Distribution):
             lambda g: categorical.log_softmax_backward(logp, g),
         )
 
-    def noise(self, rng: np.random.Generator) -> np.ndarray:
-        """One uniform number (...) per choice."""
-        numbers: np.ndarray = rng.random(self.batch, FLOAT)
-        return numbers
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(...): one number per choice."""
+        shape: tuple[int, ...] = self.batch
+        return shape
 
     def sample(self, noise: Array) -> Array:
         """Choices (...), by inverting the distribution function at noise in [0, 1)."""
@@ -128,6 +131,7 @@ class CategoricalHead(StochasticHead):
     """Outputs are the logits of discrete actions, times the temperature."""
 
     name, kinds = "categorical", ("discrete",)
+    distribution = Categorical
 
     def __call__(self, outputs: Any) -> Categorical:
         return Categorical(outputs if self.temperature == 1 else outputs / self.temperature)
@@ -156,12 +160,15 @@ class MultiCategorical(Distribution):
     Actions are (..., len(nvec)).
     """
 
+    random = staticmethod(uniform)
+
     def __init__(self, logits: Any, nvec: Any):
         self.parts = [Categorical(logits[..., i:j]) for i, j in _spans(nvec)]
 
-    def noise(self, rng: np.random.Generator) -> np.ndarray:
-        """One uniform number (..., len(nvec)) per choice."""
-        return rng.random((*self.parts[0].batch, len(self.parts)), FLOAT)
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(..., len(nvec)): one number per choice."""
+        return *self.parts[0].batch, len(self.parts)
 
     def sample(self, noise: Array) -> Array:
         return xp.stack([p.sample(noise[..., i]) for i, p in enumerate(self.parts)], axis=-1)
@@ -193,6 +200,7 @@ class MultiCategoricalHead(StochasticHead):
     """Outputs are the concatenated logits of all indices of a multidiscrete action."""
 
     name, kinds = "multi_categorical", ("multidiscrete",)
+    distribution = MultiCategorical
     actions: MultiDiscreteActions
 
     def __call__(self, outputs: Any) -> MultiCategorical:
@@ -209,13 +217,16 @@ class MultiCategoricalHead(StochasticHead):
 class Bernoulli(Distribution):
     """Independent bits, from the log odds (..., D) of a 1."""
 
+    random = staticmethod(uniform)
+
     def __init__(self, logits: Any):
         self.logits = logits
 
-    def noise(self, rng: np.random.Generator) -> np.ndarray:
-        """One uniform number (..., D) per bit."""
-        numbers: np.ndarray = rng.random(self.logits.shape, FLOAT)
-        return numbers
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(..., D): one number per bit."""
+        shape: tuple[int, ...] = self.logits.shape
+        return shape
 
     def sample(self, noise: Array) -> Array:
         return (noise < _probability(stop_gradient(self.logits))).astype(INDEX_DTYPE)
@@ -262,6 +273,7 @@ class BernoulliHead(StochasticHead):
     """Outputs are the log odds of bits."""
 
     name, kinds = "bernoulli", ("multibinary",)
+    distribution = Bernoulli
 
     def __call__(self, outputs: Any) -> Bernoulli:
         return Bernoulli(outputs)

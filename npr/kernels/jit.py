@@ -50,32 +50,37 @@ class Kernel:
         self.reference, self.device, self.host = reference, device, host
         self.calls, self.sums, self.needs = calls, sums, needs
         self.__name__, self.__doc__ = reference.__name__, reference.__doc__
-        self._run: Any = None
+        self._run: Any = None  # what a call runs: `_host`, or `_where_arrays_are`
+        self._host: Any = None  # the implementation for arrays on the host
         self._cached = False
 
     def __call__(self, *args: Any) -> Any:
         if self._run is None:
-            self._run = self._choose()
+            self._use(self._choose_on_host())
         try:
             return self._run(*args)
         except Exception as error:
-            from_loop = isinstance(error, ActionIndexError) or on_device()
-            if from_loop or type(error).__module__ == "numba.core.errors" or not self._cached:
+            from_loop = isinstance(error, ActionIndexError)
+            from_device = self._run is not self._host and on_device()
+            from_numba = type(error).__module__ == "numba.core.errors"
+            if from_loop or from_device or from_numba or not self._cached:
                 raise  # not from the cache
             # Numba compiles for new types of arguments within the call. A damaged file in its cache
             # or a full disk can raise any exception, even MemoryError
             _warn_once("cache", f"Numba's cache cannot be used ({error!r}); compiling again.")
             with contextlib.suppress(Exception):
-                self._run._cache.flush()  # so that the next process writes a valid one
-            self._run, self._cached = self._compile(cache=False), False
+                self._host._cache.flush()  # so that the next process writes a valid one
+            self._use(self._compile(cache=False))
+            self._cached = False
             return self._run(*args)
 
-    def _choose(self) -> Any:
-        """The implementation for arrays on the host, or one that looks where they are."""
-        if ON_HOST or self.host:
-            return self._choose_on_host()
-        host = self._choose_on_host()
-        return lambda *args: (self._on_device() if on_device() else host)(*args)
+    def _use(self, host: Any) -> None:
+        """Run this implementation for arrays on the host."""
+        self._host = host
+        self._run = host if ON_HOST or self.host else self._where_arrays_are
+
+    def _where_arrays_are(self, *args: Any) -> Any:
+        return (self._on_device() if on_device() else self._host)(*args)
 
     def _on_device(self) -> Any:
         if self.device is not None and CUDA_KERNELS and cuda.available():  # asks the device once

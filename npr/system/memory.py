@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from npr.backend import ON_HOST, xp
 from npr.errors import BackendError, ConfigError
 
@@ -96,12 +98,41 @@ _SIZES = (
     "batch_size", "net_arch", "n_particles", "value_n_particles", "n_steps", "n_episodes", "n_envs",
     "buffer_size",
 )  # fmt: skip
-_DEVICE_IS_FULL: Any = () if ON_HOST else xp.cuda.memory.OutOfMemoryError
+_POOL_IS_FULL: Any = () if ON_HOST else xp.cuda.memory.OutOfMemoryError
+# what the driver and cuBLAS raise are RuntimeErrors, whose texts begin with a name
+_DRIVER_IS_FULL, _CUBLAS_IS_FULL = "cudaErrorMemoryAllocation", "CUBLAS_STATUS_ALLOC_FAILED"
+
+
+class PinnedMemoryError(MemoryError):
+    """The host has no more memory that the device can read by itself."""
+
+
+def pinned(size: int) -> np.ndarray:
+    """Bytes of pinned memory, not initialized.
+
+    Raises PinnedMemoryError if there is not enough.
+    """
+    try:
+        return np.frombuffer(xp.cuda.alloc_pinned_memory(size), np.uint8, size)
+    except xp.cuda.runtime.CUDARuntimeError as error:
+        if not str(error).startswith(_DRIVER_IS_FULL):
+            raise
+        text = f"Out of pinned memory allocating {size:,} bytes ({error})."
+        raise PinnedMemoryError(text) from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether this error says that memory of the device, or pinned memory, did not suffice."""
+    return isinstance(error, (_POOL_IS_FULL, PinnedMemoryError)) or (
+        isinstance(error, RuntimeError)
+        and str(error).startswith((_DRIVER_IS_FULL, _CUBLAS_IS_FULL))
+    )
 
 
 @contextlib.contextmanager
 def explain_full_device(settings: Mapping[str, Any]) -> Iterator[None]:
-    """A context that raises BackendError if the memory of the device does not suffice.
+    """A context that raises BackendError if the memory of the device does not suffice, or the
+    pinned memory of the host.
 
     settings   those of an agent, and perhaps other values; the error names what to lower
 
@@ -109,17 +140,23 @@ def explain_full_device(settings: Mapping[str, Any]) -> Iterator[None]:
     """
     try:
         yield
-    except _DEVICE_IS_FULL as error:
+    except Exception as error:
+        if ON_HOST or not is_full(error):
+            raise
         free, total = xp.cuda.runtime.memGetInfo()
+        pinned_is_full = isinstance(error, PinnedMemoryError)
+        place = "pinned memory of the host" if pinned_is_full else "memory of the GPU"
+        left = "" if pinned_is_full else f"{format_bytes(free)} of {format_bytes(total)} are free. "
+        programs = "" if pinned_is_full else " on the GPU"
         sizes = ", ".join(f"{name}={settings[name]!r}" for name in _SIZES if name in settings)
         message = (
-            f"The memory of the GPU does not suffice: {str(error).rstrip('.')}. "
-            f"{format_bytes(free)} of {format_bytes(total)} are free. Lower "
-            f"{sizes or 'the size of the batch or of the network'}, end other programs on the GPU, "
+            f"The {place} does not suffice: {str(error).rstrip('.')}. {left}Lower "
+            f"{sizes or 'the size of the batch or of the network'}, end other programs{programs}, "
             "or unset NPR_BACKEND to run on the CPU."
         )
         traceback.clear_frames(error.__traceback__)
         xp.get_default_memory_pool().free_all_blocks()
+        xp.get_default_pinned_memory_pool().free_all_blocks()
         raise BackendError(message) from error
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from npr.backend import Array, on_device, xp
+from npr.system.memory import pinned
 
 ALIGNMENT = 256  # bytes; of the arrays in a block, as of the device's own allocations
 
@@ -30,15 +31,16 @@ def _spans(layout: Layout) -> tuple[list[slice], int]:
     return spans, end
 
 
+def block_size(layout: Layout) -> int:
+    """The bytes of a block of these arrays."""
+    _, size = _spans(layout)
+    return size
+
+
 def _views(block: Array, layout: Layout) -> list[Array]:
     """The arrays in a block of bytes, on either side."""
     spans, _ = _spans(layout)
     return [block[span].view(dtype).reshape(shape) for span, (shape, dtype) in zip(spans, layout)]
-
-
-def _pinned(size: int) -> np.ndarray:
-    """Bytes of pinned memory, not initialized."""
-    return np.frombuffer(xp.cuda.alloc_pinned_memory(size), np.uint8, size)
 
 
 def upload(*arrays: Array | None) -> list[Any]:
@@ -72,7 +74,7 @@ class Staging:
         self._last = spans[-1].start, math.prod(layout[-1][0][1:]) * layout[-1][1].itemsize
         self._device = xp.empty(size, np.uint8)
         self.device = _views(self._device, layout)
-        self._blocks = [_pinned(size) for _ in range(2)]
+        self._blocks = [pinned(size) for _ in range(2)]
         self._host = [_views(block, layout) for block in self._blocks]
         self._copied: list[Any] = [None, None]  # events
         self._turn = 0
@@ -82,6 +84,12 @@ class Staging:
         if (copied := self._copied[self._turn]) is not None:
             copied.synchronize()
         return self._host[self._turn]
+
+    def wait(self) -> None:
+        """Wait until all copies are done: before that its memory must not be freed."""
+        for copied in self._copied:
+            if copied is not None:
+                copied.synchronize()
 
     def send(self, rows: int) -> None:
         """Copy the arrays to the device: of the last one, only so many rows."""
@@ -133,20 +141,25 @@ class Downloads:
         return self._asked[-1]
 
     def start(self) -> None:
-        """Start the copies that were asked for. Does not wait."""
+        """Start the copies that were asked for. Does not wait.
+
+        One that fails, e.g. without memory, is still asked for.
+        """
         by_type: dict[Any, list[Download]] = {}
         for one in self._asked:
             by_type.setdefault(one.array.dtype, []).append(one)
-        self._asked = []
-        for same in by_type.values():
-            self._start(same)
+        try:
+            for same in by_type.values():
+                self._start(same)
+        finally:
+            self._asked = [one for one in self._asked if one.array is not None]
 
     def _start(self, asked: list[Download]) -> None:
         while self._flying and self._flying[0][1].done:
             self._flying.popleft()
         flat = [x.array.reshape(-1) for x in asked]
         joined = flat[0] if len(flat) == 1 else xp.concatenate(flat)
-        host = _pinned(joined.nbytes).view(joined.dtype)
+        host = pinned(joined.nbytes).view(joined.dtype)
         joined.get(stream=xp.cuda.get_current_stream(), out=host, blocking=False)
         copied = xp.cuda.Event(disable_timing=True)
         copied.record()

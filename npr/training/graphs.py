@@ -14,10 +14,12 @@ What cannot be captured runs eagerly, with the same results. `report(agent)` has
 
 import collections
 import contextlib
+import dataclasses
 import enum
 import functools
 import inspect
 import numbers
+import threading
 import types
 import warnings
 import weakref
@@ -30,11 +32,10 @@ from npr.autodiff import anomaly
 from npr.backend import FLOAT, GRAPHS, Array, on_device, xp
 from npr.envs.spaces import Actions, Observations
 from npr.errors import describe_error
-from npr.files.parts import instances
 from npr.heads import Head
 from npr.nn import MLP
 from npr.optim import SGD, Adam, Optimizer, RMSprop
-from npr.training.logger import Replayed
+from npr.training.logger import Column, Replayed
 
 SIGNATURES = 8  # per agent; the one that was not used for the longest time is dropped
 WORTH = 10  # replays per capture that are needed to go on capturing
@@ -63,7 +64,11 @@ def report(agent: object) -> list[Report]:
     return [] if graphs is None else [one.report() for one in graphs.signatures.values()]
 
 
-_inside = False  # whether an update is running: those that it calls are a part of it
+class _Thread(threading.local):
+    inside = False  # whether an update is running: those that it calls are a part of it
+
+
+_thread = _Thread()
 
 
 def replay_updates(algorithm: Any) -> None:
@@ -76,18 +81,17 @@ def replay_updates(algorithm: Any) -> None:
 def _replayed(update: Update) -> Update:
     @functools.wraps(update)
     def run(agent: Any, *args: Any, **options: Any) -> Any:
-        global _inside
-        if _inside or not on_device():
+        if _thread.inside or not on_device():
             return update(agent, *args, **options)
         held = vars(agent)
         graphs = held.get("_graphs")
         if graphs is None:
             graphs = held["_graphs"] = Graphs()
-        _inside = True
+        _thread.inside = True
         try:
             return graphs.run(update, agent, args, options)
         finally:
-            _inside = False
+            _thread.inside = False
 
     run.replayed = True  # type: ignore[attr-defined]  # a subclass inherits it as it is
     return run
@@ -160,56 +164,48 @@ def _signature_text(update: Update, agent: object, args: Any, options: Any) -> s
 # ---- results
 
 
-class _Group:
-    """Results of one type, packed one after the other."""
-
-    def __init__(self, results: list[tuple[str, Array]]) -> None:
-        self.items: list[tuple[str, int, int, tuple[int, ...]]] = []
-        stop = 0
-        for name, x in results:
-            start, stop = stop, stop + x.size
-            self.items.append((name, start, stop, x.shape))
-        self.packed = xp.empty(stop, results[0][1].dtype)
-        for (_, x), (_, start, stop, shape) in zip(results, self.items):
-            self.packed[start:stop].reshape(shape)[...] = x
-        self.rows: Array = ()  # copies of `packed`
-        self.used = 0
-
-    def copied(self) -> tuple[Array, int]:
-        """A copy of what the last launch has computed: an array (N, K) and the row."""
-        if self.used == len(self.rows):
-            packed, self.used = self.packed, 0
-            n = min(ROWS, max(1, ROW_BYTES // max(1, packed.nbytes)))
-            self.rows = xp.empty((n, packed.size), packed.dtype)
-        xp.copyto(self.rows[self.used], self.packed)
-        self.used += 1
-        return self.rows, self.used - 1
-
-
 class _Results:
-    """What an update returns: made while it is captured, copied after each launch, since the next
+    """What an update returns, packed while it is captured; copied after each launch, since the next
     one overwrites it."""
 
     def __init__(self, returned: Any) -> None:
-        self.alone = not isinstance(returned, dict)
-        self.constants: dict[str, Any] = {"": returned} if self.alone else {**returned}
-        groups: dict[Any, list[tuple[str, Array]]] = {}
-        for name, x in self.constants.items():
+        self._alone = not isinstance(returned, dict)
+        self._constants: dict[str, Any] = {"": returned} if self._alone else {**returned}
+        arrays: list[tuple[str, Array]] = []
+        for name, x in self._constants.items():
             if type(x) is _ARRAY:
-                groups.setdefault(x.dtype, []).append((name, x))
+                arrays.append((name, x))
+                self._constants[name] = None
             elif type(x) not in (*_BY_VALUE, float):
                 raise NotCapturableError(f"it returns a {type(x).__qualname__}")
-        self.constants |= {name: None for group in groups.values() for name, _ in group}
-        self.groups = [_Group(group) for group in groups.values()]
+        arrays.sort(key=lambda item: -item[1].itemsize)  # so that all are aligned
+        self._columns, stop = [], 0
+        for name, x in arrays:
+            start, stop = stop, stop + x.nbytes
+            self._columns.append(Column(name, start, stop, x.dtype, x.shape))
+        # one after the other in bytes, so that one copy is enough whatever their types
+        self._packed = xp.empty(-(-stop // 8) * 8, np.uint8)
+        for (_, x), (_, start, stop, kind, shape) in zip(arrays, self._columns):
+            self._packed[start:stop].view(kind).reshape(shape)[...] = x
+        self._rows: Array = ()  # copies of what was packed
+        self._used = 0
 
     def copied(self) -> Any:
-        results, rows = {**self.constants}, []
-        for group in self.groups:
-            copies, row = group.copied()
-            rows.append((copies, row, group.items))
-            for name, start, stop, shape in group.items:
-                results[name] = copies[row, start:stop].reshape(shape)
-        return results[""] if self.alone else Replayed(results, rows)
+        """What the last launch has returned."""
+        results = {**self._constants}
+        if not self._columns:
+            return results[""] if self._alone else results
+        if self._used == len(self._rows):
+            size, self._used = self._packed.size, 0
+            self._rows = xp.empty((min(ROWS, max(1, ROW_BYTES // max(1, size))), size), np.uint8)
+        row = self._rows[self._used]
+        xp.copyto(row, self._packed)
+        self._used += 1
+        for name, start, stop, kind, shape in self._columns:
+            results[name] = row[start:stop].view(kind).reshape(shape)
+        if self._alone:
+            return results[""]
+        return Replayed(results, self._rows, self._used - 1, self._columns)
 
 
 # ---- what an update reads from its agent
@@ -233,7 +229,7 @@ def _traced(agent: Any) -> Iterator[dict[str, Any]]:
     """Within this block the attributes that are read from the agent are collected, by name.
 
     NotCapturableError is raised if one is set, or if one is read that may change in place: a graph
-    would not notice.
+    would not notice. At the end of the block the dictionary is emptied.
     """
     own: Any = type(agent)
     reads: dict[str, Any] = {}
@@ -262,6 +258,7 @@ def _traced(agent: Any) -> Iterator[dict[str, Any]]:
         yield reads
     finally:
         object.__setattr__(agent, "__class__", own)
+        reads.clear()  # the traced class is a cycle, which would keep them alive
 
 
 def _is_constant(value: Any) -> bool:
@@ -269,17 +266,26 @@ def _is_constant(value: Any) -> bool:
     changed, except by work on the device."""
     if isinstance(value, (tuple, frozenset)):
         return all(map(_is_constant, value))
-    if getattr(getattr(value, "__dataclass_params__", None), "frozen", False):
-        return True
-    return isinstance(value, (_ARRAY, *_CONSTANTS)) or type(value) in _OPTIMIZERS
+    return (
+        _is_frozen(value) or isinstance(value, (_ARRAY, *_CONSTANTS)) or type(value) in _OPTIMIZERS
+    )
+
+
+def _is_frozen(value: Any) -> bool:
+    """Whether this is an object of a frozen dataclass."""
+    how = getattr(value, "__dataclass_params__", None)
+    return how is not None and how.frozen and not isinstance(value, type)
 
 
 def _optimizers(values: Iterable[Any]) -> Iterator[Optimizer]:
+    """The optimizers among values that an update may read, see `_is_constant`."""
     for value in values:
         if isinstance(value, Optimizer):
             yield value
-        elif isinstance(value, tuple):
+        elif isinstance(value, (tuple, frozenset)):
             yield from _optimizers(value)
+        elif _is_frozen(value):
+            yield from _optimizers(getattr(value, f.name) for f in dataclasses.fields(value))
 
 
 class _Watch:
@@ -315,18 +321,22 @@ class _Graph:
         self._inputs = [
             (x.data.ptr if same else 0, x if same else x.copy()) for x, same in zip(arrays, fixed)
         ]
-        for optimizer in instances(agent, Optimizer).values():
+        for optimizer in _optimizers(vars(agent).values()):
             optimizer.refresh()  # a write would be repeated by every launch
-        # no memory that the graph uses is given to others as long as it exists
-        self._memory: list[Any] = []
-        self._pool = xp.cuda.MemoryPool()
+        # What is freed during the capture may be used again by a later part of it, which runs after
+        # in each launch; no memory of this pool is given to others as long as it exists.
+        failures: list[str] = []
 
         def allocate(size: int) -> Any:
-            self._memory.append(self._pool.malloc(size))
-            return self._memory[-1]
+            try:
+                return xp.cuda.MemoryPointer(xp.cuda.Memory(size), 0)
+            except MemoryError as error:
+                failures.append(str(error))
+                raise
 
+        self._pool = xp.cuda.MemoryPool(allocate)
         stream = xp.cuda.Stream(non_blocking=True)
-        with _traced(agent) as reads, xp.cuda.using_allocator(allocate), stream:
+        with _traced(agent) as reads, xp.cuda.using_allocator(self._pool.malloc), stream:
             stream.begin_capture()
             try:
                 inputs = iter([static for _, static in self._inputs])
@@ -336,8 +346,10 @@ class _Graph:
                     stream.end_capture()
                 raise
             self._graph = stream.end_capture()
-        self._read = _Watch(reads)
-        self._optimizers = [(one, _Watch(vars(one))) for one in _optimizers(reads.values())]
+            self._read = _Watch(reads)
+            self._optimizers = [(one, _Watch(vars(one))) for one in _optimizers(reads.values())]
+        if failures:  # the pool has freed blocks, which the graph uses, and has tried again
+            raise MemoryError(failures[0])
 
     def changed(self, held: dict[str, Any]) -> str | None:
         """The name of an attribute that is not what it was at the capture, if there is one.
@@ -376,9 +388,8 @@ class _Signature:
         self.text, self.reason, self.replays = text, "called once so far", 0
         self.graph: _Graph | None = None
         self.hopeless = False  # whether a capture was tried and failed
-        self.last: list[tuple[Any, int]] | None = (
-            None  # the arrays of the last eager call: their owners and addresses
-        )
+        # the arrays of the last eager call: their owners and addresses
+        self.last: list[tuple[Any, int]] | None = None
         self.scalars = [xp.empty((), FLOAT) for _ in range(floats)]
         self._numbers: list[float | None] = [None] * floats  # what these hold
 
@@ -392,6 +403,25 @@ class _Signature:
             if number != self._numbers[i]:
                 self.scalars[i].fill(number)
                 self._numbers[i] = number
+
+
+def _captured(*args: Any) -> _Graph:
+    """A captured update. The pool of eager updates first frees what it does not use: the pool of
+    the graph cannot take it."""
+    xp.get_default_memory_pool().free_all_blocks()
+    return _Graph(*args)
+
+
+_CUBLAS = "it calls cuBLAS, which CuPy does not capture"
+
+
+def _reason(error: Exception) -> str:
+    """Why an update was not captured."""
+    if isinstance(error, NotCapturableError):
+        return str(error)
+    if isinstance(error, NotImplementedError) and "cuBLAS" in str(error):
+        return _CUBLAS
+    return f"capturing raised {describe_error(error)}"
 
 
 class Graphs:
@@ -415,7 +445,7 @@ class Graphs:
         except NotCapturableError as error:
             one = self._signature((update, str(error)), update, agent, args, options)
             result = update(agent, *args, **options)
-            self._give_up(one, error, agent)
+            self._give_up(one, str(error), agent)
             return result
         one = self._signature(tuple(key), update, agent, args, options, len(floats))
         one.fill(floats)
@@ -425,18 +455,19 @@ class Graphs:
             n = len(args)
             return update(agent, *filled[:n], **dict(zip(options, filled[n:])))
 
-        failed = None
+        failed = ""
         if not anomaly.on and not one.hopeless:
             try:
                 graph = self._graph(one, agent, call, arrays)
             except Exception as error:  # the update may be any code
-                failed = error
+                # not the error: its traceback holds the memory of the capture
+                failed = _reason(error)
             else:
                 if graph is not None:
                     return graph.launch()
         result = call(iter(arrays), iter(one.scalars))
         one.last = [(weakref.ref(_owner(x)), x.data.ptr) for x in arrays]
-        if failed is not None:
+        if failed:
             self._give_up(one, failed, agent)
         return result
 
@@ -489,17 +520,17 @@ class Graphs:
             return None
         self.captures += 1
         one.graph = None
-        one.graph = _Graph(agent, call, arrays, one.scalars, fixed)
+        with contextlib.suppress(MemoryError):
+            one.graph = _captured(agent, call, arrays, one.scalars, fixed)
+        if one.graph is None:  # once more, as the memory of that capture was freed with the error
+            one.graph = _captured(agent, call, arrays, one.scalars, fixed)
         one.graph.take(arrays)
         return one.graph
 
-    def _give_up(self, one: _Signature, error: Exception, agent: object) -> None:
+    def _give_up(self, one: _Signature, reason: str, agent: object) -> None:
         """Let a signature run eagerly, and say why once, unless npr expects it."""
-        known = isinstance(error, NotCapturableError)
-        one.reason = str(error) if known else f"capturing raised {describe_error(error)}"
-        one.hopeless = True
-        if isinstance(error, NotImplementedError) and "cuBLAS" in str(error):
-            one.reason = "its products are too large for npr's own kernels"
+        one.reason, one.hopeless = reason, True
+        if reason == _CUBLAS:
             return
         name = type(agent).__name__
         if (name, one.reason) not in _warned:
@@ -507,7 +538,7 @@ class Graphs:
             warnings.warn(
                 f"{name}.update runs without CUDA graphs, which is slower: {one.reason}.",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=4,  # the caller of update
             )
 
 

@@ -6,7 +6,7 @@ Each row of a log has the means of what was measured since the row before.
 import json
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,20 +31,33 @@ def explained_variance(v: Array, R: Array, rows: Array) -> Array:
     return 1 - (R - v).var() / (R.var() + 1e-8)
 
 
+class Column(NamedTuple):
+    """Where a metric is in rows of bytes, and what it is."""
+
+    name: str
+    start: int
+    stop: int
+    dtype: Any
+    shape: tuple[int, ...]
+
+
 class Replayed(dict[str, Any]):
-    """Metrics of one update that are parts of arrays with those of many updates, so that a device
-    is read once for all of them.
+    """Metrics of one update that are in an array with those of many updates, so that a device is
+    read once for all of them.
 
     values   the metrics
-    rows     (array (N, K), row, [(name, first column, last column + 1, shape), ...]) of each array;
-             its rows are not written again
+    rows     (N, K) bytes; a row is not written again
+    row      the row of this update
+    columns  where its metrics are
     """
 
-    __slots__ = ("rows", "values_in_rows")
+    __slots__ = ("columns", "row", "rows", "values_in_rows")
 
-    def __init__(self, values: dict[str, Any], rows: list[tuple[Array, int, list[Any]]]) -> None:
+    def __init__(
+        self, values: dict[str, Any], rows: Array, row: int, columns: list[Column]
+    ) -> None:
         super().__init__(values)
-        self.values_in_rows, self.rows = values, rows
+        self.values_in_rows, self.rows, self.row, self.columns = values, rows, row, columns
 
 
 class Logger:
@@ -251,20 +264,18 @@ class Logger:
 def _with_means(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same metrics, with means in place of arrays that are in rows."""
     result = [{**one} if type(one) is Replayed else one for one in metrics]
-    held: dict[int, list[Any]] = {}
+    held: dict[int, list[tuple[int, Replayed]]] = {}
     for i, one in enumerate(metrics):
         if type(one) is Replayed:
-            for array, row, items in one.rows:
-                held.setdefault(id(array), []).append((i, row, array, items))
+            held.setdefault(id(one.rows), []).append((i, one))
     for same in held.values():
-        (_, first, array, items), (_, last, *_) = same[0], same[-1]
-        read = to_host(array[first : last + 1])
-        for name, start, stop, _ in items:
-            means = read[:, start:stop].mean(axis=1, dtype=np.float64).tolist()
-            for i, row, *_ in same:
-                one = metrics[i]
+        (_, first), (_, last) = same[0], same[-1]
+        read = to_host(first.rows[first.row : last.row + 1])
+        for name, start, stop, kind, _ in first.columns:
+            means = read[:, start:stop].view(kind).mean(axis=1, dtype=np.float64).tolist()
+            for i, one in same:
                 if one.get(name) is one.values_in_rows[name]:  # it was not replaced since
-                    result[i][name] = means[row - first]
+                    result[i][name] = means[one.row - first.row]
     return result
 
 

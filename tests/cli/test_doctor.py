@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from support import ROOT
+from support import ROOT, cuda
 from support.processes import DOUBLE, run
 from support.proof_size import n_trials
 
@@ -207,6 +207,7 @@ def topics(text):
     return dict(line.split(maxsplit=1) for line in text.splitlines())
 
 
+@cuda.needs_compiler
 def test_doctor_reports_the_device():
     done = on_the_double()
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,15 @@ import pytest
 
 from npr.autodiff import gradcheck, value_and_grad, vjp
 from npr.backend import FLOAT
-from npr.heads import Bernoulli, Categorical, Gaussian, MultiCategorical, TanhGaussian
+from npr.envs.spaces import ACTIONS as ACTION_KINDS
+from npr.heads import (
+    Bernoulli,
+    Categorical,
+    Gaussian,
+    MultiCategorical,
+    TanhGaussian,
+    policy_head,
+)
 
 # Outputs of a network, (3, 4): logits of four actions, or means and log stds of two dimensions.
 OUT = np.array([[0.3, -1.2, 0.4, -0.7], [1.5, 0.2, -1.0, 0.1], [-0.4, 0.9, -0.2, -1.6]])
@@ -64,6 +72,31 @@ def test_noise_has_the_shape_for_sample(head):
     sample = pi.sample(noise)
     actions = sample[0] if head is TanhGaussian else sample
     assert actions.shape == HEADS[head].shape
+
+
+BOX = {"kind": "box", "dtype": "float32", "low": [-1.0, -1.0], "high": [1.0, 1.0]}
+SPACES = {
+    "Discrete": ({"kind": "discrete", "n": 4, "start": 0}, False),
+    "MultiDiscrete": ({"kind": "multidiscrete", "nvec": [3, 2], "start": [0, 0]}, False),
+    "MultiBinary": ({"kind": "multibinary", "shape": [2, 2]}, False),
+    "Box": ({**BOX, "shape": [2]}, False),
+    "Box, squashed": ({**BOX, "shape": [2]}, True),
+}
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("shape", [(), (3,), (5, 2)])
+def test_a_head_draws_the_noise_of_its_distribution_without_one(space, shape, monkeypatch):
+    spec, squashed = SPACES[space]
+    head = policy_head(ACTION_KINDS[spec["kind"]](spec), squashed)
+    rngs = [np.random.default_rng(0) for _ in range(2)]
+    pi = head(np.zeros((*shape, head.outputs + head.free), FLOAT))
+    noise = pi.noise(rngs[0])
+    monkeypatch.delattr(type(head), "__call__")
+    drawn = head.noise(rngs[1], shape)
+    np.testing.assert_array_equal(drawn, noise, strict=True)
+    assert rngs[0].bit_generator.state == rngs[1].bit_generator.state
+    pi.sample(drawn)
 
 
 @every_head

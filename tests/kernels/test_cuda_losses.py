@@ -77,6 +77,22 @@ def test_a_number_that_is_not_finite_stays_so(bad, place):
     assert not np.isfinite(loss) and np.isfinite(error).sum() == 4
 
 
+@cuda.needs_compiler
+@pytest.mark.parametrize("kind", ["np.float32", "np.float64", "np.int64", "np.array", "float"])
+def test_epsilon_may_be_any_number_of_the_host(kind):
+    """An address is expected only of a device array."""
+    code = f"""
+import numpy as np
+from npr.backend import FLOAT, to_device, to_host
+from npr.kernels.losses import surrogate
+ratio, A = to_device(np.array([0.5, 3.0], FLOAT)), to_device(np.ones(2, FLOAT))
+loss, slope = surrogate(ratio, A, {kind}(1))
+print(to_host(loss), *to_host(slope))
+"""
+    ran = run("-c", code, path=[DOUBLE], NPR_BACKEND="cupy")
+    assert ran.stdout.split() == ["1.25", "1.0", "0.0"], ran.stderr
+
+
 # ---- td_huber
 
 

@@ -45,18 +45,20 @@ def test_integer_rewards_are_converted():
     check("gae", np.arange(18).reshape(6, 3), v, *rest)
 
 
-SIZES = [2, 31, 256, 257, 1024, 1025, 70_000]  # more threads above 1024
+SIZES = [2, 31, 256, 257, 1024, 1025, 2**14 - 1, 2**14, 70_000]  # 2**14: more than one block
 
 
 @pytest.mark.parametrize("n", SIZES)
 def test_standardize_equals_the_reference(n):
     rng = np.random.default_rng(n)
     for x in (rng.standard_normal(n), 1e3 + rng.standard_normal(n)):
-        *_, y = check("standardize", x, np.empty(n), tolerance={"float32": 1e-4, "float64": 1e-11})
+        tolerance = {"float32": 1e-4, "float64": 1e-11}
+        launches = 1 if n < 2**14 else 3
+        *_, y = check("standardize", x, np.empty(n), launches=launches, tolerance=tolerance)
         assert abs(y.mean()) < 1e-12 and y.std(ddof=1) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("n", [2, 300, 5000])
+@pytest.mark.parametrize("n", [2, 300, 5000, 20_000])
 @pytest.mark.parametrize("c", [0.0, 0.1, -1234.567, 3e7, 1e-12])
 def test_equal_numbers_are_standardized_to_zero(c, n):
     for outcome in cuda.check(KERNELS["standardize"], np.full(n, c), np.empty(n)).values():
@@ -65,12 +67,13 @@ def test_equal_numbers_are_standardized_to_zero(c, n):
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("place", [0, 299])
-def test_standardize_does_not_hide_a_number_that_is_not_finite(bad, place):
-    x = np.random.default_rng(0).standard_normal(300)
-    x[place] = bad
-    *_, y = check("standardize", x, np.empty(300))
-    assert np.isnan(y[place])
+@pytest.mark.parametrize("n, launches", [(300, 1), (20_000, 3)])
+def test_standardize_does_not_hide_a_number_that_is_not_finite(bad, n, launches):
+    for place in (0, n - 1):
+        x = np.random.default_rng(0).standard_normal(n)
+        x[place] = bad
+        *_, y = check("standardize", x, np.empty(n), launches=launches)
+        assert np.isnan(y[place])
 
 
 def test_no_numbers_start_nothing():

@@ -1,5 +1,6 @@
 """CUDA kernels that work row by row, and what all launches have in common."""
 
+import functools
 import types
 
 import numpy as np
@@ -259,17 +260,40 @@ def started(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("blocks", "n", "message"),
-    [(1, 2**31, "2,147,483,648 numbers"), (2**31, 1, r"\(2147483648,\) blocks"),
-     ((1, 65_536), 1, r"\(1, 65536\) blocks"), ((1, 1, 65_536), 1, r"\(1, 1, 65536\) blocks")],
+    ("blocks", "threads", "n", "message"),
+    [(1, 1, 2**31, "2,147,483,648 numbers"), (2**31, 1, 1, r"\(2147483648,\) blocks"),
+     ((1, 65_536), 1, 1, r"\(1, 65536\) blocks"), ((1, 1, 65_536), 1, 1, r"\(1, 1, 65536\) blocks"),
+     (2**23, 256, 1, "2,147,483,648 threads")],
 )  # fmt: skip
-def test_a_launch_that_is_too_large_for_cuda_is_refused(started, blocks, n, message):
+def test_a_launch_that_is_too_large_for_cuda_is_refused(started, blocks, threads, n, message):
     source = compiler.Source("probe.cu")
     with pytest.raises(BackendError, match=f"{message}, at most .* Lower .* batch_size"):
-        source.launch("probe", blocks, 1, n)
+        source.launch("probe", blocks, threads, n)
     assert not started
     source.launch("probe", (2**31 - 1, 65_535, 65_535), 1, 2**31 - 1)
-    assert len(started) == 1
+    source.launch("probe", 2**23 - 1, 256, 1)
+    assert len(started) == 2
+
+
+@pytest.mark.parametrize(
+    "error, known",
+    [(MemoryError("full"), False), (RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: full"), False),
+     (RuntimeError("no compiler"), True)],
+)  # fmt: skip
+def test_too_little_memory_says_nothing_of_the_compiler(monkeypatch, error, known):
+    def fail(module):
+        raise error
+
+    available = functools.cache(compiler.available.__wrapped__)
+    monkeypatch.setattr(compiler, "try_out", fail)
+    if known:
+        with pytest.warns(RuntimeWarning, match="CUDA kernels cannot be compiled .no compiler"):
+            assert not available()
+    else:
+        with pytest.raises(type(error), match="full"):
+            available()
+    monkeypatch.setattr(compiler, "try_out", lambda module: None)
+    assert available() is not known
 
 
 def test_arguments_of_two_floating_types_or_with_strides_are_refused(started):

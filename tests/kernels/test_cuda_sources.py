@@ -25,6 +25,7 @@ FORBIDDEN = {
     "other files": r"#\s*include",
     "assembler": r"\basm\b",
     "approximate functions": r"\b__(exp|log|sin|cos|tan|pow|fdividef|powf)\w*\(",
+    "strides that overflow": r"\bint \w+ = THREAD\s*;[^;]*;[^;)]*\+=",
     "variables that stay": r"^\s*__(device|managed)__\s+[\w\s]+(=|;|\[)",
 }  # fmt: skip
 
@@ -130,6 +131,7 @@ def test_the_source_keeps_to_what_runs_on_the_host_too(file):
         ("x += __shfl_down_sync(m, x, 1);", "instructions of warps"),
         ("  extern __shared__ real x[];", "dynamic shared memory"),
         ("y = __expf(x);", "approximate functions"),
+        ("for (int i = THREAD; i < n; i += THREADS) x[i] = 0;", "strides that overflow"),
         ("  __device__ unsigned done = 0;", "variables that stay"),
         ("__device__ real total[8];", "variables that stay"),
     ],
@@ -138,9 +140,20 @@ def test_what_sources_must_not_use_is_found(text, what):
     assert [name for name, known in FORBIDDEN.items() if re.search(known, text, re.M)] == [what]
 
 
-@pytest.mark.parametrize("text", ["__device__ real f(real x) { return x; }", "__syncthreads();"])
+@pytest.mark.parametrize(
+    "text",
+    ["__device__ real f(real x) { return x; }", "__syncthreads();", "const int n = THREAD;",
+     "for (unsigned i = THREAD; i < n; i += THREADS) x[i] = 0;"],
+)  # fmt: skip
 def test_what_sources_may_use_is_not(text):
     assert not any(re.search(known, text, re.M) for known in FORBIDDEN.values())
+
+
+@nvrtc.needs_nvrtc
+def test_denormal_numbers_are_zero_in_float32_as_cupy_compiles():
+    """The options of the tests have an effect, see `adam` in steps.cu."""
+    assert "sqrt.rn.ftz.f32" in compiled("steps.cu", "float32", "sm_80").ptx
+    assert ".ftz" not in compiled("steps.cu", "float64", "sm_80").ptx
 
 
 @functools.cache

@@ -61,3 +61,9 @@ def test_the_number_of_launches_is_checked():
 )
 def test_errors(x, y, expected):
     assert cuda.error(np.array(x), np.array(y)) == pytest.approx(expected)
+
+
+def test_a_process_that_crashes_is_named_and_replaced():
+    with pytest.raises(RuntimeError, match="crash.*the process crashed.*exit status -6"):
+        cuda.check(cuda_samples.crash, X, Y, 0.5, reference=cuda_samples.twice)
+    cuda.check(cuda_samples.scaled, X, Y, 0.5, reference=cuda_samples.scaled)

@@ -167,3 +167,49 @@ kernel(to_device(x))
 """
     done = run("-W", "error", "-c", script, path=[DOUBLE], NPR_BACKEND="cupy")
     assert done.stdout.split() == ["reference", "device"], done.stderr
+
+
+@cuda.needs_compiler
+def test_an_error_on_the_host_does_not_decide_about_the_device(tmp_path):
+    pytest.importorskip("numba")
+    script = """
+import numpy as np
+from npr.backend import FLOAT, on_host, to_device, to_host
+from npr.kernels.steps import polyak
+x, y = np.zeros(1, FLOAT), np.ones(1, FLOAT)
+with on_host():
+    polyak(x, y, 0.25)
+    assert polyak._cached
+    try:
+        polyak(x, y)
+    except TypeError:
+        print("raised")
+device = to_device(x)
+polyak(device, to_device(y), 0.5)
+with on_host():
+    polyak(x, y, 0.5)
+print(to_host(device)[0], x[0])
+"""
+    environment = {"NPR_BACKEND": "cupy", "NPR_NUMBA": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = run("-c", script, path=[DOUBLE], **environment)
+    assert done.stdout.split() == ["raised", "0.625", "0.625"], done.stderr
+
+
+def test_a_damaged_cache_of_loops_for_host_arrays_is_rebuilt_beside_a_device(tmp_path):
+    pytest.importorskip("numba")
+    script = """
+import numpy as np
+from npr.kernels.returns import n_step_returns
+rewards, row = np.ones(2, np.float32), np.zeros(1, np.int64)
+r, power, last = np.empty(1, np.float32), np.empty(1, np.float32), np.empty(1, np.int64)
+n_step_returns(rewards, np.array([1, -1]), row, 2, 0.5, r, power, last)
+print(r[0])
+"""
+    environment = {"NPR_BACKEND": "cupy", "NPR_NUMBA": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    assert run("-c", script, path=[DOUBLE], **environment).stdout.split() == ["1.5"]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        path.write_bytes(b"damaged")
+    done = run("-c", script, path=[DOUBLE], **environment)
+    assert done.stdout.split() == ["1.5"], done.stderr

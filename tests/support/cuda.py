@@ -23,6 +23,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 import traceback
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ import pytest
 
 from support.processes import DOUBLE, environment
 
+SECONDS = 300  # for the answer to one question
 ORDERS = ("forward", "reverse", "shuffled 1", "shuffled 2")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 CAN_COMPILE = sys.platform == "linux" and bool(shutil.which("g++"))
@@ -137,10 +139,21 @@ def _server(dtype):
 
 
 def _ask(dtype, question):
+    """The answer of the process of this type. If it ends, the next question starts another."""
     process = _server(dtype)
-    pickle.dump(question, process.stdin)
-    process.stdin.flush()
-    return pickle.load(process.stdout)
+    alarm = threading.Timer(SECONDS, process.kill)
+    alarm.start()
+    try:
+        pickle.dump(question, process.stdin)
+        process.stdin.flush()
+        return pickle.load(process.stdout)
+    except (EOFError, OSError, pickle.UnpicklingError):
+        _server.cache_clear()
+        raise RuntimeError(
+            f"{question[0]}: the process crashed, or took {SECONDS} s; exit status {process.wait()}"
+        ) from None
+    finally:
+        alarm.cancel()
 
 
 # ---- in the other process

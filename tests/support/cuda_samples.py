@@ -1,5 +1,7 @@
 """Small CUDA kernels, right and wrong, to test support.cuda."""
 
+import os
+
 import numpy as np
 
 from npr.backend import FLOAT, to_host, xp
@@ -56,3 +58,7 @@ def waits(x, y, by):
 def no_launch(x, y, by):
     y[:] = by * x
     return {"y": y}
+
+
+def crash(x, y, by):
+    os.abort()

@@ -257,6 +257,16 @@ def slow_td_huber(q, a, y, w, loss, chosen, slope):
         slope[i, a[i]] = w[i] * (x if abs(x) <= 1 else np.sign(x)) / len(q)
 
 
+def slow_take_rows(block, index, start, width, out):
+    total = len(start)
+    rows = block.size // total
+    for at in range(out.size):
+        # out holds one column after the other, as block does
+        column = next(w for w in range(total) if at < (start[w] + width[w]) * len(index))
+        i, j = divmod(at - start[column] * len(index), width[column])
+        out[at] = block[start[column] * rows + index[i] * width[column] + j]
+
+
 def slow_mse(x, y):
     error = np.array([a - b for a, b in zip(x.ravel(), np.broadcast_to(y, x.shape).ravel())])
     return math.fsum(error**2) / x.size, error.reshape(x.shape)
@@ -429,6 +439,14 @@ def td_huber_of(d):
     return q, d.rng.integers(d.n, size=B), y, w, d.normal(1), chosen, d.normal(B, d.n)
 
 
+def take_rows_of(d):
+    n, widths = d.B + 2, [2, d.n, 1]
+    ends, index = np.cumsum([0, *widths]), d.rng.integers(n, size=d.B)
+    block = d.rng.integers(2**32, size=n * ends[-1], dtype=np.uint32)
+    out = np.zeros(d.B * ends[-1], np.uint32)
+    return block, index, np.repeat(ends[:-1], widths), np.repeat(widths, widths), out
+
+
 def surrogate_of(d):
     ratio, A = np.exp(0.3 * d.normal(d.B + 1)), d.normal(d.B + 1)
     return ratio, A, 0.2
@@ -544,6 +562,7 @@ CASES = {
     "n_step_returns": (slow_n_step_returns, n_steps_of),
     "gather": (slow_gather, gather_of),
     "standardize": (slow_standardize, lambda d: (d.normal(d.B + 2), d.normal(d.B + 2))),
+    "take_rows": (slow_take_rows, take_rows_of),
     "mse": (slow_mse, lambda d: (d.normal(d.B + 1, d.n), d.row())),
     "surrogate": (slow_surrogate, surrogate_of),
     "td_huber": (slow_td_huber, td_huber_of),

@@ -17,8 +17,25 @@ import json
 import sys
 import traceback
 
-from npr.backend import BACKEND
+from npr.backend import BACKEND, xp
 from support.processes import DOUBLE, run
+
+
+@contextlib.contextmanager
+def no_pinned_memory():
+    """A context in which the double has no pinned memory left."""
+    cuda = xp.cuda
+    alloc = cuda.alloc_pinned_memory
+
+    def fail(size):
+        raise cuda.runtime.CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
+
+    cuda.alloc_pinned_memory = fail
+    try:
+        yield
+    finally:
+        cuda.alloc_pinned_memory = alloc
+
 
 _TESTS = {}  # module -> {name: function}
 

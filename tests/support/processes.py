@@ -16,13 +16,13 @@ def environment(path=(), **variables):
     return {**inherited, "PYTHONPATH": os.pathsep.join(folders), **variables}
 
 
-def run(*command, path=(), **variables):
+def run(*command, path=(), seconds=300, **variables):
     """Run Python in a new process, with the checkout and tests/ on its path."""
     return subprocess.run(
         [sys.executable, *command],
         env=environment(path, **variables),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=seconds,
         check=False,
     )

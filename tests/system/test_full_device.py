@@ -84,3 +84,36 @@ refused(npr.load, "agent.npz")
         tmp_path,
     )
     assert message.startswith(NEEDED) and "net_arch=[8]" in message
+
+
+def test_memory_that_only_others_than_the_pool_lack_is_explained_too(tmp_path):
+    pinned, driver, cublas, other = lines(
+        """
+from npr.system.memory import explain_full_device
+from npr.system.staging import downloads
+from support.on_the_double import no_pinned_memory
+
+def download():
+    with explain_full_device(settings), no_pinned_memory():
+        downloads.ask(cupy.zeros(3, np.float32)).get()
+
+def fails(text):
+    with explain_full_device({}):
+        raise cupy.cuda.runtime.CUDARuntimeError(text)
+
+refused(download)
+refused(fails, "cudaErrorMemoryAllocation: out of memory")
+refused(fails, "CUBLAS_STATUS_ALLOC_FAILED")
+try:
+    fails("cudaErrorInvalidValue: invalid argument")
+except RuntimeError as error:
+    print(error)
+""",
+        tmp_path,
+    )
+    assert pinned.startswith("The pinned memory of the host does not suffice: Out of pinned memory")
+    assert "Lower batch_size=64, " in pinned and "GPU" not in pinned
+    for message in (driver, cublas):
+        assert message.startswith("The memory of the GPU does not suffice: ")
+        assert "are free. Lower the size of the batch or of the network, end " in message
+    assert other == "cudaErrorInvalidValue: invalid argument"

@@ -1,7 +1,8 @@
 """Transfers that are packed and asynchronous, on the strict double of CuPy."""
 
 import numpy as np
-from support.on_the_double import on_the_double
+import pytest
+from support.on_the_double import no_pinned_memory, on_the_double
 
 from npr.backend import to_device, to_host, xp
 from npr.system.staging import Downloads, Staging, upload
@@ -109,6 +110,15 @@ def test_a_download_that_is_read_early_is_started_then():
     queue.start()
     assert xp.counts.downloads == 1
     assert queue.ask(to_device(np.zeros((2, 2), F))).get().shape == (2, 2)
+
+
+@on_the_double
+def test_a_download_that_could_not_be_started_is_started_later():
+    queue, here = Downloads(), [np.arange(3, dtype=F), np.arange(4)]
+    asked = [queue.ask(to_device(x)) for x in here]
+    with no_pinned_memory(), pytest.raises(MemoryError, match="Out of pinned memory"):
+        queue.start()
+    same([x.get() for x in asked], here)
 
 
 @on_the_double

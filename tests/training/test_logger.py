@@ -21,7 +21,7 @@ from npr.backend import to_host
 from npr.errors import ConfigError
 from npr.loggers import Output
 from npr.training.history import ROWS, History
-from npr.training.logger import Logger, Replayed
+from npr.training.logger import Column, Logger, Replayed
 from npr.training.run import ROWS as ROWS_OF_A_LOG
 
 every_case = pytest.mark.parametrize("case", CASES)
@@ -318,15 +318,19 @@ def test_metrics_in_rows_of_shared_arrays_have_the_same_means():
     rng, separate, shared = np.random.default_rng(0), Logger(), Logger()
     for k in range(300):
         if k % 70 == 0:
-            rows = rng.standard_normal((70, 34)).astype(np.float32)
+            rows = np.empty((70, 34 * 4 + 8), np.uint8)
+            floats = rng.standard_normal((70, 34)).astype(np.float32)
             flags = rng.random((70, 5)) < 0.5
+            rows[:, : 34 * 4], rows[:, 34 * 4 : 34 * 4 + 5] = floats.view(np.uint8), flags
+            columns = [
+                Column("loss", 0, 4, np.float32, ()), Column("q", 4, 34 * 4, np.float32, (33,)),
+                Column("clipped", 34 * 4, 34 * 4 + 5, bool, (5,)),
+            ]  # fmt: skip
         row = k % 70
         metrics = {
-            "loss": rows[row, 0:1].reshape(()), "q": rows[row, 1:34], "clipped": flags[row, 0:5]
+            "loss": floats[row, 0:1].reshape(()), "q": floats[row, 1:34], "clipped": flags[row, 0:5]
         }  # fmt: skip
-        places = [("loss", 0, 1, ()), ("q", 1, 34, (33,))]
-        held = [(rows, row, places), (flags, row, [("clipped", 0, 5, (5,))])]
-        replayed = Replayed(metrics, held)
+        replayed = Replayed(metrics, rows, row, columns)
         if k == 100:  # an algorithm may change what it logs
             metrics = {"loss": 7.0, "q": np.float32([1, 2])}
             del replayed["clipped"]

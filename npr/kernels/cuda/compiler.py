@@ -42,8 +42,8 @@ class Source:
 
         blocks   number of blocks, or up to three numbers; none are started where one is 0
         threads  per block
-        args     device arrays, C-contiguous, floats of one type, or None; Python ints, as `int`;
-                 Python floats, as `real`
+        args     device arrays, C-contiguous, floats of one type; None, as a null pointer; Python
+                 ints, as `int`; Python floats, as `real`
         Raises BackendError for more work than CUDA has indices for.
         """
         dtype = next((x.dtype for x in args if getattr(x, "dtype", _INT).kind == "f"), FLOAT)
@@ -54,6 +54,8 @@ class Source:
         arguments = tuple(_argument(x, dtype) for x in args)
         if any(n > most for n, most in zip(grid, _MOST_BLOCKS)):
             raise _too_large(f"{grid} blocks", f"{_MOST_BLOCKS}")
+        if grid[0] * threads > _MOST:  # THREAD has 32 bits
+            raise _too_large(f"{grid[0] * threads:,} threads", f"{_MOST:,}")
         if 0 not in grid:  # which CUDA refuses
             function(grid, (threads,), arguments)
 
@@ -63,6 +65,7 @@ class Source:
 
 
 _INT = np.dtype(np.int32)
+_NULL = np.uint64(0)  # as wide as a pointer
 _MOST = 2**31 - 1  # of an `int`
 _MOST_BLOCKS = _MOST, 65_535, 65_535
 
@@ -74,8 +77,8 @@ def _argument(x: Any, dtype: Any) -> Any:
         return np.int32(x)
     if isinstance(x, float):
         return dtype.type(x)
-    if x is None:  # a null pointer
-        return x
+    if x is None:
+        return _NULL
     if x.dtype.kind == "f" and x.dtype != dtype:
         raise TypeError(f"A CUDA kernel needs floats of one type, got {dtype} and {x.dtype}.")
     if not x.flags.c_contiguous:
@@ -95,7 +98,7 @@ def per_thread(n: int, threads: int = 256) -> tuple[int, int]:
     return -(-n // threads), threads
 
 
-def parts(n: int, threads: int = 256) -> tuple[int, int]:
+def per_part(n: int, threads: int = 256) -> tuple[int, int]:
     """(blocks, threads) for a sum over n numbers, in one part per block; see prelude.cuh."""
     return max(1, min(per_thread(n, 4 * threads)[0], threads)), threads
 
@@ -126,10 +129,15 @@ def try_out(module: Any) -> None:
 
 @functools.cache
 def available() -> bool:
-    """Whether CUDA kernels can be compiled in this process; warns once if not."""
+    """Whether CUDA kernels can be compiled in this process; warns once if not.
+
+    Raises what CuPy raises when memory is short, which says nothing of the compiler.
+    """
     try:
         try_out(xp)
     except Exception as error:
+        if isinstance(error, MemoryError) or "OUT_OF_MEMORY" in str(error):
+            raise  # a later call may find memory
         warnings.warn(
             f"CUDA kernels cannot be compiled ({error}); computing with CuPy's array operations, "
             "which is slower. Install CuPy with its NVRTC (pip install 'cupy-cuda13x[ctk]'), or "

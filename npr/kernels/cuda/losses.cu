@@ -16,7 +16,7 @@ extern "C" __global__ void total(const real *parts, int count, real *sum) {
 extern "C" __global__ void mse(const real *x, const real *y, real *error, int n, int m,
                                real *parts) {
   real sum = 0;
-  for (int i = THREAD; i < n; i += THREADS) {
+  for (unsigned i = THREAD; i < n; i += THREADS) {
     const real e = x[i] - y[i % m];
     error[i] = e;
     sum += e * e;
@@ -29,7 +29,7 @@ extern "C" __global__ void surrogate(const real *ratio, const real *A, real *slo
                                      const real *epsilon, real number, int n, real *parts) {
   const real eps = epsilon ? *epsilon : number, low = 1 - eps, high = 1 + eps;
   real sum = 0;
-  for (int i = THREAD; i < n; i += THREADS) {
+  for (unsigned i = THREAD; i < n; i += THREADS) {
     const real r = ratio[i], c = r < low ? low : r;  // NaN stays
     const real unclipped = r * A[i], clipped = (c > high ? high : c) * A[i];
     sum += fmin(unclipped, clipped);
@@ -42,7 +42,7 @@ extern "C" __global__ void surrogate(const real *ratio, const real *A, real *slo
 extern "C" __global__ void td_huber(const real *q, const index_t *a, const real *y, const real *w,
                                     real *chosen, real *slope, int B, int K, real *parts) {
   real sum = 0;
-  for (int i = THREAD; i < B; i += THREADS) {
+  for (unsigned i = THREAD; i < B; i += THREADS) {
     const bool valid = 0 <= a[i] && a[i] < K;
     const real value = valid ? q[index_t(i) * K + a[i]] : real(nan("")), error = value - y[i];
     const real bounded = error > 1 ? real(1) : error < -1 ? real(-1) : error;  // NaN stays

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from npr.backend import Array, xp
-from npr.kernels.cuda.compiler import Source, index, parts
+from npr.kernels.cuda.compiler import Source, index, per_part
 
 _SOURCE = Source("losses.cu")
 
@@ -25,7 +25,8 @@ def surrogate(ratio: Array, A: Array, epsilon: Any) -> tuple[Array, Array]:
     """epsilon: a number, or an array of one."""
     n, loss, slope = ratio.size, xp.empty((), ratio.dtype), xp.empty(ratio.shape, ratio.dtype)
     A = xp.ascontiguousarray(xp.broadcast_to(A, ratio.shape), ratio.dtype)
-    held, number = (None, float(epsilon)) if isinstance(epsilon, (int, float)) else (epsilon, 0.0)
+    on_device = isinstance(epsilon, xp.ndarray)  # where the host must not read it
+    held, number = (epsilon, 0.0) if on_device else (None, float(epsilon))
     _mean("surrogate", n, loss, xp.ascontiguousarray(ratio), A, slope, held, number, n)
     return loss, slope
 
@@ -40,7 +41,7 @@ def td_huber(
 
 def _mean(name: str, n: int, loss: Array, *args: Any) -> None:
     """Launch a kernel that writes the mean of n numbers to loss, in parts if they are many."""
-    blocks, threads = parts(n)
+    blocks, threads = per_part(n)
     held = loss if blocks == 1 else xp.empty(blocks, loss.dtype)
     _SOURCE.launch(name, blocks, threads, *args, held)
     if blocks > 1:

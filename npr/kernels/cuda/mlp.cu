@@ -296,7 +296,7 @@ extern "C" __global__ void __launch_bounds__(128)
   if (blockIdx.x < sums) {
     const index_t row = blockIdx.x / free, column = blockIdx.x % free;
     real sum = 0;
-    for (int i = threadIdx.x; i < B; i += blockDim.x)
+    for (unsigned i = threadIdx.x; i < B; i += blockDim.x)
       sum += g[(row * B + i) * (m + free) + m + column];
     sum = row_sum(sum, blockDim.x);
     if (threadIdx.x == 0) dtheta[(row + 1) * stride - free + column] = sum;

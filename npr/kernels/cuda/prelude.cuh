@@ -45,7 +45,7 @@ __device__ inline real row_max(real x, int lanes) {
 __device__ inline real block_sum(real x) { return row_sum(x, blockDim.x); }
 
 // Sums over many numbers are made in parts, one for each block of a first kernel, see
-// compiler.parts. Then a block adds up all parts, at most one per thread.
+// compiler.per_part. Then a block adds up all parts, at most one per thread.
 __device__ inline real parts_sum(const real *parts, int count) {
   return block_sum(threadIdx.x < count ? parts[threadIdx.x] : real(0));
 }

@@ -32,17 +32,55 @@ extern "C" __global__ void returns(const real *__restrict__ r, const real *__res
   }
 }
 
-// y <- x standardized, n numbers, by one block; `rounding` is that of numbers about 1.
-extern "C" __global__ void standardize(const real *x, real *y, int n, real rounding) {
-  const real first = x[0];  // a difference is exact for numbers that are nearly equal
-  real sum = 0, squares = 0;
-  for (int i = threadIdx.x; i < n; i += blockDim.x) sum += x[i] - first;
-  const real mean = block_sum(sum) / n;
-  for (int i = threadIdx.x; i < n; i += blockDim.x) {
+// ---- y <- x standardized, n numbers; `rounding` is that of numbers about 1
+
+// The part of this block in the sum of differences from the first number, which are exact for
+// numbers that are nearly equal.
+__device__ inline real differences_part(const real *x, int n) {
+  const real first = x[0];
+  real sum = 0;
+  for (unsigned i = THREAD; i < n; i += THREADS) sum += x[i] - first;
+  return block_sum(sum);
+}
+
+// mean: that of the differences.
+__device__ inline real squares_part(const real *x, int n, real mean) {
+  const real first = x[0];
+  real sum = 0;
+  for (unsigned i = THREAD; i < n; i += THREADS) {
     const real deviation = x[i] - first - mean;
-    squares += deviation * deviation;
+    sum += deviation * deviation;
   }
-  const real floor = 4 * rounding * fabs(first) + real(1e-8);
-  const real scale = sqrt(block_sum(squares) / (n - 1)) + floor;
-  for (int i = threadIdx.x; i < n; i += blockDim.x) y[i] = (x[i] - first - mean) / scale;
+  return block_sum(sum);
+}
+
+__device__ inline void scale(const real *x, real *y, int n, real mean, real squares,
+                             real rounding) {
+  const real first = x[0], floor = 4 * rounding * fabs(first) + real(1e-8);
+  const real width = sqrt(squares / (n - 1)) + floor;
+  for (unsigned i = THREAD; i < n; i += THREADS) y[i] = (x[i] - first - mean) / width;
+}
+
+// By one block.
+extern "C" __global__ void standardize(const real *x, real *y, int n, real rounding) {
+  const real mean = differences_part(x, n) / n;
+  scale(x, y, n, mean, squares_part(x, n, mean), rounding);
+}
+
+// By `count` blocks, in three launches.
+extern "C" __global__ void sum_differences(const real *x, int n, real *differences) {
+  const real part = differences_part(x, n);
+  if (threadIdx.x == 0) differences[blockIdx.x] = part;
+}
+
+extern "C" __global__ void sum_squares(const real *x, int n, const real *differences, int count,
+                                       real *squares) {
+  const real part = squares_part(x, n, parts_sum(differences, count) / n);
+  if (threadIdx.x == 0) squares[blockIdx.x] = part;
+}
+
+extern "C" __global__ void standardize_by(const real *x, real *y, int n, const real *differences,
+                                          const real *squares, int count, real rounding) {
+  const real mean = parts_sum(differences, count) / n;
+  scale(x, y, n, mean, parts_sum(squares, count), rounding);
 }

@@ -3,7 +3,7 @@
 
 __device__ inline real square_part(const real *g, int n) {
   real sum = 0;
-  for (int i = THREAD; i < n; i += THREADS) sum += g[i] * g[i];
+  for (unsigned i = THREAD; i < n; i += THREADS) sum += g[i] * g[i];
   return block_sum(sum);
 }
 
@@ -39,12 +39,13 @@ extern "C" __global__ void adam_squares(const real *g, int n, const index_t *cou
   }
 }
 
-// a, b: 1 - beta1 and 1 - beta2. Averages may become denormal numbers, which are not slow here.
+// a, b: 1 - beta1 and 1 - beta2. Averages need no lower limit, as on the host: CuPy compiles with
+// -ftz=true, so that denormal float32 numbers become 0, and those of float64 are not slow here.
 extern "C" __global__ void adam(real *theta, const real *g, real *m, real *v, int n,
-                                index_t *counts, real a, real b, const real *work, int parts) {
-  if (!made(work + 2, parts, counts)) return;
+                                index_t *counts, real a, real b, const real *work, int n_parts) {
+  if (!made(work + 2, n_parts, counts)) return;
   const real rate = work[0], eps = work[1];
-  for (int i = THREAD; i < n; i += THREADS) {
+  for (unsigned i = THREAD; i < n; i += THREADS) {
     const real mean = m[i] + a * (g[i] - m[i]), square = v[i] + b * (g[i] * g[i] - v[i]);
     m[i] = mean;
     v[i] = square;
@@ -55,9 +56,9 @@ extern "C" __global__ void adam(real *theta, const real *g, real *m, real *v, in
 // b: 1 - decay
 extern "C" __global__ void rmsprop(real *theta, const real *g, real *v, int n, index_t *counts,
                                    const real *rate, real b, real eps, const real *sums,
-                                   int parts) {
-  if (!made(sums, parts, counts)) return;
-  for (int i = THREAD; i < n; i += THREADS) {
+                                   int n_parts) {
+  if (!made(sums, n_parts, counts)) return;
+  for (unsigned i = THREAD; i < n; i += THREADS) {
     const real square = v[i] + b * (g[i] * g[i] - v[i]);
     v[i] = square;
     theta[i] -= *rate * g[i] / (sqrt(square) + eps);
@@ -65,9 +66,9 @@ extern "C" __global__ void rmsprop(real *theta, const real *g, real *v, int n, i
 }
 
 extern "C" __global__ void sgd(real *theta, const real *g, real *velocity, int n, index_t *counts,
-                               const real *rate, real momentum, const real *sums, int parts) {
-  if (!made(sums, parts, counts)) return;
-  for (int i = THREAD; i < n; i += THREADS) {
+                               const real *rate, real momentum, const real *sums, int n_parts) {
+  if (!made(sums, n_parts, counts)) return;
+  for (unsigned i = THREAD; i < n; i += THREADS) {
     const real moved = momentum * velocity[i] + g[i];
     velocity[i] = moved;
     theta[i] -= *rate * moved;
@@ -75,11 +76,11 @@ extern "C" __global__ void sgd(real *theta, const real *g, real *velocity, int n
 }
 
 extern "C" __global__ void polyak(real *theta_bar, const real *theta, int n, real tau) {
-  for (int i = THREAD; i < n; i += THREADS) theta_bar[i] += tau * (theta[i] - theta_bar[i]);
+  for (unsigned i = THREAD; i < n; i += THREADS) theta_bar[i] += tau * (theta[i] - theta_bar[i]);
 }
 
-extern "C" __global__ void clip_norm(real *g, int n, real max_norm, const real *sums, int parts) {
-  const real square = parts_sum(sums, parts), scale = max_norm / (sqrt(square) + real(1e-6));
+extern "C" __global__ void clip_norm(real *g, int n, real max_norm, const real *sums, int n_parts) {
+  const real square = parts_sum(sums, n_parts), scale = max_norm / (sqrt(square) + real(1e-6));
   if (!isfinite(square) || scale >= 1) return;
-  for (int i = THREAD; i < n; i += THREADS) g[i] *= scale;
+  for (unsigned i = THREAD; i < n; i += THREADS) g[i] *= scale;
 }

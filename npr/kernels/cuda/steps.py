@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from npr.backend import Array, xp
-from npr.kernels.cuda.compiler import Source, parts, per_thread
+from npr.kernels.cuda.compiler import Source, per_part, per_thread
 
 _SOURCE = Source("steps.cu")
 
@@ -13,7 +13,7 @@ def adam(
     theta: Array, g: Array, m: Array, v: Array, counts: Array, rate: Array,
     beta1: float, beta2: float, eps: float,
 ) -> None:  # fmt: skip
-    blocks, threads = parts(g.size)
+    blocks, threads = per_part(g.size)
     work = xp.empty(2 + blocks, g.dtype)
     logs = logarithm(beta1), logarithm(beta2)
     _SOURCE.launch(
@@ -50,7 +50,7 @@ def logarithm(beta: float) -> float:
 
 def _squares(g: Array) -> tuple[Array, int]:
     """The parts of the sum of g * g, and their number."""
-    blocks, threads = parts(g.size)
+    blocks, threads = per_part(g.size)
     sums = xp.empty(blocks, g.dtype)
     _SOURCE.launch("squares", blocks, threads, g, g.size, sums)
     return sums, blocks

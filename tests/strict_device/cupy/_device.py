@@ -199,6 +199,7 @@ class Capture:
         self._before = {}  # id of memory -> the memory, its content
         self._new = {}  # id of memory -> the memory
         self._used = []  # weak references to what must live on, what it is
+        self._allocations = {}  # pool -> how often it had given memory at the end
         self._last = {}  # id -> the last weak reference for it
 
     def record(self, function, launches):
@@ -236,13 +237,16 @@ class Capture:
         for memory in self._new.values():
             memory.fill(poison(memory.dtype))
 
-    def check_pools(self):
+    def end(self):
+        """The capture is complete: raise if it cannot be launched. From now on its pools must not
+        give memory to others."""
         if None in self.pools:
             raise GraphError(
                 "A graph was captured with memory of the default pool, which is handed out again "
                 "when an array dies. Allocate from a pool of its own: `with "
                 "cuda.using_allocator(pool.malloc)`; it must live as long as the graph."
             )
+        self._allocations = {pool: pool()._allocations for pool in self.pools if pool()}
 
     def replay(self):
         if self.incomplete:
@@ -253,5 +257,7 @@ class Capture:
         for pool, freed in self.pools.items():
             if pool() is None or pool()._blocks_freed != freed:
                 raise GraphError("The pool of a graph's memory was freed.")
+            if pool()._allocations != self._allocations[pool]:
+                raise GraphError("The pool of a graph's memory was used after the capture.")
         for operation in self.operations:
             operation()

@@ -10,7 +10,8 @@ R16  while a stream captures, its operations are recorded and leave no trace; tr
      values, synchronization and calls of cuBLAS raise as in CuPy, and so do sorts and copies of
      which it is not known that they can be captured
 R17  a graph raises if its memory may belong to others by now: if it was allocated from the default
-     pool while capturing, if its pool was freed, or an array that it uses
+     pool while capturing, if its pool was freed or used after the capture, or if an array that it
+     uses was freed. Blocks that are freed while capturing may be used again by the same capture
 """
 
 import contextlib
@@ -137,7 +138,7 @@ class Stream:
                 "cudaErrorStreamCaptureInvalidated: operation failed due to a previous error "
                 f"during capture ({capture.error})"
             )
-        capture.check_pools()
+        capture.end()
         graph = object.__new__(Graph)
         graph._capture = capture
         return graph
@@ -399,9 +400,15 @@ class MemoryPointer:
 
 
 class MemoryPool:
-    """A pool that keeps freed blocks for arrays of the same size."""
+    """A pool that keeps freed blocks for arrays of the same size.
+
+    allocator   is asked for new blocks, which are not used; once more without memory, after all
+                free blocks were freed
+    """
 
     def __init__(self, allocator=None):
+        self._allocator = allocator or (lambda size: None)
+        self._allocations = 0
         self._used = self._total = self._blocks_freed = 0
         self._blocks = {}  # size -> number of blocks that are free
 
@@ -410,8 +417,14 @@ class MemoryPool:
         if self._blocks.get(size):
             self._blocks[size] -= 1
         else:
+            try:
+                self._allocator(size)
+            except OutOfMemoryError:
+                self.free_all_blocks()
+                self._allocator(size)
             self._total += size
         self._used += size
+        self._allocations += 1
         return MemoryPointer(Memory(size, weakref.ref(self)), 0)
 
     def _free(self, size):
