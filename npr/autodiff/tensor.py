@@ -258,14 +258,14 @@ def _reduce(whole: Any, pair: Any, x: Array, axis: Any = None, keepdims: bool = 
 
 
 def _extremum_back(g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    y, g = spread(y, x, axis, keepdims), spread(g, x, axis, keepdims)
-    hit = x == y
+    hit = x == spread(y, x, axis, keepdims)
     if on_device() and g.dtype == x.dtype:
         ties = xp.sum(hit, axis=axis, dtype=x.dtype, keepdims=True)
+        top, g = spread(y, x, axis, keepdims), spread(g, x, axis, keepdims)
         kernel = _kernel("y = x == top ? g / ties : T(0)", "T x, T top, T g, T ties")
-        return kernel(x, y, g, ties)
+        return kernel(x, top, g, ties)
     ties = _reduce(xp.sum, xp.add, hit.astype(x.dtype), axis, keepdims)
-    return xp.where(hit, g / spread(ties, x, axis, keepdims), 0)
+    return xp.where(hit, spread(g / ties, x, axis, keepdims), 0)
 
 
 def _getitem_back(g: Array, y: Array, x: Array, index: Any) -> Array:
