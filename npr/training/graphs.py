@@ -178,7 +178,7 @@ class _Results:
                 self._constants[name] = None
             elif type(x) not in (*_BY_VALUE, float):
                 raise NotCapturableError(f"it returns a {type(x).__qualname__}")
-        arrays.sort(key=lambda item: -item[1].itemsize)  # so that all are aligned
+        arrays = sorted(arrays, key=lambda item: -item[1].itemsize)  # so that all are aligned
         self._columns, stop = [], 0
         for name, x in arrays:
             start, stop = stop, stop + x.nbytes
