@@ -212,7 +212,7 @@ class _Results:
 
 _CONSTANTS = (
     numbers.Number, np.generic, str, bytes, type(None), enum.Enum, type, types.FunctionType,
-    types.BuiltinFunctionType, types.MethodType, MLP, Head, Actions, Observations,
+    type(xp.exp), MLP, Head, Actions, Observations,
 )  # fmt: skip
 _OPTIMIZERS = (Adam, RMSprop, SGD)  # a step of theirs is work of the device only
 
@@ -264,17 +264,20 @@ def _traced(agent: Any) -> Iterator[dict[str, Any]]:
 def _is_constant(value: Any) -> bool:
     """Whether a graph may rely on the value as long as it is the same object: nothing in it is
     changed, except by work on the device."""
+    if isinstance(value, (_ARRAY, *_CONSTANTS)) or type(value) in _OPTIMIZERS:
+        return True
+    contents = _contents(value)
+    return contents is not None and all(map(_is_constant, contents))
+
+
+def _contents(value: Any) -> Iterable[Any] | None:
+    """What is in an object that always holds the same ones: a tuple, a frozen dataclass; None for
+    other objects."""
     if isinstance(value, (tuple, frozenset)):
-        return all(map(_is_constant, value))
-    return (
-        _is_frozen(value) or isinstance(value, (_ARRAY, *_CONSTANTS)) or type(value) in _OPTIMIZERS
-    )
-
-
-def _is_frozen(value: Any) -> bool:
-    """Whether this is an object of a frozen dataclass."""
-    how = getattr(value, "__dataclass_params__", None)
-    return how is not None and how.frozen and not isinstance(value, type)
+        return value
+    if getattr(getattr(type(value), "__dataclass_params__", None), "frozen", False):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return None
 
 
 def _optimizers(values: Iterable[Any]) -> Iterator[Optimizer]:
@@ -282,10 +285,8 @@ def _optimizers(values: Iterable[Any]) -> Iterator[Optimizer]:
     for value in values:
         if isinstance(value, Optimizer):
             yield value
-        elif isinstance(value, (tuple, frozenset)):
-            yield from _optimizers(value)
-        elif _is_frozen(value):
-            yield from _optimizers(getattr(value, f.name) for f in dataclasses.fields(value))
+        else:
+            yield from _optimizers(_contents(value) or ())
 
 
 class _Watch:

@@ -482,6 +482,9 @@ def an_update_that_reads_an_object_of_a_class_that_npr_does_not_know(folder):
     class Anneal:
         value = 1.0
 
+        def method(self):
+            return self.value
+
     class Annealed(Toy):
         def build(self):
             super().build()
@@ -491,6 +494,30 @@ def an_update_that_reads_an_object_of_a_class_that_npr_does_not_know(folder):
             return super().update(x, number * self.anneal[0].value)
 
     falls_back(Annealed, "it reads self.anneal, a tuple, which may change")
+
+    class Bound(Annealed):
+        def build(self):
+            super().build()
+            self.anneal = Anneal().method
+
+        def update(self, x, number):
+            return Toy.update(self, x, number * self.anneal())
+
+    falls_back(Bound, "it reads self.anneal, a method, which may change")
+
+    @dataclasses.dataclass(frozen=True)
+    class Held:
+        anneal: Anneal
+
+    class Frozen(Annealed):
+        def build(self):
+            super().build()
+            self.anneal = (Held(Anneal()),)
+
+        def update(self, x, number):
+            return Toy.update(self, x, number * self.anneal[0].anneal.value)
+
+    falls_back(Frozen, "it reads self.anneal, a tuple, which may change")
 
 
 @check
@@ -758,6 +785,27 @@ def an_update_that_is_inherited_from_another_class_is_replayed(folder):
     agent = updated(toy(Mixed), 5)
     assert replays(agent) == [3]
     assert_equal(agent, expected(5, Mixed))
+
+
+@check
+def functions_and_classes_may_be_attributes(folder):
+    class Composed(Toy):
+        def build(self):
+            super().build()
+            self.functions, self.kind = (xp.tanh, npr.autodiff.tanh, abs_of), dict
+
+        def update(self, x, number):
+            for function in self.functions:
+                x = function(x)
+            return self.kind(super().update(x, number))
+
+    agent = updated(toy(Composed), 4)
+    assert replays(agent) == [2], graphs.report(agent)
+    assert_equal(agent, expected(4, Composed))
+
+
+def abs_of(x):
+    return abs(x)
 
 
 @check
