@@ -708,6 +708,15 @@ def a_capture_that_fails_is_ended(folder):
     assert streams and all(stream.ended for stream in streams)
 
 
+def raised(kind, agent):
+    """What the next update raises, an error of this kind."""
+    try:
+        updated(agent, 1, first=1)
+    except kind as error:
+        return error
+    raise AssertionError(f"no {kind.__name__} was raised")
+
+
 @check
 def an_error_of_an_update_is_raised_and_changes_nothing(folder):
     class Faulty(Toy):
@@ -722,12 +731,7 @@ def an_error_of_an_update_is_raised_and_changes_nothing(folder):
     Faulty.fault = True
     before = learned(agent)
     for _ in range(2):
-        try:
-            updated(agent, 1, first=1)
-        except ValueError as error:
-            assert str(error) == "at fault"
-        else:
-            raise AssertionError("no error was raised")
+        assert str(raised(ValueError, agent)) == "at fault"
     assert learned(agent) == before
     Faulty.fault = False
     updated(agent, 3, first=1)
@@ -748,12 +752,7 @@ def an_interrupt_within_a_capture_is_raised_and_changes_nothing(folder):
 
     agent = updated(toy(Interrupted), 1)
     Interrupted.interrupt, before = True, learned(agent)
-    try:
-        updated(agent, 1, first=1)
-    except KeyboardInterrupt:
-        pass
-    else:
-        raise AssertionError("no interrupt was raised")
+    raised(KeyboardInterrupt, agent)
     assert learned(agent) == before and type(agent) is Interrupted
     Interrupted.interrupt = False
     updated(agent, 3, first=1)
