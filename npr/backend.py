@@ -5,6 +5,7 @@ NPR_DTYPE=float32|float64   the one floating type of parameters and batches (def
 NPR_NUMBA=1|0               whether kernels on the host are compiled by Numba (default 1)
 NPR_CUDA_KERNELS=1|0        whether kernels on a device are CUDA's, or array operations (default 1)
 NPR_GRAPHS=1|0              whether updates on a device are replayed as CUDA graphs (default 1)
+NPR_CAPTURE=1|0             whether updates on the host are replayed as one call (default 1)
 
 Read once, at import. Code that computes imports `xp`; code for data that is always on the host
 (environments, replay columns, files) imports numpy, so that the import line shows whether a file
@@ -51,6 +52,7 @@ FLOAT = np.dtype(_variable("NPR_DTYPE", "float32", "float64"))
 NUMBA = _variable("NPR_NUMBA", "1", "0", others=_SWITCH) == "1"
 CUDA_KERNELS = _variable("NPR_CUDA_KERNELS", "1", "0", others=_SWITCH) == "1"
 GRAPHS = _variable("NPR_GRAPHS", "1", "0", others=_SWITCH) == "1"
+CAPTURE = _variable("NPR_CAPTURE", "1", "0", others=_SWITCH) == "1"
 
 
 def _load(name: str) -> Any:
@@ -127,6 +129,17 @@ def floats(*arrays: Array) -> list[Array]:
     dtype = np.result_type(*(x.dtype for x in arrays))
     dtype = dtype if dtype.kind == "f" else FLOAT
     return [x.astype(dtype, copy=False) for x in arrays]
+
+
+def empty(like: Array, shape: Any, dtype: Any = None) -> Array:
+    """A new array, C-contiguous, for results that are computed from `like`, an array: of its type
+    if dtype is None. Arrays made so are known where a call is captured (npr.capture)."""
+    return xp.empty_like(like, dtype, "C", shape=shape)
+
+
+def contiguous(x: Array, dtype: Any = None) -> Array:
+    """x itself if it is C-contiguous and of this type, else a copy that is."""
+    return x.astype(dtype or x.dtype, order="C", copy=False)
 
 
 def check_array(what: str, array: Any, shape: tuple[int, ...], dtype: Any) -> None:

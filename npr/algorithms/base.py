@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from npr import presets
-from npr.backend import ON_HOST, Array, check_array, to_host
+from npr.backend import Array, check_array, to_host
 from npr.buffers import Steps
 from npr.callbacks import Callback, as_callback
+from npr.capture import capture_methods
 from npr.envs.batched import BatchedEnv, ErrorPolicy
 from npr.envs.env_list import EnvList
 from npr.envs.make import env_id, env_name, has_limit_below, is_vector, number_of_envs, open_envs
@@ -35,7 +36,7 @@ from npr.settings import Schedule, Settings, sb3, setting
 from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
 from npr.system import memory, streams
-from npr.training import cloning, evaluation, graphs, restoring, saving
+from npr.training import cloning, evaluation, restoring, saving
 from npr.training.acting import Acting
 from npr.training.advice import note_on_batches
 from npr.training.counters import Counters
@@ -127,8 +128,7 @@ class Algorithm(Settings, sb3.Methods):
         own = [inspect.cleandoc(cls.__doc__)] if cls.__doc__ else []
         cls.__doc__ = "\n\n".join([*own, documentation(cls.settings)])
         REGISTRY[cls.__name__] = cls
-        if not ON_HOST:
-            graphs.replay_updates(cls)
+        capture_methods(cls)
 
     def __init__(self, *args: Any, seed: int | None = None, **given: Any) -> None:
         args = sb3.without_policy(type(self).__name__, args, given)

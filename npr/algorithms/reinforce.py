@@ -75,7 +75,7 @@ class REINFORCE(PolicyGradient, ActorCritic, Algorithm):
 
     def V(self, phi, s):
         """The baseline; zero if it is disabled."""
-        return self.critic(phi, s) if self.baseline else xp.zeros(s.shape[:-1], FLOAT)
+        return self.critic(phi, s) if self.baseline else xp.zeros_like(s[..., 0])
 
     def acts_by(self):
         return self.head, self.actor, self.theta

@@ -14,151 +14,39 @@ What cannot be captured runs eagerly, with the same results. `report(agent)` has
 
 import collections
 import contextlib
-import dataclasses
-import enum
-import functools
-import inspect
-import numbers
-import threading
-import types
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from npr.autodiff import anomaly
-from npr.backend import FLOAT, GRAPHS, Array, on_device, xp
-from npr.envs.spaces import Actions, Observations
+from npr.backend import FLOAT, GRAPHS, Array, xp
+from npr.capture.calls import (
+    ARRAY,
+    BY_VALUE,
+    SIGNATURES,
+    Method,
+    NotCapturableError,
+    ReadWatch,
+    Report,
+    filled,
+    optimizers,
+    signature_text,
+    sort,
+    traced,
+)
 from npr.errors import describe_error
-from npr.heads import Head
-from npr.nn import MLP
-from npr.optim import SGD, Adam, Optimizer, RMSprop
 from npr.training.logger import Column, Replayed
 
-SIGNATURES = 8  # per agent; the one that was not used for the longest time is dropped
 WORTH = 10  # replays per capture that are needed to go on capturing
 ROWS = 256  # results of that many replays share an array: the logger reads it at once
 ROW_BYTES = 1 << 22  # of that array at most
 
-Update = Callable[..., Any]
-
-
-class NotCapturableError(Exception):
-    """An update cannot be captured. The text says why, for `report` and a warning."""
-
-
-class Report(NamedTuple):
-    """What happens to the updates of one signature."""
-
-    signature: str  # e.g. "s float32(64, 4), gamma float, delayed=True"
-    state: str  # "captured", or "eager: REASON"
-    replays: int
-
-
-def report(agent: object) -> list[Report]:
-    """What was captured of the agent's updates, by signature. Empty on the NumPy backend, and
-    before the first update."""
-    graphs = vars(agent).get("_graphs")
-    return [] if graphs is None else [one.report() for one in graphs.signatures.values()]
-
-
-class _Thread(threading.local):
-    inside = False  # whether an update is running: those that it calls are a part of it
-
-
-_thread = _Thread()
-
-
-def replay_updates(algorithm: Any) -> None:
-    """Let `update` of a class of agents be captured and replayed, unless it learns a table."""
-    update = getattr(algorithm, "update", None)
-    if inspect.isfunction(update) and not algorithm.table and not hasattr(update, "replayed"):
-        algorithm.update = _replayed(update)
-
-
-def _replayed(update: Update) -> Update:
-    @functools.wraps(update)
-    def run(agent: Any, *args: Any, **options: Any) -> Any:
-        if _thread.inside or not on_device():
-            return update(agent, *args, **options)
-        held = vars(agent)
-        graphs = held.get("_graphs")
-        if graphs is None:
-            graphs = held["_graphs"] = Graphs()
-        _thread.inside = True
-        try:
-            return graphs.run(update, agent, args, options)
-        finally:
-            _thread.inside = False
-
-    run.replayed = True  # type: ignore[attr-defined]  # a subclass inherits it as it is
-    return run
-
-
-# ---- arguments
-
-_BY_VALUE = (bool, int, str, type(None))  # a part of the signature
-_ARRAY: Any = xp.ndarray
-
-
-def _sort(values: Iterable[Any], key: list[Any], arrays: list[Array], floats: list[float]) -> None:
-    """Append the arrays and floats among arguments to these lists, and their signature to `key`."""
-    for x in values:
-        kind = type(x)
-        if kind is _ARRAY:
-            arrays.append(x)
-            key.append((x.shape, x.strides, x.dtype.char))
-        elif kind is float or isinstance(x, np.floating):
-            floats.append(float(x))
-            key.append(float)
-        elif kind in _BY_VALUE:
-            key.append(x)
-        elif kind is tuple or kind is list:
-            key.append((kind, len(x)))
-            _sort(x, key, arrays, floats)
-        else:
-            raise NotCapturableError(f"it was given a {kind.__qualname__}")
-
-
-def _filled(values: Iterable[Any], arrays: Iterator[Array], floats: Iterator[Array]) -> list[Any]:
-    """The same arguments with these arrays, and with arrays for the floats."""
-    result: list[Any] = []
-    for x in values:
-        if type(x) is _ARRAY:
-            result.append(next(arrays))
-        elif isinstance(x, (float, np.floating)):
-            result.append(next(floats))
-        elif type(x) in (tuple, list):
-            result.append(type(x)(_filled(x, arrays, floats)))
-        else:
-            result.append(x)
-    return result
-
-
 def _owner(x: Array) -> Array:
     """The array whose memory this one has, or is a part of."""
     return x if x.base is None else x.base
-
-
-def _text(name: str, x: Any) -> str:
-    """An argument in a signature."""
-    if type(x) is _ARRAY:
-        return f"{name} {x.dtype}{x.shape}"
-    if isinstance(x, (float, np.floating)):
-        return f"{name} float"
-    if type(x) in (tuple, list):
-        return f"{name} [{', '.join(_text('', item).strip() for item in x)}]"
-    return f"{name}={x!r}" if type(x) in _BY_VALUE else f"{name} {type(x).__name__}"
-
-
-def _signature_text(update: Update, agent: object, args: Any, options: Any) -> str:
-    try:
-        given = inspect.signature(update).bind(agent, *args, **options).arguments
-    except TypeError:  # wrong arguments: the call will say so
-        return f"{len(args) + len(options)} arguments"
-    return ", ".join(_text(name, x) for name, x in [*given.items()][1:])
 
 
 # ---- results
@@ -173,10 +61,10 @@ class _Results:
         self._constants: dict[str, Any] = {"": returned} if self._alone else {**returned}
         arrays: list[tuple[str, Array]] = []
         for name, x in self._constants.items():
-            if type(x) is _ARRAY:
+            if type(x) is ARRAY:
                 arrays.append((name, x))
                 self._constants[name] = None
-            elif type(x) not in (*_BY_VALUE, float):
+            elif type(x) not in (*BY_VALUE, float):
                 raise NotCapturableError(f"it returns a {type(x).__qualname__}")
         arrays = sorted(arrays, key=lambda item: -item[1].itemsize)  # so that all are aligned
         self._columns, stop = [], 0
@@ -208,102 +96,6 @@ class _Results:
         return Replayed(results, self._rows, self._used - 1, self._columns)
 
 
-# ---- what an update reads from its agent
-
-_CONSTANTS = (
-    numbers.Number, np.generic, str, bytes, type(None), enum.Enum, type, types.FunctionType,
-    type(xp.exp), MLP, Head, Actions, Observations,
-)  # fmt: skip
-_OPTIMIZERS = (Adam, RMSprop, SGD)  # a step of theirs is work of the device only
-
-
-class _Unregistered:
-    """Precedes an algorithm among the bases of a class that is none."""
-
-    def __init_subclass__(cls) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def _traced(agent: Any) -> Iterator[dict[str, Any]]:
-    """Within this block the attributes that are read from the agent are collected, by name.
-
-    NotCapturableError is raised if one is set, or if one is read that may change in place: a graph
-    would not notice. At the end of the block the dictionary is emptied.
-    """
-    own: Any = type(agent)
-    reads: dict[str, Any] = {}
-
-    def getattribute(self: Any, name: str) -> Any:
-        value = own.__getattribute__(self, name)
-        if name == "__dict__" or name in object.__getattribute__(self, "__dict__"):
-            if name not in reads and not _is_constant(value):
-                raise NotCapturableError(
-                    f"it reads self.{name}, a {type(value).__qualname__}, which may change between "
-                    "updates; pass what it needs of it as an argument"
-                )
-            reads[name] = value
-        return value
-
-    def set_attribute(self: Any, name: str, value: Any) -> None:
-        raise NotCapturableError(f"it sets self.{name}; return the value, and set it elsewhere")
-
-    methods = {"__getattribute__": getattribute, "__setattr__": set_attribute}
-    try:
-        traced = type(own)(own.__name__, (_Unregistered, own), methods)
-        object.__setattr__(agent, "__class__", traced)
-    except TypeError as error:  # a class with slots
-        raise NotCapturableError(f"{own.__name__} cannot be traced: {error}") from error
-    try:
-        yield reads
-    finally:
-        object.__setattr__(agent, "__class__", own)
-        reads.clear()  # the traced class is a cycle, which would keep them alive
-
-
-def _is_constant(value: Any) -> bool:
-    """Whether a graph may rely on the value as long as it is the same object: nothing in it is
-    changed, except by work on the device."""
-    if isinstance(value, (_ARRAY, *_CONSTANTS)) or type(value) in _OPTIMIZERS:
-        return True
-    contents = _contents(value)
-    return contents is not None and all(map(_is_constant, contents))
-
-
-def _contents(value: Any) -> Iterable[Any] | None:
-    """What is in an object that always holds the same ones: a tuple, a frozen dataclass; None for
-    other objects."""
-    if isinstance(value, (tuple, frozenset)):
-        return value
-    if getattr(getattr(type(value), "__dataclass_params__", None), "frozen", False):
-        return [getattr(value, field.name) for field in dataclasses.fields(value)]
-    return None
-
-
-def _optimizers(values: Iterable[Any]) -> Iterator[Optimizer]:
-    """The optimizers among values that an update may read, see `_is_constant`."""
-    for value in values:
-        if isinstance(value, Optimizer):
-            yield value
-        else:
-            yield from _optimizers(_contents(value) or ())
-
-
-class _Watch:
-    """Some attributes of an object, which are kept alive: so their addresses tell them apart."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self._names, self._values = tuple(values), [*values.values()]
-        self._addresses = tuple(map(id, self._values))
-
-    def changed(self, held: dict[str, Any]) -> str | None:
-        """The name of one that was replaced. Compares by identity, as this runs in each update."""
-        now = tuple(map(id, map(held.get, self._names)))
-        if now == self._addresses:
-            return None
-        return next(n for n, a, b in zip(self._names, now, self._addresses) if a != b)
-
-
 # ---- graphs
 
 
@@ -322,7 +114,7 @@ class _Graph:
         self._inputs = [
             (x.data.ptr if same else 0, x if same else x.copy()) for x, same in zip(arrays, fixed)
         ]
-        for optimizer in _optimizers(vars(agent).values()):
+        for optimizer in optimizers(vars(agent).values()):
             optimizer.refresh()  # a write would be repeated by every launch
         # What is freed during the capture may be used again by a later part of it, which runs after
         # in each launch; no memory of this pool is given to others as long as it exists.
@@ -337,7 +129,7 @@ class _Graph:
 
         self._pool = xp.cuda.MemoryPool(allocate)
         stream = xp.cuda.Stream(non_blocking=True)
-        with _traced(agent) as reads, xp.cuda.using_allocator(self._pool.malloc), stream:
+        with traced(agent) as reads, xp.cuda.using_allocator(self._pool.malloc), stream:
             stream.begin_capture()
             try:
                 inputs = iter([static for _, static in self._inputs])
@@ -347,22 +139,9 @@ class _Graph:
                     stream.end_capture()
                 raise
             self._graph = stream.end_capture()
-            self._read = _Watch(reads)
-            self._optimizers = [(one, _Watch(vars(one))) for one in _optimizers(reads.values())]
+            self.read = ReadWatch(agent, reads)
         if failures:  # the pool has freed blocks, which the graph uses, and has tried again
             raise MemoryError(failures[0])
-
-    def changed(self, held: dict[str, Any]) -> str | None:
-        """The name of an attribute that is not what it was at the capture, if there is one.
-
-        held   the attributes of the agent
-        """
-        if name := self._read.changed(held):
-            return name
-        for optimizer, watch in self._optimizers:
-            if name := watch.changed(vars(optimizer)):
-                return f"{name} of {type(optimizer).__name__}"
-        return None
 
     def take(self, arrays: Sequence[Array]) -> bool:
         """Copy the arguments of a call to the graph's inputs. False if one should have the address
@@ -376,7 +155,7 @@ class _Graph:
 
     def launch(self) -> Any:
         """Do the update, once its arguments were taken; returns what it returns."""
-        for optimizer, _ in self._optimizers:
+        for optimizer in self.read.optimizers:
             optimizer.refresh()
         self._graph.launch()
         return self._results.copied()
@@ -435,14 +214,14 @@ class Graphs:
     def __reduce__(self) -> Any:
         return Graphs, ()
 
-    def run(self, update: Update, agent: Any, args: Any, options: dict[str, Any]) -> Any:
+    def run(self, update: Method, agent: Any, args: Any, options: dict[str, Any]) -> Any:
         """update(agent, *args, **options), launched where it was captured."""
         key: list[Any] = [update, *options]
         arrays: list[Array] = []
         floats: list[float] = []
         values = (*args, *options.values()) if options else args
         try:
-            _sort(values, key, arrays, floats)
+            sort(values, key, arrays, floats)
         except NotCapturableError as error:
             one = self._signature((update, str(error)), update, agent, args, options)
             result = update(agent, *args, **options)
@@ -452,7 +231,7 @@ class Graphs:
         one.fill(floats)
 
         def call(arrays: Iterator[Array], scalars: Iterator[Array]) -> Any:
-            filled = _filled(values, arrays, scalars)
+            filled = filled(values, arrays, scalars)
             n = len(args)
             return update(agent, *filled[:n], **dict(zip(options, filled[n:])))
 
@@ -473,13 +252,13 @@ class Graphs:
         return result
 
     def _signature(
-        self, key: Any, update: Update, agent: Any, args: Any, options: Any, floats: int = 0
+        self, key: Any, update: Method, agent: Any, args: Any, options: Any, floats: int = 0
     ) -> _Signature:
         one = self.signatures.get(key)
         if one is None:
             if len(self.signatures) == SIGNATURES:
                 self.signatures.popitem(last=False)
-            text = _signature_text(update, agent, args, options)
+            text = signature_text(update, agent, args, options)
             one = self.signatures[key] = _Signature(text, floats)
         else:
             self.signatures.move_to_end(key)
@@ -491,7 +270,7 @@ class Graphs:
         """The graph of this call, which has taken its arguments; None: it must run eagerly."""
         graph = one.graph
         if graph is not None:
-            if changed := graph.changed(vars(agent)):
+            if changed := graph.read.changed(agent):
                 # another value may need kernels that are not compiled yet
                 one.graph, one.last = None, None
                 one.reason = f"{changed} was changed"
