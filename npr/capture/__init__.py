@@ -1,4 +1,4 @@
-"""Capture: the pure methods of an agent, `update` and `act`, are recorded once and replayed.
+"""Capture: the pure methods of an agent, `update` and `choose`, are recorded once and replayed.
 
 On the host a replay is one call of a native function (plans.py), on a device the launch of a CUDA
 graph (graphs.py). No algorithm knows of it. Public: `capture_methods` for a class of agents, and
@@ -16,7 +16,7 @@ from npr.capture.graphs import Graphs
 from npr.capture.plans import Plans
 from npr.kernels.jit import available
 
-METHODS = ("update", "act") if ON_HOST else ("update",)  # on a device actions are chosen elsewhere
+METHODS = ("update", "choose") if ON_HOST else ("update",)  # on a device actions are chosen elsewhere
 
 __all__ = ["METHODS", "NotCapturableError", "Report", "capture_methods", "report"]
 
