@@ -108,7 +108,9 @@ class Traced(NDArrayOperatorsMixin):
                 same = x.shape == y.shape and x.strides == y.strides
                 apart = not (same and x.ctypes.data == y.ctypes.data)
                 if apart and np.shares_memory(x, y):
-                    raise NotCapturableError(f"np.{ufunc.__name__} reads and writes overlapping views")
+                    raise NotCapturableError(
+                        f"np.{ufunc.__name__} reads and writes overlapping views"
+                    )
         self.table.ufunc(ufunc, operands, y)
         if out is not None:
             return out[0]

@@ -123,6 +123,7 @@ class _Unregistered:
 class Reads(NamedTuple):
     """The attributes that were read, by name: of an agent itself, and of its class."""
 
+    of: Any  # the class
     own: dict[str, Any]
     of_class: dict[str, Any]
 
@@ -136,13 +137,15 @@ def traced(agent: Any, wrap: Callable[[Any], Any] = lambda value: value) -> Iter
     replay would not notice. At the end of the block the dictionaries are emptied.
     """
     own: Any = type(agent)
-    reads = Reads({}, {})
+    reads = Reads(own, {}, {})
 
     def getattribute(self: Any, name: str) -> Any:
         value = own.__getattribute__(self, name)
         if name == "__dict__" or name in object.__getattribute__(self, "__dict__"):
             held = reads.own
-        elif name[:2] != "__" and not hasattr(type(inspect.getattr_static(own, name)), "__get__"):
+        elif name[:2] != "__" and not hasattr(
+            type(inspect.getattr_static(own, name, None)), "__get__"
+        ):
             held = reads.of_class
         else:
             return value  # of a method or property
@@ -199,46 +202,37 @@ def optimizers(values: Iterable[Any]) -> Iterator[Optimizer]:
             yield from optimizers(contents(value) or ())
 
 
-class Watch:
-    """Some attributes of an object, which are kept alive: so their addresses tell them apart."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self._names, self._values = tuple(values), [*values.values()]
-        self._addresses = tuple(map(id, self._values))
-
-    def changed(self, held: Any) -> str | None:
-        """The name of one that was replaced. Compares by identity, as this runs in each call.
-
-        held   the attributes of the object now, by name
-        """
-        now = tuple(map(id, map(held.get, self._names)))
-        if now == self._addresses:
-            return None
-        return next(n for n, a, b in zip(self._names, now, self._addresses) if a != b)
-
-
 class ReadWatch:
-    """What a captured call has read from an agent, and from the optimizers among that."""
+    """The attributes that a captured call has read from an agent, and those of its optimizers.
 
-    def __init__(self, agent: Any, reads: Reads) -> None:
-        self._own, self._of_class = Watch(reads.own), Watch(reads.of_class)
-        self._class = type(agent)
+    They are kept alive, so that their addresses tell whether one was replaced.
+    """
+
+    def __init__(self, reads: Reads) -> None:
+        self._class, self._names = reads.of, tuple(reads.own)
+        self._of_class = {**reads.of_class}
+        self._held = [*reads.own.values(), *reads.of_class.values()]
         self.optimizers = [*optimizers(reads.own.values())]
-        self._optimizers = [(one, Watch(vars(one))) for one in self.optimizers]
+        self._attributes = [vars(one) for one in self.optimizers]
+        self._held += [x for held in self._attributes for x in held.values()]
+        self._addresses = tuple(map(id, reads.own.values()))
+        self._of_optimizers = [tuple(map(id, held.values())) for held in self._attributes]
 
     def changed(self, agent: Any) -> str | None:
-        """The name of an attribute that is not what it was, if there is one."""
-        if name := self._own.changed(vars(agent)):
-            return name
-        if type(agent) is not self._class:
-            return "__class__"
-        if name := self._of_class.changed(self):
-            return name
-        for optimizer, watch in self._optimizers:
-            if name := watch.changed(vars(optimizer)):
-                return f"{name} of {type(optimizer).__name__}"
-        return None
-
-    def get(self, name: str) -> Any:
-        """An attribute of the class."""
-        return getattr(self._class, name, None)
+        """The name of an attribute that is not what it was, if there is one. Compares by identity,
+        as this runs in each call."""
+        held = vars(agent)
+        if tuple(map(id, map(held.get, self._names))) != self._addresses:
+            now = map(id, map(held.get, self._names))
+            return next(n for n, a, b in zip(self._names, now, self._addresses) if a != b)
+        for optimizer, attributes, before in zip(
+            self.optimizers, self._attributes, self._of_optimizers
+        ):
+            if tuple(map(id, attributes.values())) != before:
+                now = map(id, attributes.values())
+                names = (n for n, a, b in zip(attributes, now, before) if a != b)
+                return f"{next(names, 'an attribute')} of {type(optimizer).__name__}"
+        for name, value in self._of_class.items():
+            if getattr(self._class, name, None) is not value:
+                return name
+        return None if type(agent) is self._class else "__class__"

@@ -44,6 +44,7 @@ WORTH = 10  # replays per capture that are needed to go on capturing
 ROWS = 256  # results of that many replays share an array: the logger reads it at once
 ROW_BYTES = 1 << 22  # of that array at most
 
+
 def _owner(x: Array) -> Array:
     """The array whose memory this one has, or is a part of."""
     return x if x.base is None else x.base
@@ -139,7 +140,7 @@ class _Graph:
                     stream.end_capture()
                 raise
             self._graph = stream.end_capture()
-            self.read = ReadWatch(agent, reads)
+            self.read = ReadWatch(reads)
         if failures:  # the pool has freed blocks, which the graph uses, and has tried again
             raise MemoryError(failures[0])
 

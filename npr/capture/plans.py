@@ -17,12 +17,11 @@ import copy
 import struct
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 import numpy as np
 
-from npr.backend import CAPTURE
 from npr.capture.arrays import Traced, plain
 from npr.capture.calls import (
     BY_VALUE,
@@ -32,7 +31,6 @@ from npr.capture.calls import (
     NotCapturableError,
     ReadWatch,
     Report,
-    filled,
     signature_text,
     sort,
     traced,
@@ -45,49 +43,139 @@ BEFORE = 2  # calls of a signature that run as they are
 KNOWN = 64  # signatures per agent that are counted
 AGAIN = 1_000  # replays after which a plan is proved again; then ten times as many, and so on
 
-_MISS = object()  # a plan does not fit the call
+
+# ---- arguments: where a plan has those of a call
+
+
+class _Constant:
+    """A flag, a whole number, a text or None, which is a part of the signature."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def traced(self, table: Table) -> Any:
+        return self.value
+
+    def take(self, x: Any) -> bool:
+        """Take this argument, if it is one of the signature. Not called if it is `value`."""
+        return type(x) is type(self.value) and bool(x == self.value)
+
+
+class _Number(_Constant):
+    """A float, which may be another one in each call."""
+
+    def __init__(self, value: float) -> None:
+        self.value, self._cell = value, np.array(value, np.float64)
+
+    def traced(self, table: Table) -> Traced:
+        return Traced(self._cell, table, is_float=True)
+
+    def take(self, x: Any) -> bool:
+        if type(x) is not float:
+            return False
+        self.value = x
+        self._cell[...] = x
+        return True
+
+
+class _Array(_Constant):
+    """An array; the plan reads a copy."""
+
+    def __init__(self, value: np.ndarray) -> None:
+        super().__init__(value.copy())
+        self._strides = value.strides
+
+    def traced(self, table: Table) -> Traced:
+        return Traced(self.value, table)
+
+    def take(self, x: Any) -> bool:
+        value = self.value
+        if (
+            type(x) is not np.ndarray or x.shape != value.shape or x.strides != self._strides
+            or x.dtype != value.dtype
+        ):  # fmt: skip
+            return False
+        value[...] = x
+        return True
+
+
+class _SameArray(_Array):
+    """An array that every call is given; the plan reads it where it is."""
+
+    def __init__(self, value: np.ndarray) -> None:
+        _Constant.__init__(self, value)
+
+    def take(self, x: Any) -> bool:
+        return False
+
+
+class _Items(_Constant):
+    """A tuple or list of arguments."""
+
+    def __init__(self, value: Any, same: Set[int]) -> None:
+        self.value, self._kind = None, type(value)
+        self._items = [_argument(x, same) for x in value]
+
+    def traced(self, table: Table) -> Any:
+        return self._kind(item.traced(table) for item in self._items)
+
+    def take(self, x: Any) -> bool:
+        return type(x) is self._kind and _take(self._items, x)
+
+
+def _argument(x: Any, same: Set[int]) -> _Constant:
+    """same   the ids of the arrays that the call before was given"""
+    if type(x) is np.ndarray:
+        return _SameArray(x) if id(x) in same else _Array(x)
+    if isinstance(x, (tuple, list)):
+        return _Items(x, same)
+    return _Number(float(x)) if isinstance(x, (float, np.floating)) else _Constant(x)
+
+
+def _take(held: Sequence[_Constant], args: Sequence[Any]) -> bool:
+    """Take the arguments of a call; False if it is not one of the signature."""
+    for one, x in zip(held, args):
+        if x is not one.value and not one.take(x):
+            return False
+    return len(held) == len(args)
+
+
+# ---- plans
 
 
 class Plan:
     """One traced call. `result` is what it has returned.
 
-    arrays, floats   the arguments in the signature's order
-    fixed            whether each array is the caller's own, which it passes in every call: the plan
-                     reads it there, and the others from copies
+    same   the ids of the arrays that the call before was given
     """
 
     def __init__(
         self, agent: Any, method: Method, args: Sequence[Any], options: dict[str, Any],
-        arrays: Sequence[np.ndarray], floats: Sequence[float], fixed: Sequence[bool],
+        same: Set[int],
     ) -> None:  # fmt: skip
         self._table = Table()
         self._traced: dict[int, Any] = {}  # what was read from the agent, as Traced, by id
         self.written: list[tuple[np.ndarray, np.ndarray]] = []  # those arrays, and their copies
-        self._fixed = list(fixed)
-        self._inputs = [x if same else x.copy() for x, same in zip(arrays, fixed)]
-        self._cells = [np.array(x, np.float64) for x in floats]
-        self._floats = [*floats]
         self._rates: list[tuple[Optimizer, np.ndarray]] = []
-        inputs = [Traced(x, self._table) for x in self._inputs]
-        numbers = [Traced(x, self._table, is_float=True) for x in self._cells]
-        values = filled((*args, *options.values()), iter(inputs), iter(numbers))
+        self._args = [_argument(x, same) for x in (*args, *options.values())]
+        values = [one.traced(self._table) for one in self._args]
+        named = dict(zip(options, values[len(args) :]))
         try:
             with traced(agent, self._wrap) as reads:
-                returned = method(
-                    agent, *values[: len(args)], **dict(zip(options, values[len(args) :]))
-                )
-                self.read = ReadWatch(agent, reads)
+                returned = method(agent, *values[: len(args)], **named)
+                self.read = ReadWatch(reads)
             self._returns(returned)
             self._rows = self._table.finish()
             self._failed = np.zeros(1, np.int64)
             run = kernels.run.native(self._rows, self._failed)
+            if run is None:
+                raise NotCapturableError("the interpreter of tables is not compiled")
         except BaseException:
             self.restore([before for _, before in self.written])
             raise
-        self._words = struct.pack("QQ", id(self._rows), id(self._failed))
-        self._run = run.function
-        del self._traced
-        self.replays, self.proved = 0, False
+        self._words, self._run = struct.pack("QQ", id(self._rows), id(self._failed)), run.function
+        self._traced.clear()
+        self.replays, self.proved, self.due = 0, False, 0
 
     def _wrap(self, value: Any) -> Any:
         """What the traced call sees of an attribute."""
@@ -131,19 +219,9 @@ class Plan:
         }
         return results[""] if self._alone else results
 
-    def take(self, arrays: Sequence[np.ndarray], floats: Sequence[float]) -> bool:
-        """Copy the arguments of a call of this signature to where the plan reads them. False if
-        one is not the array that it should be."""
-        for x, held, same in zip(arrays, self._inputs, self._fixed):
-            if x is not held:
-                if same:
-                    return False
-                held[...] = x
-        if floats != self._floats:
-            self._floats = [*floats]
-            for cell, number in zip(self._cells, floats):
-                cell[...] = number
-        return True
+    def fits(self, agent: Any, args: Sequence[Any]) -> bool:
+        """Whether a replay does this call of the agent; then its arguments are taken."""
+        return self.read.changed(agent) is None and _take(self._args, args)
 
     def replay(self) -> Any:
         """Do the call whose arguments were taken; returns what it returns."""
@@ -175,13 +253,14 @@ class _Signature:
     def __init__(self, method: Method, text: str) -> None:
         self.method, self.text = method, text
         self.calls = self.replays = 0
-        self.last: list[int] = []  # the ids of the arrays of the last call
+        self.given: Set[int] = frozenset()  # the ids of the arrays of the last call
         self.reason = f"called {BEFORE} times at most so far"
         self.plan: Plan | None = None
         self.hopeless = False
 
     def report(self) -> Report:
-        state = "captured" if self.plan is not None and self.plan.proved else f"eager: {self.reason}"
+        captured = self.plan is not None and self.plan.proved
+        state = "captured" if captured else f"eager: {self.reason}"
         return Report(f"{self.method.__name__}({self.text})", state, self.replays)
 
 
@@ -190,6 +269,7 @@ class Plans:
 
     def __init__(self) -> None:
         self.signatures: OrderedDict[Any, _Signature] = OrderedDict()
+        self._latest: dict[Method, _Signature] = {}  # the last one of each method
         self.traces = self.replays = 0
 
     def __reduce__(self) -> Any:
@@ -197,24 +277,33 @@ class Plans:
 
     def run(self, method: Method, agent: Any, args: Any, options: dict[str, Any]) -> Any:
         """method(agent, *args, **options), replayed where there is a plan."""
+        latest = self._latest.get(method)
+        if latest is None or options or not _ready(latest.plan):
+            return self._run(method, agent, args, options)
+        plan = latest.plan
+        if not plan.fits(agent, args):
+            return self._run(method, agent, args, options)
+        latest.replays += 1
+        self.replays += 1
+        return plan.replay()
+
+    def _run(self, method: Method, agent: Any, args: Any, options: dict[str, Any]) -> Any:
         key: list[Any] = [method, *options]
         arrays: list[np.ndarray] = []
-        floats: list[float] = []
-        values = (*args, *options.values()) if options else args
+        values = (*args, *options.values())
         try:
-            sort(values, key, arrays, floats)
+            sort(values, key, arrays, [])
         except NotCapturableError as error:
             one = self._signature((method, str(error)), method, agent, args, options)
             one.reason, one.hopeless = str(error), True
             return method(agent, *args, **options)
-        one = self.signatures.get(tuple(key)) or self._signature(
-            tuple(key), method, agent, args, options
-        )
-        plan = one.plan
+        one = self._signature(tuple(key), method, agent, args, options)
+        self._latest[method] = one
+        plan, given, one.given = one.plan, one.given, frozenset(map(id, arrays))
         if plan is not None:
             changed = plan.read.changed(agent)
-            if changed is None and plan.take(arrays, floats):
-                if not plan.proved or plan.replays == one.due:
+            if changed is None and plan.fits(agent, values):
+                if not plan.proved or plan.replays == plan.due:
                     return self._proved(one, plan, agent, args, options)
                 one.replays += 1
                 self.replays += 1
@@ -223,16 +312,14 @@ class Plans:
             one.reason = f"{changed} was changed" if changed else "it was given other arrays"
         one.calls += 1
         if one.hopeless or one.calls <= BEFORE or self._too_many(one):
-            one.last = [*map(id, arrays)]
             return method(agent, *args, **options)
-        fixed = [id(x) == before for x, before in zip(arrays, one.last or [0] * len(arrays))]
         self.traces += 1
         try:
-            one.plan = plan = Plan(agent, method, args, options, arrays, floats, fixed)
+            one.plan = plan = Plan(agent, method, args, options, given & one.given)
         except NotCapturableError as error:
             one.reason, one.hopeless = str(error), True
             return method(agent, *args, **options)
-        one.reason, one.due = "the plan is proved by the next call", AGAIN
+        one.reason = "the plan is proved by the next call"
         result = plan.result
         del plan.result
         return result
@@ -246,6 +333,8 @@ class Plans:
                 self.signatures.popitem(last=False)
             text = signature_text(method, agent, args, options)
             one = self.signatures[key] = _Signature(method, text)
+        else:
+            self.signatures.move_to_end(key)
         return one
 
     def _too_many(self, one: _Signature) -> bool:
@@ -271,7 +360,8 @@ class Plans:
         replayed = plan.replay()
         written = [array for array, _ in plan.written]
         if _same(result, replayed) and all(map(_same, after, written)):
-            plan.proved, one.due = True, AGAIN if not plan.proved else 10 * plan.replays
+            plan.due = 10 * plan.replays if plan.proved else AGAIN
+            plan.proved = True
             return result
         plan.restore(after)
         if plan.proved:  # earlier replays may have been wrong
@@ -287,12 +377,14 @@ class Plans:
         return result
 
 
+def _ready(plan: Plan | None) -> bool:
+    """Whether a plan may be replayed, and is not to be proved."""
+    return plan is not None and plan.proved and plan.replays != plan.due
+
+
 def _same(a: Any, b: Any) -> bool:
     """Whether results are equal to the bit."""
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
     x, y = np.asarray(a), np.asarray(b)
     return x.shape == y.shape and x.dtype == y.dtype and x.tobytes() == y.tobytes()
-
-
-__all__ = ["CAPTURE", "Plan", "Plans"]

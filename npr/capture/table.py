@@ -67,7 +67,9 @@ class Table:
 
     def __init__(self) -> None:
         self._rows: list[list[int]] = []
-        self.calls: list[tuple[Kernel, tuple[Any, ...]]] = []  # of each row, to repeat one that failed
+        self.calls: list[
+            tuple[Kernel, tuple[Any, ...]]
+        ] = []  # of each row, to repeat one that failed
         self._numbers: list[tuple[np.ndarray, int, int]] = []
         self.held: list[np.ndarray] = []
 
@@ -89,7 +91,9 @@ class Table:
     def _call(self, kernel: Kernel, *args: Any) -> None:
         native = kernel.native(*args)
         if native is None:
-            raise NotCapturableError(f"the kernel {kernel.__name__} is not compiled for its arguments")
+            raise NotCapturableError(
+                f"the kernel {kernel.__name__} is not compiled for its arguments"
+            )
         if len(self._rows) == MOST_ROWS:
             raise NotCapturableError(f"it makes more than {MOST_ROWS:,} operations")
         self.held += [x for x in args if isinstance(x, np.ndarray)]

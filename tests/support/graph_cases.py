@@ -1,4 +1,4 @@
-"""Checks of npr.training.graphs on the strict double of CuPy, for tests/algorithms/test_graphs.py.
+"""Checks of npr.capture.graphs on the strict double of CuPy, for tests/algorithms/test_graphs.py.
 
 `NPR_BACKEND=cupy python graph_cases.py FOLDER [NAME ...]` runs these, or all, and prints
 {name: error or ""} as one line of JSON.
@@ -24,7 +24,8 @@ from npr.backend import to_device, to_host, xp
 from npr.buffers import Rollout, Steps
 from npr.files.parts import arrays_of, parts
 from npr.optim import SGD, Adam, Optimizer
-from npr.training import graphs
+from npr.capture import graphs, report
+from npr.capture.calls import thread
 from support import device_cases
 from support.small_agents import next_update
 
@@ -49,11 +50,11 @@ def eager():
 @contextlib.contextmanager
 def unwrapped():
     """Within this block updates are called as they were written, with floats as they are."""
-    graphs._thread.inside = True
+    thread.inside = True
     try:
         yield
     finally:
-        graphs._thread.inside = False
+        thread.inside = False
 
 
 def learned(agent):
@@ -74,11 +75,11 @@ def read(metrics):
 
 def states(agent):
     """The state of each signature: "captured" or "eager: ..."."""
-    return [one.state for one in graphs.report(agent)]
+    return [one.state for one in report(agent)]
 
 
 def replays(agent):
-    return [one.replays for one in graphs.report(agent)]
+    return [one.replays for one in report(agent)]
 
 
 # ---- the algorithms
@@ -121,12 +122,12 @@ def trajectory(case):
 def replayed_updates_equal_eager_ones(case):
     with eager():
         expected, agent, *_ = trajectory(case)
-        assert set(states(agent)) == {"eager: NPR_GRAPHS=0"}, graphs.report(agent)
+        assert set(states(agent)) == {"eager: NPR_GRAPHS=0"}, report(agent)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         seen, agent, counts, arguments = trajectory(case)
-    assert set(states(agent)) == {"captured"}, graphs.report(agent)
-    assert sum(replays(agent)) >= UPDATES - 3 * len(states(agent)) > 0, graphs.report(agent)
+    assert set(states(agent)) == {"captured"}, report(agent)
+    assert sum(replays(agent)) >= UPDATES - 3 * len(states(agent)) > 0, report(agent)
     for k, (mine, theirs) in enumerate(zip(seen, expected)):
         assert mine == theirs, f"update {k} differs"
     for what in ("uploads", "downloads", "synchronizations"):
@@ -197,15 +198,13 @@ def the_first_call_is_eager_the_second_captured_and_others_are_replayed(folder):
     ):
         agent.update(vector(agent, k), 2.0)
         size = agent.theta.size
-        assert graphs.report(agent) == [(f"x float32({size},), number float", state, count)], (
-            graphs.report(agent)
-        )
+        assert report(agent) == [(f"x float32({size},), number float", state, count)], report(agent)
     assert_equal(agent, expected())
 
 
 @check
 def an_update_before_any_has_no_report(folder):
-    assert graphs.report(toy()) == []
+    assert report(toy()) == []
 
 
 @check
@@ -296,7 +295,7 @@ def stale(change):
     assert replays(agent) == [1]
     change(agent)
     updated(agent, 4, first=3)
-    assert replays(agent) == [3], graphs.report(agent)  # eager, captured, and two times replayed
+    assert replays(agent) == [3], report(agent)  # eager, captured, and two times replayed
     assert_equal(agent, expected(7, change=change))
 
 
@@ -401,7 +400,7 @@ def the_rates_of_all_optimizers_that_are_read_may_change(folder):
         return agent
 
     agent = run()
-    assert replays(agent) == [3], graphs.report(agent)
+    assert replays(agent) == [3], report(agent)
     with unwrapped():
         assert_equal(agent, run())
 
@@ -683,7 +682,7 @@ def a_capture_whose_pool_has_freed_blocks_has_failed(folder):
         and replays(agent) == [2]
         and vars(agent)["_graphs"].captures == 1
     )
-    assert len(graphs.report(agent)) == 1
+    assert len(report(agent)) == 1
     assert_equal(agent, expected())
 
 
@@ -799,7 +798,7 @@ def functions_and_classes_may_be_attributes(folder):
             return self.kind(super().update(x, number))
 
     agent = updated(toy(Composed), 4)
-    assert replays(agent) == [2], graphs.report(agent)
+    assert replays(agent) == [2], report(agent)
     assert_equal(agent, expected(4, Composed))
 
 
@@ -838,7 +837,7 @@ def tuples_lists_and_names_of_arguments_are_a_part_of_the_signature(folder):
             other.update([vector(agent, k)] * 2, 2.0, pair=(0.5, None))
     for k in range(5):
         agent.update([vector(agent, k)] * 2, 2.0, pair=(0.5, None))
-    (one,) = graphs.report(agent)
+    (one,) = report(agent)
     size = agent.theta.size
     assert one.signature == (
         f"xs [float32({size},), float32({size},)], number float, pair [float, =None]"
@@ -846,7 +845,7 @@ def tuples_lists_and_names_of_arguments_are_a_part_of_the_signature(folder):
     assert one.replays == 3
     assert_equal(agent, other)
     agent.update((vector(agent),), 2.0)
-    assert len(graphs.report(agent)) == 2
+    assert len(report(agent)) == 2
 
 
 # ---- minibatches, which have the same memory each time
@@ -933,7 +932,7 @@ def a_transposed_matrix_has_another_signature(folder):
 def a_signature_that_was_not_used_for_long_is_dropped(folder):
     agent = toy(Summed)
     lengths(agent, *range(1, 9), 1, 1, 1, *range(9, 13))
-    shapes = [one.signature.split("(")[1].split(",")[0] for one in graphs.report(agent)]
+    shapes = [one.signature.split("(")[1].split(",")[0] for one in report(agent)]
     assert shapes == ["6", "7", "8", "1", "9", "10", "11", "12"], shapes
     assert sum(replays(agent)) == 2
 
@@ -1006,13 +1005,13 @@ def a_gradient_that_is_not_finite_is_skipped_and_counted(folder):
 def a_copy_has_no_graphs_and_makes_its_own(folder):
     agent = updated(toy(), 4)
     for copied in (copy.deepcopy(agent), pickle.loads(pickle.dumps(updated(registered(), 4)))):
-        assert graphs.report(copied) == []
+        assert report(copied) == []
         updated(copied, 4, first=4)
         assert replays(copied) == [2]
         assert_equal(copied, expected(8))
     assert replays(agent) == [2]
     clone = npr.clone(agent)
-    assert graphs.report(clone) == []
+    assert report(clone) == []
     assert_equal(updated(clone, 4), expected(4))
 
 
@@ -1029,7 +1028,7 @@ def a_file_has_no_graphs_and_continues(folder):
     agent = updated(registered(), 4)
     agent.save(f"{folder}/toy.npz")
     loaded = npr.load(f"{folder}/toy.npz")
-    assert graphs.report(loaded) == []
+    assert report(loaded) == []
     assert_equal(updated(loaded, 4, first=4), expected(8))
     assert_equal(updated(agent, 4, first=4), expected(8))
     assert replays(agent) == [6] and replays(loaded) == [2]
@@ -1040,7 +1039,7 @@ def an_agent_that_is_built_again_makes_its_own(folder):
     agent = updated(toy(), 4)
     vars(agent)["_initial"] = npr.training.cloning.fingerprint(agent)  # as if it were new
     agent.set_params(seed=0, gamma=0.5)
-    assert graphs.report(agent) == []
+    assert report(agent) == []
     assert_equal(updated(agent, 4), expected(4))
 
 
@@ -1105,7 +1104,7 @@ def runs_are_the_same(case):
     with eager():
         expected, expected_rows = run_of(case, 100, 60)
     agent, rows = run_of(case, 100, 60)
-    assert sum(replays(agent)) > 4, graphs.report(agent)
+    assert sum(replays(agent)) > 4, report(agent)
     assert_equal(agent, expected)
     assert len(rows) > 1 and any(key.startswith("train/") for _, row in rows for key in row)
     for mine, theirs in zip(rows, expected_rows):
