@@ -16,9 +16,7 @@ from npr.capture.graphs import Graphs
 from npr.capture.plans import Plans
 from npr.kernels.jit import available
 
-METHODS = (
-    ("update", "choose") if ON_HOST else ("update",)
-)  # on a device actions are chosen elsewhere
+METHODS = ("update", "choose") if ON_HOST else ("update",)  # a device does not choose actions
 
 __all__ = ["METHODS", "NotCapturableError", "Report", "capture_methods", "report"]
 

@@ -232,9 +232,9 @@ class Graphs:
         one.fill(floats)
 
         def call(arrays: Iterator[Array], scalars: Iterator[Array]) -> Any:
-            filled = filled(values, arrays, scalars)
+            given = filled(values, arrays, scalars)
             n = len(args)
-            return update(agent, *filled[:n], **dict(zip(options, filled[n:])))
+            return update(agent, *given[:n], **dict(zip(options, given[n:])))
 
         failed = ""
         if not anomaly.on and not one.hopeless:

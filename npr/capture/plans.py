@@ -203,7 +203,7 @@ class Plan:
     def _returns(self, returned: Any) -> None:
         self._alone = not isinstance(returned, dict)
         results = {"": returned} if self._alone else {**returned}
-        for name, x in results.items():
+        for x in results.values():
             if type(x) is Traced and x.is_float:
                 raise NotCapturableError("it returns a number that depends on its arguments")
             if type(x) not in (Traced, np.ndarray, float, *BY_VALUE):
@@ -341,8 +341,8 @@ class Plans:
         """Whether no further plan should be made."""
         if self.traces >= SIGNATURES and self.replays < 4 * self.traces:
             one.reason = (
-                f"{self.traces} calls were traced for {self.replays} replays: shapes, or attributes "
-                "that are read, change too often"
+                f"{self.traces} calls were traced for {self.replays} replays: shapes, or "
+                "attributes that are read, change too often"
             )
             return True
         held = [other for other in self.signatures.values() if other.plan is not None]

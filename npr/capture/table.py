@@ -171,7 +171,7 @@ class Table:
         self, ufunc: np.ufunc, types: str, operands: Sequence[np.ndarray],
         axes: Sequence[tuple[int, tuple[int, ...]]], empty: bool = False,
     ) -> None:  # fmt: skip
-        """Calls of an inner loop over axes (length, strides of the operands), the inner one last."""
+        """Calls of an inner loop over axes (length, strides of operands), the inner one last."""
         if empty or operands[-1].size == 0:
             return
         self.held += operands

@@ -84,9 +84,7 @@ def node(name: str, x: Any, y: Array, pull: Callable[[Array], Array]) -> Any:
     y = y.reshape((*shape[:-1], *rows[1:]))
     if type(x) is not Tensor:
         return y
-    return record(
-        y, [x], lambda g: [pull(contiguous(g).reshape(rows)).reshape(shape)], name, (x,)
-    )
+    return record(y, [x], lambda g: [pull(contiguous(g).reshape(rows)).reshape(shape)], name, (x,))
 
 
 @dataclass
