@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from npr import backend
+from npr import backend, capture
 from npr.cli import doctor_gpu
 from npr.kernels import blas as kernel_blas
 from npr.kernels import jit
+from npr.runs import config
 from npr.system import blas, memory, streams
 from npr.version import __version__
 
@@ -157,12 +158,54 @@ def products(wrong: list[tuple[str, float]]) -> str:
     )
 
 
+def captured(algorithm: str, env: str) -> list[str]:
+    """What of an agent's updates and choices of actions is captured, and why not: one line each.
+
+    The agent is made with its default settings, and learns until 20 updates were made.
+    """
+    kind = config.algorithm(algorithm)
+    early = {"learning_starts": 100} if "learning_starts" in kind.settings else {}
+    agent = kind(env, seed=0, verbose=0, **early)
+    try:
+        agent.learn(50_000, callback=lambda agent: agent.n_updates < UPDATES)
+        found = capture.report(agent)
+    finally:
+        agent.close()
+    if not found:
+        return ["nothing: " + why_not_captured(kind)]
+    return [
+        f"{one.signature}: {one.state}"
+        + (f", {one.replays:,} calls replayed" if one.replays else "")
+        for one in found
+    ]
+
+
+UPDATES = 20  # of an agent whose captured calls are reported
+
+
+def why_not_captured(algorithm: Any) -> str:
+    if algorithm.table:
+        return f"{algorithm.__name__} learns a table, without arrays"
+    if backend.ON_HOST and not backend.CAPTURE:
+        return f"NPR_CAPTURE={os.environ.get('NPR_CAPTURE')}"
+    if backend.ON_HOST and not jit.available():
+        return kernels()
+    return "no update was made"
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """`npr doctor` has no arguments."""
+    parser.add_argument(
+        "--capture", nargs=2, metavar=("ALGORITHM", "ENV"),
+        help="say which calls of this algorithm are captured and replayed, and why others are not",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; 1 if matrix products, or results of a GPU, are wrong."""
+    if args.capture:
+        for line in captured(*args.capture):
+            streams.show(line)
+        return 0
     wrong, (gpu, gpu_is_right) = wrong_products(), doctor_gpu.topics()
     for topic, result in [*doctor(), *gpu, ("products", products(wrong))]:
         streams.show(f"{topic:<10} {result}")

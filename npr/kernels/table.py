@@ -39,9 +39,19 @@ def call_inner(words: Array) -> None:
     )
 
 
+class _Intrinsics:
+    """What compiles the two functions above within a loop."""
+
+    def symbols(self) -> dict[str, int]:
+        return {}
+
+    def declare(self) -> None:
+        _declare()
+
+
 @functools.cache
-def bind() -> bool:
-    """Make both callable from kernels."""
+def _declare() -> None:
+    """Make both known to Numba."""
     from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic, overload
@@ -82,8 +92,6 @@ def bind() -> bool:
     def typed_inner(words: Any) -> Any:
         return lambda words: inner(words)
 
-    return True
-
 
 def _run_reference(table: Array, failed: Array) -> None:
     """Call the rows of table (n, W) in turn; failed[0] <- the first that failed, plus one, else 0.
@@ -105,8 +113,9 @@ def _strided_reference(words: Array) -> None:
         words[ADDRESSES + k] -= words[OUTER] * words[OUTER_STRIDES + k]
 
 
-run = Kernel(_run_reference, _run_reference, host=True, needs=bind)
-strided = Kernel(_strided_reference, _strided_reference, host=True, needs=bind)
+_INTRINSICS = _Intrinsics()
+run = Kernel(_run_reference, _run_reference, host=True, library=_INTRINSICS)
+strided = Kernel(_strided_reference, _strided_reference, host=True, library=_INTRINSICS)
 
 # ---- operations on flat arrays that are no ufuncs
 
