@@ -131,17 +131,6 @@ def floats(*arrays: Array) -> list[Array]:
     return [x.astype(dtype, copy=False) for x in arrays]
 
 
-def empty(like: Array, shape: Any, dtype: Any = None) -> Array:
-    """A new array, C-contiguous, for results that are computed from `like`, an array: of its type
-    if dtype is None. Arrays made so are known where a call is captured (npr.capture)."""
-    return xp.empty_like(like, dtype, "C", shape=shape)
-
-
-def contiguous(x: Array, dtype: Any = None) -> Array:
-    """x itself if it is C-contiguous and of this type, else a copy that is."""
-    return x.astype(dtype or x.dtype, order="C", copy=False)
-
-
 def check_array(what: str, array: Any, shape: tuple[int, ...], dtype: Any) -> None:
     """Raise ConfigError unless a host array has this shape and type, and finite numbers."""
     if array.shape != shape or array.dtype != dtype:

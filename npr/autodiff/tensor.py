@@ -22,7 +22,7 @@ import numpy as np
 
 from npr.autodiff import anomaly
 from npr.autodiff.guard import Guard, not_differentiable
-from npr.backend import ON_HOST, Array, contiguous, empty, on_device, xp
+from npr.backend import ON_HOST, Array, on_device, xp
 from npr.errors import GradientError
 
 Function = Callable[..., Any]
@@ -131,9 +131,8 @@ def guarded(rule: Function) -> Function:
     """
 
     def product(g: Array, *args: Any, **options: Any) -> Array:
-        # the usual case, and the faster one; an array that is captured does not show its values
-        known = ON_HOST and isinstance(g, (np.ndarray, np.generic))
-        if known and (g if g.ndim == 0 else np.count_nonzero(g) == g.size):
+        # the usual case, and the faster one
+        if ON_HOST and (g if g.ndim == 0 else np.count_nonzero(g) == g.size):
             return rule(g, *args, **options)
         with np.errstate(divide="ignore", invalid="ignore"):
             cotangent = rule(g, *args, **options)
@@ -235,7 +234,7 @@ def spread(g: Array, x: Array, axis: Any, keepdims: bool) -> Array:
 
 
 def _sum_back(g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    dx = empty(x, x.shape, g.dtype)
+    dx = xp.empty(x.shape, g.dtype)
     dx[...] = spread(g, x, axis, keepdims)
     return dx
 
@@ -412,7 +411,7 @@ def _backward(tape: Tape, out: Any, g: Array, x: Array) -> Array:
     g = cotangents[0]
     if anomaly.on and g is not None:
         anomaly.check("Backwards: the gradient, a sum over its uses", g)
-    return xp.zeros_like(x) if g is None else contiguous(g).reshape(x.shape)
+    return xp.zeros_like(x) if g is None else xp.ascontiguousarray(g).reshape(x.shape)
 
 
 def vjp(f: Function, x: Array, *args: Any) -> tuple[Array, Callable[[Array | float], Array]]:
@@ -423,8 +422,7 @@ def vjp(f: Function, x: Array, *args: Any) -> tuple[Array, Callable[[Array | flo
     """
     tape, out = _trace(f, x, args)
     value = stop_gradient(out)
-    # comparing on a GPU would wait for it, and a captured array does not show its values
-    before = x.copy() if type(x) is np.ndarray else None
+    before = x.copy() if ON_HOST else None  # comparing on a GPU would wait for it
 
     def pullback(v: Array | float) -> Array:
         if isinstance(v, (int, float)):
