@@ -86,11 +86,17 @@ def _declare() -> None:
 
     @overload(call_row)  # type: ignore[untyped-decorator]
     def typed_row(row: Any) -> Any:
-        return lambda row: function(row)
+        def call(row: Any) -> Any:
+            return function(row)
+
+        return call
 
     @overload(call_inner)  # type: ignore[untyped-decorator]
     def typed_inner(words: Any) -> Any:
-        return lambda words: inner(words)
+        def call(words: Any) -> Any:
+            return inner(words)
+
+        return call
 
 
 def _run_reference(table: Array, failed: Array) -> None:
