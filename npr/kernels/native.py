@@ -164,11 +164,12 @@ _engines: list[Any] = []  # they own the code
 
 def _load(binding: Any, code: bytes, symbols: Sequence[str]) -> int | None:
     """The address of the C function in object code."""
+    # the first engine makes the symbols of this process known, such as those of libm
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target_machine(binding))
     missing = [name for name in symbols if binding.address_of_symbol(name) is None]
     if missing:  # LLVM would end the process
         warn_once("symbols", f"Native code is not used, since there is no {', '.join(missing)}.")
         return None
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target_machine(binding))
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
