@@ -222,8 +222,8 @@ class ReadWatch:
         """The name of an attribute that is not what it was, if there is one. Compares by identity,
         as this runs in each call."""
         held = vars(agent)
-        if tuple(map(id, map(held.get, self._names))) != self._addresses:
-            now = map(id, map(held.get, self._names))
+        now = tuple(map(id, map(held.get, self._names)))
+        if now != self._addresses:
             return next(n for n, a, b in zip(self._names, now, self._addresses) if a != b)
         for optimizer, attributes, before in zip(
             self.optimizers, self._attributes, self._of_optimizers

@@ -71,10 +71,11 @@ class _Number(_Constant):
         return Traced(self._cell, table, is_float=True)
 
     def take(self, x: Any) -> bool:
-        if type(x) is not float:
+        if not isinstance(x, (float, np.floating)):
             return False
-        self.value = x
-        self._cell[...] = x
+        if x != self.value:
+            self.value = float(x)
+            self._cell[...] = x
         return True
 
 
@@ -156,7 +157,7 @@ class Plan:
         self._table = Table()
         self._traced: dict[int, Any] = {}  # what was read from the agent, as Traced, by id
         self.written: list[tuple[np.ndarray, np.ndarray]] = []  # those arrays, and their copies
-        self._rates: list[tuple[Optimizer, np.ndarray]] = []
+        self._rates: list[tuple[Optimizer, _Number]] = []
         self._args = [_argument(x, same) for x in (*args, *options.values())]
         values = [one.traced(self._table) for one in self._args]
         named = dict(zip(options, values[len(args) :]))
@@ -167,6 +168,7 @@ class Plan:
             self._returns(returned)
             self._rows = self._table.finish()
             self._failed = np.zeros(1, np.int64)
+            self._status = memoryview(self._failed)  # quicker to read
             run = kernels.run.native(self._rows, self._failed)
             if run is None:
                 raise NotCapturableError("the interpreter of tables is not compiled")
@@ -192,8 +194,8 @@ class Plan:
                 for name, x in vars(value).items():
                     vars(held)[name] = self._wrap(x)
                 held.theta, held.counts = self._wrap(value.theta), self._wrap(value.counts)
-                rate = np.array(value.learning_rate, np.float64)
-                held.learning_rate = Traced(rate, self._table, is_float=True)
+                rate = _Number(float(value.learning_rate))
+                held.learning_rate = rate.traced(self._table)
                 self._rates.append((value, rate))
             return held
         if isinstance(value, tuple):
@@ -219,15 +221,20 @@ class Plan:
         }
         return results[""] if self._alone else results
 
-    def fits(self, agent: Any, args: Sequence[Any]) -> bool:
-        """Whether a replay does this call of the agent; then its arguments are taken."""
+    def takes(self, agent: Any, args: Sequence[Any]) -> bool:
+        """Take the arguments of a call; False if a replay does not do this call."""
         return self.read.changed(agent) is None and _take(self._args, args)
+
+    def fits(self, agent: Any, args: Sequence[Any]) -> bool:
+        """As `takes`, and False if the plan is to be proved by the call."""
+        return self.replays != self.due and self.takes(agent, args)
 
     def replay(self) -> Any:
         """Do the call whose arguments were taken; returns what it returns."""
         for optimizer, rate in self._rates:
-            rate[...] = optimizer.learning_rate
-        if self._run(self._words) or self._failed[0]:
+            if optimizer.learning_rate != rate.value:
+                rate.take(float(optimizer.learning_rate))
+        if self._run(self._words) or self._status[0]:
             self._raise()
         self.replays += 1
         return self._copied()
@@ -252,11 +259,15 @@ class _Signature:
 
     def __init__(self, method: Method, text: str) -> None:
         self.method, self.text = method, text
-        self.calls = self.replays = 0
+        self.calls = self.earlier = 0  # earlier: replays of plans that were dropped
         self.given: Set[int] = frozenset()  # the ids of the arrays of the last call
         self.reason = f"called {BEFORE} times at most so far"
         self.plan: Plan | None = None
         self.hopeless = False
+
+    @property
+    def replays(self) -> int:
+        return self.earlier + (0 if self.plan is None else self.plan.replays)
 
     def report(self) -> Report:
         captured = self.plan is not None and self.plan.proved
@@ -269,25 +280,14 @@ class Plans:
 
     def __init__(self) -> None:
         self.signatures: OrderedDict[Any, _Signature] = OrderedDict()
-        self._latest: dict[Method, _Signature] = {}  # the last one of each method
-        self.traces = self.replays = 0
+        self.ready: dict[Method, Plan] = {}  # the plan that was used last, by method
+        self.traces = 0
 
     def __reduce__(self) -> Any:
         return Plans, ()
 
     def run(self, method: Method, agent: Any, args: Any, options: dict[str, Any]) -> Any:
         """method(agent, *args, **options), replayed where there is a plan."""
-        latest = self._latest.get(method)
-        if latest is None or options or not _ready(latest.plan):
-            return self._run(method, agent, args, options)
-        plan = latest.plan
-        if not plan.fits(agent, args):
-            return self._run(method, agent, args, options)
-        latest.replays += 1
-        self.replays += 1
-        return plan.replay()
-
-    def _run(self, method: Method, agent: Any, args: Any, options: dict[str, Any]) -> Any:
         key: list[Any] = [method, *options]
         arrays: list[np.ndarray] = []
         values = (*args, *options.values())
@@ -298,17 +298,16 @@ class Plans:
             one.reason, one.hopeless = str(error), True
             return method(agent, *args, **options)
         one = self._signature(tuple(key), method, agent, args, options)
-        self._latest[method] = one
         plan, given, one.given = one.plan, one.given, frozenset(map(id, arrays))
         if plan is not None:
-            changed = plan.read.changed(agent)
-            if changed is None and plan.fits(agent, values):
-                if not plan.proved or plan.replays == plan.due:
+            if plan.takes(agent, values):
+                if plan.replays == plan.due:
                     return self._proved(one, plan, agent, args, options)
-                one.replays += 1
-                self.replays += 1
+                self.ready[method] = plan
                 return plan.replay()
-            one.plan, one.calls = None, BEFORE
+            changed = plan.read.changed(agent)
+            self._drop(one)
+            one.calls = BEFORE
             one.reason = f"{changed} was changed" if changed else "it was given other arrays"
         one.calls += 1
         if one.hopeless or one.calls <= BEFORE or self._too_many(one):
@@ -339,17 +338,25 @@ class Plans:
 
     def _too_many(self, one: _Signature) -> bool:
         """Whether no further plan should be made."""
-        if self.traces >= SIGNATURES and self.replays < 4 * self.traces:
+        replays = sum(one.replays for one in self.signatures.values())
+        if self.traces >= SIGNATURES and replays < 4 * self.traces:
             one.reason = (
-                f"{self.traces} calls were traced for {self.replays} replays: shapes, or "
+                f"{self.traces} calls were traced for {replays} replays: shapes, or "
                 "attributes that are read, change too often"
             )
             return True
         held = [other for other in self.signatures.values() if other.plan is not None]
         if len(held) >= SIGNATURES:
             seldom = min(held, key=lambda other: other.replays)
-            seldom.plan, seldom.reason = None, f"{SIGNATURES} other signatures have plans"
+            self._drop(seldom)
+            seldom.reason = f"{SIGNATURES} other signatures have plans"
         return False
+
+    def _drop(self, one: _Signature) -> None:
+        """Forget a plan."""
+        if self.ready.get(one.method) is one.plan:
+            del self.ready[one.method]
+        one.earlier, one.plan = one.replays, None
 
     def _proved(self, one: _Signature, plan: Plan, agent: Any, args: Any, options: Any) -> Any:
         """The result of the call as it is; the plan must write and return the same."""
@@ -372,14 +379,10 @@ class Plans:
                 RuntimeWarning,
                 stacklevel=5,
             )
-        one.plan, one.hopeless = None, True
+        self._drop(one)
+        one.hopeless = True
         one.reason = "a replay differs from the call: it depends on more than what it is given"
         return result
-
-
-def _ready(plan: Plan | None) -> bool:
-    """Whether a plan may be replayed, and is not to be proved."""
-    return plan is not None and plan.proved and plan.replays != plan.due
 
 
 def _same(a: Any, b: Any) -> bool:
