@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from npr.autodiff import Tensor, record
-from npr.backend import FLOAT, Array, to_device, to_host, xp
+from npr.backend import FLOAT, Array, contiguous, to_device, to_host
 from npr.envs.spaces import Actions
 
 
@@ -84,9 +84,7 @@ def node(name: str, x: Any, y: Array, pull: Callable[[Array], Array]) -> Any:
     y = y.reshape((*shape[:-1], *rows[1:]))
     if type(x) is not Tensor:
         return y
-    return record(
-        y, [x], lambda g: [pull(xp.ascontiguousarray(g).reshape(rows)).reshape(shape)], name, (x,)
-    )
+    return record(y, [x], lambda g: [pull(contiguous(g).reshape(rows)).reshape(shape)], name, (x,))
 
 
 @dataclass
