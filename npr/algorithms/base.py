@@ -537,7 +537,8 @@ class Algorithm(Settings, sb3.Methods):
         return Outputs(configure(None, "stdout") if log_interval is not None else [])
 
     def _train(self, run: Run) -> None:
-        """The algorithm: iterate over run.interact, run.rollouts or run.episodes until they end."""
+        """The algorithm: iterate over run.interact, transitions, rollouts or episodes until they
+        end."""
         raise NotImplementedError
 
     def _describe(self, budget: int) -> None:

@@ -46,14 +46,14 @@ class QLearning(EpsilonGreedy, Algorithm):
         return TableHead(self.actions, self.exploration_final_eps), None, self.Q
 
     def _train(self, run):
-        for transitions in run.interact(self.explore):  # [2-4, 6]
-            for s, a, r, s2, terminated, _ in zip(*transitions):
-                self.update(s, a, r, s2, terminated)
-        # [9-11] are in interact: it continues from s2, or from a reset
+        for s, a, r, s2, terminated, _ in run.transitions(self.explore):  # [2-4, 6]
+            self.update(s, a, r, s2, terminated)
+        # [9-11] are in transitions: it continues from s2, or from a reset
 
     def explore(self, s):
-        return np.array([self.epsilon_greedy(self.Q[x]) for x in s])  # [5]
+        return np.array([self.epsilon_greedy(self.Q[x]) for x in s.tolist()])  # [5]
 
     def update(self, s, a, r, s2, terminated):  # [7]
-        y = r + self.gamma * (1 - terminated) * self.Q[s2].max()
+        q = self.Q[s2]
+        y = r + self.gamma * (1 - terminated) * q.item(q.argmax())
         self.Q[s, a] += self.now(self.learning_rate) * (y - self.Q[s, a])  # [8]

@@ -51,19 +51,17 @@ class Sarsa(EpsilonGreedy, Algorithm):
         return TableHead(self.actions, self.exploration_final_eps), None, self.Q
 
     def _train(self, run):
-        for transitions in run.interact(self.explore):  # [2, 3, 5, 6]
-            for s, a, r, s2, terminated, episode in zip(*transitions):
-                a2 = self.epsilon_greedy(self.Q[s2])  # [7]
-                self.update(s, a, r, s2, a2, terminated)
-                self.chosen[int(episode)] = a2  # [10, 11]; [12, 13] are in interact
+        for s, a, r, s2, terminated, episode in run.transitions(self.explore):  # [2, 3, 5, 6]
+            a2 = self.epsilon_greedy(self.Q[s2])  # [7]
+            self.update(s, a, r, s2, a2, terminated)
+            self.chosen[episode] = a2  # [10, 11]; [12, 13] are in transitions
 
     def explore(self, s):
         """The action chosen in line 7, or at the start of an episode a new one."""
-        chosen = self.chosen
-        a = [chosen.get(e) for e in self.envs.episode.tolist()]
-        self.chosen = IntegerMap()
+        a = [self.chosen.get(e) for e in self.envs.episode.tolist()]
+        self.chosen.clear()
         return np.array([self.epsilon_greedy(self.Q[x]) if b is None else b  # [4]
-                         for x, b in zip(s, a)])  # fmt: skip
+                         for x, b in zip(s.tolist(), a)])  # fmt: skip
 
     def update(self, s, a, r, s2, a2, terminated):  # [8]
         q = self.Q[s2]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from npr.backend import Array, to_device, to_host
+from npr.errors import NumericsError
 from npr.settings.schedule import Schedule
 from npr.settings.setting import NetArch, Settings, setting
 
@@ -112,12 +113,20 @@ class EpsilonGreedy(Settings):
 
     def epsilon_greedy(self: Any, q: np.ndarray) -> int:
         """A random action with probability epsilon, else the argmax of q (K,). Ties are broken at
-        random."""
-        rng = self.rng["explore"]
-        if rng.random() < self.epsilon:
-            return int(rng.random() * len(q))
-        best = np.flatnonzero(q == q.max())
-        return int(best[int(rng.random() * len(best))])
+        random. Raises NumericsError if the largest value is not a number."""
+        random = self.rng["explore"].random
+        if random() < self.epsilon:
+            return int(random() * len(q))
+        a, values = int(q.argmax()), q.tolist()  # a list is faster to search, if there are few
+        largest = values[a]
+        if largest != largest:  # argmax finds NaN first
+            raise NumericsError(
+                f"The action values {q} are not numbers: training has diverged. Lower "
+                "learning_rate, or check the scale of rewards."
+            )
+        for _ in range(int(random() * values.count(largest))):
+            a = values.index(largest, a + 1)
+        return a
 
 
 class PolicyGradient(Networks):

@@ -61,7 +61,7 @@ class _Stopped(Exception):
 class Run:
     """One call of learn(). It updates the agent, which keeps no reference to it.
 
-    agent     an Algorithm: its `_train(run)` iterates over `interact`, `rollouts` or `episodes`
+    agent     an Algorithm: its `_train(run)` iterates over one of the generators below
     callback  an npr.callbacks.Callback, or None
     outputs   where rows of the log are written; open
     others    the arguments of `Algorithm.learn`
@@ -233,6 +233,14 @@ class Run:
             if agent.table and reward_norm:  # a replay buffer would do it when sampling
                 r = reward_norm(r)
             yield Transition(s, a, r, s2, terminated, episode)
+
+    def transitions(
+        self, choose: Callable[[np.ndarray], np.ndarray]
+    ) -> Iterator[tuple[int, int, float, int, bool, int]]:
+        """The Transitions of `interact` one by one, as Python numbers: these index a table in less
+        time than those of NumPy."""
+        for several in self.interact(choose):
+            yield from zip(*[column.tolist() for column in several])
 
     def rollouts(
         self, n_steps: int, choose: Callable[[np.ndarray], np.ndarray]

@@ -1,9 +1,13 @@
 """Q-learning: steps by hand, the optimum of dynamic programming, exploration."""
 
+import copy
+
 import numpy as np
 import pytest
 from support.agent_factories import q_learning
 from support.toy_envs import TwoStates
+
+from npr import NumericsError
 
 
 @pytest.mark.parametrize(("terminated", "expected"), [(False, 1.45), (True, 1.0)])
@@ -27,6 +31,28 @@ def test_epsilon_greedy_breaks_ties_at_random():
     draws = [agent.epsilon_greedy(np.array([0.0, 1.0, 1.0])) for _ in range(6_000)]
     frequencies = np.bincount(draws, minlength=3) / len(draws)
     assert np.abs(frequencies - [0.2 / 3, 0.4 + 0.2 / 3, 0.4 + 0.2 / 3]).max() < 0.02
+
+
+def test_epsilon_greedy_draws_as_often_as_its_definition_in_numpy():
+    agent = q_learning(exploration_initial_eps=0.3)
+    rng = copy.deepcopy(agent.rng["explore"])
+    for K in (1, 2, 3, 40) * 50:
+        q = rng.integers(-2, 2, K) / 4  # many ties
+        agent.rng["explore"] = copy.deepcopy(rng)
+        if rng.random() < agent.epsilon:
+            expected = int(rng.random() * K)
+        else:
+            best = np.flatnonzero(q == q.max())
+            expected = best[int(rng.random() * len(best))]
+        assert agent.epsilon_greedy(q) == expected
+        assert agent.rng["explore"].bit_generator.state == rng.bit_generator.state
+
+
+@pytest.mark.parametrize("q", [[np.nan, 1.0], [1.0, np.nan], [np.nan, np.nan]])
+def test_a_value_that_is_not_a_number_is_an_error(q):
+    agent = q_learning(exploration_initial_eps=0.0, exploration_final_eps=0.0)
+    with pytest.raises(NumericsError, match=r"action values \[.*nan.*diverged.*learning_rate"):
+        agent.epsilon_greedy(np.array(q))
 
 
 def test_epsilon_decreases_linearly_over_its_fraction_of_the_budget():

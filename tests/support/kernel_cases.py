@@ -240,6 +240,11 @@ def slow_gather(rows, fresh, start, count, index, last, returns, mean, scale, re
             r[i] = np.clip(r[i] * reward_scale[0], -reward_clip, reward_clip)
 
 
+def slow_insert(rows, start, s, a, r, s2, terminated):
+    for i in range(len(r)):
+        rows[(start + i) % len(rows)] = [*s[i], *a[i], r[i], *s2[i], terminated[i]]
+
+
 def slow_standardize(x, y):
     mean, n = statistics.fmean(x.tolist()), len(x)
     std = math.sqrt(math.fsum((v - mean) ** 2 for v in x.tolist()) / (n - 1))
@@ -434,6 +439,15 @@ def gather_of(d):
     return rows, fresh, int(d.rng.integers(C)), count, index, last, *optional, 0.5, 0.9, *batch
 
 
+def insert_of(d):
+    """Up to a whole ring of transitions, with any kind of actions."""
+    n, S, A = d.B, d.n, int(d.rng.integers(1, 3))
+    C = n + 1 + int(d.rng.integers(3))
+    a = d.rng.integers(5, size=(n, A)) if d.rng.random() < 0.5 else d.normal(n, A)
+    start, terminated = int(d.rng.integers(C)), d.rng.random(n) < 0.5
+    return d.normal(C, 2 * S + A + 2), start, d.table(), a, d.normal(n), d.table(), terminated
+
+
 def td_huber_of(d):
     B = d.B + 1
     rows = [2 * d.normal(B) for _ in range(4)]
@@ -573,6 +587,8 @@ CASES = {
     "returns": (slow_returns, returns_of),
     "n_step_returns": (slow_n_step_returns, n_steps_of),
     "gather": (slow_gather, gather_of),
+    "gather_on_host": (slow_gather, gather_of),
+    "insert": (slow_insert, insert_of),
     "standardize": (slow_standardize, lambda d: (d.normal(d.B + 2), d.normal(d.B + 2))),
     "take_rows": (slow_take_rows, take_rows_of),
     "mse": (slow_mse, lambda d: (d.normal(d.B + 1, d.n), d.row())),

@@ -30,6 +30,25 @@ def test_a_transition_is_named_and_numbers_its_episodes():
     assert agent.num_timesteps == 6 and run.last_steps == 2
 
 
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_transitions_are_the_rows_of_interact_as_python_numbers(n_envs):
+    rows = []
+    for one_by_one in (False, True):
+        agent = small_agent("QLearning", n_envs=n_envs, normalize_reward=True)
+        run = run_of(agent)
+        agent.counters.end = 30
+        with run.interrupts:
+            if one_by_one:
+                rows.append(list(run.transitions(agent.explore)))
+            else:
+                steps = run.interact(agent.explore)
+                rows.append(
+                    [tuple(x[i].item() for x in step) for step in steps for i in range(n_envs)]
+                )
+    assert rows[0] == rows[1] and len(rows[1]) == 30
+    assert {tuple(map(type, row)) for row in rows[1]} == {(int, int, float, int, bool, int)}
+
+
 def test_explained_variance_counts_valid_rows_only():
     v, R = np.array([[1.0, 9.0], [2.0, -7.0], [4.0, 3.0]]), np.array([[1.5, 0.0], [2, 50], [5, 3]])
     rows = np.array([0, 2, 4])  # the first environment
