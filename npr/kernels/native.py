@@ -14,7 +14,6 @@ The code needs neither Numba's runtime nor Python, so that it may run without th
 
 import ctypes
 import functools
-import importlib.util
 import struct
 import sys
 import threading
@@ -24,6 +23,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from npr.backend import MISSING, installed
 from npr.kernels import object_files
 
 DONE, RAISED, OTHER_TYPES = range(3)
@@ -92,11 +92,7 @@ _lock = threading.RLock()
 
 def usable() -> bool:
     """Whether object code can be loaded, and Numba is there to compile it. Does not import Numba."""
-    try:
-        installed = importlib.util.find_spec("numba") is not None
-    except ValueError:  # sys.modules["numba"] is None
-        installed = False
-    return installed and _binding() is not None
+    return installed("numba") != MISSING and _binding() is not None
 
 
 def native(kernel: Loop, kinds: Sequence[str]) -> Native | None:

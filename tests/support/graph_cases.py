@@ -450,7 +450,7 @@ def an_update_that_draws_random_numbers(folder):
         def update(self, x, number):
             return super().update(x, self.rng["noise"].random())
 
-    falls_back(Drawing, "it reads self.rng, a dict, which may change between updates")
+    falls_back(Drawing, "it reads self.rng, a dict, which may change between calls")
 
 
 @check
