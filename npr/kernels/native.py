@@ -91,7 +91,7 @@ _lock = threading.RLock()
 
 
 def usable() -> bool:
-    """Whether object code can be loaded, and Numba is there to compile it. Does not import Numba."""
+    """Whether object code can be loaded, and compiled where there is no file of it."""
     return installed("numba") != MISSING and _binding() is not None
 
 

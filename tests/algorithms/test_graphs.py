@@ -11,9 +11,6 @@ from support import TESTS, cuda
 from support.graph_cases import CHECKS
 from support.processes import DOUBLE, run
 
-import npr
-from npr.capture import graphs
-
 TOGETHER = 12  # checks per process: most of its time is the import
 NAMES = list(CHECKS)
 
