@@ -34,7 +34,7 @@ from npr.capture.calls import (
     signature_text,
     sort,
 )
-from npr.capture.reads import OPTIMIZERS, ReadWatch, traced
+from npr.capture.reads import OPTIMIZERS, ReadWatch, contents, traced
 from npr.capture.table import Table
 from npr.errors import describe_error
 from npr.kernels import table as kernels
@@ -222,6 +222,8 @@ class Plan:
             return held
         if isinstance(value, tuple):
             return tuple(map(self._wrap, value))
+        if any(self._wrap(x) is not x for x in contents(value) or ()):
+            raise NotCapturableError(f"it reads arrays within a {type(value).__qualname__}")
         return value
 
     def _returns(self, returned: Any) -> None:

@@ -93,6 +93,8 @@ class Reads:
         for code in _codes(function.__code__):
             if "random" in code.co_names:
                 raise NotCapturableError("it draws random numbers; pass them as an argument")
+            if {"type", "__class__"} & {*code.co_names}:
+                raise NotCapturableError("it uses its class; read self.NAME instead")
             for step in dis.get_instructions(code):
                 name = step.argval
                 if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") or (
