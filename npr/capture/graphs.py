@@ -107,7 +107,7 @@ class _Graph:
     """
 
     def __init__(
-        self, agent: Any, update: Method, call: Callable[[Iterator[Array], Iterator[Array]], Any],
+        self, agent: Any, call: Callable[[Iterator[Array], Iterator[Array]], Any],
         arrays: Sequence[Array], scalars: Sequence[Array], fixed: Sequence[bool],
     ) -> None:  # fmt: skip
         self._inputs = [
@@ -128,7 +128,7 @@ class _Graph:
 
         self._pool = xp.cuda.MemoryPool(allocate)
         stream = xp.cuda.Stream(non_blocking=True)
-        with traced(agent, update) as reads, xp.cuda.using_allocator(self._pool.malloc), stream:
+        with traced(agent) as reads, xp.cuda.using_allocator(self._pool.malloc), stream:
             stream.begin_capture()
             try:
                 inputs = iter([static for _, static in self._inputs])
@@ -163,8 +163,7 @@ class _Graph:
 class _Signature:
     """The updates with arguments of one signature."""
 
-    def __init__(self, update: Method, text: str, floats: int) -> None:
-        self.update = update
+    def __init__(self, text: str, floats: int) -> None:
         self.text, self.reason, self.replays = text, "called once so far", 0
         self.graph: _Graph | None = None
         self.hopeless = False  # whether a capture was tried and failed
@@ -259,7 +258,7 @@ class Graphs:
             if len(self.signatures) == SIGNATURES:
                 self.signatures.popitem(last=False)
             text = signature_text(update, agent, args, options)
-            one = self.signatures[key] = _Signature(update, text, floats)
+            one = self.signatures[key] = _Signature(text, floats)
         else:
             self.signatures.move_to_end(key)
         return one
@@ -301,9 +300,9 @@ class Graphs:
         self.captures += 1
         one.graph = None
         with contextlib.suppress(MemoryError):
-            one.graph = _captured(agent, one.update, call, arrays, one.scalars, fixed)
+            one.graph = _captured(agent, call, arrays, one.scalars, fixed)
         if one.graph is None:  # once more, as the memory of that capture was freed with the error
-            one.graph = _captured(agent, one.update, call, arrays, one.scalars, fixed)
+            one.graph = _captured(agent, call, arrays, one.scalars, fixed)
         one.graph.take(arrays)
         return one.graph
 

@@ -172,7 +172,7 @@ class Plan:
         named = dict(zip(options, values[len(args) :]))
         given = Saved(arrays)
         try:
-            with traced(agent, method, self._wrap) as reads:
+            with traced(agent, self._wrap, method) as reads:
                 self._returns(method(agent, *values[: len(args)], **named))
                 self.read = ReadWatch(reads)
             if given.changed() or not _take(self._args, (*args, *options.values())):

@@ -49,12 +49,13 @@ class Reads:
     outside   (namespace, name, value) of globals and closures
     """
 
-    def __init__(self, of: Any) -> None:
-        self.of = of
+    def __init__(self, of: Any, method: Any = None) -> None:
+        self.of, self._enters = of, method is not None
         self.own: dict[str, Any] = {}
         self.of_class: dict[str, Any] = {}
         self.outside: list[tuple[Any, str, Any]] = []
         self._seen: set[Any] = set()
+        self.enter(method)
 
     def read(self, agent: Any, name: str, value: Any) -> bool:
         """Enter an attribute; whether it is data, not a method or what a property has computed.
@@ -83,7 +84,9 @@ class Reads:
         Raises NotCapturableError if that may change in place, or if it is written.
         """
         function = inspect.unwrap(function) if callable(function) else function
-        if not isinstance(function, types.FunctionType) or function in self._seen:
+        if not self._enters or not isinstance(function, types.FunctionType):
+            return
+        if function in self._seen:
             return
         self._seen.add(function)
         top = (function.__module__ or "").partition(".")[0]
@@ -128,17 +131,16 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 @contextlib.contextmanager
 def traced(
-    agent: Any, method: Any, wrap: Callable[[Any], Any] = lambda value: value
+    agent: Any, wrap: Callable[[Any], Any] = lambda value: value, method: Any = None
 ) -> Iterator[Reads]:
     """Within this block what a call of the method reads is collected; of an attribute that is read
-    it gets wrap(value).
+    it gets wrap(value). Without a method these are the attributes alone.
 
     NotCapturableError is raised if an attribute is set, or if one is read that may change in place:
     a replay would not notice.
     """
     own: Any = type(agent)
-    reads = Reads(own)
-    reads.enter(method)
+    reads = Reads(own, method)
 
     def getattribute(self: Any, name: str) -> Any:
         try:
