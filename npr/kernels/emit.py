@@ -165,9 +165,11 @@ def written(function: Any) -> set[int]:
     Found in its source: assignments to entries of an argument, or of a view of one. Views are
     made by slices, and by functions whose first argument is the array.
     """
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    body: Any = tree.body[0]
-    names = [argument.arg for argument in body.args.args]
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except OSError:  # it is not from a file, and may write to all of them
+        return set(range(len(names)))
     views = {name: {name} for name in names}  # name -> the arguments that it may be a view of
 
     def origins(node: Any) -> set[str]:
@@ -190,7 +192,7 @@ def written(function: Any) -> set[int]:
         elif isinstance(target, ast.Name):
             views[target.id] = views.get(target.id, set()) | origins(value)
 
-    found, nodes, before = set[str](), list(ast.walk(body)), None
+    found, nodes, before = set[str](), list(ast.walk(tree)), None
     while before != (before := (str(sorted(map(str, views.items()))), len(found))):
         for node in nodes:
             match node:
