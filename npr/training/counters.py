@@ -25,7 +25,9 @@ class Counters:
     @property
     def progress(self) -> float:
         """The fraction of the budget that is used, from 0 to 1."""
-        return min(1.0, self.num_timesteps / self.end) if self.end else 0.0
+        if self.num_timesteps >= self.end:
+            return 1.0 if self.end else 0.0
+        return self.num_timesteps / self.end
 
     def stepped(self, n: int) -> None:
         """Count env steps."""

@@ -5,6 +5,7 @@ The collected steps are part of the agent, not of a generator, so that a run can
 an exception at any step, saved and continued.
 """
 
+import itertools
 import sys
 import time
 import warnings
@@ -52,6 +53,11 @@ class Transition(NamedTuple):
     s2: np.ndarray  # the true next observation, also where the episode ended
     terminated: np.ndarray
     episode: np.ndarray  # numbers of the episodes
+
+
+def _rows(columns: tuple[np.ndarray, ...]) -> Iterator[tuple[Any, ...]]:
+    """The rows of columns (n,), as Python numbers."""
+    return zip(*map(np.ndarray.tolist, columns))
 
 
 class _Stopped(Exception):
@@ -216,6 +222,19 @@ class Run:
         Yields the Transitions of each step, without rows that only reset an environment. Resets,
         statistics, progress and callbacks are handled here.
         """
+        return map(Transition._make, self._columns(choose))
+
+    def transitions(
+        self, choose: Callable[[np.ndarray], np.ndarray]
+    ) -> Iterator[tuple[int, int, float, int, bool, int]]:
+        """The Transitions of `interact` one by one, as Python numbers: these index a table in less
+        time than those of NumPy."""
+        return itertools.chain.from_iterable(map(_rows, self._columns(choose)))
+
+    def _columns(
+        self, choose: Callable[[np.ndarray], np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, ...]]:
+        """The fields of the Transitions of `interact`."""
         agent = self.agent
         obs_norm, reward_norm = agent.obs_norm, agent.reward_norm
         for s, a, r, s2, terminated, truncated, valid, episode in self._steps(choose):
@@ -232,15 +251,7 @@ class Run:
                 obs_norm.add(s)
             if agent.table and reward_norm:  # a replay buffer would do it when sampling
                 r = reward_norm(r)
-            yield Transition(s, a, r, s2, terminated, episode)
-
-    def transitions(
-        self, choose: Callable[[np.ndarray], np.ndarray]
-    ) -> Iterator[tuple[int, int, float, int, bool, int]]:
-        """The Transitions of `interact` one by one, as Python numbers: these index a table in less
-        time than those of NumPy."""
-        for several in self.interact(choose):
-            yield from zip(*[column.tolist() for column in several])
+            yield s, a, r, s2, terminated, episode
 
     def rollouts(
         self, n_steps: int, choose: Callable[[np.ndarray], np.ndarray]
