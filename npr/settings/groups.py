@@ -90,7 +90,7 @@ class EpsilonGreedy(Settings):
     @property
     def epsilon(self: Any) -> float:
         """The current probability of a random action."""
-        fraction = self.counters.progress / max(self.exploration_fraction, 1e-9)
+        fraction = self.counters.progress / (self.exploration_fraction or 1e-9)
         first, last = self.exploration_initial_eps, self.exploration_final_eps
         epsilon: float = first + (last - first) * (fraction if fraction < 1.0 else 1.0)
         return epsilon

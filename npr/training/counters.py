@@ -29,10 +29,6 @@ class Counters:
             return 1.0 if self.end else 0.0
         return self.num_timesteps / self.end
 
-    def stepped(self, n: int) -> None:
-        """Count env steps."""
-        self.num_timesteps += n
-
     def updated(self) -> None:
         """Count an update."""
         self.n_updates += 1

@@ -235,21 +235,21 @@ class Run:
         self, choose: Callable[[np.ndarray], np.ndarray]
     ) -> Iterator[tuple[np.ndarray, ...]]:
         """The fields of the Transitions of `interact`."""
-        agent = self.agent
+        agent, all_valid, waiting = self.agent, self.envs.all_valid, self.callback is not None
         obs_norm, reward_norm = agent.obs_norm, agent.reward_norm
         for s, a, r, s2, terminated, truncated, valid, episode in self._steps(choose):
-            if self.callback is not None and self.every(getattr(agent, "train_freq", 1)):
+            if waiting and self.every(getattr(agent, "train_freq", 1)):
                 self._end_collecting()
             if reward_norm:
                 reward_norm.add(r, terminated | truncated, valid)
-            if valid is not self.envs.all_valid:
+            if valid is not all_valid:
                 if not valid.any():
                     continue
                 s, a, r, s2 = s[valid], a[valid], r[valid], s2[valid]
                 terminated, episode = terminated[valid], episode[valid]
             if obs_norm:
                 obs_norm.add(s)
-            if agent.table and reward_norm:  # a replay buffer would do it when sampling
+            if reward_norm and agent.table:  # a replay buffer would do it when sampling
                 r = reward_norm(r)
             yield s, a, r, s2, terminated, episode
 
@@ -343,14 +343,14 @@ class Run:
     def _steps(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[Any, ...]]:
         """Yield (s, a, r, s2, terminated, truncated, valid, episode) of every step."""
         envs, counters, obs_norm = self.envs, self.counters, self.agent.obs_norm
-        progress, interrupts = self.progress, self.interrupts
+        callback, progress, interrupts = self.callback, self.progress, self.interrupts
         acting = Acting.of(self.agent)
         if acting is not None:
             choose = acting.on_host(self.agent, choose)
         while counters.num_timesteps < counters.end:
-            if self.callback is not None and not self.collecting:
+            if callback is not None and not self.collecting:
                 self.collecting = True
-                self.callback.on_rollout_start()
+                callback.on_rollout_start()
             if envs.s is None:  # at the start, after a step that failed, or one of others
                 self.agent.steps.end_episodes(whole=self.whole_episodes)
                 self._reset()
@@ -359,8 +359,9 @@ class Run:
             if a.dtype.kind == "f" and not all_finite(a):
                 raise self._bad_action()
             s2, r, terminated, truncated, valid = envs.step(a)
-            self.last_steps = envs.n if valid is envs.all_valid else int(valid.sum())
-            counters.stepped(self.last_steps)
+            n = envs.n if valid is envs.all_valid else int(valid.sum())
+            self.last_steps = n
+            counters.num_timesteps += n
             yield s, a, r, s2, terminated, truncated, valid, episode
             if acting is not None:
                 acting.updated(self.agent)
@@ -370,12 +371,12 @@ class Run:
                 self.iterated = False
                 self._log_if_due(self.logger.iterations)
             progress.update()
-            if self.callback is not None:
+            if callback is not None:
                 done = terminated | truncated
-                self.callback.update_locals(
+                callback.update_locals(
                     {"obs": s, "actions": a, "rewards": r, "new_obs": s2, "dones": done}
                 )
-                if not self.callback.on_step():
+                if not callback.on_step():
                     return
                 if envs.used_by_others():
                     envs.claim()
