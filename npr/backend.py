@@ -122,6 +122,21 @@ def to_host(array: Array) -> Array:
     return _module.asnumpy(array) if not ON_HOST else array
 
 
+def empty_like(x: Array, shape: Any = None, dtype: Any = None) -> Array:
+    """A new array of x's kind, C-contiguous; its shape and type are x's if they are not given.
+
+    What an update computes is created from its arguments, so that these may be of any kind.
+    """
+    return xp.empty_like(x, dtype, "C", shape=x.shape if shape is None else shape)
+
+
+def contiguous(x: Any, dtype: Any = None) -> Array:
+    """x as a C-contiguous array, of the given type; x itself if it is one."""
+    if hasattr(x, "__kernel__"):  # an array that NumPy's function would convert
+        return x.astype(dtype or x.dtype, order="C", copy=False)
+    return xp.ascontiguousarray(x, dtype)
+
+
 def floats(*arrays: Array) -> list[Array]:
     """The arrays in one floating type: FLOAT where none of them has one."""
     dtype = np.result_type(*(x.dtype for x in arrays))

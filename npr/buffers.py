@@ -11,8 +11,9 @@ from npr import mirror
 from npr.backend import FLOAT, Array, check_array, on_device, to_device
 from npr.envs.spaces import INDEX_DTYPE
 from npr.errors import ConfigError, ConfigWarning
+from npr.kernels import replay
 from npr.kernels.returns import n_step_returns
-from npr.kernels.rows import Block
+from npr.kernels.rows import Block, Kept
 from npr.kernels.sumtree import SumTree
 from npr.mirror import Mirror
 from npr.normalize import ObservationNorm, RewardNorm
@@ -20,6 +21,7 @@ from npr.system.memory import check_replay, format_bytes
 from npr.system.staging import Download, downloads, upload
 
 Batch = tuple[Any, ...]
+_NAMES = ("s", "a", "r", "s2", "terminated")  # the columns of a transition
 
 
 class IntegerMap(dict[int, int]):
@@ -53,7 +55,10 @@ class ReplayBuffer:
 
     On a device the rows are there too, if they fit: a sample uploads those that were added since
     the last one and the numbers of the rows to draw, and a kernel gathers them. Rows are changed by
-    `add` and `load` only. The arrays of a batch on a device are valid until the next sample.
+    `add` and `load` only.
+
+    The arrays of a batch are valid until the next batch of that size, which is written to the same
+    memory.
 
     Raises ConfigError if it would not fit into memory.
     """
@@ -82,6 +87,7 @@ class ReplayBuffer:
             self._spans[name] = start if one else slice(start, start + width)
             start += width
         self._s_size, self._a_shape = s_size, a_shape
+        self._shapes = (s_size,), a_shape, (), (s_size,), ()  # of the columns, without rows
         self._types = {**dict.fromkeys(widths, FLOAT), "a": np.dtype(a_dtype)}
         self._mirror: Mirror | None = None  # the rows on a device
         self._on_host = False  # whether they do not fit there
@@ -89,26 +95,41 @@ class ReplayBuffer:
             self.next: Array = np.full(capacity, -1)  # row of the same episode's next step, or -1
             self._types["next"] = self.next.dtype
             self._newest = IntegerMap()  # episode -> its newest row
-        self._view_columns()
+        self._prepare()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.size:,} of {self.capacity:,} transitions)"
 
-    def _view_columns(self) -> None:
-        """Name the columns of the rows; these are views."""
+    def _prepare(self) -> None:
+        """Name the columns of the rows, which are views, and the memory of batches."""
         self.columns = {name: self._rows[:, span] for name, span in self._spans.items()}
         self.s, self.a, self.r, self.s2, self.terminated = self.columns.values()
         if self.n_step > 1:
             self.columns["next"] = self.next
+        self._nothing, self._no_rows = np.empty(0, FLOAT), self._rows[:0]
+        self._row_shapes = Kept(lambda n: tuple((n, *shape) for shape in self._shapes))
+        self._draws = Kept(lambda size: (np.empty(size), np.empty(size, np.int64)))
+        self._batches = Kept(self._new_batch)
+
+    def _new_batch(self, size: int) -> tuple[list[Array], list[Array], tuple[Array, ...]]:
+        """Memory for a batch: its columns, the same with a as (size, A), and r, powers of gamma and
+        rows after several steps."""
+        types = self._types.values()
+        columns = [np.empty((size, *one), dtype) for one, dtype in zip(self._shapes, types)]
+        s, a, *others = columns
+        later = np.empty(size, FLOAT), np.empty(size, FLOAT), np.empty(size, np.int64)
+        return columns, [s, a.reshape(size, math.prod(self._a_shape)), *others], later
 
     def __getstate__(self) -> dict[str, Any]:
-        views = ("columns", "s", "a", "r", "s2", "terminated")
-        own = {name: value for name, value in vars(self).items() if name not in views}
+        made = {  # by _prepare
+            "columns", *_NAMES, "_nothing", "_no_rows", "_row_shapes", "_draws", "_batches"
+        }  # fmt: skip
+        own = {name: value for name, value in vars(self).items() if name not in made}
         return {**own, "_mirror": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._view_columns()  # of the copied rows
+        self._prepare()  # for the copied rows
 
     def add(self, s: Array, a: Array, r: Array, s2: Array, terminated: Array,
             episode: Array | None = None) -> None:  # fmt: skip
@@ -122,13 +143,21 @@ class ReplayBuffer:
                 f"{n} transitions at once do not fit a replay buffer of {self.capacity}; "
                 "raise buffer_size to at least n_envs."
             )
-        end = start + n
-        rows = slice(start, end) if end <= self.capacity else np.arange(start, end) % self.capacity
-        self.s[rows], self.a[rows], self.r[rows] = s, a, r
-        self.s2[rows], self.terminated[rows] = s2, terminated
+        shapes = self._row_shapes[n]
+        try:
+            fits = (s.shape, a.shape, r.shape, s2.shape, terminated.shape) == shapes
+        except AttributeError:  # not an array
+            fits = False
+        if not fits:
+            types = self._types.values()
+            arrays = map(np.asarray, (s, a, r, s2, terminated), types)
+            s, a, r, s2, terminated = map(np.broadcast_to, arrays, shapes)
+        if a.ndim != 2:
+            a = a.reshape(n, math.prod(self._a_shape))
+        replay.insert(self._rows, start, s, a, r, s2, terminated)
         if self.n_step > 1:
-            self._link(range(start, end), episode)
-        self.position = end % self.capacity
+            self._link(range(start, start + n), episode)
+        self.position = (start + n) % self.capacity
         self.size = min(self.size + n, self.capacity)
         if self._mirror is not None:
             self._mirror.unsent = min(self._mirror.unsent + n, self.capacity)
@@ -159,36 +188,42 @@ class ReplayBuffer:
         return self.gather(self._uniform(batch_size, rng), noise)
 
     def _uniform(self, batch_size: int, rng: np.random.Generator) -> Array:
-        """Rows (B,), uniform with replacement."""
+        """Rows (B,), uniform with replacement, valid until the next ones."""
         if not self.size:
             raise ConfigError("The replay buffer is empty; add transitions before sampling.")
-        return (rng.random(batch_size) * self.size).astype(np.int64)
+        u, index = self._draws[batch_size]
+        rng.random(out=u)
+        u *= self.size
+        index[...] = u  # rounded down
+        return index
 
     def gather(self, index: Array, noise: Iterable[Array | None] = ()) -> Batch:
         """The batch of the transitions that start at rows `index` (B,); see `sample`."""
         if on_device() and (there := self._rows_on_device()) is not None:
             return self._gather_on_device(there, index, [*noise])
-        rows, gamma = self._rows.take(index, axis=0), self.gamma
+        columns, flat, _ = self._batches[len(index)]
+        gamma, last = self.gamma, index
+        returns = mean = scale = reward_scale = self._nothing
+        clip = reward_clip = 0.0
         if self.n_step > 1:
-            r, gamma, last = self._n_steps(index)
-            rows[:, self._spans["r"]] = r
-            follow = self._spans["s2"].start  # s2 and terminated, to the end
-            rows[:, follow:] = self._rows.take(last, axis=0)[:, follow:]
+            returns, gamma, last = self._n_steps(index)
         if self.obs_norm is not None:
-            for name in ("s", "s2"):
-                rows[:, self._spans[name]] = self.obs_norm(rows[:, self._spans[name]])
+            mean, scale = self.obs_norm.scaling
+            clip = self.obs_norm.clip
         if self.reward_norm is not None:
-            rows[:, self._spans["r"]] = self.reward_norm(rows[:, self._spans["r"]], self.n_step)
-        s, a, r, s2, terminated = [rows[:, span] for span in self._spans.values()]
-        a = a.astype(self._types["a"], copy=False)
-        batch = np.ascontiguousarray(s), a, r, np.ascontiguousarray(s2), terminated, gamma, *noise
+            reward_scale = np.full(1, self.reward_norm.scale, FLOAT)
+            reward_clip = self.reward_norm.clip * self.n_step
+        replay.gather_on_host(
+            self._rows, self._no_rows, 0, 0, index, last, returns, mean, scale, reward_scale, clip,
+            reward_clip, *flat,
+        )  # fmt: skip
+        batch = *columns, gamma, *noise
         return self._sent(batch) if on_device() else batch
 
-    def _n_steps(self, index: Array) -> tuple[Array, Array, Array]:
+    def _n_steps(self, index: Array) -> tuple[Array, ...]:
         """Returns of several steps from rows `index` (B,), the discounts of what follows them, and
         the last rows."""
-        r, power = np.empty(len(index), FLOAT), np.empty(len(index), FLOAT)
-        last = np.empty_like(index)
+        *_, (r, power, last) = self._batches[len(index)]
         n_step_returns(self.r, self.next, index, self.n_step, self.gamma, r, power, last)
         return r, power, last
 
@@ -339,7 +374,7 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         if total > 0:
             index = tree.find((np.arange(batch_size) + rng.random(batch_size)) / batch_size * total)
         else:  # nothing was added, or all priorities are zero
-            index = self._uniform(batch_size, rng)
+            index = self._uniform(batch_size, rng).copy()
         probability = tree[index] / total if total > 0 else np.full(batch_size, 1 / self.size)
         w = (self.size * probability) ** -beta
         if self.normalization == "buffer" and total > 0:

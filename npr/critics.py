@@ -5,7 +5,7 @@ values of all actions are computed at once, or as an input.
 from typing import Any
 
 from npr.autodiff import Tensor, record, stop_gradient
-from npr.backend import Array, xp
+from npr.backend import Array, contiguous, empty_like
 from npr.envs.spaces import Actions
 from npr.errors import ConfigError
 from npr.kernels import pick as kernels
@@ -44,17 +44,17 @@ def pick(q: Any, a: Array) -> Any:
     shape, K = plain.shape[:-1], plain.shape[-1]
     if a.shape not in (shape, shape[1:]):
         raise ConfigError(f"Values {plain.shape} need actions of shape {shape}, got {a.shape}.")
-    a = xp.ascontiguousarray(a).reshape(-1)
-    rows = xp.ascontiguousarray(plain).reshape(-1, len(a), K)
-    chosen = xp.empty(rows.shape[:-1], plain.dtype)
+    a = contiguous(a).reshape(-1)
+    rows = contiguous(plain).reshape(-1, len(a), K)
+    chosen = empty_like(plain, rows.shape[:-1])
     kernels.pick(rows, a, chosen)
     chosen = chosen.reshape(shape)
     if type(q) is not Tensor:
         return chosen
 
     def pullback(g: Array) -> list[Array]:
-        dq = xp.empty(rows.shape, plain.dtype)
-        kernels.pick_backward(a, xp.ascontiguousarray(g).reshape(rows.shape[:-1]), dq)
+        dq = empty_like(plain, rows.shape)
+        kernels.pick_backward(a, contiguous(g).reshape(rows.shape[:-1]), dq)
         return [dq.reshape(plain.shape)]
 
     return record(chosen, [q], pullback, "pick", (q, a))

@@ -7,7 +7,7 @@ import numpy as np
 
 from npr.autodiff import Tensor, record, stop_gradient
 from npr.autodiff.tensor import times
-from npr.backend import Array, on_device, xp
+from npr.backend import Array, empty_like, on_device, xp
 from npr.errors import ConfigError
 from npr.kernels import losses as kernels
 
@@ -64,8 +64,8 @@ def td_huber(q: Any, a: Array, y: Array, w: Array | None = None) -> tuple[Any, A
             f"td_huber needs q (B, K) and a, y, w (B,), got {plain.shape}, {a.shape}, {y.shape} "
             f"and {w.shape}."
         )
-    loss, slope = xp.empty(1, plain.dtype), xp.empty_like(plain)
-    chosen = xp.empty(len(plain), plain.dtype)
+    loss, slope = empty_like(plain, 1), empty_like(plain)
+    chosen = empty_like(plain, len(plain))
     kernels.td_huber(plain, a, y, w, loss, chosen, slope)
     if type(q) is not Tensor:
         return loss[0], chosen

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from npr.autodiff import Tensor, exp, minimum, record, relu, tanh, where
-from npr.backend import FLOAT, Array, to_device, xp
+from npr.backend import FLOAT, Array, contiguous, empty_like, to_device
 from npr.errors import ConfigError
 from npr.kernels import mlp
 from npr.kernels.mlp import layers
@@ -131,7 +131,7 @@ class MLP:
         inputs = [x.data if type(x) is Tensor else x for x in xs]
         networks, x = self._kernel_arguments(plain, inputs)
         N, B, K = len(networks), len(x), self.sizes[-1]
-        values = xp.empty(N * B * self._units, x.dtype)
+        values = empty_like(x, N * B * self._units)
         mlp.forward(networks, x, *self._plan, values)
         y = values[N * B * (self._units - K) :]  # those of the last layer
         if self.free:
@@ -166,19 +166,20 @@ class MLP:
         dtype = theta.dtype
         if x.dtype != dtype:
             dtype = np.result_type(x.dtype, dtype)  # as NumPy would
-        x = xp.ascontiguousarray(x if x.ndim == 2 else x.reshape(-1, self.sizes[0]), dtype)
-        return xp.ascontiguousarray(theta.reshape(-1, self.size), dtype), x
+        x = contiguous(x if x.ndim == 2 else x.reshape(-1, self.sizes[0]), dtype)
+        return contiguous(theta.reshape(-1, self.size), dtype), x
 
     def _backward(self, networks: Array, x: Array, values: Array, g: Array, wants_theta: bool,
                   wants_x: bool) -> tuple[Array, Array]:  # fmt: skip
         """Cotangents (rows, size) of theta and (B, n) of x; empty where they are not wanted."""
         g = g.reshape(len(networks), len(x), self.sizes[-1] + self.free)
-        dtheta = xp.empty(networks.shape if wants_theta else (0, 0), x.dtype)
-        dx = xp.empty(x.shape if wants_x else (0, 0), x.dtype)
+        dtheta = empty_like(x, networks.shape if wants_theta else (0, 0))
+        dx = empty_like(x, x.shape if wants_x else (0, 0))
         if self.free:
             g = mlp.split_free(g, self.free, dtheta)
-        g = xp.ascontiguousarray(g, x.dtype)
-        mlp.backward(networks, x, *self._plan, values, g, dtheta, dx)
+        g = contiguous(g, x.dtype)
+        scratch = empty_like(x, mlp.scratch_size(self.sizes, len(x)))
+        mlp.backward(networks, x, *self._plan, values, g, dtheta, dx, scratch)
         return dtheta, dx
 
 

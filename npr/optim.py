@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from npr.autodiff import anomaly
-from npr.backend import ON_HOST, Array, check_array, to_device, to_host, xp
+from npr.backend import ON_HOST, Array, check_array, empty_like, to_device, to_host, xp
 from npr.errors import ConfigError
 from npr.kernels import steps
 
@@ -199,7 +199,7 @@ def clip_norm(g: Array, max_norm: float) -> Array:
 
     Where the norm is not finite g is unchanged, and the optimizer skips it.
     """
-    steps.clip_norm(_flat(g), max_norm)
+    steps.clip_norm(_flat(g), max_norm, empty_like(g, 16))
     return g
 
 

@@ -27,9 +27,9 @@ def transitions(rng, n, first=0, s_size=2, a_shape=(), a_dtype=INDEX_DTYPE):
 
 
 def batch_of(buffer, n, seed=0):
-    """A sample as host arrays (s, a, r, s2, terminated), and gamma."""
+    """A sample as host arrays (s, a, r, s2, terminated) that are kept, and gamma."""
     *columns, gamma = buffer.sample(n, np.random.default_rng(seed))
-    return [to_host(column) for column in columns], gamma
+    return [to_host(column).copy() for column in columns], gamma
 
 
 def rows_of(columns):
@@ -44,7 +44,7 @@ def rows_of(columns):
 KINDS = {"discrete": {}, "box": {"a_shape": (3,), "a_dtype": FLOAT}}
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     capacity=st.integers(1, 9),
     sizes=st.lists(st.integers(1, 9), max_size=12),
@@ -65,6 +65,53 @@ def test_the_buffer_has_the_newest_transitions_of_a_list(capacity, sizes, kind):
     if model:
         columns, _ = batch_of(buffer, 64)
         assert set(rows_of(columns)) <= set(newest), "samples are stored transitions"
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_of_one_size_share_memory(kind, n_step):
+    """What was written to it since is nowhere to be seen, in copies of the buffer neither."""
+    buffer, rng = ReplayBuffer(8, 2, **KINDS[kind], n_step=n_step), np.random.default_rng(0)
+    buffer.add(*transitions(rng, 5, **KINDS[kind]), np.arange(5))
+    first = buffer.sample(4, np.random.default_rng(1))
+    held = [np.copy(to_host(x)) for x in first]
+    other = buffer.sample(3, np.random.default_rng(2))
+    for x, y in zip(first, held):
+        np.testing.assert_array_equal(to_host(x), y)
+    for twin in (copy.deepcopy(buffer), pickle.loads(pickle.dumps(buffer))):
+        assert not any(x is y for x, y in zip(twin.sample(4, rng)[:5], first))
+    for x in first[:5]:
+        x[...] = 1
+    again = buffer.sample(4, np.random.default_rng(1))
+    assert all(x is y for x, y in zip(again[:5], first))
+    for x, y in zip(again, held):
+        np.testing.assert_array_equal(to_host(x), y)
+    assert not any(np.shares_memory(to_host(x), to_host(y)) for x, y in zip(first[:5], other[:5]))
+
+
+def test_the_memory_of_the_last_sizes_is_kept():
+    buffer = ReplayBuffer(8, 2)
+    buffer.add(*transitions(np.random.default_rng(0), 5))
+    for size in range(1, 40):
+        buffer.sample(size, np.random.default_rng(0))
+    assert len(buffer._batches) == len(buffer._draws) == 4
+
+
+@pytest.mark.parametrize("row", [-1, 5, 99])
+def test_a_row_that_the_buffer_does_not_have_is_refused(row):
+    buffer = ReplayBuffer(5, 2)
+    buffer.add(*transitions(np.random.default_rng(0), 5))
+    with pytest.raises(IndexError):
+        buffer.gather(np.array([0, row]))
+
+
+def test_transitions_of_other_shapes_are_refused():
+    buffer = ReplayBuffer(5, 2)
+    s, a, r, s2, terminated = transitions(np.random.default_rng(0), 3)
+    for bad in ((s[:, :1], a, r, s2[:2], terminated), (s, a, r, s2, terminated[:2])):
+        with pytest.raises(ValueError):
+            buffer.add(*bad)
+    assert not buffer.size and not buffer._rows.any()
 
 
 def test_the_oldest_transitions_are_overwritten_first():

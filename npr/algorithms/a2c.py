@@ -26,7 +26,6 @@ steps (3 runs); Pendulum-v1 -220.8 in 600,000 steps (3 runs); LunarLander-v3 50.
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
-from npr.backend import to_device
 from npr.envs.spaces import ACTION_KINDS
 from npr.errors import ConfigError
 from npr.heads import policy_head
@@ -79,9 +78,6 @@ class A2C(Advantages, ActorCritic, Algorithm):
 
     def acts_by(self):
         return self.head, self.actor, self.theta
-
-    def explore(self, s):
-        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
 
     def _train(self, run):
         for D in run.rollouts(self.n_steps, self.explore):  # [2, 3]

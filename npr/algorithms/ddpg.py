@@ -34,7 +34,7 @@ import numpy as np
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import clip, min, value_and_grad
-from npr.backend import FLOAT, to_device, to_host
+from npr.backend import FLOAT
 from npr.buffers import ReplayBuffer
 from npr.heads import TanhHead
 from npr.losses import mse
@@ -107,12 +107,8 @@ class DDPG(Replay, ActorCritic, Algorithm):
                 run.updated(self.update(*batch, delayed))
         # [15]
 
-    def explore(self, s):
-        rng = self.rng["explore"]
-        if self.num_timesteps < self.learning_starts:
-            return self.actions.uniform(rng, len(s))
-        a = to_host(self.mu(self.phi, to_device(s)))
-        return np.clip(a + self.disturbance(rng, self.envs.episode), -1, 1)  # [5]
+    def choose(self, s, noise):
+        return self.mu(self.phi, s)  # [5], to which `disturbance` is added
 
     def target_noise(self):
         e = self.rng["noise"].standard_normal((self.batch_size, self.actions.size), FLOAT)

@@ -30,11 +30,9 @@ Measured, mean return: CartPole-v1 485.4 in 30,000 steps (12 runs); Acrobot-v1 -
 (3 runs); LunarLander-v3 255.8 in 100,000 steps (1 run).
 """
 
-import numpy as np
-
 from npr.algorithms.base import Algorithm
 from npr.autodiff import max, mean, value_and_grad
-from npr.backend import Array, to_device, to_host
+from npr.backend import Array, to_device, to_host, xp
 from npr.buffers import ReplayBuffer
 from npr.critics import pick
 from npr.envs.spaces import INDEX_DTYPE
@@ -101,11 +99,12 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
         # [15, 17]
 
     def explore(self, s):
-        rng, n = self.rng["explore"], self.actions.size
-        chance, choice = rng.random((2, len(s)))
-        a = to_host(self.Q(self.theta, to_device(s)).argmax(axis=-1))
-        np.copyto(a, (choice * n).astype(INDEX_DTYPE), where=chance < self.epsilon)
-        return a
+        noise = to_device(self.rng["explore"].random((2, len(s))))
+        return to_host(self.choose(to_device(s), noise, self.epsilon))
+
+    def choose(self, s, noise, epsilon):
+        random = (noise[1] * self.actions.size).astype(INDEX_DTYPE)
+        return xp.where(noise[0] < epsilon, random, self.Q(self.theta, s).argmax(axis=-1))
 
     def target(self, r, s2, terminated, gamma) -> Array:
         """y of line 13, (B,); with double=True theta selects a'."""

@@ -32,7 +32,6 @@ run); LunarLanderContinuous-v3 255.3 in 1,000,000 steps (1 run).
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import exp, value_and_grad
-from npr.backend import to_device
 from npr.envs.spaces import ACTION_KINDS
 from npr.errors import ConfigError
 from npr.heads import policy_head
@@ -84,9 +83,6 @@ class PPO(Advantages, ActorCritic, Algorithm):
 
     def acts_by(self):
         return self.head, self.actor, self.theta
-
-    def explore(self, s):
-        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
 
     def _train(self, run):
         for D in run.rollouts(self.n_steps, self.explore):  # [4-6]

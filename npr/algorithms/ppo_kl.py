@@ -44,7 +44,7 @@ import numpy as np
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import exp, value_and_grad
-from npr.backend import to_device, to_host
+from npr.backend import to_host
 from npr.envs.spaces import ACTION_KINDS
 from npr.errors import ConfigError
 from npr.heads import policy_head
@@ -100,9 +100,6 @@ class PPOKL(Advantages, ActorCritic, Algorithm):
 
     def acts_by(self):
         return self.head, self.actor, self.theta
-
-    def explore(self, s):
-        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
 
     def _train(self, run):
         for D in run.rollouts(self.n_steps, self.explore):  # [3, 5-7]

@@ -26,7 +26,7 @@ Measured, mean return: CartPole-v1 479.7 in 150,000 steps (11 runs).
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import exp, value_and_grad
-from npr.backend import to_device, xp
+from npr.backend import xp
 from npr.critics import critic
 from npr.envs.spaces import ACTION_KINDS
 from npr.heads import policy_head
@@ -80,9 +80,6 @@ class QActorCritic(PolicyGradient, ActorCritic, Algorithm):
 
     def values_by(self):
         return self.Q, self.w
-
-    def explore(self, s):
-        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
 
     def noise(self, shape):
         """Noise for an action of every step, and for those of mean_Q."""

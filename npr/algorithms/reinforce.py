@@ -23,7 +23,7 @@ Measured, mean return: CartPole-v1 496.7 in 100,000 steps (3 runs).
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
-from npr.backend import FLOAT, to_device, xp
+from npr.backend import FLOAT, xp
 from npr.envs.spaces import ACTION_KINDS
 from npr.errors import ConfigError
 from npr.heads import policy_head
@@ -79,9 +79,6 @@ class REINFORCE(PolicyGradient, ActorCritic, Algorithm):
 
     def acts_by(self):
         return self.head, self.actor, self.theta
-
-    def explore(self, s):
-        return self.pi(self.theta, to_device(s)).draw(self.rng["explore"])
 
     def _train(self, run):
         for D in run.episodes(self.n_episodes, self.explore):  # [2, 3]

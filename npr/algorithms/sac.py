@@ -36,11 +36,9 @@ Measured, mean return: Pendulum-v1 -150.7 in 5,000 steps (3 runs); MountainCarCo
 import math
 from typing import Literal
 
-import numpy as np
-
 from npr.algorithms.base import Algorithm
 from npr.autodiff import min, value_and_grad
-from npr.backend import FLOAT, to_device, to_host, xp
+from npr.backend import FLOAT, to_host, xp
 from npr.buffers import ReplayBuffer
 from npr.critics import critic
 from npr.errors import ConfigError
@@ -106,7 +104,6 @@ class SAC(Replay, ActorCritic, Algorithm):
             self.obs_norm, self.reward_norm,
         )  # fmt: skip
         self.H_bar = self.entropy_target()
-        self.disturbance = None
         if self.action_noise:
             self.disturbance = NOISES[self.action_noise](self.actions.size, self.exploration_noise)
 
@@ -149,14 +146,8 @@ class SAC(Replay, ActorCritic, Algorithm):
                 run.updated(self.update(*batch))
         # [16, 17]
 
-    def explore(self, s):
-        rng = self.rng["explore"]
-        if self.num_timesteps < self.learning_starts:
-            return self.actions.uniform(rng, len(s))
-        a = self.pi(self.phi, to_device(s)).draw(rng)  # [7]
-        if self.disturbance:
-            a = np.clip(a + self.disturbance(rng, self.envs.episode), -1, 1)
-        return a
+    def choose(self, s, noise):
+        return self.pi(self.phi, s).choose(noise)  # [7]
 
     def noise(self):
         """Noise for two actions per row of a batch; Discrete actions need none."""

@@ -32,7 +32,7 @@ Measured, mean return: Pendulum-v1 -141.6 in 10,000 steps (3 runs).
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import min, value_and_grad
-from npr.backend import FLOAT, to_device
+from npr.backend import FLOAT
 from npr.buffers import ReplayBuffer
 from npr.critics import critic
 from npr.heads import policy_head
@@ -95,11 +95,8 @@ class SACS(Replay, ActorCritic, Algorithm):
                 run.updated(self.update(*batch))
         # [13, 14]
 
-    def explore(self, s):
-        rng = self.rng["explore"]
-        if self.num_timesteps < self.learning_starts:
-            return self.actions.uniform(rng, len(s))
-        return self.pi(self.phi, to_device(s)).draw(rng)  # [4]
+    def choose(self, s, noise):
+        return self.pi(self.phi, s).choose(noise)  # [4]
 
     def noise(self):
         """Noise for one action per row of a batch."""

@@ -46,7 +46,7 @@ from typing import Literal
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import grad, log, logsumexp, sum, tanh, value_and_grad, vjp
-from npr.backend import FLOAT, to_device, to_host, xp
+from npr.backend import FLOAT, xp
 from npr.buffers import ReplayBuffer
 from npr.critics import critic
 from npr.errors import ConfigError
@@ -141,14 +141,10 @@ class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
                 polyak(self.theta_bar, self.theta, self.tau)  # [23]
         # [24]
 
-    def explore(self, s):
-        rng = self.rng["explore"]
-        if self.num_timesteps < self.learning_starts:
-            return self.actions.uniform(rng, len(s))
+    def choose(self, s, xi):
         if not self.sampled:
-            return Categorical(self.Q(self.theta, to_device(s)) / self.ent_coef).draw(rng)
-        xi = to_device(rng.standard_normal((len(s), self.actions.size), FLOAT))
-        return to_host(tanh(self.f(self.phi, to_device(s), xi)))  # [6]
+            return Categorical(self.Q(self.theta, s) / self.ent_coef).choose(xi)
+        return tanh(self.f(self.phi, s, xi))  # [6]
 
     def noise(self):
         """Actions (K, D) of line 11 and noise (B, n_particles, D) of line 15."""

@@ -22,10 +22,12 @@ import numpy as np
 
 from npr.autodiff import anomaly
 from npr.autodiff.guard import Guard, not_differentiable
-from npr.backend import ON_HOST, Array, on_device, xp
+from npr.backend import ON_HOST, Array, contiguous, empty_like, on_device, xp
 from npr.errors import GradientError
 
 Function = Callable[..., Any]
+
+_OF_NUMPY = np.ndarray, np.generic
 
 OPS: dict[str, Function] = {}  # name -> differentiable function; the tests check each of them
 
@@ -131,8 +133,8 @@ def guarded(rule: Function) -> Function:
     """
 
     def product(g: Array, *args: Any, **options: Any) -> Array:
-        # the usual case, and the faster one
-        if ON_HOST and (g if g.ndim == 0 else np.count_nonzero(g) == g.size):
+        # the usual case, and the faster one; the values of other arrays than NumPy's may be unknown
+        if isinstance(g, _OF_NUMPY) and (g if g.ndim == 0 else np.count_nonzero(g) == g.size):
             return rule(g, *args, **options)
         with np.errstate(divide="ignore", invalid="ignore"):
             cotangent = rule(g, *args, **options)
@@ -234,7 +236,7 @@ def spread(g: Array, x: Array, axis: Any, keepdims: bool) -> Array:
 
 
 def _sum_back(g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    dx = xp.empty(x.shape, g.dtype)
+    dx = empty_like(g, x.shape)
     dx[...] = spread(g, x, axis, keepdims)
     return dx
 
@@ -411,7 +413,7 @@ def _backward(tape: Tape, out: Any, g: Array, x: Array) -> Array:
     g = cotangents[0]
     if anomaly.on and g is not None:
         anomaly.check("Backwards: the gradient, a sum over its uses", g)
-    return xp.zeros_like(x) if g is None else xp.ascontiguousarray(g).reshape(x.shape)
+    return xp.zeros_like(x) if g is None else contiguous(g).reshape(x.shape)
 
 
 def vjp(f: Function, x: Array, *args: Any) -> tuple[Array, Callable[[Array | float], Array]]:
@@ -422,7 +424,8 @@ def vjp(f: Function, x: Array, *args: Any) -> tuple[Array, Callable[[Array | flo
     """
     tape, out = _trace(f, x, args)
     value = stop_gradient(out)
-    before = x.copy() if ON_HOST else None  # comparing on a GPU would wait for it
+    # comparing on a GPU would wait for it
+    before = x.copy() if ON_HOST and isinstance(x, np.ndarray) else None
 
     def pullback(v: Array | float) -> Array:
         if isinstance(v, (int, float)):

@@ -13,7 +13,7 @@ import numpy as np
 from npr import backend
 from npr.cli import doctor_gpu
 from npr.kernels import blas as kernel_blas
-from npr.kernels import jit
+from npr.kernels import jit, object_files
 from npr.system import blas, memory, streams
 from npr.version import __version__
 
@@ -80,19 +80,18 @@ def numpy_limit() -> tuple[int, ...] | None:
 def kernels() -> str:
     if not jit.available():
         off = f"NPR_NUMBA={os.environ.get('NPR_NUMBA')}"
-        why = "Numba cannot be imported" if backend.NUMBA else off
+        why = "Numba or llvmlite cannot be used" if backend.NUMBA else off
         return f"reference implementations in NumPy: {why}"
     try:
-        folder = jit.cache_folder()
-    except Exception as error:  # Numba raises various types if it finds no writable folder
-        return f"compiled by Numba in every process ({error}): set NUMBA_CACHE_DIR"
-    if jit.open_to_all(folder):
-        return f"compiled by Numba in every process, {folder} is not used: {jit.OPEN}"
-    return f"compiled by Numba, cached in {folder} ({len(list(folder.glob('*.nbc')))} files)"
+        folder = object_files.folder()
+    except object_files.UnusableFolder as error:
+        return f"compiled by Numba in every process: {error}"
+    count = len(list(folder.glob(f"*{object_files.SUFFIX}")))
+    return f"compiled by Numba, object code in {folder} ({count} files)"
 
 
 def networks() -> str:
-    if backend.ON_HOST and jit.available() and kernel_blas.bind():
+    if backend.ON_HOST and jit.available() and kernel_blas.symbols():
         return "one kernel call per pass, with NumPy's OpenBLAS"
     return "layer by layer"
 

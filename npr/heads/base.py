@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from npr.autodiff import Tensor, record
-from npr.backend import FLOAT, Array, to_device, to_host, xp
+from npr.backend import FLOAT, Array, contiguous, to_device, to_host
 from npr.envs.spaces import Actions
 
 
@@ -54,9 +54,13 @@ class Distribution(ABC):
     def kl(self, other: Any) -> Any:
         """KL(self || other), for `other` of the same class."""
 
+    def choose(self, noise: Array) -> Array:
+        """The actions of `sample` alone, where it returns more."""
+        return self.sample(noise)
+
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Actions on the host, drawn with rng."""
-        a: np.ndarray = to_host(self.sample(to_device(self.noise(rng))))
+        a: np.ndarray = to_host(self.choose(to_device(self.noise(rng))))
         return a
 
 
@@ -80,9 +84,7 @@ def node(name: str, x: Any, y: Array, pull: Callable[[Array], Array]) -> Any:
     y = y.reshape((*shape[:-1], *rows[1:]))
     if type(x) is not Tensor:
         return y
-    return record(
-        y, [x], lambda g: [pull(xp.ascontiguousarray(g).reshape(rows)).reshape(shape)], name, (x,)
-    )
+    return record(y, [x], lambda g: [pull(contiguous(g).reshape(rows)).reshape(shape)], name, (x,))
 
 
 @dataclass
@@ -119,6 +121,11 @@ class Head(ABC):
     def metrics(self, theta: Array) -> dict[str, Array]:
         """What a log has about the distribution, besides losses; theta: the policy's parameters."""
         return {}
+
+    def noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """The random numbers, on the host, that so many actions of a run are chosen with: the
+        further inputs of the network, which may be none."""
+        return normal(rng, (*shape, self.noise_inputs))
 
     @abstractmethod
     def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:

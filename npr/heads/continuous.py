@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from npr.autodiff import Tensor, clip, concatenate, exp, record, softplus, stop_gradient, sum
-from npr.backend import Array, to_device, to_host, xp
+from npr.backend import Array, empty_like, to_device, xp
 from npr.heads import device
 from npr.heads.base import Distribution, Head, StochasticHead, normal
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN, squash, squash_backward
@@ -133,11 +133,11 @@ class TanhGaussian(Distribution):
             return a.reshape(shape), logp.reshape(shape[:-1])
 
         def pull_action(g: Array) -> list[Array]:
-            nothing = xp.empty(0, logp.dtype)
+            nothing = empty_like(logp, 0)
             return [squash_backward(flat, e, a, g.reshape(a.shape), nothing, out.shape)]
 
         def pull_logp(g: Array) -> list[Array]:
-            nothing = xp.empty((0, a.shape[1]), a.dtype)
+            nothing = empty_like(a, (0, a.shape[1]))
             return [squash_backward(flat, e, a, nothing, g.reshape(-1), out.shape)]
 
         return (
@@ -151,8 +151,8 @@ class TanhGaussian(Distribution):
             ),
         )  # fmt: skip
 
-    def draw(self, rng: np.random.Generator) -> np.ndarray:
-        a: np.ndarray = to_host(self.sample(to_device(self.noise(rng)))[0])
+    def choose(self, noise: Array) -> Array:
+        a, _ = self.sample(noise)
         return a
 
     def expectation(self, noise: Array) -> tuple[Any, Any, Callable[[Any], Any]]:

@@ -7,7 +7,7 @@ The classes of distributions use them for parameters `x`, arrays or Tensors (...
 from typing import Any
 
 from npr.autodiff import Tensor, record, stop_gradient
-from npr.backend import Array, xp
+from npr.backend import Array, contiguous, empty_like
 from npr.heads.base import node
 from npr.kernels.cuda import compiler
 from npr.kernels.cuda.distributions import launch, launch_elementwise
@@ -31,11 +31,11 @@ def number(name: str, D: int, x: Any, *constants: Array) -> Any:
     """
     kernel = _kernel(name)
     rows, constants = _rows(x), tuple(map(_rows, constants))
-    y = xp.empty(len(rows), rows.dtype)
+    y = empty_like(rows, len(rows))
     launch(kernel, D, rows, *constants, y)
 
     def pull(g: Array) -> Array:
-        dx = xp.empty_like(rows)
+        dx = empty_like(rows)
         launch(f"{kernel}_backward", D, rows, *constants, g, dx)
         return dx
 
@@ -45,15 +45,15 @@ def number(name: str, D: int, x: Any, *constants: Array) -> Any:
 def elementwise(name: str, x: Any) -> Any:
     """A function of each number of x: log_slope by the kernels log_slope(x, the results) and
     log_slope_backward(x, g, the cotangent of x)."""
-    plain = xp.ascontiguousarray(stop_gradient(x))
-    shape, y = x.shape, xp.empty(x.shape, plain.dtype)
+    plain = contiguous(stop_gradient(x))
+    shape, y = x.shape, empty_like(plain, x.shape)
     launch_elementwise(name, plain, y)
     if type(x) is not Tensor:
         return y
 
     def pullback(g: Array) -> list[Array]:
-        dx = xp.empty(shape, plain.dtype)
-        launch_elementwise(f"{name}_backward", plain, xp.ascontiguousarray(g), dx)
+        dx = empty_like(plain, shape)
+        launch_elementwise(f"{name}_backward", plain, contiguous(g), dx)
         return [dx]
 
     return record(y, [x], pullback, name, (x,))
@@ -63,7 +63,7 @@ def divergence(name: str, D: int, x: Any, y: Any) -> Any:
     """KL(x || y), one number per row; as `number`, with the cotangents of both."""
     kernel = _kernel(name)
     p, q, shape = _rows(x), _rows(y), x.shape
-    kl = xp.empty(len(p), p.dtype)
+    kl = empty_like(p, len(p))
     launch(kernel, D, p, q, kl)
     on_tape = [type(one) is Tensor for one in (x, y)]
     kl = kl.reshape(shape[:-1])
@@ -71,8 +71,8 @@ def divergence(name: str, D: int, x: Any, y: Any) -> Any:
         return kl
 
     def pullback(g: Array) -> list[Array]:
-        both = xp.empty_like(p), xp.empty_like(q)
-        launch(f"{kernel}_backward", D, p, q, xp.ascontiguousarray(g).reshape(-1), *both)
+        both = empty_like(p), empty_like(q)
+        launch(f"{kernel}_backward", D, p, q, contiguous(g).reshape(-1), *both)
         return [d.reshape(shape) for d, wanted in zip(both, on_tape) if wanted]
 
     return record(kl, [one for one in (x, y) if type(one) is Tensor], pullback, name, (x, y))
@@ -84,4 +84,4 @@ def _kernel(name: str) -> str:
 
 def _rows(x: Any) -> Array:
     """A plain array (B, K), contiguous."""
-    return xp.ascontiguousarray(stop_gradient(x)).reshape(-1, x.shape[-1])
+    return contiguous(stop_gradient(x)).reshape(-1, x.shape[-1])

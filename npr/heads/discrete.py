@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from npr.autodiff import Tensor, exp, record, sigmoid, softplus, stop_gradient, sum, where
-from npr.backend import Array, xp
+from npr.backend import Array, contiguous, xp
 from npr.envs.spaces import INDEX_DTYPE, MultiDiscreteActions
 from npr.errors import ConfigError
 from npr.heads import device
@@ -30,7 +30,7 @@ class Categorical(Distribution):
                 f"Categorical needs floating-point logits of at least one choice, got "
                 f"{logits.dtype}{logits.shape}."
             )
-        plain = xp.ascontiguousarray(stop_gradient(logits)).reshape(-1, logits.shape[-1])
+        plain = contiguous(stop_gradient(logits)).reshape(-1, logits.shape[-1])
         self._logp = categorical.log_softmax(plain)  # (B, K), the shape for the kernels
 
     def _flat(self, what: str, x: Array) -> Array:
@@ -41,7 +41,7 @@ class Categorical(Distribution):
                 f"Categorical needs {what} of shape {self.batch}, one for each row of logits "
                 f"{self.logits.shape}; got {got}."
             )
-        return xp.ascontiguousarray(x).reshape(-1)
+        return contiguous(x).reshape(-1)
 
     @property
     def logp(self) -> Any:
@@ -106,7 +106,7 @@ class Categorical(Distribution):
             return kl.reshape(self.batch)
 
         def pull(g: Array) -> list[Array]:
-            g = xp.ascontiguousarray(g).reshape(-1)
+            g = contiguous(g).reshape(-1)
             both = categorical.kl_backward(logp, logq, kl, g)
             return [d.reshape(shape) for d, wanted in zip(both, on_tape) if wanted]
 

@@ -15,9 +15,7 @@ from npr.system.blas import openblas
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # enumerations of CBLAS
 
 
-def product(
-    A: Array, B: Array, out: Array, flip_A: bool = False, flip_B: bool = False, add: bool = False
-) -> None:
+def product(A: Array, B: Array, out: Array, flip_A: bool, flip_B: bool, add: bool) -> None:
     """out (+)= A B, each of A and B transposed if flipped; all C-contiguous, of one type.
 
     This is the implementation for plain Python; compiled kernels call BLAS instead.
@@ -26,41 +24,74 @@ def product(
     out[...] = out + value if add else value
 
 
+def matrix(flat: Array, n: int, m: int) -> Array:
+    """A view (n, m) of C-contiguous numbers (n m,).
+
+    In native code `reshape` would need Numba's runtime.
+    """
+    return flat.reshape(n, m)
+
+
 @functools.cache
-def bind() -> bool:
-    """Make `product` callable from kernels; False if NumPy's OpenBLAS is not found."""
+def symbols() -> dict[str, int] | None:
+    """Addresses of the functions that `product` calls in native code; None without OpenBLAS."""
     library = openblas()
     if library is None:
-        return False
-    import llvmlite.binding
+        return None
+    names = {f"npr_{letter}gemm": f"scipy_cblas_{letter}gemm64_" for letter in "sd"}
+    return {
+        ours: ctypes.cast(getattr(library, theirs), ctypes.c_void_p).value or 0
+        for ours, theirs in names.items()
+    }
+
+
+@functools.cache
+def declare() -> None:
+    """Make `product` and `matrix` known to Numba."""
+    from llvmlite import ir
     from numba import types
-    from numba.extending import overload
+    from numba.core import cgutils
+    from numba.extending import lower_builtin, type_callable
+    from numba.np.arrayobj import make_array, populate_array
 
-    external: dict[Any, Any] = {}
-    for number, letter in ((types.float32, "s"), (types.float64, "d")):
-        function = getattr(library, f"scipy_cblas_{letter}gemm64_")
-        name = f"npr_{letter}gemm"
-        llvmlite.binding.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
-        kinds = [types.int32] * 3 + [types.int64] * 3 + [number, types.voidptr, types.int64]
-        kinds += [types.voidptr, types.int64, number, types.voidptr, types.int64]
-        external[number] = types.ExternalFunction(name, types.void(*kinds))
+    @type_callable(product)
+    def type_of_product(context: Any) -> Any:
+        return lambda A, B, out, flip_A, flip_B, add: types.none
 
-    @overload(product)
-    def typed(
-        A: Any, B: Any, out: Any, flip_A: Any = False, flip_B: Any = False, add: Any = False
-    ) -> Any:
-        gemm, number = external[out.dtype], np.dtype(out.dtype.name).type
+    @type_callable(matrix)
+    def type_of_matrix(context: Any) -> Any:
+        return lambda flat, n, m: types.Array(flat.dtype, 2, "C")
 
-        def call(
-            A: Any, B: Any, out: Any, flip_A: Any = False, flip_B: Any = False, add: Any = False
-        ) -> None:
-            gemm(
-                _ROW_MAJOR, _TRANSPOSED if flip_A else _PLAIN, _TRANSPOSED if flip_B else _PLAIN,
-                out.shape[0], out.shape[1], A.shape[0] if flip_A else A.shape[1],
-                number(1), A.ctypes, A.shape[1], B.ctypes, B.shape[1],
-                number(1 if add else 0), out.ctypes, out.shape[1],
-            )  # fmt: skip
+    arrays, switches, sizes = [types.Array] * 3, [types.Boolean] * 3, [types.Integer] * 2
 
-        return call
+    @lower_builtin(product, *arrays, *switches)
+    def gemm(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i32 = ir.IntType(32)
+        number = context.get_data_type(signature.args[2].dtype)
+        A, B, out = (
+            make_array(type_)(context, builder, x) for type_, x in zip(signature.args[:3], args)
+        )
+        flip_A, flip_B, add = args[3:]
+        rows, columns = ([builder.extract_value(x.shape, i) for x in (A, B, out)] for i in (0, 1))
+        order = [builder.select(flip, i32(_TRANSPOSED), i32(_PLAIN)) for flip in (flip_A, flip_B)]
+        a, b, c = zip([A.data, B.data, out.data], columns)
+        given = [
+            i32(_ROW_MAJOR), *order, rows[2], columns[2],
+            builder.select(flip_A, rows[0], columns[0]), number(1), *a, *b,
+            builder.select(add, number(1), number(0)), *c,
+        ]  # fmt: skip
+        kind = ir.FunctionType(ir.VoidType(), [x.type for x in given])
+        name = "npr_sgemm" if isinstance(number, ir.FloatType) else "npr_dgemm"
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
+        return context.get_dummy_value()
 
-    return True
+    @lower_builtin(matrix, types.Array, *sizes)
+    def view(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        flat = make_array(signature.args[0])(context, builder, args[0])
+        array = make_array(signature.return_type)(context, builder)
+        n, m = (
+            context.cast(builder, x, t, types.intp) for x, t in zip(args[1:], signature.args[1:])
+        )
+        strides = [builder.mul(m, flat.itemsize), flat.itemsize]
+        populate_array(array, flat.data, [n, m], strides, flat.itemsize, None)
+        return array._getvalue()

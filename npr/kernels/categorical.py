@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from npr.backend import ON_HOST, Array, xp
+from npr.backend import ON_HOST, Array, empty_like, xp
 from npr.kernels.cuda import categorical as cuda
 from npr.kernels.jit import ActionIndexError, Kernel
 
@@ -185,58 +185,58 @@ _kl_backward = Kernel(_kl_backward_loop, _kl_backward_reference, cuda.kl_backwar
 
 def log_softmax(logits: Array) -> Array:
     """Log-probabilities (B, K)."""
-    logp = xp.empty(logits.shape, logits.dtype)
+    logp = empty_like(logits)
     _log_softmax(logits, logp)
     return logp
 
 
 def log_softmax_backward(logp: Array, g: Array) -> Array:
-    dlogits = xp.empty(logp.shape, logp.dtype)
+    dlogits = empty_like(logp)
     _log_softmax_backward(logp, g, dlogits)
     return dlogits
 
 
 def draw(logp: Array, u: Array) -> Array:
     """Samples (B,), by inverting the cumulative distribution at u (B,) in [0, 1)."""
-    a = xp.empty(len(logp), np.int64)
+    a = empty_like(logp, len(logp), np.int64)
     _draw(logp, u, a)
     return a
 
 
 def log_prob(logp: Array, a: Array) -> Array:
     """logp[a], (B,). An index out of range raises IndexError, except on a GPU."""
-    chosen = xp.empty(len(logp), logp.dtype)
+    chosen = empty_like(logp, len(logp))
     _log_prob(logp, a, chosen)
     return chosen
 
 
 def log_prob_backward(logp: Array, a: Array, g: Array) -> Array:
-    dlogits = xp.empty(logp.shape, logp.dtype)
+    dlogits = empty_like(logp)
     _log_prob_backward(logp, a, g, dlogits)
     return dlogits
 
 
 def entropy(logp: Array) -> Array:
     """Entropies (B,) in nats."""
-    H = xp.empty(len(logp), logp.dtype)
+    H = empty_like(logp, len(logp))
     _entropy(logp, H)
     return H
 
 
 def entropy_backward(logp: Array, H: Array, g: Array) -> Array:
-    dlogits = xp.empty(logp.shape, logp.dtype)
+    dlogits = empty_like(logp)
     _entropy_backward(logp, H, g, dlogits)
     return dlogits
 
 
 def kl(logp: Array, logq: Array) -> Array:
     """KL(p || q), (B,), in the more precise of both types."""
-    divergence = xp.empty(len(logp), xp.result_type(logp, logq))
+    divergence = empty_like(logp, len(logp), xp.result_type(logp, logq))
     _kl(logp, logq, divergence)
     return divergence
 
 
 def kl_backward(logp: Array, logq: Array, kl: Array, g: Array) -> tuple[Array, Array]:
-    dp, dq = xp.empty(logp.shape, logp.dtype), xp.empty(logp.shape, logp.dtype)
+    dp, dq = empty_like(logp), empty_like(logp)
     _kl_backward(logp, logq, kl, g, dp, dq)
     return dp, dq

@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from npr.backend import Array, xp
-from npr.kernels.blas import bind, product
+from npr.kernels import blas
+from npr.kernels.blas import matrix, product
 from npr.kernels.cuda import mlp as cuda
 from npr.kernels.jit import Kernel
 
+_SMALL = 4096  # numbers of a matrix that is transposed before the product
 ACTIVATIONS = ("relu", "tanh", "elu", "identity")
 RELU, TANH, ELU, IDENTITY = range(4)
 
@@ -229,9 +229,9 @@ def _forward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
         for layer in range(last + 1):
             n, m = sizes[layer], sizes[layer + 1]
             middle, first = start + n * m, block + row * B * m
-            W, b = theta[row, start:middle].reshape(n, m), theta[row, middle : middle + m]
-            z = work[first : first + B * m].reshape(B, m)
-            product(h, W, z)
+            W, b = matrix(theta[row, start:middle], n, m), theta[row, middle : middle + m]
+            z = matrix(work[first : first + B * m], B, m)
+            product(h, W, z, False, False, False)
             activation = out if layer == last else hidden
             if activation == RELU:
                 _bias_relu_loop(z, b)
@@ -245,10 +245,12 @@ def _forward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
 
 
 def _backward_reference(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
-                        work: Array, g: Array, dtheta: Array, dx: Array) -> None:  # fmt: skip
+                        work: Array, g: Array, dtheta: Array, dx: Array,
+                        scratch: Array) -> None:  # fmt: skip
     """dtheta, dx <- cotangents of theta and x from g (rows, B, m), that of the last layer.
 
     An empty dtheta or dx is not computed. The free outputs at the end of dtheta are not written.
+    scratch, of scratch_size numbers, is used on the host alone.
     """
     sizes = sizes.tolist()
     rows, B, last = len(theta), len(x), len(sizes) - 2
@@ -272,40 +274,52 @@ def _backward_reference(theta: Array, x: Array, sizes: Array, hidden: int, out: 
                 dx += xp.dot(grad, W.T)
 
 
-def _times_transposed(grad: Array, W: Array, into: Array) -> None:
-    """into (B, n) <- grad (B, m) times W^T, for W (n, m)."""
+def scratch_size(sizes: Sequence[int], B: int) -> int:
+    """The numbers that `backward` needs as scratch, on a batch of B rows, on the host."""
+    widest, pairs = max(sizes[1:]), zip(sizes, sizes[1:])
+    return (2 * B + 1) * widest + min(_SMALL, max(n * m for n, m in pairs))
+
+
+def _times_transposed(grad: Array, W: Array, into: Array, spare: Array) -> None:
+    """into (B, n) <- grad (B, m) times W^T, for W (n, m); spare is scratch for a small W."""
     n, m = W.shape
     if m == 1:  # a column times a row, where BLAS is slow
         for i in range(grad.shape[0]):
             x_i, to = grad[i, 0], into[i]
             for j in range(n):
                 to[j] = x_i * W[j, 0]
-    elif n * m <= 4096:  # BLAS is a third faster for small matrices without transposition
-        transposed = np.empty((m, n), W.dtype)
+    elif n * m <= _SMALL:  # BLAS is a third faster for small matrices without transposition
+        transposed = matrix(spare[: n * m], m, n)
         for i in range(n):
             for j in range(m):
                 transposed[j, i] = W[i, j]
-        product(grad, transposed, into)
+        product(grad, transposed, into, False, False, False)
     else:
-        product(grad, W, into, False, True)
+        product(grad, W, into, False, True, False)
 
 
-def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
-                   work: Array, g: Array, dtheta: Array, dx: Array) -> None:  # fmt: skip
+def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int, work: Array,
+                   g: Array, dtheta: Array, dx: Array, scratch: Array) -> None:  # fmt: skip
     rows, B, last = theta.shape[0], x.shape[0], sizes.shape[0] - 2
-    sums = np.empty(sizes[1:].max(), theta.dtype)
+    widest = 0
+    for layer in range(last + 1):
+        widest = max(widest, sizes[layer + 1])
+    sums, spare = scratch[2 * B * widest :], scratch[(2 * B + 1) * widest :]
     for row in range(rows):
         start, block = 0, 0  # the ends of the last layer
         for layer in range(last + 1):
             m = sizes[layer + 1]
             start, block = start + (sizes[layer] + 1) * m, block + rows * B * m
-        grad = g[row].copy()
+        grad = matrix(scratch[: B * sizes[last + 1]], B, sizes[last + 1])
+        for i in range(B):
+            for j in range(sizes[last + 1]):
+                grad[i, j] = g[row, i, j]
         for layer in range(last, -1, -1):
             n, m = sizes[layer], sizes[layer + 1]
             middle, start = start - m, start - (n + 1) * m
             block -= rows * B * m
             first = block + row * B * m
-            h = work[first : first + B * m].reshape(B, m)
+            h = matrix(work[first : first + B * m], B, m)
             db = dtheta[row, middle : middle + m] if dtheta.size else sums[:m]
             activation = out if layer == last else hidden
             if activation == RELU:
@@ -316,17 +330,18 @@ def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
                 _elu_backward_loop(grad, h, db)
             else:
                 _bias_backward_loop(grad, h, db)
-            W = theta[row, start:middle].reshape(n, m)
+            W = matrix(theta[row, start:middle], n, m)
             if dtheta.size:
-                dW = dtheta[row, start:middle].reshape(n, m)
+                dW = matrix(dtheta[row, start:middle], n, m)
                 if layer:
                     first = block - rows * B * n + row * B * n
-                    product(work[first : first + B * n].reshape(B, n), grad, dW, True)
+                    product(matrix(work[first : first + B * n], B, n), grad, dW, True, False, False)
                 else:
-                    product(x, grad, dW, True)
+                    product(x, grad, dW, True, False, False)
             if layer:
-                into = np.empty((B, n), theta.dtype)
-                _times_transposed(grad, W, into)
+                half = (last - layer + 1) % 2 * B * widest  # the half that `grad` does not use
+                into = matrix(scratch[half : half + B * n], B, n)
+                _times_transposed(grad, W, into, spare)
                 grad = into
             elif dx.size:
                 product(grad, W, dx, False, True, row > 0)
@@ -347,8 +362,8 @@ _CALLS = (
     _relu_backward_loop, _tanh_backward_loop, _elu_backward_loop, _bias_backward_loop,
     _times_transposed,
 )  # fmt: skip
-forward = Kernel(_forward_loop, _forward_reference, _forward_device, calls=_CALLS, needs=bind)
-backward = Kernel(_backward_loop, _backward_reference, _backward_device, calls=_CALLS, needs=bind)
+forward = Kernel(_forward_loop, _forward_reference, _forward_device, calls=_CALLS, library=blas)
+backward = Kernel(_backward_loop, _backward_reference, _backward_device, calls=_CALLS, library=blas)
 
 # ---- inputs and free outputs
 

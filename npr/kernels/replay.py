@@ -1,11 +1,14 @@
-"""Batches from a replay buffer whose rows are on the device: one kernel writes all columns.
+"""Transitions into the rows of a replay buffer, and batches from them: one kernel each, which reads
+or writes all columns.
 
 A row (W,) of the buffer has the columns s (S), a (A), r, s2 (S) and terminated, W = 2 S + A + 2.
 """
 
-from npr.backend import Array, xp
+import numpy as np
+
+from npr.backend import ON_HOST, Array
 from npr.kernels.cuda import replay as cuda
-from npr.kernels.jit import Kernel
+from npr.kernels.jit import ActionIndexError, Kernel
 
 
 def _gather_reference(rows: Array, fresh: Array, start: int, count: int, index: Array, last: Array,
@@ -26,6 +29,8 @@ def _gather_reference(rows: Array, fresh: Array, start: int, count: int, index: 
     r, terminated      (B,)
     """
     C, S, A = len(rows), s.shape[1], a.shape[1]
+    if ON_HOST and ((index < 0).any() or (last < 0).any()):
+        raise ActionIndexError("row out of range")
     before = min(count, C - start)  # the end of the ring
     rows[start : start + before] = fresh[:before]
     rows[: count - before] = fresh[before:count]
@@ -38,10 +43,10 @@ def _gather_reference(rows: Array, fresh: Array, start: int, count: int, index: 
         for x in (s, s2):
             x -= mean
             x *= scale
-            xp.clip(x, -clip, clip, out=x)
+            x.clip(-clip, clip, out=x)
     if reward_scale.size:
         r *= reward_scale
-        xp.clip(r, -reward_clip, reward_clip, out=r)
+        r.clip(-reward_clip, reward_clip, out=r)
 
 
 def _gather_loop(rows: Array, fresh: Array, start: int, count: int, index: Array, last: Array,
@@ -56,6 +61,8 @@ def _gather_loop(rows: Array, fresh: Array, start: int, count: int, index: Array
         for j in range(W):
             rows[(start + i) % C, j] = fresh[i, j]
     for i in range(B):
+        if min(index[i], last[i]) < 0 or max(index[i], last[i]) >= C:
+            raise ActionIndexError("row out of range")
         first, second = rows[index[i]], rows[last[i]]
         for j in range(S):
             s[i, j], s2[i, j] = first[j], second[S + A + 1 + j]
@@ -71,4 +78,32 @@ def _gather_loop(rows: Array, fresh: Array, start: int, count: int, index: Array
             r[i] = min(max(r[i] * reward_scale[0], -reward_bound), reward_bound)
 
 
+def _insert_reference(rows: Array, start: int, s: Array, a: Array, r: Array, s2: Array,
+                      terminated: Array) -> None:  # fmt: skip
+    """Store transitions s (n, S), a (n, A), r (n,), s2 (n, S), terminated (n,) of any types in the
+    rows (C, W) from row `start` on, a ring; n <= C."""
+    (n, S), A = s.shape, a.shape[1]
+    index = (start + np.arange(n)) % len(rows)
+    rows[index, :S], rows[index, S : S + A], rows[index, S + A] = s, a, r
+    rows[index, S + A + 1 : -1], rows[index, -1] = s2, terminated
+
+
+def _insert_loop(rows: Array, start: int, s: Array, a: Array, r: Array, s2: Array,
+                 terminated: Array) -> None:  # fmt: skip
+    C, W = rows.shape
+    (n, S), A = s.shape, a.shape[1]
+    for i in range(n):
+        row = (start + i) % C
+        for j in range(S):
+            rows[row, j] = s[i, j]
+        for j in range(A):
+            rows[row, S + j] = a[i, j]
+        rows[row, S + A] = r[i]
+        for j in range(S):
+            rows[row, S + A + 1 + j] = s2[i, j]
+        rows[row, W - 1] = terminated[i]
+
+
 gather = Kernel(_gather_loop, _gather_reference, cuda.gather)
+gather_on_host = Kernel(_gather_loop, _gather_reference, host=True)
+insert = Kernel(_insert_loop, _insert_reference, host=True)

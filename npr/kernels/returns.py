@@ -4,36 +4,34 @@ import math
 
 import numpy as np
 
-from npr.backend import Array, floats, xp
+from npr.backend import Array, empty_like, floats, xp
 from npr.kernels.cuda import returns as cuda
 from npr.kernels.jit import Kernel
 
 
 def _gae_reference(
-    r: Array, v: Array, v_next: Array, terminated: Array, done: Array, gamma: float, lam: float
-) -> Array:
-    advantage = xp.empty_like(v)
+    r: Array, v: Array, v_next: Array, terminated: Array, done: Array, gamma: float, lam: float,
+    advantage: Array,
+) -> None:  # fmt: skip
     delta = r + gamma * v_next * (1 - terminated) - v
     keep = gamma * lam * (1 - done)
     trace = xp.zeros(v.shape[1:], v.dtype)
     for t in range(len(r) - 1, -1, -1):
         trace = delta[t] + keep[t] * trace
         advantage[t] = trace
-    return advantage
 
 
 def _gae_loop(
-    r: Array, v: Array, v_next: Array, terminated: Array, done: Array, gamma: float, lam: float
-) -> Array:
+    r: Array, v: Array, v_next: Array, terminated: Array, done: Array, gamma: float, lam: float,
+    advantage: Array,
+) -> None:  # fmt: skip
     T, N = r.shape
-    advantage = v.copy()
     for n in range(N):
         trace = 0.0
         for t in range(T - 1, -1, -1):
             delta = r[t, n] + gamma * v_next[t, n] * (1.0 - terminated[t, n]) - v[t, n]
             trace = delta + gamma * lam * (1.0 - done[t, n]) * trace
             advantage[t, n] = trace
-    return advantage
 
 
 _gae = Kernel(_gae_loop, _gae_reference, cuda.gae)
@@ -53,22 +51,21 @@ def gae(
     """
     _check_shapes("gae", r, v=v, v_next=v_next, terminated=terminated, done=done)
     (v,) = floats(v)
-    return _gae(r, v, v_next, terminated, done, float(gamma), float(lam))
+    advantage = empty_like(v)
+    _gae(r, v, v_next, terminated, done, float(gamma), float(lam), advantage)
+    return advantage
 
 
-def _returns_reference(r: Array, done: Array, gamma: float, bootstrap: Array) -> Array:
-    G = xp.empty_like(r)
+def _returns_reference(r: Array, done: Array, gamma: float, bootstrap: Array, G: Array) -> None:
     G_next = xp.zeros(r.shape[1:], r.dtype)
     for t in range(len(r) - 1, -1, -1):
         last = done[t] if t < len(r) - 1 else xp.ones_like(done[t])
         G_next = r[t] + gamma * xp.where(last, bootstrap[t], G_next)
         G[t] = G_next
-    return G
 
 
-def _returns_loop(r: Array, done: Array, gamma: float, bootstrap: Array) -> Array:
+def _returns_loop(r: Array, done: Array, gamma: float, bootstrap: Array, G: Array) -> None:
     T, N = r.shape
-    G = r.copy()
     for n in range(N):
         G_next = 0.0
         for t in range(T - 1, -1, -1):
@@ -76,7 +73,6 @@ def _returns_loop(r: Array, done: Array, gamma: float, bootstrap: Array) -> Arra
                 G_next = bootstrap[t, n]
             G_next = r[t, n] + gamma * G_next
             G[t, n] = G_next
-    return G
 
 
 _returns = Kernel(_returns_loop, _returns_reference, cuda.returns)
@@ -98,7 +94,9 @@ def discounted_returns(
     if bootstrap is None:
         bootstrap = xp.zeros_like(r)
     _check_shapes("discounted_returns", r, done=done, bootstrap=bootstrap)
-    return _returns(r, done, float(gamma), bootstrap)
+    G = empty_like(r)
+    _returns(r, done, float(gamma), bootstrap, G)
+    return G
 
 
 def _n_step_reference(rewards: Array, next_row: Array, index: Array, n: int, gamma: float,
@@ -166,7 +164,7 @@ def standardize(x: Array) -> Array:
     more than rounding give numbers near 0.
     """
     (x,) = floats(x)
-    y = xp.empty_like(x)
+    y = empty_like(x)
     _standardize(x, y)
     return y
 

@@ -5,7 +5,7 @@ A block there has column after column, each row by row, in words of 4 bytes.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,25 @@ def _take_rows_reference(
 
 
 take_rows = Kernel(None, _take_rows_reference, rows.take_rows)
+
+
+T = TypeVar("T")
+
+
+class Kept(dict[int, T]):
+    """What is made for batches of each size, such as memory: of the last sizes it is kept."""
+
+    SIZES = 4
+
+    def __init__(self, make: Callable[[int], T]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, size: int) -> T:
+        made = self[size] = self._make(size)
+        if len(self) > self.SIZES:
+            del self[next(iter(self))]
+        return made
 
 
 class Block:

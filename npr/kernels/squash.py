@@ -7,7 +7,7 @@ mean + exp(log_std) noise, a = tanh(u).
 import math
 from functools import partial
 
-from npr.backend import Array, xp
+from npr.backend import Array, empty_like, xp
 from npr.kernels.cuda import squash as cuda
 from npr.kernels.jit import Kernel
 
@@ -89,7 +89,7 @@ _squash_backward = Kernel(
 
 def squash(out: Array, noise: Array) -> tuple[Array, Array]:
     """Actions (B, D) and their log-probabilities (B,)."""
-    a, logp = xp.empty(noise.shape, out.dtype), xp.empty(len(noise), out.dtype)
+    a, logp = empty_like(out, noise.shape), empty_like(out, len(noise))
     _squash(out, noise, a, logp)
     return a, logp
 
@@ -99,6 +99,6 @@ def squash_backward(
 ) -> Array:
     """The cotangent of `out`, of the given shape, from those of the actions (B, D) and log-probs
     (B,); one that is empty is zero."""
-    dout = xp.empty_like(out)
+    dout = empty_like(out)
     _squash_backward(out, noise, a, da, dlogp, dout)
     return dout.reshape(shape)

@@ -10,8 +10,6 @@ the sum of its squares is, in the type of the parameters: then no square in an a
 import math
 from typing import Any
 
-import numpy as np
-
 from npr.backend import Array, on_device, xp
 from npr.kernels.cuda import steps as cuda
 from npr.kernels.jit import Kernel
@@ -159,21 +157,25 @@ def _polyak_loop(theta_bar: Array, theta: Array, tau: float) -> None:
         theta_bar[i] += tau * (theta[i] - theta_bar[i])
 
 
-def _clip_norm_reference(g: Array, max_norm: float) -> None:
-    """g <- g * min(1, max_norm / |g|), on a flat vector; unchanged where |g| is not finite."""
+def _clip_norm_reference(g: Array, max_norm: float, scratch: Array) -> None:
+    """g <- g * min(1, max_norm / |g|), on a flat vector; unchanged where |g| is not finite.
+
+    scratch (16,) is used by the loop alone.
+    """
     square = xp.sum(g * g)
     scale = xp.minimum(1, max_norm / (xp.sqrt(square) + 1e-6))
     g *= xp.where(xp.isfinite(square), scale, 1)
 
 
-def _clip_norm_loop(g: Array, max_norm: float) -> None:
+def _clip_norm_loop(g: Array, max_norm: float, scratch: Array) -> None:
     square, whole = 0.0, g.shape[0] // 16 * 16
-    parts = np.zeros(16, g.dtype)  # independent sums, for vector instructions
+    for k in range(16):  # independent sums, for vector instructions
+        scratch[k] = 0
     for i in range(0, whole, 16):
         for k in range(16):
-            parts[k] += g[i + k] * g[i + k]
-    for x in parts:
-        square += x
+            scratch[k] += g[i + k] * g[i + k]
+    for k in range(16):
+        square += scratch[k]
     for i in range(whole, g.shape[0]):
         square += g[i] * g[i]
     scale = max_norm / (square**0.5 + 1e-6)

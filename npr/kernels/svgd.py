@@ -4,55 +4,74 @@ import math
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from npr.backend import Array, floats, xp
+from npr.backend import Array, empty_like, floats, xp
 from npr.kernels.cuda import svgd as cuda
 from npr.kernels.jit import Kernel
 
 MIN_BANDWIDTH = 1e-3
 
 
-def _bandwidth_reference(fixed: Array, updated: Array) -> Array:
+def _bandwidth_reference(fixed: Array, updated: Array, h: Array, scratch: Array) -> None:
+    """h (B,) <- the bandwidths; scratch (K L,) is used by the loop alone."""
     square = ((fixed[:, :, None] - updated[:, None]) ** 2).sum(axis=-1)
     square = square.reshape(len(fixed), fixed.shape[1] * updated.shape[1])
     median = xp.sort(square, axis=-1)[:, (square.shape[1] - 1) // 2]
-    h = xp.maximum(median / math.log(fixed.shape[1]), MIN_BANDWIDTH)
-    return h + 0 * square.sum(
-        axis=-1
-    )  # NaN where any distance is NaN, which the median would ignore
+    h[:] = xp.maximum(median / math.log(fixed.shape[1]), MIN_BANDWIDTH)
+    h += 0 * square.sum(axis=-1)  # NaN where any distance is NaN, which the median would ignore
 
 
-def _bandwidth_loop(fixed: Array, updated: Array) -> Array:
+def _select(x: Array, k: int) -> Any:
+    """The number at index k of x (n,) when it is sorted; changes the order of x."""
+    low, high = 0, x.shape[0] - 1
+    while low < high:
+        pivot, i, j = x[k], low, high
+        while i <= j:  # smaller numbers to the left, larger ones to the right
+            while x[i] < pivot:
+                i += 1
+            while pivot < x[j]:
+                j -= 1
+            if i <= j:
+                x[i], x[j] = x[j], x[i]
+                i += 1
+                j -= 1
+        if j < k:
+            low = i
+        if k < i:
+            high = j
+    return x[k]
+
+
+def _bandwidth_loop(fixed: Array, updated: Array, h: Array, scratch: Array) -> None:
     B, K, D = fixed.shape
     L = updated.shape[1]
-    h = np.empty(B, fixed.dtype)
-    square = np.empty(K * L, fixed.dtype)
     for b in range(B):
+        hidden = scratch.dtype.type(0)
         for j in range(K):
             for i in range(L):
                 total = 0.0
                 for d in range(D):
                     total += (fixed[b, j, d] - updated[b, i, d]) ** 2
-                square[j * L + i] = total
-        hidden = 0 * square.sum()
-        square.sort()
-        h[b] = max(square[(K * L - 1) // 2] / math.log(K), MIN_BANDWIDTH) + hidden
-    return h
+                scratch[j * L + i] = total
+                hidden += 0 * scratch[j * L + i]
+        h[b] = max(_select(scratch, (K * L - 1) // 2) / math.log(K), MIN_BANDWIDTH) + hidden
 
 
-def _direction_reference(fixed: Array, updated: Array, score: Array, h: Array) -> Array:
+def _direction_reference(
+    fixed: Array, updated: Array, score: Array, h: Array, direction: Array
+) -> None:
+    """direction (B, L, D) <- the directions of the updated particles."""
     difference = fixed[:, :, None] - updated[:, None]  # (B, K, L, D)
     kernel = xp.exp(-(difference**2).sum(axis=-1, keepdims=True) / h[:, None, None, None])
     slope = -2 * difference / h[:, None, None, None] * kernel  # in the fixed particle
-    return (kernel * score[:, :, None] + slope).mean(axis=1)
+    direction[:] = (kernel * score[:, :, None] + slope).mean(axis=1)
 
 
-def _direction_loop(fixed: Array, updated: Array, score: Array, h: Array) -> Array:
+def _direction_loop(fixed: Array, updated: Array, score: Array, h: Array, direction: Array) -> None:
     B, K, D = fixed.shape
-    direction = np.zeros_like(updated)
     for b in range(B):
         for i in range(updated.shape[1]):
+            for d in range(D):
+                direction[b, i, d] = 0
             for j in range(K):
                 square = 0.0
                 for d in range(D):
@@ -63,10 +82,11 @@ def _direction_loop(fixed: Array, updated: Array, score: Array, h: Array) -> Arr
                     direction[b, i, d] += kernel * (score[b, j, d] + slope)
             for d in range(D):
                 direction[b, i, d] /= K
-    return direction
 
 
-_bandwidth = Kernel(_bandwidth_loop, _bandwidth_reference, partial(cuda.bandwidth, MIN_BANDWIDTH))
+_bandwidth = Kernel(
+    _bandwidth_loop, _bandwidth_reference, partial(cuda.bandwidth, MIN_BANDWIDTH), calls=(_select,)
+)
 _direction = Kernel(_direction_loop, _direction_reference, cuda.direction)
 
 
@@ -81,7 +101,11 @@ def svgd_bandwidth(fixed: Array, updated: Array) -> Array:
     fixed, updated = floats(fixed, updated)
     if fixed.shape[-2] < 2:
         raise ValueError("The bandwidth of one fixed particle is not defined: log 1 = 0.")
-    return _bandwidth(*_flat(fixed, updated)).reshape(batch)
+    fixed, updated = _flat(fixed, updated)
+    h = empty_like(fixed, len(fixed))
+    scratch = empty_like(fixed, fixed.shape[1] * updated.shape[1])
+    _bandwidth(fixed, updated, h, scratch)
+    return h.reshape(batch)
 
 
 def svgd_direction(
@@ -104,7 +128,9 @@ def svgd_direction(
     elif isinstance(bandwidth, (int, float)) and not bandwidth > 0:
         raise ValueError(f"The bandwidth of SVGD's kernel must be above 0, got {bandwidth!r}.")
     h = xp.broadcast_to(xp.asarray(bandwidth, fixed.dtype), batch).reshape(-1)
-    return _direction(*_flat(fixed, updated, score), h).reshape(updated.shape)
+    direction = empty_like(updated)
+    _direction(*_flat(fixed, updated, score), h, *_flat(direction))
+    return direction
 
 
 def _flat(*particles: Array) -> list[Array]:

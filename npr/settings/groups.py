@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from npr.backend import Array, to_device, to_host
 from npr.errors import NumericsError
 from npr.settings.schedule import Schedule
 from npr.settings.setting import NetArch, Settings, setting
@@ -67,6 +68,21 @@ class Replay(Networks):
         hint=" for a copy; tau is 1 - polyak, did you swap them?",
     )
 
+    disturbance: ClassVar[Any] = None  # noise that is added to actions, of npr.noise
+
+    def explore(self: Any, s: np.ndarray) -> np.ndarray:
+        """The actions (n, ...) of a step at s (n, size): uniformly random ones until
+        learning_starts, then those of `choose`."""
+        rng, n = self.rng["explore"], len(s)
+        if self.counters.num_timesteps < self.learning_starts:
+            random: np.ndarray = self.actions.uniform(rng, n)
+            return random
+        head, *_ = self.acts_by()
+        a = to_host(self.choose(to_device(s), to_device(head.noise(rng, (n,)))))
+        if self.disturbance is not None:
+            a = np.clip(a + self.disturbance(rng, self.envs.episode), -1, 1)
+        return a
+
 
 class TargetNetwork(Settings):
     """A target network that is updated at intervals."""
@@ -122,6 +138,16 @@ class PolicyGradient(Networks):
     log_std_init: float = setting(
         0.0, "initial log standard deviation of the Gaussian", within="[-20, 2]", fixed=True
     )
+
+    def explore(self: Any, s: np.ndarray) -> np.ndarray:
+        """The actions (n, ...) of a step at s (n, size), drawn from the policy."""
+        noise = self.head.noise(self.rng["explore"], (len(s),))
+        a: np.ndarray = to_host(self.choose(to_device(s), to_device(noise)))
+        return a
+
+    def choose(self: Any, s: Array, noise: Array) -> Array:
+        """Actions at s, from the random numbers of `head.noise`."""
+        return self.pi(self.theta, s).choose(noise)
 
 
 class Advantages(PolicyGradient):

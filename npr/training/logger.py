@@ -3,9 +3,11 @@
 Each row of a log has the means of what was measured since the row before.
 """
 
+import functools
 import json
+import operator
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,15 +160,11 @@ class Logger:
             self._add_up()
 
     def _add_up(self) -> None:
-        columns: dict[str, list[Any]] = {}
-        for metrics in _with_means(self._metrics):
-            for key, value in metrics.items():
-                columns.setdefault(key if "/" in key else f"train/{key}", []).append(value)
-        for key, values in columns.items():
+        for key, values in _columns(_with_means(self._metrics)).items():
+            key = key if "/" in key else f"train/{key}"
             total, n = self._sums.get(key, (0.0, 0))
-            for mean in _means(values):  # one by one: the sum does not depend on the blocks
-                total += mean
-            self._sums[key] = total, n + len(values)
+            # one by one: the sum does not depend on the blocks, and `sum` would round otherwise
+            self._sums[key] = functools.reduce(operator.add, _means(values), total), n + len(values)
         self._metrics = []
 
     def episode(
@@ -279,7 +277,19 @@ def _with_means(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return result
 
 
-def _means(values: list[Any]) -> list[float]:
+def _columns(metrics: list[dict[str, Any]]) -> dict[str, Sequence[Any]]:
+    """Name -> the values of all metrics with that name, in their order."""
+    names = metrics[0].keys() if metrics else ()
+    if names and all(one.keys() == names for one in metrics):
+        return dict(zip(names, zip(*(map(one.__getitem__, names) for one in metrics))))
+    columns: dict[str, Any] = {}
+    for one in metrics:
+        for name, value in one.items():
+            columns.setdefault(name, []).append(value)
+    return columns
+
+
+def _means(values: Sequence[Any]) -> list[float]:
     """Numbers, and the means of arrays. Reads a device once per shape."""
     means: list[float] = [0.0] * len(values)
     arrays: dict[tuple[int, ...], list[int]] = {}
@@ -288,9 +298,10 @@ def _means(values: list[Any]) -> list[float]:
             arrays.setdefault(value.shape, []).append(i)
         else:
             means[i] = float(value.mean()) if isinstance(value, np.ndarray) else float(value)
-    for same in arrays.values():
-        stacked = to_host(xp.stack([values[i] for i in same])).reshape(len(same), -1)
-        for i, mean in zip(same, stacked.mean(axis=1, dtype=np.float64).tolist()):
+    for shape, same in arrays.items():
+        join = xp.concatenate if shape else xp.stack
+        joined = to_host(join([values[i] for i in same])).reshape(len(same), -1)
+        for i, mean in zip(same, joined.mean(axis=1, dtype=np.float64).tolist()):
             means[i] = mean
     return means
 

@@ -28,6 +28,8 @@ class NonFiniteGuard:
         self.optimizers = instances(agent, Optimizer)
         # the last update in which each of them is known to have made a step
         self.last_step = dict.fromkeys(self.optimizers, agent.n_updates)
+        self._counts = [optimizer.counts for optimizer in self.optimizers.values()]
+        self._before = agent.n_updates  # at the last check, if no step was ever skipped by then
         self._search = contextlib.ExitStack()
         self.searching = False
 
@@ -49,6 +51,15 @@ class NonFiniteGuard:
             self.searching = False
         if n_updates % INTERVAL:
             return 0
+        for counts in self._counts:
+            if counts.item(1):
+                break
+        else:
+            self._before = n_updates
+            return 0
+        if self._before is not None:
+            self.last_step = dict.fromkeys(self.optimizers, self._before)
+            self._before = None
         total = 0
         for name, optimizer in self.optimizers.items():
             skipped, consecutive = optimizer.skip_counts()

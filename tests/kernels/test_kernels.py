@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support.kernel_cases import CASES, KERNELS, Draw, arrays_after, as_float64
+from support.kernel_cases import CASES, KERNELS, SCRATCH, Draw, arrays_after, as_float64
 
 from npr.heads import Categorical
 from npr.kernels import gae
@@ -26,12 +26,13 @@ def test_cases_cover_exactly_the_kernels():
 def test_all_versions_of_a_kernel_agree_with_the_scalar_loop(name, dtype, seed, B, n):
     slow, arguments = CASES[name]
     arguments, kernel = arguments(Draw(seed, B, n, dtype)), KERNELS[name]
-    expected = arrays_after(slow, [as_float64(x) for x in arguments])
+    scratch = name in SCRATCH
+    expected = arrays_after(slow, [as_float64(x) for x in arguments], scratch)
     precision = (
         {"rtol": 1e-10, "atol": 1e-12} if dtype is np.float64 else {"rtol": 1e-4, "atol": 1e-4}
     )
     for body in (kernel.loop or kernel, kernel.reference, kernel):
-        got = arrays_after(body, arguments)
+        got = arrays_after(body, arguments, scratch)
         assert all(x.dtype == dtype for x in got if x.dtype.kind == "f")
         for x, y in zip(got, expected, strict=True):
             np.testing.assert_allclose(x, y, **precision)
@@ -46,10 +47,11 @@ def test_no_version_hides_a_nan(name):
     first, *rest = CASES[name][1](Draw(0, 3, 2, np.float32))
     first[0] = np.nan
     kernel = KERNELS[name]
-    expected = [np.isnan(x) for x in arrays_after(kernel.reference, [first, *rest])]
+    arguments, scratch = [first, *rest], name in SCRATCH
+    expected = [np.isnan(x) for x in arrays_after(kernel.reference, arguments, scratch)]
     assert expected[0].any() or expected[-1].any()
     for body in (kernel.loop, kernel):
-        for x, y in zip(arrays_after(body, [first, *rest]), expected):
+        for x, y in zip(arrays_after(body, arguments, scratch), expected):
             np.testing.assert_array_equal(np.isnan(x), y)
 
 
@@ -97,7 +99,7 @@ def test_a_gradient_with_a_non_finite_norm_is_not_clipped(bad):
     kernel = KERNELS["clip_norm"]
     for body in (kernel.loop, kernel.reference, kernel):
         held = g.copy()
-        body(held, 0.5)
+        body(held, 0.5, np.zeros(16, np.float32))
         assert held.tobytes() == g.tobytes()
 
 
@@ -129,7 +131,7 @@ def test_tanh_of_floats_has_a_small_error():
 
 
 def test_strided_arguments_give_the_same_result():
-    r, v, v_next, terminated, done, gamma, lam = CASES["gae"][1](Draw(0, 6, 4, np.float32))
+    r, v, v_next, terminated, done, gamma, lam = CASES["gae"][1](Draw(0, 6, 4, np.float32))[:7]
     views = [np.repeat(x, 2, axis=1)[:, ::2] for x in (r, v, v_next)] + [terminated, done]
     np.testing.assert_array_equal(
         gae(*views, gamma, lam), gae(r, v, v_next, terminated, done, gamma, lam)

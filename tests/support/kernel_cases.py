@@ -9,6 +9,7 @@ import numpy as np
 
 import npr.kernels
 from npr.kernels.jit import Kernel
+from npr.kernels.mlp import scratch_size
 
 KERNELS = {
     name.lstrip("_"): kernel
@@ -106,7 +107,7 @@ def slow_forward(theta, x, sizes, hidden, out, work):
     work[:] = [v for layer in zip(*networks) for _, _, _, y, _ in layer for v in y.ravel()]
 
 
-def slow_backward(theta, x, sizes, hidden, out, work, g, dtheta, dx):
+def slow_backward(theta, x, sizes, hidden, out, work, g, dtheta, dx, scratch):
     dx[...] = 0
     for row, network in enumerate(slow_network(row, x, sizes, hidden, out) for row in theta):
         grad = g[row]
@@ -157,7 +158,7 @@ def slow_polyak(theta_bar, theta, tau):
         theta_bar[i] = tau * theta[i] + (1 - tau) * theta_bar[i]
 
 
-def slow_clip_norm(g, max_norm):
+def slow_clip_norm(g, max_norm, scratch):
     norm = math.sqrt(math.fsum(x * x for x in g))
     for i in range(len(g)):
         g[i] = g[i] * min(1, max_norm / (norm + 1e-6))
@@ -185,29 +186,27 @@ def slow_squash_backward(out, noise, a, da, dlogp, dout):
         dout[i, D + j] = du * math.exp(log_std) * noise[i, j] - dlogp[i] if inside else 0
 
 
-def slow_gae(r, v, v_next, terminated, done, gamma, lam):
+def slow_gae(r, v, v_next, terminated, done, gamma, lam, A):
     """The definition, a sum over all later steps of the trace: O(T^2)."""
     T, N = r.shape
-    A = np.zeros((T, N))
+    A[:] = 0
     for t, n in np.ndindex(T, N):
         weight = 1.0
         for k in range(t, T):
             delta = r[k, n] + gamma * v_next[k, n] * (1 - terminated[k, n]) - v[k, n]
             A[t, n] += weight * delta
             weight *= gamma * lam * (1 - done[k, n])
-    return A
 
 
-def slow_returns(r, done, gamma, bootstrap):
+def slow_returns(r, done, gamma, bootstrap, G):
     T, N = r.shape
-    G = np.zeros((T, N))
+    G[:] = 0
     for t, n in np.ndindex(T, N):
         for k in range(t, T):
             G[t, n] += gamma ** (k - t) * r[k, n]
             if done[k, n] or k == T - 1:
                 G[t, n] += gamma ** (k - t + 1) * bootstrap[k, n]
                 break
-    return G
 
 
 def slow_n_step_returns(rewards, next_row, index, n, gamma, r, power, last):
@@ -239,6 +238,11 @@ def slow_gather(rows, fresh, start, count, index, last, returns, mean, scale, re
         r[i] = returns[i] if len(returns) else reward[0]
         if len(reward_scale):
             r[i] = np.clip(r[i] * reward_scale[0], -reward_clip, reward_clip)
+
+
+def slow_insert(rows, start, s, a, r, s2, terminated):
+    for i in range(len(r)):
+        rows[(start + i) % len(rows)] = [*s[i], *a[i], r[i], *s2[i], terminated[i]]
 
 
 def slow_standardize(x, y):
@@ -343,21 +347,19 @@ def slow_kl_backward(logp, logq, kl, g, dp, dq):
     slow_log_softmax_backward(logq, -g[:, None] * p, dq)
 
 
-def slow_bandwidth(fixed, updated):
-    h = np.empty(len(fixed))
+def slow_bandwidth(fixed, updated, h, scratch):
     for b, (xs, ys) in enumerate(zip(fixed, updated)):
         square = sorted(((x - y) ** 2).sum() for x in xs for y in ys)
         h[b] = max(square[(len(square) - 1) // 2] / np.log(len(xs)), 1e-3)
-    return h
 
 
-def slow_direction(fixed, updated, score, h):
-    moved = np.zeros_like(updated)
+def slow_direction(fixed, updated, score, h, moved):
+    moved[:] = 0
     for b, i in np.ndindex(updated.shape[:2]):
         for x, slope in zip(fixed[b], score[b]):
             kernel = np.exp(-((x - updated[b, i]) ** 2).sum() / h[b])
             moved[b, i] += kernel * slope - 2 * (x - updated[b, i]) / h[b] * kernel
-    return moved / fixed.shape[1]
+    moved /= fixed.shape[1]
 
 
 # --- arguments -----------------------------------------------------------------------------------
@@ -394,9 +396,14 @@ def rollout(d):
     return *(d.normal(d.B + 1, d.n) for _ in range(3)), terminated, done
 
 
+def gae_of(d):
+    steps = rollout(d)
+    return *steps, *map(float, d.rng.random(2)), np.zeros_like(steps[1])
+
+
 def returns_of(d):
     r, _, bootstrap, _, done = rollout(d)
-    return r, done, float(d.rng.random()), bootstrap
+    return r, done, float(d.rng.random()), bootstrap, np.zeros_like(r)
 
 
 def squash_backward_of(d):
@@ -432,6 +439,15 @@ def gather_of(d):
     return rows, fresh, int(d.rng.integers(C)), count, index, last, *optional, 0.5, 0.9, *batch
 
 
+def insert_of(d):
+    """Up to a whole ring of transitions, with any kind of actions."""
+    n, S, A = d.B, d.n, int(d.rng.integers(1, 3))
+    C = n + 1 + int(d.rng.integers(3))
+    a = d.rng.integers(5, size=(n, A)) if d.rng.random() < 0.5 else d.normal(n, A)
+    start, terminated = int(d.rng.integers(C)), d.rng.random(n) < 0.5
+    return d.normal(C, 2 * S + A + 2), start, d.table(), a, d.normal(n), d.table(), terminated
+
+
 def td_huber_of(d):
     B = d.B + 1
     rows = [2 * d.normal(B) for _ in range(4)]
@@ -457,9 +473,15 @@ def particles_of(d):
     return d.normal(d.B, K, d.n), d.normal(d.B, L, d.n)
 
 
+def bandwidth_of(d):
+    fixed, updated = particles_of(d)
+    return fixed, updated, d.normal(d.B), d.normal(fixed.shape[1] * updated.shape[1])
+
+
 def direction_of(d):
     fixed, updated = particles_of(d)
-    return fixed, updated, d.normal(*fixed.shape), 0.5 + d.normal(d.B) ** 2
+    h, direction = 0.5 + d.normal(d.B) ** 2, np.zeros_like(updated)
+    return fixed, updated, d.normal(*fixed.shape), h, direction
 
 
 def network_of(d):
@@ -476,7 +498,8 @@ def backward_of(d):
     slow_forward(theta, x, sizes, hidden, out, work)
     g, nothing = d.normal(len(theta), d.B, sizes[-1]), np.zeros((0, 0), d.dtype)
     dtheta, dx = (nothing if d.rng.random() < 0.3 else np.zeros_like(y) for y in (theta, x))
-    return theta, x, sizes, hidden, out, work, g, dtheta, dx
+    scratch = np.zeros(scratch_size(sizes.tolist(), d.B), d.dtype)
+    return theta, x, sizes, hidden, out, work, g, dtheta, dx, scratch
 
 
 def logp_of(d):
@@ -546,7 +569,10 @@ CASES = {
     ),
     "sgd": (slow_sgd, lambda d: (d.row(), d.row(), d.row(), d.counts(), 0.01, 0.9)),
     "polyak": (slow_polyak, lambda d: (d.row(), d.row(), 0.3)),
-    "clip_norm": (slow_clip_norm, lambda d: (d.row(), float(d.rng.choice([0.1, 1.0, 100.0])))),
+    "clip_norm": (
+        slow_clip_norm,
+        lambda d: (d.row(), float(d.rng.choice([0.1, 1.0, 100.0])), d.normal(16)),
+    ),
     "squash": (
         slow_squash,
         lambda d: (10 * d.normal(d.B, 2 * d.n), d.table(), d.table(), d.normal(d.B)),
@@ -557,24 +583,34 @@ CASES = {
         slow_pick_backward,
         lambda d: (actions_of(d), d.normal(2, d.B), d.normal(2, d.B, d.n)),
     ),
-    "gae": (slow_gae, lambda d: (*rollout(d), *map(float, d.rng.random(2)))),
+    "gae": (slow_gae, gae_of),
     "returns": (slow_returns, returns_of),
     "n_step_returns": (slow_n_step_returns, n_steps_of),
     "gather": (slow_gather, gather_of),
+    "gather_on_host": (slow_gather, gather_of),
+    "insert": (slow_insert, insert_of),
     "standardize": (slow_standardize, lambda d: (d.normal(d.B + 2), d.normal(d.B + 2))),
     "take_rows": (slow_take_rows, take_rows_of),
     "mse": (slow_mse, lambda d: (d.normal(d.B + 1, d.n), d.row())),
     "surrogate": (slow_surrogate, surrogate_of),
     "td_huber": (slow_td_huber, td_huber_of),
-    "bandwidth": (slow_bandwidth, particles_of),
+    "bandwidth": (slow_bandwidth, bandwidth_of),
     "direction": (slow_direction, direction_of),
 }
 
 
-def arrays_after(body, arguments):
-    """The arrays among copied arguments and what is returned, after body(*arguments)."""
+SCRATCH = ("backward", "clip_norm", "bandwidth")  # kernels whose last argument is scratch
+
+
+def arrays_after(body, arguments, scratch=False):
+    """The arrays among copied arguments and what is returned, after body(*arguments).
+
+    scratch   whether the last argument is scratch, whose content does not matter
+    """
     arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in arguments]
     result = body(*arguments)
+    if scratch:
+        arguments.pop()
     returned = result if isinstance(result, tuple) else () if result is None else (result,)
     return [*(x for x in arguments if isinstance(x, np.ndarray)), *map(np.asarray, returned)]
 

@@ -37,7 +37,7 @@ def forward(theta: Array, x: Array, sizes: Array, hidden: int, out: int, work: A
 
 
 def backward(theta: Array, x: Array, sizes: Array, hidden: int, out: int, work: Array, g: Array,
-             dtheta: Array, dx: Array) -> None:  # fmt: skip
+             dtheta: Array, dx: Array, scratch: Array) -> None:  # fmt: skip
     (rows, stride), B, widths = theta.shape, len(x), sizes.tolist()
     used = start = sum((n + 1) * m for n, m in zip(widths, widths[1:]))
     block = rows * B * sum(widths[1:])  # the end of the layer's values in work

@@ -12,19 +12,18 @@ _SOURCE = Source("returns.cu")
 
 
 def gae(
-    r: Array, v: Array, v_next: Array, terminated: Array, done: Array, gamma: float, lam: float
-) -> Array:
+    r: Array, v: Array, v_next: Array, terminated: Array, done: Array, gamma: float, lam: float,
+    advantage: Array,
+) -> None:  # fmt: skip
     arrays = (xp.ascontiguousarray(x, v.dtype) for x in (r, v, v_next, terminated, done))
-    (T, N), advantage = v.shape, xp.empty(v.shape, v.dtype)
+    T, N = v.shape
     _SOURCE.launch("gae", *per_thread(N, 64), *arrays, advantage, T, N, gamma, lam)
-    return advantage
 
 
-def returns(r: Array, done: Array, gamma: float, bootstrap: Array) -> Array:
+def returns(r: Array, done: Array, gamma: float, bootstrap: Array, G: Array) -> None:
     arrays = (xp.ascontiguousarray(x, r.dtype) for x in (r, done, bootstrap))
-    (T, N), G = r.shape, xp.empty(r.shape, r.dtype)
+    T, N = r.shape
     _SOURCE.launch("returns", *per_thread(N, 64), *arrays, G, T, N, gamma)
-    return G
 
 
 def standardize(x: Array, y: Array) -> None:

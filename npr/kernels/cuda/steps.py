@@ -39,7 +39,7 @@ def polyak(theta_bar: Array, theta: Array, tau: float) -> None:
     _launch("polyak", theta_bar, theta, theta.size, float(tau))
 
 
-def clip_norm(g: Array, max_norm: float) -> None:
+def clip_norm(g: Array, max_norm: float, scratch: Array) -> None:
     _launch("clip_norm", g, g.size, float(max_norm), *_squares(g))
 
 

@@ -9,18 +9,14 @@ _SOURCE = Source("svgd.cu")
 _BINS, _TILE = 256, 128  # as in svgd.cu
 
 
-def bandwidth(least: float, fixed: Array, updated: Array) -> Array:
+def bandwidth(least: float, fixed: Array, updated: Array, h: Array, scratch: Array) -> None:
     (B, K, D), L = fixed.shape, updated.shape[1]
     fixed, updated = xp.ascontiguousarray(fixed), xp.ascontiguousarray(updated)
-    h = xp.empty(B, fixed.dtype)
     _SOURCE.launch("bandwidth", B, _BINS, fixed, updated, h, K * L, L, D, math.log(K), least)
-    return h
 
 
-def direction(fixed: Array, updated: Array, score: Array, h: Array) -> Array:
+def direction(fixed: Array, updated: Array, score: Array, h: Array, direction: Array) -> None:
     (B, K, D), L = fixed.shape, updated.shape[1]
     arrays = map(xp.ascontiguousarray, (fixed, updated, score, h))
-    result = xp.empty((B, L, D), fixed.dtype)
     threads = min(_TILE, -(-max(K, D) // 32) * 32)
-    _SOURCE.launch("direction", B * L, threads, *arrays, result, K, L, D)
-    return result
+    _SOURCE.launch("direction", B * L, threads, *arrays, direction, K, L, D)

@@ -1,0 +1,149 @@
+"""Compiles loops with Numba to object code. Only imported where there is no file of it.
+
+This uses parts of Numba that have no stable interface; native.py falls back to the reference
+implementations where a version of Numba has changed them.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import compiler, registry
+from numba.core.compiler_lock import global_compiler_lock
+from numba.extending import register_jitable
+from numba.np.arrayobj import make_array, populate_array
+from numba.np.numpy_support import from_dtype
+
+from npr.kernels import native
+from npr.kernels.native import Loop
+
+_i8, _i32, _i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_C_CONTIGUOUS, _ALIGNED = 0x1, 0x100  # flags of NumPy
+
+
+@global_compiler_lock
+def object_code(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]]:
+    """Object code of a loop for these kinds of arguments, and the symbols that it needs.
+
+    Raises what Numba raises if the loop cannot be compiled for them.
+    """
+    if kernel.library is not None:
+        kernel.library.declare()
+    for function in kernel.calls:
+        _register(function)
+    for function in kernel.sums:
+        _register(function, fastmath=True)
+    target = registry.cpu_target
+    typing, context = target.typing_context, target.target_context
+    typing.refresh()
+    context.refresh()
+    flags = compiler.Flags()
+    flags.error_model = "numpy"
+    flags.nrt = False  # loops allocate nothing
+    flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
+    arguments = [_numba_type(kind) for kind in kinds]
+    compiled = compiler.compile_extra(typing, context, kernel.loop, arguments, None, flags, {})
+    library = compiled.library
+    library.add_ir_module(_entry(context, compiled.fndesc, kinds))
+    library.finalize()
+    return library._get_compiled_object(), _needed(library._final_module)
+
+
+@functools.cache
+def _register(function: Any, fastmath: bool = False) -> None:
+    """Let loops call a function; `fastmath`: its sums may be reordered."""
+    options: dict[str, Any] = {"fastmath": {"reassoc"}} if fastmath else {}
+    register_jitable(_nrt=False, **options)(function)
+
+
+def _numba_type(kind: str) -> Any:
+    number = from_dtype(np.dtype(kind[0]))
+    return number if len(kind) == 1 else types.Array(number, int(kind[1:-1]), kind[-1])
+
+
+def _needed(module: Any) -> list[str]:
+    """The external functions and variables of a module, without LLVM's own."""
+    declared = [x.name for x in (*module.functions, *module.global_variables) if x.is_declaration]
+    names = [name for name in declared if not name.startswith("llvm.")]
+    of_numba = [name for name in names if name.startswith(("numba_", "NRT_", "Py", "_Py"))]
+    if of_numba:
+        raise RuntimeError(f"the loop needs {', '.join(of_numba)}")
+    return names
+
+
+def _entry(context: Any, of_loop: Any, kinds: Sequence[str]) -> Any:
+    """The C function that checks arrays, and calls the loop with what the words are."""
+    module = context.create_module("entry")
+    signature = context.call_conv.get_function_type(of_loop.restype, of_loop.argtypes)
+    loop = ir.Function(module, signature, of_loop.llvm_func_name)
+    entry = ir.Function(module, ir.FunctionType(_i64, [_i64.as_pointer()]), native.ENTRY)
+    builder = ir.IRBuilder(entry.append_basic_block())
+    words = [builder.load(builder.gep(entry.args[0], [_i64(i)])) for i in range(len(kinds))]
+    arrays = [(kind, word) for kind, word in zip(kinds, words) if len(kind) > 1]
+    for kind, array in arrays:
+        with builder.if_then(builder.not_(_is_of_kind(builder, kind, array)), likely=False):
+            builder.ret(_i64(native.OTHER_TYPES))
+    values = [
+        _array(context, builder, type_, word)
+        if isinstance(type_, types.Array)
+        else _number(context, builder, type_, word)
+        for type_, word in zip(of_loop.argtypes, words)
+    ]
+    status, _ = context.call_conv.call_function(
+        builder, loop, of_loop.restype, of_loop.argtypes, values
+    )
+    builder.ret(builder.zext(status.is_error, _i64))  # RAISED or DONE
+    return module
+
+
+def _at(builder: Any, address: Any, offset: int, type_: Any) -> Any:
+    """The value at an address."""
+    place = builder.inttoptr(builder.add(address, _i64(offset)), type_.as_pointer())
+    return builder.load(place)
+
+
+def _is_of_kind(builder: Any, kind: str, array: Any) -> Any:
+    """Whether an array has this type, number of axes and alignment, and is contiguous if asked."""
+    dtype, wanted = np.dtype(kind[0]), _ALIGNED | (_C_CONTIGUOUS if kind[-1] == "C" else 0)
+    descr = _at(builder, array, native.DESCR, _i64)
+    flags = builder.and_(_at(builder, array, native.FLAGS, _i32), _i32(wanted))
+    facts = [
+        (_at(builder, descr, native.TYPE_NUMBER, _i32), _i32(dtype.num)),
+        (_at(builder, descr, native.BYTE_ORDER, _i8), _i8(ord(dtype.byteorder))),
+        (_at(builder, array, native.NDIM, _i32), _i32(int(kind[1:-1]))),
+        (flags, _i32(wanted)),
+    ]
+    equal = [builder.icmp_signed("==", found, expected) for found, expected in facts]
+    return functools.reduce(builder.and_, equal)
+
+
+def _array(context: Any, builder: Any, type_: Any, address: Any) -> Any:
+    """Numba's array from the address of a PyArrayObject."""
+    data = _at(builder, address, native.DATA, context.get_data_type(type_.dtype).as_pointer())
+    pointers = [_at(builder, address, at, _i64) for at in (native.SHAPE, native.STRIDES)]
+    shape, strides = (
+        [_at(builder, pointer, 8 * axis, _i64) for axis in range(type_.ndim)]
+        for pointer in pointers
+    )
+    itemsize = _i64(context.get_abi_sizeof(context.get_data_type(type_.dtype)))
+    if type_.layout == "C":  # computed, so that the compiler knows them
+        strides, step = [], itemsize
+        for length in reversed(shape):
+            strides.insert(0, step)
+            step = builder.mul(step, length)
+    array = make_array(type_)(context, builder)
+    populate_array(array, data, shape, strides, itemsize, None)
+    return array._getvalue()
+
+
+def _number(context: Any, builder: Any, type_: Any, word: Any) -> Any:
+    """A number from its word."""
+    if isinstance(type_, types.Float):
+        double = builder.bitcast(word, ir.DoubleType())
+        return double if type_.bitwidth == 64 else builder.fptrunc(double, ir.FloatType())
+    if isinstance(type_, types.Boolean):
+        return builder.trunc(word, ir.IntType(1))
+    return word if type_.bitwidth == 64 else builder.trunc(word, ir.IntType(type_.bitwidth))
