@@ -320,9 +320,9 @@ class Actions(ABC):
     def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
         """The environments' actions (B, ...) for a batch of the agent's."""
 
-    def unstack(self, batch: np.ndarray) -> np.ndarray | list[int]:
-        """The single actions of a batch from `to_env_batch`."""
-        return batch
+    def to_envs(self, actions: np.ndarray) -> np.ndarray | list[int]:
+        """`to_env_batch` one by one: discrete actions as Python's int, as environments expect."""
+        return self.to_env_batch(actions)
 
 
 class DiscreteActions(Actions):
@@ -350,9 +350,9 @@ class DiscreteActions(Actions):
     def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
         return np.asarray(actions) + self.start
 
-    def unstack(self, batch: np.ndarray) -> list[int]:
-        integers: list[int] = batch.tolist()  # Python integers, which environments expect
-        return integers
+    def to_envs(self, actions: np.ndarray) -> list[int]:
+        indices: list[int] = actions.tolist()
+        return [self.start + a for a in indices] if self.start else indices
 
 
 class BoxActions(Actions):
