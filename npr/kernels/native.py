@@ -114,8 +114,13 @@ def native(kernel: Loop, kinds: Sequence[str]) -> Native | None:
         code = _from_file(kernel, name, kinds)
         if code is None:
             return None
-        address = _load(binding, *code)
-        return Native(address, kinds) if address else None
+        try:
+            return Native(_load(binding, *code), kinds)
+        except Exception as error:
+            warn_once(
+                "load", f"Native code cannot be loaded ({error}); running on NumPy alone, slower."
+            )
+            return None
 
 
 def _from_file(kernel: Loop, name: str, kinds: Sequence[str]) -> tuple[bytes, list[str]] | None:
@@ -161,22 +166,22 @@ ENTRY = "npr_op"  # the symbol of the C function
 _engines: list[Any] = []  # they own the code
 
 
-def _load(binding: Any, code: bytes, symbols: Sequence[str]) -> int | None:
+def _load(binding: Any, code: bytes, symbols: Sequence[str]) -> int:
     """The address of the C function in object code."""
     missing = [name for name in symbols if binding.address_of_symbol(name) is None]
     if missing:  # LLVM would end the process
-        warn_once("symbols", f"Native code is not used, since there is no {', '.join(missing)}.")
-        return None
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target_machine(binding))
+        raise RuntimeError(f"there is no {', '.join(missing)}")
+    engine = _new_engine(binding)
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
     return int(engine.get_function_address(ENTRY))
 
 
-def _target_machine(binding: Any) -> Any:
+def _new_engine(binding: Any) -> Any:
     target = binding.Target.from_triple(binding.get_process_triple())
-    return target.create_target_machine(jit=True, codemodel="jitdefault", reloc="default")
+    machine = target.create_target_machine(jit=True, codemodel="jitdefault", reloc="default")
+    return binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
 
 
 @functools.cache
@@ -188,7 +193,7 @@ def _binding() -> Any:
 
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
-        _target_machine(binding)
+        _new_engine(binding)  # which makes the symbols of this process known
     except Exception as error:
         _warn_about_numba(error)
         return None
