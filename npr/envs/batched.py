@@ -212,7 +212,7 @@ class BatchedEnv(abc.ABC):
             if self.table:
                 rows[i] = self.observations.index(observation)
             else:
-                self.observations.row(observation, rows[i])
+                self.observations.write(rows, i, observation)
         except EnvContractError as error:
             raise self._contract_error(i, error) from None
 

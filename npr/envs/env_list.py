@@ -44,6 +44,7 @@ class EnvList(BatchedEnv):
     ) -> None:
         self.envs = envs
         self.logs = [EpisodeLog(env) for env in envs]
+        self._usual = True  # whether nothing in the last step needs a second look
         observation_space, action_space = envs[0].observation_space, envs[0].action_space
         for i, env in enumerate(envs[1:], 1):
             if env is envs[0]:
@@ -103,21 +104,20 @@ class EnvList(BatchedEnv):
     def step(self, a: np.ndarray) -> Record:
         actions = self._begin_step(a)
         s2, r = self._empty_rows(), np.zeros(self.n, FLOAT)
+        ended: dict[int, _End] = {}
         lost: list[int] = []
-        if self.n == 1:  # the same as below, in half the time
-            reward, end = self._step_env(0, actions[0], s2, r, lost)
-            usual = end is None and not lost and -LARGE_REWARD <= reward <= LARGE_REWARD
-            if usual and (self.table or all_finite(s2)):
-                self.returns[0] += reward
-                self.lengths[0] += 1
-                self.s = s2
-                return s2, r, self._all_false, self._all_false, self.all_valid
-            results = [(reward, end)]
+        self._usual = True
+        step = self._step_env
+        if self.n == 1:
+            rewards = [step(0, actions[0], s2, r, ended, lost)]
         else:
-            results = [self._step_env(i, one, s2, r, lost) for i, one in enumerate(actions)]
-        rewards = [reward for reward, _ in results]
+            rewards = [step(i, action, s2, r, ended, lost) for i, action in enumerate(actions)]
+        if self._usual and (self.table or all_finite(s2)):  # the same as below, in half the time
+            self.returns = [x + reward for x, reward in zip(self.returns, rewards)]
+            self.lengths = [length + 1 for length in self.lengths]
+            self.s = s2
+            return s2, r, self._all_false, self._all_false, self.all_valid
         lost += self._nonfinite_rows(s2, r.tolist(), self.all_valid)
-        ended = {i: end for i, (_, end) in enumerate(results) if end is not None}
         if ended or lost:
             return self._begin_episodes(s2, r, rewards, ended, lost)
         self._count(rewards, self.all_valid)
@@ -125,21 +125,23 @@ class EnvList(BatchedEnv):
         return s2, r, self._all_false, self._all_false, self.all_valid
 
     def _step_env(
-        self, i: int, action: Any, s2: np.ndarray, r: np.ndarray, crashed: list[int]
-    ) -> tuple[float, _End | None]:
-        """Step env i, and write the observation and the reward to row i of s2 and r.
+        self, i: int, action: Any, s2: np.ndarray, r: np.ndarray, ended: dict[int, _End],
+        crashed: list[int],
+    ) -> float:  # fmt: skip
+        """Step env i, write the observation and the reward to row i of s2 and r, and return the
+        reward in double precision.
 
-        Returns the reward in double precision and, if the episode ended, how. An environment that
-        failed is added to `crashed`.
+        How an episode ended is added to `ended`, an environment that failed to `crashed`; after
+        these, and rewards that are large or no numbers, `_usual` is False.
         """
         self.logs[i].add(action)
         try:
             result = self.envs[i].step(action)
         except Exception as error:
             self._handle_crash(i, True, f"env {i} raised {describe_error(error)}", error)
-            s2[i] = 0
+            self._usual, s2[i] = False, 0
             crashed.append(i)
-            return 0.0, None
+            return 0.0
         try:
             observation, reward, terminated, truncated = checked_step(result)
         except EnvContractError as error:
@@ -147,8 +149,11 @@ class EnvList(BatchedEnv):
         r[i] = reward
         self._write_row(s2, i, observation)
         if terminated or truncated:
-            return reward, (terminated, truncated, success(result[4]))
-        return reward, None
+            ended[i] = terminated, truncated, success(result[4])
+            self._usual = False
+        elif not -LARGE_REWARD <= reward <= LARGE_REWARD:
+            self._usual = False
+        return reward
 
     def _begin_episodes(
         self,

@@ -65,7 +65,11 @@ class Native:
 
     def __call__(self, *args: Any) -> int:
         """Run the code on arguments of these types."""
-        return self.function(self.pack(*[id(x) if type(x) is np.ndarray else x for x in args]))
+        return self.function(self.words(args))
+
+    def words(self, args: Sequence[Any]) -> bytes:
+        """The words of arguments of these types."""
+        return self.pack(*[id(x) if type(x) is np.ndarray else x for x in args])
 
 
 def kinds_of(args: Sequence[Any]) -> tuple[str, ...] | None:
