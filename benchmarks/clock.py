@@ -3,6 +3,8 @@
 import time
 from collections import Counter
 
+PARTS = ("act", "step", "add", "sample", "log", "other")  # of a step of learn()
+
 
 class Clock:
     """Seconds of watched calls by part, each without the watched calls inside it.

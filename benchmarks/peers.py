@@ -29,11 +29,10 @@ import time
 
 import numpy as np
 import store
-from clock import Clock, watch_loop
+from clock import PARTS, Clock, watch_loop
 
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}  # library -> its module
 NAMES = {"sb3": "SB3", "sbx": "SBX"}
-PARTS = ("act", "step", "add", "sample", "log", "other")  # of the loop
 _OFF = {"learning_starts": 1_000, "train_freq": 1, "gradient_steps": 1, "buffer_size": 50_000}
 _DQN = {**_OFF, "learning_rate": 1e-3, "batch_size": 64, "target_update_interval": 250}
 _SAC = {**_OFF, "learning_rate": 1e-3}

@@ -6,8 +6,8 @@ In every case, npr and the other libraries run alternately; the medians count. P
 from the start of Python; a cold start has an empty cache of kernels. --write saves the results in
 benchmarks/results.json.
 
-RLtools is a C++ library. Its trainings of Pendulum-v1 are repeated with their settings, and the
-times that it publishes are quoted, with the machine that they were taken on. --rltools (or the
+RLtools is a C++ library, with environments of its own in C++. Its trainings of Pendulum-v1 are
+repeated with their settings, in Gymnasium's environment, and the times that it publishes are quoted, with the machine that they were taken on. --rltools (or the
 variable NPR_RLTOOLS) names its program rl_environments_pendulum_sac_benchmark, which is then run in
 turn with npr. In its repository, with OpenBLAS for C:
 
