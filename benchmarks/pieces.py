@@ -7,9 +7,10 @@ from the start of Python; a cold start has an empty cache of kernels. --write sa
 benchmarks/results.json.
 
 RLtools is a C++ library, with environments of its own in C++. Its trainings of Pendulum-v1 are
-repeated with their settings, in Gymnasium's environment, and the times that it publishes are quoted, with the machine that they were taken on. --rltools (or the
-variable NPR_RLTOOLS) names its program rl_environments_pendulum_sac_benchmark, which is then run in
-turn with npr. In its repository, with OpenBLAS for C:
+repeated with their settings, in Gymnasium's environment, and the times that it publishes are
+quoted, with the machine that they were taken on. --rltools (or the variable NPR_RLTOOLS) names its
+program rl_environments_pendulum_sac_benchmark, which is then run in turn with npr. In its
+repository, with OpenBLAS for C:
 
     g++ -std=c++17 -Ofast -march=native -DBENCHMARK -DRL_TOOLS_BACKEND_ENABLE_OPENBLAS \\
         -DRL_TOOLS_DISABLE_TENSORBOARD -DRL_TOOLS_DISABLE_HDF5 -I include \\
