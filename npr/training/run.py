@@ -25,15 +25,14 @@ from npr.errors import (
     NumericsError,
     describe_error,
 )
-from npr.files.parts import instances, is_array, parts
+from npr.files.parts import is_array, parts
 from npr.loggers import Outputs
-from npr.nn import MLP
 from npr.settings import EpsilonGreedy, Replay, Schedule
 from npr.system import memory, streams
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
 from npr.training.acting import Acting
-from npr.training.advice import warn_of_settings
+from npr.training.advice import warn_of_settings, widest
 from npr.training.counters import Counters
 from npr.training.interrupts import Interrupts, stopped_by
 from npr.training.logger import Logger
@@ -112,7 +111,7 @@ class Run:
         keep_freed_memory()
         self.envs.claim()
         try:
-            with self.interrupts, self.guard, blas_threads(threads_for(self._width())):
+            with self.interrupts, self.guard, blas_threads(threads_for(widest(self.agent))):
                 self._train()
         finally:
             self.envs.leave()
@@ -180,11 +179,6 @@ class Run:
         if self.envs.owned:
             self.agent.close()
         raise stopped_by(signal)
-
-    def _width(self) -> int:
-        """Units of the widest layer of the agent's networks."""
-        nets = instances(self.agent, MLP).values()
-        return max((max(net.sizes) for net in nets), default=0)
 
     def _warn_if_idle(self) -> None:
         """Warn if the run will end before its first update is due."""
