@@ -121,9 +121,12 @@ class Table:
         """y <- ufunc(*inputs), which are broadcast to it, all of the types of one of its loops."""
         types = "".join(x.dtype.char for x in inputs) + "->" + y.dtype.char
         operands = [np.broadcast_to(x, y.shape) for x in inputs] + [y]
-        # the longest axis inside: each number is computed by itself, in any order
         axes = _merged(y.shape, [x.strides for x in operands])
-        self._loops(ufunc, types, operands, sorted(axes, key=lambda axis: axis[0]))
+        # the axis with the smallest stride inside, as in NumPy's iterator, and the longest next to it
+        *outer, inner = sorted(axes, key=lambda axis: -abs(axis[1][-1])) or [
+            (1, (0,) * len(operands))
+        ]
+        self._loops(ufunc, types, operands, [*sorted(outer, key=lambda axis: axis[0]), inner])
 
     def copy(self, y: np.ndarray, x: np.ndarray) -> None:
         """y <- x, which is broadcast to it."""
