@@ -79,7 +79,7 @@ class Traced(NDArrayOperatorsMixin):
     __array__ = __buffer__ = __contains__ = item = tolist = tobytes = _refused(
         "it hands an array to code that is not captured"
     )
-    __str__ = __format__ = _refused("it makes a text of an array")  # type: ignore[assignment]
+    __str__ = __format__ = _refused("it makes a text of an array")
     __hash__ = None  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -276,7 +276,7 @@ def _where(condition: Any, a: Any, b: Any) -> Traced:
         """x in the shape of y, flat; a copy is refreshed by replays if x changes."""
         if type(x) is not Traced and not isinstance(x, np.ndarray):
             return np.full(y.size, x, dtype)
-        data = x.array if type(x) is Traced else x
+        data: np.ndarray = x.array if type(x) is Traced else x  # type: ignore[assignment]
         if data.shape != y.shape or data.dtype != dtype:
             full = np.empty(y.shape, dtype)
             table.copy(full, data)
@@ -344,7 +344,7 @@ RULES: dict[Any, Callable[..., Any]] = {
     np.min: lambda x, axis=None, **options: x.min(axis, **options),
     np.mean: lambda x, axis=None, **options: x.mean(axis, **options),
     np.argmax: lambda x, axis=None: x.argmax(axis),
-    np.clip: lambda x, low, high: np._core.umath.clip(x, low, high),
+    np.clip: lambda x, low, high: np._core.umath.clip(x, low, high),  # type: ignore[attr-defined]
     np.reshape: lambda x, shape: x.reshape(shape),
     np.ravel: lambda x: x.ravel(),
     np.transpose: lambda x, axes=None: x.transpose(axes),

@@ -122,11 +122,10 @@ class Table:
         types = "".join(x.dtype.char for x in inputs) + "->" + y.dtype.char
         operands = [np.broadcast_to(x, y.shape) for x in inputs] + [y]
         axes = _merged(y.shape, [x.strides for x in operands])
-        # the axis with the smallest stride inside, as in NumPy's iterator, and the longest next to it
-        *outer, inner = sorted(axes, key=lambda axis: -abs(axis[1][-1])) or [
-            (1, (0,) * len(operands))
-        ]
-        self._loops(ufunc, types, operands, [*sorted(outer, key=lambda axis: axis[0]), inner])
+        order = sorted(axes, key=lambda axis: -abs(axis[1][-1]))
+        # inside is the smallest stride, as in NumPy's iterator, and next to it the longest axis
+        order[:-1] = sorted(order[:-1], key=lambda axis: axis[0])
+        self._loops(ufunc, types, operands, order)
 
     def copy(self, y: np.ndarray, x: np.ndarray) -> None:
         """y <- x, which is broadcast to it."""
