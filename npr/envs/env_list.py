@@ -145,10 +145,10 @@ class EnvList(BatchedEnv):
             return 0.0
         try:
             observation, reward, terminated, truncated = checked_step(result)
+            self._write(s2, i, observation)
         except EnvContractError as error:
             raise self._contract_error(i, error) from None
         r[i] = reward
-        self._write_row(s2, i, observation)
         if terminated or truncated:
             ended[i] = terminated, truncated, success(result[4])
             self._usual = False
