@@ -254,8 +254,8 @@ class Run:
         next run."""
         steps, complete = self.agent.steps, False
         self.by_rollout = True
-        for *step, _ in self._steps(choose):
-            steps.append(tuple(step))
+        for step in self._steps(choose):
+            steps.append(step[:-1])
             if len(steps) >= n_steps:
                 complete, D = True, self._rollout()
                 if D.valid.any():  # else every environment only reset itself
@@ -317,8 +317,8 @@ class Run:
         the actions were chosen with. The first rollout is normalized with its own moments.
         """
         obs_norm, reward_norm = self.agent.obs_norm, self.agent.reward_norm
-        s = D.s[D.valid]
         first = obs_norm is not None and not obs_norm.moments.count
+        s = D.s[D.valid] if obs_norm else None
         if first:
             obs_norm.add(s)
         if reward_norm:
