@@ -20,8 +20,8 @@ from numba.extending import register_jitable
 from numba.np.arrayobj import make_array, populate_array
 from numba.np.numpy_support import from_dtype
 
-from npr.kernels import native
-from npr.kernels.native import Loop
+from npr.kernels import abi
+from npr.kernels.abi import Loop
 
 _i8, _i32, _i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _C_CONTIGUOUS, _ALIGNED, _WRITABLE = 0x1, 0x100, 0x400  # flags of NumPy
@@ -82,14 +82,14 @@ def _entry(context: Any, of_loop: Any, kinds: Sequence[str], outputs: set[int]) 
     module = context.create_module("entry")
     signature = context.call_conv.get_function_type(of_loop.restype, of_loop.argtypes)
     loop = ir.Function(module, signature, of_loop.llvm_func_name)
-    entry = ir.Function(module, ir.FunctionType(_i64, [_i64.as_pointer()]), native.ENTRY)
+    entry = ir.Function(module, ir.FunctionType(_i64, [_i64.as_pointer()]), abi.ENTRY)
     builder = ir.IRBuilder(entry.append_basic_block())
     words = [builder.load(builder.gep(entry.args[0], [_i64(i)])) for i in range(len(kinds))]
     for i, (kind, word) in enumerate(zip(kinds, words)):
         if len(kind) > 1:
             fits = _is_of_kind(builder, kind, word, i in outputs)
             with builder.if_then(builder.not_(fits), likely=False):
-                builder.ret(_i64(native.OTHER_TYPES))
+                builder.ret(_i64(abi.OTHER_TYPES))
     values = [
         _array(context, builder, type_, word)
         if isinstance(type_, types.Array)
@@ -114,12 +114,12 @@ def _is_of_kind(builder: Any, kind: str, array: Any, is_output: bool) -> Any:
     contiguous, writable = kind[-1] == "C", is_output
     wanted = _ALIGNED | _C_CONTIGUOUS * contiguous | _WRITABLE * writable
     dtype = np.dtype(kind[0])
-    descr = _at(builder, array, native.DESCR, _i64)
-    flags = builder.and_(_at(builder, array, native.FLAGS, _i32), _i32(wanted))
+    descr = _at(builder, array, abi.DESCR, _i64)
+    flags = builder.and_(_at(builder, array, abi.FLAGS, _i32), _i32(wanted))
     facts = [
-        (_at(builder, descr, native.TYPE_NUMBER, _i32), _i32(dtype.num)),
-        (_at(builder, descr, native.BYTE_ORDER, _i8), _i8(ord(dtype.byteorder))),
-        (_at(builder, array, native.NDIM, _i32), _i32(int(kind[1:-1]))),
+        (_at(builder, descr, abi.TYPE_NUMBER, _i32), _i32(dtype.num)),
+        (_at(builder, descr, abi.BYTE_ORDER, _i8), _i8(ord(dtype.byteorder))),
+        (_at(builder, array, abi.NDIM, _i32), _i32(int(kind[1:-1]))),
         (flags, _i32(wanted)),
     ]
     equal = [builder.icmp_signed("==", found, expected) for found, expected in facts]
@@ -128,8 +128,8 @@ def _is_of_kind(builder: Any, kind: str, array: Any, is_output: bool) -> Any:
 
 def _array(context: Any, builder: Any, type_: Any, address: Any) -> Any:
     """Numba's array from the address of a PyArrayObject."""
-    data = _at(builder, address, native.DATA, context.get_data_type(type_.dtype).as_pointer())
-    pointers = [_at(builder, address, at, _i64) for at in (native.SHAPE, native.STRIDES)]
+    data = _at(builder, address, abi.DATA, context.get_data_type(type_.dtype).as_pointer())
+    pointers = [_at(builder, address, at, _i64) for at in (abi.SHAPE, abi.STRIDES)]
     shape, strides = (
         [_at(builder, pointer, 8 * axis, _i64) for axis in range(type_.ndim)]
         for pointer in pointers
