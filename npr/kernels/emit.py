@@ -27,12 +27,16 @@ _i8, _i32, _i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _C_CONTIGUOUS, _ALIGNED, _WRITABLE = 0x1, 0x100, 0x400  # flags of NumPy
 
 
-@global_compiler_lock
 def object_code(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]]:
     """Object code of a loop for these kinds of arguments, and the symbols that it needs.
 
     Raises what Numba raises if the loop cannot be compiled for them.
     """
+    with global_compiler_lock:
+        return _object_code(kernel, kinds)
+
+
+def _object_code(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]]:
     if kernel.library is not None:
         kernel.library.declare()
     for function in kernel.calls:
@@ -43,7 +47,7 @@ def object_code(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]]:
     typing, context = target.typing_context, target.target_context
     typing.refresh()
     context.refresh()
-    flags = compiler.Flags()
+    flags: Any = compiler.Flags()
     flags.error_model = "numpy"
     flags.nrt = False  # loops allocate nothing
     flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
@@ -63,8 +67,9 @@ def _register(function: Any, fastmath: bool = False) -> None:
 
 
 def _numba_type(kind: str) -> Any:
-    number = from_dtype(np.dtype(kind[0]))
-    return number if len(kind) == 1 else types.Array(number, int(kind[1:-1]), kind[-1])
+    number: Any = from_dtype(np.dtype(kind[0]))
+    layout: Any = kind[-1]
+    return number if len(kind) == 1 else types.Array(number, int(kind[1:-1]), layout)
 
 
 def _needed(module: Any) -> list[str]:
@@ -196,18 +201,15 @@ def written(function: Any) -> set[int]:
     while before != (before := (str(sorted(map(str, views.items()))), len(found))):
         for node in nodes:
             match node:
+                case ast.Subscript(ctx=ast.Store()):
+                    found |= origins(node)
                 case ast.Assign():
                     for target in node.targets:
                         assigned(target, node.value)
-                        for part in ast.walk(target):
-                            if isinstance(part, ast.Subscript):
-                                found |= origins(part) if isinstance(part.ctx, ast.Store) else set()
-                case ast.AugAssign(target=ast.Subscript()):
-                    found |= origins(node.target)
                 case ast.For():
                     assigned(node.target, node.iter)
-                case ast.Call(func=ast.Name()):
-                    called = function.__globals__.get(node.func.id)
+                case ast.Call(func=ast.Name(id=name)):
+                    called = function.__globals__.get(name)
                     if inspect.isfunction(called):
                         for i in written(called):
                             found |= origins(node.args[i])

@@ -16,7 +16,7 @@ from npr.kernels import abi, object_files
 from npr.kernels.abi import Loop
 
 ARRAYS = "?bBhHiIlLqQfd"  # codes of NumPy for the types of numbers in arrays
-_SCALARS = {
+_SCALARS: dict[type, str] = {
     bool: "?",
     int: np.dtype(np.int64).char,
     float: "d",
@@ -40,7 +40,7 @@ class Native:
 
     def __call__(self, *args: Any) -> int:
         """Run the code on arguments of these types."""
-        return self.function(self.pack(*[id(x) if type(x) is np.ndarray else x for x in args]))
+        return int(self.function(self.pack(*[id(x) if type(x) is np.ndarray else x for x in args])))
 
 
 def kinds_of(args: Sequence[Any]) -> tuple[str, ...] | None:
