@@ -8,6 +8,7 @@ import json
 import sys
 import warnings
 
+import gymnasium
 from gymnasium import spaces
 
 import npr
@@ -24,8 +25,14 @@ PPO = {**POLICY, "n_steps": 24, "batch_size": 16, "n_epochs": 3}
 SHORT = {"max_episode_steps": 10}  # every episode has so many steps in Pendulum-v1
 
 
+class SeededEnv(RandomEnv):
+    def reset(self, *, seed=None, options=None):
+        gymnasium.Env.reset(self, seed=seed)  # its generator is a part of the state
+        return super().reset(seed=seed, options=options)
+
+
 def random_env(actions):
-    return lambda: RandomEnv(spaces.Box(-1, 1, (3,)), actions)
+    return lambda: SeededEnv(spaces.Box(-1, 1, (3,)), actions)
 
 
 # label -> (algorithm, environment, settings)
@@ -114,6 +121,9 @@ def differences(label, steps):
     wrong = [name for name, a, b in zip(names, expected, found) if a != b]
     wrong += [state for state in states(agent) if state != "captured"]
     wrong += [f"no {name} was replayed" for name in ("update", "choose") if not replays(agent, name)]
+    calls = vars(agent)["_plans"]
+    if calls.traces > len(calls.signatures):
+        wrong.append(f"{calls.traces} calls were traced for {len(calls.signatures)} signatures")
     return wrong
 
 
