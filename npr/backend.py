@@ -156,9 +156,12 @@ def check_array(what: str, array: Any, shape: tuple[int, ...], dtype: Any) -> No
         raise ConfigError(f"{what} holds numbers that are not finite.")
 
 
+MISSING = "not installed"
+
+
 def installed(package: str) -> str:
-    """The version of a package, found without importing it."""
+    """The version of a package, found without importing it; MISSING if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return MISSING

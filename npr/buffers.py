@@ -1,8 +1,9 @@
 """Storage of experience: preallocated columns on the host, from which batches go to the device."""
 
+import functools
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from npr.backend import FLOAT, Array, check_array, on_device, to_device
 from npr.envs.spaces import INDEX_DTYPE
 from npr.errors import ConfigError, ConfigWarning
 from npr.kernels import replay
+from npr.kernels.native import Native
 from npr.kernels.returns import n_step_returns
 from npr.kernels.rows import Block, Kept
 from npr.kernels.sumtree import SumTree
@@ -22,6 +24,7 @@ from npr.system.staging import Download, downloads, upload
 
 Batch = tuple[Any, ...]
 _NAMES = ("s", "a", "r", "s2", "terminated")  # the columns of a transition
+_ARRAYS = (np.ndarray,) * 5
 
 
 class IntegerMap(dict[int, int]):
@@ -38,6 +41,54 @@ class IntegerMap(dict[int, int]):
         check_array("The items of a map of integers", items, (len(items), 2), np.int64)
         self.clear()
         self.update(items.tolist())
+
+
+class _Batch:
+    """Memory for the batches of one size of a replay buffer, and the kernels that write to it.
+
+    u         (size,) random numbers, in float64
+    index     (size,) rows that the transitions start at
+    last      (size,) rows that they end at
+    returns   (size,) rewards of several steps
+    gamma     the discount of what follows, or (size,) powers of it after several steps
+    columns   s, a, r, s2, terminated
+    """
+
+    def __init__(self, buffer: "ReplayBuffer", size: int) -> None:
+        self._buffer, self._nothing = buffer, np.empty(0, FLOAT)
+        self.u, self.index = np.empty(size), np.empty(size, np.int64)
+        self.last, self.returns, self.gamma = self.index, self._nothing, buffer.gamma
+        if buffer.n_step > 1:
+            self.last, self.returns = self.index.copy(), np.empty(size, FLOAT)
+            self.gamma = np.empty(size, FLOAT)
+        types = buffer._types.values()
+        self.columns = [np.empty((size, *x), dtype) for x, dtype in zip(buffer._shapes, types)]
+        self.reward_scale = np.empty(int(buffer.reward_norm is not None), FLOAT)
+
+    @functools.cached_property
+    def add_up(self) -> Callable[[], None]:
+        """Compute returns, gamma and last."""
+        b = self._buffer
+        return n_step_returns.prepared(
+            b.r, b.next, self.index, b.n_step, b.gamma, self.returns, self.gamma, self.last
+        )
+
+    @functools.cached_property
+    def gather(self) -> Callable[[], None]:
+        """Write the columns."""
+        b, (s, a, *others) = self._buffer, self.columns
+        mean = scale = self._nothing
+        clip = reward_clip = 0.0
+        if b.obs_norm is not None:
+            mean, scale = b.obs_norm.scaling
+            clip = b.obs_norm.clip
+        if b.reward_norm is not None:
+            reward_clip = b.reward_norm.clip * b.n_step
+        flat = s, a.reshape(len(a), math.prod(b._a_shape)), *others
+        return replay.gather_on_host.prepared(
+            b._rows, b._rows[:0], 0, 0, self.index, self.last, self.returns, mean, scale,
+            self.reward_scale, clip, reward_clip, *flat,
+        )  # fmt: skip
 
 
 class ReplayBuffer:
@@ -106,24 +157,11 @@ class ReplayBuffer:
         self.s, self.a, self.r, self.s2, self.terminated = self.columns.values()
         if self.n_step > 1:
             self.columns["next"] = self.next
-        self._nothing, self._no_rows = np.empty(0, FLOAT), self._rows[:0]
-        self._row_shapes = Kept(lambda n: tuple((n, *shape) for shape in self._shapes))
-        self._draws = Kept(lambda size: (np.empty(size), np.empty(size, np.int64)))
-        self._batches = Kept(self._new_batch)
-
-    def _new_batch(self, size: int) -> tuple[list[Array], list[Array], tuple[Array, ...]]:
-        """Memory for a batch: its columns, the same with a as (size, A), and r, powers of gamma and
-        rows after several steps."""
-        types = self._types.values()
-        columns = [np.empty((size, *one), dtype) for one, dtype in zip(self._shapes, types)]
-        s, a, *others = columns
-        later = np.empty(size, FLOAT), np.empty(size, FLOAT), np.empty(size, np.int64)
-        return columns, [s, a.reshape(size, math.prod(self._a_shape)), *others], later
+        self._code: Native | None = None  # that stores arrays of the usual types
+        self._batches = Kept(functools.partial(_Batch, self))
 
     def __getstate__(self) -> dict[str, Any]:
-        made = {  # by _prepare
-            "columns", *_NAMES, "_nothing", "_no_rows", "_row_shapes", "_draws", "_batches"
-        }  # fmt: skip
+        made = "columns", *_NAMES, "_code", "_batches"  # by _prepare
         own = {name: value for name, value in vars(self).items() if name not in made}
         return {**own, "_mirror": None}
 
@@ -143,24 +181,33 @@ class ReplayBuffer:
                 f"{n} transitions at once do not fit a replay buffer of {self.capacity}; "
                 "raise buffer_size to at least n_envs."
             )
-        shapes = self._row_shapes[n]
-        try:
-            fits = (s.shape, a.shape, r.shape, s2.shape, terminated.shape) == shapes
-        except AttributeError:  # not an array
-            fits = False
-        if not fits:
-            types = self._types.values()
-            arrays = map(np.asarray, (s, a, r, s2, terminated), types)
-            s, a, r, s2, terminated = map(np.broadcast_to, arrays, shapes)
-        if a.ndim != 2:
-            a = a.reshape(n, math.prod(self._a_shape))
-        replay.insert(self._rows, start, s, a, r, s2, terminated)
+        code = self._code
+        kinds = type(s), type(a), type(r), type(s2), type(terminated)
+        # a call of the kernel, which looks at every argument, takes twice as long
+        if (
+            kinds != _ARRAYS
+            or code is None
+            or code.function(
+                code.pack(id(self._rows), start, id(s), id(a), id(r), id(s2), id(terminated))
+            )
+        ):
+            self._store(start, s, a, r, s2, terminated)
         if self.n_step > 1:
             self._link(range(start, start + n), episode)
         self.position = (start + n) % self.capacity
         self.size = min(self.size + n, self.capacity)
         if self._mirror is not None:
             self._mirror.unsent = min(self._mirror.unsent + n, self.capacity)
+
+    def _store(self, start: int, *columns: Array) -> None:
+        """Store transitions in columns of any kind, from row `start` on."""
+        n = len(columns[2])
+        arrays = []
+        for x, shape in zip(map(np.asarray, columns), self._shapes):
+            arrays.append(x if x.shape == (n, *shape) else np.broadcast_to(x, (n, *shape)))
+        arguments = self._rows, start, *arrays
+        replay.insert(*arguments)
+        self._code = replay.insert.native(*arguments)
 
     def _link(self, rows: Iterable[int], episode: Any) -> None:
         """Link each new row with the row before it in the same episode."""
@@ -191,41 +238,26 @@ class ReplayBuffer:
         """Rows (B,), uniform with replacement, valid until the next ones."""
         if not self.size:
             raise ConfigError("The replay buffer is empty; add transitions before sampling.")
-        u, index = self._draws[batch_size]
-        rng.random(out=u)
-        u *= self.size
-        index[...] = u  # rounded down
-        return index
+        held = self._batches[batch_size]
+        rng.random(out=held.u)
+        held.u *= self.size
+        held.index[...] = held.u  # rounded down
+        return held.index
 
     def gather(self, index: Array, noise: Iterable[Array | None] = ()) -> Batch:
         """The batch of the transitions that start at rows `index` (B,); see `sample`."""
         if on_device() and (there := self._rows_on_device()) is not None:
             return self._gather_on_device(there, index, [*noise])
-        columns, flat, _ = self._batches[len(index)]
-        gamma, last = self.gamma, index
-        returns = mean = scale = reward_scale = self._nothing
-        clip = reward_clip = 0.0
+        held = self._batches[len(index)]
+        if index is not held.index:
+            held.index[...] = index
         if self.n_step > 1:
-            returns, gamma, last = self._n_steps(index)
-        if self.obs_norm is not None:
-            mean, scale = self.obs_norm.scaling
-            clip = self.obs_norm.clip
+            held.add_up()
         if self.reward_norm is not None:
-            reward_scale = np.full(1, self.reward_norm.scale, FLOAT)
-            reward_clip = self.reward_norm.clip * self.n_step
-        replay.gather_on_host(
-            self._rows, self._no_rows, 0, 0, index, last, returns, mean, scale, reward_scale, clip,
-            reward_clip, *flat,
-        )  # fmt: skip
-        batch = *columns, gamma, *noise
+            held.reward_scale[0] = self.reward_norm.scale
+        held.gather()
+        batch = *held.columns, held.gamma, *noise
         return self._sent(batch) if on_device() else batch
-
-    def _n_steps(self, index: Array) -> tuple[Array, ...]:
-        """Returns of several steps from rows `index` (B,), the discounts of what follows them, and
-        the last rows."""
-        *_, (r, power, last) = self._batches[len(index)]
-        n_step_returns(self.r, self.next, index, self.n_step, self.gamma, r, power, last)
-        return r, power, last
 
     # ---- on a device
 
@@ -257,20 +289,24 @@ class ReplayBuffer:
     ) -> Batch:
         optional, clip, reward_clip = {}, 0.0, 0.0
         if self.n_step > 1:
-            optional["returns"], optional["gamma"], last = self._n_steps(index)
-            optional["last"] = last.astype(np.int32)
+            held = self._batches[len(index)]
+            if index is not held.index:
+                held.index[...] = index
+            held.add_up()
+            optional["returns"], optional["gamma"] = held.returns, held.gamma
+            optional["last"] = held.last.astype(np.int32)
         if self.obs_norm is not None:
             optional["mean"], optional["scale"] = self.obs_norm.scaling
             clip = self.obs_norm.clip
         if self.reward_norm is not None:
             optional["reward_scale"] = np.full(1, self.reward_norm.scale, FLOAT)
             reward_clip = self.reward_norm.clip * self.n_step
-        columns, held, more = there.batch(
+        columns, sent, more = there.batch(
             self.position, index, optional, clip, reward_clip, [x for x in noise if x is not None]
         )
-        sent = iter(more)
-        last_ones = (x if x is None else next(sent) for x in noise)
-        return (*columns, held.get("gamma", self.gamma), *last_ones)
+        others = iter(more)
+        last_ones = (x if x is None else next(others) for x in noise)
+        return (*columns, sent.get("gamma", self.gamma), *last_ones)
 
     # ---- files
 

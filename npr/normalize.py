@@ -58,6 +58,7 @@ class ObservationNorm:
 
     def __init__(self, size: int, clip: float = 10.0) -> None:
         self.moments, self.clip = Moments(size), clip
+        self._mean, self._scale = np.empty(size, FLOAT), np.empty(size, FLOAT)
         self._refresh()
 
     def __repr__(self) -> str:
@@ -70,12 +71,12 @@ class ObservationNorm:
         self._refresh()
 
     def _refresh(self) -> None:
-        self._mean = self.moments.mean.astype(FLOAT)
-        self._scale = (1 / np.sqrt(self.moments.variance + EPS)).astype(FLOAT)
+        self._mean[...] = self.moments.mean
+        self._scale[...] = 1 / np.sqrt(self.moments.variance + EPS)
 
     @property
     def scaling(self) -> tuple[Array, Array]:
-        """The mean (size,) and the factor (size,) of what differs from it."""
+        """The mean (size,) and the factor (size,) of what differs from it: always these arrays."""
         return self._mean, self._scale
 
     def __call__(self, rows: Array) -> Array:

@@ -308,6 +308,7 @@ class Algorithm(Settings, sb3.Methods):
         self._position: dict[str, Any] = {}  # of environments that are closed, or not opened yet
         self._policy: Policy | None = None
         self._acting: Acting | None = None  # on a device
+        self._captured: Any = None  # recorded calls, see npr.capture
         self._described = self._learning = False
         self._outputs: Outputs | None = None  # of set_logger
         self._optimizers: dict[str, Any] = {}  # of the agent, at the start of a run

@@ -54,6 +54,6 @@ class QLearning(EpsilonGreedy, Algorithm):
         return np.array([self.epsilon_greedy(self.Q[x]) for x in s.tolist()])  # [5]
 
     def update(self, s, a, r, s2, terminated):  # [7]
-        q = self.Q[s2]
+        before, q = self.Q.item(s, a), self.Q[s2]
         y = r + self.gamma * (1 - terminated) * q.item(q.argmax())
-        self.Q[s, a] += self.now(self.learning_rate) * (y - self.Q[s, a])  # [8]
+        self.Q[s, a] = before + self.now(self.learning_rate) * (y - before)  # [8]

@@ -23,7 +23,7 @@ Measured, mean return: CartPole-v1 496.7 in 100,000 steps (3 runs).
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import value_and_grad
-from npr.backend import FLOAT, xp
+from npr.backend import xp
 from npr.envs.spaces import ACTION_KINDS
 from npr.errors import ConfigError
 from npr.heads import policy_head

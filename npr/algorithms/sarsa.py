@@ -64,7 +64,7 @@ class Sarsa(EpsilonGreedy, Algorithm):
                          for x, b in zip(s.tolist(), a)])  # fmt: skip
 
     def update(self, s, a, r, s2, a2, terminated):  # [8]
-        q = self.Q[s2]
-        v = (1 - self.epsilon) * q.max() + self.epsilon * q.mean() if self.expected else q[a2]
+        before, q = self.Q.item(s, a), self.Q[s2]
+        v = (1 - self.epsilon) * q.max() + self.epsilon * q.mean() if self.expected else q.item(a2)
         y = r + self.gamma * (1 - terminated) * v
-        self.Q[s, a] += self.now(self.learning_rate) * (y - self.Q[s, a])  # [9]
+        self.Q[s, a] = before + self.now(self.learning_rate) * (y - before)  # [9]

@@ -33,16 +33,15 @@ def capture_methods(algorithm: Any) -> None:
 
 def _captured(method: Method) -> Method:
     kind: Any = Plans if ON_HOST else Graphs
-    attribute = "_plans" if ON_HOST else "_graphs"
 
     @functools.wraps(method)
     def run(agent: Any, *args: Any, **options: Any) -> Any:
         if thread.inside:  # what a captured method calls is a part of it
             return method(agent, *args, **options)
         held = vars(agent)
-        calls = held.get(attribute)
+        calls = held.get("_captured")
         if calls is None:
-            calls = held[attribute] = kind()
+            calls = held["_captured"] = kind()
         elif ON_HOST and not anomaly.on and not options:  # the usual case first
             plan = calls.ready.get(method)
             if plan is not None and plan.fits(agent, args):
@@ -68,5 +67,5 @@ def _usable() -> bool:
 
 def report(agent: object) -> list[Report]:
     """What was captured of the agent's calls, by signature; empty before the first one."""
-    calls = vars(agent).get("_plans") or vars(agent).get("_graphs")
+    calls = vars(agent).get("_captured")
     return [] if calls is None else [one.report() for one in calls.signatures.values()]

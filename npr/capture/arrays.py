@@ -136,7 +136,10 @@ class Traced(NDArrayOperatorsMixin):
         rule = RULES.get(function)
         if rule is None:
             raise NotCapturableError(f"it calls np.{function.__name__}")
-        return rule(*args, **options)
+        try:
+            return rule(*args, **options)
+        except TypeError as error:  # an option that the rule does not know
+            raise NotCapturableError(f"it calls np.{function.__name__}: {error}") from error
 
     def __kernel__(self, kernel: Kernel, args: Sequence[Any]) -> None:
         values = [plain(x) for x in args]
@@ -144,6 +147,7 @@ class Traced(NDArrayOperatorsMixin):
         kernel(*values)
         for x, before in untraced:
             if x.tobytes() != before.tobytes():
+                x[...] = before
                 raise NotCapturableError(
                     f"{kernel.__name__} writes to an array that is no argument or attribute"
                 )

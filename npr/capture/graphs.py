@@ -29,14 +29,12 @@ from npr.capture.calls import (
     SIGNATURES,
     Method,
     NotCapturableError,
-    ReadWatch,
     Report,
     filled,
-    optimizers,
     signature_text,
     sort,
-    traced,
 )
+from npr.capture.reads import ReadWatch, optimizers, traced
 from npr.errors import describe_error
 from npr.training.logger import Column, Replayed
 

@@ -5,10 +5,11 @@ a table; one native function runs it, and computes the same bits. A plan is made
 for each signature (shapes and types of arrays, values of flags) of a method:
 
 1. two calls run as they are: code that is called seldom is never traced;
-2. the third is run with Traced arrays, which enter what they compute in a table;
+2. the third is run with Traced arrays, which enter what they compute in a table; then its effects
+   are undone, and it runs as it is, with the same result, or else there is no plan;
 3. the fourth proves the plan: the call runs as it is, then once more as a replay from the same
    state and arguments, and all that is written must be equal to the bit; so must some later ones;
-4. all others are replays, as long as the attributes that were read are the same objects.
+4. all others are replays, as long as what was read are the same objects.
 
 What cannot be captured, or proved, runs as it is. `report(agent)` has the reasons.
 """
@@ -16,6 +17,7 @@ What cannot be captured, or proved, runs as it is. `report(agent)` has the reaso
 import copy
 import struct
 import warnings
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence, Set
 from typing import Any
@@ -25,17 +27,16 @@ import numpy as np
 from npr.capture.arrays import Traced, plain
 from npr.capture.calls import (
     BY_VALUE,
-    OPTIMIZERS,
     SIGNATURES,
     Method,
     NotCapturableError,
-    ReadWatch,
     Report,
     signature_text,
     sort,
-    traced,
 )
+from npr.capture.reads import OPTIMIZERS, ReadWatch, contents, traced
 from npr.capture.table import Table
+from npr.errors import describe_error
 from npr.kernels import table as kernels
 from npr.optim import Optimizer
 
@@ -48,7 +49,10 @@ AGAIN = 1_000  # replays after which a plan is proved again; then ten times as m
 
 
 class _Constant:
-    """A flag, a whole number, a text or None, which is a part of the signature."""
+    """A flag, a whole number, a text or None, which is a part of the signature.
+
+    value   what needs not be taken
+    """
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -57,7 +61,7 @@ class _Constant:
         return self.value
 
     def take(self, x: Any) -> bool:
-        """Take this argument, if it is one of the signature. Not called if it is `value`."""
+        """Take this argument, if it is one of the signature."""
         return type(x) is type(self.value) and bool(x == self.value)
 
 
@@ -71,51 +75,50 @@ class _Number(_Constant):
         return Traced(self._cell, table, is_float=True)
 
     def take(self, x: Any) -> bool:
-        if not isinstance(x, (float, np.floating)):
+        if type(x) is not float:
             return False
-        if x != self.value:
-            self.value = float(x)
-            self._cell[...] = x
+        self.value = x
+        self._cell[...] = x
         return True
 
 
 class _Array(_Constant):
     """An array; the plan reads a copy."""
 
-    def __init__(self, value: np.ndarray) -> None:
-        super().__init__(value.copy())
-        self._strides = value.strides
+    def __init__(self, array: np.ndarray) -> None:
+        self.value, self._strides = _NOTHING, array.strides
+        self.array = array.copy(order="K")
 
     def traced(self, table: Table) -> Traced:
-        return Traced(self.value, table)
+        return Traced(self.array, table)
 
     def take(self, x: Any) -> bool:
-        value = self.value
+        array = self.array
         if (
-            type(x) is not np.ndarray or x.shape != value.shape or x.strides != self._strides
-            or x.dtype != value.dtype
+            type(x) is not np.ndarray or x.shape != array.shape or x.strides != self._strides
+            or x.dtype != array.dtype
         ):  # fmt: skip
             return False
-        value[...] = x
+        array[...] = x
         return True
 
 
 class _SameArray(_Array):
     """An array that every call is given; the plan reads it where it is."""
 
-    def __init__(self, value: np.ndarray) -> None:
-        _Constant.__init__(self, value)
+    def __init__(self, array: np.ndarray) -> None:
+        self.value, self.array, self._shape = _NOTHING, array, array.shape
 
     def take(self, x: Any) -> bool:
-        return False
+        return x is self.array and x.shape == self._shape
 
 
 class _Items(_Constant):
     """A tuple or list of arguments."""
 
-    def __init__(self, value: Any, same: Set[int]) -> None:
-        self.value, self._kind = None, type(value)
-        self._items = [_argument(x, same) for x in value]
+    def __init__(self, items: Any, same: Set[int]) -> None:
+        self.value, self._kind = _NOTHING, type(items)
+        self._items = [_argument(x, same) for x in items]
 
     def traced(self, table: Table) -> Any:
         return self._kind(item.traced(table) for item in self._items)
@@ -124,13 +127,18 @@ class _Items(_Constant):
         return type(x) is self._kind and _take(self._items, x)
 
 
+_NOTHING = object()
+
+
 def _argument(x: Any, same: Set[int]) -> _Constant:
-    """same   the ids of the arrays that the call before was given"""
+    """same   the ids of the arrays that the call before was given, too"""
     if type(x) is np.ndarray:
         return _SameArray(x) if id(x) in same else _Array(x)
     if isinstance(x, (tuple, list)):
         return _Items(x, same)
-    return _Number(float(x)) if isinstance(x, (float, np.floating)) else _Constant(x)
+    if isinstance(x, np.floating):  # which counts as an array in arithmetic
+        raise NotCapturableError(f"it was given a {type(x).__name__} of NumPy instead of a float")
+    return _Number(x) if type(x) is float else _Constant(x)
 
 
 def _take(held: Sequence[_Constant], args: Sequence[Any]) -> bool:
@@ -145,14 +153,15 @@ def _take(held: Sequence[_Constant], args: Sequence[Any]) -> bool:
 
 
 class Plan:
-    """One traced call. `result` is what it has returned.
+    """One traced call, whose effects were undone.
 
-    same   the ids of the arrays that the call before was given
+    arrays   those among its arguments
+    same     the ids of those that the call before was given, too
     """
 
     def __init__(
         self, agent: Any, method: Method, args: Sequence[Any], options: dict[str, Any],
-        same: Set[int],
+        arrays: Sequence[np.ndarray], same: Set[int],
     ) -> None:  # fmt: skip
         self._table = Table()
         self._traced: dict[int, Any] = {}  # what was read from the agent, as Traced, by id
@@ -161,23 +170,36 @@ class Plan:
         self._args = [_argument(x, same) for x in (*args, *options.values())]
         values = [one.traced(self._table) for one in self._args]
         named = dict(zip(options, values[len(args) :]))
+        given = Saved(arrays)
         try:
-            with traced(agent, self._wrap) as reads:
-                returned = method(agent, *values[: len(args)], **named)
+            with traced(agent, self._wrap, method) as reads:
+                self._returns(method(agent, *values[: len(args)], **named))
                 self.read = ReadWatch(reads)
-            self._returns(returned)
+            if given.changed() or not _take(self._args, (*args, *options.values())):
+                raise NotCapturableError("it writes to its arguments")
             self._rows = self._table.finish()
             self._failed = np.zeros(1, np.int64)
-            self._status = memoryview(self._failed)  # quicker to read
             run = kernels.run.native(self._rows, self._failed)
             if run is None:
                 raise NotCapturableError("the interpreter of tables is not compiled")
-        except BaseException:
-            self.restore([before for _, before in self.written])
-            raise
+            self._result = self._copied()
+            self._after = [array.copy() for array, _ in self.written]
+        finally:
+            given.restore()
+            for array, before in self.written:
+                array[...] = before
         self._words, self._run = struct.pack("QQ", id(self._rows), id(self._failed)), run.function
+        self._status = memoryview(self._failed)  # quicker to read
         self._traced.clear()
         self.replays, self.proved, self.due = 0, False, 0
+
+    def agrees(self, result: Any) -> bool:
+        """Whether the traced call has done what the call has now done as it is."""
+        wrote = [array for array, _ in self.written]
+        agrees = _same(self._result, result) and all(map(_same, self._after, wrote))
+        self.written = [(array, array) for array, _ in self.written]  # the copies are not needed
+        del self._result, self._after
+        return agrees
 
     def _wrap(self, value: Any) -> Any:
         """What the traced call sees of an attribute."""
@@ -200,6 +222,8 @@ class Plan:
             return held
         if isinstance(value, tuple):
             return tuple(map(self._wrap, value))
+        if any(self._wrap(x) is not x for x in contents(value) or ()):
+            raise NotCapturableError(f"it reads arrays within a {type(value).__qualname__}")
         return value
 
     def _returns(self, returned: Any) -> None:
@@ -211,7 +235,11 @@ class Plan:
             if type(x) not in (Traced, np.ndarray, float, *BY_VALUE):
                 raise NotCapturableError(f"it returns a {type(x).__qualname__}")
         self._results = [(name, plain(x)) for name, x in results.items()]
-        self.result = self._copied()
+        theirs = [one.array for one in self._args if isinstance(one, _Array)]
+        theirs += [array for array, _ in self.written]
+        for _, x in self._results:
+            if isinstance(x, np.ndarray) and any(np.may_share_memory(x, y) for y in theirs):
+                raise NotCapturableError("it returns an argument or an attribute; return a copy")
 
     def _copied(self) -> Any:
         """What the last run returns: its arrays are written again by the next one."""
@@ -232,7 +260,7 @@ class Plan:
     def replay(self) -> Any:
         """Do the call whose arguments were taken; returns what it returns."""
         for optimizer, rate in self._rates:
-            if optimizer.learning_rate != rate.value:
+            if optimizer.learning_rate is not rate.value:
                 rate.take(float(optimizer.learning_rate))
         if self._run(self._words) or self._status[0]:
             self._raise()
@@ -248,10 +276,20 @@ class Plan:
         kernel(*args)  # which raises the error of its reference
         raise RuntimeError(f"the kernel {kernel.__name__} of a captured call failed")
 
-    def restore(self, values: Iterable[np.ndarray]) -> None:
-        """Write values to the arrays of the agent that the call has read."""
-        for (array, _), value in zip(self.written, values):
-            array[...] = value
+
+class Saved:
+    """Copies of arrays."""
+
+    def __init__(self, arrays: Iterable[np.ndarray]) -> None:
+        self._arrays = [(x, x.copy()) for x in arrays]
+
+    def changed(self) -> bool:
+        return not all(_same(x, before) for x, before in self._arrays)
+
+    def restore(self) -> None:
+        for x, before in self._arrays:
+            if not _same(x, before):
+                x[...] = before
 
 
 class _Signature:
@@ -260,7 +298,7 @@ class _Signature:
     def __init__(self, method: Method, text: str) -> None:
         self.method, self.text = method, text
         self.calls = self.earlier = 0  # earlier: replays of plans that were dropped
-        self.given: Set[int] = frozenset()  # the ids of the arrays of the last call
+        self.given: list[Any] = []  # references to the arrays of the last call
         self.reason = f"called {BEFORE} times at most so far"
         self.plan: Plan | None = None
         self.hopeless = False
@@ -298,29 +336,35 @@ class Plans:
             one.reason, one.hopeless = str(error), True
             return method(agent, *args, **options)
         one = self._signature(tuple(key), method, agent, args, options)
-        plan, given, one.given = one.plan, one.given, frozenset(map(id, arrays))
+        plan = one.plan
         if plan is not None:
             if plan.takes(agent, values):
                 if plan.replays == plan.due:
-                    return self._proved(one, plan, agent, args, options)
-                self.ready[method] = plan
+                    return self._proved(one, plan, agent, args, options, arrays)
+                if not options:
+                    self.ready[method] = plan
                 return plan.replay()
             changed = plan.read.changed(agent)
             self._drop(one)
-            one.calls = BEFORE
+            plan, one.calls = None, BEFORE
             one.reason = f"{changed} was changed" if changed else "it was given other arrays"
         one.calls += 1
-        if one.hopeless or one.calls <= BEFORE or self._too_many(one):
-            return method(agent, *args, **options)
-        self.traces += 1
-        try:
-            one.plan = plan = Plan(agent, method, args, options, given & one.given)
-        except NotCapturableError as error:
-            one.reason, one.hopeless = str(error), True
-            return method(agent, *args, **options)
-        one.reason = "the plan is proved by the next call"
-        result = plan.result
-        del plan.result
+        if not one.hopeless and one.calls > BEFORE and not self._too_many(one):
+            same = {id(x) for x, before in zip(arrays, one.given) if before() is x}
+            self.traces += 1
+            try:
+                plan = Plan(agent, method, args, options, arrays, same)
+            except Exception as error:  # the call as it is raises its own, if it has one
+                known = isinstance(error, NotCapturableError)
+                one.reason = str(error) if known else f"tracing raised {describe_error(error)}"
+                one.hopeless = True
+        one.given = [weakref.ref(x) for x in arrays]
+        result = method(agent, *args, **options)
+        if plan is not None and not one.hopeless:
+            if plan.agrees(result):
+                one.plan, one.reason = plan, "the plan is proved by the next call"
+            else:
+                one.hopeless, one.reason = True, _DIFFERS
         return result
 
     def _signature(
@@ -329,7 +373,7 @@ class Plans:
         one = self.signatures.get(key)
         if one is None:
             if len(self.signatures) == KNOWN:
-                self.signatures.popitem(last=False)
+                self._drop(self.signatures.popitem(last=False)[1])
             text = signature_text(method, agent, args, options)
             one = self.signatures[key] = _Signature(method, text)
         else:
@@ -358,19 +402,23 @@ class Plans:
             del self.ready[one.method]
         one.earlier, one.plan = one.replays, None
 
-    def _proved(self, one: _Signature, plan: Plan, agent: Any, args: Any, options: Any) -> Any:
-        """The result of the call as it is; the plan must write and return the same."""
-        before = [array.copy() for array, _ in plan.written]
+    def _proved(
+        self, one: _Signature, plan: Plan, agent: Any, args: Any, options: Any,
+        arrays: Sequence[np.ndarray],
+    ) -> Any:  # fmt: skip
+        """The result of the call as it is; a replay must write and return the same."""
+        given, wrote = Saved(arrays), [array for array, _ in plan.written]
+        before = Saved(wrote)
         result = one.method(agent, *args, **options)
-        after = [array.copy() for array, _ in plan.written]
-        plan.restore(before)
-        replayed = plan.replay()
-        written = [array for array, _ in plan.written]
-        if _same(result, replayed) and all(map(_same, after, written)):
-            plan.due = 10 * plan.replays if plan.proved else AGAIN
-            plan.proved = True
-            return result
-        plan.restore(after)
+        if not given.changed():
+            after = Saved(wrote)
+            before.restore()
+            replayed = plan.replay()
+            if _same(result, replayed) and not after.changed():
+                plan.due = 10 * plan.replays if plan.proved else AGAIN
+                plan.proved = True
+                return result
+            after.restore()
         if plan.proved:  # earlier replays may have been wrong
             warnings.warn(
                 f"{type(agent).__name__}.{one.method.__name__} is not a pure function: after "
@@ -380,9 +428,11 @@ class Plans:
                 stacklevel=5,
             )
         self._drop(one)
-        one.hopeless = True
-        one.reason = "a replay differs from the call: it depends on more than what it is given"
+        one.hopeless, one.reason = True, _DIFFERS
         return result
+
+
+_DIFFERS = "a replay differs from the call: it depends on more than what it is given"
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -25,7 +25,7 @@ def topics() -> tuple[list[tuple[str, str]], bool]:
 
 def _cupy() -> tuple[Any, str]:
     """(CuPy, "") with a usable GPU, (None, why not) without one, (None, "") without CuPy."""
-    if backend.ON_HOST and all(backend.installed(name) == "not installed" for name in PACKAGES):
+    if backend.ON_HOST and all(backend.installed(name) == backend.MISSING for name in PACKAGES):
         return None, ""
     try:
         import cupy

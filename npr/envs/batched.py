@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -95,7 +95,10 @@ class BatchedEnv(abc.ABC):
     dropped         number of episodes that were dropped because of `error_policy`
     owned           whether npr made the environments and closes them
     all_valid       (n,) True; step returns this same object as `valid` if all rows are valid
+    one_by_one      whether the environments are stepped in turn, and not by one call
     """
+
+    one_by_one: ClassVar[bool] = False
 
     can_reset_one = True  # whether npr can reset one environment at any time
     can_replace = True  # whether it can continue after one has crashed
@@ -123,7 +126,6 @@ class BatchedEnv(abc.ABC):
             )
         spec = action_spec(action_space)
         self.actions = actions_from_spec(spec) if spec["kind"] in ACTION_KINDS else None
-        self._discrete = spec["kind"] == "discrete"
         self.observation_space, self.action_space = observation_space, action_space
         self._seed_source = seeds
         self._draw_seeds()
@@ -134,7 +136,7 @@ class BatchedEnv(abc.ABC):
         self._next_episode = 0
         self._start_statistics()
         self.finished: list[Episode] = []
-        self._last_actions: np.ndarray = np.empty(0)
+        self._last_actions: Sequence[Any] | np.ndarray = ()
         self._crash_times: collections.deque[float] = collections.deque(maxlen=MAX_CRASHES + 1)
         self._warned_of_nan = self._warned_of_reward = False
         self._left: bytes | None = None  # fingerprint of the environments at the end of a run
@@ -210,12 +212,12 @@ class BatchedEnv(abc.ABC):
             if self.table:
                 rows[i] = self.observations.index(observation)
             else:
-                self.observations.row(observation, rows[i])
+                self.observations.write(rows, i, observation)
         except EnvContractError as error:
             raise self._contract_error(i, error) from None
 
-    def _begin_step(self, a: np.ndarray) -> np.ndarray:
-        """Convert the agent's actions to the environments' actions."""
+    def _begin_step(self, a: np.ndarray) -> Any:
+        """Convert the agent's actions to the environments' actions, a sequence or an array."""
         if self.actions is None:
             raise SpaceError(
                 f"npr needs an action space of kind {' or '.join(ACTION_KINDS)}, got "
@@ -224,7 +226,8 @@ class BatchedEnv(abc.ABC):
         self.s = None  # if this step fails, the next one begins new episodes
         self.finished = []
         self.steps += 1
-        self._last_actions = actions = self.actions.to_env_batch(a)
+        convert = self.actions.to_envs if self.one_by_one else self.actions.to_env_batch
+        self._last_actions = actions = convert(a)
         return actions
 
     def _invalidate(

@@ -107,7 +107,7 @@ def checked_step(result: Any) -> tuple[Any, float, bool, bool]:
             f"{got}. Four values are the API of old Gym: return both flags."
         )
     observation, reward, terminated, truncated, info = result
-    if not isinstance(reward, float):
+    if reward.__class__ is not float:
         reward = _reward(reward)
     if terminated.__class__ is not bool or truncated.__class__ is not bool:
         for name, flag in (("terminated", terminated), ("truncated", truncated)):
@@ -128,12 +128,12 @@ def success(info: Any) -> bool | None:
 
 
 def _reward(reward: Any) -> float:
-    """A reward that is not a float: any real number is accepted, also in an array of size 1."""
+    """A reward that is no Python float: any real number is accepted, also in an array of size 1."""
     if isinstance(reward, (np.ndarray, np.bool_)) and reward.size == 1:
         number = reward.item()
     else:
         number = reward
-    if isinstance(number, numbers.Real):
+    if isinstance(number, (float, int, numbers.Real)):  # the last one alone takes far longer
         try:
             return float(number)
         except OverflowError:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npr.backend import FLOAT
-from npr.envs.batched import MAX_RESETS, NOT_RESUMABLE, BatchedEnv, ErrorPolicy, Record, State
+from npr.envs.batched import (
+    LARGE_REWARD,
+    MAX_RESETS,
+    NOT_RESUMABLE,
+    BatchedEnv,
+    ErrorPolicy,
+    Record,
+    State,
+)
 from npr.envs.contract import all_finite, checked_reset, checked_step, success
 from npr.envs.episode_log import MAX_ACTIONS, MAX_BYTES, TOO_LONG, EpisodeLog
 from npr.errors import ConfigError, EnvContractError, SpaceError, describe_error
@@ -22,6 +30,8 @@ _End = tuple[bool, bool, bool | None]  # terminated, truncated, success (None: u
 class EnvList(BatchedEnv):
     """A list of environments, each reset in the step that ends its episode."""
 
+    one_by_one = True
+
     def __init__(
         self,
         envs: list[gymnasium.Env[Any, Any]],
@@ -34,6 +44,7 @@ class EnvList(BatchedEnv):
     ) -> None:
         self.envs = envs
         self.logs = [EpisodeLog(env) for env in envs]
+        self._usual = True  # whether nothing in the last step needs a second look
         observation_space, action_space = envs[0].observation_space, envs[0].action_space
         for i, env in enumerate(envs[1:], 1):
             if env is envs[0]:
@@ -93,7 +104,19 @@ class EnvList(BatchedEnv):
     def step(self, a: np.ndarray) -> Record:
         actions = self._begin_step(a)
         s2, r = self._empty_rows(), np.zeros(self.n, FLOAT)
-        rewards, ended, lost = self._step_envs(actions, s2, r)
+        ended: dict[int, _End] = {}
+        lost: list[int] = []
+        self._usual = True
+        step = self._step_env
+        if self.n == 1:
+            rewards = [step(0, actions[0], s2, r, ended, lost)]
+        else:
+            rewards = [step(i, action, s2, r, ended, lost) for i, action in enumerate(actions)]
+        if self._usual and (self.table or all_finite(s2)):  # the same as below, in half the time
+            self.returns = [x + reward for x, reward in zip(self.returns, rewards)]
+            self.lengths = [length + 1 for length in self.lengths]
+            self.s = s2
+            return s2, r, self._all_false, self._all_false, self.all_valid
         lost += self._nonfinite_rows(s2, r.tolist(), self.all_valid)
         if ended or lost:
             return self._begin_episodes(s2, r, rewards, ended, lost)
@@ -101,36 +124,36 @@ class EnvList(BatchedEnv):
         self.s = s2
         return s2, r, self._all_false, self._all_false, self.all_valid
 
-    def _step_envs(
-        self, actions: np.ndarray, s2: np.ndarray, r: np.ndarray
-    ) -> tuple[list[float], dict[int, _End], list[int]]:
-        """Step every environment, and write observations and rewards to the rows of s2 and r.
+    def _step_env(
+        self, i: int, action: Any, s2: np.ndarray, r: np.ndarray, ended: dict[int, _End],
+        crashed: list[int],
+    ) -> float:  # fmt: skip
+        """Step env i, write the observation and the reward to row i of s2 and r, and return the
+        reward in double precision.
 
-        Returns the rewards in double precision, (terminated, truncated, success) of the rows whose
-        episode ended, and the crashed rows.
+        How an episode ended is added to `ended`, an environment that failed to `crashed`; after
+        these, and rewards that are large or no numbers, `_usual` is False.
         """
-        rewards, ended, crashed = [0.0] * self.n, {}, []
-        for log, action in zip(self.logs, actions):
-            log.add(action)
-        if self._discrete:
-            actions = actions.tolist()  # as Python's int
-        for i, (env, action) in enumerate(zip(self.envs, actions)):
-            try:
-                result = env.step(action)
-            except Exception as error:
-                self._handle_crash(i, True, f"env {i} raised {describe_error(error)}", error)
-                s2[i] = 0
-                crashed.append(i)
-                continue
-            try:
-                observation, reward, terminated, truncated = checked_step(result)
-            except EnvContractError as error:
-                raise self._contract_error(i, error) from None
-            r[i], rewards[i] = reward, float(reward)  # NumPy's float64 is a float, too
-            self._write_row(s2, i, observation)
-            if terminated or truncated:
-                ended[i] = terminated, truncated, success(result[4])
-        return rewards, ended, crashed
+        self.logs[i].add(action)
+        try:
+            result = self.envs[i].step(action)
+        except Exception as error:
+            self._handle_crash(i, True, f"env {i} raised {describe_error(error)}", error)
+            self._usual, s2[i] = False, 0
+            crashed.append(i)
+            return 0.0
+        try:
+            observation, reward, terminated, truncated = checked_step(result)
+        except EnvContractError as error:
+            raise self._contract_error(i, error) from None
+        r[i] = reward
+        self._write_row(s2, i, observation)
+        if terminated or truncated:
+            ended[i] = terminated, truncated, success(result[4])
+            self._usual = False
+        elif not -LARGE_REWARD <= reward <= LARGE_REWARD:
+            self._usual = False
+        return reward
 
     def _begin_episodes(
         self,

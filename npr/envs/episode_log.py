@@ -7,6 +7,7 @@ observation with the saved one. So a file contains no objects.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ UNKNOWN = -2  # the generator is of another kind: the episode cannot be repeated
 TOO_LONG = -3  # it has more steps than are kept: the episode cannot be repeated
 # that are kept, so that an endless episode needs no more memory
 MAX_ACTIONS, MAX_BYTES = 100_000, 1 << 24
+_INDEX, _index_bytes = np.int64(0), struct.Struct("q").pack  # of an int
 
 
 class EpisodeLog:
@@ -51,11 +53,16 @@ class EpisodeLog:
             self.start = start
 
     def add(self, action: Any) -> None:
-        """Append an action, a NumPy number or array. It is copied: an environment may change it."""
+        """Append an action: an int, or a NumPy number or array. It is copied: an environment may
+        change it."""
         if self.seed == TOO_LONG:
             return
-        self._like = action
-        self._bytes += action.tobytes()
+        if isinstance(action, int):
+            self._like = _INDEX
+            self._bytes += _index_bytes(action)
+        else:
+            self._like = action
+            self._bytes += action.tobytes()
         self._count += 1
         if self._count > MAX_ACTIONS or len(self._bytes) > MAX_BYTES:
             self.seed, self._bytes, self._count = TOO_LONG, bytearray(), 0
@@ -79,7 +86,7 @@ class EpisodeLog:
             of_env = action.item() if actions.dtype.kind == "i" and actions.ndim == 1 else action
             if not self.env.action_space.contains(of_env):
                 return None
-            self.add(action)
+            self.add(of_env)
             observation, _, terminated, truncated, _ = self.env.step(of_env)
             if terminated or truncated:
                 return None

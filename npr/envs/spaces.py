@@ -75,6 +75,10 @@ class Observations(ABC):
     def row(self, observation: Any, out: np.ndarray) -> None:
         """Write one observation to out, (size,). Raises EnvContractError if it does not fit."""
 
+    def write(self, rows: np.ndarray, i: int, observation: Any) -> None:
+        """Write one observation to row i; see `row`."""
+        self.row(observation, rows[i])
+
     def index(self, observation: Any) -> int:
         """The row of a table for one observation; only Discrete observations have one."""
         raise ConfigError(f"A table needs Discrete observations, got {self.spec}.")
@@ -123,6 +127,18 @@ class ArrayObservations(Observations):
         super().__init__(spec)
         self.shape = tuple(_count(n) for n in spec["shape"])
         self.size = math.prod(self.shape)
+        # of observations that are rows already
+        self._row_shape = self.shape if len(self.shape) == 1 and not self.images else None
+
+    def write(self, rows: np.ndarray, i: int, observation: Any) -> None:
+        if (
+            observation.__class__ is np.ndarray
+            and observation.shape == self._row_shape
+            and observation.dtype.kind in _REAL
+        ):
+            rows[i] = observation
+        else:
+            self.row(observation, rows[i])
 
     def row(self, observation: Any, out: np.ndarray) -> None:
         if (
@@ -320,9 +336,9 @@ class Actions(ABC):
     def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
         """The environments' actions (B, ...) for a batch of the agent's."""
 
-    def unstack(self, batch: np.ndarray) -> np.ndarray | list[int]:
-        """The single actions of a batch from `to_env_batch`."""
-        return batch
+    def to_envs(self, actions: np.ndarray) -> np.ndarray | list[int]:
+        """`to_env_batch` one by one: discrete actions as Python's int, as environments expect."""
+        return self.to_env_batch(actions)
 
 
 class DiscreteActions(Actions):
@@ -350,9 +366,9 @@ class DiscreteActions(Actions):
     def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
         return np.asarray(actions) + self.start
 
-    def unstack(self, batch: np.ndarray) -> list[int]:
-        integers: list[int] = batch.tolist()  # Python integers, which environments expect
-        return integers
+    def to_envs(self, actions: np.ndarray) -> list[int]:
+        indices: list[int] = actions.tolist()
+        return [self.start + a for a in indices] if self.start else indices
 
 
 class BoxActions(Actions):
@@ -390,15 +406,16 @@ class BoxActions(Actions):
         return self._scale(action).reshape(self.shape)
 
     def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
-        return self._scale(actions).reshape(-1, *self.shape)
+        scaled = self._scale(actions)
+        return scaled if scaled.shape[1:] == self.shape else scaled.reshape(-1, *self.shape)
 
     def _scale(self, a: np.ndarray) -> np.ndarray:
         """a (..., size), scaled and clipped to the bounds."""
         a = a * self._half
         a += self._middle
-        np.maximum(a, self._low, out=a)
-        np.minimum(a, self._high, out=a)
-        return a.astype(self.dtype, copy=False)
+        np.maximum(a, self._low, a)
+        np.minimum(a, self._high, a)
+        return a if a.dtype == self.dtype else a.astype(self.dtype)
 
 
 class MultiDiscreteActions(Actions):

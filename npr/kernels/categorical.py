@@ -231,7 +231,7 @@ def entropy_backward(logp: Array, H: Array, g: Array) -> Array:
 
 def kl(logp: Array, logq: Array) -> Array:
     """KL(p || q), (B,), in the more precise of both types."""
-    divergence = empty_like(logp, len(logp), xp.result_type(logp, logq))
+    divergence = empty_like(logp, len(logp), np.result_type(logp.dtype, logq.dtype))
     _kl(logp, logq, divergence)
     return divergence
 

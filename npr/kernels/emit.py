@@ -4,7 +4,10 @@ This uses parts of Numba that have no stable interface; native.py falls back to 
 implementations where a version of Numba has changed them.
 """
 
+import ast
 import functools
+import inspect
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +24,7 @@ from npr.kernels import native
 from npr.kernels.native import Loop
 
 _i8, _i32, _i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-_C_CONTIGUOUS, _ALIGNED = 0x1, 0x100  # flags of NumPy
+_C_CONTIGUOUS, _ALIGNED, _WRITABLE = 0x1, 0x100, 0x400  # flags of NumPy
 
 
 @global_compiler_lock
@@ -47,7 +50,7 @@ def object_code(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]]:
     arguments = [_numba_type(kind) for kind in kinds]
     compiled = compiler.compile_extra(typing, context, kernel.loop, arguments, None, flags, {})
     library = compiled.library
-    library.add_ir_module(_entry(context, compiled.fndesc, kinds))
+    library.add_ir_module(_entry(context, compiled.fndesc, kinds, written(kernel.loop)))
     library.finalize()
     return library._get_compiled_object(), _needed(library._final_module)
 
@@ -74,7 +77,7 @@ def _needed(module: Any) -> list[str]:
     return names
 
 
-def _entry(context: Any, of_loop: Any, kinds: Sequence[str]) -> Any:
+def _entry(context: Any, of_loop: Any, kinds: Sequence[str], outputs: set[int]) -> Any:
     """The C function that checks arrays, and calls the loop with what the words are."""
     module = context.create_module("entry")
     signature = context.call_conv.get_function_type(of_loop.restype, of_loop.argtypes)
@@ -82,10 +85,11 @@ def _entry(context: Any, of_loop: Any, kinds: Sequence[str]) -> Any:
     entry = ir.Function(module, ir.FunctionType(_i64, [_i64.as_pointer()]), native.ENTRY)
     builder = ir.IRBuilder(entry.append_basic_block())
     words = [builder.load(builder.gep(entry.args[0], [_i64(i)])) for i in range(len(kinds))]
-    arrays = [(kind, word) for kind, word in zip(kinds, words) if len(kind) > 1]
-    for kind, array in arrays:
-        with builder.if_then(builder.not_(_is_of_kind(builder, kind, array)), likely=False):
-            builder.ret(_i64(native.OTHER_TYPES))
+    for i, (kind, word) in enumerate(zip(kinds, words)):
+        if len(kind) > 1:
+            fits = _is_of_kind(builder, kind, word, i in outputs)
+            with builder.if_then(builder.not_(fits), likely=False):
+                builder.ret(_i64(native.OTHER_TYPES))
     values = [
         _array(context, builder, type_, word)
         if isinstance(type_, types.Array)
@@ -105,9 +109,11 @@ def _at(builder: Any, address: Any, offset: int, type_: Any) -> Any:
     return builder.load(place)
 
 
-def _is_of_kind(builder: Any, kind: str, array: Any) -> Any:
-    """Whether an array has this type, number of axes and alignment, and is contiguous if asked."""
-    dtype, wanted = np.dtype(kind[0]), _ALIGNED | (_C_CONTIGUOUS if kind[-1] == "C" else 0)
+def _is_of_kind(builder: Any, kind: str, array: Any, is_output: bool) -> Any:
+    """Whether an array has this type and number of axes, and the flags that the loop needs."""
+    contiguous, writable = kind[-1] == "C", is_output
+    wanted = _ALIGNED | _C_CONTIGUOUS * contiguous | _WRITABLE * writable
+    dtype = np.dtype(kind[0])
     descr = _at(builder, array, native.DESCR, _i64)
     flags = builder.and_(_at(builder, array, native.FLAGS, _i32), _i32(wanted))
     facts = [
@@ -147,3 +153,62 @@ def _number(context: Any, builder: Any, type_: Any, word: Any) -> Any:
     if isinstance(type_, types.Boolean):
         return builder.trunc(word, ir.IntType(1))
     return word if type_.bitwidth == 64 else builder.trunc(word, ir.IntType(type_.bitwidth))
+
+
+# ---- which arguments a loop writes to
+
+
+@functools.cache
+def written(function: Any) -> set[int]:
+    """The indices of the arguments to which a function writes, or functions of npr it calls.
+
+    Found in its source: assignments to entries of an argument, or of a view of one. Views are
+    made by slices, and by functions whose first argument is the array.
+    """
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except OSError:  # it is not from a file, and may write to all of them
+        return set(range(len(names)))
+    views = {name: {name} for name in names}  # name -> the arguments that it may be a view of
+
+    def origins(node: Any) -> set[str]:
+        match node:
+            case ast.Name():
+                return views.get(node.id, set())
+            case ast.Subscript() | ast.Attribute() | ast.Starred():
+                return origins(node.value)
+            case ast.IfExp():
+                return origins(node.body) | origins(node.orelse)
+            case ast.Call():  # such as matrix(work, n, m)
+                return set().union(*map(origins, node.args[:1]))
+        return set()
+
+    def assigned(target: Any, value: Any) -> None:
+        if isinstance(target, ast.Tuple):
+            several = isinstance(value, ast.Tuple)
+            for one, of in zip(target.elts, value.elts if several else [value] * len(target.elts)):
+                assigned(one, of)
+        elif isinstance(target, ast.Name):
+            views[target.id] = views.get(target.id, set()) | origins(value)
+
+    found, nodes, before = set[str](), list(ast.walk(tree)), None
+    while before != (before := (str(sorted(map(str, views.items()))), len(found))):
+        for node in nodes:
+            match node:
+                case ast.Assign():
+                    for target in node.targets:
+                        assigned(target, node.value)
+                        for part in ast.walk(target):
+                            if isinstance(part, ast.Subscript):
+                                found |= origins(part) if isinstance(part.ctx, ast.Store) else set()
+                case ast.AugAssign(target=ast.Subscript()):
+                    found |= origins(node.target)
+                case ast.For():
+                    assigned(node.target, node.iter)
+                case ast.Call(func=ast.Name()):
+                    called = function.__globals__.get(node.func.id)
+                    if inspect.isfunction(called):
+                        for i in written(called):
+                            found |= origins(node.args[i])
+    return {i for i, name in enumerate(names) if name in found}

@@ -14,7 +14,6 @@ The code needs neither Numba's runtime nor Python, so that it may run without th
 
 import ctypes
 import functools
-import importlib.util
 import struct
 import sys
 import threading
@@ -24,6 +23,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from npr.backend import MISSING, installed
 from npr.kernels import object_files
 
 DONE, RAISED, OTHER_TYPES = range(3)
@@ -65,7 +65,11 @@ class Native:
 
     def __call__(self, *args: Any) -> int:
         """Run the code on arguments of these types."""
-        return self.function(self.pack(*[id(x) if type(x) is np.ndarray else x for x in args]))
+        return self.function(self.words(args))
+
+    def words(self, args: Sequence[Any]) -> bytes:
+        """The words of arguments of these types."""
+        return self.pack(*[id(x) if type(x) is np.ndarray else x for x in args])
 
 
 def kinds_of(args: Sequence[Any]) -> tuple[str, ...] | None:
@@ -91,12 +95,8 @@ _lock = threading.RLock()
 
 
 def usable() -> bool:
-    """Whether object code can be loaded, and Numba is there to compile it. Does not import Numba."""
-    try:
-        installed = importlib.util.find_spec("numba") is not None
-    except ValueError:  # sys.modules["numba"] is None
-        installed = False
-    return installed and _binding() is not None
+    """Whether object code can be loaded, and compiled where there is no file of it."""
+    return installed("numba") != MISSING and _binding() is not None
 
 
 def native(kernel: Loop, kinds: Sequence[str]) -> Native | None:
@@ -115,8 +115,13 @@ def native(kernel: Loop, kinds: Sequence[str]) -> Native | None:
         code = _from_file(kernel, name, kinds)
         if code is None:
             return None
-        address = _load(binding, *code)
-        return Native(address, kinds) if address else None
+        try:
+            return Native(_load(binding, *code), kinds)
+        except Exception as error:
+            warn_once(
+                "load", f"Native code cannot be loaded ({error}); running on NumPy alone, slower."
+            )
+            return None
 
 
 def _from_file(kernel: Loop, name: str, kinds: Sequence[str]) -> tuple[bytes, list[str]] | None:
@@ -162,23 +167,22 @@ ENTRY = "npr_op"  # the symbol of the C function
 _engines: list[Any] = []  # they own the code
 
 
-def _load(binding: Any, code: bytes, symbols: Sequence[str]) -> int | None:
+def _load(binding: Any, code: bytes, symbols: Sequence[str]) -> int:
     """The address of the C function in object code."""
-    # the first engine makes the symbols of this process known, such as those of libm
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target_machine(binding))
     missing = [name for name in symbols if binding.address_of_symbol(name) is None]
     if missing:  # LLVM would end the process
-        warn_once("symbols", f"Native code is not used, since there is no {', '.join(missing)}.")
-        return None
+        raise RuntimeError(f"there is no {', '.join(missing)}")
+    engine = _new_engine(binding)
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
     return int(engine.get_function_address(ENTRY))
 
 
-def _target_machine(binding: Any) -> Any:
+def _new_engine(binding: Any) -> Any:
     target = binding.Target.from_triple(binding.get_process_triple())
-    return target.create_target_machine(jit=True, codemodel="jitdefault", reloc="default")
+    machine = target.create_target_machine(jit=True, codemodel="jitdefault", reloc="default")
+    return binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
 
 
 @functools.cache
@@ -190,7 +194,7 @@ def _binding() -> Any:
 
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
-        _target_machine(binding)
+        _new_engine(binding)  # which makes the symbols of this process known
     except Exception as error:
         _warn_about_numba(error)
         return None

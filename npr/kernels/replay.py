@@ -63,41 +63,60 @@ def _gather_loop(rows: Array, fresh: Array, start: int, count: int, index: Array
     for i in range(B):
         if min(index[i], last[i]) < 0 or max(index[i], last[i]) >= C:
             raise ActionIndexError("row out of range")
-        first, second = rows[index[i]], rows[last[i]]
+    for i in range(B):  # reads of all rows at once wait for memory together, later ones do not
+        read = rows[last[i], W - 1]
+        for j in range(0, W - 16, 16):  # one number per cache line
+            read += rows[index[i], j]
+        r[i], terminated[i] = rows[index[i], S + A], read
+    for i in range(B):
+        first, second = index[i], last[i]
         for j in range(S):
-            s[i, j], s2[i, j] = first[j], second[S + A + 1 + j]
-            if mean.size:
+            s[i, j] = rows[first, j]
+        for j in range(A):
+            a[i, j] = rows[first, S + j]
+        for j in range(S):
+            s2[i, j] = rows[second, S + A + 1 + j]
+        terminated[i] = rows[second, W - 1]
+    if returns.size:
+        for i in range(B):
+            r[i] = returns[i]
+    if mean.size:
+        for i in range(B):
+            for j in range(S):
                 s[i, j] = min(max((s[i, j] - mean[j]) * scale[j], -bound), bound)
                 s2[i, j] = min(max((s2[i, j] - mean[j]) * scale[j], -bound), bound)
-        for j in range(A):
-            a[i, j] = first[S + j]
-        r[i], terminated[i] = first[S + A], second[W - 1]
-        if returns.size:
-            r[i] = returns[i]
-        if reward_scale.size:
+    if reward_scale.size:
+        for i in range(B):
             r[i] = min(max(r[i] * reward_scale[0], -reward_bound), reward_bound)
 
 
 def _insert_reference(rows: Array, start: int, s: Array, a: Array, r: Array, s2: Array,
                       terminated: Array) -> None:  # fmt: skip
-    """Store transitions s (n, S), a (n, A), r (n,), s2 (n, S), terminated (n,) of any types in the
-    rows (C, W) from row `start` on, a ring; n <= C."""
-    (n, S), A = s.shape, a.shape[1]
+    """Store transitions s (n, S), a (n, A) or (n,), r (n,), s2 (n, S), terminated (n,) of any types
+    in the rows (C, W) from row `start` on, a ring; n <= C."""
+    n, S = s.shape
+    A = rows.shape[1] - 2 * S - 2
     index = (start + np.arange(n)) % len(rows)
-    rows[index, :S], rows[index, S : S + A], rows[index, S + A] = s, a, r
+    rows[index, :S], rows[index, S : S + A], rows[index, S + A] = s, a.reshape(n, A), r
     rows[index, S + A + 1 : -1], rows[index, -1] = s2, terminated
 
 
 def _insert_loop(rows: Array, start: int, s: Array, a: Array, r: Array, s2: Array,
                  terminated: Array) -> None:  # fmt: skip
     C, W = rows.shape
-    (n, S), A = s.shape, a.shape[1]
+    n, S = s.shape
+    A = W - 2 * S - 2
+    if not (len(a) == len(r) == len(s2) == len(terminated) == n <= C and a.size == n * A):
+        raise ActionIndexError("a column is too short")
+    if s2.shape[1] != S or start < 0:
+        raise ActionIndexError("a column is too narrow")
+    numbers = a.flat
     for i in range(n):
         row = (start + i) % C
         for j in range(S):
             rows[row, j] = s[i, j]
         for j in range(A):
-            rows[row, S + j] = a[i, j]
+            rows[row, S + j] = numbers[i * A + j]
         rows[row, S + A] = r[i]
         for j in range(S):
             rows[row, S + A + 1 + j] = s2[i, j]

@@ -106,17 +106,17 @@ class EpsilonGreedy(Settings):
     @property
     def epsilon(self: Any) -> float:
         """The current probability of a random action."""
-        fraction = min(1.0, self.counters.progress / max(self.exploration_fraction, 1e-9))
+        fraction = self.counters.progress / (self.exploration_fraction or 1e-9)
         first, last = self.exploration_initial_eps, self.exploration_final_eps
-        epsilon: float = first + (last - first) * fraction
+        epsilon: float = first + (last - first) * (fraction if fraction < 1.0 else 1.0)
         return epsilon
 
     def epsilon_greedy(self: Any, q: np.ndarray) -> int:
         """A random action with probability epsilon, else the argmax of q (K,). Ties are broken at
         random. Raises NumericsError if the largest value is not a number."""
-        random = self.rng["explore"].random
-        if random() < self.epsilon:
-            return int(random() * len(q))
+        chance, draw = self.rng["explore"].random(2).tolist()  # the same as one after the other
+        if chance < self.epsilon:
+            return int(draw * len(q))
         a, values = int(q.argmax()), q.tolist()  # a list is faster to search, if there are few
         largest = values[a]
         if largest != largest:  # argmax finds NaN first
@@ -124,7 +124,7 @@ class EpsilonGreedy(Settings):
                 f"The action values {q} are not numbers: training has diverged. Lower "
                 "learning_rate, or check the scale of rewards."
             )
-        for _ in range(int(random() * values.count(largest))):
+        for _ in range(int(draw * values.count(largest))):
             a = values.index(largest, a + 1)
         return a
 

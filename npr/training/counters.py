@@ -25,11 +25,9 @@ class Counters:
     @property
     def progress(self) -> float:
         """The fraction of the budget that is used, from 0 to 1."""
-        return min(1.0, self.num_timesteps / self.end) if self.end else 0.0
-
-    def stepped(self, n: int) -> None:
-        """Count env steps."""
-        self.num_timesteps += n
+        if self.num_timesteps >= self.end:
+            return 1.0 if self.end else 0.0
+        return self.num_timesteps / self.end
 
     def updated(self) -> None:
         """Count an update."""

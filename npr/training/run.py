@@ -5,6 +5,7 @@ The collected steps are part of the agent, not of a generator, so that a run can
 an exception at any step, saved and continued.
 """
 
+import itertools
 import sys
 import time
 import warnings
@@ -52,6 +53,11 @@ class Transition(NamedTuple):
     s2: np.ndarray  # the true next observation, also where the episode ended
     terminated: np.ndarray
     episode: np.ndarray  # numbers of the episodes
+
+
+def _rows(columns: tuple[np.ndarray, ...]) -> Iterator[tuple[Any, ...]]:
+    """The rows of columns (n,), as Python numbers."""
+    return zip(*map(np.ndarray.tolist, columns))
 
 
 class _Stopped(Exception):
@@ -216,31 +222,36 @@ class Run:
         Yields the Transitions of each step, without rows that only reset an environment. Resets,
         statistics, progress and callbacks are handled here.
         """
-        agent = self.agent
-        obs_norm, reward_norm = agent.obs_norm, agent.reward_norm
-        for s, a, r, s2, terminated, truncated, valid, episode in self._steps(choose):
-            if self.callback is not None and self.every(getattr(agent, "train_freq", 1)):
-                self._end_collecting()
-            if reward_norm:
-                reward_norm.add(r, terminated | truncated, valid)
-            if valid is not self.envs.all_valid:
-                if not valid.any():
-                    continue
-                s, a, r, s2 = s[valid], a[valid], r[valid], s2[valid]
-                terminated, episode = terminated[valid], episode[valid]
-            if obs_norm:
-                obs_norm.add(s)
-            if agent.table and reward_norm:  # a replay buffer would do it when sampling
-                r = reward_norm(r)
-            yield Transition(s, a, r, s2, terminated, episode)
+        return map(Transition._make, self._columns(choose))
 
     def transitions(
         self, choose: Callable[[np.ndarray], np.ndarray]
     ) -> Iterator[tuple[int, int, float, int, bool, int]]:
         """The Transitions of `interact` one by one, as Python numbers: these index a table in less
         time than those of NumPy."""
-        for several in self.interact(choose):
-            yield from zip(*[column.tolist() for column in several])
+        return itertools.chain.from_iterable(map(_rows, self._columns(choose)))
+
+    def _columns(
+        self, choose: Callable[[np.ndarray], np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, ...]]:
+        """The fields of the Transitions of `interact`."""
+        agent, all_valid, waiting = self.agent, self.envs.all_valid, self.callback is not None
+        obs_norm, reward_norm = agent.obs_norm, agent.reward_norm
+        for s, a, r, s2, terminated, truncated, valid, episode in self._steps(choose):
+            if waiting and self.every(getattr(agent, "train_freq", 1)):
+                self._end_collecting()
+            if reward_norm:
+                reward_norm.add(r, terminated | truncated, valid)
+            if valid is not all_valid:
+                if not valid.any():
+                    continue
+                s, a, r, s2 = s[valid], a[valid], r[valid], s2[valid]
+                terminated, episode = terminated[valid], episode[valid]
+            if obs_norm:
+                obs_norm.add(s)
+            if reward_norm and agent.table:  # a replay buffer would do it when sampling
+                r = reward_norm(r)
+            yield s, a, r, s2, terminated, episode
 
     def rollouts(
         self, n_steps: int, choose: Callable[[np.ndarray], np.ndarray]
@@ -332,14 +343,14 @@ class Run:
     def _steps(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[Any, ...]]:
         """Yield (s, a, r, s2, terminated, truncated, valid, episode) of every step."""
         envs, counters, obs_norm = self.envs, self.counters, self.agent.obs_norm
-        progress, interrupts = self.progress, self.interrupts
+        callback, progress, interrupts = self.callback, self.progress, self.interrupts
         acting = Acting.of(self.agent)
         if acting is not None:
             choose = acting.on_host(self.agent, choose)
         while counters.num_timesteps < counters.end:
-            if self.callback is not None and not self.collecting:
+            if callback is not None and not self.collecting:
                 self.collecting = True
-                self.callback.on_rollout_start()
+                callback.on_rollout_start()
             if envs.s is None:  # at the start, after a step that failed, or one of others
                 self.agent.steps.end_episodes(whole=self.whole_episodes)
                 self._reset()
@@ -348,8 +359,9 @@ class Run:
             if a.dtype.kind == "f" and not all_finite(a):
                 raise self._bad_action()
             s2, r, terminated, truncated, valid = envs.step(a)
-            self.last_steps = envs.n if valid is envs.all_valid else int(valid.sum())
-            counters.stepped(self.last_steps)
+            n = envs.n if valid is envs.all_valid else int(valid.sum())
+            self.last_steps = n
+            counters.num_timesteps += n
             yield s, a, r, s2, terminated, truncated, valid, episode
             if acting is not None:
                 acting.updated(self.agent)
@@ -359,12 +371,12 @@ class Run:
                 self.iterated = False
                 self._log_if_due(self.logger.iterations)
             progress.update()
-            if self.callback is not None:
+            if callback is not None:
                 done = terminated | truncated
-                self.callback.update_locals(
+                callback.update_locals(
                     {"obs": s, "actions": a, "rewards": r, "new_obs": s2, "dones": done}
                 )
-                if not self.callback.on_step():
+                if not callback.on_step():
                     return
                 if envs.used_by_others():
                     envs.claim()

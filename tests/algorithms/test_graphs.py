@@ -11,9 +11,6 @@ from support import TESTS, cuda
 from support.graph_cases import CHECKS
 from support.processes import DOUBLE, run
 
-import npr
-from npr.training import graphs
-
 TOGETHER = 12  # checks per process: most of its time is the import
 NAMES = list(CHECKS)
 
@@ -34,8 +31,3 @@ def outcomes(first):
 def test_graphs(name):
     error = outcomes(NAMES.index(name) // TOGETHER * TOGETHER)[name]
     assert not error, error
-
-
-def test_updates_on_the_host_are_not_wrapped():
-    assert not any(hasattr(getattr(npr, name).update, "__wrapped__") for name in ("SAC", "PPO"))
-    assert graphs.report(npr.DQN("CartPole-v1", verbose=0)) == []

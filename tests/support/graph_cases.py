@@ -22,10 +22,10 @@ import npr
 from npr.autodiff import debug_anomaly
 from npr.backend import to_device, to_host, xp
 from npr.buffers import Rollout, Steps
-from npr.files.parts import arrays_of, parts
-from npr.optim import SGD, Adam, Optimizer
 from npr.capture import graphs, report
 from npr.capture.calls import thread
+from npr.files.parts import arrays_of, parts
+from npr.optim import SGD, Adam, Optimizer
 from support import device_cases
 from support.small_agents import next_update
 
@@ -420,7 +420,7 @@ def falls_back(kind, reason, n=5):
     assert texts[0].startswith(f"{kind.__name__}.update runs without CUDA graphs, which is slower:")
     assert reason in texts[0], texts[0]
     assert [state.startswith("eager: ") and reason in state for state in states(agent)] == [True]
-    assert replays(agent) == [0] and vars(agent)["_graphs"].captures == 1
+    assert replays(agent) == [0] and vars(agent)["_captured"].captures == 1
     assert_equal(agent, expected(n, kind))
     return agent
 
@@ -450,7 +450,7 @@ def an_update_that_draws_random_numbers(folder):
         def update(self, x, number):
             return super().update(x, self.rng["noise"].random())
 
-    falls_back(Drawing, "it reads self.rng, a dict, which may change between updates")
+    falls_back(Drawing, "it reads self.rng, a dict, which may change between calls")
 
 
 @check
@@ -652,7 +652,7 @@ def a_graph_keeps_no_memory_that_its_capture_has_freed(folder):
             return super().update(x - 100, number)
 
     agent = updated(toy(Long), 4)
-    pool = next(iter(vars(agent)["_graphs"].signatures.values())).graph._pool
+    pool = next(iter(vars(agent)["_captured"].signatures.values())).graph._pool
     assert pool.total_bytes() < 20 * agent.theta.nbytes, pool.total_bytes()
     assert replays(agent) == [2]
     assert_equal(agent, expected(4, Long))
@@ -680,7 +680,7 @@ def a_capture_whose_pool_has_freed_blocks_has_failed(folder):
         not left
         and len(allocators) == 2
         and replays(agent) == [2]
-        and vars(agent)["_graphs"].captures == 1
+        and vars(agent)["_captured"].captures == 1
     )
     assert len(report(agent)) == 1
     assert_equal(agent, expected())
@@ -942,7 +942,7 @@ def capturing_stops_where_graphs_are_hardly_replayed(folder):
     agent = toy(Summed)
     for n in range(1, 20):
         lengths(agent, n, n, n)
-    assert vars(agent)["_graphs"].captures == graphs.SIGNATURES
+    assert vars(agent)["_captured"].captures == graphs.SIGNATURES
     assert "8 graphs were captured for 8 replays" in states(agent)[-1]
     with unwrapped():
         other = toy(Summed)
@@ -962,7 +962,7 @@ def capturing_stops_where_an_attribute_changes_all_the_time(folder):
     agent = run(toy())
     with unwrapped():
         other = run(toy())
-    assert vars(agent)["_graphs"].captures == graphs.SIGNATURES
+    assert vars(agent)["_captured"].captures == graphs.SIGNATURES
     assert_equal(agent, other)
 
 
@@ -1070,7 +1070,7 @@ def two_agents_do_not_share_graphs(folder):
 def an_agent_is_not_kept_alive_by_its_graphs(folder):
     agent = updated(toy(), 4)
     theta = weakref.ref(agent.theta)
-    graph = weakref.ref(next(iter(vars(agent)["_graphs"].signatures.values())).graph)
+    graph = weakref.ref(next(iter(vars(agent)["_captured"].signatures.values())).graph)
     gc.disable()
     try:
         del agent

@@ -616,8 +616,10 @@ def empty(shape, dtype=float):
     return _wrap(_device.empty(shape, dtype))
 
 
-def empty_like(prototype, dtype=None):
-    return empty(prototype.shape, dtype or prototype.dtype)
+def empty_like(prototype, dtype=None, order="K", subok=None, *, shape=None):
+    if shape is not None and order != "C":
+        raise NotImplementedError("another shape in another order than C")
+    return empty(prototype.shape if shape is None else shape, dtype or prototype.dtype)
 
 
 def copyto(dst, src):

@@ -1,0 +1,244 @@
+"""What a captured call depends on besides its arguments: attributes of its agent, and, in methods
+outside of npr, global variables and closures. A replay is right as long as these are the same.
+"""
+
+import contextlib
+import dataclasses
+import dis
+import enum
+import functools
+import inspect
+import numbers
+import operator
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from npr.backend import xp
+from npr.capture.calls import ARRAY, NotCapturableError
+from npr.envs.spaces import Actions, Observations
+from npr.heads import Head
+from npr.kernels.jit import Kernel
+from npr.nn import MLP
+from npr.optim import SGD, Adam, Optimizer, RMSprop
+
+_PLAIN = (
+    numbers.Number, np.generic, str, bytes, type(None), enum.Enum, type, types.FunctionType,
+    type(np.exp), type(xp.exp),
+)  # fmt: skip
+_CONSTANTS = (*_PLAIN, MLP, Head, Actions, Observations)
+_OUTSIDE = (*_PLAIN, types.ModuleType, types.BuiltinFunctionType, functools.partial, Kernel)
+OPTIMIZERS = (Adam, RMSprop, SGD)  # a step of theirs is work on arrays only
+
+
+class _Unregistered:
+    """Precedes an algorithm among the bases of a class that is none."""
+
+    def __init_subclass__(cls) -> None:
+        pass
+
+
+class Reads:
+    """What was read, by name.
+
+    own       attributes of the agent
+    of_class  attributes of its class: methods and others
+    outside   (namespace, name, value) of globals and closures
+    """
+
+    def __init__(self, of: Any, method: Any = None) -> None:
+        self.of, self._enters = of, method is not None
+        self.own: dict[str, Any] = {}
+        self.of_class: dict[str, Any] = {}
+        self.outside: list[tuple[Any, str, Any]] = []
+        self._seen: set[Any] = set()
+        self.enter(method)
+
+    def read(self, agent: Any, name: str, value: Any) -> bool:
+        """Enter an attribute; whether it is data, not a method or what a property has computed.
+
+        Raises NotCapturableError for data that may change in place.
+        """
+        held = self.own
+        if name not in object.__getattribute__(agent, "__dict__"):
+            held, static = self.of_class, inspect.getattr_static(self.of, name, None)
+            if hasattr(type(static), "__get__"):
+                held[name] = getattr(self.of, name)
+                for function in (static, *(getattr(static, f, None) for f in ("fget", "__func__"))):
+                    self.enter(function)
+                return False
+        if name not in held and not _is_constant(value):
+            raise NotCapturableError(
+                f"it reads self.{name}, a {type(value).__qualname__}, which may change between "
+                "calls; pass what it needs of it as an argument"
+            )
+        held[name] = value
+        return True
+
+    def enter(self, function: Any) -> None:
+        """Enter what a function outside of npr reads from outside of it.
+
+        Raises NotCapturableError if that may change in place, or if it is written.
+        """
+        function = inspect.unwrap(function) if callable(function) else function
+        if not self._enters or not isinstance(function, types.FunctionType):
+            return
+        if function in self._seen:
+            return
+        self._seen.add(function)
+        top = (function.__module__ or "").partition(".")[0]
+        if top in ("npr", "numpy") or top in sys.stdlib_module_names - {"__main__"}:
+            return
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
+        for code in _codes(function.__code__):
+            if "random" in code.co_names:
+                raise NotCapturableError("it draws random numbers; pass them as an argument")
+            if {"type", "__class__"} & {*code.co_names}:
+                raise NotCapturableError("it uses its class; read self.NAME instead")
+            for step in dis.get_instructions(code):
+                name = step.argval
+                if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") or (
+                    step.opname in ("STORE_DEREF", "DELETE_DEREF") and name in cells
+                ):
+                    raise NotCapturableError(f"it sets the variable {name}")
+                if step.opname == "LOAD_GLOBAL" and name in function.__globals__:
+                    self._outside(function.__globals__, name, function.__globals__[name])
+        for name, cell in cells.items():
+            if name != "__class__":  # of super()
+                with contextlib.suppress(ValueError):  # an empty cell
+                    self._outside(cell, name, cell.cell_contents)
+
+    def _outside(self, place: Any, name: str, value: Any) -> None:
+        if not isinstance(value, _OUTSIDE):
+            raise NotCapturableError(
+                f"it reads {name}, a {type(value).__qualname__} outside of it, which may change "
+                "between calls; pass it as an argument"
+            )
+        self.outside.append((place, name, value))
+        self.enter(value.func if isinstance(value, functools.partial) else value)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A code object, and those of the functions within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+@contextlib.contextmanager
+def traced(
+    agent: Any, wrap: Callable[[Any], Any] = lambda value: value, method: Any = None
+) -> Iterator[Reads]:
+    """Within this block what a call of the method reads is collected; of an attribute that is read
+    it gets wrap(value). Without a method these are the attributes alone.
+
+    NotCapturableError is raised if an attribute is set, or if one is read that may change in place:
+    a replay would not notice.
+    """
+    own: Any = type(agent)
+    reads = Reads(own, method)
+
+    def getattribute(self: Any, name: str) -> Any:
+        try:
+            value = own.__getattribute__(self, name)
+        except AttributeError as error:
+            raise NotCapturableError(f"it asks for self.{name}, which is not there") from error
+        if name[:2] == "__" and name != "__dict__":
+            return value
+        return wrap(value) if reads.read(self, name, value) else value
+
+    def set_attribute(self: Any, name: str, value: Any) -> None:
+        raise NotCapturableError(f"it sets self.{name}; return the value, and set it elsewhere")
+
+    methods = {"__getattribute__": getattribute, "__setattr__": set_attribute}
+    try:
+        subclass = type(own)(own.__name__, (_Unregistered, own), methods)
+        known = {*vars(subclass)}
+        object.__setattr__(agent, "__class__", subclass)
+    except TypeError as error:  # a class with slots
+        raise NotCapturableError(f"{own.__name__} cannot be traced: {error}") from error
+    try:
+        yield reads
+        if set_names := {*vars(subclass)} - known:
+            raise NotCapturableError(f"it sets {', '.join(sorted(set_names))} of its class")
+    finally:
+        object.__setattr__(agent, "__class__", own)
+        # the subclass is a cycle, which would keep them alive
+        reads.own, reads.of_class, reads.outside = {}, {}, []
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a replay may rely on the value as long as it is the same object: nothing in it is
+    changed, except by work on arrays."""
+    if isinstance(value, (ARRAY, *_CONSTANTS)) or type(value) in OPTIMIZERS:
+        return True
+    inside = contents(value)
+    return inside is not None and all(map(_is_constant, inside))
+
+
+def contents(value: Any) -> Iterable[Any] | None:
+    """What is in an object that always holds the same ones: a tuple, a frozen dataclass; None for
+    other objects."""
+    if isinstance(value, (tuple, frozenset)):
+        return value
+    if getattr(getattr(type(value), "__dataclass_params__", None), "frozen", False):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return None
+
+
+def optimizers(values: Iterable[Any]) -> Iterator[Optimizer]:
+    """The optimizers among values that a method may read, see `_is_constant`."""
+    for value in values:
+        if isinstance(value, Optimizer):
+            yield value
+        else:
+            yield from optimizers(contents(value) or ())
+
+
+class ReadWatch:
+    """What a captured call has read. It is kept alive, so that addresses tell whether something
+    was replaced: comparing them is quick, and is done in each call."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._class, of_class = reads.of, reads.of_class
+        # what was found in the class must not be in the agent itself
+        self._names = (*reads.own, *of_class)
+        self._addresses = (*map(id, reads.own.values()), *[id(None)] * len(of_class))
+        self._class_names = ("__doc__", "__module__", *of_class)  # of two or more it is a tuple
+        self._of_class = operator.attrgetter(*self._class_names)
+        self._class_addresses = tuple(map(id, self._of_class(self._class)))
+        self.optimizers = [*optimizers(reads.own.values())]
+        self._optimizers = [(one, _addresses(one)) for one in self.optimizers]
+        self._outside = reads.outside
+        self._held = [reads.own, of_class, *({**vars(one)} for one in self.optimizers)]
+
+    def changed(self, agent: Any) -> str | None:
+        """The name of something that is not what it was, if there is one."""
+        held = vars(agent)
+        now = tuple(map(id, map(held.get, self._names)))
+        if now != self._addresses:
+            return _differs(self._names, now, self._addresses)
+        now = tuple(map(id, self._of_class(self._class)))
+        if now != self._class_addresses:
+            return _differs(self._class_names, now, self._class_addresses)
+        for optimizer, before in self._optimizers:
+            if (now := _addresses(optimizer)) != before:
+                names = ("counts", "theta", *vars(optimizer))
+                return f"{_differs(names, now, before)} of {type(optimizer).__name__}"
+        for place, name, value in self._outside:
+            if (place[name] if isinstance(place, dict) else place.cell_contents) is not value:
+                return name
+        return None if type(agent) is self._class else "__class__"
+
+
+def _addresses(optimizer: Optimizer) -> tuple[int, ...]:
+    """Of what is in an optimizer, without its learning rate, which is an input."""
+    return (id(optimizer.counts), id(optimizer.theta), *map(id, vars(optimizer).values()))
+
+
+def _differs(names: Iterable[str], now: Iterable[int], before: Iterable[int]) -> str:
+    return next((n for n, a, b in zip(names, now, before) if a != b), "an attribute")
