@@ -413,8 +413,8 @@ class BoxActions(Actions):
         """a (..., size), scaled and clipped to the bounds."""
         a = a * self._half
         a += self._middle
-        np.maximum(a, self._low, a)
-        np.minimum(a, self._high, a)
+        np.maximum(a, self._low, out=a)
+        np.minimum(a, self._high, out=a)
         return a if a.dtype == self.dtype else a.astype(self.dtype)
 
 
