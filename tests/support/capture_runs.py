@@ -121,7 +121,7 @@ def differences(label, steps):
     wrong = [name for name, a, b in zip(names, expected, found) if a != b]
     wrong += [state for state in states(agent) if state != "captured"]
     wrong += [f"no {name} was replayed" for name in ("update", "choose") if not replays(agent, name)]
-    calls = vars(agent)["_plans"]
+    calls = vars(agent)["_captured"]
     if calls.traces > len(calls.signatures):
         wrong.append(f"{calls.traces} calls were traced for {len(calls.signatures)} signatures")
     return wrong

@@ -97,7 +97,7 @@ def states(agent):
 
 def replays(agent, method="update"):
     """How many calls of a method were replayed."""
-    calls = vars(agent).get("_plans")
+    calls = vars(agent).get("_captured")
     if calls is None:
         return 0
     return sum(
