@@ -8,7 +8,8 @@ import warnings
 import numpy as np
 import pytest
 from support.captured import Toy, bits, eager, replays, saved_arrays, states, toy, updates, vector
-from support.small_agents import next_update, small_agent
+from support.small_agents import small_agent
+from support.update_batches import batches
 
 import npr
 from npr.autodiff import debug_anomaly
@@ -28,20 +29,6 @@ def both(run):
     same = found == expected
     assert same
     return found
-
-
-def batches(agent, n=12):
-    """Arguments of n updates like those of learning, with other numbers."""
-    given, rng = next_update(agent), np.random.default_rng(0)
-
-    def other(x):
-        if isinstance(x, (list, tuple)):
-            return [other(one) for one in x]
-        if isinstance(x, np.ndarray) and x.dtype.kind == "f":
-            return (x + 0.1 * rng.standard_normal(x.shape)).astype(x.dtype)
-        return x
-
-    return [[other(x) for x in given] for _ in range(n)]
 
 
 def learned(agent):
