@@ -54,9 +54,9 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench        ## npr and other libraries: half an hour, writes benchmarks/results.json
+bench: $(VENV)/.bench        ## npr and other libraries: an hour, writes benchmarks/results.json; RLTOOLS= its program
 	$(BIN)/python benchmarks/peers.py --write
-	$(BIN)/python benchmarks/pieces.py --write
+	$(BIN)/python benchmarks/pieces.py $(if $(RLTOOLS),--rltools $(RLTOOLS)) --write
 
 pictures: $(VENV)/.plot      ## the pictures of the README that show plots, into docs
 	$(BIN)/python benchmarks/pictures.py

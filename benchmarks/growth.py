@@ -8,12 +8,11 @@ benchmarks/results.json and draws the plot (needs npr-rl[plot]).
 """
 
 import argparse
-import statistics
 import time
 from pathlib import Path
 
 import store
-from peers import SPACES, floor, products
+from peers import SPACES, alternately, matrix_products, products, with_arguments
 
 PLOT = Path(__file__).parent.parent / "docs" / "growth.png"
 BATCHES, WIDTHS = [2**i for i in range(5, 14)], [2**i for i in range(5, 11)]
@@ -30,17 +29,12 @@ def updates(width, batch, env="Pendulum-v1"):
         buffer_size=10_000, train_freq=1, gradient_steps=1,
     )  # fmt: skip
     agent.learn(200)
-    arguments = agent.buffer.sample(batch, agent.rng["sample"], agent.noise())
+    agent.learning_starts = 0
+    arguments = with_arguments(agent, 5)
+    shapes = products("SAC", [width, width], {"batch_size": batch}, *SPACES[env])
+    multiply = matrix_products(shapes)
     with blas_threads(threads_for(width)):
-        agent.update(*arguments)
-        seconds, stop = [], time.perf_counter() + 1.0
-        while time.perf_counter() < stop or len(seconds) < 5:
-            start = time.perf_counter()
-            agent.update(*arguments)
-            seconds.append(time.perf_counter() - start)
-        shapes = products("SAC", [width, width], {"batch_size": batch}, *SPACES[env])
-        least = floor(shapes, rounds=max(5, len(seconds) // 2))
-    return 1e6 * statistics.median(seconds), least
+        return alternately(lambda: agent.update(*arguments), multiply, seconds=2.0)
 
 
 def steps(n, env="CartPole-v1"):

@@ -1,13 +1,21 @@
 """npr and other libraries with the same environment, networks, batch and number of updates.
 
-    python benchmarks/peers.py [--rounds 3] [--only "DQN 64x64" ...] [--write]
+    python benchmarks/peers.py [--rounds 5] [--threads 1 2] [--only "DQN 64x64" ...] [--write]
 
-Every library runs in a process of its own, alternately (A B C A B C), with one BLAS thread and with
-two; the better number of threads counts, and the median over the rounds. A run warms up (imports,
-compilers, a filled replay) before it is timed. For npr there are also the time of an update, its
-floor (the matrix products of that update alone, in NumPy) and its loop (the time per environment
-step that is spent neither in the environment nor in an update). --write saves the results in
-benchmarks/results.json. Libraries that are not installed are skipped: pip install 'npr-rl[bench]'.
+Every library runs in a process of its own, alternately (A B C A B C); the medians over the rounds
+count. The first two rounds are run with each number of BLAS threads, later ones with the better
+number of that library; on a machine that others use, two threads wait for each other most of the
+time, and --threads 1 leaves them out. A run warms up (imports, compilers, a filled replay) before
+it is timed. For npr there are also:
+
+update   the time of an update with the arguments of learn(), with capture and without
+         (NPR_CAPTURE=0), alternately with its floor: its matrix products alone, in NumPy
+loop     the time per environment step that is spent neither in the environment nor in an update,
+         and its parts: act (choose actions), step (around the environment), add and sample (the
+         replay), log (of updates), other
+
+--write saves the results in benchmarks/results.json. Libraries that are not installed are skipped:
+pip install 'npr-rl[bench]'.
 """
 
 import argparse
@@ -21,8 +29,10 @@ import time
 
 import numpy as np
 import store
+from clock import PARTS, Clock, watch_loop
 
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}  # library -> its module
+NAMES = {"sb3": "SB3", "sbx": "SBX"}
 _OFF = {"learning_starts": 1_000, "train_freq": 1, "gradient_steps": 1, "buffer_size": 50_000}
 _DQN = {**_OFF, "learning_rate": 1e-3, "batch_size": 64, "target_update_interval": 250}
 _SAC = {**_OFF, "learning_rate": 1e-3}
@@ -51,56 +61,65 @@ CASES = {
 # ---- one library, in its own process
 
 
-def timed(f):
-    """f, which adds its time to timed.seconds."""
+def with_arguments(agent, steps):
+    """The arguments of the last update in so many env steps of learn()."""
+    kind, held = type(agent), []
+    update = kind.update
 
-    def wrapped(*arguments):
+    def keep(self, *arguments):
+        held[:] = arguments
+        return update(self, *arguments)
+
+    kind.update = keep
+    agent.learn(steps, reset_num_timesteps=False)
+    kind.update = update
+    return held
+
+
+def alternately(*functions, seconds=1.0, blocks=20):
+    """Microseconds of a call of each function, in blocks in turn: the medians."""
+    counts, seen = [], [[] for _ in functions]
+    for f in functions:
         start = time.perf_counter()
-        result = f(*arguments)
-        timed.seconds += time.perf_counter() - start
-        return result
-
-    return wrapped
-
-
-timed.seconds = 0.0
+        f()
+        each = time.perf_counter() - start
+        counts.append(max(1, int(seconds / len(functions) / blocks / each)))
+    for _ in range(blocks):
+        for f, n, times in zip(functions, counts, seen):
+            start = time.perf_counter()
+            for _ in range(n):
+                f()
+            times.append((time.perf_counter() - start) / n)
+    return [1e6 * statistics.median(times) for times in seen]
 
 
 def npr_side(algorithm, env, n_envs, widths, settings, steps):
     import npr
 
+    kind = getattr(npr, algorithm)
     given = {**settings, "net_arch": widths, "n_envs": n_envs}
-    defaults = {**getattr(npr, algorithm).settings, **given, "verbose": 0}
-    agent = getattr(npr, algorithm)(env, seed=0, **defaults)
+    defaults = {**kind.defaults(), **given, "verbose": 0}
     warm = settings.get("learning_starts", 2_000) + 50
-    agent.learn(warm)
-    batch, update = None, agent.update
 
-    def keep(*arguments):
-        nonlocal batch
-        batch = arguments
-        return update(*arguments)
+    def learned():
+        return kind(env, seed=0, **defaults).learn(warm)
 
-    agent.update = keep
-    agent.learn(n_envs * settings.get("n_steps", 5), reset_num_timesteps=False)
-    agent.update = update
+    agent = learned()
     start = time.perf_counter()
     agent.learn(steps, reset_num_timesteps=False)
     rate = steps / (time.perf_counter() - start)
-    seconds = []
-    for _ in range(200):
-        start = time.perf_counter()
-        update(*batch)
-        seconds.append(time.perf_counter() - start)
-    agent.update = timed(update)
-    for one in agent.envs.envs:
-        one.step = timed(one.step)
+    arguments = with_arguments(agent, n_envs * settings.get("n_steps", 5))
+    multiply = matrix_products(products(algorithm, widths, settings, *SPACES[env]))
+    update, floor = alternately(lambda: agent.update(*arguments), multiply)
+    clock = Clock()
+    watch_loop(clock, agent)
+    agent = learned()
+    clock.reset()
     start = time.perf_counter()
     agent.learn(steps, reset_num_timesteps=False)
-    rest = time.perf_counter() - start - timed.seconds
-    return {
-        "rate": rate, "update": 1e6 * statistics.median(seconds), "loop": 1e6 * rest / steps,
-    }  # fmt: skip
+    parts = clock.parts(time.perf_counter() - start)
+    parts = {part: 1e6 * parts.get(part, 0.0) / steps for part in PARTS}
+    return {"rate": rate, "update": update, "floor": floor, "loop": sum(parts.values()), **parts}
 
 
 def sb3_side(algorithm, env, n_envs, widths, settings, steps, module="stable_baselines3"):
@@ -154,30 +173,25 @@ def products(algorithm, widths, settings, inputs, actions):
     return found
 
 
-def floor(shapes, rounds=200):
-    """Microseconds of these matrix products, with results written in place."""
+def matrix_products(shapes):
+    """A function that computes these products, with results written in place."""
     rng = np.random.default_rng(0)
     work = []
     for n, k, m in shapes:
         A, B = rng.standard_normal((n, k)).astype("f4"), rng.standard_normal((k, m)).astype("f4")
         work.append((A, B, np.empty((n, m), "f4")))
-    seconds = []
-    for _ in range(rounds):
-        start = time.perf_counter()
+
+    def multiply():
         for A, B, out in work:
             np.dot(A, B, out=out)
-        seconds.append(time.perf_counter() - start)
-    return 1e6 * statistics.median(seconds)
+
+    return multiply
 
 
 SPACES = {"CartPole-v1": (4, 2), "Pendulum-v1": (3, 1)}  # numbers observed, actions
 
 
-def floor_side(algorithm, env, n_envs, widths, settings, steps):
-    return {"floor": floor(products(algorithm, widths, settings, *SPACES[env]))}
-
-
-SIDES = {"npr": npr_side, "sb3": sb3_side, "sbx": sbx_side, "floor": floor_side}
+SIDES = {"npr": npr_side, "eager": npr_side, "sb3": sb3_side, "sbx": sbx_side}
 
 
 # ---- all libraries in turn
@@ -187,6 +201,7 @@ def run(side, case, threads):
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     environment = {**os.environ, **dict.fromkeys(names, str(threads)), "JAX_PLATFORMS": "cpu"}
     environment["CUDA_VISIBLE_DEVICES"] = ""
+    environment["NPR_CAPTURE"] = "0" if side == "eager" else "1"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", __file__, "--side", side, "--case", case],
         capture_output=True, text=True, env=environment,
@@ -196,24 +211,58 @@ def run(side, case, threads):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(case, sides, rounds):
-    """{side: {"rate" or "floor": median of the better number of threads}}"""
-    seen = {}
-    for _ in range(rounds):
-        for threads in (1, 2):
+def measure(case, sides, rounds, numbers):
+    """{side: {figure: median}}, each side with that of these numbers of threads that it is faster
+    with."""
+    seen = {(side, threads): [] for side in sides for threads in numbers}
+    best = {}
+    for number in range(rounds):
+        for threads in numbers:
             for side in sides:
-                for key, value in run(side, case, threads).items():
-                    seen.setdefault((side, key), {}).setdefault(threads, []).append(value)
-    better = {}
-    for (side, key), by_threads in seen.items():
-        medians = map(statistics.median, by_threads.values())
-        better.setdefault(side, {})[key] = (max if key == "rate" else min)(medians)
-    return better
+                if best.get(side, threads) == threads:
+                    seen[side, threads].append(run(side, case, threads))
+        if number == min(1, rounds - 1):
+            best = {side: max(numbers, key=lambda n: _rate(seen[side, n])) for side in sides}
+    medians = {}
+    for side, threads in best.items():
+        figures = seen[side, threads]
+        if not figures[0]:  # the library has no such algorithm
+            continue
+        medians[side] = {
+            name: statistics.median(one[name] for one in figures) for name in figures[0]
+        }
+        medians[side]["threads"] = threads
+    medians["floor"] = {"floor": medians["npr"].pop("floor")}
+    return medians
+
+
+def _rate(figures):
+    return statistics.median(one.get("rate", 0) for one in figures)
+
+
+def shown(case, sides):
+    """Lines that show the medians of a case."""
+    mine, floor = sides["npr"], sides["floor"]["floor"]
+    theirs = [
+        f"{NAMES[side]} {sides[side]['rate']:,.0f} ({mine['rate'] / sides[side]['rate']:.1f}x)"
+        for side in PEERS if side in sides
+    ]  # fmt: skip
+    threads = f"{mine['threads']} thread{'s' * (mine['threads'] > 1)}"
+    eager = sides["eager"]["update"]
+    parts = ", ".join(f"{part} {mine[part]:.1f}" for part in PARTS if mine[part])
+    return [
+        case,
+        f"  steps/s  npr {mine['rate']:,.0f} ({threads}), {', '.join(theirs)}".rstrip(", "),
+        f"  update   {mine['update']:,.1f} us, without capture {eager:,.1f}, products alone "
+        f"{floor:,.1f}: {mine['update'] / floor:.2f} and {eager / floor:.2f} times these",
+        f"  loop     {mine['loop']:.1f} us per step: {parts}",
+    ]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2], help="of BLAS")
     parser.add_argument("--only", nargs="*", default=[], help="prefixes of case names")
     parser.add_argument("--write", action="store_true", help="save the results")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
@@ -222,25 +271,17 @@ def main():
     if arguments.side:
         print(json.dumps(SIDES[arguments.side](*CASES[arguments.case])))
         return
+    store.show_machine()
     peers = [side for side, module in PEERS.items() if importlib.util.find_spec(module)]
+    for side in PEERS.keys() - set(peers):
+        print(f"{NAMES[side]} is skipped: it is not installed (pip install 'npr-rl[bench]').")
     rows = []
-    print(f"{'steps/s':<26} {'npr':>8} {'sb3':>8} {'sbx':>8} {'/sb3':>6} {'/sbx':>6}"
-          f" {'update':>8} {'floor':>7} {'ratio':>6} {'loop':>6}")  # fmt: skip
     for case in CASES:
         if arguments.only and not case.startswith(tuple(arguments.only)):
             continue
-        sides = measure(case, ["npr", *peers, "floor"], arguments.rounds)
-        row = {"case": case, "rounds": arguments.rounds, **sides}
-        rows.append(row)
-        nothing = {"rate": float("nan")}
-        rate = {side: sides.get(side, nothing)["rate"] for side in ("npr", *PEERS)}
-        update, least = sides["npr"]["update"], sides["floor"]["floor"]
-        print(
-            f"{case:<26} {rate['npr']:>8.0f} {rate['sb3']:>8.0f} {rate['sbx']:>8.0f} "
-            f"{rate['npr'] / rate['sb3']:>6.1f} {rate['npr'] / rate['sbx']:>6.1f} "
-            f"{update:>8.0f} {least:>7.0f} {update / least:>6.2f} {sides['npr']['loop']:>6.1f}",
-            flush=True,
-        )
+        sides = measure(case, ["npr", "eager", *peers], arguments.rounds, arguments.threads)
+        rows.append({"case": case, "rounds": arguments.rounds, **sides})
+        print("\n".join(shown(case, sides)), flush=True)
     if arguments.write:
         store.keep("training", rows)
 

@@ -1,21 +1,34 @@
-"""Parts of npr and of other libraries: tables, sum tree, GAE, import and compile times, solving.
+"""Parts of npr and of other libraries: tables, EnvPool, sum tree, GAE, import, compiling, solving.
 
-    python benchmarks/pieces.py [--rounds 3] [--only import ...] [--write]
+    python benchmarks/pieces.py [--rounds 5] [--only import ...] [--rltools PROGRAM] [--write]
 
 In every case, npr and the other libraries run alternately; the medians count. Processes are timed
-from the start of Python; a cold start has an empty Numba cache. --write saves the results in
+from the start of Python; a cold start has an empty cache of kernels. --write saves the results in
 benchmarks/results.json.
+
+RLtools is a C++ library, with environments of its own in C++. Its trainings of Pendulum-v1 are
+repeated with their settings, in Gymnasium's environment, and the times that it publishes are
+quoted, with the machine that they were taken on. --rltools (or the variable NPR_RLTOOLS) names its
+program rl_environments_pendulum_sac_benchmark, which is then run in turn with npr. In its
+repository, with OpenBLAS for C:
+
+    g++ -std=c++17 -Ofast -march=native -DBENCHMARK -DRL_TOOLS_BACKEND_ENABLE_OPENBLAS \\
+        -DRL_TOOLS_DISABLE_TENSORBOARD -DRL_TOOLS_DISABLE_HDF5 -I include \\
+        src/rl/environments/pendulum/sac/cpu/training.cpp -lopenblas -o rltools_sac
 """
 
 import argparse
 import functools
 import importlib.util
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
+import warnings
 
 import numpy as np
 import store
@@ -52,11 +65,16 @@ def process(code, **environment):
 STEPS = 20_000
 
 
-def table_npr():
+@functools.cache
+def table_agent(algorithm):
     import npr
 
-    agent = npr.QLearning("CliffWalking-v1", seed=0, verbose=0)
-    agent.learn(1_000)
+    agent = getattr(npr, algorithm)("CliffWalking-v1", seed=0, verbose=0)
+    return agent.learn(1_000)
+
+
+def table_npr(algorithm):
+    agent = table_agent(algorithm)
     start = time.perf_counter()
     agent.learn(STEPS, reset_num_timesteps=False)
     return 1e6 * (time.perf_counter() - start) / STEPS
@@ -75,6 +93,52 @@ def table_bare():
         if terminated or truncated:
             env.reset()
     return 1e6 * (time.perf_counter() - start) / STEPS
+
+
+# ---- environments of EnvPool, which steps them in threads of C++
+
+ENVPOOL_STEPS = 16_384
+
+
+@functools.cache
+def envpool_of(n):
+    import envpool
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that spaces are rounded to float32
+        return envpool.make("CartPole-v1", env_type="gymnasium", num_envs=n, seed=0)
+
+
+@functools.cache
+def envpool_agent(n, own):
+    """PPO with n environments: npr's own ones, or EnvPool's."""
+    import npr
+
+    env, rows = ("CartPole-v1" if own else envpool_of(n)), 2_048
+    agent = npr.PPO(env, seed=0, n_envs=n, n_steps=rows // n, batch_size=256, verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that EnvPool ignores the seed of reset()
+        return agent.learn(2 * rows)
+
+
+def envpool_npr(n, own):
+    agent = envpool_agent(n, own)
+    start = time.perf_counter()
+    agent.learn(ENVPOOL_STEPS, reset_num_timesteps=False)
+    return 1e6 * (time.perf_counter() - start) / ENVPOOL_STEPS
+
+
+def envpool_bare(n):
+    """Its environments alone, with random actions. A pool of its own: the agent's must not move."""
+    import envpool
+
+    env = envpool.make("CartPole-v1", env_type="gymnasium", num_envs=n, seed=0)
+    env.reset()
+    actions = np.random.default_rng(0).integers(2, size=(ENVPOOL_STEPS // n, n), dtype=np.int32)
+    start = time.perf_counter()
+    for a in actions:
+        env.step(a)
+    return 1e6 * (time.perf_counter() - start) / actions.size
 
 
 # ---- prioritized replay: sample 64 of 2^20 and set new priorities
@@ -222,11 +286,83 @@ def solving(algorithm, template):
     return run
 
 
+# ---- RLtools: its trainings of Pendulum-v1, as whole processes
+
+AS_RLTOOLS = {
+    "SAC": (
+        10_000,
+        "net_arch=[64, 64], batch_size=100, learning_rate=1e-3, learning_starts=100, "
+        "buffer_size=10_000, train_freq=1, gradient_steps=1, tau=0.005, gamma=0.99",
+    ),
+    "TD3": (
+        10_000,
+        "net_arch=[64, 64], batch_size=100, learning_rate=1e-3, learning_starts=100, "
+        "buffer_size=10_000, train_freq=1, gradient_steps=1, tau=0.005, gamma=0.99, policy_delay=2",
+    ),
+    "PPO": (
+        303_104,
+        "net_arch=[64, 64], batch_size=256, learning_rate=1e-3, n_envs=4, n_steps=1_024, "
+        "n_epochs=2, gamma=0.9, gae_lambda=0.95, ent_coef=0.0, normalize_obs=True",
+    ),
+}
+_SOURCE = "https://github.com/rl-tools/rl-tools/blob/master/"
+# algorithm -> the file with RLtools' own times, and (seconds, machine) of each
+PUBLISHED = {
+    "SAC": (
+        f"{_SOURCE}src/rl/environments/pendulum/sac/cpu/training.cpp",
+        [(1.94, "AMD Ryzen 9 7945HX, MKL"), (1.68, "Apple M3 Pro")],
+    ),
+    "TD3": (
+        f"{_SOURCE}tests/src/rl/algorithms/td3/full_training_test.cpp",
+        [(5.5, "Lenovo P1"), (2.5, "MacBook M1")],
+    ),
+    "PPO": (
+        f"{_SOURCE}src/rl/environments/pendulum/ppo/cpu/README.md",
+        [(0.566, "AMD Ryzen 9 7945HX, MKL"), (0.751, "the same, OpenBLAS")],
+    ),
+}
+
+
+def as_rltools(algorithm):
+    steps, settings = AS_RLTOOLS[algorithm]
+    agent = f"npr.{algorithm}('Pendulum-v1', seed=0, verbose=0, {settings})"
+    return lambda: process(f"import npr; {agent}.learn({steps})", OPENBLAS_NUM_THREADS="1")
+
+
+def rltools(program):
+    """Seconds of its program, which trains SAC."""
+
+    def run():
+        start = time.perf_counter()
+        subprocess.run(
+            [program], check=True, stdout=subprocess.DEVNULL,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        )  # fmt: skip
+        return time.perf_counter() - start
+
+    return run
+
+
 # case -> (unit, {library: function that measures it once})
 CASES = {
-    "QLearning on CliffWalking-v1": (
-        "us per step", {"npr": table_npr, "bare environment": table_bare},
-    ),
+    **{
+        f"{name} on CliffWalking-v1": (
+            "us per step",
+            {"npr": functools.partial(table_npr, name), "bare environment": table_bare},
+        )
+        for name in ("QLearning", "Sarsa")
+    },
+    **{
+        f"PPO on {n} CartPole-v1": (
+            "us per step",
+            {
+                "npr": functools.partial(envpool_npr, n, own=True),
+                "with EnvPool": functools.partial(envpool_npr, n, own=False),
+                "EnvPool alone": functools.partial(envpool_bare, n),
+            },
+        )
+        for n in (8, 64)
+    },
     "sum tree of 2^20, sample and update 64": (
         "us", {"npr": sum_tree_npr, "cpprb": sum_tree_cpprb},
     ),
@@ -252,35 +388,78 @@ CASES = {
         )
         for name, case in SOLVE.items()
     },
+    **{
+        f"{name} on Pendulum-v1, {steps:,} steps as RLtools": ("s", {"npr": as_rltools(name)})
+        for name, (steps, _) in AS_RLTOOLS.items()
+    },
 }  # fmt: skip
-NEEDS = {"sb3": "stable_baselines3", "sbx": "sbx", "cpprb": "cpprb"}  # library -> its module
+NEEDS = {  # side -> the module and the package of its library
+    "sb3": ("stable_baselines3", "stable-baselines3"),
+    "sbx": ("sbx", "sbx-rl"),
+    "cpprb": ("cpprb", "cpprb"),
+    "with EnvPool": ("envpool", "envpool"),
+    "EnvPool alone": ("envpool", "envpool"),
+}
+
+
+def missing():
+    """{side: sentence} of the sides whose library is not installed."""
+    return {
+        side: f"{side} is skipped: pip install {package}"
+        for side, (module, package) in NEEDS.items()
+        if not importlib.util.find_spec(module)
+    }
+
+
+def shown(row):
+    """Lines that show the medians of a case."""
+    sides = {k: v for k, v in row.items() if k not in ("case", "unit", "rounds", "published")}
+    figures = [
+        f"{side} {value:.3g}" + ("" if side == "npr" else f" ({value / row['npr']:.2f}x)")
+        for side, value in sides.items()
+    ]
+    lines = textwrap.wrap(f"{row['unit']}: {', '.join(figures)}", 96)
+    if "published" in row:
+        times = (f"{seconds:g} s ({machine})" for seconds, machine in row["published"]["times"])
+        lines += [f"RLtools has published {', '.join(times)}:", row["published"]["source"]]
+    return [row["case"], *(f"  {line}" for line in lines)]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", default=[], help="prefixes of case names")
+    parser.add_argument("--rltools", default=os.environ.get("NPR_RLTOOLS"), help="RLtools' program")
     parser.add_argument("--write", action="store_true", help="save the results")
     arguments = parser.parse_args()
-    rows = []
+    store.show_machine()
+    absent, rows = missing(), []
+    for sentence in absent.values():
+        print(sentence)
+    program = arguments.rltools and shutil.which(arguments.rltools)
+    if arguments.rltools and not program:
+        raise SystemExit(f"--rltools: {arguments.rltools} is not a program.")
+    if not program:
+        print("RLtools is not measured: --rltools or NPR_RLTOOLS names no program")
     for case, (unit, sides) in CASES.items():
         if arguments.only and not case.startswith(tuple(arguments.only)):
             continue
-        sides = {
-            side: measure for side, measure in sides.items()
-            if side not in NEEDS or importlib.util.find_spec(NEEDS[side])
-        }  # fmt: skip
+        sides = {side: measure for side, measure in sides.items() if side not in absent}
+        quoted = next((name for name in AS_RLTOOLS if case.startswith(name)), None)
+        quoted = quoted if case.endswith("RLtools") else None
+        if program and quoted == "SAC":
+            sides["RLtools"] = rltools(program)
         seen = {side: [] for side in sides}
         for _ in range(arguments.rounds):
             for side, measure in sides.items():
                 seen[side].append(measure())
         medians = {side: statistics.median(values) for side, values in seen.items()}
-        rows.append({"case": case, "unit": unit, "rounds": arguments.rounds, **medians})
-        figures = "  ".join(
-            f"{side} {value:.3g}" + ("" if side == "npr" else f" ({value / medians['npr']:.2f}x)")
-            for side, value in medians.items()
-        )
-        print(f"{case:<40} {unit:<12} {figures}", flush=True)
+        row = {"case": case, "unit": unit, "rounds": arguments.rounds, **medians}
+        if quoted:
+            source, times = PUBLISHED[quoted]
+            row["published"] = {"source": source, "times": times}
+        rows.append(row)
+        print("\n".join(shown(row)), flush=True)
     if arguments.write:
         store.keep("pieces", rows)
 

@@ -3,32 +3,43 @@
 import json
 import os
 import platform
-import sys
+import textwrap
 from importlib import metadata
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results.json")
 PACKAGES = (
-    "numpy", "numba", "gymnasium", "torch", "stable-baselines3", "sbx-rl", "jax", "cpprb",
+    "npr-rl", "numpy", "numba", "gymnasium", "torch", "stable-baselines3", "sbx-rl", "jax", "cpprb",
+    "envpool",
 )  # fmt: skip
 
 
-def cpu():
-    """The processor's name, if the system provides it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else ():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
-
-
 def machine(packages=PACKAGES):
-    held = {"cpu": cpu(), "cores": os.cpu_count(), "python": platform.python_version()}
+    """The processor, its cores, NumPy's BLAS and the versions of these packages."""
+    from npr.system.blas import blas_name  # here, since gpu.py runs where npr is not installed
+    from npr.system.machine import cpu_name
+
+    held = {
+        "cpu": cpu_name(), "cores": os.cpu_count(), "BLAS": blas_name(),
+        "python": platform.python_version(),
+    }  # fmt: skip
     for name in packages:
         try:
             held[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     return held
+
+
+def show_machine():
+    """Print the machine, and what else may explain figures: load and npr's variables."""
+    held = machine()
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    print(f"{held.pop('cpu')}, {held.pop('cores')} cores{load}\n{held.pop('BLAS')}")
+    versions = [f"{name} {version}" for name, version in held.items()]
+    ours = ("NPR_", "OPENBLAS_")
+    given = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith(ours)]
+    print(textwrap.fill(", ".join(versions + given), 98, break_on_hyphens=False), flush=True)
 
 
 def write(path, contents):

@@ -15,6 +15,7 @@ from pathlib import Path
 import npr
 
 sys.path.insert(0, str(Path(__file__).parent))  # also where a test loads this file
+from clock import PARTS
 from gates import GATES
 
 HERE = Path(__file__).parent
@@ -73,12 +74,20 @@ def significant(x):
     return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
 
 
+def quoted(row):
+    """A list of what RLtools has published for this training, with a link to its file."""
+    if "published" not in row:
+        return []
+    times = [f"{seconds:g} s on {machine}" for seconds, machine in row["published"]["times"]]
+    return [f"[RLtools publishes]({row['published']['source']}) {'; '.join(times)}"]
+
+
 def with_speed(readme, results):
     """The README's text with the tables of benchmarks/results.json."""
     lines = [
-        "| training | npr, steps/s | SB3 | SBX | npr / SB3 | npr / SBX | update, us | floor, us | "
-        "loop, us |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| training | npr, steps/s | SB3 | SBX | npr / SB3 | npr / SBX | update, us | "
+        "without capture | floor | loop, us |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in results["training"]:
         rate = {side: row.get(side, {}).get("rate") for side in ("npr", "sb3", "sbx")}
@@ -86,16 +95,25 @@ def with_speed(readme, results):
         ratios = [
             f"**{rate['npr'] / rate[side]:.1f}**" if rate[side] else "-" for side in ("sb3", "sbx")
         ]
+        eager = significant(row["eager"]["update"]) if "eager" in row else "-"
         lines.append(
             f"| {row['case']} | {significant(rate['npr'])} | {' | '.join(theirs + ratios)} | "
-            f"{significant(row['npr']['update'])} | {significant(row['floor']['floor'])} | "
-            f"{significant(row['npr']['loop'])} |"
+            f"{significant(row['npr']['update'])} | {eager} | "
+            f"{significant(row['floor']['floor'])} | {significant(row['npr']['loop'])} |"
         )
+    parts = [row for row in results["training"] if "act" in row["npr"]]
+    if parts:
+        lines += ["", f"| loop, us per step | {' | '.join(PARTS)} |", f"|---{'|---' * len(PARTS)}|"]
+    for row in parts:
+        figures = " | ".join(f"{row['npr'][part]:.1f}" for part in PARTS)
+        lines.append(f"| {row['case']} | {figures} |")
     names = {"sb3": "SB3", "sbx": "SBX", "numpy": "`import numpy`"}
     lines += ["", "| piece | npr | others |", "|---|---|---|"]
     for row in results["pieces"]:
-        rest = {k: v for k, v in row.items() if k not in ("case", "unit", "rounds", "npr")}
-        others = (f"{names.get(k, k)} {significant(v)} {row['unit']}" for k, v in rest.items())
+        without = ("case", "unit", "rounds", "npr", "published")
+        rest = {k: v for k, v in row.items() if k not in without}
+        others = [f"{names.get(k, k)} {significant(v)} {row['unit']}" for k, v in rest.items()]
+        others += quoted(row)
         ours = f"{significant(row['npr'])} {row['unit']}"
         lines.append(f"| {row['case']} | {ours} | {', '.join(others) or '-'} |")
     return put(readme, "speed", lines)

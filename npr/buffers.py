@@ -485,6 +485,7 @@ class Steps(list[Any]):
             "s": ((N, s_size), FLOAT), "a": ((N, *a_shape), np.dtype(a_dtype)), "r": ((N,), FLOAT),
             "s2": ((N, s_size), FLOAT), **dict.fromkeys(self.NAMES[4:], ((N,), np.dtype(bool))),
         }  # fmt: skip
+        self._kept = self._new_columns(0)
 
     def __repr__(self) -> str:
         return f"Steps({len(self):,} of {self.N} environments)"
@@ -508,11 +509,23 @@ class Steps(list[Any]):
 
     def columns(self) -> dict[str, Array]:
         """Name -> (T, N, ...), newly allocated."""
-        held: Iterable[Any] = zip(*self) if self else [[]] * len(self.NAMES)
-        return {
-            name: np.array(column, dtype).reshape(len(self), *shape)
-            for (name, (shape, dtype)), column in zip(self._types.items(), held)
-        }
+        return self._written_to(self._new_columns(len(self)))
+
+    def kept_columns(self) -> dict[str, Array]:
+        """The same in memory that the next ones of this length are written to."""
+        if len(self) != len(self._kept["r"]):
+            self._kept = self._new_columns(len(self))
+        return self._written_to(self._kept)
+
+    def _new_columns(self, T: int) -> dict[str, Array]:
+        return {name: np.empty((T, *shape), dtype) for name, (shape, dtype) in self._types.items()}
+
+    def _written_to(self, columns: dict[str, Array]) -> dict[str, Array]:
+        if self:
+            for out, column in zip(columns.values(), zip(*self)):
+                flat = out.reshape(-1, *out.shape[2:])
+                np.concatenate(column, out=flat, casting="unsafe")
+        return columns
 
     def state(self) -> dict[str, Array]:
         return self.columns()
@@ -531,17 +544,19 @@ class Rollout:
     done        terminated or truncated: a trace is cut after this step
     s2          the true next observation, also where the episode ended here
     valid       False where a vector environment only reset itself, which is not a transition
+
+    They are valid until the next rollout of these environments, as they are in the same memory.
     """
 
     def __init__(self, steps: Steps) -> None:
-        columns = steps.columns()
-        self.s, self.a, self.r, self.s2 = (columns[name] for name in ("s", "a", "r", "s2"))
-        self.valid = columns["valid"]
-        # a row that is not valid cuts its trace and that of the step before it
-        self.terminated = (columns["terminated"] | ~self.valid).astype(FLOAT)
-        done = columns["terminated"] | columns["truncated"] | ~self.valid
-        done[:-1] |= ~self.valid[1:]
-        self.done = done.astype(FLOAT)
+        self.s, self.a, self.r, self.s2, *flags = steps.kept_columns().values()
+        terminated, truncated, self.valid = flags
+        done = terminated | truncated
+        if 0 in self.valid.tobytes():
+            # a row that is not valid cuts its trace and that of the step before it
+            terminated, done = terminated | ~self.valid, done | ~self.valid
+            done[:-1] |= ~self.valid[1:]
+        self.terminated, self.done = terminated.astype(FLOAT), done.astype(FLOAT)
         self._sent: list[Array] = []  # mask, rows and steps, on a device
         self._block = steps._block
 
@@ -579,6 +594,16 @@ class Rollout:
         begins[1:] = np.where(self.done[:-1] > 0, t[1:], 0)
         return (t - np.maximum.accumulate(begins)).astype(FLOAT)
 
+    def flat(self, *columns: Array) -> list[Array]:
+        """The valid steps of columns (T, N, ...), as (T N, ...) with fewer rows.
+
+        On the host they are valid until the next ones of as many rows.
+        """
+        flat, rows = [x.reshape(-1, *x.shape[2:]) for x in columns], self.rows()
+        if on_device():
+            return [x.take(rows, axis=0) for x in flat]
+        return self._block.taker(flat)(rows)
+
     def minibatches(self, batch_size: int, rng: np.random.Generator) -> list[Array]:
         """Indices as `rows`, in arrays that visit every valid step once, in random order.
 
@@ -598,8 +623,7 @@ class Rollout:
     ) -> Iterator[list[Array]]:
         """The rows of columns (T N, ...) in the minibatches of `minibatches`.
 
-        On a device a batch is valid until the next one of its size, which is written to the same
-        memory: a captured update reads it there.
+        A batch is valid until the next one of its size, which is written to the same memory.
         """
         order = self.minibatches(batch_size, rng)
         take = self._block.taker(columns)

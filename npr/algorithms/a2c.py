@@ -86,9 +86,7 @@ class A2C(Advantages, ActorCritic, Algorithm):
             v, v2 = self.V(self.phi, s), self.V(self.phi, s2)
             A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [4]
             R = A + v  # [5]
-            i = D.rows()
-            data = (x.reshape(-1, *x.shape[2:]).take(i, axis=0) for x in (s, a, A, R))
-            run.updated(self.update(*data))
+            run.updated(self.update(*D.flat(s, a, A, R)))
         # [11]
 
     def update(self, s, a, A, R):

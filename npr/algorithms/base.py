@@ -38,7 +38,7 @@ from npr.settings.setting import check_names, checked_seed, documentation, is_wh
 from npr.system import memory, streams
 from npr.training import cloning, evaluation, restoring, saving
 from npr.training.acting import Acting
-from npr.training.advice import note_on_batches
+from npr.training.advice import note_on_batches, note_on_threads
 from npr.training.counters import Counters
 from npr.training.logger import Logger
 from npr.training.run import DEFAULT_BUDGET, Run
@@ -547,7 +547,7 @@ class Algorithm(Settings, sb3.Methods):
             self._described = True
             name = type(self).__name__
             text = f"{name} on {self.env_name}, {budget:,} steps: {self._differences()}"
-            streams.write(sys.stdout, f"{text}{note_on_batches(self)}\n")
+            streams.write(sys.stdout, f"{text}{note_on_batches(self)}\n{note_on_threads(self)}")
 
     def _differences(self) -> str:
         """The settings of the preset, and others that differ from the defaults, as keyword

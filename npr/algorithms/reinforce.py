@@ -87,9 +87,7 @@ class REINFORCE(PolicyGradient, ActorCritic, Algorithm):
             after = (1 - terminated) * self.V(self.phi, s2)
             G = discounted_returns(r, done, self.gamma, after)  # [4, 5]
             weight = self.gamma ** D.steps() if self.discount_state else xp.ones_like(G)
-            i = D.rows()
-            data = (x.reshape(-1, *x.shape[2:])[i] for x in (s, a, G, weight))
-            run.updated(self.update(*data))
+            run.updated(self.update(*D.flat(s, a, G, weight)))
         # [8]
 
     def update(self, s, a, G, weight):

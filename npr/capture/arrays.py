@@ -25,7 +25,7 @@ def plain(x: Any) -> Any:
     """The array, or the float, of a Traced; other objects as they are."""
     if type(x) is not Traced:
         return x
-    return float(x.data) if x.is_float else x.data
+    return float(x.array) if x.is_float else x.array
 
 
 def _refused(what: str) -> Callable[..., NoReturn]:
@@ -44,41 +44,42 @@ def _is_basic(index: Any) -> bool:
 class Traced(NDArrayOperatorsMixin):
     """An array of a traced call.
 
-    data      the array; of a float a 0-d array of float64
+    array     the array; of a float a 0-d array of float64
     is_float  whether it is a Python float: then the other operand decides about the type
     """
 
-    __slots__ = ("data", "is_float", "table")
+    __slots__ = ("array", "is_float", "table")
 
-    def __init__(self, data: np.ndarray, table: Table, is_float: bool = False) -> None:
-        self.data, self.table, self.is_float = data, table, is_float
+    def __init__(self, array: np.ndarray, table: Table, is_float: bool = False) -> None:
+        self.array, self.table, self.is_float = array, table, is_float
 
     def _new(self, data: np.ndarray) -> "Traced":
         return Traced(data, self.table)
 
     def __repr__(self) -> str:
-        return f"Traced({self.data.dtype}{self.data.shape})"
+        return f"Traced({self.array.dtype}{self.array.shape})"
 
-    shape = property(lambda self: self.data.shape)
-    ndim = property(lambda self: self.data.ndim)
-    size = property(lambda self: self.data.size)
-    dtype = property(lambda self: self.data.dtype)
-    itemsize = property(lambda self: self.data.itemsize)
-    strides = property(lambda self: self.data.strides)
-    flags = property(lambda self: self.data.flags)
-    T = property(lambda self: self._new(self.data.T))
+    shape = property(lambda self: self.array.shape)
+    ndim = property(lambda self: self.array.ndim)
+    size = property(lambda self: self.array.size)
+    dtype = property(lambda self: self.array.dtype)
+    itemsize = property(lambda self: self.array.itemsize)
+    strides = property(lambda self: self.array.strides)
+    flags = property(lambda self: self.array.flags)
+    T = property(lambda self: self._new(self.array.T))
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.array)
 
     def __iter__(self) -> Iterator["Traced"]:
-        return (self[i] for i in range(len(self.data)))
+        return (self[i] for i in range(len(self.array)))
 
     __bool__ = _refused("it branches on the values of an array or number")
     __float__ = __int__ = __index__ = __complex__ = _refused("it converts an array to a number")
     __array__ = __buffer__ = __contains__ = item = tolist = tobytes = _refused(
         "it hands an array to code that is not captured"
     )
+    __str__ = __format__ = _refused("it makes a text of an array")
     __hash__ = None  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -99,7 +100,7 @@ class Traced(NDArrayOperatorsMixin):
         values = [plain(x) for x in inputs]
         types = tuple(type(x) if type(x) in (int, float) else np.asarray(x).dtype for x in values)
         resolved = ufunc.resolve_dtypes((*types, None if out is None else out[0].dtype))
-        y = np.asarray(ufunc(*values, **({} if out is None else {"out": out[0].data})))
+        y = np.asarray(ufunc(*values, **({} if out is None else {"out": out[0].array})))
         if y.dtype != resolved[-1]:
             raise NotCapturableError(f"np.{ufunc.__name__} writes to another type")
         operands = [self._operand(x, dtype) for x, dtype in zip(inputs, resolved)]
@@ -120,12 +121,14 @@ class Traced(NDArrayOperatorsMixin):
         return Traced(y, self.table, is_float)
 
     def __pow__(self, p: Any) -> Any:
-        ufunc = None if self.is_float or type(p) not in (int, float) else _POWERS.get(p)
+        # of a number from an array NumPy computes the power itself
+        special = self.ndim and type(p) in (int, float)
+        ufunc = _POWERS.get(p) if special else None
         return np.power(self, p) if ufunc is None else ufunc(self)
 
     def _operand(self, x: Any, dtype: np.dtype[Any]) -> np.ndarray:
         """An operand as an array of this type."""
-        array: np.ndarray = x.data if type(x) is Traced else np.asarray(x)
+        array: np.ndarray = x.array if type(x) is Traced else np.asarray(x)
         if array.dtype == dtype:
             return array
         if type(x) is Traced or isinstance(x, np.ndarray):
@@ -151,19 +154,19 @@ class Traced(NDArrayOperatorsMixin):
                 raise NotCapturableError(
                     f"{kernel.__name__} writes to an array that is no argument or attribute"
                 )
-        numbers = [(k, x.data) for k, x in enumerate(args) if type(x) is Traced and x.is_float]
+        numbers = [(k, x.array) for k, x in enumerate(args) if type(x) is Traced and x.is_float]
         self.table.kernel(kernel, *values, numbers=numbers)
 
     # ---- views
 
     def _view(self, data: np.ndarray) -> "Traced":
-        if data.size and not np.may_share_memory(data, self.data):
+        if data.size and not np.may_share_memory(data, self.array):
             raise NotCapturableError("it needs a copy where a view was expected")
         return self._new(data)
 
     def reshape(self, *shape: Any) -> "Traced":
-        data = self.data.reshape(*shape)
-        if data.size and not np.may_share_memory(data, self.data):
+        data = self.array.reshape(*shape)
+        if data.size and not np.may_share_memory(data, self.array):
             return self.copy().reshape(*shape)
         return self._new(data)
 
@@ -171,13 +174,13 @@ class Traced(NDArrayOperatorsMixin):
         return self.reshape(-1)
 
     def transpose(self, *axes: Any) -> "Traced":
-        return self._view(self.data.transpose(*axes))
+        return self._view(self.array.transpose(*axes))
 
     def swapaxes(self, a: int, b: int) -> "Traced":
-        return self._view(self.data.swapaxes(a, b))
+        return self._view(self.array.swapaxes(a, b))
 
     def squeeze(self, axis: Any = None) -> "Traced":
-        return self._view(self.data.squeeze(axis))
+        return self._view(self.array.squeeze(axis))
 
     def __getitem__(self, index: Any) -> "Traced":
         if not _is_basic(index):
@@ -185,35 +188,35 @@ class Traced(NDArrayOperatorsMixin):
         parts = index if isinstance(index, tuple) else (index,)
         if Ellipsis not in parts:
             parts = (*parts, Ellipsis)  # a view of a single number, too
-        return self._view(self.data[parts])
+        return self._view(self.array[parts])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         into = self[index]
         if type(value) is not Traced and not isinstance(value, np.ndarray):
             value = np.asarray(value, self.dtype)
         source = plain(value)
-        if np.may_share_memory(into.data, source):
+        if np.may_share_memory(into.array, source):
             value = self._new(np.array(source))
-            self.table.copy(value.data, source)
+            self.table.copy(value.array, source)
         into._fill(value)
 
     def _fill(self, value: Any) -> None:
         """Copy an array or number, which is broadcast, into this one."""
-        self.data[...] = plain(value)
-        self.table.copy(self.data, value.data if type(value) is Traced else value)
+        self.array[...] = plain(value)
+        self.table.copy(self.array, value.array if type(value) is Traced else value)
 
     # ---- values
 
     def copy(self, order: str = "C") -> "Traced":
-        y = np.array(self.data, order="C")
-        self.table.copy(y, self.data)
+        y = np.array(self.array, order="C")
+        self.table.copy(y, self.array)
         return self._new(y)
 
     def astype(self, dtype: Any, order: Any = "K", copy: bool = True) -> "Traced":
-        y = self.data.astype(dtype, order=order, copy=copy)
-        if y is self.data:
+        y = self.array.astype(dtype, order=order, copy=copy)
+        if y is self.array:
             return self
-        self.table.copy(y, self.data)
+        self.table.copy(y, self.array)
         return self._new(y)
 
     def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> "Traced":
@@ -234,18 +237,22 @@ class Traced(NDArrayOperatorsMixin):
     def _reduce(
         self, ufunc: np.ufunc, axis: Any = 0, dtype: Any = None, keepdims: bool = False
     ) -> "Traced":
-        x = self.data
+        x = self.array
         y = np.asarray(ufunc.reduce(x, axis=axis, dtype=dtype, keepdims=True))
         if x.dtype != y.dtype:
+            if x.size > np.getbufsize():  # NumPy casts and adds up one part after the other
+                raise NotCapturableError(f"it adds up many numbers in {y.dtype}")
             x = self.table.cast(x, y.dtype)
         if axis is None:
             axis = range(x.ndim)
         axes = [a % x.ndim for a in (axis if isinstance(axis, (tuple, range)) else (axis,))]
+        if len(axes) > 1 and not x.flags.c_contiguous:
+            raise NotCapturableError("it reduces an array that is not contiguous over many axes")
         self.table.reduce(ufunc, x, y, axes)
         return self._new(y if keepdims else y.squeeze(tuple(axes)))
 
     def argmax(self, axis: Any = None) -> "Traced":
-        x, y = self.data, np.asarray(self.data.argmax(axis))
+        x, y = self.array, np.asarray(self.array.argmax(axis))
         if x.ndim == 0 or not x.size or axis not in (-1, x.ndim - 1):
             raise NotCapturableError("it calls argmax, not along the last axis")
         rows = self.table.flat(x).reshape(-1, x.shape[-1])
@@ -269,7 +276,7 @@ def _where(condition: Any, a: Any, b: Any) -> Traced:
         """x in the shape of y, flat; a copy is refreshed by replays if x changes."""
         if type(x) is not Traced and not isinstance(x, np.ndarray):
             return np.full(y.size, x, dtype)
-        data = x.data if type(x) is Traced else x
+        data: np.ndarray = x.array if type(x) is Traced else x  # type: ignore[assignment]
         if data.shape != y.shape or data.dtype != dtype:
             full = np.empty(y.shape, dtype)
             table.copy(full, data)
@@ -311,7 +318,7 @@ def _filled_like(number: int) -> Callable[..., Traced]:
 
 
 def _empty_like(x: Traced, dtype: Any = None, order: Any = "K", shape: Any = None) -> Traced:
-    return x._new(np.empty_like(x.data, dtype, order, shape=shape))
+    return x._new(np.empty_like(x.array, dtype, order, shape=shape))
 
 
 def _full_like(
@@ -337,13 +344,13 @@ RULES: dict[Any, Callable[..., Any]] = {
     np.min: lambda x, axis=None, **options: x.min(axis, **options),
     np.mean: lambda x, axis=None, **options: x.mean(axis, **options),
     np.argmax: lambda x, axis=None: x.argmax(axis),
-    np.clip: lambda x, low, high: np._core.umath.clip(x, low, high),
+    np.clip: lambda x, low, high: np._core.umath.clip(x, low, high),  # type: ignore[attr-defined]
     np.reshape: lambda x, shape: x.reshape(shape),
     np.ravel: lambda x: x.ravel(),
     np.transpose: lambda x, axes=None: x.transpose(axes),
     np.swapaxes: lambda x, a, b: x.swapaxes(a, b),
     np.squeeze: lambda x, axis=None: x.squeeze(axis),
-    np.broadcast_to: lambda x, shape: x._view(np.broadcast_to(x.data, shape)),
-    np.moveaxis: lambda x, source, target: x._view(np.moveaxis(x.data, source, target)),
-    np.expand_dims: lambda x, axis: x._view(np.expand_dims(x.data, axis)),
+    np.broadcast_to: lambda x, shape: x._view(np.broadcast_to(x.array, shape)),
+    np.moveaxis: lambda x, source, target: x._view(np.moveaxis(x.array, source, target)),
+    np.expand_dims: lambda x, axis: x._view(np.expand_dims(x.array, axis)),
 }

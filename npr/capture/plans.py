@@ -189,7 +189,7 @@ class Plan:
             for array, before in self.written:
                 array[...] = before
         self._words, self._run = struct.pack("QQ", id(self._rows), id(self._failed)), run.function
-        self._status = memoryview(self._failed)  # quicker to read
+        self._status = self._failed.data  # quicker to read
         self._traced.clear()
         self.replays, self.proved, self.due = 0, False, 0
 

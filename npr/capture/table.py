@@ -121,9 +121,11 @@ class Table:
         """y <- ufunc(*inputs), which are broadcast to it, all of the types of one of its loops."""
         types = "".join(x.dtype.char for x in inputs) + "->" + y.dtype.char
         operands = [np.broadcast_to(x, y.shape) for x in inputs] + [y]
-        # the longest axis inside: each number is computed by itself, in any order
         axes = _merged(y.shape, [x.strides for x in operands])
-        self._loops(ufunc, types, operands, sorted(axes, key=lambda axis: axis[0]))
+        order = sorted(axes, key=lambda axis: -abs(axis[1][-1]))
+        # inside is the smallest stride, as in NumPy's iterator, and next to it the longest axis
+        order[:-1] = sorted(order[:-1], key=lambda axis: axis[0])
+        self._loops(ufunc, types, operands, order)
 
     def copy(self, y: np.ndarray, x: np.ndarray) -> None:
         """y <- x, which is broadcast to it."""

@@ -15,7 +15,7 @@ from npr.cli import doctor_gpu
 from npr.kernels import blas as kernel_blas
 from npr.kernels import jit, object_files
 from npr.runs import config
-from npr.system import blas, memory, streams
+from npr.system import blas, memory, second_thread, streams
 from npr.version import __version__
 
 HELP = "report what this machine runs on: versions, backend, kernels, threads, memory"
@@ -105,7 +105,13 @@ def threads() -> str:
         return "not limited: NumPy's BLAS is not the OpenBLAS of its wheels"
     threads = library.scipy_openblas_get_num_threads64_()
     used = ", ".join(f"{min(blas.threads_for(n), threads)} at width {n}" for n in (64, 256, 1024))
-    return f"{threads} of OpenBLAS; learning uses {used}; OPENBLAS_NUM_THREADS overrides this"
+    text = f"{threads} of OpenBLAS; learning uses {used}; OPENBLAS_NUM_THREADS overrides this"
+    if threads < 2:
+        return text
+    factor = second_thread.gain(256, 256)
+    if factor is None:
+        return f"{text}; a second one was not measured, since the other cores are busy"
+    return f"{text}; a second one makes products of width 256 {factor:.2f} times as fast"
 
 
 def replay_memory() -> str:

@@ -126,6 +126,7 @@ class BatchedEnv(abc.ABC):
             )
         spec = action_spec(action_space)
         self.actions = actions_from_spec(spec) if spec["kind"] in ACTION_KINDS else None
+        self._write = self.observations.write_index if table else self.observations.write
         self.observation_space, self.action_space = observation_space, action_space
         self._seed_source = seeds
         self._draw_seeds()
@@ -209,10 +210,7 @@ class BatchedEnv(abc.ABC):
 
     def _write_row(self, rows: np.ndarray, i: int, observation: Any) -> None:
         try:
-            if self.table:
-                rows[i] = self.observations.index(observation)
-            else:
-                self.observations.write(rows, i, observation)
+            self._write(rows, i, observation)
         except EnvContractError as error:
             raise self._contract_error(i, error) from None
 

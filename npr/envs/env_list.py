@@ -113,8 +113,9 @@ class EnvList(BatchedEnv):
         else:
             rewards = [step(i, action, s2, r, ended, lost) for i, action in enumerate(actions)]
         if self._usual and (self.table or all_finite(s2)):  # the same as below, in half the time
-            self.returns = [x + reward for x, reward in zip(self.returns, rewards)]
-            self.lengths = [length + 1 for length in self.lengths]
+            for i, reward in enumerate(rewards):
+                self.returns[i] += reward
+                self.lengths[i] += 1
             self.s = s2
             return s2, r, self._all_false, self._all_false, self.all_valid
         lost += self._nonfinite_rows(s2, r.tolist(), self.all_valid)
@@ -144,10 +145,10 @@ class EnvList(BatchedEnv):
             return 0.0
         try:
             observation, reward, terminated, truncated = checked_step(result)
+            self._write(s2, i, observation)
         except EnvContractError as error:
             raise self._contract_error(i, error) from None
         r[i] = reward
-        self._write_row(s2, i, observation)
         if terminated or truncated:
             ended[i] = terminated, truncated, success(result[4])
             self._usual = False

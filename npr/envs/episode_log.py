@@ -36,14 +36,14 @@ class EpisodeLog:
         self.env = env
         self.seed, self.start = UNKNOWN, np.zeros(WORDS, np.uint64)
         self._like: Any = np.empty(0)  # an action, for dtype and shape
-        self._bytes, self._count = bytearray(), 0
+        self._bytes, self._limit = bytearray(), 0
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._bytes) // max(self._like.nbytes, 1)
 
     def begin(self, seed: int | None) -> None:
         """Must be called right before the environment is reset with this seed."""
-        self._bytes, self._count = bytearray(), 0
+        self._bytes, self._limit = bytearray(), 0
         if seed is not None:
             self.seed = seed
             return
@@ -55,17 +55,18 @@ class EpisodeLog:
     def add(self, action: Any) -> None:
         """Append an action: an int, or a NumPy number or array. It is copied: an environment may
         change it."""
-        if self.seed == TOO_LONG:
-            return
-        if isinstance(action, int):
-            self._like = _INDEX
-            self._bytes += _index_bytes(action)
-        else:
-            self._like = action
-            self._bytes += action.tobytes()
-        self._count += 1
-        if self._count > MAX_ACTIONS or len(self._bytes) > MAX_BYTES:
-            self.seed, self._bytes, self._count = TOO_LONG, bytearray(), 0
+        held = self._bytes
+        held += _index_bytes(action) if action.__class__ is int else action.tobytes()
+        if len(held) > self._limit:
+            self._reached_limit(action)
+
+    def _reached_limit(self, action: Any) -> None:
+        """Find the limit, of bytes, at the first action of an episode, or keep no more of it."""
+        if self.seed != TOO_LONG and not self._limit:
+            self._like = _INDEX if isinstance(action, int) else action
+            self._limit = min(MAX_BYTES, MAX_ACTIONS * self._like.nbytes)
+        if len(self._bytes) > self._limit:
+            self.seed, self._bytes, self._limit = TOO_LONG, bytearray(), 0
 
     def actions(self) -> np.ndarray:
         """(len(self), ...), the actions since the start of the episode."""

@@ -167,9 +167,18 @@ def single_of(env: VectorEnv) -> SingleEnv:
             raise ConfigError("its function returns the same environment again")
         share_statistics(made, held[0] if len(held) == 1 else None)
         return without_recording(made)
-    if base.spec is None:
+    spec = _spec(base)
+    if spec is None:
         raise ConfigError(f"{type(base).__name__} was not made by gymnasium.make_vec")
-    return gymnasium.make(base.spec.id, disable_env_checker=True, **_single_arguments(base.spec))
+    return gymnasium.make(spec.id, disable_env_checker=True, **_single_arguments(spec))
+
+
+def _spec(env: Any) -> gymnasium.envs.registration.EnvSpec | None:
+    """How Gymnasium made an environment; None: others did, and may keep a spec of their own."""
+    from gymnasium.envs.registration import EnvSpec
+
+    spec = env.spec
+    return spec if isinstance(spec, EnvSpec) else None
 
 
 def _check_vector_wrappers(env: Any) -> None:
@@ -204,7 +213,7 @@ def _layers(
     env: SingleEnv,
 ) -> tuple[gymnasium.envs.registration.EnvSpec, list[gymnasium.Wrapper[Any, Any, Any, Any]]]:
     """The spec of the environment inside, and its wrappers, the innermost first."""
-    spec = env.unwrapped.spec
+    spec = _spec(env.unwrapped)
     if spec is None:
         raise _Unknown(f"{type(env.unwrapped).__name__} was not made by gymnasium.make")
     return spec, _stack(env)
@@ -316,12 +325,15 @@ def _of_vector(env: VectorEnv) -> Description:
     held = single_envs(base)
     if held:
         return {**_common(held), "vector": {**vector, "mode": "sync"}}
-    if base.spec is None or base.spec.kwargs.get("wrappers"):
+    spec = _spec(base)
+    if spec is None and base.spec is not None:
+        raise _Unknown(f"{type(base).__name__} was not made by gymnasium.make_vec")
+    if spec is None or spec.kwargs.get("wrappers"):
         raise _Unknown("it is made by functions in other processes")
-    kwargs = _single_arguments(base.spec)
+    kwargs = _single_arguments(spec)
     if env_functions(base):
         vector["mode"] = "async"
-    return _described(base.spec.id, kwargs, None, vector)
+    return _described(spec.id, kwargs, None, vector)
 
 
 class EnvOfFile:

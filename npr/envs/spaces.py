@@ -79,6 +79,10 @@ class Observations(ABC):
         """Write one observation to row i; see `row`."""
         self.row(observation, rows[i])
 
+    def write_index(self, rows: np.ndarray, i: int, observation: Any) -> None:
+        """Write the `index` of one observation to row i."""
+        rows[i] = self.index(observation)
+
     def index(self, observation: Any) -> int:
         """The row of a table for one observation; only Discrete observations have one."""
         raise ConfigError(f"A table needs Discrete observations, got {self.spec}.")
@@ -391,7 +395,8 @@ class BoxActions(Actions):
         low, high = np.where(finite, low, -1), np.where(finite, high, 1)
         bounds += [low / 2 + high / 2, high / 2 - low / 2]
         precise = np.result_type(self.dtype, np.float32)
-        self._low, self._high, self._middle, self._half = (x.astype(precise) for x in bounds)
+        self._bounds = [x.astype(precise) for x in bounds]  # low, high, middle, half the range
+        self._repeated: dict[tuple[int, ...], list[np.ndarray]] = {}  # shape of a -> these
 
     def columns(self) -> tuple[tuple[int, ...], np.dtype]:
         return (self.size,), FLOAT
@@ -411,11 +416,19 @@ class BoxActions(Actions):
 
     def _scale(self, a: np.ndarray) -> np.ndarray:
         """a (..., size), scaled and clipped to the bounds."""
-        a = a * self._half
-        a += self._middle
-        np.maximum(a, self._low, out=a)
-        np.minimum(a, self._high, out=a)
-        return a if a.dtype == self.dtype else a.astype(self.dtype)
+        low, high, middle, half = self._repeated.get(a.shape) or self._repeat(a.shape)
+        # in place it would take twice as long for one number
+        scaled: np.ndarray = np.minimum(np.maximum(a * half + middle, low), high)
+        return scaled.astype(self.dtype, copy=False)
+
+    def _repeat(self, shape: tuple[int, ...]) -> list[np.ndarray]:
+        """The bounds for actions of this shape. Those for few actions are repeated and kept, as
+        broadcasting takes longer than the arithmetic."""
+        if math.prod(shape) > 256 or len(self._repeated) >= 8:
+            return self._bounds
+        repeated = [np.broadcast_to(x, shape).copy() for x in self._bounds]
+        self._repeated[shape] = repeated
+        return repeated
 
 
 class MultiDiscreteActions(Actions):

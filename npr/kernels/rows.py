@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from npr.backend import Array, to_device, xp
+from npr.backend import Array, on_device, to_device, xp
 from npr.kernels.cuda import compiler as cuda
 from npr.kernels.cuda import rows
 from npr.kernels.jit import Kernel
@@ -53,13 +53,11 @@ class Kept(dict[int, T]):
 
 
 class Block:
-    """Columns (n, ...) to take rows of; on a device in one block, and with memory for the rows."""
-
-    KINDS = 4  # of batches, such as batch sizes: the last ones used keep their memory
+    """Columns (n, ...) to take rows of, on a device in one block, and memory for the rows."""
 
     def __init__(self) -> None:
         self._layout: list[Any] = []
-        self._taken: dict[int, tuple[Array, list[Array]]] = {}
+        self._taken: Kept[tuple[Any, list[Array]]] = Kept(self._new)
 
     def __reduce__(self) -> Any:
         return Block, ()  # it holds nothing between rollouts
@@ -67,17 +65,31 @@ class Block:
     def taker(self, columns: Sequence[Array]) -> Callable[[Array], list[Array]]:
         """A function of an index (B,): these rows of the columns.
 
-        On a device they are valid until the next ones of as many rows, which have the same memory.
+        They are valid until the next ones of as many rows, which have the same memory.
         """
+        if not on_device():
+            self._lay_out(columns)
+            return lambda index: [
+                x.take(index, axis=0, out=out, mode="clip")  # other modes copy `out`
+                for x, out in zip(columns, self._taken[len(index)][1])
+            ]
         if not cuda.used() or any(x.dtype.itemsize % 4 for x in columns):
             return lambda index: [x.take(index, axis=0) for x in columns]
         self._fill(columns)
         return self._take
 
-    def _fill(self, columns: Sequence[Array]) -> None:
+    def _lay_out(self, columns: Sequence[Array]) -> bool:
+        """Note the shapes and types of columns; whether these are others than before."""
         layout = [(x.shape[1:], x.dtype) for x in columns]
-        if layout != self._layout:
-            self._layout, self._taken = layout, {}
+        new = layout != self._layout
+        if new:
+            self._layout = layout
+            self._taken.clear()
+        return new
+
+    def _fill(self, columns: Sequence[Array]) -> None:
+        if self._lay_out(columns):
+            layout = self._layout
             self._words = [math.prod(shape) * dtype.itemsize // 4 for shape, dtype in layout]
             # wide types first, whose addresses must be multiples of their size
             places = sorted(range(len(layout)), key=lambda c: -layout[c][1].itemsize)
@@ -92,7 +104,9 @@ class Block:
             view[...] = x
 
     def _new(self, n: int) -> tuple[Array, list[Array]]:
-        """A block of n rows, and its columns."""
+        """A block of n rows, None on the host, and its columns."""
+        if not on_device():
+            return None, [np.empty((n, *shape), dtype) for shape, dtype in self._layout]
         block = xp.empty(n * sum(self._words), np.uint32)
         return block, [
             block[n * self._starts[c] : n * (self._starts[c] + words)]
@@ -102,11 +116,6 @@ class Block:
         ]
 
     def _take(self, index: Array) -> list[Array]:
-        B = len(index)
-        held = self._taken.pop(B, None) or self._new(B)
-        self._taken[B] = held  # now the last one used
-        if len(self._taken) > self.KINDS:
-            del self._taken[next(iter(self._taken))]
-        block, columns = held
+        block, columns = self._taken[len(index)]
         take_rows(self._filled, index, *self._of_words, block)
         return columns

@@ -127,7 +127,7 @@ def svgd_direction(
         bandwidth = svgd_bandwidth(fixed, updated)
     elif isinstance(bandwidth, (int, float)) and not bandwidth > 0:
         raise ValueError(f"The bandwidth of SVGD's kernel must be above 0, got {bandwidth!r}.")
-    h = bandwidth if hasattr(bandwidth, "dtype") else xp.asarray(bandwidth)
+    h: Array = bandwidth if hasattr(bandwidth, "dtype") else xp.asarray(bandwidth)
     h = xp.broadcast_to(h.astype(fixed.dtype, copy=False), batch).reshape(-1)
     direction = empty_like(updated)
     _direction(*_flat(fixed, updated, score), h, *_flat(direction))

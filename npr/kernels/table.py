@@ -53,9 +53,10 @@ class _Intrinsics:
 def _declare() -> None:
     """Make both known to Numba."""
     from llvmlite import ir
-    from numba import types
-    from numba.extending import intrinsic, overload
+    from numba import extending, types
 
+    intrinsic: Any = extending.intrinsic
+    overload: Any = extending.overload
     word, pointer = ir.IntType(64), ir.IntType(64).as_pointer()
 
     def entries(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -63,7 +64,7 @@ def _declare() -> None:
         array = context.make_array(signature.args[0])(context, builder, args[0])
         return lambda k: builder.gep(array.data, [ir.Constant(word, k)])
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def function(_: Any, row: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             at = entries(context, builder, signature, args)
@@ -72,7 +73,7 @@ def _declare() -> None:
 
         return types.int64(row), code
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def inner(_: Any, words: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             at = entries(context, builder, signature, args)
@@ -84,14 +85,14 @@ def _declare() -> None:
 
         return types.none(words), code
 
-    @overload(call_row)  # type: ignore[untyped-decorator]
+    @overload(call_row)
     def typed_row(row: Any) -> Any:
         def call(row: Any) -> Any:
             return function(row)
 
         return call
 
-    @overload(call_inner)  # type: ignore[untyped-decorator]
+    @overload(call_inner)
     def typed_inner(words: Any) -> Any:
         def call(words: Any) -> Any:
             return inner(words)

@@ -4,9 +4,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from npr.backend import ON_HOST
 from npr.envs.make import time_limited
 from npr.errors import ConfigWarning
+from npr.files.parts import instances
+from npr.nn import MLP
 from npr.settings import Networks, Replay
+from npr.system import second_thread
 
 
 def warn_of_settings(agent: Any, stacklevel: int) -> None:
@@ -30,6 +34,18 @@ def note_on_batches(agent: Any) -> str:
         f" (batch_size={batch_size:,} is more than the n_steps * n_envs = {rollout:,} steps of a "
         "rollout, so that a batch is a whole rollout)"
     )
+
+
+def widest(agent: Any) -> int:
+    """Units of the widest layer of an agent's networks; 0 without a network."""
+    return max((max(net.sizes) for net in instances(agent, MLP).values()), default=0)
+
+
+def note_on_threads(agent: Any) -> str:
+    """A line under the headline if a second BLAS thread would pay on this machine now; else ""."""
+    rows = getattr(agent, "batch_size", 0) or getattr(agent, "n_steps", 0) * agent.envs.n
+    said = second_thread.advice(rows, widest(agent)) if ON_HOST and rows else ""
+    return f"{type(agent).__name__}: {said}\n" if said else ""
 
 
 def _advice(agent: Any) -> Iterator[str]:

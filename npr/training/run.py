@@ -25,15 +25,14 @@ from npr.errors import (
     NumericsError,
     describe_error,
 )
-from npr.files.parts import instances, is_array, parts
+from npr.files.parts import is_array, parts
 from npr.loggers import Outputs
-from npr.nn import MLP
 from npr.settings import EpsilonGreedy, Replay, Schedule
 from npr.system import memory, streams
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
 from npr.training.acting import Acting
-from npr.training.advice import warn_of_settings
+from npr.training.advice import warn_of_settings, widest
 from npr.training.counters import Counters
 from npr.training.interrupts import Interrupts, stopped_by
 from npr.training.logger import Logger
@@ -112,7 +111,7 @@ class Run:
         keep_freed_memory()
         self.envs.claim()
         try:
-            with self.interrupts, self.guard, blas_threads(threads_for(self._width())):
+            with self.interrupts, self.guard, blas_threads(threads_for(widest(self.agent))):
                 self._train()
         finally:
             self.envs.leave()
@@ -180,11 +179,6 @@ class Run:
         if self.envs.owned:
             self.agent.close()
         raise stopped_by(signal)
-
-    def _width(self) -> int:
-        """Units of the widest layer of the agent's networks."""
-        nets = instances(self.agent, MLP).values()
-        return max((max(net.sizes) for net in nets), default=0)
 
     def _warn_if_idle(self) -> None:
         """Warn if the run will end before its first update is due."""
@@ -260,8 +254,8 @@ class Run:
         next run."""
         steps, complete = self.agent.steps, False
         self.by_rollout = True
-        for *step, _ in self._steps(choose):
-            steps.append(tuple(step))
+        for step in self._steps(choose):
+            steps.append(step[:-1])
             if len(steps) >= n_steps:
                 complete, D = True, self._rollout()
                 if D.valid.any():  # else every environment only reset itself
@@ -323,8 +317,8 @@ class Run:
         the actions were chosen with. The first rollout is normalized with its own moments.
         """
         obs_norm, reward_norm = self.agent.obs_norm, self.agent.reward_norm
-        s = D.s[D.valid]
         first = obs_norm is not None and not obs_norm.moments.count
+        s = D.s[D.valid] if obs_norm else None
         if first:
             obs_norm.add(s)
         if reward_norm:

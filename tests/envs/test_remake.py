@@ -465,3 +465,20 @@ def test_what_a_vector_env_decides_cannot_be_set(tmp_path):
         for env in (None, envs):
             with pytest.raises(ConfigError, match="cannot be applied to the agent's environment"):
                 npr.load(tmp_path / "a.npz", env=env, **given)
+
+
+class ForeignSpec:
+    """As of a library that makes vector environments itself, such as EnvPool."""
+
+    max_episode_steps = 200
+
+
+def test_a_vector_env_may_have_a_spec_that_is_not_gymnasiums(tmp_path):
+    envs = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="vector_entry_point")
+    envs.spec, envs.unwrapped.spec = ForeignSpec(), ForeignSpec()
+    agent = npr.PPO(envs, seed=0, n_steps=8, batch_size=8, verbose=0).learn(20)
+    agent.save(tmp_path / "a.npz")
+    with pytest.raises(ConfigError, match=r"CartPoleVectorEnv was not made by gymnasium\.make_vec"):
+        agent.evaluate(episodes=1)
+    with pytest.raises(ConfigError, match=r"CartPoleVectorEnv was not made by gymnasium\.make_vec"):
+        npr.load(tmp_path / "a.npz").learn(5)

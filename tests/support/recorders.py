@@ -1,5 +1,6 @@
 """Agents that record transitions, and vector environments of every kind by name."""
 
+import copy
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
@@ -69,7 +70,7 @@ class RolloutRecorder(Recorder):
     """Records `rollouts` of eight steps."""
 
     def _train(self, run):
-        self.rows = list(run.rollouts(8, self.choose))
+        self.rows = [copy.deepcopy(D) for D in run.rollouts(8, self.choose)]
 
 
 class ConsumerRecorder(Recorder):
@@ -85,7 +86,8 @@ class ConsumerRecorder(Recorder):
     def _train(self, run):
         if self.consumer in ("rollouts", "episodes"):
             each = 8 if self.consumer == "rollouts" else 10
-            self.rows = list(getattr(run, self.consumer)(each, self.choose))
+            rollouts = getattr(run, self.consumer)(each, self.choose)
+            self.rows = [copy.deepcopy(D) for D in rollouts]
             return
         for columns in run.interact(self.choose):
             self.buffer.add(*columns)
