@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from support.kernel_cases import CASES, KERNELS, Draw
 
-from npr.kernels import native, object_files, sumtree
+from npr.kernels import abi, native, object_files, sumtree
+from npr.kernels.abi import DONE, OTHER_TYPES, RAISED
 from npr.kernels.jit import ActionIndexError, Kernel
-from npr.kernels.native import DONE, OTHER_TYPES, RAISED
 
 pytest.importorskip("numba")
 
@@ -413,7 +413,7 @@ def test_a_loop_that_needs_the_runtime_of_numba_is_refused():
 
 
 def test_an_unknown_layout_of_arrays_is_noticed(monkeypatch):
-    native._check_layout()
-    monkeypatch.setattr(native, "FLAGS", native.NDIM)
+    abi.check_layout()
+    monkeypatch.setattr(abi, "FLAGS", abi.NDIM)
     with pytest.raises(RuntimeError, match="not laid out as expected"):
-        native._check_layout()
+        abi.check_layout()
