@@ -1,0 +1,92 @@
+"""npr doctor --capture ALGORITHM ENV."""
+
+import pytest
+from support.processes import run
+
+
+def test_doctor_says_what_is_captured(npr):
+    status, out, err = npr("doctor", "--capture", "DQN", "CartPole-v1")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert ": captured, " in line and line.endswith(" calls replayed")
+    assert any(line.startswith("update(s float") for line in lines)
+    assert any(line.startswith("choose(s float") for line in lines)
+
+
+def test_doctor_says_that_a_table_is_not_captured(npr):
+    status, out, err = npr("doctor", "--capture", "QLearning", "CliffWalking-v1")
+    assert (status, err) == (0, "")
+    assert out == "nothing: QLearning learns a table, without arrays\n"
+
+
+SUBCLASSES = """
+import npr
+
+class Branching(npr.DQN):
+    def update(self, s, a, r, *rest):
+        return super().update(s, a, 0.5 * r if r.sum() > 1 else r, *rest)
+
+class Pure(npr.DQN):
+    def update(self, s, a, r, *rest):
+        return super().update(s, a, 0.5 * r, *rest)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [("Branching", "eager: it branches on the values of an array"), ("Pure", "captured, ")],
+)
+def test_doctor_knows_subclasses(name, state, npr, tmp_path, monkeypatch):
+    (tmp_path / f"of_{name.lower()}.py").write_text(SUBCLASSES)
+    monkeypatch.syspath_prepend(tmp_path)
+    status, out, err = npr("doctor", "--capture", f"of_{name.lower()}:{name}", "CartPole-v1")
+    assert (status, err) == (0, "")
+    (line,) = [line for line in out.splitlines() if line.startswith("update")]
+    assert state in line
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("DQM", "CartPole-v1"), "DQM"),
+        (("nowhere:Agent", "CartPole-v1"), "nowhere"),
+        (("npr:Nothing", "CartPole-v1"), "Nothing"),
+        (("DQN", "NoSuchEnv-v9"), "NoSuchEnv"),
+        (("SACS", "CartPole-v1"), "Box"),
+        (("DQN",), "--capture"),
+        ((), "--capture"),
+    ],
+)
+def test_doctor_refuses_what_it_does_not_know(words, text, npr):
+    try:
+        status, out, err = npr("doctor", "--capture", *words)
+    except SystemExit as error:  # of argparse
+        assert error.code == 2
+        return
+    assert status != 0 and out == "" and text in err
+    assert "Traceback" not in err and len(err.splitlines()) <= 4
+
+
+def doctor(**variables):
+    done = run("-m", "npr.cli", "doctor", "--capture", "DQN", "CartPole-v1", **variables)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("value", ["0", " off "])
+def test_doctor_says_that_capture_is_off(value):
+    assert doctor(NPR_CAPTURE=value) == (0, f"nothing: NPR_CAPTURE={value}\n", "")
+
+
+def test_doctor_says_that_kernels_are_not_compiled():
+    status, out, err = doctor(NPR_NUMBA="0")
+    assert (status, err) == (0, "")
+    assert out == "nothing: reference implementations in NumPy: NPR_NUMBA=0\n"
+
+
+def test_an_unknown_value_of_the_variable_is_an_error():
+    status, out, err = doctor(NPR_CAPTURE="maybe")
+    assert status != 0 and out == ""
+    assert "NPR_CAPTURE='maybe' is not known; use '1' or '0'" in err
