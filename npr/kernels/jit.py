@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.backend import CUDA_KERNELS, NUMBA, ON_HOST, on_device
+from npr.backend import CUDA_KERNELS, NUMBA, ON_HOST, Array, on_device
 from npr.kernels import native
 from npr.kernels.abi import DONE, Library
 from npr.kernels.cuda import compiler as cuda
@@ -22,6 +22,12 @@ from npr.kernels.native import Native
 
 class ActionIndexError(IndexError):
     """An index of an action is out of range: loops check it, since Numba does not."""
+
+
+def check_actions(a: Array, K: int) -> None:
+    """Raise ActionIndexError unless indices are in 0..K-1, which a device does not check."""
+    if ON_HOST and ((a < 0) | (a >= K)).any():
+        raise ActionIndexError("action index out of range 0..K-1")
 
 
 class Kernel:

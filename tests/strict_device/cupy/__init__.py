@@ -616,8 +616,10 @@ def empty(shape, dtype=float):
     return _wrap(_device.empty(shape, dtype))
 
 
-def empty_like(prototype, dtype=None):
-    return empty(prototype.shape, dtype or prototype.dtype)
+def empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
+    if order != "C" and not prototype.flags.c_contiguous:
+        raise ValueError("CuPy's new array would have the order of the other one")
+    return empty(prototype.shape if shape is None else shape, dtype or prototype.dtype)
 
 
 def copyto(dst, src):
