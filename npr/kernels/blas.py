@@ -54,17 +54,12 @@ def declare() -> None:
     from numba.extending import lower_builtin, type_callable
     from numba.np.arrayobj import make_array, populate_array
 
-    @type_callable(product)
     def type_of_product(context: Any) -> Any:
         return lambda A, B, out, flip_A, flip_B, add: types.none
 
-    @type_callable(matrix)
     def type_of_matrix(context: Any) -> Any:
         return lambda flat, n, m: types.Array(flat.dtype, 2, "C")
 
-    arrays, switches, sizes = [types.Array] * 3, [types.Boolean] * 3, [types.Integer] * 2
-
-    @lower_builtin(product, *arrays, *switches)
     def gemm(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         i32 = ir.IntType(32)
         number = context.get_data_type(signature.args[2].dtype)
@@ -85,7 +80,6 @@ def declare() -> None:
         builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
         return context.get_dummy_value()
 
-    @lower_builtin(matrix, types.Array, *sizes)
     def view(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         flat = make_array(signature.args[0])(context, builder, args[0])
         array = make_array(signature.return_type)(context, builder)
@@ -95,3 +89,9 @@ def declare() -> None:
         strides = [builder.mul(m, flat.itemsize), flat.itemsize]
         populate_array(array, flat.data, [n, m], strides, flat.itemsize, None)
         return array._getvalue()
+
+    type_callable(product)(type_of_product)
+    type_callable(matrix)(type_of_matrix)
+    arrays, switches, sizes = [types.Array] * 3, [types.Boolean] * 3, [types.Integer] * 2
+    lower_builtin(product, *arrays, *switches)(gemm)
+    lower_builtin(matrix, types.Array, *sizes)(view)

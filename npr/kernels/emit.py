@@ -20,19 +20,23 @@ from numba.extending import register_jitable
 from numba.np.arrayobj import make_array, populate_array
 from numba.np.numpy_support import from_dtype
 
-from npr.kernels import native
-from npr.kernels.native import Loop
+from npr.kernels import abi
+from npr.kernels.abi import Loop
 
 _i8, _i32, _i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _C_CONTIGUOUS, _ALIGNED, _WRITABLE = 0x1, 0x100, 0x400  # flags of NumPy
 
 
-@global_compiler_lock
 def object_code(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]]:
     """Object code of a loop for these kinds of arguments, and the symbols that it needs.
 
     Raises what Numba raises if the loop cannot be compiled for them.
     """
+    with global_compiler_lock:
+        return _object_code(kernel, kinds)
+
+
+def _object_code(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]]:
     if kernel.library is not None:
         kernel.library.declare()
     for function in kernel.calls:
@@ -43,7 +47,7 @@ def object_code(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]]:
     typing, context = target.typing_context, target.target_context
     typing.refresh()
     context.refresh()
-    flags = compiler.Flags()
+    flags: Any = compiler.Flags()
     flags.error_model = "numpy"
     flags.nrt = False  # loops allocate nothing
     flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
@@ -63,8 +67,9 @@ def _register(function: Any, fastmath: bool = False) -> None:
 
 
 def _numba_type(kind: str) -> Any:
-    number = from_dtype(np.dtype(kind[0]))
-    return number if len(kind) == 1 else types.Array(number, int(kind[1:-1]), kind[-1])
+    number: Any = from_dtype(np.dtype(kind[0]))
+    layout: Any = kind[-1]
+    return number if len(kind) == 1 else types.Array(number, int(kind[1:-1]), layout)
 
 
 def _needed(module: Any) -> list[str]:
@@ -82,14 +87,14 @@ def _entry(context: Any, of_loop: Any, kinds: Sequence[str], outputs: set[int]) 
     module = context.create_module("entry")
     signature = context.call_conv.get_function_type(of_loop.restype, of_loop.argtypes)
     loop = ir.Function(module, signature, of_loop.llvm_func_name)
-    entry = ir.Function(module, ir.FunctionType(_i64, [_i64.as_pointer()]), native.ENTRY)
+    entry = ir.Function(module, ir.FunctionType(_i64, [_i64.as_pointer()]), abi.ENTRY)
     builder = ir.IRBuilder(entry.append_basic_block())
     words = [builder.load(builder.gep(entry.args[0], [_i64(i)])) for i in range(len(kinds))]
     for i, (kind, word) in enumerate(zip(kinds, words)):
         if len(kind) > 1:
             fits = _is_of_kind(builder, kind, word, i in outputs)
             with builder.if_then(builder.not_(fits), likely=False):
-                builder.ret(_i64(native.OTHER_TYPES))
+                builder.ret(_i64(abi.OTHER_TYPES))
     values = [
         _array(context, builder, type_, word)
         if isinstance(type_, types.Array)
@@ -114,12 +119,12 @@ def _is_of_kind(builder: Any, kind: str, array: Any, is_output: bool) -> Any:
     contiguous, writable = kind[-1] == "C", is_output
     wanted = _ALIGNED | _C_CONTIGUOUS * contiguous | _WRITABLE * writable
     dtype = np.dtype(kind[0])
-    descr = _at(builder, array, native.DESCR, _i64)
-    flags = builder.and_(_at(builder, array, native.FLAGS, _i32), _i32(wanted))
+    descr = _at(builder, array, abi.DESCR, _i64)
+    flags = builder.and_(_at(builder, array, abi.FLAGS, _i32), _i32(wanted))
     facts = [
-        (_at(builder, descr, native.TYPE_NUMBER, _i32), _i32(dtype.num)),
-        (_at(builder, descr, native.BYTE_ORDER, _i8), _i8(ord(dtype.byteorder))),
-        (_at(builder, array, native.NDIM, _i32), _i32(int(kind[1:-1]))),
+        (_at(builder, descr, abi.TYPE_NUMBER, _i32), _i32(dtype.num)),
+        (_at(builder, descr, abi.BYTE_ORDER, _i8), _i8(ord(dtype.byteorder))),
+        (_at(builder, array, abi.NDIM, _i32), _i32(int(kind[1:-1]))),
         (flags, _i32(wanted)),
     ]
     equal = [builder.icmp_signed("==", found, expected) for found, expected in facts]
@@ -128,8 +133,8 @@ def _is_of_kind(builder: Any, kind: str, array: Any, is_output: bool) -> Any:
 
 def _array(context: Any, builder: Any, type_: Any, address: Any) -> Any:
     """Numba's array from the address of a PyArrayObject."""
-    data = _at(builder, address, native.DATA, context.get_data_type(type_.dtype).as_pointer())
-    pointers = [_at(builder, address, at, _i64) for at in (native.SHAPE, native.STRIDES)]
+    data = _at(builder, address, abi.DATA, context.get_data_type(type_.dtype).as_pointer())
+    pointers = [_at(builder, address, at, _i64) for at in (abi.SHAPE, abi.STRIDES)]
     shape, strides = (
         [_at(builder, pointer, 8 * axis, _i64) for axis in range(type_.ndim)]
         for pointer in pointers
@@ -165,9 +170,11 @@ def written(function: Any) -> set[int]:
     Found in its source: assignments to entries of an argument, or of a view of one. Views are
     made by slices, and by functions whose first argument is the array.
     """
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    body: Any = tree.body[0]
-    names = [argument.arg for argument in body.args.args]
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except OSError:  # it is not from a file, and may write to all of them
+        return set(range(len(names)))
     views = {name: {name} for name in names}  # name -> the arguments that it may be a view of
 
     def origins(node: Any) -> set[str]:
@@ -190,22 +197,19 @@ def written(function: Any) -> set[int]:
         elif isinstance(target, ast.Name):
             views[target.id] = views.get(target.id, set()) | origins(value)
 
-    found, nodes, before = set[str](), list(ast.walk(body)), None
+    found, nodes, before = set[str](), list(ast.walk(tree)), None
     while before != (before := (str(sorted(map(str, views.items()))), len(found))):
         for node in nodes:
             match node:
+                case ast.Subscript(ctx=ast.Store()):
+                    found |= origins(node)
                 case ast.Assign():
                     for target in node.targets:
                         assigned(target, node.value)
-                        for part in ast.walk(target):
-                            if isinstance(part, ast.Subscript):
-                                found |= origins(part) if isinstance(part.ctx, ast.Store) else set()
-                case ast.AugAssign(target=ast.Subscript()):
-                    found |= origins(node.target)
                 case ast.For():
                     assigned(node.target, node.iter)
-                case ast.Call(func=ast.Name()):
-                    called = function.__globals__.get(node.func.id)
+                case ast.Call(func=ast.Name(id=name)):
+                    called = function.__globals__.get(name)
                     if inspect.isfunction(called):
                         for i in written(called):
                             found |= origins(node.args[i])

@@ -9,28 +9,19 @@ without it npr is slower, but complete.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from npr.backend import CUDA_KERNELS, NUMBA, ON_HOST, on_device
 from npr.kernels import native
+from npr.kernels.abi import DONE, Library
 from npr.kernels.cuda import compiler as cuda
-from npr.kernels.native import DONE, Native
+from npr.kernels.native import Native
 
 
 class ActionIndexError(IndexError):
     """An index of an action is out of range: loops check it, since Numba does not."""
-
-
-class Library(Protocol):
-    """Functions of a C library that loops call."""
-
-    def symbols(self) -> dict[str, int] | None:
-        """Their addresses by name; None if the library is not found."""
-
-    def declare(self) -> None:
-        """Make them known to Numba."""
 
 
 class Kernel:

@@ -1,52 +1,28 @@
 """Native code of kernels. Numba compiles a loop once; later processes load the object code with
 llvmlite alone, since importing and starting Numba takes longer than a short run.
-
-The code of a loop for one tuple of argument types is a C function `int64 op(const int64 *words)`
-with a word per argument: of an array the address of its PyArrayObject, id(array), of an integer its
-value, of a float the bits of a double. It returns one of:
-
-0  done
-1  the loop raised an exception
-2  an array is not of the type that the code is for, or it is read-only and written to
-
-The code needs neither Numba's runtime nor Python, so that it may run without the GIL.
 """
 
 import ctypes
 import functools
 import struct
-import sys
 import threading
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from npr.kernels import object_files
+from npr.kernels import abi, object_files
+from npr.kernels.abi import Loop
 
-DONE, RAISED, OTHER_TYPES = range(3)
 ARRAYS = "?bBhHiIlLqQfd"  # codes of NumPy for the types of numbers in arrays
-_SCALARS = {
+_SCALARS: dict[type, str] = {
     bool: "?",
     int: np.dtype(np.int64).char,
     float: "d",
     # a word cannot hold every uint64
     **{np.dtype(code).type: code for code in "bBhHiIlqfd" if np.dtype(code) != np.uint64},
 }
-# offsets in a PyArrayObject and in a PyArray_Descr, the same in all versions of NumPy
-_HEAD = object.__basicsize__
-DATA, NDIM, SHAPE, STRIDES, DESCR, FLAGS = (_HEAD + i for i in (0, 8, 16, 24, 40, 48))
-BYTE_ORDER, TYPE_NUMBER = _HEAD + 10, _HEAD + 12
-
-
-class Loop(Protocol):
-    """What of a Kernel is compiled, see npr.kernels.jit."""
-
-    loop: Callable[..., Any]
-    calls: Sequence[Callable[..., Any]]
-    sums: Sequence[Callable[..., Any]]
-    library: Any
 
 
 class Native:
@@ -64,7 +40,7 @@ class Native:
 
     def __call__(self, *args: Any) -> int:
         """Run the code on arguments of these types."""
-        return self.function(self.words(args))
+        return int(self.function(self.words(args)))
 
     def words(self, args: Sequence[Any]) -> bytes:
         """The words of arguments of these types."""
@@ -162,7 +138,6 @@ def _compile(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]] | No
         return None
 
 
-ENTRY = "npr_op"  # the symbol of the C function
 _engines: list[Any] = []  # they own the code
 
 
@@ -175,7 +150,7 @@ def _load(binding: Any, code: bytes, symbols: Sequence[str]) -> int:
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
-    return int(engine.get_function_address(ENTRY))
+    return int(engine.get_function_address(abi.ENTRY))
 
 
 def _new_engine(binding: Any) -> Any:
@@ -188,7 +163,7 @@ def _new_engine(binding: Any) -> Any:
 def _binding() -> Any:
     """llvmlite.binding, ready to load code; None, after one warning, if it cannot be used."""
     try:
-        _check_layout()
+        abi.check_layout()
         from llvmlite import binding
 
         binding.initialize_native_target()
@@ -198,28 +173,6 @@ def _binding() -> Any:
         _warn_about_numba(error)
         return None
     return binding
-
-
-def _check_layout() -> None:
-    """Raise RuntimeError if objects are not laid out as native code expects them."""
-    if sys.implementation.name != "cpython" or struct.calcsize("P") != 8:
-        raise RuntimeError("kernels are compiled for CPython with 64 bits alone")
-    x = np.zeros((3, 5, 7), np.int16)[:, ::2]
-    word, number = ctypes.c_int64.from_address, ctypes.c_int32.from_address
-    shape, strides = word(id(x) + SHAPE).value, word(id(x) + STRIDES).value
-    descr = word(id(x) + DESCR).value
-    found = (
-        word(id(x) + DATA).value, number(id(x) + NDIM).value,
-        [word(shape + 8 * i).value for i in range(3)],
-        [word(strides + 8 * i).value for i in range(3)],
-        descr, number(descr + TYPE_NUMBER).value,
-        ctypes.c_char.from_address(descr + BYTE_ORDER).value, number(id(x) + FLAGS).value,
-    )  # fmt: skip
-    expected = (
-        x.ctypes.data, 3, [3, 3, 7], list(x.strides), id(x.dtype), x.dtype.num, b"=", x.flags.num,
-    )  # fmt: skip
-    if found != expected:
-        raise RuntimeError(f"arrays of NumPy {np.__version__} are not laid out as expected")
 
 
 @functools.cache

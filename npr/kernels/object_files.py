@@ -25,7 +25,7 @@ from npr.backend import installed
 from npr.files.atomic import replacement
 
 HERE = Path(__file__).resolve().parent
-_OWN = [str(HERE / name) for name in ("object_files.py", "native.py", "emit.py")]
+_OWN = [str(HERE / name) for name in ("abi.py", "emit.py", "native.py", "object_files.py")]
 
 SUFFIX = ".npr"
 OPEN = (
@@ -56,12 +56,14 @@ def candidates() -> Iterator[Path]:
 def folder() -> Path:
     """The folder of object files, which exists afterwards. Raises UnusableFolder."""
     for path in candidates():
-        with contextlib.suppress(OSError):
+        try:
             path.mkdir(parents=True, exist_ok=True)
-            if os.access(path, os.R_OK | os.W_OK | os.X_OK):
-                if open_to_all(path):
-                    raise UnusableFolder(f"{path} is not used: {OPEN}")
-                return path
+        except OSError:
+            continue
+        if os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            if open_to_all(path):
+                raise UnusableFolder(f"{path} is not used: {OPEN}")
+            return path
     raise UnusableFolder("no folder can be written to; set NUMBA_CACHE_DIR to one")
 
 

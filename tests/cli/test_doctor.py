@@ -15,6 +15,7 @@ from support.processes import DOUBLE, run
 from support.proof_size import n_trials
 
 from npr.cli import doctor, doctor_gpu, main
+from npr.kernels import object_files, steps
 from npr.system import memory
 from npr.system.blas import THREAD_VARIABLES
 
@@ -71,30 +72,27 @@ def compiled(monkeypatch):
     monkeypatch.setattr(doctor.jit, "NUMBA", True)
 
 
-def test_doctor_reports_the_folder_of_the_kernel_cache(compiled, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor.jit, "cache_folder", lambda: tmp_path)
-    monkeypatch.setattr(doctor.jit, "open_to_all", lambda folder: False)
-    (tmp_path / "kernel.1.nbc").touch()
-    assert doctor.kernels() == f"compiled by Numba, cached in {tmp_path} (1 files)"
-    monkeypatch.setattr(doctor.jit, "open_to_all", lambda folder: folder == tmp_path)
+def test_doctor_reports_the_folder_of_object_code(compiled, tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    folder = object_files.folder()
+    assert folder.parent == tmp_path
+    (folder / "kernel.npr").touch()
+    assert doctor.kernels() == f"compiled by Numba, object code in {folder} (1 files)"
+    monkeypatch.setattr(object_files, "open_to_all", lambda folder: folder.parent == tmp_path)
     text = doctor.kernels()
-    assert f"{tmp_path} is not used: every user of this machine may write there" in text
+    assert f"{folder} is not used: every user of this machine may write there" in text
     assert "Set NUMBA_CACHE_DIR" in text
 
 
-def test_doctor_reports_that_kernels_cannot_be_cached(compiled, monkeypatch):
-    def no_folder():
-        raise RuntimeError("no locator available")
-
-    monkeypatch.setattr(doctor.jit, "cache_folder", no_folder)
-    assert "in every process (no locator available): set NUMBA_CACHE_DIR" in doctor.kernels()
+def test_doctor_reports_that_there_is_no_folder_for_object_code(compiled, monkeypatch):
+    monkeypatch.setattr(object_files.os, "access", lambda *_: False)
+    text = "compiled by Numba in every process: no folder can be written to; set NUMBA_CACHE_DIR"
+    assert doctor.kernels().startswith(text)
 
 
-def test_the_reported_cache_folder_is_the_one_in_use(compiled):
-    from npr.kernels import steps
-
-    run = steps.polyak._compile(cache=True)
-    assert str(doctor.jit.cache_folder()) == run._cache.cache_path
+def test_the_reported_folder_is_the_one_in_use(compiled):
+    (path,) = {object_files.path_for("x", ["d"], [steps.polyak.loop]).parent}
+    assert f"object code in {path} (" in doctor.kernels()
 
 
 @pytest.mark.parametrize(
