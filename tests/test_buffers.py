@@ -327,6 +327,40 @@ def rollout(valid, terminated=None, truncated=None, **columns):
     return Rollout(steps)
 
 
+@pytest.mark.parametrize("valid", [[[1, 1]] * 3, [[1, 0], [1, 1], [0, 1]]])
+def test_flat_has_the_valid_steps_in_memory_that_is_used_again(valid):
+    D, rng = rollout(valid), np.random.default_rng(0)
+    columns = [rng.random((3, 2, *shape)).astype(FLOAT) for shape in ((), (4,))]
+    rows = [[x[t, i] for t in range(3) for i in range(2) if valid[t][i]] for x in columns]
+    first = D.flat(*columns)
+    for x, expected in zip(first, rows):
+        np.testing.assert_array_equal(x, np.array(expected))
+    again = D.flat(*(2 * x for x in columns))
+    assert all(x is y for x, y in zip(first, again))
+    for x, expected in zip(again, rows):
+        np.testing.assert_array_equal(x, 2 * np.array(expected))
+
+
+def test_a_rollout_is_written_to_the_memory_of_the_last_one_and_columns_are_not():
+    steps, rng = Steps(2, 2), np.random.default_rng(0)
+    held = []
+    for T in (3, 3, 2):
+        steps.clear()
+        for _ in range(T):
+            s, a, r, s2, terminated = transitions(rng, 2)
+            steps.append((s, a, r, s2, terminated, ~terminated, np.ones(2, bool)))
+        held.append(Rollout(steps))
+        for name, column in steps.columns().items():
+            expected = np.array([row[Steps.NAMES.index(name)] for row in steps])
+            assert column.dtype == expected.dtype
+            np.testing.assert_array_equal(column, expected)
+            if name in ("s", "a", "r", "s2"):
+                np.testing.assert_array_equal(getattr(held[-1], name), expected)
+                assert not np.shares_memory(column, getattr(held[-1], name))
+    one, two, three = (D.s for D in held)
+    assert one is two and two is not three
+
+
 def test_done_is_terminated_or_truncated_or_before_an_invalid_row():
     D = rollout(
         valid=[[1, 1], [1, 0], [1, 1], [1, 1]],

@@ -111,7 +111,7 @@ class DDPG(Replay, ActorCritic, Algorithm):
         return self.mu(self.phi, s)  # [5], to which `disturbance` is added
 
     def target_noise(self):
-        e = self.rng["noise"].standard_normal((self.batch_size, self.actions.size), FLOAT)
+        e = self.normal(self.batch_size, self.actions.size)
         bound = self.target_noise_clip
         return np.clip(self.target_policy_noise * e, -bound, bound)
 

@@ -153,8 +153,7 @@ class SAC(Replay, ActorCritic, Algorithm):
         """Noise for two actions per row of a batch; Discrete actions need none."""
         if not self.head.noise_size:
             return None, None
-        shape = (2, self.batch_size, self.head.noise_size)
-        return self.rng["noise"].standard_normal(shape, FLOAT)
+        return self.normal(2, self.batch_size, self.head.noise_size)
 
     def soft_value(self, phi, theta, s, noise):
         """Expectations of min_i Q(theta_i, s, a) - alpha log pi(a|s) and of log pi(a|s), each (B,):

@@ -32,7 +32,6 @@ Measured, mean return: Pendulum-v1 -141.6 in 10,000 steps (3 runs).
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import min, value_and_grad
-from npr.backend import FLOAT
 from npr.buffers import ReplayBuffer
 from npr.critics import critic
 from npr.heads import policy_head
@@ -100,8 +99,7 @@ class SACS(Replay, ActorCritic, Algorithm):
 
     def noise(self):
         """Noise for one action per row of a batch."""
-        shape = (self.batch_size, self.head.noise_size)
-        return self.rng["noise"].standard_normal(shape, FLOAT)
+        return self.normal(self.batch_size, self.head.noise_size)
 
     def soft_value(self, phi, theta, s, noise):
         """min_i Q(theta_i, s, a) - alpha log pi(a|s), (B,), for a ~ pi(phi, s) from the noise."""

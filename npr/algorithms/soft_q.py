@@ -46,7 +46,7 @@ from typing import Literal
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import grad, log, logsumexp, sum, tanh, value_and_grad, vjp
-from npr.backend import FLOAT, xp
+from npr.backend import xp
 from npr.buffers import ReplayBuffer
 from npr.critics import critic
 from npr.errors import ConfigError
@@ -150,8 +150,8 @@ class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
         """Actions (K, D) of line 11 and noise (B, n_particles, D) of line 15."""
         if not self.sampled:
             return None, None
-        rng, shape = self.rng["noise"], (self.batch_size, self.n_particles, self.actions.size)
-        return self.actions.uniform(rng, self.value_n_particles), rng.standard_normal(shape, FLOAT)
+        a2 = self.actions.uniform(self.rng["noise"], self.value_n_particles)
+        return a2, self.normal(self.batch_size, self.n_particles, self.actions.size)
 
     def Q_particles(self, theta, s, a):
         """Q(theta, s, a) (B, K) for actions (B, K, D), or (K, D) that are shared by all s."""

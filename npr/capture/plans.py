@@ -35,12 +35,13 @@ from npr.capture.calls import (
     sort,
 )
 from npr.capture.reads import OPTIMIZERS, ReadWatch, contents, traced
-from npr.capture.table import Table
+from npr.capture.table import CompilingError, Table
 from npr.errors import describe_error
 from npr.kernels import table as kernels
 from npr.optim import Optimizer
 
 BEFORE = 2  # calls of a signature that run as they are
+LATER = 100  # calls until the next try, where something is being compiled
 KNOWN = 64  # signatures per agent that are counted
 AGAIN = 1_000  # replays after which a plan is proved again; then ten times as many, and so on
 
@@ -164,6 +165,9 @@ class Plan:
         arrays: Sequence[np.ndarray], same: Set[int],
     ) -> None:  # fmt: skip
         self._table = Table()
+        self._failed = np.zeros(1, np.int64)
+        # at first, since it may not be compiled yet
+        self._run = self._table.native(kernels.run, self._failed[None], self._failed).function
         self._traced: dict[int, Any] = {}  # what was read from the agent, as Traced, by id
         self.written: list[tuple[np.ndarray, np.ndarray]] = []  # those arrays, and their copies
         self._rates: list[tuple[Optimizer, _Number]] = []
@@ -178,17 +182,13 @@ class Plan:
             if given.changed() or not _take(self._args, (*args, *options.values())):
                 raise NotCapturableError("it writes to its arguments")
             self._rows = self._table.finish()
-            self._failed = np.zeros(1, np.int64)
-            run = kernels.run.native(self._rows, self._failed)
-            if run is None:
-                raise NotCapturableError("the interpreter of tables is not compiled")
             self._result = self._copied()
             self._after = [array.copy() for array, _ in self.written]
         finally:
             given.restore()
             for array, before in self.written:
                 array[...] = before
-        self._words, self._run = struct.pack("QQ", id(self._rows), id(self._failed)), run.function
+        self._words = struct.pack("QQ", id(self._rows), id(self._failed))
         self._status = self._failed.data  # quicker to read
         self._traced.clear()
         self.replays, self.proved, self.due = 0, False, 0
@@ -351,9 +351,11 @@ class Plans:
         one.calls += 1
         if not one.hopeless and one.calls > BEFORE and not self._too_many(one):
             same = {id(x) for x, before in zip(arrays, one.given) if before() is x}
-            self.traces += 1
             try:
                 plan = Plan(agent, method, args, options, arrays, same)
+                self.traces += 1
+            except CompilingError as error:
+                one.reason, one.calls = str(error), BEFORE - LATER
             except Exception as error:  # the call as it is raises its own, if it has one
                 known = isinstance(error, NotCapturableError)
                 one.reason = str(error) if known else f"tracing raised {describe_error(error)}"

@@ -16,11 +16,17 @@ from typing import Any
 import numpy as np
 
 from npr.capture.calls import NotCapturableError
+from npr.capture.compiling import is_ready
 from npr.kernels import table as kernels
 from npr.kernels.jit import Kernel
+from npr.kernels.native import Native
 
 MOST_ROWS = 1 << 14  # of a table
 UNROLLED = 32  # rows for the axes of an operation that `strided` has no loop for
+
+
+class CompilingError(NotCapturableError):
+    """A call can be captured later."""
 
 
 class _UFunc(ctypes.Structure):
@@ -89,11 +95,7 @@ class Table:
         self._call(kernel, *args)
 
     def _call(self, kernel: Kernel, *args: Any) -> None:
-        native = kernel.native(*args)
-        if native is None:
-            raise NotCapturableError(
-                f"the kernel {kernel.__name__} is not compiled for its arguments"
-            )
+        native = self.native(kernel, *args)
         if len(self._rows) == MOST_ROWS:
             raise NotCapturableError(f"it makes more than {MOST_ROWS:,} operations")
         self.held += [x for x in args if isinstance(x, np.ndarray)]
@@ -105,6 +107,18 @@ class Table:
                 row += struct.unpack("q", struct.pack(kind, x))
         self._rows.append(row)
         self.calls.append((kernel, args))
+
+    def native(self, kernel: Kernel, *args: Any) -> Native:
+        """The native code of a kernel for these arguments.
+
+        Raises CompilingError if it is not there yet, and NotCapturableError if there is none.
+        """
+        if not is_ready(kernel, args):
+            raise CompilingError("its kernels are being compiled")
+        native = kernel.native(*args)
+        if native is None:
+            raise NotCapturableError(f"{kernel.__name__} is not compiled for its arguments")
+        return native
 
     def finish(self) -> np.ndarray:
         """(n, W) int64, to be run by npr.kernels.table.run."""

@@ -93,6 +93,11 @@ class Kernel:
             self._natives[kinds] = native.native(self, kinds)
         return self._natives[kinds]
 
+    def is_compiled(self, *args: Any) -> bool:
+        """Whether `native` need not compile for arguments of these types."""
+        kinds = native.kinds_of(args) if NUMBA else None
+        return kinds is None or kinds in self._natives or native.has_file(self, kinds)
+
     def prepared(self, *args: Any) -> Callable[[], Any]:
         """A function that runs the kernel on these same arguments, again and again: in less time
         than a call, which has to look at each of them. Their types must stay what they are."""

@@ -8,6 +8,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,8 +89,7 @@ def native(kernel: Loop, kinds: Sequence[str]) -> Native | None:
                 return None
             for name, address in symbols.items():
                 binding.add_symbol(name, address)
-        name = f"{kernel.loop.__module__}.{kernel.loop.__qualname__}"
-        code = _from_file(kernel, name, kinds)
+        code = _from_file(kernel, kinds)
         if code is None:
             return None
         try:
@@ -101,14 +101,28 @@ def native(kernel: Loop, kinds: Sequence[str]) -> Native | None:
             return None
 
 
-def _from_file(kernel: Loop, name: str, kinds: Sequence[str]) -> tuple[bytes, list[str]] | None:
+def has_file(kernel: Loop, kinds: Sequence[str]) -> bool:
+    """Whether there is a file with this code."""
+    try:
+        return _path(kernel, kinds).is_file()
+    except Exception:  # of a system without a folder for files, too
+        return False
+
+
+def _path(kernel: Loop, kinds: Sequence[str]) -> Path:
+    """The file with the code of a loop; raises OSError and others if there can be none."""
+    functions = [kernel.loop, *kernel.calls, *kernel.sums]
+    if kernel.library is not None:
+        functions.append(kernel.library.symbols)
+    name = f"{kernel.loop.__module__}.{kernel.loop.__qualname__}"
+    return object_files.path_for(name, kinds, functions)
+
+
+def _from_file(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]] | None:
     """The object code and the symbols that it needs, from a file or compiled now."""
     path = None
     try:
-        functions = [kernel.loop, *kernel.calls, *kernel.sums]
-        if kernel.library is not None:
-            functions.append(kernel.library.symbols)
-        path = object_files.path_for(name, kinds, functions)
+        path = _path(kernel, kinds)
         found = object_files.read(path)
         if found is not None:
             return found

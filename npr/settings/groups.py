@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from npr.backend import Array, to_device, to_host
+from npr.backend import FLOAT, Array, to_device, to_host
 from npr.errors import NumericsError
 from npr.settings.schedule import Schedule
 from npr.settings.setting import NetArch, Settings, setting
@@ -82,6 +82,16 @@ class Replay(Networks):
         if self.disturbance is not None:
             a = np.clip(a + self.disturbance(rng, self.envs.episode), -1, 1)
         return a
+
+    def normal(self: Any, *shape: int) -> np.ndarray:
+        """Standard normal numbers for an update, on the host. They are valid until the next ones of
+        this shape, which are written to the same memory."""
+        kept: dict[tuple[int, ...], np.ndarray] = vars(self).setdefault("_normal", {})
+        if shape not in kept:
+            kept.clear()  # batch_size was changed
+            kept[shape] = np.empty(shape, FLOAT)
+        self.rng["noise"].standard_normal(dtype=FLOAT, out=kept[shape])
+        return kept[shape]
 
 
 class TargetNetwork(Settings):

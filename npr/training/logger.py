@@ -3,6 +3,7 @@
 Each row of a log has the means of what was measured since the row before.
 """
 
+import contextlib
 import functools
 import json
 import operator
@@ -279,9 +280,10 @@ def _with_means(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _columns(metrics: list[dict[str, Any]]) -> dict[str, Sequence[Any]]:
     """Name -> the values of all metrics with that name, in their order."""
-    names = metrics[0].keys() if metrics else ()
-    if names and all(one.keys() == names for one in metrics):
-        return dict(zip(names, zip(*(map(one.__getitem__, names) for one in metrics))))
+    names = [*metrics[0]] if metrics else []
+    if len(names) > 1 and {*map(len, metrics)} == {len(names)}:
+        with contextlib.suppress(KeyError):  # in most blocks all have the same names
+            return dict(zip(names, zip(*map(operator.itemgetter(*names), metrics))))
     columns: dict[str, Any] = {}
     for one in metrics:
         for name, value in one.items():
@@ -291,6 +293,8 @@ def _columns(metrics: list[dict[str, Any]]) -> dict[str, Sequence[Any]]:
 
 def _means(values: Sequence[Any]) -> list[float]:
     """Numbers, and the means of arrays. Reads a device once per shape."""
+    if {*map(type, values)} == {xp.ndarray} and len({x.shape for x in values}) == 1:
+        return _means_of_arrays(values)
     means: list[float] = [0.0] * len(values)
     arrays: dict[tuple[int, ...], list[int]] = {}
     for i, value in enumerate(values):
@@ -298,11 +302,17 @@ def _means(values: Sequence[Any]) -> list[float]:
             arrays.setdefault(value.shape, []).append(i)
         else:
             means[i] = float(value.mean()) if isinstance(value, np.ndarray) else float(value)
-    for shape, same in arrays.items():
-        join = xp.concatenate if shape else xp.stack
-        joined = to_host(join([values[i] for i in same])).reshape(len(same), -1)
-        for i, mean in zip(same, joined.mean(axis=1, dtype=np.float64).tolist()):
+    for same in arrays.values():
+        for i, mean in zip(same, _means_of_arrays([values[i] for i in same])):
             means[i] = mean
+    return means
+
+
+def _means_of_arrays(arrays: Sequence[Array]) -> list[float]:
+    """The means of arrays of one shape."""
+    join = xp.concatenate if arrays[0].ndim else xp.stack
+    rows = to_host(join(arrays)).reshape(len(arrays), -1)
+    means: list[float] = rows.mean(axis=1, dtype=np.float64).tolist()
     return means
 
 

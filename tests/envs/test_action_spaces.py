@@ -115,6 +115,21 @@ def test_environments_get_actions_in_their_space(kind, space):
         assert len({str(action) for action in recorder.taken}) > 1
 
 
+@pytest.mark.parametrize("n", [1, 2, 9, 400])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_batches_of_any_size_are_scaled_as_single_actions_to_the_bit(n, dtype):
+    space = spaces.Box(
+        np.array([-2, -np.inf, 0.1], dtype), np.array([1, 3, 0.7], dtype), dtype=dtype
+    )
+    actions = actions_from_spec(action_spec(space))
+    a = (3 * np.random.default_rng(n).standard_normal((n, 3))).astype(FLOAT)
+    before = a.copy()
+    expected = np.array([actions.to_env(one) for one in a])
+    for batch in (actions.to_env_batch(a), actions.to_envs(a), actions.to_envs(a)):
+        assert batch.dtype == dtype and batch.tobytes() == expected.tobytes()
+    assert a.tobytes() == before.tobytes()
+
+
 def test_a_step_with_an_action_space_of_another_kind_is_refused():
     envs = open_envs(ActionRecorder(spaces.Text(4)), 1, np.random.SeedSequence(0))
     envs.reset()

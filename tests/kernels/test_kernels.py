@@ -136,3 +136,24 @@ def test_strided_arguments_give_the_same_result():
     np.testing.assert_array_equal(
         gae(*views, gamma, lam), gae(r, v, v_next, terminated, done, gamma, lam)
     )
+
+
+def test_a_prepared_kernel_runs_on_the_same_arguments_again_and_again():
+    """Also where an index is out of range, and where arrays cannot be taken by native code."""
+    kernel = KERNELS["gather_on_host"]
+    _, arguments = CASES["gather"]
+    for seed in range(20):
+        args = arguments(Draw(seed, 4, 2, np.float32))
+        if seed % 2:  # not aligned
+            rows = np.zeros(args[0].nbytes + 1, np.uint8)[1:].view(np.float32)
+            args = (rows.reshape(args[0].shape), *args[1:])
+        run = kernel.prepared(*args)
+        for _ in range(3):
+            args[0][...] = np.random.default_rng(seed).random(args[0].shape)
+            expected = arrays_after(kernel.reference, args)
+            run()
+            for x, y in zip((x for x in args if isinstance(x, np.ndarray)), expected):
+                np.testing.assert_allclose(x, y, rtol=1e-6)
+        args[4][0] = len(args[0])
+        with pytest.raises(IndexError):
+            run()

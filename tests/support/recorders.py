@@ -1,6 +1,7 @@
 """Agents that record transitions, and vector environments of every kind by name."""
 
 import copy
+
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 

@@ -561,3 +561,23 @@ def test_an_open_row_that_is_no_text_is_refused(row):
     logger = Logger()
     with pytest.raises(ConfigError, match="open row of the log is not valid"):
         logger.load({**logger.state(), "row": row})
+
+
+def test_means_of_many_updates_are_those_of_one_after_the_other_to_the_bit():
+    """Of updates with the same names, with others, with arrays of several shapes and numbers."""
+    rng = np.random.default_rng(0)
+    for same in (True, False):
+        logger, sums = Logger(), {}
+        for t in range(700):
+            metrics = {"x": rng.random(7).astype(np.float32), "y": np.float32(rng.random())}
+            if not same and t % 3 == 0:
+                metrics = {"y": np.array(rng.random()), "a/z": rng.random((2, 3)), "n": t}
+            if not same and t % 5 == 0:
+                metrics["x"] = rng.random(4)
+            logger.add(metrics)
+            for name, value in metrics.items():
+                name = name if "/" in name else f"train/{name}"
+                total, n = sums.get(name, (0.0, 0))
+                sums[name] = total + float(np.mean(value, dtype=np.float64)), n + 1
+        got = logger.snapshot()
+        assert got == {name: total / n for name, (total, n) in sums.items()}
