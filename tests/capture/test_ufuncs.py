@@ -183,8 +183,10 @@ def test_a_reduction_of_any_layout_has_numpys_bits(x, f, keepdims, data):
         return
     try:
         assert_replays(reduce, x, others=[[refreshed(x, s)] for s in (100, 101)])
-    except NotCapturableError:
-        assert f is not np.add or x.ndim > 2
+    except NotCapturableError as error:
+        of_a_view = "not contiguous" in str(error) and not x.flags.c_contiguous
+        many = x.ndim > 2 and "over more than two axes" in str(error)
+        assert of_a_view or many or ("over axes" in str(error) and f is not np.add), error
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -205,12 +207,16 @@ def test_sums_means_and_extremes_have_numpys_bits(shape, dtype):
 
 
 def check_captured(f, x, others, dtype):
-    """It is captured, unless it is an extreme over several axes or of whole numbers."""
+    """It is captured, unless it is an extreme over several axes or of whole numbers, or a sum in
+    another type, which NumPy computes in parts of the size of its buffer."""
     try:
         assert_replays(f, x, others=others)
     except NotCapturableError as error:
-        assert "maximum" in str(error) or "minimum" in str(error)
-        assert x.ndim > 1 or not dtype.startswith("float"), error
+        if "adds up many numbers" in str(error):
+            assert x.size > np.getbufsize()
+        else:
+            assert "maximum" in str(error) or "minimum" in str(error)
+            assert x.ndim > 1 or not dtype.startswith("float"), error
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
