@@ -22,7 +22,7 @@ class NotCapturableError(Exception):
 class Report(NamedTuple):
     """What happens to the calls of one signature."""
 
-    signature: str  # e.g. "s float32(64, 4), gamma float, delayed=True"
+    signature: str  # e.g. "s float32(64, 4), delayed=True"; on the host with the method's name
     state: str  # "captured", or "eager: REASON"
     replays: int
 

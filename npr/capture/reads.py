@@ -38,6 +38,7 @@ _EFFECTS = {
     "print", "open", "input", "exec", "eval", "type", "setattr", "vars", "globals", "random",
     "secrets", "time", "logging", "warnings", "os", "io",
 }  # fmt: skip
+_ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")  # instructions that read one
 _MISSING = object()
 _MISSINGS = itertools.repeat(_MISSING)
 OPTIMIZERS = (Adam, RMSprop, SGD)  # a step of theirs is work on arrays only
@@ -112,10 +113,7 @@ class Reads:
                     raise NotCapturableError(f"it sets {name}")
                 if step.opname == "LOAD_GLOBAL":
                     self._global(function.__globals__, name)
-                elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and name in (
-                    "__class__",
-                    "random",
-                ):
+                elif step.opname in _ATTRIBUTE and name in ("__class__", "random"):
                     raise NotCapturableError(f"it uses .{name}; pass what it needs as an argument")
         for name, cell in cells.items():
             if name != "__class__":  # of super()
