@@ -57,7 +57,8 @@ class _Batch:
     def __init__(self, buffer: "ReplayBuffer", size: int) -> None:
         self._buffer, self._nothing = buffer, np.empty(0, FLOAT)
         self.u, self.index = np.empty(size), np.empty(size, np.int64)
-        self.last, self.returns, self.gamma = self.index, self._nothing, buffer.gamma
+        self.last, self.returns = self.index, self._nothing
+        self.gamma: Any = buffer.gamma
         if buffer.n_step > 1:
             self.last, self.returns = self.index.copy(), np.empty(size, FLOAT)
             self.gamma = np.empty(size, FLOAT)
@@ -287,7 +288,8 @@ class ReplayBuffer:
     def _gather_on_device(
         self, there: Mirror, index: Array, noise: Sequence[Array | None]
     ) -> Batch:
-        optional, clip, reward_clip = {}, 0.0, 0.0
+        optional: dict[str, Array] = {}
+        clip = reward_clip = 0.0
         if self.n_step > 1:
             held = self._batches[len(index)]
             if index is not held.index:

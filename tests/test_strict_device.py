@@ -181,6 +181,10 @@ def test_r7_assignment_with_duplicate_indices_raises(cp, x):
 def test_r9_new_memory_is_nan(cp, x):
     assert np.isnan(cp.asnumpy(cp.empty((2, 2), np.float32))).all()
     assert np.isnan(cp.asnumpy(cp.empty_like(x))).all()
+    assert np.isnan(cp.asnumpy(cp.empty_like(x, shape=5))).tolist() == [True] * 5
+    assert cp.empty_like(x.T, np.int64, "C").flags.c_contiguous
+    with pytest.raises(ValueError, match="order of the other one"):
+        cp.empty_like(x.T)
     assert cp.asnumpy(cp.empty(2, np.int64)).tolist() == [np.iinfo(np.int64).min] * 2
     assert np.isnan(cp.asnumpy(cp.ndarray(2, np.float32))).all()
 

@@ -39,7 +39,8 @@ class EpisodeLog:
         self._bytes, self._limit = bytearray(), 0
 
     def __len__(self) -> int:
-        return len(self._bytes) // max(self._like.nbytes, 1)
+        size: int = self._like.nbytes
+        return len(self._bytes) // max(size, 1)
 
     def begin(self, seed: int | None) -> None:
         """Must be called right before the environment is reset with this seed."""

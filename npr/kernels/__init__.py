@@ -1,6 +1,7 @@
 """Kernels compiled by Numba, each with a reference implementation in array operations.
 
-Imports npr.backend and npr.errors only, not npr.autodiff. Everything in `__all__` is public.
+Imports npr.backend, npr.errors, npr.files and npr.system, not npr.autodiff. Everything in
+`__all__` is public.
 """
 
 from npr.kernels.returns import discounted_returns, gae, standardize

@@ -8,9 +8,9 @@ import math
 
 import numpy as np
 
-from npr.backend import ON_HOST, Array, empty_like, xp
+from npr.backend import Array, empty_like, xp
 from npr.kernels.cuda import categorical as cuda
-from npr.kernels.jit import ActionIndexError, Kernel
+from npr.kernels.jit import ActionIndexError, Kernel, check_actions
 
 
 def _log_softmax_reference(logits: Array, logp: Array) -> None:
@@ -70,8 +70,7 @@ def _draw_loop(logp: Array, u: Array, a: Array) -> None:
 
 def _log_prob_reference(logp: Array, a: Array, chosen: Array) -> None:
     """chosen <- logp[a]."""
-    if ON_HOST and (a < 0).any():
-        raise ActionIndexError("action index out of range 0..K-1")
+    check_actions(a, logp.shape[1])
     chosen[:] = logp[xp.arange(len(logp)), a]
 
 

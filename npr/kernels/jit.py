@@ -13,15 +13,23 @@ from typing import Any
 
 import numpy as np
 
-from npr.backend import CUDA_KERNELS, NUMBA, ON_HOST, on_device
+from npr.backend import CUDA_KERNELS, NUMBA, ON_HOST, Array, on_device
 from npr.kernels import native
 from npr.kernels.abi import DONE, Library
 from npr.kernels.cuda import compiler as cuda
 from npr.kernels.native import Native
 
+_ARRAY = np.ndarray
+
 
 class ActionIndexError(IndexError):
     """An index of an action is out of range: loops check it, since Numba does not."""
+
+
+def check_actions(a: Array, K: int) -> None:
+    """Raise ActionIndexError unless indices are in 0..K-1, which a device does not check."""
+    if ON_HOST and ((a < 0) | (a >= K)).any():
+        raise ActionIndexError("action index out of range 0..K-1")
 
 
 class Kernel:
@@ -56,18 +64,18 @@ class Kernel:
         self.__name__, self.__doc__ = reference.__name__, reference.__doc__
         self._always_host = ON_HOST or host
         self._natives: dict[Any, Native | None] = {}
-        # of the last call: types of the arguments, the function, and what packs its words; in one
-        # tuple, so that threads see all of it or nothing
-        self._last: tuple[Any, Any, Any] = None, None, None
+        # of the last call: types of the arguments, its native code, what packs the words, and
+        # whether they are all arrays; in one tuple, so that threads see all of it or nothing
+        self._last: tuple[Any, Any, Any, bool] = None, None, None, False
 
     def __call__(self, *args: Any) -> Any:
         if not self._always_host and on_device():
             return self._on_device()(*args)
-        types, function, pack = self._last
-        if tuple(map(type, args)) == types and not function(
-            pack(*[id(x) if type(x) is np.ndarray else x for x in args])
-        ):
-            return None
+        types, function, pack, arrays = self._last
+        if tuple(map(type, args)) == types:
+            words = map(id, args) if arrays else [id(x) if type(x) is _ARRAY else x for x in args]
+            if not function(pack(*words)):
+                return None
         return self._first(args)
 
     def _first(self, args: tuple[Any, ...]) -> Any:
@@ -80,7 +88,8 @@ class Kernel:
         args = tuple(bool(x) if type(x) is np.bool_ else x for x in args)  # which has no word
         code = self.native(*args)
         if code is not None and code(*args) == DONE:
-            self._last = tuple(map(type, args)), code.function, code.pack
+            types = tuple(map(type, args))
+            self._last = types, code.function, code.pack, {*types} == {_ARRAY}
             return None
         return self.reference(*args)  # which also raises its own errors for those of the loop
 

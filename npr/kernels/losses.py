@@ -1,8 +1,8 @@
 """Losses with their slopes: one pass over a batch."""
 
-from npr.backend import ON_HOST, Array, xp
+from npr.backend import Array, xp
 from npr.kernels.cuda import losses as cuda
-from npr.kernels.jit import ActionIndexError, Kernel
+from npr.kernels.jit import ActionIndexError, Kernel, check_actions
 
 
 def _mse_reference(x: Array, y: Array) -> tuple[Array, Array]:
@@ -26,8 +26,7 @@ def _td_huber_reference(
     On a device an index that is out of range cannot raise; the kernel makes the row and the loss
     NaN, so that the optimizer skips the step.
     """
-    if ON_HOST and (a < 0).any():
-        raise ActionIndexError("action index out of range 0..K-1")
+    check_actions(a, q.shape[1])
     rows = xp.arange(len(q))
     chosen[:] = q[rows, a]
     error = chosen - y

@@ -276,8 +276,9 @@ def _backward_reference(theta: Array, x: Array, sizes: Array, hidden: int, out: 
 
 def scratch_size(sizes: Sequence[int], B: int) -> int:
     """The numbers that `backward` needs as scratch, on a batch of B rows, on the host."""
-    widest, pairs = max(sizes[1:]), zip(sizes, sizes[1:])
-    return (2 * B + 1) * widest + min(_SMALL, max(n * m for n, m in pairs))
+    outputs, pairs = sizes[:0:-1], zip(sizes, sizes[1:])
+    first, second = max(outputs[::2]), max(outputs[1::2], default=0)
+    return B * (first + second) + max(outputs) + min(_SMALL, max(n * m for n, m in pairs))
 
 
 def _times_transposed(grad: Array, W: Array, into: Array, spare: Array) -> None:
@@ -301,10 +302,18 @@ def _times_transposed(grad: Array, W: Array, into: Array, spare: Array) -> None:
 def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int, work: Array,
                    g: Array, dtheta: Array, dx: Array, scratch: Array) -> None:  # fmt: skip
     rows, B, last = theta.shape[0], x.shape[0], sizes.shape[0] - 2
-    widest = 0
+    # the cotangents of one layer after the other are in the first and second part of scratch
+    first = second = widest = 0
     for layer in range(last + 1):
-        widest = max(widest, sizes[layer + 1])
-    sums, spare = scratch[2 * B * widest :], scratch[(2 * B + 1) * widest :]
+        m = sizes[layer + 1]
+        if (last - layer) % 2 == 0 and m > first:
+            first = m
+        if (last - layer) % 2 == 1 and m > second:
+            second = m
+        if m > widest:
+            widest = m
+    second_part, sums = scratch[B * first :], scratch[B * (first + second) :]
+    spare = sums[widest:]
     for row in range(rows):
         start, block = 0, 0  # the ends of the last layer
         for layer in range(last + 1):
@@ -318,8 +327,8 @@ def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int, 
             n, m = sizes[layer], sizes[layer + 1]
             middle, start = start - m, start - (n + 1) * m
             block -= rows * B * m
-            first = block + row * B * m
-            h = matrix(work[first : first + B * m], B, m)
+            at = block + row * B * m
+            h = matrix(work[at : at + B * m], B, m)
             db = dtheta[row, middle : middle + m] if dtheta.size else sums[:m]
             activation = out if layer == last else hidden
             if activation == RELU:
@@ -334,13 +343,13 @@ def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int, 
             if dtheta.size:
                 dW = matrix(dtheta[row, start:middle], n, m)
                 if layer:
-                    first = block - rows * B * n + row * B * n
-                    product(matrix(work[first : first + B * n], B, n), grad, dW, True, False, False)
+                    at = block - rows * B * n + row * B * n
+                    product(matrix(work[at : at + B * n], B, n), grad, dW, True, False, False)
                 else:
                     product(x, grad, dW, True, False, False)
             if layer:
-                half = (last - layer + 1) % 2 * B * widest  # the half that `grad` does not use
-                into = matrix(scratch[half : half + B * n], B, n)
+                part = scratch if (last - layer) % 2 else second_part  # where `grad` is not
+                into = matrix(part[: B * n], B, n)
                 _times_transposed(grad, W, into, spare)
                 grad = into
             elif dx.size:

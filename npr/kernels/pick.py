@@ -3,15 +3,14 @@
 q, dq (N, B, K) for N networks, a (B,) indices of actions, chosen, g (N, B).
 """
 
-from npr.backend import ON_HOST, Array, xp
+from npr.backend import Array, xp
 from npr.kernels.cuda import pick as cuda
-from npr.kernels.jit import ActionIndexError, Kernel
+from npr.kernels.jit import ActionIndexError, Kernel, check_actions
 
 
 def _pick_reference(q: Array, a: Array, chosen: Array) -> None:
     """chosen <- q[a]."""
-    if ON_HOST and (a < 0).any():
-        raise ActionIndexError("action index out of range 0..K-1")
+    check_actions(a, q.shape[2])
     chosen[:] = q[:, xp.arange(len(a)), a]
 
 

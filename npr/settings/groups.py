@@ -68,19 +68,18 @@ class Replay(Networks):
         hint=" for a copy; tau is 1 - polyak, did you swap them?",
     )
 
-    disturbance: ClassVar[Any] = None  # noise that is added to actions, of npr.noise
-
     def explore(self: Any, s: np.ndarray) -> np.ndarray:
         """The actions (n, ...) of a step at s (n, size): uniformly random ones until
-        learning_starts, then those of `choose`."""
+        learning_starts, then those of `choose`, with the noise of `disturbance` if there is one."""
         rng, n = self.rng["explore"], len(s)
         if self.counters.num_timesteps < self.learning_starts:
             random: np.ndarray = self.actions.uniform(rng, n)
             return random
         head, *_ = self.acts_by()
-        a = to_host(self.choose(to_device(s), to_device(head.noise(rng, (n,)))))
-        if self.disturbance is not None:
-            a = np.clip(a + self.disturbance(rng, self.envs.episode), -1, 1)
+        a: np.ndarray = to_host(self.choose(to_device(s), to_device(head.noise(rng, (n,)))))
+        disturbance = vars(self).get("disturbance")
+        if disturbance is not None:
+            a = np.clip(a + disturbance(rng, self.envs.episode), -1, 1)
         return a
 
     def normal(self: Any, *shape: int) -> np.ndarray:

@@ -217,7 +217,8 @@ def test_the_median_is_exact(dtype, K, L, D):
     square = ((fixed[:, :, None] - updated[:, None]) ** 2).sum(axis=-1).reshape(3, -1)
     median = np.sort(square)[:, (K * L - 1) // 2]
     least, log_K = np.array([1e-3, np.log(K)], dtype)
-    h = cuda.run(KERNELS["bandwidth"], fixed, updated, dtype=dtype).device[-1]
+    arguments = fixed, updated, np.zeros(3), np.zeros(0)
+    *_, h, _ = cuda.run(KERNELS["bandwidth"], *arguments, dtype=dtype).device
     np.testing.assert_array_equal(h, np.maximum(median / log_K, least))
 
 
@@ -225,7 +226,8 @@ def test_the_median_is_exact(dtype, K, L, D):
 @pytest.mark.parametrize("n", [5, 40])
 def test_distances_of_any_magnitude_have_their_median(scale, n):
     rng = np.random.default_rng(9)
-    check("bandwidth", *(scale * rng.standard_normal((2, n, 3)) for _ in "xy"))
+    fixed, updated = (scale * rng.standard_normal((2, n, 3)) for _ in "xy")
+    check("bandwidth", fixed, updated, np.zeros(2), np.zeros(0))
 
 
 @pytest.mark.parametrize("n", [3, 40])
@@ -233,7 +235,7 @@ def test_distances_of_any_magnitude_have_their_median(scale, n):
 def test_one_distance_that_is_not_finite_makes_the_bandwidth_nan(n, bad):
     fixed, updated = np.random.default_rng(10).standard_normal((2, 3, n, 2))
     fixed[1, n - 1, 1] = bad
-    h = cuda.run(KERNELS["bandwidth"], fixed, updated).device[-1]
+    *_, h, _ = cuda.run(KERNELS["bandwidth"], fixed, updated, np.zeros(3), np.zeros(0)).device
     assert np.isnan(h).tolist() == [False, True, False]
 
 
@@ -243,7 +245,7 @@ def test_one_distance_that_is_not_finite_makes_the_bandwidth_nan(n, bad):
 def test_directions_of_many_particles_equal_the_reference(K, L, D):
     rng = np.random.default_rng(K)
     fixed, updated, score = (rng.standard_normal((2, n, D)) for n in (K, L, K))
-    check("direction", fixed, updated, score, np.array([0.7, 2 * D]))
+    check("direction", fixed, updated, score, np.array([0.7, 2 * D]), np.zeros_like(updated))
 
 
 # ---- all launches

@@ -616,9 +616,9 @@ def empty(shape, dtype=float):
     return _wrap(_device.empty(shape, dtype))
 
 
-def empty_like(prototype, dtype=None, order="K", subok=None, *, shape=None):
-    if shape is not None and order != "C":
-        raise NotImplementedError("another shape in another order than C")
+def empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
+    if order != "C" and not prototype.flags.c_contiguous:
+        raise ValueError("CuPy's new array would have the order of the other one")
     return empty(prototype.shape if shape is None else shape, dtype or prototype.dtype)
 
 
