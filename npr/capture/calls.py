@@ -52,7 +52,7 @@ def sort(values: Iterable[Any], key: list[Any], arrays: list[Array], floats: lis
             floats.append(float(x))
             key.append(float)
         elif kind in BY_VALUE:
-            key.append(x)
+            key.append((kind, x))
         elif kind is tuple or kind is list:
             key.append((kind, len(x)))
             sort(x, key, arrays, floats)
