@@ -48,6 +48,14 @@ def _is_basic(index: Any) -> bool:
     return all(p is None or p is Ellipsis or type(p) in (int, slice) for p in parts)
 
 
+# what operators between floats compute, with the bits of Python
+_OPERATORS = (
+    np.add, np.subtract, np.multiply, np.true_divide, np.floor_divide, np.remainder, np.power,
+    np.negative, np.positive, np.absolute, np.greater, np.less, np.greater_equal, np.less_equal,
+    np.equal, np.not_equal,
+)  # fmt: skip
+
+
 class Traced(NDArrayOperatorsMixin):
     """An array of a traced call.
 
@@ -105,6 +113,8 @@ class Traced(NDArrayOperatorsMixin):
         if out is not None and type(out[0]) is not Traced:
             raise NotCapturableError("it writes to an array that is no argument or attribute")
         values = [plain(x) for x in inputs]
+        if all(map(_is_number, inputs)) and ufunc not in _OPERATORS:
+            raise NotCapturableError(f"it calls np.{ufunc.__name__} of floats")  # gives a float64
         if ufunc in _FAILING and all(map(_is_number, inputs)) and not isinstance(values[1], int):
             raise NotCapturableError(f"it calls np.{ufunc.__name__} of floats, which may raise")
         types = tuple(type(x) if type(x) in (int, float) else np.asarray(x).dtype for x in values)

@@ -434,7 +434,7 @@ class Plans:
 
     def _drop(self, one: _Signature) -> None:
         """Forget a plan."""
-        if self.ready.get(one.method) is one.plan:
+        if one.plan is not None and self.ready.get(one.method) is one.plan:
             del self.ready[one.method]
         one.earlier, one.plan = one.replays, None
 

@@ -111,6 +111,9 @@ SQUARES = {  # of (5, 5) arrays x and y
 @pytest.mark.parametrize("name", SQUARES)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_replay_of_array_functions_has_numpys_bits(name, special, dtype):
+    if special and name == "powers of sums":
+        return  # powers of NumPy's scalars give NaNs of another sign than those of arrays
+
     def pair(seed):
         return [numbers((5, 5), dtype, 2 * seed + k, special) for k in (0, 1)]
 
@@ -154,6 +157,10 @@ FLOATS = {  # of an array x, and floats a and b
 }
 
 
+# since Python raises errors where NumPy does not, and NumPy's functions of floats give arrays
+MAY_BE_REFUSED = {"quotients", "powers", "of numpy", "of numpy with two"}
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("name", FLOATS)
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -167,8 +174,7 @@ def test_floats_have_the_bits_of_python(name, dtype, values):
     try:
         assert_replays(f, x, a, b, others=others)
     except NotCapturableError as error:
-        # may be refused, but never be other bits; Python's quotients and powers may raise
-        assert "numpy" in name or name in ("quotients", "powers"), error
+        assert name in MAY_BE_REFUSED and "of floats" in str(error), error
     except OverflowError:  # of Python
         pass
 
@@ -186,14 +192,6 @@ def test_powers_of_floats_have_the_bits_of_python(a, b):
             recorded = Recorded(f, x, 1.5, 2.5)
             recorded.fill([x, a, b])
             assert recorded.replayed()[0] == bits(expected)
-
-
-@pytest.mark.parametrize(
-    "f", [lambda x, a: x * (1 / a), lambda x, a: x * (a // a), lambda x, a: x * a**a]
-)
-def test_operations_of_floats_that_may_raise_are_refused(f):
-    with pytest.raises(NotCapturableError, match="of floats, which may raise"):
-        Recorded(f, np.ones(3), 2.0)
 
 
 def test_kernels_with_a_float_that_changes_read_it_in_each_replay():
