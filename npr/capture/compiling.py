@@ -35,7 +35,11 @@ def is_ready(kernel: Kernel, args: tuple[object, ...]) -> bool:
     The first one that cannot starts the process; kernels that it leaves out, or cannot keep in a
     file, are ready when it has ended.
     """
-    return kernel.is_compiled(*args) or _started() is None or _started().poll() is not None
+    if kernel.is_compiled(*args):
+        return True
+    with _lock:
+        process = _start()
+    return process is None or process.poll() is not None
 
 
 _PROGRAM = "from npr.capture import compiling; compiling.compile_all()"
@@ -54,8 +58,3 @@ def _start() -> "subprocess.Popen[bytes] | None":
         )  # fmt: skip
     except OSError:  # no interpreter to start, or no more processes
         return None
-
-
-def _started() -> "subprocess.Popen[bytes] | None":
-    with _lock:
-        return _start()

@@ -64,7 +64,7 @@ def _declare() -> None:
         array = context.make_array(signature.args[0])(context, builder, args[0])
         return lambda k: builder.gep(array.data, [ir.Constant(word, k)])
 
-    @intrinsic
+    @intrinsic  # type: ignore[untyped-decorator]
     def function(_: Any, row: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             at = entries(context, builder, signature, args)
@@ -73,7 +73,7 @@ def _declare() -> None:
 
         return types.int64(row), code
 
-    @intrinsic
+    @intrinsic  # type: ignore[untyped-decorator]
     def inner(_: Any, words: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             at = entries(context, builder, signature, args)
@@ -85,14 +85,14 @@ def _declare() -> None:
 
         return types.none(words), code
 
-    @overload(call_row)
+    @overload(call_row)  # type: ignore[untyped-decorator]
     def typed_row(row: Any) -> Any:
         def call(row: Any) -> Any:
             return function(row)
 
         return call
 
-    @overload(call_inner)
+    @overload(call_inner)  # type: ignore[untyped-decorator]
     def typed_inner(words: Any) -> Any:
         def call(words: Any) -> Any:
             return inner(words)
