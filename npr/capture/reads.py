@@ -8,7 +8,6 @@ import dis
 import enum
 import functools
 import inspect
-import itertools
 import numbers
 import operator
 import sys
@@ -39,8 +38,6 @@ _EFFECTS = {
     "secrets", "time", "logging", "warnings", "os", "io",
 }  # fmt: skip
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")  # instructions that read one
-_MISSING = object()
-_MISSINGS = itertools.repeat(_MISSING)
 OPTIMIZERS = (Adam, RMSprop, SGD)  # a step of theirs is work on arrays only
 
 
@@ -236,41 +233,51 @@ class ReadWatch:
     was replaced: comparing them is quick, and is done in each call."""
 
     def __init__(self, reads: Reads) -> None:
-        self._class, of_class = reads.of, reads.of_class
-        # what was found in the class must not be in the agent itself
-        self._names = (*reads.own, *of_class)
-        self._addresses = (*map(id, reads.own.values()), *[id(_MISSING)] * len(of_class))
-        self._class_names = ("__doc__", "__module__", *of_class)  # of two or more it is a tuple
-        self._of_class = operator.attrgetter(*self._class_names)
-        self._class_addresses = tuple(map(id, self._of_class(self._class)))
+        self._class, self._outside = reads.of, reads.outside
+        self._own = _Objects(operator.itemgetter, reads.own)
+        self._of_class = _Objects(operator.attrgetter, reads.of_class)
+        self._class_names = frozenset(reads.of_class)
         self.optimizers = [*optimizers(reads.own.values())]
-        self._optimizers = [(one, _addresses(one)) for one in self.optimizers]
-        self._outside = reads.outside
-        self._held = [reads.own, of_class, *({**vars(one)} for one in self.optimizers)]
+        self._optimizers = [
+            _Objects(operator.attrgetter, {"counts": one.counts, "theta": one.theta, **vars(one)})
+            for one in self.optimizers  # without the learning rate, which is an input
+        ]
 
     def changed(self, agent: Any) -> str | None:
         """The name of something that is not what it was, if there is one."""
         held = vars(agent)
-        now = tuple(map(id, map(held.get, self._names, _MISSINGS)))
-        if now != self._addresses:
-            return _differs(self._names, now, self._addresses)
-        now = tuple(map(id, self._of_class(self._class)))
-        if now != self._class_addresses:
-            return _differs(self._class_names, now, self._class_addresses)
-        for optimizer, before in self._optimizers:
-            if (now := _addresses(optimizer)) != before:
-                names = ("counts", "theta", *vars(optimizer))
-                return f"{_differs(names, now, before)} of {type(optimizer).__name__}"
+        if not self._own.are_in(held):
+            return self._own.changed(held.get)
+        if not held.keys().isdisjoint(self._class_names):  # it hides what was read from the class
+            return next(iter(self._class_names & held.keys()))
+        if not self._of_class.are_in(self._class):
+            return self._of_class.changed(lambda name: getattr(self._class, name, None))
+        for optimizer, objects in zip(self.optimizers, self._optimizers):
+            if not objects.are_in(optimizer):
+                name = objects.changed(lambda name, one=optimizer: getattr(one, name, None))  # type: ignore[misc]
+                return f"{name} of {type(optimizer).__name__}"
         for place, name, value in self._outside:
             if (place[name] if isinstance(place, dict) else place.cell_contents) is not value:
                 return name
         return None if type(agent) is self._class else "__class__"
 
 
-def _addresses(optimizer: Optimizer) -> tuple[int, ...]:
-    """Of what is in an optimizer, without its learning rate, which is an input."""
-    return (id(optimizer.counts), id(optimizer.theta), *map(id, vars(optimizer).values()))
+class _Objects:
+    """Objects by name, and what gets those of these names from a place."""
 
+    def __init__(self, getter: Any, objects: dict[str, Any]) -> None:
+        self._objects = objects
+        names = [*objects] * (2 if len(objects) == 1 else 1)  # of one name it is no tuple
+        self._get = getter(*names) if names else lambda place: ()
+        self._addresses = tuple(id(objects[name]) for name in names)
 
-def _differs(names: Iterable[str], now: Iterable[int], before: Iterable[int]) -> str:
-    return next((n for n, a, b in zip(names, now, before) if a != b), "an attribute")
+    def are_in(self, place: Any) -> bool:
+        """Whether a place has these objects."""
+        try:
+            return tuple(map(id, self._get(place))) == self._addresses
+        except (KeyError, AttributeError):
+            return False
+
+    def changed(self, get: Callable[[str], Any]) -> str:
+        """The name of one that is not there any more."""
+        return next((n for n, x in self._objects.items() if get(n) is not x), "an attribute")
