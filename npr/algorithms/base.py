@@ -27,6 +27,7 @@ from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
 from npr.files.parts import Snapshot, instances, parts
 from npr.heads import Head
+from npr.kernels.rows import Kept
 from npr.loggers import Output, Outputs, configure
 from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
@@ -309,6 +310,7 @@ class Algorithm(Settings, sb3.Methods):
         self._policy: Policy | None = None
         self._acting: Acting | None = None  # on a device
         self._captured: Any = None  # recorded calls, see npr.capture
+        self._normal: Kept[tuple[int, ...], Any] = Kept()  # memory of `normal`
         self._described = self._learning = False
         self._outputs: Outputs | None = None  # of set_logger
         self._optimizers: dict[str, Any] = {}  # of the agent, at the start of a run

@@ -14,6 +14,10 @@ from npr.settings.setting import NetArch, Settings, setting
 Activation = Literal["relu", "tanh", "elu", "identity"]
 
 
+def _new_floats(shape: tuple[int, ...]) -> np.ndarray:
+    return np.empty(shape, FLOAT)
+
+
 class Networks(Settings):
     """Multi-layer perceptrons."""
 
@@ -85,12 +89,9 @@ class Replay(Networks):
     def normal(self: Any, *shape: int) -> np.ndarray:
         """Standard normal numbers for an update, on the host. They are valid until the next ones of
         this shape, which are written to the same memory."""
-        kept: dict[tuple[int, ...], np.ndarray] = vars(self).setdefault("_normal", {})
-        if shape not in kept:
-            kept.clear()  # batch_size was changed
-            kept[shape] = np.empty(shape, FLOAT)
-        self.rng["noise"].standard_normal(dtype=FLOAT, out=kept[shape])
-        return kept[shape]
+        drawn: np.ndarray = self._normal.used(shape, _new_floats)
+        self.rng["noise"].standard_normal(dtype=FLOAT, out=drawn)
+        return drawn
 
 
 class TargetNetwork(Settings):
