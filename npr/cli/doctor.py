@@ -110,7 +110,7 @@ def threads() -> str:
         return text
     factor = second_thread.gain(256, 256)
     if factor is None:
-        return f"{text}; a second one was not measured, since the other cores are busy"
+        return f"{text}; a second one cannot be measured now"
     return f"{text}; a second one makes products of width 256 {factor:.2f} times as fast"
 
 

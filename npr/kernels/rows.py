@@ -95,7 +95,7 @@ class Block:
     """Columns (n, ...) to take rows of, on a device in one block, and memory for the rows."""
 
     def __init__(self) -> None:
-        self._memory = _Memory([])
+        self._memory: _Memory | None = None
 
     def __reduce__(self) -> Any:
         return Block, ()  # it holds nothing between rollouts
@@ -109,9 +109,9 @@ class Block:
         if on_device() and (not cuda.used() or any(x.dtype.itemsize % 4 for x in columns)):
             return lambda index: [x.take(index, axis=0) for x in columns]
         layout = [(x.shape[1:], x.dtype) for x in columns]
-        if layout != self._memory.layout:
-            self._memory = _Memory(layout)  # functions of the columns before go on with theirs
         memory = self._memory
+        if memory is None or memory.layout != layout:
+            memory = self._memory = _Memory(layout)  # functions made before go on with theirs
         if not on_device():
             return lambda index: [
                 x.take(index, axis=0, out=out, mode="clip")  # other modes copy `out`
