@@ -567,7 +567,7 @@ class Rollout:
         self.s, self.a, self.r, self.s2, *flags = steps.kept_columns().values()
         terminated, truncated, self.valid = flags
         done = terminated | truncated
-        if 0 in self.valid.tobytes():
+        if not self.valid.all():
             # a row that is not valid cuts its trace and that of the step before it
             terminated, done = terminated | ~self.valid, done | ~self.valid
             done[:-1] |= ~self.valid[1:]

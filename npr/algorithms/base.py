@@ -405,8 +405,7 @@ class Algorithm(Settings, sb3.Methods):
         env          as for the constructor; an id or a function makes n_envs of them
         env_kwargs   arguments of gymnasium.make, or of the function
 
-        Raises SpaceError or ConfigError if the environment does not fit, and then nothing has
-        changed.
+        Raises SpaceError or ConfigError, and changes nothing, if the environment does not fit.
         """
         if self._learning:
             raise ConfigError("set_env() was called on an agent that is learning.")
@@ -540,8 +539,7 @@ class Algorithm(Settings, sb3.Methods):
         return Outputs(configure(None, "stdout") if log_interval is not None else [])
 
     def _train(self, run: Run) -> None:
-        """The algorithm: iterate over run.interact, transitions, rollouts or episodes until they
-        end."""
+        """The algorithm: iterate over run.interact, transitions, rollouts or episodes."""
         raise NotImplementedError
 
     def _describe(self, budget: int) -> None:
@@ -552,8 +550,7 @@ class Algorithm(Settings, sb3.Methods):
             streams.write(sys.stdout, f"{text}{note_on_batches(self)}\n{note_on_threads(self)}")
 
     def _differences(self) -> str:
-        """The settings of the preset, and others that differ from the defaults, as keyword
-        arguments."""
+        """The settings of the preset and others that are no defaults, as keyword arguments."""
         changed = {
             name: getattr(self, name)
             for name, default in self.defaults().items()
@@ -834,8 +831,7 @@ class Algorithm(Settings, sb3.Methods):
 
 
 def _settings_for(env: Any, max_episode_steps: int | None) -> dict[str, Any]:
-    """The settings that follow from an Env or VectorEnv. A shorter time limit of its own replaces
-    max_episode_steps."""
+    """The settings that follow from an Env or VectorEnv; a shorter time limit of its own counts."""
     number = number_of_envs(env)
     settings = {} if number is None else {"n_envs": number}
     shorter = max_episode_steps is not None and has_limit_below(env, max_episode_steps)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from npr import backend, capture
+from npr.capture import compiling
 from npr.cli import doctor_gpu
 from npr.kernels import blas as kernel_blas
 from npr.kernels import jit, object_files
@@ -166,9 +167,14 @@ def products(wrong: list[tuple[str, float]]) -> str:
 def captured(algorithm: str, env: str) -> list[str]:
     """What of an agent's updates and choices of actions is captured, and why not: one line each.
 
-    The agent is made with its default settings, and learns until 20 updates were made.
+    The agent is made with its default settings, and learns until 20 updates were made. What plans
+    need is compiled before.
     """
     kind = config.algorithm(algorithm)
+    if kind.table:
+        return [f"nothing: {kind.__name__} learns a table, without arrays"]
+    if backend.ON_HOST and backend.CAPTURE and jit.available():
+        compiling.compile_all()
     early = {"learning_starts": 100} if "learning_starts" in kind.settings else {}
     agent = kind(env, seed=0, verbose=0, **early)
     try:
@@ -177,7 +183,7 @@ def captured(algorithm: str, env: str) -> list[str]:
     finally:
         agent.close()
     if not found:
-        return ["nothing: " + why_not_captured(kind)]
+        return ["nothing: " + why_not_captured()]
     return [
         f"{one.signature}: {one.state}"
         + (f", {one.replays:,} calls replayed" if one.replays else "")
@@ -188,9 +194,7 @@ def captured(algorithm: str, env: str) -> list[str]:
 UPDATES = 20  # of an agent whose captured calls are reported
 
 
-def why_not_captured(algorithm: Any) -> str:
-    if algorithm.table:
-        return f"{algorithm.__name__} learns a table, without arrays"
+def why_not_captured() -> str:
     if backend.ON_HOST and not backend.CAPTURE:
         return f"NPR_CAPTURE={os.environ.get('NPR_CAPTURE')}"
     if backend.ON_HOST and not jit.available():
@@ -201,7 +205,8 @@ def why_not_captured(algorithm: Any) -> str:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--capture", nargs=2, metavar=("ALGORITHM", "ENV"),
-        help="say which calls of this algorithm are captured and replayed, and why others are not",
+        help="say which calls of this algorithm are captured and replayed, and why others are not; of "
+        "algorithms of your own npr.capture.report(agent) says it",
     )  # fmt: skip
 
 
