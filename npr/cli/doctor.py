@@ -205,8 +205,8 @@ def why_not_captured() -> str:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--capture", nargs=2, metavar=("ALGORITHM", "ENV"),
-        help="say which calls of this algorithm are captured and replayed, and why others are not; of "
-        "algorithms of your own npr.capture.report(agent) says it",
+        help="say which calls of this algorithm are captured and replayed, and why others are not; "
+        "for algorithms of your own, npr.capture.report(agent) does",
     )  # fmt: skip
 
 

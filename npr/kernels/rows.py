@@ -33,7 +33,8 @@ def _take_rows_reference(
 take_rows = Kernel(None, _take_rows_reference, rows.take_rows)
 
 
-K, T = TypeVar("K", bound=Hashable), TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 
 class Kept(dict[K, T]):
