@@ -86,9 +86,10 @@ class Replay(Networks):
             a = np.clip(a + disturbance(rng, self.envs.episode), -1, 1)
         return a
 
-    def choose(self: Any, s: Array, noise: Array) -> Array:
-        """Actions (n, ...) at s (n, size), both on the device, from the random numbers (n, ...) of
-        `head.noise`. It is captured, and so must depend on nothing else but parameters.
+    def choose(self: Any, s: Array, *noise: Any) -> Array:
+        """Actions (n, ...) at s (n, size), both on the device, from noise: for `explore` of this
+        group, the random numbers (n, ...) of `head.noise`. It is captured, and so must depend on
+        nothing else but parameters.
 
         Raises NotImplementedError in an algorithm that has neither this nor its own `explore`.
         """
