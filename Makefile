@@ -56,7 +56,7 @@ format: $(VENV)/.lint
 
 bench: $(VENV)/.bench        ## npr and other libraries: an hour, writes benchmarks/results.json; RLTOOLS= its program
 	$(BIN)/python benchmarks/peers.py --write
-	$(BIN)/python benchmarks/pieces.py $(if $(RLTOOLS),--rltools $(RLTOOLS)) --write
+	$(BIN)/python benchmarks/pieces.py $(if $(RLTOOLS),--rltools "$(RLTOOLS)") --write
 
 pictures: $(VENV)/.plot      ## the pictures of the README that show plots, into docs
 	$(BIN)/python benchmarks/pictures.py

@@ -1,9 +1,8 @@
 """Storage of experience: preallocated columns on the host, from which batches go to the device."""
 
-import functools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,46 +49,56 @@ class _Batch:
     index     (size,) rows that the transitions start at
     last      (size,) rows that they end at
     returns   (size,) rewards of several steps
-    gamma     the discount of what follows, or (size,) powers of it after several steps
+    gamma     (size,) discounts of what follows after several steps
     columns   s, a, r, s2, terminated
+
+    It has no reference to the buffer, whose memory is freed with its last user.
     """
 
     def __init__(self, buffer: "ReplayBuffer", size: int) -> None:
-        self._buffer, self._nothing = buffer, np.empty(0, FLOAT)
+        self._nothing = np.empty(0, FLOAT)
         self.u, self.index = np.empty(size), np.empty(size, np.int64)
-        self.last, self.returns = self.index, self._nothing
-        self.gamma: Any = buffer.gamma
         if buffer.n_step > 1:
-            self.last, self.returns = self.index.copy(), np.empty(size, FLOAT)
-            self.gamma = np.empty(size, FLOAT)
+            self.last = self.index.copy()
+            self.returns, self.gamma = np.empty((2, size), FLOAT)
         types = buffer._types.values()
         self.columns = [np.empty((size, *x), dtype) for x, dtype in zip(buffer._shapes, types)]
-        self.reward_scale = np.empty(int(buffer.reward_norm is not None), FLOAT)
+        self.reward_scale = np.ones(1, FLOAT)
+        self._summed: Any = None  # settings of the buffer that these calls were prepared for
+        self._gathered: Any = None
 
-    @functools.cached_property
-    def add_up(self) -> Callable[[], None]:
+    def add_up(self, b: "ReplayBuffer") -> None:
         """Compute returns, gamma and last."""
-        b = self._buffer
-        return n_step_returns.prepared(
-            b.r, b.next, self.index, b.n_step, b.gamma, self.returns, self.gamma, self.last
-        )
+        settings = b.n_step, b.gamma
+        if settings != self._summed:
+            self._add_up = n_step_returns.prepared(
+                b.r, b.next, self.index, b.n_step, b.gamma, self.returns, self.gamma, self.last
+            )
+            self._summed = settings
+        self._add_up()
 
-    @functools.cached_property
-    def gather(self) -> Callable[[], None]:
+    def gather(self, b: "ReplayBuffer") -> None:
         """Write the columns."""
-        b, (s, a, *others) = self._buffer, self.columns
         mean = scale = self._nothing
         clip = reward_clip = 0.0
+        several = b.n_step > 1
         if b.obs_norm is not None:
             mean, scale = b.obs_norm.scaling
             clip = b.obs_norm.clip
         if b.reward_norm is not None:
+            self.reward_scale[0] = b.reward_norm.scale
             reward_clip = b.reward_norm.clip * b.n_step
-        flat = s, a.reshape(len(a), math.prod(b._a_shape)), *others
-        return replay.gather_on_host.prepared(
-            b._rows, b._rows[:0], 0, 0, self.index, self.last, self.returns, mean, scale,
-            self.reward_scale, clip, reward_clip, *flat,
-        )  # fmt: skip
+        settings = several, id(mean), clip, b.reward_norm is None, reward_clip
+        if settings != self._gathered:
+            s, a, *others = self.columns
+            self._gather = replay.gather_on_host.prepared(
+                b._rows, b._rows[:0], 0, 0, self.index, self.last if several else self.index,
+                self.returns if several else self._nothing, mean, scale,
+                self._nothing if b.reward_norm is None else self.reward_scale, clip, reward_clip,
+                s, a.reshape(len(a), math.prod(b._a_shape)), *others,
+            )  # fmt: skip
+            self._gathered = settings
+        self._gather()
 
 
 class ReplayBuffer:
@@ -159,7 +168,7 @@ class ReplayBuffer:
         if self.n_step > 1:
             self.columns["next"] = self.next
         self._code: Native | None = None  # that stores arrays of the usual types
-        self._batches = Kept(functools.partial(_Batch, self))
+        self._batches: Kept[int, _Batch] = Kept()
 
     def __getstate__(self) -> dict[str, Any]:
         made = "columns", *_NAMES, "_code", "_batches"  # by _prepare
@@ -188,6 +197,7 @@ class ReplayBuffer:
         if (
             kinds != _ARRAYS
             or code is None
+            or s.shape[1] != self._s_size  # the kernel takes it from the arguments
             or code.function(
                 code.pack(id(self._rows), start, id(s), id(a), id(r), id(s2), id(terminated))
             )
@@ -239,25 +249,30 @@ class ReplayBuffer:
         """Rows (B,), uniform with replacement, valid until the next ones."""
         if not self.size:
             raise ConfigError("The replay buffer is empty; add transitions before sampling.")
-        held = self._batches[batch_size]
+        held = self._batch(batch_size)
         rng.random(out=held.u)
         held.u *= self.size
         held.index[...] = held.u  # rounded down
         return held.index
 
+    def _batch(self, size: int) -> _Batch:
+        """The memory of batches of a size."""
+        return self._batches.used(size, self._new_batch)
+
+    def _new_batch(self, size: int) -> _Batch:
+        return _Batch(self, size)
+
     def gather(self, index: Array, noise: Iterable[Array | None] = ()) -> Batch:
         """The batch of the transitions that start at rows `index` (B,); see `sample`."""
         if on_device() and (there := self._rows_on_device()) is not None:
             return self._gather_on_device(there, index, [*noise])
-        held = self._batches[len(index)]
+        held = self._batch(len(index))
         if index is not held.index:
             held.index[...] = index
         if self.n_step > 1:
-            held.add_up()
-        if self.reward_norm is not None:
-            held.reward_scale[0] = self.reward_norm.scale
-        held.gather()
-        batch = *held.columns, held.gamma, *noise
+            held.add_up(self)
+        held.gather(self)
+        batch = *held.columns, held.gamma if self.n_step > 1 else self.gamma, *noise
         return self._sent(batch) if on_device() else batch
 
     # ---- on a device
@@ -291,10 +306,10 @@ class ReplayBuffer:
         optional: dict[str, Array] = {}
         clip = reward_clip = 0.0
         if self.n_step > 1:
-            held = self._batches[len(index)]
+            held = self._batch(len(index))
             if index is not held.index:
                 held.index[...] = index
-            held.add_up()
+            held.add_up(self)
             optional["returns"], optional["gamma"] = held.returns, held.gamma
             optional["last"] = held.last.astype(np.int32)
         if self.obs_norm is not None:
@@ -487,7 +502,7 @@ class Steps(list[Any]):
             "s": ((N, s_size), FLOAT), "a": ((N, *a_shape), np.dtype(a_dtype)), "r": ((N,), FLOAT),
             "s2": ((N, s_size), FLOAT), **dict.fromkeys(self.NAMES[4:], ((N,), np.dtype(bool))),
         }  # fmt: skip
-        self._kept = self._new_columns(0)
+        self._kept: Kept[int, dict[str, Array]] = Kept(1)
 
     def __repr__(self) -> str:
         return f"Steps({len(self):,} of {self.N} environments)"
@@ -515,9 +530,7 @@ class Steps(list[Any]):
 
     def kept_columns(self) -> dict[str, Array]:
         """The same in memory that the next ones of this length are written to."""
-        if len(self) != len(self._kept["r"]):
-            self._kept = self._new_columns(len(self))
-        return self._written_to(self._kept)
+        return self._written_to(self._kept.used(len(self), self._new_columns))
 
     def _new_columns(self, T: int) -> dict[str, Array]:
         return {name: np.empty((T, *shape), dtype) for name, (shape, dtype) in self._types.items()}
@@ -554,7 +567,7 @@ class Rollout:
         self.s, self.a, self.r, self.s2, *flags = steps.kept_columns().values()
         terminated, truncated, self.valid = flags
         done = terminated | truncated
-        if 0 in self.valid.tobytes():
+        if not self.valid.all():
             # a row that is not valid cuts its trace and that of the step before it
             terminated, done = terminated | ~self.valid, done | ~self.valid
             done[:-1] |= ~self.valid[1:]
@@ -599,7 +612,8 @@ class Rollout:
     def flat(self, *columns: Array) -> list[Array]:
         """The valid steps of columns (T, N, ...), as (T N, ...) with fewer rows.
 
-        On the host they are valid until the next ones of as many rows.
+        On the host they are valid until the next ones of as many rows, and batches of `batches` if
+        their columns have the same shapes and types.
         """
         flat, rows = [x.reshape(-1, *x.shape[2:]) for x in columns], self.rows()
         if on_device():

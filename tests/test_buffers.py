@@ -1,17 +1,20 @@
 """Replay buffer and rollouts against simple models: a list of tuples and loops over it."""
 
 import copy
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npr.backend import FLOAT, to_host
+from npr.backend import FLOAT, ON_HOST, to_host
 from npr.buffers import INDEX_DTYPE, PrioritizedReplayBuffer, ReplayBuffer, Rollout, Steps
 from npr.errors import ConfigError
-from npr.normalize import ObservationNorm
+from npr.kernels.rows import Block, Kept
+from npr.normalize import ObservationNorm, RewardNorm
 
 
 def transitions(rng, n, first=0, s_size=2, a_shape=(), a_dtype=INDEX_DTYPE):
@@ -89,12 +92,76 @@ def test_batches_of_one_size_share_memory(kind, n_step):
     assert not any(np.shares_memory(to_host(x), to_host(y)) for x, y in zip(first[:5], other[:5]))
 
 
-def test_the_memory_of_the_last_sizes_is_kept():
+def test_the_memory_of_the_sizes_used_last_is_kept():
     buffer = ReplayBuffer(8, 2)
     buffer.add(*transitions(np.random.default_rng(0), 5))
+    first = buffer.sample(64, np.random.default_rng(0))
     for size in range(1, 40):
         buffer.sample(size, np.random.default_rng(0))
+        again = buffer.sample(64, np.random.default_rng(0))
+        assert not ON_HOST or all(x is y for x, y in zip(again, first))
     assert len(buffer._batches) == 4
+
+
+def test_what_was_not_used_for_the_longest_time_is_made_again():
+    made, kept = [], Kept(2)
+    for size in (1, 2, 1, 3, 1, 2):
+        assert kept.used(size, lambda n: made.append(n) or f"of {n}") == f"of {size}"
+    assert made == [1, 2, 3, 2]
+    for twin in (copy.deepcopy(kept), pickle.loads(pickle.dumps(kept))):
+        assert not twin and [twin.used(n, str) for n in (4, 5, 6)] and [*twin] == [5, 6]
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_a_buffer_that_nobody_uses_is_freed_at_once(n_step):
+    """It may have gigabytes, which the collector of cycles does not know of."""
+    gc.disable()
+    try:
+        buffer = ReplayBuffer(8, 2, n_step=n_step, obs_norm=ObservationNorm(2))
+        buffer.add(*transitions(np.random.default_rng(0), 5), np.arange(5))
+        buffer.sample(4, np.random.default_rng(0))
+        rows = weakref.ref(buffer._rows)
+        del buffer
+        assert rows() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_settings_of_a_buffer_count_from_the_next_batch_on(n_step):
+    norms = {"obs_norm": ObservationNorm(2), "reward_norm": RewardNorm(1, 0.9)}
+    changes = {"gamma": 0.5} if n_step == 1 else {"gamma": 0.5, "n_step": 2}
+    buffer = ReplayBuffer(16, 2, n_step=n_step, **norms)
+    given = *transitions(np.random.default_rng(0), 12, first=1), np.zeros(12, int)
+    for row in zip(*([x[None] for x in column] for column in given)):
+        buffer.add(*row)
+
+    def batches(buffer):
+        return [to_host(x).copy() for x in buffer.sample(32, np.random.default_rng(0))[:5]] + [
+            np.array(to_host(buffer.sample(32, np.random.default_rng(0))[5]))
+        ]
+
+    def new(**settings):
+        other = ReplayBuffer(16, 2, **{"n_step": n_step, **norms, **settings})
+        for row in zip(*([x[None] for x in column] for column in given)):
+            other.add(*row)
+        return batches(other)
+
+    def same(xs, ys):
+        return all(np.array_equal(x, y) for x, y in zip(xs, ys, strict=True))
+
+    before = batches(buffer)
+    for name, value in changes.items():
+        setattr(buffer, name, value)
+    after = batches(buffer)
+    assert not same(before, after) and same(after, new(**changes))
+    buffer.obs_norm.clip, buffer.reward_norm.clip = 0.1, 0.5
+    clipped = batches(buffer)
+    assert np.abs(clipped[0]).max() == FLOAT.type(0.1)
+    assert clipped[2].max() == FLOAT.type(0.5 * buffer.n_step)
+    assert same(clipped, new(**changes))
+    buffer.obs_norm = buffer.reward_norm = None
+    assert same(batches(buffer), new(**changes, obs_norm=None, reward_norm=None))
 
 
 @pytest.mark.parametrize("row", [-1, 5, 99])
@@ -112,6 +179,17 @@ def test_transitions_of_other_shapes_are_refused():
         with pytest.raises(ValueError):
             buffer.add(*bad)
     assert not buffer.size and not buffer._rows.any()
+
+
+def test_widths_that_add_up_to_a_row_are_refused_as_well():
+    """After transitions of the right shapes, whose native code is kept."""
+    buffer, rng = ReplayBuffer(5, 3, (1,), FLOAT), np.random.default_rng(0)
+    buffer.add(*transitions(rng, 1, s_size=3, a_shape=(1,), a_dtype=FLOAT))
+    before = buffer._rows.copy()
+    for s_size, a_size in ((2, 3), (1, 5)):
+        with pytest.raises(ValueError):
+            buffer.add(*transitions(rng, 1, 1, s_size, (a_size,), FLOAT))
+    assert buffer.size == 1 and np.array_equal(buffer._rows, before)
 
 
 def test_the_oldest_transitions_are_overwritten_first():
@@ -428,3 +506,24 @@ def test_minibatches_are_shuffled_in_every_epoch():
     again = np.random.default_rng(0)
     same = np.concatenate([to_host(b) for b in D.minibatches(5, again)])
     assert np.array_equal(one, same)
+
+
+def test_rows_of_other_columns_may_be_taken_between_batches():
+    block, index = Block(), np.array([2, 0])
+    x, y = np.arange(6.0).reshape(3, 2), np.arange(3)
+    take = block.taker([x, y])
+    for _ in range(2):
+        (rows,) = block.taker([y])(index)
+        assert rows.tolist() == [2, 0]
+        assert [z.tolist() for z in take(index)] == [[[4, 5], [0, 1]], [2, 0]]
+
+
+def test_copies_and_files_of_steps_are_without_the_memory_of_rollouts():
+    steps = Steps(2, 3)
+    size = len(pickle.dumps(steps))
+    row = np.zeros((2, 3), FLOAT), np.zeros(2, int), np.ones(2), np.zeros((2, 3), FLOAT)
+    steps += [(*row, *np.zeros((3, 2), bool))] * 100
+    Rollout(steps)
+    steps.clear()
+    assert len(pickle.dumps(steps)) == size
+    assert steps._kept and not copy.deepcopy(steps)._kept

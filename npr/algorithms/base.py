@@ -27,6 +27,7 @@ from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
 from npr.files import checkpoint
 from npr.files.parts import Snapshot, instances, parts
 from npr.heads import Head
+from npr.kernels.rows import Kept
 from npr.loggers import Output, Outputs, configure
 from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
@@ -309,6 +310,7 @@ class Algorithm(Settings, sb3.Methods):
         self._policy: Policy | None = None
         self._acting: Acting | None = None  # on a device
         self._captured: Any = None  # recorded calls, see npr.capture
+        self._normal: Kept[tuple[int, ...], Any] = Kept()  # memory of `normal`
         self._described = self._learning = False
         self._outputs: Outputs | None = None  # of set_logger
         self._optimizers: dict[str, Any] = {}  # of the agent, at the start of a run
@@ -403,8 +405,7 @@ class Algorithm(Settings, sb3.Methods):
         env          as for the constructor; an id or a function makes n_envs of them
         env_kwargs   arguments of gymnasium.make, or of the function
 
-        Raises SpaceError or ConfigError if the environment does not fit, and then nothing has
-        changed.
+        Raises SpaceError or ConfigError, and changes nothing, if the environment does not fit.
         """
         if self._learning:
             raise ConfigError("set_env() was called on an agent that is learning.")
@@ -538,8 +539,7 @@ class Algorithm(Settings, sb3.Methods):
         return Outputs(configure(None, "stdout") if log_interval is not None else [])
 
     def _train(self, run: Run) -> None:
-        """The algorithm: iterate over run.interact, transitions, rollouts or episodes until they
-        end."""
+        """The algorithm: iterate over run.interact, transitions, rollouts or episodes."""
         raise NotImplementedError
 
     def _describe(self, budget: int) -> None:
@@ -550,8 +550,7 @@ class Algorithm(Settings, sb3.Methods):
             streams.write(sys.stdout, f"{text}{note_on_batches(self)}\n{note_on_threads(self)}")
 
     def _differences(self) -> str:
-        """The settings of the preset, and others that differ from the defaults, as keyword
-        arguments."""
+        """The settings of the preset and others that are no defaults, as keyword arguments."""
         changed = {
             name: getattr(self, name)
             for name, default in self.defaults().items()
@@ -832,8 +831,7 @@ class Algorithm(Settings, sb3.Methods):
 
 
 def _settings_for(env: Any, max_episode_steps: int | None) -> dict[str, Any]:
-    """The settings that follow from an Env or VectorEnv. A shorter time limit of its own replaces
-    max_episode_steps."""
+    """The settings that follow from an Env or VectorEnv; a shorter time limit of its own counts."""
     number = number_of_envs(env)
     settings = {} if number is None else {"n_envs": number}
     shorter = max_episode_steps is not None and has_limit_below(env, max_episode_steps)

@@ -108,6 +108,7 @@ class DDPG(Replay, ActorCritic, Algorithm):
         # [15]
 
     def choose(self, s, noise):
+        """Actions (n, D) at s (n, size); noise has no columns."""
         return self.mu(self.phi, s)  # [5], to which `disturbance` is added
 
     def target_noise(self):

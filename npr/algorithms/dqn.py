@@ -103,8 +103,9 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
         return to_host(self.choose(to_device(s), noise, self.epsilon))
 
     def choose(self, s, noise, epsilon):
-        random = (noise[1] * self.actions.size).astype(INDEX_DTYPE)
-        return xp.where(noise[0] < epsilon, random, self.Q(self.theta, s).argmax(axis=-1))
+        """Actions (n,) at s (n, size), from uniform noise (2, n)."""
+        other = (noise[1] * self.actions.size).astype(INDEX_DTYPE)
+        return xp.where(noise[0] < epsilon, other, self.Q(self.theta, s).argmax(axis=-1))
 
     def target(self, r, s2, terminated, gamma) -> Array:
         """y of line 13, (B,); with double=True theta selects a'."""

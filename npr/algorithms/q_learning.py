@@ -55,5 +55,5 @@ class QLearning(EpsilonGreedy, Algorithm):
 
     def update(self, s, a, r, s2, terminated):  # [7]
         before, q = self.Q.item(s, a), self.Q[s2]
-        y = r + self.gamma * (1 - terminated) * q.item(q.argmax())
+        y = r + self.gamma * (1 - terminated) * q.item(q.argmax())  # faster than q.max()
         self.Q[s, a] = before + self.now(self.learning_rate) * (y - before)  # [8]

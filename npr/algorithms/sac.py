@@ -147,6 +147,7 @@ class SAC(Replay, ActorCritic, Algorithm):
         # [16, 17]
 
     def choose(self, s, noise):
+        """Actions at s (n, size), from the random numbers of `head.noise`."""
         return self.pi(self.phi, s).choose(noise)  # [7]
 
     def noise(self):

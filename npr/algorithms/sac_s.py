@@ -95,6 +95,7 @@ class SACS(Replay, ActorCritic, Algorithm):
         # [13, 14]
 
     def choose(self, s, noise):
+        """Actions at s (n, size), from the random numbers of `head.noise`."""
         return self.pi(self.phi, s).choose(noise)  # [4]
 
     def noise(self):

@@ -142,6 +142,7 @@ class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
         # [24]
 
     def choose(self, s, xi):
+        """Actions at s (n, size), from the random numbers of `head.noise`."""
         if not self.sampled:
             return Categorical(self.Q(self.theta, s) / self.ent_coef).choose(xi)
         return tanh(self.f(self.phi, s, xi))  # [6]

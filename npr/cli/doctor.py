@@ -111,7 +111,7 @@ def threads() -> str:
         return text
     factor = second_thread.gain(256, 256)
     if factor is None:
-        return f"{text}; a second one was not measured, since the other cores are busy"
+        return f"{text}; a second one cannot be measured now"
     return f"{text}; a second one makes products of width 256 {factor:.2f} times as fast"
 
 
@@ -167,13 +167,14 @@ def products(wrong: list[tuple[str, float]]) -> str:
 def captured(algorithm: str, env: str) -> list[str]:
     """What of an agent's updates and choices of actions is captured, and why not: one line each.
 
-    The agent is made with its default settings, and learns until 20 updates were made.
+    The agent is made with its default settings, and learns until 20 updates were made. What plans
+    need is compiled before.
     """
     kind = config.algorithm(algorithm)
     if kind.table:
-        return ["nothing: " + why_not_captured(kind)]
+        return [f"nothing: {kind.__name__} learns a table, without arrays"]
     if backend.ON_HOST and backend.CAPTURE and jit.available():
-        compiling.compile_all()  # else the first calls run as they are until a process has done it
+        compiling.compile_all()
     early = {"learning_starts": 100} if "learning_starts" in kind.settings else {}
     agent = kind(env, seed=0, verbose=0, **early)
     try:
@@ -182,7 +183,7 @@ def captured(algorithm: str, env: str) -> list[str]:
     finally:
         agent.close()
     if not found:
-        return ["nothing: " + why_not_captured(kind)]
+        return ["nothing: " + why_not_captured()]
     return [
         f"{one.signature}: {one.state}"
         + (f", {one.replays:,} calls replayed" if one.replays else "")
@@ -193,9 +194,7 @@ def captured(algorithm: str, env: str) -> list[str]:
 UPDATES = 20  # of an agent whose captured calls are reported
 
 
-def why_not_captured(algorithm: Any) -> str:
-    if algorithm.table:
-        return f"{algorithm.__name__} learns a table, without arrays"
+def why_not_captured() -> str:
     if backend.ON_HOST and not backend.CAPTURE:
         return f"NPR_CAPTURE={os.environ.get('NPR_CAPTURE')}"
     if backend.ON_HOST and not jit.available():
@@ -206,7 +205,8 @@ def why_not_captured(algorithm: Any) -> str:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--capture", nargs=2, metavar=("ALGORITHM", "ENV"),
-        help="say which calls of this algorithm are captured and replayed, and why others are not",
+        help="say which calls of this algorithm are captured and replayed, and why others are not; "
+        "for algorithms of your own, npr.capture.report(agent) does",
     )  # fmt: skip
 
 

@@ -44,7 +44,6 @@ class EnvList(BatchedEnv):
     ) -> None:
         self.envs = envs
         self.logs = [EpisodeLog(env) for env in envs]
-        self._usual = True  # whether nothing in the last step needs a second look
         observation_space, action_space = envs[0].observation_space, envs[0].action_space
         for i, env in enumerate(envs[1:], 1):
             if env is envs[0]:
@@ -106,13 +105,18 @@ class EnvList(BatchedEnv):
         s2, r = self._empty_rows(), np.zeros(self.n, FLOAT)
         ended: dict[int, _End] = {}
         lost: list[int] = []
-        self._usual = True
         step = self._step_env
         if self.n == 1:
             rewards = [step(0, actions[0], s2, r, ended, lost)]
         else:
             rewards = [step(i, action, s2, r, ended, lost) for i, action in enumerate(actions)]
-        if self._usual and (self.table or all_finite(s2)):  # the same as below, in half the time
+        # the same as below, in half the time; a sum with NaN is not less than anything
+        if (
+            not ended
+            and not lost
+            and sum(map(abs, rewards)) <= LARGE_REWARD
+            and (self.table or all_finite(s2))
+        ):
             for i, reward in enumerate(rewards):
                 self.returns[i] += reward
                 self.lengths[i] += 1
@@ -132,15 +136,14 @@ class EnvList(BatchedEnv):
         """Step env i, write the observation and the reward to row i of s2 and r, and return the
         reward in double precision.
 
-        How an episode ended is added to `ended`, an environment that failed to `crashed`; after
-        these, and rewards that are large or no numbers, `_usual` is False.
+        How an episode ended is added to `ended`, an environment that failed to `crashed`.
         """
         self.logs[i].add(action)
         try:
             result = self.envs[i].step(action)
         except Exception as error:
             self._handle_crash(i, True, f"env {i} raised {describe_error(error)}", error)
-            self._usual, s2[i] = False, 0
+            s2[i] = 0
             crashed.append(i)
             return 0.0
         try:
@@ -151,9 +154,6 @@ class EnvList(BatchedEnv):
         r[i] = reward
         if terminated or truncated:
             ended[i] = terminated, truncated, success(result[4])
-            self._usual = False
-        elif not -LARGE_REWARD <= reward <= LARGE_REWARD:
-            self._usual = False
         return reward
 
     def _begin_episodes(

@@ -424,8 +424,10 @@ class BoxActions(Actions):
     def _repeat(self, shape: tuple[int, ...]) -> list[np.ndarray]:
         """The bounds for actions of this shape. Those for few actions are repeated and kept, as
         broadcasting takes longer than the arithmetic."""
-        if math.prod(shape) > 256 or len(self._repeated) >= 8:
+        if math.prod(shape) > 256:
             return self._bounds
+        if len(self._repeated) == 8:
+            del self._repeated[next(iter(self._repeated))]
         repeated = [np.broadcast_to(x, shape).copy() for x in self._bounds]
         self._repeated[shape] = repeated
         return repeated

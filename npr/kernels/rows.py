@@ -4,7 +4,7 @@ A block there has column after column, each row by row, in words of 4 bytes.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,31 +33,70 @@ def _take_rows_reference(
 take_rows = Kernel(None, _take_rows_reference, rows.take_rows)
 
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class Kept(dict[int, T]):
-    """What is made for batches of each size, such as memory: of the last sizes it is kept."""
+class Kept(dict[K, T]):
+    """What is made for batches of each size, such as memory: that of the sizes used last is kept.
 
-    SIZES = 4
+    A copy is empty, and no file has its contents.
+    """
 
-    def __init__(self, make: Callable[[int], T]) -> None:
+    def __init__(self, sizes: int = 4) -> None:
         super().__init__()
-        self._make = make
+        self._sizes = sizes
 
-    def __missing__(self, size: int) -> T:
-        made = self[size] = self._make(size)
-        if len(self) > self.SIZES:
-            del self[next(iter(self))]
+    def __reduce__(self) -> Any:
+        return Kept, (self._sizes,)
+
+    def used(self, size: K, make: Callable[[K], T]) -> T:
+        """What was made for a size, or else make(size)."""
+        made = self.pop(size, None)
+        if made is None:
+            made = make(size)
+            if len(self) == self._sizes:
+                del self[next(iter(self))]
+        self[size] = made  # the last one in order
         return made
+
+
+class _Memory:
+    """Memory for rows of columns with these (shapes, types), on a device in a block."""
+
+    def __init__(self, layout: list[tuple[tuple[int, ...], Any]]) -> None:
+        self.layout = layout
+        self.taken: Kept[int, tuple[Any, list[Array]]] = Kept()
+        if not on_device():
+            return
+        self._words = [math.prod(shape) * dtype.itemsize // 4 for shape, dtype in layout]
+        # wide types first, whose addresses must be multiples of their size
+        places = sorted(range(len(layout)), key=lambda c: -layout[c][1].itemsize)
+        ends = np.cumsum([self._words[c] for c in places]).tolist()
+        self._starts = dict(zip(places, [0, *ends]))
+        of_words = [
+            (self._starts[c], self._words[c]) for c in places for _ in range(self._words[c])
+        ]
+        self.of_words = list(to_device(np.array(of_words).T.copy()))
+
+    def new(self, n: int) -> tuple[Any, list[Array]]:
+        """A block of n rows, None on the host, and its columns."""
+        if not on_device():
+            return None, [np.empty((n, *shape), dtype) for shape, dtype in self.layout]
+        block = xp.empty(n * sum(self._words), np.uint32)
+        return block, [
+            block[n * self._starts[c] : n * (self._starts[c] + words)]
+            .view(dtype)
+            .reshape(n, *shape)
+            for c, (words, (shape, dtype)) in enumerate(zip(self._words, self.layout))
+        ]
 
 
 class Block:
     """Columns (n, ...) to take rows of, on a device in one block, and memory for the rows."""
 
     def __init__(self) -> None:
-        self._layout: list[Any] = []
-        self._taken: Kept[tuple[Any, list[Array]]] = Kept(self._new)
+        self._memory: _Memory | None = None
 
     def __reduce__(self) -> Any:
         return Block, ()  # it holds nothing between rollouts
@@ -65,57 +104,27 @@ class Block:
     def taker(self, columns: Sequence[Array]) -> Callable[[Array], list[Array]]:
         """A function of an index (B,): these rows of the columns.
 
-        They are valid until the next ones of as many rows, which have the same memory.
+        They are valid until the next ones of as many rows, which have the same memory, also those
+        of another function if its columns have the same shapes and types.
         """
+        if on_device() and (not cuda.used() or any(x.dtype.itemsize % 4 for x in columns)):
+            return lambda index: [x.take(index, axis=0) for x in columns]
+        layout = [(x.shape[1:], x.dtype) for x in columns]
+        memory = self._memory
+        if memory is None or memory.layout != layout:
+            memory = self._memory = _Memory(layout)  # functions made before go on with theirs
         if not on_device():
-            self._lay_out(columns)
             return lambda index: [
                 x.take(index, axis=0, out=out, mode="clip")  # other modes copy `out`
-                for x, out in zip(columns, self._taken[len(index)][1])
+                for x, out in zip(columns, memory.taken.used(len(index), memory.new)[1])
             ]
-        if not cuda.used() or any(x.dtype.itemsize % 4 for x in columns):
-            return lambda index: [x.take(index, axis=0) for x in columns]
-        self._fill(columns)
-        return self._take
-
-    def _lay_out(self, columns: Sequence[Array]) -> bool:
-        """Note the shapes and types of columns; whether these are others than before."""
-        layout = [(x.shape[1:], x.dtype) for x in columns]
-        new = layout != self._layout
-        if new:
-            self._layout = layout
-            self._taken.clear()
-        return new
-
-    def _fill(self, columns: Sequence[Array]) -> None:
-        if self._lay_out(columns):
-            layout = self._layout
-            self._words = [math.prod(shape) * dtype.itemsize // 4 for shape, dtype in layout]
-            # wide types first, whose addresses must be multiples of their size
-            places = sorted(range(len(layout)), key=lambda c: -layout[c][1].itemsize)
-            ends = np.cumsum([self._words[c] for c in places]).tolist()
-            self._starts = dict(zip(places, [0, *ends]))
-            of_words = [
-                (self._starts[c], self._words[c]) for c in places for _ in range(self._words[c])
-            ]
-            self._of_words = list(to_device(np.array(of_words).T.copy()))
-        self._filled, views = self._new(len(columns[0]))
+        filled, views = memory.new(len(columns[0]))
         for view, x in zip(views, columns):
             view[...] = x
 
-    def _new(self, n: int) -> tuple[Array, list[Array]]:
-        """A block of n rows, None on the host, and its columns."""
-        if not on_device():
-            return None, [np.empty((n, *shape), dtype) for shape, dtype in self._layout]
-        block = xp.empty(n * sum(self._words), np.uint32)
-        return block, [
-            block[n * self._starts[c] : n * (self._starts[c] + words)]
-            .view(dtype)
-            .reshape(n, *shape)
-            for c, (words, (shape, dtype)) in enumerate(zip(self._words, self._layout))
-        ]
+        def take(index: Array) -> list[Array]:
+            block, taken = memory.taken.used(len(index), memory.new)
+            take_rows(filled, index, *memory.of_words, block)
+            return taken
 
-    def _take(self, index: Array) -> list[Array]:
-        block, columns = self._taken[len(index)]
-        take_rows(self._filled, index, *self._of_words, block)
-        return columns
+        return take

@@ -14,6 +14,10 @@ from npr.settings.setting import NetArch, Settings, setting
 Activation = Literal["relu", "tanh", "elu", "identity"]
 
 
+def _new_floats(shape: tuple[int, ...]) -> np.ndarray:
+    return np.empty(shape, FLOAT)
+
+
 class Networks(Settings):
     """Multi-layer perceptrons."""
 
@@ -73,8 +77,8 @@ class Replay(Networks):
         learning_starts, then those of `choose`, with the noise of `disturbance` if there is one."""
         rng, n = self.rng["explore"], len(s)
         if self.counters.num_timesteps < self.learning_starts:
-            random: np.ndarray = self.actions.uniform(rng, n)
-            return random
+            drawn: np.ndarray = self.actions.uniform(rng, n)
+            return drawn
         head, *_ = self.acts_by()
         a: np.ndarray = to_host(self.choose(to_device(s), to_device(head.noise(rng, (n,)))))
         disturbance = vars(self).get("disturbance")
@@ -82,15 +86,24 @@ class Replay(Networks):
             a = np.clip(a + disturbance(rng, self.envs.episode), -1, 1)
         return a
 
+    def choose(self: Any, s: Array, *noise: Any) -> Array:
+        """Actions (n, ...) at s (n, size), both on the device, from noise: for `explore` of this
+        group, the random numbers (n, ...) of `head.noise`. It is captured, and so must depend on
+        nothing else but parameters.
+
+        Raises NotImplementedError in an algorithm that has neither this nor its own `explore`.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} needs a method choose(s, noise), which returns the actions at "
+            "s, or an explore(s) of its own."
+        )
+
     def normal(self: Any, *shape: int) -> np.ndarray:
         """Standard normal numbers for an update, on the host. They are valid until the next ones of
         this shape, which are written to the same memory."""
-        kept: dict[tuple[int, ...], np.ndarray] = vars(self).setdefault("_normal", {})
-        if shape not in kept:
-            kept.clear()  # batch_size was changed
-            kept[shape] = np.empty(shape, FLOAT)
-        self.rng["noise"].standard_normal(dtype=FLOAT, out=kept[shape])
-        return kept[shape]
+        drawn: np.ndarray = self._normal.used(shape, _new_floats)
+        self.rng["noise"].standard_normal(dtype=FLOAT, out=drawn)
+        return drawn
 
 
 class TargetNetwork(Settings):
@@ -155,7 +168,8 @@ class PolicyGradient(Networks):
         return a
 
     def choose(self: Any, s: Array, noise: Array) -> Array:
-        """Actions at s, from the random numbers of `head.noise`."""
+        """Actions (n, ...) at s (n, size), both on the device, from the random numbers (n, ...) of
+        `head.noise`. It is captured, and so must depend on nothing else but parameters."""
         return self.pi(self.theta, s).choose(noise)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -46,6 +47,10 @@ def threads_for(width: int) -> int:
     return max(1, width // 512)
 
 
+_lock = threading.Lock()
+_limits: list[int] = []  # of the runs in progress
+
+
 @contextlib.contextmanager
 def blas_threads(at_most: int) -> Iterator[None]:
     """Run with at most so many threads of the OpenBLAS in NumPy's wheels.
@@ -58,12 +63,23 @@ def blas_threads(at_most: int) -> Iterator[None]:
     if library is None:
         yield
         return
-    threads = library.scipy_openblas_get_num_threads64_()
-    library.scipy_openblas_set_num_threads64_(min(at_most, threads))
+    with _lock:
+        threads = library.scipy_openblas_get_num_threads64_()
+        library.scipy_openblas_set_num_threads64_(min(at_most, threads))
+        _limits.append(at_most)
     try:
         yield
     finally:
-        library.scipy_openblas_set_num_threads64_(threads)
+        with _lock:
+            library.scipy_openblas_set_num_threads64_(threads)
+            _limits.pop()
+
+
+@contextlib.contextmanager
+def without_limits() -> Iterator[bool]:
+    """Whether no run of this process limits the threads; if so none begins to meanwhile."""
+    with _lock:
+        yield not _limits
 
 
 @functools.cache

@@ -29,8 +29,9 @@ def gain(rows: int, width: int) -> float | None:
     rows   of a batch
 
     Sizes are rounded down to powers of two. The factor is measured once per machine, while a second
-    core is idle, and kept in the user's cache. None: it cannot be measured now, the number of
-    threads is not npr's to choose, or the networks are narrow.
+    core is idle and no run of this process limits the threads, and kept in the user's cache. None:
+    it cannot be measured now, the number of threads is not npr's to choose, or the networks are
+    narrow.
     """
     if width < WIDTH or blas.threads_set_by_user():
         return None
@@ -40,13 +41,15 @@ def gain(rows: int, width: int) -> float | None:
     case = f"{_power_of_two(min(rows, 4_096))} x {_power_of_two(width)}"
     kept = _kept()
     found = kept.get(case)
-    if not isinstance(found, float):
-        if not machine.idle_cores():
+    if isinstance(found, float) and 0 < found < 100:  # the file may have NaN, too
+        return found
+    with blas.without_limits() as free:
+        if not free or not machine.idle_cores():
             return None
         found = kept[case] = round(measured(*map(int, case.split(" x "))), 2)
-        if found < DISTURBED:
-            return None
-        _keep(kept)
+    if found < DISTURBED:
+        return None
+    _keep(kept)
     return found
 
 

@@ -22,6 +22,7 @@ from npr.training.history import History
 WINDOW = 100  # episodes in ep_rew_mean, as in Stable-Baselines3
 NO_EPISODE = "no episode finished yet"
 _LONGEST = 1 << 20  # bytes of the open row in a file
+_ARRAYS = (np.ndarray, xp.ndarray)
 _BLOCK = 256  # updates whose metrics are kept before they are added up
 
 
@@ -137,7 +138,7 @@ class Logger:
                 f"logger.record({key!r}, ...) takes a number, an array of numbers or a text of up "
                 f"to 200 characters, got {value!r:.100}."
             )
-        self._values[key] = value.copy() if isinstance(value, (np.ndarray, xp.ndarray)) else value
+        self._values[key] = value.copy() if isinstance(value, _ARRAYS) else value
 
     def record_mean(self, key: str, value: Any) -> None:
         """Add a number, or an array whose mean is taken, to the mean in the next row.
@@ -155,7 +156,15 @@ class Logger:
             self._add_up()
 
     def add(self, metrics: dict[str, Any]) -> None:
-        """Add what an update returned, by name: the row has the means, as train/NAME."""
+        """Add what an update returned, by name: the row has the means, as train/NAME.
+
+        Arrays are copied, since they may be of a batch, whose memory is written to again. The rows
+        of `Replayed` are not.
+        """
+        if type(metrics) is not Replayed:
+            metrics = {
+                name: x.copy() if isinstance(x, _ARRAYS) else x for name, x in metrics.items()
+            }
         self._metrics.append(metrics)
         if len(self._metrics) >= _BLOCK:
             self._add_up()

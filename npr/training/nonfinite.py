@@ -7,7 +7,7 @@ from typing import Any
 
 from npr.autodiff import debug_anomaly
 from npr.autodiff.anomaly import first_bad
-from npr.backend import ON_HOST
+from npr.backend import ON_HOST, to_host
 from npr.errors import NumericsError
 from npr.files.parts import instances, parts
 from npr.optim import Optimizer
@@ -52,7 +52,7 @@ class NonFiniteGuard:
         if n_updates % INTERVAL:
             return 0
         for counts in self._counts:
-            if counts.item(1):
+            if to_host(counts)[1]:
                 break
         else:
             self._before = n_updates

@@ -19,6 +19,7 @@ from npr.backend import to_host
 from npr.buffers import Rollout
 from npr.envs.contract import all_finite
 from npr.errors import (
+    ConfigError,
     ConfigWarning,
     EnvCrashedError,
     NprError,
@@ -339,6 +340,7 @@ class Run:
         envs, counters, obs_norm = self.envs, self.counters, self.agent.obs_norm
         callback, progress, interrupts = self.callback, self.progress, self.interrupts
         acting = Acting.of(self.agent)
+        expected = envs.n, *self.agent.actions.columns()[0]
         if acting is not None:
             choose = acting.on_host(self.agent, choose)
         while counters.num_timesteps < counters.end:
@@ -350,6 +352,8 @@ class Run:
                 self._reset()
             s, episode = envs.s, envs.episode
             a = choose(s if obs_norm is None else obs_norm(s))
+            if a.shape != expected:
+                raise self._bad_shape(a.shape, expected)
             if a.dtype.kind == "f" and not all_finite(a):
                 raise self._bad_action()
             s2, r, terminated, truncated, valid = envs.step(a)
@@ -385,6 +389,12 @@ class Run:
         if self.callback is not None and self.collecting:
             self.collecting = False
             self.callback.on_rollout_end()
+
+    def _bad_shape(self, found: tuple[int, ...], expected: tuple[int, ...]) -> ConfigError:
+        return ConfigError(
+            f"{type(self.agent).__name__}.explore must return actions {expected}, one row per "
+            f"environment, got {found}. The environments were not stepped."
+        )
 
     def _bad_action(self) -> NumericsError:
         return NumericsError(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.small_agents import CASES, TABLES, observations, parameters, small_agent
 
+import npr
 from npr.backend import ON_HOST, to_device, to_host
 
 NETWORKS = [case for case in CASES if case not in TABLES]
@@ -80,3 +81,12 @@ def test_noise_of_updates_is_that_of_the_generator_in_the_same_memory():
     np.testing.assert_array_equal(first, rng.standard_normal((4, 3), first.dtype))
     assert agent.normal(2, 3).shape == (2, 3)
     assert copy.deepcopy(agent).normal(2, 3) is not agent.normal(2, 3)
+
+
+def test_an_algorithm_without_choose_says_what_it_needs():
+    class WithoutChoose(npr.SAC):
+        choose = npr.settings.Replay.choose
+
+    agent = WithoutChoose("Pendulum-v1", seed=0, verbose=0, learning_starts=1, batch_size=4)
+    with pytest.raises(NotImplementedError, match=r"WithoutChoose needs a method choose\(s, noise"):
+        agent.learn(5)

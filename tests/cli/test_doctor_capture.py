@@ -4,6 +4,7 @@ import pytest
 from support.processes import run
 
 from npr import DQN
+from npr.capture import compiling
 
 
 def test_doctor_says_what_is_captured(npr):
@@ -21,6 +22,18 @@ def test_doctor_says_that_a_table_is_not_captured(npr):
     status, out, err = npr("doctor", "--capture", "QLearning", "CliffWalking-v1")
     assert (status, err) == (0, "")
     assert out == "nothing: QLearning learns a table, without arrays\n"
+
+
+def test_doctor_compiles_what_plans_need_before_it_learns(npr, monkeypatch):
+    """Else calls would go on as they are until a process beside this one has compiled it."""
+    order, learn = [], DQN.learn
+    compile_all = compiling.compile_all
+    monkeypatch.setattr(compiling, "compile_all", lambda: order.append("compile") or compile_all())
+    monkeypatch.setattr(
+        DQN, "learn", lambda *args, **options: order.append("learn") or learn(*args, **options)
+    )
+    npr("doctor", "--capture", "DQN", "CartPole-v1")
+    assert order == ["compile", "learn"]
 
 
 class DoctorsBranching(DQN):

@@ -880,7 +880,11 @@ def minibatches_are_the_rows_of_the_columns(folder):
                 assert x.data.ptr % x.itemsize == 0
             addresses.append((len(i), [x.data.ptr for x in batch]))
     assert addresses[0] == addresses[1] == addresses[3] and addresses[2] == addresses[5]
-    assert copy.deepcopy(steps)._block._taken == {}
+    assert copy.deepcopy(steps)._block._memory is None
+    pairs, others = D.batches(there[:2], 8, np.random.default_rng(1)), there[1:3]
+    for i, batch, (x, y) in zip(order, pairs, D.batches(others, 8, np.random.default_rng(1))):
+        for taken, column in zip((*batch, x, y), (0, 1, 1, 2), strict=True):
+            assert np.array_equal(to_host(taken), columns[column][i])
     flags = [to_device(np.arange(18) % 3 == 0)]  # of another size than a word
     taken = [to_host(x) for (x,) in D.batches(flags, 8, np.random.default_rng(1))]
     assert [x.tolist() for x in taken] == [(i % 3 == 0).tolist() for i in order]

@@ -1,6 +1,7 @@
 """Advice on a second BLAS thread: measured once per machine, and never used without being asked."""
 
 import json
+import threading
 
 import pytest
 from support.small_agents import small_agent
@@ -87,6 +88,32 @@ def test_nothing_is_measured_or_advised_while_the_other_cores_are_busy(idle, cal
     assert second_thread.advice(256, 256) == ""
 
 
+def test_nothing_is_measured_while_a_run_limits_the_threads(calls):
+    with blas.blas_threads(2):  # as one in another thread, on two of its own
+        assert second_thread.gain(256, 256) is None and calls == []
+    assert second_thread.gain(256, 256) == 1.75
+
+
+def test_a_run_does_not_begin_within_a_measurement(calls, monkeypatch):
+    entered = threading.Event()
+
+    def run():
+        with blas.blas_threads(1):
+            entered.set()
+
+    other = threading.Thread(target=run)
+
+    def measured(rows, width):
+        other.start()
+        assert not entered.wait(0.2)
+        return 1.5
+
+    monkeypatch.setattr(second_thread, "measured", measured)
+    assert second_thread.gain(256, 256) == 1.5
+    other.join(30)
+    assert entered.is_set()
+
+
 def test_a_measurement_that_others_disturbed_is_not_kept(calls, monkeypatch):
     monkeypatch.setattr(second_thread, "measured", lambda rows, width: 0.02)
     assert second_thread.gain(256, 256) is None
@@ -95,7 +122,11 @@ def test_a_measurement_that_others_disturbed_is_not_kept(calls, monkeypatch):
     assert second_thread.advice(256, 256) == ""
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"here": 3}', '{"here": {"256 x 256": "2"}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[1]", '{"here": 3}', '{"here": {"256 x 256": "2"}}']
+    + [f'{{"here": {{"256 x 256": {value}}}}}' for value in ("NaN", "Infinity", "-1.5", "1e9")],
+)
 def test_a_damaged_cache_is_replaced(content, calls, tmp_path, monkeypatch):
     monkeypatch.setattr(second_thread, "_here", lambda: "here")
     path = tmp_path / "cache" / "npr" / "second_thread.json"
@@ -157,7 +188,7 @@ def test_the_advice_changes_no_bit_of_a_run(calls):
 def test_doctor_reports_a_second_thread(calls, monkeypatch):
     assert doctor.threads().endswith("a second one makes products of width 256 1.75 times as fast")
     monkeypatch.setattr(second_thread, "gain", lambda rows, width: None)
-    assert doctor.threads().endswith("not measured, since the other cores are busy")
+    assert doctor.threads().endswith("a second one cannot be measured now")
     blas.openblas().threads = 1
     assert doctor.threads().endswith("OPENBLAS_NUM_THREADS overrides this")
 

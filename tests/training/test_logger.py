@@ -303,6 +303,33 @@ def test_means_latest_values_and_an_empty_interval():
     assert logger.snapshot()["train/loss"] == 2.0, "the last known value"
 
 
+@pytest.mark.parametrize("metric", [lambda x: x, lambda x: x[:, 0]], ids=["column", "view"])
+def test_metrics_in_memory_that_is_written_to_again_keep_their_values(metric):
+    logger, x = Logger(), np.empty((8, 3), np.float32)
+    for k in range(10):
+        x[...] = k
+        logger.add({"x": metric(x)})
+    assert logger.snapshot()["train/x"] == 4.5
+
+
+def test_an_update_may_return_a_part_of_its_batch():
+    means = []
+    for copied in (False, True):
+        agent = _ReturnsItsBatch("CartPole-v1", seed=0, verbose=0, learning_starts=20, train_freq=1)
+        agent.copied = copied
+        agent.learn(60)
+        means.append([agent.logger.snapshot()[f"train/{key}"] for key in ("reward", "first")])
+    assert means[0] == means[1]
+
+
+class _ReturnsItsBatch(npr.DQN):
+    copied = False
+
+    def update(self, s, a, r, *rest):
+        metrics, own = super().update(s, a, r, *rest), {"reward": s[:, 0], "first": r}
+        return {**metrics, **({k: x.copy() for k, x in own.items()} if self.copied else own)}
+
+
 def test_means_of_many_updates_of_different_sizes_are_exact():
     logger, rng, means = Logger(), np.random.default_rng(0), []
     for i in range(1_000):

@@ -49,6 +49,22 @@ def test_transitions_are_the_rows_of_interact_as_python_numbers(n_envs):
     assert {tuple(map(type, row)) for row in rows[1]} == {(int, int, float, int, bool, int)}
 
 
+class ReturnsColumns(npr.PPO):
+    """Actions (N, 1) where (N,) are expected."""
+
+    def explore(self, s):
+        return super().explore(s)[:, None]
+
+
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_actions_of_another_shape_are_refused_before_the_environments_see_them(n_envs):
+    agent = ReturnsColumns("CartPole-v1", seed=0, verbose=0, n_envs=n_envs)
+    message = rf"ReturnsColumns.explore .* \({n_envs},\), .* got \({n_envs}, 1\)"
+    with pytest.raises(ConfigError, match=message):
+        agent.learn(100)
+    assert agent.num_timesteps == 0
+
+
 def test_explained_variance_counts_valid_rows_only():
     v, R = np.array([[1.0, 9.0], [2.0, -7.0], [4.0, 3.0]]), np.array([[1.5, 0.0], [2, 50], [5, 3]])
     rows = np.array([0, 2, 4])  # the first environment
