@@ -104,18 +104,17 @@ def native(kernel: Loop, kinds: Sequence[str]) -> Native | None:
 def has_file(kernel: Loop, kinds: Sequence[str]) -> bool:
     """Whether there is a file with this code."""
     try:
-        return _path(kernel, kinds).is_file()
+        return object_files.exists(_path(kernel, kinds))
     except Exception:  # of a system without a folder for files, too
         return False
 
 
 def _path(kernel: Loop, kinds: Sequence[str]) -> Path:
     """The file with the code of a loop; raises OSError and others if there can be none."""
-    functions = [kernel.loop, *kernel.calls, *kernel.sums]
-    if kernel.library is not None:
-        functions.append(kernel.library.symbols)
+    generators = [] if kernel.library is None else [kernel.library.symbols]
     name = f"{kernel.loop.__module__}.{kernel.loop.__qualname__}"
-    return object_files.path_for(name, kinds, functions)
+    functions = [kernel.loop, *kernel.calls, *kernel.sums]
+    return object_files.path_for(name, kinds, functions, generators)
 
 
 def _from_file(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]] | None:

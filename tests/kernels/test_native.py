@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import os
 import struct
 import threading
 import types
@@ -290,7 +291,7 @@ def test_a_file_that_cannot_be_read_is_compiled_again(tmp_path):
 
 
 def test_a_full_disk_is_one_warning(tmp_path, monkeypatch):
-    def refuse(path):
+    def refuse(path, mode):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(object_files, "replacement", refuse)
@@ -384,6 +385,144 @@ def test_a_change_in_a_file_that_a_loop_calls_is_compiled(tmp_path, forgetful):
 
 def call_loop(x):
     x[0] = scale(x[0])  # noqa: F821  a global of the copy that is compiled
+
+
+def test_loops_of_one_factory_have_files_of_their_own(tmp_path, monkeypatch):
+    def make(c):
+        def loop(x):
+            for i in range(x.shape[0]):
+                x[i] = c
+
+        return Kernel(loop, loop)
+
+    for _ in range(2):  # compiled, then loaded
+        assert [doubled(make(c)) for c in (2.0, 3.0, 4)] == [2, 3, 4]
+        assert len(files(tmp_path)) == 3
+        monkeypatch.setattr(native, "_compile", None)
+
+
+FACTOR = 2.0
+HIDDEN = types.ModuleType("hidden")
+
+
+def times_global(x):
+    x[0] = FACTOR * x[0]
+
+
+def times_attribute(x):
+    x[0] = HIDDEN.factor * x[0]
+
+
+def test_the_file_depends_on_plain_globals_and_attributes_of_modules(monkeypatch):
+    here = times_global.__globals__
+    for loop, namespace, name in (
+        (times_global, here, "FACTOR"),
+        (times_attribute, vars(HIDDEN), "factor"),
+    ):
+        paths = set()
+        for value in (2.0, 3.0, 2, True, np.float32(2), (2.0,), None, 2.0):
+            monkeypatch.setitem(namespace, name, value)
+            paths.add(object_files.path_for("kernel", ["f1C"], [loop]))
+        assert len(paths) == 7
+
+
+def test_the_file_depends_on_constants_and_on_functions_that_are_called():
+    def paths(texts, **others):
+        for text in texts:
+            code = compile(text, __file__, "eval")
+            function = types.FunctionType(code, others)
+            yield object_files.path_for("kernel", ["f1C"], [function])
+
+    texts = ["1", "1.0", "True", "2", "a + 1", "b + 1", "'a'", "(1, 2)", "[x + 1 for x in a]",
+             "[x + 2 for x in a]", "x in {1, 2}"]  # fmt: skip
+    found = [path for _ in range(2) for path in paths(texts)]
+    assert len(set(found)) == len(texts)
+    called = [types.FunctionType(compile(text, __file__, "eval"), {}) for text in texts]
+    outside = [next(paths(["f(x)"], f=function)) for function in called]
+    assert len(set(outside)) == len(texts)
+
+
+def test_a_value_without_a_stable_text_is_compiled_in_memory(tmp_path):
+    table = np.array([3.0])
+
+    def loop(x):
+        x[0] *= table[0]
+
+    with pytest.warns(RuntimeWarning, match="cannot be cached .table is a ndarray"):
+        assert doubled(Kernel(loop, loop)) == 3
+    assert files(tmp_path) == []
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="file modes are not informative here")
+
+
+@posix
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_files_have_the_same_mode_whatever_the_umask(tmp_path, monkeypatch, umask):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "a" / "b"))
+    before = os.umask(umask)
+    try:
+        doubled()
+    finally:
+        os.umask(before)
+    (file,) = files(tmp_path)
+    assert file.stat().st_mode & 0o7777 == 0o644
+    for folder in (file.parent, *file.parent.parents[:2]):
+        assert folder.stat().st_mode & 0o7777 == 0o755 & ~umask
+
+
+def by_link(file):
+    file.rename(file.parent / "target")
+    file.symlink_to("target")
+
+
+def by_another_name(file):
+    """A file of another kernel under this one's name."""
+    other = object_files.path_for("other", ["f1C"], [double_loop])
+    object_files.write(other, *object_files.read(file))
+    other.rename(file)
+
+
+TAKEN = {
+    "a link": by_link,
+    "all may write": lambda file: file.chmod(0o646),
+    "the group may write": lambda file: file.chmod(0o664),
+    "of another kernel": by_another_name,
+}
+
+
+@posix
+@pytest.mark.parametrize("how", TAKEN)
+def test_a_file_that_others_may_have_written_is_compiled_again_and_replaced(
+    how, tmp_path, monkeypatch
+):
+    doubled()
+    (file,) = files(tmp_path)
+    TAKEN[how](file)
+    assert object_files.exists(file) == (how == "of another kernel")
+    with pytest.warns(RuntimeWarning, match="cannot be cached .*; compiling again"):
+        assert doubled() == 2
+    assert not file.is_symlink() and file.stat().st_mode & 0o7777 == 0o644
+    monkeypatch.setattr(native, "_compile", None)
+    assert doubled() == 2
+
+
+@posix
+def test_a_file_of_another_user_is_not_read(tmp_path, monkeypatch):
+    doubled()
+    (file,) = files(tmp_path)
+    monkeypatch.setattr(object_files, "_trusted", lambda: {file.stat().st_uid + 1})
+    with pytest.raises(PermissionError, match="other users may have written it"):
+        object_files.read(file)
+    with pytest.raises(object_files.UnusableFolder, match="other users"):
+        object_files.folder()
+
+
+@posix
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PermissionError):
+        object_files.read(tmp_path / "pipe")
 
 
 # ---- what may be missing
