@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import re
 import struct
 import threading
 import types
@@ -103,6 +104,7 @@ OTHERS = {
     "masked": (np.ma.masked_array(TABLE), 2.0),
     "a complex number": (TABLE, 2 + 0j),
     "uint64": (TABLE, np.uint64(2**63)),
+    "a large int": (TABLE, 2**64),
 }
 
 
@@ -117,6 +119,72 @@ def test_the_reference_runs_for_other_arguments(name):
     kernel(x, factor, out)
     assert len(REFERENCE_RAN) == 1
     np.testing.assert_array_equal(out, np.asarray(x).astype(out.dtype) * factor)
+
+
+def test_a_large_int_is_given_to_the_reference_after_small_ones():
+    kernel, out = scale(), np.zeros((2, 3))
+    for factor in (2, 2**70, -(2**70), 3):
+        kernel(TABLE, factor, out)
+        np.testing.assert_array_equal(out, factor * TABLE)
+    assert [factor for _, factor, _ in REFERENCE_RAN] == [2**70, -(2**70)]
+    assert kernel.is_compiled(TABLE, 2**70, out)
+
+
+def needs_the_runtime(x):
+    x[:] = np.zeros(len(x))
+
+
+class NoLibrary:
+    name = "library"
+
+    def symbols(self):
+        return None
+
+
+WHY_NOT = {
+    "no array of >f8": (scale, (TABLE.astype(">f8"), 2.0, TABLE)),
+    "no array of float64, not aligned": (scale, (UNALIGNED.reshape(2, 3), 2.0, TABLE)),
+    "no complex": (scale, (TABLE, 2j, TABLE)),
+    "no int of more than 64 bits": (scale, (TABLE, 2**64, TABLE)),
+    "no MaskedArray": (scale, (np.ma.masked_array(TABLE), 2, TABLE)),
+    "it is no loop": (lambda: Kernel(None, scale_reference), (TABLE,)),
+    r"Numba cannot compile it for f2C \(": (
+        lambda: Kernel(needs_the_runtime, needs_the_runtime), (np.ones((1, 1), np.float32),)
+    ),
+    "there is no library": (
+        lambda: Kernel(scale_loop, scale_reference, library=NoLibrary()), (TABLE, 2, TABLE)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", WHY_NOT)
+def test_a_kernel_says_why_it_has_no_native_code(reason):
+    make, args = WHY_NOT[reason]
+    kernel = make()
+    if kernel.loop is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert kernel.native(*args) is None
+    assert re.search(reason, kernel.why_not(*args))
+
+
+def test_a_kernel_says_that_numba_is_off_or_missing(monkeypatch):
+    kernel, args = scale(), (TABLE, 2.0, TABLE.copy())
+    monkeypatch.setattr(native, "_binding", lambda: None)
+    assert kernel.native(*args) is None and kernel.why_not(*args) == "Numba cannot be used"
+    monkeypatch.setattr("npr.kernels.jit.NUMBA", False)
+    assert kernel.why_not(*args) == "Numba is switched off"
+
+
+def test_kernels_have_names_for_messages():
+    assert KERNELS["forward"].__name__ == "forward" and scale().__name__ == "scale"
+
+
+def test_a_warning_points_at_the_line_that_called_npr(monkeypatch):
+    monkeypatch.setattr(object_files.os, "access", lambda *_: False)
+    with pytest.warns(RuntimeWarning) as caught:
+        doubled()
+    assert caught[0].filename == __file__
 
 
 def test_types_may_change_between_calls(tmp_path):
