@@ -50,9 +50,12 @@ def replacement(path: str, mode: int | None = None) -> Iterator[io.BufferedWrite
 
 def _temporary(prefix: str, mode: int) -> io.BufferedWriter:
     """A new file. It is locked while it is open, so that no other writer removes it."""
+
+    def opened(name: str, flags: int) -> int:
+        return os.open(name, flags, mode)
+
     while True:
-        name = f"{prefix}{os.urandom(8).hex()}.tmp"
-        file = open(name, "xb", opener=lambda *given: os.open(*given, mode))  # noqa: SIM115
+        file = open(f"{prefix}{os.urandom(8).hex()}.tmp", "xb", opener=opened)  # noqa: SIM115
         if fcntl is None:
             return file
         with contextlib.suppress(OSError):  # without locks nothing is removed as a leftover
