@@ -254,8 +254,8 @@ def _written_by(function: Any, call: ast.Call) -> list[Any]:
         case ast.Attribute(attr=name, value=of) if called is None:  # a method
             plain = name in _READING and not call.keywords  # such as out=
             return [] if plain else [*given, of]
-    if called is np.dot or isinstance(called, np.ufunc):  # outputs are what follows the inputs
-        inputs = 2 if called is np.dot else called.nin
+    inputs = 2 if called is np.dot else getattr(called, "nin", None)  # of a ufunc
+    if inputs is not None:  # outputs are what follows them
         return [*call.args[inputs:], *(keyword.value for keyword in call.keywords)]
     if not inspect.isfunction(called):
         return given

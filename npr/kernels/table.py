@@ -66,7 +66,6 @@ def _declare() -> None:
         array = context.make_array(signature.args[0])(context, builder, args[0])
         return lambda k: builder.gep(array.data, [ir.Constant(word, k)])
 
-    @intrinsic
     def function(_: Any, row: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             at = entries(context, builder, signature, args)
@@ -75,7 +74,6 @@ def _declare() -> None:
 
         return types.int64(row), code
 
-    @intrinsic
     def inner(_: Any, words: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             at = entries(context, builder, signature, args)
@@ -87,19 +85,22 @@ def _declare() -> None:
 
         return types.none(words), code
 
-    @overload(call_row)
+    native_row, native_inner = intrinsic(function), intrinsic(inner)
+
     def typed_row(row: Any) -> Any:
         def call(row: Any) -> Any:
-            return function(row)
+            return native_row(row)
 
         return call
 
-    @overload(call_inner)
     def typed_inner(words: Any) -> Any:
         def call(words: Any) -> Any:
-            return inner(words)
+            return native_inner(words)
 
         return call
+
+    overload(call_row)(typed_row)
+    overload(call_inner)(typed_inner)
 
 
 def _run_reference(table: Array, failed: Array) -> None:
