@@ -44,8 +44,12 @@ def _captured(method: Method) -> Method:
             calls = held["_captured"] = kind()
         elif ON_HOST and not anomaly.on and not options:  # the usual case first
             plan = calls.ready.get(method)
-            if plan is not None and plan.fits(agent, args):
-                return plan.replay()
+            if plan is not None and calls.lock.acquire(blocking=False):
+                try:
+                    if plan.fits(agent, args):
+                        return plan.replay()
+                finally:
+                    calls.lock.release()
         if not _usable():
             return method(agent, *args, **options)
         thread.inside = True

@@ -18,6 +18,8 @@ from npr.capture.table import Table
 from npr.kernels import table as kernels
 from npr.kernels.jit import Kernel
 
+# Python raises an error where these divide floats by zero, or overflow
+_FAILING = (np.divide, np.floor_divide, np.remainder, np.power)
 _POWERS = {-1: np.reciprocal, 0.5: np.sqrt, 1: np.positive, 2: np.square}  # as of NumPy's arrays
 
 
@@ -26,6 +28,11 @@ def plain(x: Any) -> Any:
     if type(x) is not Traced:
         return x
     return float(x.array) if x.is_float else x.array
+
+
+def _is_number(x: Any) -> bool:
+    """Whether x stands for a number of Python."""
+    return x.is_float if type(x) is Traced else isinstance(x, (int, float))
 
 
 def _refused(what: str) -> Callable[..., NoReturn]:
@@ -39,6 +46,14 @@ def _is_basic(index: Any) -> bool:
     """Whether this index gives a view."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(p is None or p is Ellipsis or type(p) in (int, slice) for p in parts)
+
+
+# what operators between floats compute, with the bits of Python
+_OPERATORS = (
+    np.add, np.subtract, np.multiply, np.true_divide, np.floor_divide, np.remainder, np.power,
+    np.negative, np.positive, np.absolute, np.greater, np.less, np.greater_equal, np.less_equal,
+    np.equal, np.not_equal,
+)  # fmt: skip
 
 
 class Traced(NDArrayOperatorsMixin):
@@ -98,6 +113,10 @@ class Traced(NDArrayOperatorsMixin):
         if out is not None and type(out[0]) is not Traced:
             raise NotCapturableError("it writes to an array that is no argument or attribute")
         values = [plain(x) for x in inputs]
+        if all(map(_is_number, inputs)) and ufunc not in _OPERATORS:
+            raise NotCapturableError(f"it calls np.{ufunc.__name__} of floats")  # gives a float64
+        if ufunc in _FAILING and all(map(_is_number, inputs)) and not isinstance(values[1], int):
+            raise NotCapturableError(f"it calls np.{ufunc.__name__} of floats, which may raise")
         types = tuple(type(x) if type(x) in (int, float) else np.asarray(x).dtype for x in values)
         resolved = ufunc.resolve_dtypes((*types, None if out is None else out[0].dtype))
         y = np.asarray(ufunc(*values, **({} if out is None else {"out": out[0].array})))
@@ -115,9 +134,7 @@ class Traced(NDArrayOperatorsMixin):
         self.table.ufunc(ufunc, operands, y)
         if out is not None:
             return out[0]
-        is_float = y.dtype == np.float64 and all(
-            x.is_float if type(x) is Traced else isinstance(x, (int, float)) for x in inputs
-        )
+        is_float = y.dtype == np.float64 and all(map(_is_number, inputs))
         return Traced(y, self.table, is_float)
 
     def __pow__(self, p: Any) -> Any:
@@ -290,7 +307,7 @@ def _where(condition: Any, a: Any, b: Any) -> Traced:
     return Traced(y, table)
 
 
-def _joined(join: Callable[..., np.ndarray], new_axis: bool) -> Callable[..., Traced]:
+def _joining(join: Callable[..., np.ndarray], new_axis: bool) -> Callable[..., Traced]:
     def rule(arrays: Sequence[Any], axis: int = 0) -> Traced:
         table, values = _table_of(*arrays), [plain(x) for x in arrays]
         y = join(values, axis)
@@ -332,8 +349,8 @@ def _full_like(
 # functions whose Traced arguments are first; others are refused
 RULES: dict[Any, Callable[..., Any]] = {
     np.where: _where,
-    np.concatenate: _joined(np.concatenate, False),
-    np.stack: _joined(np.stack, True),
+    np.concatenate: _joining(np.concatenate, False),
+    np.stack: _joining(np.stack, True),
     np.empty_like: _empty_like,
     np.zeros_like: _filled_like(0),
     np.ones_like: _filled_like(1),

@@ -22,7 +22,7 @@ class NotCapturableError(Exception):
 class Report(NamedTuple):
     """What happens to the calls of one signature."""
 
-    signature: str  # e.g. "s float32(64, 4), gamma float, delayed=True"
+    signature: str  # e.g. "s float32(64, 4), delayed=True"; on the host with the method's name
     state: str  # "captured", or "eager: REASON"
     replays: int
 
@@ -52,7 +52,7 @@ def sort(values: Iterable[Any], key: list[Any], arrays: list[Array], floats: lis
             floats.append(float(x))
             key.append(float)
         elif kind in BY_VALUE:
-            key.append(x)
+            key.append((kind, x))
         elif kind is tuple or kind is list:
             key.append((kind, len(x)))
             sort(x, key, arrays, floats)

@@ -23,7 +23,7 @@ def compile_all() -> None:
     table.run.native(words[None, :], index)
     table.strided.native(words)
     table.argmax.native(x[None, :], index)
-    for source, target in ((flags, x), (wide, x), (wide, index), (index, x)):
+    for source, target in ((flags, x), (wide, x), (wide, index), (x, index), (index, x)):
         table.cast.native(source, target)
     for y in (x, index):
         table.select.native(flags, y, y, y)
@@ -35,24 +35,26 @@ def is_ready(kernel: Kernel, args: tuple[object, ...]) -> bool:
     The first one that cannot starts the process; kernels that it leaves out, or cannot keep in a
     file, are ready when it has ended.
     """
-    return kernel.is_compiled(*args) or _started() is None or _started().poll() is not None
+    if kernel.is_compiled(*args):
+        return True
+    with _lock:
+        process = _start()
+    return process is None or process.poll() is not None
 
 
+_PROGRAM = "from npr.capture import compiling; compiling.compile_all()"
 _lock = threading.Lock()
 
 
 @functools.cache
 def _start() -> "subprocess.Popen[bytes] | None":
+    if not sys.executable or getattr(sys, "frozen", False):  # an application with npr in it
+        return None
     try:
         return subprocess.Popen(
-            [sys.executable, "-c", "from npr.capture import compiling; compiling.compile_all()"],
+            [sys.executable, "-P", "-c", _PROGRAM],  # -P: not with modules of the current folder
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
     except OSError:  # no interpreter to start, or no more processes
         return None
-
-
-def _started() -> "subprocess.Popen[bytes] | None":
-    with _lock:
-        return _start()

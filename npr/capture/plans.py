@@ -16,6 +16,7 @@ What cannot be captured, or proved, runs as it is. `report(agent)` has the reaso
 
 import copy
 import struct
+import threading
 import warnings
 import weakref
 from collections import OrderedDict
@@ -61,6 +62,10 @@ class _Constant:
     def traced(self, table: Table) -> Any:
         return self.value
 
+    def arrays(self) -> list[np.ndarray]:
+        """Those that the plan reads."""
+        return []
+
     def take(self, x: Any) -> bool:
         """Take this argument, if it is one of the signature."""
         return type(x) is type(self.value) and bool(x == self.value)
@@ -93,6 +98,9 @@ class _Array(_Constant):
     def traced(self, table: Table) -> Traced:
         return Traced(self.array, table)
 
+    def arrays(self) -> list[np.ndarray]:
+        return [self.array]
+
     def take(self, x: Any) -> bool:
         array = self.array
         if (
@@ -124,6 +132,9 @@ class _Items(_Constant):
     def traced(self, table: Table) -> Any:
         return self._kind(item.traced(table) for item in self._items)
 
+    def arrays(self) -> list[np.ndarray]:
+        return [array for item in self._items for array in item.arrays()]
+
     def take(self, x: Any) -> bool:
         return type(x) is self._kind and _take(self._items, x)
 
@@ -132,7 +143,10 @@ _NOTHING = object()
 
 
 def _argument(x: Any, same: Set[int]) -> _Constant:
-    """same   the ids of the arrays that the call before was given, too"""
+    """Where a plan has the argument x.
+
+    same   the ids of the arrays that the call before was given, too
+    """
     if type(x) is np.ndarray:
         return _SameArray(x) if id(x) in same else _Array(x)
     if isinstance(x, (tuple, list)):
@@ -187,7 +201,7 @@ class Plan:
         finally:
             given.restore()
             for array, before in self.written:
-                array[...] = before
+                _restore(array, before)
         self._words = struct.pack("QQ", id(self._rows), id(self._failed))
         self._status = self._failed.data  # quicker to read
         self._traced.clear()
@@ -195,6 +209,9 @@ class Plan:
 
     def agrees(self, result: Any) -> bool:
         """Whether the traced call has done what the call has now done as it is."""
+        for name, x in {"": result}.items() if self._alone else result.items():
+            if isinstance(x, np.ndarray) and not x.ndim:
+                self._whole.add(name)
         wrote = [array for array, _ in self.written]
         agrees = _same(self._result, result) and all(map(_same, self._after, wrote))
         self.written = [(array, array) for array, _ in self.written]  # the copies are not needed
@@ -235,7 +252,8 @@ class Plan:
             if type(x) not in (Traced, np.ndarray, float, *BY_VALUE):
                 raise NotCapturableError(f"it returns a {type(x).__qualname__}")
         self._results = [(name, plain(x)) for name, x in results.items()]
-        theirs = [one.array for one in self._args if isinstance(one, _Array)]
+        self._whole: set[str] = set()  # results that are arrays without axes, not numbers
+        theirs = [array for one in self._args for array in one.arrays()]
         theirs += [array for array, _ in self.written]
         for _, x in self._results:
             if isinstance(x, np.ndarray) and any(np.may_share_memory(x, y) for y in theirs):
@@ -244,7 +262,9 @@ class Plan:
     def _copied(self) -> Any:
         """What the last run returns: its arrays are written again by the next one."""
         results = {
-            name: (x.copy() if x.ndim else x[()]) if type(x) is np.ndarray else x
+            name: (x.copy() if x.ndim or name in self._whole else x[()])
+            if type(x) is np.ndarray
+            else x
             for name, x in self._results
         }
         return results[""] if self._alone else results
@@ -288,8 +308,12 @@ class Saved:
 
     def restore(self) -> None:
         for x, before in self._arrays:
-            if not _same(x, before):
-                x[...] = before
+            _restore(x, before)
+
+
+def _restore(x: np.ndarray, before: np.ndarray) -> None:
+    if not _same(x, before):  # it may be read-only
+        x[...] = before
 
 
 class _Signature:
@@ -320,12 +344,22 @@ class Plans:
         self.signatures: OrderedDict[Any, _Signature] = OrderedDict()
         self.ready: dict[Method, Plan] = {}  # the plan that was used last, by method
         self.traces = 0
+        # a plan computes in its own arrays: another thread runs its calls as they are
+        self.lock = threading.Lock()
 
     def __reduce__(self) -> Any:
         return Plans, ()
 
     def run(self, method: Method, agent: Any, args: Any, options: dict[str, Any]) -> Any:
         """method(agent, *args, **options), replayed where there is a plan."""
+        if not self.lock.acquire(blocking=False):
+            return method(agent, *args, **options)
+        try:
+            return self._run(method, agent, args, options)
+        finally:
+            self.lock.release()
+
+    def _run(self, method: Method, agent: Any, args: Any, options: dict[str, Any]) -> Any:
         key: list[Any] = [method, *options]
         arrays: list[np.ndarray] = []
         values = (*args, *options.values())
@@ -400,7 +434,7 @@ class Plans:
 
     def _drop(self, one: _Signature) -> None:
         """Forget a plan."""
-        if self.ready.get(one.method) is one.plan:
+        if one.plan is not None and self.ready.get(one.method) is one.plan:
             del self.ready[one.method]
         one.earlier, one.plan = one.replays, None
 
@@ -414,13 +448,17 @@ class Plans:
         result = one.method(agent, *args, **options)
         if not given.changed():
             after = Saved(wrote)
-            before.restore()
-            replayed = plan.replay()
-            if _same(result, replayed) and not after.changed():
+            try:
+                before.restore()
+                agrees = _same(result, plan.replay()) and not after.changed()
+            except Exception:  # the call as it is has succeeded
+                agrees = False
+            finally:
+                after.restore()
+            if agrees:
                 plan.due = 10 * plan.replays if plan.proved else AGAIN
                 plan.proved = True
                 return result
-            after.restore()
         if plan.proved:  # earlier replays may have been wrong
             warnings.warn(
                 f"{type(agent).__name__}.{one.method.__name__} is not a pure function: after "

@@ -11,6 +11,7 @@ import inspect
 import numbers
 import operator
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -29,8 +30,14 @@ _PLAIN = (
     numbers.Number, np.generic, str, bytes, type(None), enum.Enum, type, types.FunctionType,
     type(np.exp), type(xp.exp),
 )  # fmt: skip
-_CONSTANTS = (*_PLAIN, MLP, Head, Actions, Observations)
-_OUTSIDE = (*_PLAIN, types.ModuleType, types.BuiltinFunctionType, functools.partial, Kernel)
+_PARTS = (MLP, Head, Actions, Observations)
+_OUTSIDE = (*_PLAIN, types.BuiltinFunctionType, functools.partial, Kernel)
+# functions of Python, and modules, whose use has an effect or depends on more than arguments
+_EFFECTS = {
+    "print", "open", "input", "exec", "eval", "type", "setattr", "vars", "globals", "random",
+    "secrets", "time", "logging", "warnings", "os", "io",
+}  # fmt: skip
+_ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")  # instructions that read one
 OPTIMIZERS = (Adam, RMSprop, SGD)  # a step of theirs is work on arrays only
 
 
@@ -66,7 +73,8 @@ class Reads:
         if name not in object.__getattribute__(agent, "__dict__"):
             held, static = self.of_class, inspect.getattr_static(self.of, name, None)
             if hasattr(type(static), "__get__"):
-                held[name] = getattr(self.of, name)
+                if not isinstance(static, classmethod):  # bound anew by each access
+                    held[name] = getattr(self.of, name)
                 for function in (static, *(getattr(static, f, None) for f in ("fget", "__func__"))):
                     self.enter(function)
                 return False
@@ -76,6 +84,7 @@ class Reads:
                 "calls; pass what it needs of it as an argument"
             )
         held[name] = value
+        self.enter(value)
         return True
 
     def enter(self, function: Any) -> None:
@@ -89,27 +98,33 @@ class Reads:
         if function in self._seen:
             return
         self._seen.add(function)
-        top = (function.__module__ or "").partition(".")[0]
-        if top in ("npr", "numpy") or top in sys.stdlib_module_names - {"__main__"}:
+        if _is_known(function.__module__):
             return
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
         for code in _codes(function.__code__):
-            if "random" in code.co_names:
-                raise NotCapturableError("it draws random numbers; pass them as an argument")
-            if {"type", "__class__"} & {*code.co_names}:
-                raise NotCapturableError("it uses its class; read self.NAME instead")
             for step in dis.get_instructions(code):
                 name = step.argval
-                if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") or (
+                if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR") or (
                     step.opname in ("STORE_DEREF", "DELETE_DEREF") and name in cells
                 ):
-                    raise NotCapturableError(f"it sets the variable {name}")
-                if step.opname == "LOAD_GLOBAL" and name in function.__globals__:
-                    self._outside(function.__globals__, name, function.__globals__[name])
+                    raise NotCapturableError(f"it sets {name}")
+                if step.opname == "LOAD_GLOBAL":
+                    self._global(function.__globals__, name)
+                elif step.opname in _ATTRIBUTE and name in ("__class__", "random"):
+                    raise NotCapturableError(f"it uses .{name}; pass what it needs as an argument")
         for name, cell in cells.items():
             if name != "__class__":  # of super()
                 with contextlib.suppress(ValueError):  # an empty cell
                     self._outside(cell, name, cell.cell_contents)
+
+    def _global(self, variables: dict[str, Any], name: str) -> None:
+        value = variables.get(name)
+        if name in _EFFECTS and (name not in variables or isinstance(value, types.ModuleType)):
+            raise NotCapturableError(f"it uses {name}, which a replay would leave out")
+        if isinstance(value, types.ModuleType) and not _is_known(value.__name__):
+            raise NotCapturableError(f"it reads the module {name}; pass what it needs of it")
+        if name in variables and not isinstance(value, types.ModuleType):
+            self._outside(variables, name, value)
 
     def _outside(self, place: Any, name: str, value: Any) -> None:
         if not isinstance(value, _OUTSIDE):
@@ -119,6 +134,12 @@ class Reads:
             )
         self.outside.append((place, name, value))
         self.enter(value.func if isinstance(value, functools.partial) else value)
+
+
+def _is_known(module: str | None) -> bool:
+    """Whether a module is one of npr, NumPy or Python."""
+    top = (module or "").partition(".")[0]
+    return top in ("npr", "numpy") or top in sys.stdlib_module_names - {"__main__"}
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -140,18 +161,24 @@ def traced(
     a replay would not notice.
     """
     own: Any = type(agent)
-    reads = Reads(own, method)
+    reads, thread = Reads(own, method), threading.get_ident()
 
     def getattribute(self: Any, name: str) -> Any:
+        if threading.get_ident() != thread:
+            return own.__getattribute__(self, name)
+        if name == "__dict__":
+            raise NotCapturableError("it reads self.__dict__")
         try:
             value = own.__getattribute__(self, name)
         except AttributeError as error:
             raise NotCapturableError(f"it asks for self.{name}, which is not there") from error
-        if name[:2] == "__" and name != "__dict__":
+        if name[:2] == "__":
             return value
         return wrap(value) if reads.read(self, name, value) else value
 
     def set_attribute(self: Any, name: str, value: Any) -> None:
+        if threading.get_ident() != thread:
+            return own.__setattr__(self, name, value)  # type: ignore[no-any-return]
         raise NotCapturableError(f"it sets self.{name}; return the value, and set it elsewhere")
 
     methods = {"__getattribute__": getattribute, "__setattr__": set_attribute}
@@ -174,8 +201,10 @@ def traced(
 def _is_constant(value: Any) -> bool:
     """Whether a replay may rely on the value as long as it is the same object: nothing in it is
     changed, except by work on arrays."""
-    if isinstance(value, (ARRAY, *_CONSTANTS)) or type(value) in OPTIMIZERS:
+    if isinstance(value, (ARRAY, *_PLAIN)) or type(value) in OPTIMIZERS:
         return True
+    if isinstance(value, _PARTS):  # those of npr do not change
+        return _is_known(type(value).__module__)
     inside = contents(value)
     return inside is not None and all(map(_is_constant, inside))
 
@@ -204,41 +233,51 @@ class ReadWatch:
     was replaced: comparing them is quick, and is done in each call."""
 
     def __init__(self, reads: Reads) -> None:
-        self._class, of_class = reads.of, reads.of_class
-        # what was found in the class must not be in the agent itself
-        self._names = (*reads.own, *of_class)
-        self._addresses = (*map(id, reads.own.values()), *[id(None)] * len(of_class))
-        self._class_names = ("__doc__", "__module__", *of_class)  # of two or more it is a tuple
-        self._of_class = operator.attrgetter(*self._class_names)
-        self._class_addresses = tuple(map(id, self._of_class(self._class)))
+        self._class, self._outside = reads.of, reads.outside
+        self._own = _Objects(operator.itemgetter, reads.own)
+        self._of_class = _Objects(operator.attrgetter, reads.of_class)
+        self._class_names = frozenset(reads.of_class)
         self.optimizers = [*optimizers(reads.own.values())]
-        self._optimizers = [(one, _addresses(one)) for one in self.optimizers]
-        self._outside = reads.outside
-        self._held = [reads.own, of_class, *({**vars(one)} for one in self.optimizers)]
+        self._optimizers = [
+            _Objects(operator.attrgetter, {"counts": one.counts, "theta": one.theta, **vars(one)})
+            for one in self.optimizers  # without the learning rate, which is an input
+        ]
 
     def changed(self, agent: Any) -> str | None:
         """The name of something that is not what it was, if there is one."""
         held = vars(agent)
-        now = tuple(map(id, map(held.get, self._names)))
-        if now != self._addresses:
-            return _differs(self._names, now, self._addresses)
-        now = tuple(map(id, self._of_class(self._class)))
-        if now != self._class_addresses:
-            return _differs(self._class_names, now, self._class_addresses)
-        for optimizer, before in self._optimizers:
-            if (now := _addresses(optimizer)) != before:
-                names = ("counts", "theta", *vars(optimizer))
-                return f"{_differs(names, now, before)} of {type(optimizer).__name__}"
+        if not self._own.are_in(held):
+            return self._own.changed(held.get)
+        if not held.keys().isdisjoint(self._class_names):  # it hides what was read from the class
+            return next(iter(self._class_names & held.keys()))
+        if not self._of_class.are_in(self._class):
+            return self._of_class.changed(lambda name: getattr(self._class, name, None))
+        for optimizer, objects in zip(self.optimizers, self._optimizers):
+            if not objects.are_in(optimizer):
+                name = objects.changed(lambda name, one=optimizer: getattr(one, name, None))  # type: ignore[misc]
+                return f"{name} of {type(optimizer).__name__}"
         for place, name, value in self._outside:
             if (place[name] if isinstance(place, dict) else place.cell_contents) is not value:
                 return name
         return None if type(agent) is self._class else "__class__"
 
 
-def _addresses(optimizer: Optimizer) -> tuple[int, ...]:
-    """Of what is in an optimizer, without its learning rate, which is an input."""
-    return (id(optimizer.counts), id(optimizer.theta), *map(id, vars(optimizer).values()))
+class _Objects:
+    """Objects by name, and what gets those of these names from a place."""
 
+    def __init__(self, getter: Any, objects: dict[str, Any]) -> None:
+        self._objects = objects
+        names = [*objects] * (2 if len(objects) == 1 else 1)  # of one name it is no tuple
+        self._get = getter(*names) if names else lambda place: ()
+        self._addresses = tuple(id(objects[name]) for name in names)
 
-def _differs(names: Iterable[str], now: Iterable[int], before: Iterable[int]) -> str:
-    return next((n for n, a, b in zip(names, now, before) if a != b), "an attribute")
+    def are_in(self, place: Any) -> bool:
+        """Whether a place has these objects."""
+        try:
+            return tuple(map(id, self._get(place))) == self._addresses
+        except (KeyError, AttributeError):
+            return False
+
+    def changed(self, get: Callable[[str], Any]) -> str:
+        """The name of one that is not there any more."""
+        return next((n for n, x in self._objects.items() if get(n) is not x), "an attribute")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from npr import backend, capture
+from npr.capture import compiling
 from npr.cli import doctor_gpu
 from npr.kernels import blas as kernel_blas
 from npr.kernels import jit, object_files
@@ -169,6 +170,10 @@ def captured(algorithm: str, env: str) -> list[str]:
     The agent is made with its default settings, and learns until 20 updates were made.
     """
     kind = config.algorithm(algorithm)
+    if kind.table:
+        return ["nothing: " + why_not_captured(kind)]
+    if backend.ON_HOST and backend.CAPTURE and jit.available():
+        compiling.compile_all()  # else the first calls run as they are until a process has done it
     early = {"learning_starts": 100} if "learning_starts" in kind.settings else {}
     agent = kind(env, seed=0, verbose=0, **early)
     try:

@@ -66,6 +66,7 @@ def _declare() -> None:
         array = context.make_array(signature.args[0])(context, builder, args[0])
         return lambda k: builder.gep(array.data, [ir.Constant(word, k)])
 
+    @intrinsic  # type: ignore[untyped-decorator]
     def function(_: Any, row: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             at = entries(context, builder, signature, args)
@@ -74,6 +75,7 @@ def _declare() -> None:
 
         return types.int64(row), code
 
+    @intrinsic  # type: ignore[untyped-decorator]
     def inner(_: Any, words: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             at = entries(context, builder, signature, args)
@@ -85,22 +87,19 @@ def _declare() -> None:
 
         return types.none(words), code
 
-    native_row, native_inner = intrinsic(function), intrinsic(inner)
-
+    @overload(call_row)  # type: ignore[untyped-decorator]
     def typed_row(row: Any) -> Any:
         def call(row: Any) -> Any:
-            return native_row(row)
+            return function(row)
 
         return call
 
+    @overload(call_inner)  # type: ignore[untyped-decorator]
     def typed_inner(words: Any) -> Any:
         def call(words: Any) -> Any:
-            return native_inner(words)
+            return inner(words)
 
         return call
-
-    overload(call_row)(typed_row)
-    overload(call_inner)(typed_inner)
 
 
 def _run_reference(table: Array, failed: Array) -> None:

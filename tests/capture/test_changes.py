@@ -84,8 +84,9 @@ CHANGES = {
     "constants of optimizers": lambda agent: [
         setattr(one, "eps", 1e-2) for one in vars(agent).values() if hasattr(one, "eps")
     ],
-    "max_grad_norm": lambda agent: agent.settings.get("max_grad_norm")
-    and setattr(agent, "max_grad_norm", 1e-3),
+    "max_grad_norm": lambda agent: (
+        agent.settings.get("max_grad_norm") and setattr(agent, "max_grad_norm", 1e-3)
+    ),
     "tau": lambda agent: hasattr(agent, "tau") and setattr(agent, "tau", 0.5),
 }
 

@@ -27,7 +27,9 @@ def test_a_file_of_a_captured_agent_has_the_entries_of_any_other(case, tmp_path)
         small_agent(case).learn(96).save(tmp_path / "eager.npz")
     agent = small_agent(case).learn(96)
     agent.save(tmp_path / "captured.npz")
-    names = [set(zipfile.ZipFile(tmp_path / f"{name}.npz").namelist()) for name in ("eager", "captured")]
+    names = [
+        set(zipfile.ZipFile(tmp_path / f"{name}.npz").namelist()) for name in ("eager", "captured")
+    ]
     assert names[0] == names[1]
     assert not [name for name in names[1] if "captured" in name or "plan" in name]
     loaded = npr.load(tmp_path / "captured.npz")

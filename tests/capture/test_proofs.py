@@ -91,8 +91,9 @@ def other_constants(plan):
         for k, x in enumerate(args):
             if type(x) is float:
                 (word,) = struct.unpack("q", struct.pack("d", 1.5 * x + 0.25))
-                yield f"number {k} of row {i}, {kernel.__name__}", setting(
-                    plan._rows, (i, k + 1), word
+                yield (
+                    f"number {k} of row {i}, {kernel.__name__}",
+                    setting(plan._rows, (i, k + 1), word),
                 )
 
 
@@ -223,7 +224,9 @@ def test_a_plan_whose_later_proof_fails_is_dropped_with_a_warning(after, monkeyp
     agent = toy()
     updates(agent, after)
     plan = spoil(agent)
-    with pytest.warns(RuntimeWarning, match=r"^Toy\.update is not a pure function: after \d+ replay"):
+    with pytest.warns(
+        RuntimeWarning, match=r"^Toy\.update is not a pure function: after \d+ replay"
+    ):
         updates(agent, 60, first=after)
     (state,) = states(agent)
     assert state.startswith("eager: a replay differs from the call")

@@ -1,4 +1,4 @@
-"""The interpreter of tables, compiled, against its Python version, and the operations of its rows."""
+"""The interpreter of tables, compiled and in Python, and the operations of its rows."""
 
 import ctypes
 import warnings
@@ -11,6 +11,7 @@ from support.tracing import bits, numbers
 
 from npr.backend import NUMBA
 from npr.capture import NotCapturableError
+from npr.capture import table as tables
 from npr.capture.table import inner_loop
 from npr.kernels import table
 from npr.kernels.jit import available

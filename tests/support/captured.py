@@ -100,6 +100,4 @@ def replays(agent, method="update"):
     calls = vars(agent).get("_captured")
     if calls is None:
         return 0
-    return sum(
-        one.replays for one in calls.signatures.values() if one.method.__name__ == method
-    )
+    return sum(one.replays for one in calls.signatures.values() if one.method.__name__ == method)

@@ -15,7 +15,7 @@ SPECIAL = (
 def numbers(shape, dtype, seed, special=True):
     """Random numbers of a type, a few special ones among them."""
     rng, dtype = np.random.default_rng(seed), np.dtype(dtype)
-    if dtype == bool:
+    if dtype.kind == "b":
         return np.asarray(rng.random(shape) < 0.5)
     if dtype.kind == "i":
         return np.asarray(rng.integers(-5, 6, shape), dtype)
