@@ -117,7 +117,7 @@ class Table:
             raise CompilingError("its kernels are being compiled")
         native = kernel.native(*args)
         if native is None:
-            raise NotCapturableError(f"{kernel.__name__} is not compiled for its arguments")
+            raise NotCapturableError(f"{kernel.__name__} is not native: {kernel.why_not(*args)}")
         return native
 
     def finish(self) -> np.ndarray:

@@ -17,16 +17,21 @@ except ImportError:  # Windows
 
 
 @contextlib.contextmanager
-def replacement(path: str) -> Iterator[io.BufferedWriter]:
-    """A new file to write to. It replaces `path` when the block ends without an exception."""
+def replacement(path: str, mode: int | None = None) -> Iterator[io.BufferedWriter]:
+    """A new file to write to. It replaces `path` when the block ends without an exception.
+
+    mode   of the file, whatever the umask; by default the umask decides
+    """
     folder, name = os.path.split(os.path.abspath(path))
     if not os.path.isdir(folder):
         text = "No such file or directory; create the folder first"
         raise FileNotFoundError(errno.ENOENT, text, folder)
     prefix = f".{name[:60]}."
     _remove_leftovers(folder, prefix)
-    file = _temporary(os.path.join(folder, prefix))
+    file = _temporary(os.path.join(folder, prefix), 0o666 if mode is None else mode)
     try:
+        if mode is not None and hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), mode)
         yield file
         file.flush()
         os.fsync(file.fileno())
@@ -43,10 +48,14 @@ def replacement(path: str) -> Iterator[io.BufferedWriter]:
     file.close()
 
 
-def _temporary(prefix: str) -> io.BufferedWriter:
+def _temporary(prefix: str, mode: int) -> io.BufferedWriter:
     """A new file. It is locked while it is open, so that no other writer removes it."""
+
+    def opened(name: str, flags: int) -> int:
+        return os.open(name, flags, mode)
+
     while True:
-        file = open(f"{prefix}{os.urandom(8).hex()}.tmp", "xb")  # noqa: SIM115
+        file = open(f"{prefix}{os.urandom(8).hex()}.tmp", "xb", opener=opened)  # noqa: SIM115
         if fcntl is None:
             return file
         with contextlib.suppress(OSError):  # without locks nothing is removed as a leftover

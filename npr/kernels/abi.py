@@ -8,7 +8,8 @@ value, of a float the bits of a double. It returns one of:
 1  the loop raised an exception
 2  an array is not of the type that the code is for, or it is read-only and written to
 
-The code needs neither Numba's runtime nor Python, so that it may run without the GIL.
+The code needs neither Numba's runtime nor Python, and callers run it without the GIL. It locks
+nothing: two threads that give it one output, or one table, get undefined numbers.
 """
 
 import ctypes
@@ -29,7 +30,12 @@ BYTE_ORDER, TYPE_NUMBER = _HEAD + 10, _HEAD + 12
 
 
 class Library(Protocol):
-    """Functions of a C library that loops call."""
+    """Functions of a C library that loops call.
+
+    name   for messages
+    """
+
+    name: str
 
     def symbols(self) -> dict[str, int] | None:
         """Their addresses by name; None if the library is not found."""

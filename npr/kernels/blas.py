@@ -12,6 +12,7 @@ import numpy as np
 from npr.backend import Array
 from npr.system.blas import openblas
 
+name = "OpenBLAS of NumPy's wheels"
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # enumerations of CBLAS
 
 

@@ -5,6 +5,7 @@ implementations where a version of Numba has changed them.
 """
 
 import ast
+import builtins
 import functools
 import inspect
 import textwrap
@@ -163,14 +164,22 @@ def _number(context: Any, builder: Any, type_: Any, word: Any) -> Any:
 # ---- which arguments a loop writes to
 
 
+_FACTS = ("dtype", "shape", "strides", "ndim", "size", "itemsize")  # attributes that are no views
+_READING = ("reshape", "ravel", "transpose", "view", "copy", "astype", "item", "sum", "mean", "min",
+            "max", "all", "any", "argmin", "argmax")  # fmt: skip
+_HARMLESS = ("math", "builtins")  # modules whose functions write to no array
+
+
 @functools.cache
 def written(function: Any) -> set[int]:
-    """The indices of the arguments to which a function writes, or functions of npr it calls.
+    """The indices of the arguments to which a function writes, or functions that it calls.
 
     Found in its source: assignments to entries of an argument, or of a view of one. Views are
-    made by slices, and by functions whose first argument is the array.
+    made by slices, by methods, and by functions whose first argument is the array. A method of an
+    argument, and a function without source, write to all that they are given, unless known.
     """
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except OSError:  # it is not from a file, and may write to all of them
@@ -181,17 +190,25 @@ def written(function: Any) -> set[int]:
         match node:
             case ast.Name():
                 return views.get(node.id, set())
-            case ast.Subscript() | ast.Attribute() | ast.Starred():
+            case ast.Attribute(attr=name) if name in _FACTS:
+                return set()
+            case ast.Subscript() | ast.Attribute() | ast.Starred() | ast.NamedExpr():
                 return origins(node.value)
+            case ast.Tuple() | ast.List():
+                return set().union(*map(origins, node.elts))
             case ast.IfExp():
                 return origins(node.body) | origins(node.orelse)
-            case ast.Call():  # such as matrix(work, n, m)
-                return set().union(*map(origins, node.args[:1]))
+            case ast.Call(func=ast.Name(id="zip" | "enumerate")):
+                return set().union(*map(origins, node.args))
+            case ast.Call() if _is_harmless(function, node):
+                return set()
+            case ast.Call():  # such as matrix(work, n, m) and x.reshape(n)
+                return origins(node.func).union(*map(origins, node.args[:1]))
         return set()
 
     def assigned(target: Any, value: Any) -> None:
         if isinstance(target, ast.Tuple):
-            several = isinstance(value, ast.Tuple)
+            several = isinstance(value, ast.Tuple) and len(value.elts) == len(target.elts)
             for one, of in zip(target.elts, value.elts if several else [value] * len(target.elts)):
                 assigned(one, of)
         elif isinstance(target, ast.Name):
@@ -201,16 +218,66 @@ def written(function: Any) -> set[int]:
     while before != (before := (str(sorted(map(str, views.items()))), len(found))):
         for node in nodes:
             match node:
-                case ast.Subscript(ctx=ast.Store()):
-                    found |= origins(node)
+                case ast.Subscript(ctx=ast.Store()) | ast.Attribute(ctx=ast.Store()):
+                    found |= origins(node.value)
+                case ast.AugAssign(target=ast.Name(id=name)) if name in names:
+                    found.add(name)  # in place, if it is an array
                 case ast.Assign():
                     for target in node.targets:
                         assigned(target, node.value)
+                case ast.AnnAssign() | ast.NamedExpr() if node.value is not None:
+                    assigned(node.target, node.value)
                 case ast.For():
                     assigned(node.target, node.iter)
-                case ast.Call(func=ast.Name(id=name)):
-                    called = function.__globals__.get(name)
-                    if inspect.isfunction(called):
-                        for i in written(called):
-                            found |= origins(node.args[i])
+                case ast.Call():
+                    for argument in _written_by(function, node):
+                        found |= origins(argument)
     return {i for i, name in enumerate(names) if name in found}
+
+
+def _is_harmless(function: Any, call: ast.Call) -> bool:
+    """Whether a call in a function neither writes to arrays nor returns a view."""
+    match call.func:
+        case ast.Attribute(value=ast.Attribute(attr=name)) if name in _FACTS:  # x.dtype.type(0)
+            return True
+    called = _named(function, call.func)
+    return isinstance(called, type) or getattr(called, "__module__", "") in _HARMLESS
+
+
+def _written_by(function: Any, call: ast.Call) -> list[Any]:
+    """The nodes within a call in a function to which it may write."""
+    if _is_harmless(function, call):
+        return []
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    called = _named(function, call.func)
+    match call.func:
+        case ast.Attribute(attr=name, value=of) if called is None:  # a method
+            plain = name in _READING and not call.keywords  # such as out=
+            return [] if plain else [*given, of]
+    inputs = 2 if called is np.dot else getattr(called, "nin", None)  # of a ufunc
+    if inputs is not None:  # outputs are what follows them
+        return [*call.args[inputs:], *(keyword.value for keyword in call.keywords)]
+    if not inspect.isfunction(called):
+        return given
+    starred = any(isinstance(x, ast.Starred) for x in call.args)
+    if starred or any(keyword.arg is None for keyword in call.keywords):
+        return given
+    keywords: dict[Any, Any] = {keyword.arg: keyword.value for keyword in call.keywords}
+    bound = inspect.signature(called).bind_partial(*call.args, **keywords)
+    if any(isinstance(x, (tuple, dict)) for x in bound.arguments.values()):  # *args, **kwargs
+        return given
+    changed = {called.__code__.co_varnames[i] for i in written(called)}
+    return [node for name, node in bound.arguments.items() if name in changed]
+
+
+def _named(function: Any, node: Any) -> Any:
+    """What a node in a function names outside of it, also in a module; None if nothing."""
+    match node:
+        case ast.Name(id=name):
+            cells = zip(function.__code__.co_freevars, function.__closure__ or ())
+            closure = {name: cell.cell_contents for name, cell in cells}
+            return {**vars(builtins), **function.__globals__, **closure}.get(name)
+        case ast.Attribute(value=of, attr=name):
+            module = _named(function, of)
+            return getattr(module, name, None) if inspect.ismodule(module) else None
+    return None

@@ -8,6 +8,7 @@ without it npr is slower, but complete.
 """
 
 import functools
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,7 +62,8 @@ class Kernel:
         self.loop: Any = loop
         self.reference, self.device, self.host = reference, device, host
         self.calls, self.sums, self.library = calls, sums, library
-        self.__name__, self.__doc__ = reference.__name__, reference.__doc__
+        self.__name__ = reference.__name__.removeprefix("_").removesuffix("_reference")
+        self.__doc__ = reference.__doc__
         self._always_host = ON_HOST or host
         self._natives: dict[Any, Native | None] = {}
         # of the last call: types of the arguments, its native code, what packs the words, and
@@ -74,8 +76,11 @@ class Kernel:
         types, function, pack, arrays = self._last
         if tuple(map(type, args)) == types:
             words = map(id, args) if arrays else [id(x) if type(x) is _ARRAY else x for x in args]
-            if not function(pack(*words)):
-                return None
+            try:
+                if not function(pack(*words)):
+                    return None
+            except struct.error:  # noqa: SIM105  an integer of more than 64 bits; this is faster
+                pass
         return self._first(args)
 
     def _first(self, args: tuple[Any, ...]) -> Any:
@@ -101,6 +106,22 @@ class Kernel:
         if kinds not in self._natives:
             self._natives[kinds] = native.native(self, kinds)
         return self._natives[kinds]
+
+    def why_not(self, *args: Any) -> str:
+        """Why `native` gives nothing for these arguments, for messages."""
+        if self.loop is None:
+            return "it is no loop"
+        if not NUMBA:
+            return "Numba is switched off"
+        kinds = native.kinds_of(args)
+        if kinds is not None:
+            return native.why_not(self, kinds)
+        other = next(x for x in args if native.kinds_of([x]) is None)
+        if type(other) is np.ndarray:
+            stored = "" if other.flags.aligned else ", not aligned"
+            return f"native code takes no array of {other.dtype}{stored}"
+        size = " of more than 64 bits" if type(other) is int else ""
+        return f"native code takes no {type(other).__name__}{size}"
 
     def is_compiled(self, *args: Any) -> bool:
         """Whether `native` need not compile for arguments of these types."""

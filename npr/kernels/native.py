@@ -4,7 +4,9 @@ llvmlite alone, since importing and starting Numba takes longer than a short run
 
 import ctypes
 import functools
+import os
 import struct
+import sys
 import threading
 import warnings
 from collections.abc import Sequence
@@ -62,7 +64,7 @@ def kinds_of(args: Sequence[Any]) -> tuple[str, ...] | None:
             if code not in ARRAYS or not x.dtype.isnative or not x.flags.aligned:
                 return None
             kinds.append(f"{code}{x.ndim}{'C' if x.flags.c_contiguous else 'A'}")
-        elif type(x) in _SCALARS:
+        elif type(x) in _SCALARS and not (type(x) is int and x.bit_length() > 63):
             kinds.append(_SCALARS[type(x)])
         else:
             return None
@@ -70,6 +72,7 @@ def kinds_of(args: Sequence[Any]) -> tuple[str, ...] | None:
 
 
 _lock = threading.RLock()
+_failures: dict[tuple[Any, tuple[str, ...]], str] = {}  # of a loop and kinds: why there is no code
 
 
 def usable() -> bool:
@@ -95,27 +98,36 @@ def native(kernel: Loop, kinds: Sequence[str]) -> Native | None:
         try:
             return Native(_load(binding, *code), kinds)
         except Exception as error:
+            _failures[kernel.loop, tuple(kinds)] = f"its code cannot be loaded ({error})"
             warn_once(
                 "load", f"Native code cannot be loaded ({error}); running on NumPy alone, slower."
             )
             return None
 
 
+def why_not(kernel: Loop, kinds: Sequence[str]) -> str:
+    """Why `native` gave nothing."""
+    if not usable():
+        return "Numba cannot be used"
+    if kernel.library is not None and kernel.library.symbols() is None:
+        return f"there is no {kernel.library.name}"
+    return _failures.get((kernel.loop, tuple(kinds)), "it was not tried")
+
+
 def has_file(kernel: Loop, kinds: Sequence[str]) -> bool:
     """Whether there is a file with this code."""
     try:
-        return _path(kernel, kinds).is_file()
+        return object_files.exists(_path(kernel, kinds))
     except Exception:  # of a system without a folder for files, too
         return False
 
 
 def _path(kernel: Loop, kinds: Sequence[str]) -> Path:
     """The file with the code of a loop; raises OSError and others if there can be none."""
-    functions = [kernel.loop, *kernel.calls, *kernel.sums]
-    if kernel.library is not None:
-        functions.append(kernel.library.symbols)
+    generators = [] if kernel.library is None else [kernel.library.symbols]
     name = f"{kernel.loop.__module__}.{kernel.loop.__qualname__}"
-    return object_files.path_for(name, kinds, functions)
+    functions = [kernel.loop, *kernel.calls, *kernel.sums]
+    return object_files.path_for(name, kinds, functions, generators)
 
 
 def _from_file(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]] | None:
@@ -146,10 +158,12 @@ def _compile(kernel: Loop, kinds: Sequence[str]) -> tuple[bytes, list[str]] | No
         return emit.object_code(kernel, kinds)
     except Exception as error:  # types that the loop is not for, or another version of Numba
         first, *_ = str(error).splitlines() or [""]
+        why = f"for {' '.join(kinds)} ({type(error).__name__}: {first})"
+        _failures[kernel.loop, tuple(kinds)] = f"Numba cannot compile it {why}"
         warn_once(
             "compile",
-            f"Numba cannot compile {kernel.loop.__qualname__} for {' '.join(kinds)} "
-            f"({type(error).__name__}: {first}); running on NumPy alone, slower.",
+            f"Numba cannot compile {kernel.loop.__qualname__} {why}; "
+            "running on NumPy alone, slower.",
         )
         return None
 
@@ -214,10 +228,16 @@ def _warn_about_files(error: Exception) -> None:
     warn_once("cache", f"Compiled kernels cannot be cached ({error}); compiling again.")
 
 
+_PACKAGE = str(object_files.HERE.parent) + os.sep
 _warned: set[str] = set()
 
 
 def warn_once(topic: str, text: str) -> None:
-    if topic not in _warned:
-        _warned.add(topic)
-        warnings.warn(text, RuntimeWarning, stacklevel=6)
+    """Warn, for the line outside of npr that led here."""
+    if topic in _warned:
+        return
+    _warned.add(topic)
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, RuntimeWarning, stacklevel=level)

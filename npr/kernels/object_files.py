@@ -2,7 +2,13 @@
 
 The folder is NUMBA_CACHE_DIR, or else `__pycache__` of this package, or else the user's cache, the
 first one that can be written to. A file's name says which kernel it is for, for which types, on
-what it was compiled and from which source; its first line is the SHA-256 of the rest.
+what it was compiled, with which values and from which source; its first line is the SHA-256 of its
+name and the rest.
+
+What is loaded is executed, so files and folder must belong to this user, to root or to the owner of
+this package, and nobody else may write them. Groups may write to the folder, not to the files. A
+file that an untrusted user moves to another name is damaged. As files hold results of compiling,
+PYTHONDONTWRITEBYTECODE and sys.pycache_prefix do not apply to them.
 """
 
 import contextlib
@@ -15,9 +21,10 @@ import platform
 import re
 import stat
 import sys
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -29,13 +36,13 @@ _OWN = [str(HERE / name) for name in ("abi.py", "emit.py", "native.py", "object_
 
 SUFFIX = ".npr"
 OPEN = (
-    "every user of this machine may write there, and its content is executed. Set NUMBA_CACHE_DIR "
+    "other users of this machine may write there, and its content is executed. Set NUMBA_CACHE_DIR "
     "to a private folder"
 )
 
 
 class UnusableFolder(OSError):
-    """There is no folder for object files, or it is open to all."""
+    """There is no folder for object files, or it is open to others."""
 
 
 def candidates() -> Iterator[Path]:
@@ -57,63 +64,183 @@ def folder() -> Path:
     """The folder of object files, which exists afterwards. Raises UnusableFolder."""
     for path in candidates():
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            _make(path)
         except OSError:
             continue
         if os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            if open_to_all(path):
+            if open_to_others(path):
                 raise UnusableFolder(f"{path} is not used: {OPEN}")
             return path
     raise UnusableFolder("no folder can be written to; set NUMBA_CACHE_DIR to one")
 
 
-def open_to_all(folder: str | Path) -> bool:
-    """Whether any user may write files to a cache, or replace its folder.
+def _make(path: Path) -> None:
+    """Make a folder, and those above it, that others cannot write to, whatever the umask."""
+    if not path.parent.exists():
+        _make(path.parent)
+    path.mkdir(mode=0o755, exist_ok=True)
 
-    A parent folder like /tmp is safe if this user owns it: only the owner of a file may move it
-    there.
+
+def open_to_others(folder: str | Path) -> bool:
+    """Whether users that are not trusted may write files to a cache, or replace its folder.
+
+    A parent folder like /tmp is safe: only the owner of a file may move it there.
     """
     if os.name != "posix":  # on other systems the mode does not describe other users
         return False
     here, above = Path(folder).stat(), Path(folder).parent.stat()
-    sticky = above.st_mode & stat.S_ISVTX and above.st_uid == os.getuid()
-    return bool(here.st_mode & stat.S_IWOTH or (above.st_mode & stat.S_IWOTH and not sticky))
+    sticky = above.st_mode & stat.S_ISVTX and above.st_uid in _trusted()
+    return bool(
+        here.st_uid not in _trusted()
+        or here.st_mode & stat.S_IWOTH
+        or (above.st_mode & stat.S_IWOTH and not sticky)
+    )
 
 
-def path_for(name: str, kinds: Sequence[str], functions: Iterable[Callable[..., Any]]) -> Path:
+def _trusted() -> set[int]:
+    """Users whose code this process runs anyway."""
+    return {os.geteuid(), 0, HERE.stat().st_uid}
+
+
+def path_for(
+    name: str,
+    kinds: Sequence[str],
+    functions: Iterable[Callable[..., Any]],
+    generators: Iterable[Callable[..., Any]] = (),
+) -> Path:
     """The file of a kernel's code for these kinds of arguments.
 
-    name       of the kernel
-    functions  whose source the code was compiled from
-    Raises UnusableFolder, and OSError if a function is not from a file.
+    name        of the kernel
+    functions   that the code was compiled from: their bytecode, closures and globals count
+    generators  functions whose source file alone counts
+    Raises UnusableFolder, OSError if a function is not from a file, and TypeError if one uses a
+    value that has no text which stays the same in other processes.
     """
-    sources = {inspect.unwrap(function).__code__.co_filename for function in functions}
-    parts = [_label(name), _digest(" ".join(kinds).encode()), _machine(),
-             _digest("".join(map(_source, sorted({*sources, *_OWN}))).encode())]  # fmt: skip
+    functions = [inspect.unwrap(function) for function in functions]
+    others = [inspect.unwrap(function).__code__ for function in generators]
+    files = {code.co_filename for code in [*(f.__code__ for f in functions), *others]}
+    program = _Program(functions)
+    parts = [
+        _label(name),
+        _digest(" ".join(kinds).encode()),
+        _machine(),
+        _digest("\n".join(program.values).encode()),
+        _digest("\n".join([*map(_source, sorted({*files, *_OWN})), *program.code]).encode()),
+    ]
     return folder() / (".".join(parts) + SUFFIX)
+
+
+class _Program:
+    """What functions compute with, as text.
+
+    code    bytecode, names and constants
+    values  of closures, and of the globals and attributes of modules that are named
+    """
+
+    def __init__(self, functions: Iterable[Any]) -> None:
+        self.code: list[str] = []
+        self.values: list[str] = []
+        self._seen = set[Any]()
+        for function in functions:
+            self._function(function)
+
+    def _function(self, function: Any) -> None:
+        if function in self._seen:
+            return
+        self._seen.add(function)
+        code = function.__code__
+        names = self._code(code)
+        cells = function.__closure__ or ()
+        found = dict(zip(code.co_freevars, (cell.cell_contents for cell in cells)))
+        found |= {x: function.__globals__[x] for x in names if x in function.__globals__}
+        for name, value in sorted(found.items()):
+            self.values.append(f"{name}={self._value(name, value)}")
+            if inspect.ismodule(value):
+                held = vars(value)
+                self.values += [
+                    f"{name}.{x}={self._value(x, held[x])}"
+                    for x in names
+                    if x in held and not callable(held[x])
+                ]
+
+    def _code(self, code: types.CodeType) -> list[str]:
+        """Add the code of a function and of those within it; all names in it, sorted."""
+        inner = [x for x in code.co_consts if isinstance(x, types.CodeType)]
+        constants = [_text("a constant", x) for x in code.co_consts if x not in inner]
+        self.code += [code.co_code.hex(), *code.co_names, *code.co_freevars, *constants]
+        return sorted({*code.co_names, *(name for one in inner for name in self._code(one))})
+
+    def _value(self, name: str, value: Any) -> str:
+        if isinstance(value, types.FunctionType):
+            self._function(value)
+        if inspect.ismodule(value) or callable(value):
+            origin = getattr(value, "__module__", ""), getattr(value, "__name__", "")
+            return f"{type(value).__name__} {origin}"
+        return _text(name, value)
+
+
+def _text(name: str, value: Any) -> str:
+    """A text that equal values of one type have in all processes. Raises TypeError."""
+    match value:
+        case tuple():
+            return f"({', '.join(_text(name, x) for x in value)})"
+        case frozenset():
+            return f"{{{', '.join(sorted(_text(name, x) for x in value))}}}"
+        case None | bool() | int() | float() | complex() | str() | bytes() | types.EllipsisType():
+            return repr(value)
+        case np.generic() | np.dtype():
+            return f"{type(value).__name__} {value!r}"
+    raise TypeError(f"{name} is a {type(value).__name__}")
 
 
 def read(path: Path) -> tuple[bytes, list[str]] | None:
     """(object code, the symbols that it needs); None if there is no such file.
 
-    Raises ValueError if it is damaged, and OSError if it cannot be read.
+    Raises ValueError if it is damaged, and OSError if it cannot be read or is not to be trusted.
     """
     try:
-        data = path.read_bytes()
+        with _opened(path) as file:
+            data = file.read()
     except FileNotFoundError:
         return None
     checksum, _, rest = data.partition(b"\n")
-    if hashlib.sha256(rest).hexdigest().encode() != checksum:
+    if _checksum(path, rest) != checksum:
         raise ValueError(f"{path} is damaged")
     symbols, _, code = rest.partition(b"\n")
     return code, json.loads(symbols)
 
 
+def exists(path: Path) -> bool:
+    """Whether there is a file that can be read and trusted."""
+    try:
+        with _opened(path):
+            return True
+    except OSError:
+        return False
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A file that others cannot write, which is asked of the open file. Raises OSError."""
+    extra = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # no link, no pipe
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))  # noqa: SIM115
+    if os.name == "posix":
+        found = os.fstat(file.fileno())
+        closed = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if not (stat.S_ISREG(found.st_mode) and closed and found.st_uid in _trusted()):
+            file.close()
+            raise PermissionError(f"{path} is not used: other users may have written it")
+    return file
+
+
+def _checksum(path: Path, rest: bytes) -> bytes:
+    return hashlib.sha256(path.name.encode() + b"\n" + rest).hexdigest().encode()
+
+
 def write(path: Path, code: bytes, symbols: Sequence[str]) -> None:
     """Write a file, and remove those of the same kernel's earlier source. Raises OSError."""
     rest = json.dumps(symbols).encode() + b"\n" + code
-    with replacement(str(path)) as file:
-        file.write(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
+    with replacement(str(path), mode=0o644) as file:
+        file.write(_checksum(path, rest) + b"\n" + rest)
     kernel = path.name.rsplit(".", 2)[0]
     for other in path.parent.glob(f"{kernel}.*{SUFFIX}"):
         if other.name != path.name:

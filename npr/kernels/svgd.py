@@ -17,7 +17,7 @@ def _bandwidth_reference(fixed: Array, updated: Array, h: Array, scratch: Array)
     square = square.reshape(len(fixed), fixed.shape[1] * updated.shape[1])
     median = xp.sort(square, axis=-1)[:, (square.shape[1] - 1) // 2]
     h[:] = xp.maximum(median / math.log(fixed.shape[1]), MIN_BANDWIDTH)
-    h += 0 * square.sum(axis=-1)  # NaN where any distance is NaN, which the median would ignore
+    h += (0 * square).sum(axis=-1)  # NaN where any distance is NaN, which the median would ignore
 
 
 def _select(x: Array, k: int) -> Any:

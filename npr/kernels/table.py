@@ -42,6 +42,8 @@ def call_inner(words: Array) -> None:
 class _Intrinsics:
     """What compiles the two functions above within a loop."""
 
+    name = "call by address"
+
     def symbols(self) -> dict[str, int]:
         return {}
 

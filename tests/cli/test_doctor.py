@@ -78,9 +78,9 @@ def test_doctor_reports_the_folder_of_object_code(compiled, tmp_path, monkeypatc
     assert folder.parent == tmp_path
     (folder / "kernel.npr").touch()
     assert doctor.kernels() == f"compiled by Numba, object code in {folder} (1 files)"
-    monkeypatch.setattr(object_files, "open_to_all", lambda folder: folder.parent == tmp_path)
+    monkeypatch.setattr(object_files, "open_to_others", lambda folder: folder.parent == tmp_path)
     text = doctor.kernels()
-    assert f"{folder} is not used: every user of this machine may write there" in text
+    assert f"{folder} is not used: other users of this machine may write there" in text
     assert "Set NUMBA_CACHE_DIR" in text
 
 

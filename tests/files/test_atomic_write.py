@@ -51,9 +51,9 @@ class Calls:
 
         return counting
 
-    def open(self, name, mode):
+    def open(self, name, mode, opener):
         """Count the calls of every file, without a buffer."""
-        file = open(name, mode, buffering=0)  # noqa: SIM115
+        file = open(name, mode, buffering=0, opener=opener)  # noqa: SIM115
         calls = {
             "write": self.counted(file.write),
             "flush": self.counted(file.flush),
@@ -244,7 +244,7 @@ def test_missing_and_read_only_folders_raise(path, monkeypatch):
     with pytest.raises(FileNotFoundError):
         write_archive(path.parent / "nowhere" / "a.npz", *NEW)
 
-    def refuse(name, mode):
+    def refuse(name, mode, opener):
         raise PermissionError(errno.EACCES, "Permission denied", name)
 
     with monkeypatch.context() as patch:  # simulated, as tests may run as root

@@ -2,6 +2,8 @@
 
 import ctypes
 import errno
+import os
+import re
 import struct
 import threading
 import types
@@ -102,6 +104,7 @@ OTHERS = {
     "masked": (np.ma.masked_array(TABLE), 2.0),
     "a complex number": (TABLE, 2 + 0j),
     "uint64": (TABLE, np.uint64(2**63)),
+    "a large int": (TABLE, 2**64),
 }
 
 
@@ -116,6 +119,72 @@ def test_the_reference_runs_for_other_arguments(name):
     kernel(x, factor, out)
     assert len(REFERENCE_RAN) == 1
     np.testing.assert_array_equal(out, np.asarray(x).astype(out.dtype) * factor)
+
+
+def test_a_large_int_is_given_to_the_reference_after_small_ones():
+    kernel, out = scale(), np.zeros((2, 3))
+    for factor in (2, 2**70, -(2**70), 3):
+        kernel(TABLE, factor, out)
+        np.testing.assert_array_equal(out, factor * TABLE)
+    assert [factor for _, factor, _ in REFERENCE_RAN] == [2**70, -(2**70)]
+    assert kernel.is_compiled(TABLE, 2**70, out)
+
+
+def needs_the_runtime(x):
+    x[:] = np.zeros(len(x))
+
+
+class NoLibrary:
+    name = "library"
+
+    def symbols(self):
+        return None
+
+
+WHY_NOT = {
+    "no array of >f8": (scale, (TABLE.astype(">f8"), 2.0, TABLE)),
+    "no array of float64, not aligned": (scale, (UNALIGNED.reshape(2, 3), 2.0, TABLE)),
+    "no complex": (scale, (TABLE, 2j, TABLE)),
+    "no int of more than 64 bits": (scale, (TABLE, 2**64, TABLE)),
+    "no MaskedArray": (scale, (np.ma.masked_array(TABLE), 2, TABLE)),
+    "it is no loop": (lambda: Kernel(None, scale_reference), (TABLE,)),
+    r"Numba cannot compile it for f2C \(": (
+        lambda: Kernel(needs_the_runtime, needs_the_runtime), (np.ones((1, 1), np.float32),)
+    ),
+    "there is no library": (
+        lambda: Kernel(scale_loop, scale_reference, library=NoLibrary()), (TABLE, 2, TABLE)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", WHY_NOT)
+def test_a_kernel_says_why_it_has_no_native_code(reason):
+    make, args = WHY_NOT[reason]
+    kernel = make()
+    if kernel.loop is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert kernel.native(*args) is None
+    assert re.search(reason, kernel.why_not(*args))
+
+
+def test_a_kernel_says_that_numba_is_off_or_missing(monkeypatch):
+    kernel, args = scale(), (TABLE, 2.0, TABLE.copy())
+    monkeypatch.setattr(native, "_binding", lambda: None)
+    assert kernel.native(*args) is None and kernel.why_not(*args) == "Numba cannot be used"
+    monkeypatch.setattr("npr.kernels.jit.NUMBA", False)
+    assert kernel.why_not(*args) == "Numba is switched off"
+
+
+def test_kernels_have_names_for_messages():
+    assert KERNELS["forward"].__name__ == "forward" and scale().__name__ == "scale"
+
+
+def test_a_warning_points_at_the_line_that_called_npr(monkeypatch):
+    monkeypatch.setattr(object_files.os, "access", lambda *_: False)
+    with pytest.warns(RuntimeWarning) as caught:
+        doubled()
+    assert caught[0].filename == __file__
 
 
 def test_types_may_change_between_calls(tmp_path):
@@ -180,8 +249,92 @@ def test_every_loop_has_native_code_that_knows_its_outputs(name, dtype, monkeypa
         for i, (x, y) in enumerate(zip(arguments, before)):
             if isinstance(x, np.ndarray) and not np.array_equal(x, y):
                 changed.add(i)
-    assert written(kernel.loop) == changed
+    arrays = {i for i, x in enumerate(arguments) if isinstance(x, np.ndarray)}
+    assert written(kernel.loop) & arrays == changed
     assert kernel.native(*CASES[name][1](Draw(0, 4, 3, dtype))) is not None
+
+
+def set_first(value, x):
+    x[0] = value
+
+
+def fills(x, y, n):
+    x.fill(3.0)
+
+
+def sorts_a_row(x, y, n):
+    x[0].sort()
+
+
+def fills_a_view(x, y, n):
+    row = y.reshape(-1)
+    row.T.fill(3.0)
+
+
+def adds(x, y, n):
+    x += 1
+    n += 1
+
+
+def calls_with_keywords(x, y, n):
+    set_first(x=y, value=x[0])
+
+
+def calls_with_a_list(x, y, n):
+    set_first(*(n, x))
+
+
+def adds_into(x, y, n):
+    np.add(x, x, y)
+
+
+def adds_into_out(x, y, n):
+    np.add(x, x, out=y)
+
+
+def copies(x, y, n):
+    np.copyto(x, n)
+
+
+def walks(x, y, n):
+    for a, (_, b) in zip(x, enumerate(y)):
+        b[0] = a[0]
+
+
+def reads(x, y, n):
+    return np.exp(abs(max(x[0], y.shape[0]))) + float(n) + x.dtype.type(len(y))
+
+
+WRITES = {
+    fills: {0}, sorts_a_row: {0}, fills_a_view: {1}, adds: {0, 2}, calls_with_keywords: {1},
+    calls_with_a_list: {0, 2}, adds_into: {1}, adds_into_out: {1}, copies: {0, 2},
+    walks: {0, 1}, reads: set(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", WRITES)
+def test_what_a_function_writes_to_is_found(function):
+    from npr.kernels.emit import written
+
+    assert written(function) == WRITES[function]
+
+
+def fill(x):
+    x.fill(3.0)
+
+
+def fill_by_keyword(x):
+    set_first(x=x, value=3.0)
+
+
+@pytest.mark.parametrize("loop", [fill, fill_by_keyword])
+def test_a_loop_that_writes_in_another_way_leaves_read_only_arrays_alone(loop):
+    kernel, x, other = Kernel(loop, loop, calls=(set_first,)), np.zeros(2), np.zeros(2)
+    x.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        kernel(x)
+    kernel(other)
+    assert not x.any() and other[0] == 3 and kernel.native(other) is not None
 
 
 def test_the_tree_has_native_code():
@@ -290,7 +443,7 @@ def test_a_file_that_cannot_be_read_is_compiled_again(tmp_path):
 
 
 def test_a_full_disk_is_one_warning(tmp_path, monkeypatch):
-    def refuse(path):
+    def refuse(path, mode):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(object_files, "replacement", refuse)
@@ -384,6 +537,144 @@ def test_a_change_in_a_file_that_a_loop_calls_is_compiled(tmp_path, forgetful):
 
 def call_loop(x):
     x[0] = scale(x[0])  # noqa: F821  a global of the copy that is compiled
+
+
+def test_loops_of_one_factory_have_files_of_their_own(tmp_path, monkeypatch):
+    def make(c):
+        def loop(x):
+            for i in range(x.shape[0]):
+                x[i] = c
+
+        return Kernel(loop, loop)
+
+    for _ in range(2):  # compiled, then loaded
+        assert [doubled(make(c)) for c in (2.0, 3.0, 4)] == [2, 3, 4]
+        assert len(files(tmp_path)) == 3
+        monkeypatch.setattr(native, "_compile", None)
+
+
+FACTOR = 2.0
+HIDDEN = types.ModuleType("hidden")
+
+
+def times_global(x):
+    x[0] = FACTOR * x[0]
+
+
+def times_attribute(x):
+    x[0] = HIDDEN.factor * x[0]
+
+
+def test_the_file_depends_on_plain_globals_and_attributes_of_modules(monkeypatch):
+    here = times_global.__globals__
+    for loop, namespace, name in (
+        (times_global, here, "FACTOR"),
+        (times_attribute, vars(HIDDEN), "factor"),
+    ):
+        paths = set()
+        for value in (2.0, 3.0, 2, True, np.float32(2), (2.0,), None, 2.0):
+            monkeypatch.setitem(namespace, name, value)
+            paths.add(object_files.path_for("kernel", ["f1C"], [loop]))
+        assert len(paths) == 7
+
+
+def test_the_file_depends_on_constants_and_on_functions_that_are_called():
+    def paths(texts, **others):
+        for text in texts:
+            code = compile(text, __file__, "eval")
+            function = types.FunctionType(code, others)
+            yield object_files.path_for("kernel", ["f1C"], [function])
+
+    texts = ["1", "1.0", "True", "2", "a + 1", "b + 1", "'a'", "(1, 2)", "[x + 1 for x in a]",
+             "[x + 2 for x in a]", "x in {1, 2}"]  # fmt: skip
+    found = [path for _ in range(2) for path in paths(texts)]
+    assert len(set(found)) == len(texts)
+    called = [types.FunctionType(compile(text, __file__, "eval"), {}) for text in texts]
+    outside = [next(paths(["f(x)"], f=function)) for function in called]
+    assert len(set(outside)) == len(texts)
+
+
+def test_a_value_without_a_stable_text_is_compiled_in_memory(tmp_path):
+    table = np.array([3.0])
+
+    def loop(x):
+        x[0] *= table[0]
+
+    with pytest.warns(RuntimeWarning, match="cannot be cached .table is a ndarray"):
+        assert doubled(Kernel(loop, loop)) == 3
+    assert files(tmp_path) == []
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="file modes are not informative here")
+
+
+@posix
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_files_have_the_same_mode_whatever_the_umask(tmp_path, monkeypatch, umask):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "a" / "b"))
+    before = os.umask(umask)
+    try:
+        doubled()
+    finally:
+        os.umask(before)
+    (file,) = files(tmp_path)
+    assert file.stat().st_mode & 0o7777 == 0o644
+    for folder in (file.parent, *file.parent.parents[:2]):
+        assert folder.stat().st_mode & 0o7777 == 0o755 & ~umask
+
+
+def by_link(file):
+    file.rename(file.parent / "target")
+    file.symlink_to("target")
+
+
+def by_another_name(file):
+    """A file of another kernel under this one's name."""
+    other = object_files.path_for("other", ["f1C"], [double_loop])
+    object_files.write(other, *object_files.read(file))
+    other.rename(file)
+
+
+TAKEN = {
+    "a link": by_link,
+    "all may write": lambda file: file.chmod(0o646),
+    "the group may write": lambda file: file.chmod(0o664),
+    "of another kernel": by_another_name,
+}
+
+
+@posix
+@pytest.mark.parametrize("how", TAKEN)
+def test_a_file_that_others_may_have_written_is_compiled_again_and_replaced(
+    how, tmp_path, monkeypatch
+):
+    doubled()
+    (file,) = files(tmp_path)
+    TAKEN[how](file)
+    assert object_files.exists(file) == (how == "of another kernel")
+    with pytest.warns(RuntimeWarning, match="cannot be cached .*; compiling again"):
+        assert doubled() == 2
+    assert not file.is_symlink() and file.stat().st_mode & 0o7777 == 0o644
+    monkeypatch.setattr(native, "_compile", None)
+    assert doubled() == 2
+
+
+@posix
+def test_a_file_of_another_user_is_not_read(tmp_path, monkeypatch):
+    doubled()
+    (file,) = files(tmp_path)
+    monkeypatch.setattr(object_files, "_trusted", lambda: {file.stat().st_uid + 1})
+    with pytest.raises(PermissionError, match="other users may have written it"):
+        object_files.read(file)
+    with pytest.raises(object_files.UnusableFolder, match="other users"):
+        object_files.folder()
+
+
+@posix
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PermissionError):
+        object_files.read(tmp_path / "pipe")
 
 
 # ---- what may be missing

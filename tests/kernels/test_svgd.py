@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from npr.kernels import svgd_bandwidth, svgd_direction
+from npr.kernels.svgd import _bandwidth
 
 FIXED, UPDATED = np.array([[-0.5], [0.5]]), np.array([[0.0], [0.25]])
 SCORE = -8 * (FIXED - 0.3)
@@ -55,6 +56,18 @@ def test_particles_converge_to_their_density(density, mean, deviation):
 def test_particles_of_wrong_shapes_are_refused(fixed, updated, score):
     with pytest.raises(ValueError, match=r"SVGD needs fixed particles and scores \(..., K, D\)"):
         svgd_direction(np.ones(fixed), np.ones(updated), np.ones(score), 1.0)
+
+
+@pytest.mark.parametrize("largest", [1e19, 3e19])
+def test_the_bandwidth_is_nan_only_if_a_distance_is(largest):
+    """Squares 1e38 and 2 of them are finite, four are not, in float32; 9e38 is not by itself."""
+    fixed = np.array([[0.0], [largest]], np.float32)
+    updated = np.array([[0.0], [largest]] * 4, np.float32)
+    for bandwidth in (_bandwidth.reference, _bandwidth):
+        h = np.zeros(1, np.float32)
+        with np.errstate(all="ignore"):
+            bandwidth(fixed[None], updated[None], h, np.zeros(16, np.float32))
+        assert np.isnan(h[0]) == (largest == 3e19)
 
 
 def test_a_single_fixed_particle_is_refused():

@@ -198,6 +198,7 @@ def poison(monkeypatch, agent, bad, when):
         return both
 
     monkeypatch.setattr(module, "value_and_grad", poisoned)
+    agent._captured = None  # replays would not notice
     return calls
 
 
