@@ -350,6 +350,10 @@ class Plans:
     def __reduce__(self) -> Any:
         return Plans, ()
 
+    def __repr__(self) -> str:
+        plans = sum(one.plan is not None for one in self.signatures.values())
+        return f"Plans({plans} of {len(self.signatures)} signatures)"
+
     def run(self, method: Method, agent: Any, args: Any, options: dict[str, Any]) -> Any:
         """method(agent, *args, **options), replayed where there is a plan."""
         if not self.lock.acquire(blocking=False):

@@ -22,6 +22,7 @@ from support.toy_envs import Bandit, NonFiniteEnv, TwoStates
 
 import npr
 from npr.autodiff import anomaly, value_and_grad
+from npr.capture.calls import thread
 from npr.errors import EnvContractError, NumericsError
 from npr.optim import SGD, Adam, Optimizer, RMSprop
 
@@ -198,7 +199,7 @@ def poison(monkeypatch, agent, bad, when):
         return both
 
     monkeypatch.setattr(module, "value_and_grad", poisoned)
-    agent._captured = None  # replays would not notice
+    monkeypatch.setattr(thread, "inside", True)  # no replays, which would not notice
     return calls
 
 
@@ -310,6 +311,7 @@ def test_a_non_finite_pullback_of_the_sampler_of_softq_is_skipped(monkeypatch):
     agent = trained("SoftQ")
     module = sys.modules[type(agent).__module__]
     monkeypatch.setattr(module, "svgd_direction", lambda fixed, x, *rest: np.full_like(x, np.nan))
+    monkeypatch.setattr(thread, "inside", True)
     before = state_of(agent.adam_phi)
     message = r"of phi \(adam_phi, .* Backwards: the cotangent that reaches MLP 4-8-1, .* = nan"
     with pytest.raises(NumericsError, match=message):
