@@ -46,7 +46,8 @@ class Kernel:
     library    a library that the loop needs
 
     An argument that is neither an array nor a number may define `__kernel__(kernel, args)`, which
-    then runs instead and gives the result, as `__array_function__` does for NumPy's functions.
+    then runs instead and gives the result, as `__array_function__` does for NumPy's functions. The
+    reference of a kernel without a loop gets such an argument: it consists of NumPy's operations.
     """
 
     def __init__(

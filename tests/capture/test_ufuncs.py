@@ -95,7 +95,7 @@ def test_a_ufunc_has_numpys_bits(name, dtype):
             try:
                 assert_replays(f, *inputs, others=contents)
             except NotCapturableError as error:
-                assert f.__name__ in str(error) or "_cast_reference" in str(error)
+                assert f.__name__ in str(error) or "cast is not native" in str(error)
                 assert name not in NEEDED or dtype not in ("float32", "float64"), error
                 continue
             except AssertionError as error:
