@@ -47,6 +47,9 @@ class Kept(dict[K, T]):
         super().__init__()
         self._sizes = sizes
 
+    def __repr__(self) -> str:
+        return f"Kept({len(self)} of {self._sizes} sizes)"
+
     def __reduce__(self) -> Any:
         return Kept, (self._sizes,)
 

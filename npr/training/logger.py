@@ -162,9 +162,9 @@ class Logger:
         of `Replayed` are not.
         """
         if type(metrics) is not Replayed:
-            metrics = {
-                name: x.copy() if isinstance(x, _ARRAYS) else x for name, x in metrics.items()
-            }
+            for name, x in metrics.items():
+                if isinstance(x, _ARRAYS):
+                    metrics = {**metrics, name: x.copy()}
         self._metrics.append(metrics)
         if len(self._metrics) >= _BLOCK:
             self._add_up()
