@@ -249,7 +249,7 @@ class ReadWatch:
         if not self._own.are_in(held):
             return self._own.changed(held.get)
         if not held.keys().isdisjoint(self._class_names):  # it hides what was read from the class
-            return next(iter(self._class_names & held.keys()))
+            return next(name for name in held if name in self._class_names)
         if not self._of_class.are_in(self._class):
             return self._of_class.changed(lambda name: getattr(self._class, name, None))
         for optimizer, objects in zip(self.optimizers, self._optimizers):
