@@ -245,7 +245,7 @@ class ReadWatch:
 
     def changed(self, agent: Any) -> str | None:
         """The name of something that is not what it was, if there is one."""
-        held = vars(agent)
+        held: dict[str, Any] = vars(agent)
         if not self._own.are_in(held):
             return self._own.changed(held.get)
         if not held.keys().isdisjoint(self._class_names):  # it hides what was read from the class
