@@ -1,5 +1,7 @@
 """What all on-policy algorithms share: action kinds, autoreset modes, complete episodes."""
 
+import copy
+
 import gymnasium.spaces as gs
 import numpy as np
 import pytest
@@ -118,7 +120,8 @@ def episodes_of(envs, n_episodes, budget, **settings):
     seen = []
 
     def train(run):
-        seen.extend(run.episodes(n_episodes, lambda s: np.zeros(len(s), np.int64)))
+        for rollout in run.episodes(n_episodes, lambda s: np.zeros(len(s), np.int64)):
+            seen.append(copy.deepcopy(rollout))  # the next one has the same memory
 
     agent._train = train
     agent.learn(budget)
