@@ -150,6 +150,43 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(constant)
 
 
+class _Tracing(threading.local):
+    """What is traced in a thread."""
+
+    agent: Any = None
+    reads: Any = None
+    wrap: Any = None
+
+
+_tracing = _Tracing()
+
+
+@functools.cache  # a class is a cycle of references, and not freed at once
+def _traced_class(own: Any) -> Any:
+    """A class of agents whose attributes are watched in a thread that traces one of them."""
+
+    def getattribute(self: Any, name: str) -> Any:
+        if self is not _tracing.agent:
+            return own.__getattribute__(self, name)
+        if name == "__dict__":
+            raise NotCapturableError("it reads self.__dict__")
+        try:
+            value = own.__getattribute__(self, name)
+        except AttributeError as error:
+            raise NotCapturableError(f"it asks for self.{name}, which is not there") from error
+        if name[:2] == "__":
+            return value
+        return _tracing.wrap(value) if _tracing.reads.read(self, name, value) else value
+
+    def set_attribute(self: Any, name: str, value: Any) -> None:
+        if self is not _tracing.agent:
+            return own.__setattr__(self, name, value)  # type: ignore[no-any-return]
+        raise NotCapturableError(f"it sets self.{name}; return the value, and set it elsewhere")
+
+    methods = {"__getattribute__": getattribute, "__setattr__": set_attribute}
+    return type(own)(own.__name__, (_Unregistered, own), methods)
+
+
 @contextlib.contextmanager
 def traced(
     agent: Any, wrap: Callable[[Any], Any] = lambda value: value, method: Any = None
@@ -161,41 +198,23 @@ def traced(
     a replay would not notice.
     """
     own: Any = type(agent)
-    reads, thread = Reads(own, method), threading.get_ident()
-
-    def getattribute(self: Any, name: str) -> Any:
-        if threading.get_ident() != thread:
-            return own.__getattribute__(self, name)
-        if name == "__dict__":
-            raise NotCapturableError("it reads self.__dict__")
-        try:
-            value = own.__getattribute__(self, name)
-        except AttributeError as error:
-            raise NotCapturableError(f"it asks for self.{name}, which is not there") from error
-        if name[:2] == "__":
-            return value
-        return wrap(value) if reads.read(self, name, value) else value
-
-    def set_attribute(self: Any, name: str, value: Any) -> None:
-        if threading.get_ident() != thread:
-            return own.__setattr__(self, name, value)  # type: ignore[no-any-return]
-        raise NotCapturableError(f"it sets self.{name}; return the value, and set it elsewhere")
-
-    methods = {"__getattribute__": getattribute, "__setattr__": set_attribute}
+    reads = Reads(own, method)
     try:
-        subclass = type(own)(own.__name__, (_Unregistered, own), methods)
+        subclass = _traced_class(own)
         known = {*vars(subclass)}
         object.__setattr__(agent, "__class__", subclass)
     except TypeError as error:  # a class with slots
         raise NotCapturableError(f"{own.__name__} cannot be traced: {error}") from error
+    _tracing.agent, _tracing.reads, _tracing.wrap = agent, reads, wrap
     try:
         yield reads
         if set_names := {*vars(subclass)} - known:
             raise NotCapturableError(f"it sets {', '.join(sorted(set_names))} of its class")
     finally:
+        _tracing.agent = _tracing.reads = _tracing.wrap = None
         object.__setattr__(agent, "__class__", own)
-        # the subclass is a cycle, which would keep them alive
-        reads.own, reads.of_class, reads.outside = {}, {}, []
+        for name in {*vars(subclass)} - known:
+            delattr(subclass, name)
 
 
 def _is_constant(value: Any) -> bool:

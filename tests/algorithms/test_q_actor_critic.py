@@ -1,5 +1,6 @@
 """Q actor-critic: critic and actor steps by hand."""
 
+import copy
 import math
 
 import gymnasium.spaces as gs
@@ -82,7 +83,7 @@ def test_the_next_action_is_the_action_taken():
     plan = ((3, "terminated"), (2, "truncated"))
     agent = on_policy_agent("QActorCritic", lambda: CountingEnv(0, plan), n_steps=12)
     seen = []
-    agent.update = lambda *data: seen.append(data) or {}
+    agent.update = lambda *data: seen.append(copy.deepcopy(data)) or {}
     agent.learn(24)
     for s, a, _, s2, a2, _, _, _ in seen:
         follows = np.flatnonzero((s[1:, 0] == s2[:-1, 0]).all(axis=-1))

@@ -1,6 +1,7 @@
 """Environments that somebody else uses between two steps of an agent: no transition is learned
 that never happened."""
 
+import copy
 import random
 import weakref
 
@@ -242,7 +243,7 @@ def test_steps_before_and_after_another_use_make_a_rollout(case, updates):
 
     def watched(run):
         normalized = run._normalized
-        run._normalized = lambda D: seen.append(D) or normalized(D)
+        run._normalized = lambda D: seen.append(copy.deepcopy(D)) or normalized(D)
         train(run)
 
     agent._train = watched
