@@ -230,7 +230,7 @@ REFUSED = {
     "in place of another": (lambda x: np.zeros(3).__iadd__(x), "no argument or attribute"),
     "copyto": (lambda x: np.copyto(np.zeros(3), x), "np.copyto"),
     "argmax of all": (lambda x: x.argmax(), "argmax"),
-    "text": (lambda x: str(x), ""),
+    "text": (lambda x: str(x), "makes a text"),
     "memory": (lambda x: x.data, "data"),
     "address": (lambda x: x.ctypes, "ctypes"),
     "maximum over two axes": (lambda x: x[None].max((0, 1)), "np.maximum"),
