@@ -13,12 +13,12 @@ import store
 from support.small_agents import RandomEnv
 
 import npr
+from npr import capture
 from npr.backend import CUDA_KERNELS, FLOAT, GRAPHS, ON_HOST, to_device, to_host, xp
 from npr.files.parts import arrays_of, parts
 from npr.kernels import jit
 from npr.kernels.rows import Block
 from npr.optim import Optimizer
-from npr.training import graphs
 
 SMALL = sys.argv[4:] == ["small"]  # few cases and small shapes, to test the script itself
 ON_DOUBLE = hasattr(xp, "counts")  # whether `cupy` is the strict double of tests/strict_device
@@ -149,7 +149,7 @@ def graphs_of(agent):
     there are no graphs."""
     if ON_HOST or not GRAPHS:
         return {}
-    found = graphs.report(agent)
+    found = capture.report(agent)
     reasons = [one.state.removeprefix("eager: ") for one in found if one.state != "captured"]
     return {"replays": sum(one.replays for one in found), "eager": reasons}
 

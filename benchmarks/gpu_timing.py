@@ -279,7 +279,10 @@ def products(report):
                 work = xp.empty(rows * batch * 2 * width, FLOAT)
                 forward(theta, x, sizes, mlp.RELU, mlp.IDENTITY, work)
                 dtheta, dx = xp.empty_like(theta), xp.empty_like(x)
-                backward(theta, x, sizes, mlp.RELU, mlp.IDENTITY, work, g.copy(), dtheta, dx)
+                scratch = xp.empty(mlp.scratch_size(sizes.tolist(), batch), FLOAT)
+                backward(
+                    theta, x, sizes, mlp.RELU, mlp.IDENTITY, work, g.copy(), dtheta, dx, scratch
+                )
                 return work, dtheta, dx
 
             found[side] = [to_host(array) for array in both()]
