@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from npr.autodiff import Tensor, exp, minimum, record, relu, tanh, where
-from npr.backend import FLOAT, Array, contiguous, empty_like, to_device
+from npr.backend import FLOAT, Array, contiguous, empty_like, on_device, to_device
 from npr.errors import ConfigError
 from npr.kernels import mlp
+from npr.kernels.jit import available
 from npr.kernels.mlp import layers
 
 Function = Callable[[Any], Any]
@@ -178,7 +179,8 @@ class MLP:
         if self.free:
             g = mlp.split_free(g, self.free, dtheta)
         g = contiguous(g, x.dtype)
-        scratch = empty_like(x, mlp.scratch_size(self.sizes, len(x)))
+        native = available() and not on_device()  # the others need no scratch
+        scratch = empty_like(x, mlp.scratch_size(self.sizes, len(x)) if native else 0)
         mlp.backward(networks, x, *self._plan, values, g, dtheta, dx, scratch)
         return dtheta, dx
 

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from npr.backend import Array, on_device, xp
+from npr.backend import Array, xp
 from npr.kernels import blas
 from npr.kernels.blas import matrix, product
 from npr.kernels.cuda import mlp as cuda
-from npr.kernels.jit import Kernel, available
+from npr.kernels.jit import Kernel
 
 _SMALL = 4096  # numbers of a matrix that is transposed before the product
 ACTIVATIONS = ("relu", "tanh", "elu", "identity")
@@ -275,9 +275,7 @@ def _backward_reference(theta: Array, x: Array, sizes: Array, hidden: int, out: 
 
 
 def scratch_size(sizes: Sequence[int], B: int) -> int:
-    """The numbers that `backward` needs as scratch, on a batch of B rows: for native code alone."""
-    if on_device() or not available():
-        return 0
+    """The numbers that the loop of `backward` needs as scratch, on a batch of B rows."""
     outputs, pairs = sizes[:0:-1], zip(sizes, sizes[1:])
     first, second = max(outputs[::2]), max(outputs[1::2], default=0)
     return B * (first + second) + max(outputs) + min(_SMALL, max(n * m for n, m in pairs))
