@@ -376,6 +376,11 @@ class Grid extends Env {
     return noise && rng() < noise ? Math.floor(rng() * this.n) : this.state;
   }
 
+  /** The state of a cell, row after row; null for a cell that no step is taken from. */
+  stateOf(cell) {
+    return "GHC".includes(this.letter(cell)) ? null : cell;
+  }
+
   inside(row, column) {
     return [clamp(row, 0, this.rows - 1), clamp(column, 0, this.columns - 1)];
   }
@@ -519,6 +524,11 @@ class Taxi extends Grid {
       passenger: Math.floor(s / 4) % 5,
       goal: s % 4,
     };
+  }
+
+  /** With the passenger and the goal of the current state. */
+  stateOf(cell) {
+    return cell * 20 + (this.state % 20);
   }
 
   encode(row, column, passenger, goal) {
