@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
     from npr import (
         autodiff,
         callbacks,
+        export,
         heads,
         infer,
         kernels,
@@ -67,8 +68,8 @@ __all__ = [
     "clone", "debug_anomaly", "load",
     "QLearning", "Sarsa", "DQN", "PERDQN", "REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL",
     "DDPG", "TD3", "SoftQ", "SACS", "SAC",
-    "autodiff", "callbacks", "heads", "infer", "kernels", "loggers", "nn", "optim", "plot",
-    "presets", "runs", "tune",
+    "autodiff", "callbacks", "export", "heads", "infer", "kernels", "loggers", "nn", "optim",
+    "plot", "presets", "runs", "tune",
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
     "EnvCrashedError", "GradientError", "NumericsError", "SpaceError", "UnknownNameError",
     "CheckpointWarning", "ConfigWarning", "LogWarning", "ResumeWarning",

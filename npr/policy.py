@@ -32,7 +32,7 @@ def _elu(x: np.ndarray) -> np.ndarray:
 
 
 # those of npr.nn compute on the device, a policy on the host
-_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": _relu, "tanh": np.tanh, "elu": _elu, "identity": identity,
 }  # fmt: skip
 
@@ -206,9 +206,9 @@ class Policy:
 
     def _check_head(self) -> None:
         head, name = self.head, self.head.name
-        if self.activation not in tuple(_ACTIVATIONS):
+        if self.activation not in tuple(ACTIVATIONS):
             raise ConfigError(
-                f"activation={self.activation!r} is not known; use {', '.join(_ACTIVATIONS)}."
+                f"activation={self.activation!r} is not known; use {', '.join(ACTIVATIONS)}."
             )
         if self.actions.kind not in head.kinds or not 0 < head.temperature < np.inf:
             raise ConfigError(
@@ -255,7 +255,7 @@ class Policy:
         """Precompute what acting needs. Weights and biases are views of theta."""
         self._noise_inputs = self.head.noise_inputs
         self._layers = [] if self.sizes is None else layers(self.theta, self.sizes)
-        self._activate = _ACTIVATIONS[self.activation]
+        self._activate = ACTIVATIONS[self.activation]
 
     def __getstate__(self) -> dict[str, Any]:
         # without the views, which would not share memory with theta in a copy

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from npr.envs.make import EnvSource
+    from npr.export import Exported
     from npr.settings.setting import argument
 
 REGISTRY: dict[str, type["Algorithm"]] = {}  # name -> class that `npr.load` may create
@@ -754,6 +755,15 @@ class Algorithm(Settings, sb3.Methods):
         """
         saving.check_path("path", path)
         checkpoint.save(self, path)
+
+    def export(self, path: "str | os.PathLike[str]", **options: Any) -> "Exported":
+        """Write the policy for use without npr: C, Python, JavaScript, ONNX and others, by suffix.
+
+        Takes the options of `npr.export`, which describes them.
+        """
+        from npr.export import export  # needed by few runs
+
+        return export(self, path, **options)
 
     def acting_parameters(self) -> np.ndarray | None:
         """The parameters that the next action of a run is chosen by; None: the current ones."""

@@ -395,7 +395,7 @@ class BoxActions(Actions):
         low, high = np.where(finite, low, -1), np.where(finite, high, 1)
         bounds += [low / 2 + high / 2, high / 2 - low / 2]
         precise = np.result_type(self.dtype, np.float32)
-        self._bounds = [x.astype(precise) for x in bounds]  # low, high, middle, half the range
+        self.bounds = [x.astype(precise) for x in bounds]  # low, high, middle, half the range
         self._repeated: dict[tuple[int, ...], list[np.ndarray]] = {}  # shape of a -> these
 
     def columns(self) -> tuple[tuple[int, ...], np.dtype]:
@@ -425,10 +425,10 @@ class BoxActions(Actions):
         """The bounds for actions of this shape. Those for few actions are repeated and kept, as
         broadcasting takes longer than the arithmetic."""
         if math.prod(shape) > 256:
-            return self._bounds
+            return self.bounds
         if len(self._repeated) == 8:
             del self._repeated[next(iter(self._repeated))]
-        repeated = [np.broadcast_to(x, shape).copy() for x in self._bounds]
+        repeated = [np.broadcast_to(x, shape).copy() for x in self.bounds]
         self._repeated[shape] = repeated
         return repeated
 

@@ -1,0 +1,169 @@
+"""Trained policies for other places: C, JavaScript, plain Python, ONNX, files without the agent.
+
+    agent.export("policy.h")
+    npr.export("sac.npz", "policy.js")
+
+The suffix decides. Every writer starts from the same description of a policy (graph.py) and takes a
+`Model` (model.py): the graph, where it comes from, and tests that are written beside it. To add a
+form, add a module with `source(model, **options)` and an entry in FORMS.
+"""
+
+import os
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from npr.errors import ConfigError
+from npr.export.card import Card
+from npr.export.episodes import Played, play
+from npr.export.graph import Graph, flat_rows, graph_of
+from npr.export.model import Model, fingerprint, with_tests
+from npr.export.sources import Source, source_of
+from npr.files.atomic import replacement
+from npr.settings.setting import checked_seed, whole
+
+__all__ = ["FORMS", "Exported", "Graph", "Model", "export", "graph_of", "model_of"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How files of one suffix are written.
+
+    write     (model, **options) -> the content of the file
+    options   the options of `export` that it takes
+    """
+
+    write: Callable[..., str | bytes]
+    options: tuple[str, ...] = ()
+
+
+FORMS: dict[str, Form] = {}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    path    of the file, which has so many `bytes`
+    model   what it holds
+    """
+
+    path: str
+    bytes: int
+    model: Model
+
+    def __repr__(self) -> str:
+        card, graph = self.model.card, self.model.graph
+        size = f"{self.bytes:,} bytes, {graph.macs:,} multiplications per action"
+        return f"{self.path}: {card.title}\n{size}, {card.measured}"
+
+
+def export(
+    agent: Any,
+    path: "str | os.PathLike[str]",
+    *,
+    stochastic: bool = False,
+    name: str = "policy",
+    env: Any = None,
+    episodes: int = 20,
+    seed: int | None = 0,
+    observations: Any = None,
+) -> Exported:
+    """Write a trained policy for use without npr. The suffix of the path decides the form.
+
+    agent          an agent, the path of its file, or a policy
+    path           *.h C99, *.py plain Python, *.js JavaScript, *.onnx, *.npz for `npr.infer`,
+                   *.safetensors
+    stochastic     also write a function that samples actions, from noise that its caller gives
+    name           prefix of the names in C
+    env            environment for the episodes; None: one like the agent's
+    episodes       played with the policy as it is written, for the return in the file and for
+                   observations of its tests; 0: none
+    seed           of the episodes
+    observations   a batch of observations for the tests, instead of those in the episodes
+
+    Raises ConfigError for a path or options that are not valid, and for a policy that is not
+    finite; nothing is written then.
+    """
+    form, path = _form(path), os.fsdecode(path)
+    given = {"stochastic": stochastic, "name": name}
+    options = {key: given[key] for key in form.options}
+    model = model_of(agent, env=env, episodes=episodes, seed=seed, observations=observations)
+    if stochastic and not model.graph.noise:
+        raise ConfigError(
+            f"stochastic=True needs a policy that samples; the actions of {model.card.title} are "
+            "deterministic. Leave it out."
+        )
+    content = form.write(model, **options)
+    data = content.encode() if isinstance(content, str) else content
+    with replacement(path) as file:
+        file.write(data)
+    return Exported(path, len(data), model)
+
+
+def model_of(
+    agent: Any,
+    *,
+    env: Any = None,
+    episodes: int = 20,
+    seed: int | None = 0,
+    observations: Any = None,
+) -> Model:
+    """The model that `export` writes, with the same arguments."""
+    source = source_of(agent)
+    graph = graph_of(source.policy)
+    played, note = _played(source, graph, env, whole("episodes", episodes, 0), seed)
+    seen = None if played is None else played.observations
+    if observations is not None:
+        seen = flat_rows(source.policy.observations, observations)
+    return with_tests(source.policy, graph, _card(source, graph, played, note), seen)
+
+
+def _form(path: Any) -> Form:
+    """The form of a path's suffix. Raises ConfigError if there is none."""
+    suffix = os.path.splitext(os.fsdecode(path))[1].lower()
+    if suffix not in FORMS:
+        known = ", ".join(FORMS)
+        raise ConfigError(f"{os.fsdecode(path)!r} must end with {known}: the suffix decides.")
+    return FORMS[suffix]
+
+
+def _played(
+    source: Source, graph: Graph, env: Any, episodes: int, seed: int | None
+) -> tuple[Played | None, str]:
+    """Episodes with the graph, or None and why not."""
+    if not episodes:
+        return None, "episodes=0"
+    own = env is None
+    try:
+        env = source.make_env() if own else env
+    except ConfigError as error:
+        return None, str(error)
+    try:
+        seed = checked_seed("export", seed)
+        return play(graph, source.policy, env, episodes, seed, source.max_episode_steps), ""
+    finally:
+        if own:
+            env.close()
+
+
+def _card(source: Source, graph: Graph, played: Played | None, note: str) -> Card:
+    result = None if played is None else played.evaluation
+    return Card(
+        source.algorithm, source.env, source.num_timesteps,
+        None if played is None else played.low, None if played is None else played.high,
+        None if result is None else result.mean, None if result is None else result.std,
+        0 if result is None else len(result.returns), note, fingerprint(graph),
+    )  # fmt: skip
+
+
+class _Callable(types.ModuleType):
+    """A module that can be called: npr.export(agent, path)."""
+
+    def __call__(self, *args: Any, **options: Any) -> Exported:
+        return export(*args, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

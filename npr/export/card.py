@@ -1,0 +1,96 @@
+"""What is said about a policy in the files that are written."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from npr.export.graph import Array, Graph
+from npr.version import __version__
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where a policy comes from, as plain data.
+
+    algorithm, env   names; None: unknown
+    num_timesteps    env steps that it was trained for; None: unknown
+    low, high        bounds of each number of an observation, None where there are none; or None:
+                     they are not known
+    mean, std        of the returns of `episodes` episodes with the policy as it is written, with
+                     deterministic actions; None: not measured
+    note             why it was not measured
+    sha256           of the parameters, see `fingerprint`
+    npr              version
+    """
+
+    algorithm: str | None
+    env: str | None
+    num_timesteps: int | None
+    low: tuple[float | None, ...] | None
+    high: tuple[float | None, ...] | None
+    mean: float | None
+    std: float | None
+    episodes: int
+    note: str
+    sha256: str
+    npr: str = __version__
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @property
+    def title(self) -> str:
+        """SAC on Pendulum-v1, 5,000 steps"""
+        steps = "" if self.num_timesteps is None else f", {self.num_timesteps:,} steps"
+        return f"{self.algorithm or 'A policy'} on {self.env or 'an unnamed environment'}{steps}"
+
+    @property
+    def measured(self) -> str:
+        """The measured return as a text."""
+        if self.mean is None:
+            return f"return not measured: {self.note}"
+        result = f"return {self.mean:.2f} +- {self.std:.2f}"
+        return f"{result} (mean and deviation, {self.episodes} episodes)"
+
+
+def observation_names(graph: Graph) -> list[str]:
+    """What each number of an observation is, for those of a Dict or Tuple; "" for others."""
+    names = []
+    for part in graph.parts:
+        many = part.numbers > 1
+        for i in range(part.numbers):
+            index = f"[{i}]" if many and part.name else ""
+            one_of = "" if part.start is None else _choice_of(part.inputs, part.start)
+            names.append(" ".join(word for word in (f"{part.name}{index}", one_of) if word))
+    return names
+
+
+def _choice_of(n: int, start: int) -> str:
+    return f"a whole number from {start} to {start + n - 1}"
+
+
+def bounds_of(space: Any) -> tuple[list[float | None], list[float | None]]:
+    """The bounds of each number of a Gymnasium observation space, in the order of an export."""
+    import gymnasium.spaces as gs
+
+    if isinstance(space, gs.Dict | gs.Tuple):
+        parts = space.spaces.values() if isinstance(space, gs.Dict) else space.spaces
+        pairs = [bounds_of(part) for part in parts]
+        return [x for low, _ in pairs for x in low], [x for _, high in pairs for x in high]
+    if isinstance(space, gs.Discrete):
+        return [float(space.start)], [float(space.start + space.n - 1)]
+    if isinstance(space, gs.MultiDiscrete):
+        return _finite(space.start), _finite(space.start + space.nvec - 1)
+    if isinstance(space, gs.MultiBinary):
+        size = int(np.prod(space.shape))
+        return [0.0] * size, [1.0] * size
+    return _finite(space.low), _finite(space.high)
+
+
+_UNBOUNDED = 1e30  # numbers beyond stand for no bound, as Gymnasium's own largest floats do
+
+
+def _finite(x: Array) -> list[float | None]:
+    return [float(v) if abs(v) < _UNBOUNDED else None for v in np.ravel(x).astype(np.float64)]

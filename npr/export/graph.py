@@ -1,0 +1,339 @@
+"""What a policy computes, as plain arrays: the description that every writer starts from.
+
+    numbers of the observation -> encode -> normalize -> layers -> head -> scale and clip -> action
+
+`graph_of(policy)` makes it, and `Graph` computes it with NumPy: the reference for what is written.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from npr.envs.spaces import GroupObservations, Observations
+from npr.errors import ConfigError
+from npr.kernels.mlp import layers
+from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
+from npr.policy import ACTIVATIONS, Policy
+
+Array = np.ndarray[Any, Any]
+
+# the noise that each head samples from: numbers per action, from their distribution
+NOISE = {
+    "argmax": "uniform", "categorical": "uniform", "multi_categorical": "uniform",
+    "bernoulli": "uniform", "gaussian": "normal", "tanh_gaussian": "normal", "sampler": "normal",
+}  # fmt: skip
+_SAME = {"table": "argmax", "dueling": "argmax"}  # chosen in the same way
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the observation, and how the network sees it.
+
+    numbers   of the observation: one for an index
+    inputs    of the network
+    divisor   numbers are divided by it: 255 for images, else 1
+    start     None for numbers; for an index the smallest, and the inputs are one-hot
+    name      of a part of a Dict or Tuple; "" else
+    """
+
+    numbers: int
+    inputs: int
+    divisor: float = 1.0
+    start: int | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """activation(W x + b), with one row of W (m, n) per output."""
+
+    W: Array
+    b: Array
+    activation: str = "identity"
+
+    def __call__(self, x: Array) -> Array:
+        y: Array = ACTIVATIONS[self.activation](x @ self.W.T + self.b)
+        return y
+
+
+@dataclass(frozen=True)
+class Norm:
+    """clip((x - mean) * scale, -clip, clip)"""
+
+    mean: Array
+    scale: Array
+    clip: float
+
+    def __call__(self, x: Array) -> Array:
+        y: Array = np.clip((x - self.mean) * self.scale, -self.clip, self.clip)
+        return y
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A policy.
+
+    parts         of the observation, in order
+    norm          of the encoded observation; None: it is not normalized
+    hidden        the hidden layers
+    output        K outputs: scores of choices, log odds of bits, or means of box actions
+    log_std       gaussian and tanh_gaussian: the log standard deviations, a Layer of the last
+                  hidden values, or an array (D,) that does not depend on them; else None
+    table         the best action of each state (states,), instead of layers; else None
+    head          argmax, categorical, multi_categorical, bernoulli, gaussian, tanh_gaussian, tanh,
+                  or sampler, whose noise is further inputs of the network
+    kind          of actions: discrete, multidiscrete, multibinary or box
+    choices       the number of choices of each index; empty for multibinary and box
+    start         the smallest action of each index
+    low, high     bounds of box actions (D,), infinite ones where there are none
+    middle, half  box actions are middle + half * the head's
+    epsilon       argmax: the probability of a random action, if noise is given
+    temperature   categorical: divides the scores, if noise is given
+    """
+
+    parts: tuple[Part, ...]
+    norm: Norm | None
+    hidden: tuple[Layer, ...]
+    output: Layer
+    log_std: Layer | Array | None
+    table: Array | None
+    head: str
+    kind: str
+    choices: tuple[int, ...]
+    start: tuple[int, ...]
+    low: Array
+    high: Array
+    middle: Array
+    half: Array
+    epsilon: float = 0.0
+    temperature: float = 1.0
+
+    # ---- sizes
+
+    @property
+    def numbers(self) -> int:
+        """Numbers of an observation."""
+        return sum(part.numbers for part in self.parts)
+
+    @property
+    def actions(self) -> int:
+        """Numbers of an action."""
+        return len(self.choices) or len(self.low)
+
+    @property
+    def noise(self) -> int:
+        """Numbers of noise of a sampled action; 0: the policy is deterministic."""
+        if self.head == "argmax":
+            return 2 if self.epsilon else 0
+        return self.actions if self.head in NOISE else 0
+
+    @property
+    def macs(self) -> int:
+        """Multiplications of weights for a deterministic action."""
+        return sum(layer.W.size for layer in (*self.hidden, self.output))
+
+    # ---- the reference
+
+    def __call__(self, observations: Array, noise: Array | None = None) -> Array:
+        """Environments' actions for rows of numbers (B, numbers): (B,) for discrete ones, else
+        (B, actions).
+
+        noise   (B, noise), from the distribution in NOISE; None: deterministic actions
+        """
+        return self.scale(self.choose(self.encode(observations), noise))
+
+    def encode(self, observations: Array) -> Array:
+        """The network's inputs (B, n) for rows of numbers; the states (B,) for a table."""
+        columns, i = [], 0
+        for part in self.parts:
+            x = observations[:, i : i + part.numbers]
+            i += part.numbers
+            if part.start is None:
+                columns.append(x / np.float32(part.divisor) if part.divisor != 1 else x)
+                continue
+            index = x.astype(np.int64) - part.start
+            if self.table is not None:
+                return index[:, 0]
+            columns.append((index == np.arange(part.inputs)).astype(np.float32))
+        rows = np.concatenate(columns, axis=-1).astype(self.output.W.dtype)
+        return rows if self.norm is None else self.norm(rows)
+
+    def decode(self, rows: Array) -> Array:
+        """The numbers (B, numbers) of rows as `Observations.encode` gives them, or of the states
+        (B,) of a table: the inverse of `encode` without its normalization."""
+        if self.table is not None:
+            return (rows[:, None] + (self.parts[0].start or 0)).astype(np.float32)
+        columns, i = [], 0
+        for part in self.parts:
+            x = rows[:, i : i + part.inputs]
+            i += part.inputs
+            if part.start is not None:
+                x = x.argmax(axis=-1)[:, None] + part.start
+            elif part.divisor != 1:
+                x = np.rint(x * part.divisor)
+            columns.append(x)
+        return np.concatenate(columns, axis=-1).astype(np.float32)
+
+    def choose(self, x: Array, noise: Array | None = None) -> Array:
+        """The agent's actions for encoded observations, before scaling to the action space."""
+        if self.table is not None:
+            return self._explored(self.table[x], noise)
+        h = self.features(x, noise)
+        y = self.output(h)
+        if self.head == "argmax":
+            return self._explored(y.argmax(axis=-1), noise)
+        if self.head == "categorical":
+            drawn = None if noise is None else noise[:, 0]
+            return _choice(y / y.dtype.type(self.temperature), drawn)
+        if self.head == "multi_categorical":
+            ends = np.cumsum(self.choices)[:-1]
+            parts = enumerate(np.split(y, ends, axis=-1))
+            chosen = [_choice(p, None if noise is None else noise[:, i]) for i, p in parts]
+            return np.stack(chosen, axis=-1)
+        if self.head == "bernoulli":
+            on = y > 0 if noise is None else noise < 0.5 + 0.5 * np.tanh(0.5 * y)
+            return on.astype(np.int64)
+        if noise is not None and self.log_std is not None:
+            y = y + np.exp(self.spread(h)) * noise
+        return y if self.head == "gaussian" else np.tanh(y)
+
+    def features(self, x: Array, noise: Array | None = None) -> Array:
+        """The last hidden values (B, m)."""
+        if self.head == "sampler":
+            shape = len(x), self.noise
+            x = np.concatenate([x, np.zeros(shape, x.dtype) if noise is None else noise], axis=-1)
+        for layer in self.hidden:
+            x = layer(x)
+        return x
+
+    def spread(self, h: Array) -> Array:
+        """The log standard deviations for hidden values (B, m)."""
+        log_std: Any = self.log_std(h) if isinstance(self.log_std, Layer) else self.log_std
+        squashed = self.head == "tanh_gaussian"
+        y: Array = np.clip(log_std, LOG_STD_MIN, LOG_STD_MAX) if squashed else log_std
+        return y
+
+    def scale(self, a: Array) -> Array:
+        """The environments' actions for the agent's."""
+        if self.kind == "box":
+            scaled: Array = np.clip(a * self.half + self.middle, self.low, self.high)
+            return scaled
+        first: Any = self.start[0] if self.kind == "discrete" else np.array(self.start or 0)
+        shifted: Array = a + first
+        return shifted
+
+    def _explored(self, a: Array, noise: Array | None) -> Array:
+        """Actions a (B,), or with probability epsilon random ones."""
+        if noise is None:
+            return a
+        random = np.minimum((noise[:, 1] * self.choices[0]).astype(np.int64), self.choices[0] - 1)
+        explored: Array = np.where(noise[:, 0] < self.epsilon, random, a)
+        return explored
+
+
+def _choice(scores: Array, noise: Array | None) -> Array:
+    """The first best choice of each row (B, K), or the one at noise (B,) in [0, 1)."""
+    if noise is None:
+        best: Array = scores.argmax(axis=-1)
+        return best
+    reached = np.cumsum(np.exp(scores - scores.max(axis=-1, keepdims=True)), axis=-1)
+    below: Array = (reached <= noise[:, None] * reached[:, -1:]).sum(axis=-1)
+    chosen: Array = np.minimum(below, scores.shape[-1] - 1)
+    return chosen
+
+
+# ---- from a policy
+
+
+def graph_of(policy: Policy) -> Graph:
+    """The graph of a policy, in the type of its parameters.
+
+    Raises ConfigError if its parameters are not finite.
+    """
+    check_finite(policy)
+    head, spec = policy.head, policy.actions.spec
+    name = _SAME.get(head.name, head.name)
+    kind = policy.actions.kind
+    nothing: Array = np.zeros(0, np.float32)
+    choices: tuple[int, ...] = ()
+    start: tuple[int, ...] = ()
+    low = high = middle = half = nothing
+    if kind == "discrete":
+        choices, start = (spec["n"],), (spec["start"],)
+    elif kind == "multidiscrete":
+        choices = tuple(np.ravel(spec["nvec"]).tolist())
+        start = tuple(np.ravel(spec["start"]).tolist())
+    elif kind == "box":
+        low, high, middle, half = policy.actions.bounds  # type: ignore[attr-defined]
+    else:
+        low, high = np.zeros(policy.actions.size), np.ones(policy.actions.size)
+    norm = None
+    if policy.norm is not None:
+        mean, scale = policy.norm.scaling
+        norm = Norm(mean.copy(), scale.copy(), policy.norm.clip)
+    graph = Graph(
+        tuple(_parts(policy.observations)), norm, (),
+        Layer(np.zeros((0, 0), np.float32), nothing), None, None,
+        name, kind, choices, start, low, high, middle, half, head.epsilon, head.temperature,
+    )  # fmt: skip
+    if policy.sizes is None:
+        return replace(graph, table=policy.theta.argmax(axis=-1))
+    stack = [Layer(W.T.copy(), b.copy()) for W, b in layers(policy.theta, policy.sizes)]
+    hidden = tuple(replace(layer, activation=policy.activation) for layer in stack[:-1])
+    output = stack[-1]
+    log_std: Layer | Array | None = None
+    if head.name == "dueling":  # the value of the state changes no order of the advantages
+        output = _rows(output, slice(1, None))
+    elif name in ("gaussian", "tanh_gaussian"):
+        D = policy.actions.size
+        free: Array = policy.theta[len(policy.theta) - policy.free :].copy()
+        log_std = free if policy.free else _rows(output, slice(D, None))
+        output = _rows(output, slice(D))
+    return replace(graph, hidden=hidden, output=output, log_std=log_std)
+
+
+def check_finite(policy: Policy) -> None:
+    """Raise ConfigError if a parameter or a moment of the normalization is not finite."""
+    arrays = {"parameters": policy.theta}
+    if policy.norm is not None:
+        arrays |= dict(zip(("means", "scales"), policy.norm.scaling))
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ConfigError(
+                f"The {name} of the policy contain NaN or infinite values: training has diverged. "
+                "Nothing was written; export an earlier file of the agent."
+            )
+
+
+def flat_rows(observations: Observations, batch: Any) -> Array:
+    """The numbers (B, numbers) of a batch of observations, as float32, in the order of `parts`."""
+    rows = [_flat(observations, one) for one in observations.rows(batch)]
+    return np.array(rows, np.float32).reshape(len(rows), -1)
+
+
+def _flat(observations: Observations, one: Any) -> list[float]:
+    if isinstance(observations, GroupObservations):
+        pairs = zip(observations.keys, observations.parts)
+        return [x for key, part in pairs for x in _flat(part, one[key])]
+    numbers: list[float] = np.ravel(one).tolist()
+    return numbers
+
+
+def _parts(observations: Observations, name: str = "") -> list[Part]:
+    if isinstance(observations, GroupObservations):
+        prefix = f"{name}." if name else ""
+        members = zip(observations.keys, observations.parts)
+        return [part for key, one in members for part in _parts(one, f"{prefix}{key}")]
+    spec, kind = observations.spec, observations.kind
+    if kind == "discrete":
+        return [Part(1, observations.size, 1.0, int(spec["start"]), name)]
+    if kind == "multidiscrete":
+        pairs = zip(np.ravel(spec["nvec"]).tolist(), np.ravel(spec["start"]).tolist())
+        return [Part(1, n, 1.0, start, name) for n, start in pairs]
+    size, divisor = observations.size, 255.0 if kind == "image" else 1.0
+    return [Part(size, size, divisor, None, name)]
+
+
+def _rows(layer: Layer, rows: slice) -> Layer:
+    return Layer(layer.W[rows].copy(), layer.b[rows].copy(), layer.activation)

@@ -1,0 +1,184 @@
+"""A policy with everything that is written beside it, and the tests that it carries."""
+
+import hashlib
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from npr.export.card import Card
+from npr.export.episodes import thinned
+from npr.export.graph import NOISE, Array, Graph
+from npr.policy import Policy
+
+TESTS = 32  # pairs of an observation and its action
+_LARGEST_TESTS = 1 << 15  # numbers in all observations of the tests
+_FAR = 12.0  # deviations of the normalization, or units where there is no bound
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a writer writes.
+
+    policy         as it was trained
+    graph          what is computed: graph_of(policy), or a quantized one
+    card           where it comes from
+    observations   of the tests (T, numbers)
+    actions        the deterministic actions for them (T,) or (T, actions)
+    noise          (T, graph.noise), from its distribution; empty for deterministic policies
+    sampled        the actions for these, like `actions`
+    """
+
+    policy: Policy
+    graph: Graph
+    card: Card
+    observations: Array
+    actions: Array
+    noise: Array
+    sampled: Array
+
+
+def with_tests(policy: Policy, graph: Graph, card: Card, seen: Array | None) -> Model:
+    """A model with its tests: observations that were seen, and extreme ones.
+
+    seen   observations of episodes (B, numbers); None: none, they are drawn at random
+
+    Where actions are indices, observations with a near tie are left out: another order of the same
+    sum may decide it otherwise.
+    """
+    rng = np.random.default_rng(0)
+    pool = _pool(graph, card, seen, rng)
+    most = max(4, min(TESTS, _LARGEST_TESTS // graph.numbers))
+    rows = _chosen(graph, pool, most)
+    noise = draw_noise(graph, len(rows), rng)
+    actions = graph(rows)
+    sampled = graph(rows, noise) if graph.noise else actions
+    return Model(policy, graph, card, rows, actions, noise, sampled)
+
+
+def draw_noise(graph: Graph, n: int, rng: np.random.Generator) -> Array:
+    """Noise for n sampled actions (n, graph.noise), float32."""
+    if not graph.noise:
+        return np.zeros((n, 0), np.float32)
+    draw = rng.random if NOISE[graph.head] == "uniform" else rng.standard_normal
+    drawn: Array = draw((n, graph.noise), np.float32)
+    return drawn
+
+
+def decided(graph: Graph, rows: Array) -> Array:
+    """Whether the deterministic action of each row (B, numbers) holds for outputs that differ by a
+    thousandth of the largest."""
+    if graph.table is not None or graph.kind == "box":
+        return np.ones(len(rows), bool)
+    y = graph.output(graph.features(graph.encode(rows)))
+    margin = 1e-3 * abs(y).max(axis=-1)
+    if graph.head == "bernoulli":
+        sure: Array = abs(y).min(axis=-1) > margin
+        return sure
+    sure = np.ones(len(rows), bool)
+    for scores in np.split(y, np.cumsum(graph.choices)[:-1], axis=-1):
+        if scores.shape[-1] > 1:
+            best = np.sort(scores, axis=-1)
+            sure &= best[:, -1] - best[:, -2] > margin
+    return sure
+
+
+def _pool(graph: Graph, card: Card, seen: Array | None, rng: np.random.Generator) -> Array:
+    """What the observations of tests are chosen from: usual ones, then extreme ones."""
+    if graph.table is not None:
+        return graph.decode(np.arange(len(graph.table)))
+    pool = np.concatenate([_usual(graph, card, seen, rng), _extreme(graph, card, seen, rng)])
+    _, first = np.unique(pool, axis=0, return_index=True)
+    pool = pool[np.sort(first)]
+    decisive: Array = pool[decided(graph, pool)]
+    return decisive
+
+
+def _usual(graph: Graph, card: Card, seen: Array | None, rng: np.random.Generator) -> Array:
+    seen = np.zeros((0, graph.numbers), np.float32) if seen is None else thinned(seen, 8 * TESTS)
+    low, high = _box(graph, card, seen, 1.0)
+    drawn = rng.uniform(low, high, (8 * TESTS - len(seen), graph.numbers))
+    return np.concatenate([seen, _whole(graph, drawn)])
+
+
+def _extreme(graph: Graph, card: Card, seen: Array | None, rng: np.random.Generator) -> Array:
+    """Corners of the space, and beyond what a normalization clips."""
+    low, high = _box(graph, card, seen, _FAR)
+    corner = rng.integers(2, size=(TESTS, graph.numbers))
+    corner[0], corner[1] = 0, 1
+    return _whole(graph, np.where(corner, high, low))
+
+
+def _box(graph: Graph, card: Card, seen: Array | None, far: float) -> tuple[Array, Array]:
+    """Bounds of each number; where there is none, so many deviations or units from the middle."""
+    middle, spread = np.zeros(graph.numbers), np.ones(graph.numbers)
+    if seen is not None and len(seen):
+        middle, spread = seen.mean(axis=0), seen.std(axis=0) + 1e-6
+    elif graph.norm is not None and len(graph.norm.mean) == graph.numbers:
+        middle, spread = graph.norm.mean.astype(np.float64), 1 / graph.norm.scale
+    low, high = middle - far * spread, middle + far * spread
+    i = 0
+    for part in graph.parts:
+        if part.start is not None:
+            low[i], high[i] = part.start, part.start + part.inputs - 1
+        elif part.divisor != 1:
+            low[i : i + part.numbers], high[i : i + part.numbers] = 0, 255
+        i += part.numbers
+    if card.low is not None and card.high is not None:
+        low = np.array([x if bound is None else bound for x, bound in zip(low, card.low)])
+        high = np.array([x if bound is None else bound for x, bound in zip(high, card.high)])
+    return low, high
+
+
+def _whole(graph: Graph, rows: Array) -> Array:
+    """Rows as float32, with whole numbers where the observation has indices or images."""
+    i = 0
+    for part in graph.parts:
+        if part.start is not None or part.divisor != 1:
+            rows[:, i : i + part.numbers] = np.rint(rows[:, i : i + part.numbers])
+        i += part.numbers
+    return rows.astype(np.float32)
+
+
+def _chosen(graph: Graph, pool: Array, most: int) -> Array:
+    """A quarter of them with extreme actions or from the end of the pool, the others even."""
+    if len(pool) <= most:
+        return pool
+    quarter = most // 4
+    chosen = [*range(len(pool) - quarter, len(pool))]
+    a = graph(pool)
+    if graph.kind == "box":
+        for i in range(min(a.shape[-1], quarter // 2)):
+            chosen += [int(a[:, i].argmin()), int(a[:, i].argmax())]
+    else:  # one of every action, if there are so many
+        _, first = np.unique(a, axis=0, return_index=True)
+        chosen += first[:quarter].tolist()
+    kept = dict.fromkeys(chosen)
+    for i in np.linspace(0, len(pool) - quarter - 1, 2 * most).astype(np.int64).tolist():
+        if len(kept) == most:
+            break
+        kept.setdefault(i)
+    return pool[sorted(kept)]
+
+
+def fingerprint(graph: Graph) -> str:
+    """The SHA-256 of all arrays and names of a graph, as hexadecimal digits."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if is_dataclass(value):
+            for field in fields(value):
+                digest.update(field.name.encode())
+                add(getattr(value, field.name))
+        elif isinstance(value, tuple):
+            digest.update(b"(%d" % len(value))
+            for one in value:
+                add(one)
+        elif isinstance(value, np.ndarray):
+            digest.update(f"{value.dtype.str}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        else:
+            digest.update(repr(value).encode())
+
+    add(graph)
+    return digest.hexdigest()

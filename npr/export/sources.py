@@ -1,0 +1,89 @@
+"""What can be exported: an agent, the file of one, the file of a policy, or a policy."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from npr.envs.remake import EnvOfFile
+from npr.errors import CheckpointError, ConfigError
+from npr.files import checkpoint
+from npr.policy import Policy
+from npr.training import evaluation
+
+
+@dataclass(frozen=True)
+class Source:
+    """A policy and where it comes from.
+
+    make_env   makes an environment like that of the training; raises ConfigError if it is not known
+    """
+
+    policy: Policy
+    algorithm: str | None
+    env: str | None
+    num_timesteps: int | None
+    max_episode_steps: int | None
+    make_env: Callable[[], Any]
+
+
+def source_of(agent: Any) -> Source:
+    """The source that an agent, a policy, or the path of a file is.
+
+    Raises ConfigError for anything else, FileNotFoundError, and CheckpointError for a file that is
+    not valid.
+    """
+    if isinstance(agent, str | bytes | os.PathLike):
+        return _of_file(agent)
+    if isinstance(agent, Policy):
+        return Source(agent, None, None, None, None, _unknown("a policy has none"))
+    if not isinstance(getattr(agent, "policy", None), Policy):
+        raise ConfigError(
+            f"An agent, the path of its file, or a policy is needed, got {agent!r}; e.g. "
+            "npr.export(agent, 'policy.h')."
+        )
+    return Source(
+        agent.policy, type(agent).__name__, agent.env_name, agent.num_timesteps,
+        agent.max_episode_steps, agent.evaluation_env,
+    )  # fmt: skip
+
+
+def _of_file(path: Any) -> Source:
+    manifest, arrays = checkpoint.read(path)
+    try:
+        policy = Policy.from_file(manifest, arrays)
+        if "card" in manifest:  # a file of the policy alone
+            card = manifest["card"]
+            return Source(
+                policy, card["algorithm"], card["env"], card["num_timesteps"], None,
+                _unknown(f"{os.fsdecode(path)} holds the policy alone"),
+            )  # fmt: skip
+        settings = manifest["settings"]
+        steps, described = settings["max_episode_steps"], {**manifest["env_description"]}
+        described.pop("assumed", None)
+        if "unknown" in described:
+            made = _unknown(str(described["unknown"]))
+        else:
+            env = EnvOfFile(described)
+
+            def made() -> Any:
+                kwargs = env.kwargs if isinstance(env.source, str) else None
+                return evaluation.separate(env.source, None, steps, kwargs)
+
+        return Source(
+            policy, str(manifest["algorithm"]), manifest["env"],
+            checkpoint.count(manifest["counters"]["num_timesteps"]), steps, made,
+        )  # fmt: skip
+    except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{os.fsdecode(path)} does not hold a valid policy: {error!r}."
+        ) from error
+
+
+def _unknown(reason: str) -> Callable[[], Any]:
+    def make_env() -> Any:
+        raise ConfigError(f"its environment is not known ({reason}); pass env=")
+
+    return make_env

@@ -1,0 +1,138 @@
+"""The description of a policy that all writers start from computes what the policy does."""
+
+import numpy as np
+import pytest
+from support import export_cases as cases
+from support.small_agents import CASES as AGENTS
+from support.small_agents import trained
+
+from npr.errors import ConfigError
+from npr.export import graph_of, model_of
+from npr.export.graph import NOISE, flat_rows
+from npr.export.model import decided, draw_noise, fingerprint
+
+every_case = pytest.mark.parametrize("case", cases.CASES)
+
+
+class Given:
+    """A generator that gives the noise of an export, in the order in which heads draw."""
+
+    def __init__(self, graph, noise):
+        self.graph, self.left = graph, [*noise.T]
+
+    def random(self, shape):
+        columns = [self.left.pop(0) for _ in range(int(np.prod(shape)) // len(self.left[0]))]
+        return np.stack(columns, axis=-1).reshape(shape).astype(np.float64)
+
+    def integers(self, n, size):
+        return np.floor(self.left.pop(0).astype(np.float64) * n).astype(np.int64)
+
+    def standard_normal(self, shape, dtype):
+        assert NOISE[self.graph.head] == "normal"
+        return np.stack(self.left, axis=-1).reshape(shape).astype(dtype)
+
+
+def compare(policy, noise=False):
+    graph = graph_of(policy)
+    rows = cases.rows(policy)
+    rows = rows[decided(graph, rows)]
+    observations = [cases.observation(policy, row) for row in rows]
+    np.testing.assert_array_equal(
+        np.concatenate([flat_rows(policy.observations, one) for one in observations]), rows
+    )
+    x = np.concatenate([policy.encode(one) for one in observations])
+    drawn = draw_noise(graph, len(rows), np.random.default_rng(2)) if noise else None
+    want = policy.actions.to_env_batch(
+        policy.choose(x, not noise, Given(graph, drawn) if noise else None)
+    )
+    got = graph(rows, drawn)
+    assert len(got) > 30
+    if graph.kind == "box":
+        error = abs(got - want.reshape(got.shape)) / cases.span(graph)
+        assert error.max() < 1e-5
+    else:
+        np.testing.assert_array_equal(got, want.reshape(got.shape))
+
+
+@every_case
+def test_deterministic_actions_are_the_policys(case):
+    compare(cases.policy(case))
+
+
+@every_case
+def test_sampled_actions_are_the_policys_for_the_same_noise(case):
+    policy = cases.policy(case)
+    if not graph_of(policy).noise:
+        pytest.skip("this head does not sample")
+    compare(policy, noise=True)
+
+
+@every_case
+def test_decode_is_the_inverse_of_the_encoding(case):
+    policy = cases.policy(case)
+    graph, rows = graph_of(policy), cases.rows(policy, 50)
+    observations = [cases.observation(policy, row) for row in rows]
+    if policy.sizes is None:
+        encoded = np.array([policy.observations.index(one) for one in observations])
+    else:
+        encoded = np.concatenate([policy.observations.encode(one) for one in observations])
+    np.testing.assert_array_equal(graph.decode(encoded), rows)
+
+
+@pytest.mark.parametrize("case", AGENTS)
+def test_every_algorithm_has_a_graph_and_tests(case):
+    agent = trained(case)
+    model = model_of(agent, episodes=2)
+    assert model.card.algorithm == AGENTS[case][0] and model.card.env == AGENTS[case][1]
+    assert model.card.episodes == 2 and np.isfinite(model.card.mean)
+    assert len(model.card.low) == model.graph.numbers == len(model.card.high)
+    rows = model.observations
+    assert len(rows) == 32 == len(np.unique(rows, axis=0))
+    observations = rows if agent.policy.sizes else rows[:, 0].astype(int)
+    want = agent.policy(observations).reshape(model.actions.shape)
+    np.testing.assert_allclose(model.actions, want, atol=1e-5)
+
+
+def test_the_measured_return_is_that_of_evaluate():
+    agent = trained("SAC")
+    card = model_of(agent, episodes=3, seed=5).card
+    result = agent.evaluate(episodes=3, seed=5)
+    assert (card.mean, card.std) == pytest.approx((result.mean, result.std), rel=1e-4)
+
+
+def test_the_tests_contain_extreme_actions_and_observations():
+    model = model_of(cases.policy("tanh_gaussian"))
+    low, high = abs(model.actions - model.graph.low), abs(model.actions - model.graph.high)
+    assert min(low.min(), high.min()) < 1e-3
+    encoded = model.graph.encode(model.observations)
+    assert abs(encoded).max() == model.graph.norm.clip
+
+
+def test_a_near_tie_is_not_decided():
+    graph = graph_of(cases.policy("argmax"))
+    W, b = np.zeros_like(graph.output.W), np.zeros_like(graph.output.b)
+    b[1], b[2] = 1.0, 1.0 - 1e-5
+    import dataclasses
+
+    tied = dataclasses.replace(graph, output=dataclasses.replace(graph.output, W=W, b=b))
+    assert not decided(tied, np.zeros((3, graph.numbers), np.float32)).any()
+    b[2] = 0.9
+    assert decided(tied, np.zeros((3, graph.numbers), np.float32)).all()
+
+
+def test_the_fingerprint_depends_on_every_parameter():
+    policy = cases.policy("tanh_gaussian")
+    first = fingerprint(graph_of(policy))
+    assert fingerprint(graph_of(cases.policy("tanh_gaussian"))) == first
+    for i in range(0, policy.theta.size, 97):
+        policy.theta[i] += 1e-3
+        assert fingerprint(graph_of(policy)) != first
+        policy.theta[i] -= 1e-3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_parameters_that_are_not_finite_are_refused(value):
+    policy = cases.policy("tanh")
+    policy.theta[3] = value
+    with pytest.raises(ConfigError, match="NaN or infinite.*diverged"):
+        graph_of(policy)

@@ -1,0 +1,135 @@
+"""Policies with random parameters, for tests of exports: every head, action space, activation and
+kind of observation, normalized and not; and observations for them."""
+
+import numpy as np
+
+from npr.envs.spaces import actions_from_spec, observations_from_spec
+from npr.heads import HEADS
+from npr.normalize import ObservationNorm
+from npr.policy import Policy
+
+_INF = None  # no bound, as in a file
+ACTIONS = {
+    "discrete": {"kind": "discrete", "n": 5, "start": 0},
+    "started": {"kind": "discrete", "n": 3, "start": -1},
+    "one": {"kind": "discrete", "n": 1, "start": 2},
+    "multi": {"kind": "multidiscrete", "nvec": [3, 2, 1], "start": [0, 5, -1]},
+    "bits": {"kind": "multibinary", "shape": [2, 2]},
+    "box": {
+        "kind": "box", "shape": [3], "dtype": "float32",
+        "low": [-2.0, 0.0, -1.0], "high": [2.0, 10.0, 0.5],
+    },
+    "half": {  # one of its numbers has no bounds
+        "kind": "box", "shape": [2], "dtype": "float64", "low": [_INF, -1.0], "high": [_INF, 1.0],
+    },
+}  # fmt: skip
+OBSERVATIONS = {
+    "states": {"kind": "discrete", "n": 37, "start": 3},
+    "box": {"kind": "box", "shape": [2, 3]},
+    "image": {"kind": "image", "shape": [4, 4, 1]},
+    "indices": {"kind": "multidiscrete", "nvec": [3, 4], "start": [0, -2]},
+    "bits": {"kind": "multibinary", "shape": [5]},
+    "one_hot": {"kind": "discrete", "n": 6, "start": 1},
+    "dict": {
+        "kind": "group", "keys": ["goal", "pose"],
+        "parts": [
+            {"kind": "discrete", "n": 4, "start": 0},
+            {"kind": "group", "keys": [0, 1], "parts": [
+                {"kind": "box", "shape": [3]}, {"kind": "image", "shape": [2, 2, 1]},
+            ]},
+        ],
+    },
+}  # fmt: skip
+
+# name -> head, actions, observations, hidden widths, activation, settings
+CASES = {
+    "table": ("table", "discrete", "states", None, "identity", {"epsilon": 0.3}),
+    "table-started": ("table", "started", "states", None, "identity", {}),
+    "argmax": ("argmax", "discrete", "box", [16, 16], "relu", {"epsilon": 0.25}),
+    "argmax-one": ("argmax", "one", "box", [4], "relu", {}),
+    "argmax-linear": ("argmax", "started", "bits", [], "relu", {}),
+    "dueling": ("dueling", "discrete", "box", [12], "elu", {"normalize": True}),
+    "categorical": ("categorical", "discrete", "dict", [9, 7], "tanh", {"temperature": 0.5}),
+    "categorical-identity": ("categorical", "started", "one_hot", [8], "identity", {}),
+    "multi": ("multi_categorical", "multi", "indices", [16], "relu", {"normalize": True}),
+    "bernoulli": ("bernoulli", "bits", "image", [8, 8], "tanh", {}),
+    "gaussian": ("gaussian", "box", "box", [16, 16], "tanh", {"normalize": True}),
+    "gaussian-free-bounds": ("gaussian", "half", "box", [8], "relu", {}),
+    "gaussian-two": ("gaussian", "box", "box", [8], "elu", {"both": True, "normalize": True}),
+    "tanh_gaussian": ("tanh_gaussian", "box", "box", [64, 64], "relu", {"normalize": True}),
+    "tanh_gaussian-elu": ("tanh_gaussian", "box", "dict", [5], "elu", {}),
+    "tanh": ("tanh", "box", "box", [16], "relu", {}),
+    "tanh-linear": ("tanh", "box", "bits", [], "relu", {"normalize": True}),
+    "sampler": ("sampler", "box", "box", [16, 8], "relu", {"normalize": True}),
+}  # fmt: skip
+NETWORKS = [name for name in CASES if not name.startswith("table")]
+
+
+def policy(name, seed=0):
+    """The policy of a case, its parameters drawn at random."""
+    head_name, actions, observations, hidden, activation, given = CASES[name]
+    rng = np.random.default_rng(seed)
+    spaces = observations_from_spec(OBSERVATIONS[observations])
+    settings = given.get("epsilon", 0.0), given.get("temperature", 1.0)
+    head = HEADS[head_name](actions_from_spec(ACTIONS[actions]), *settings)
+    if hidden is None:
+        theta = rng.standard_normal((spaces.size, head.outputs)).astype(np.float32)
+        return Policy(spaces, head, theta)
+    free = 0 if given.get("both") else head.free
+    sizes = [spaces.size + head.noise_inputs, *hidden, head.outputs + head.free - free]
+    size = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])) + free
+    theta = rng.standard_normal(size).astype(np.float32) * 0.5
+    norm = ObservationNorm(spaces.size) if given.get("normalize") else None
+    if norm is not None:
+        norm.add(rng.normal(1.0, 3.0, (100, spaces.size)))
+    return Policy(spaces, head, theta, sizes, activation, free, norm)
+
+
+def rows(policy, n=1_000, seed=1):
+    """Numbers (n, numbers) of observations: usual ones, then from far away."""
+    rng, columns = np.random.default_rng(seed), []
+
+    def add(space):
+        if space.kind == "group":
+            for part in space.parts:
+                add(part)
+        elif space.kind == "discrete":
+            columns.append(space.start + rng.integers(space.size, size=(n, 1)))
+        elif space.kind == "multidiscrete":
+            columns.append(space.start + rng.integers(space.nvec, size=(n, len(space.nvec))))
+        elif space.kind == "image":
+            columns.append(rng.integers(256, size=(n, space.size)))
+        elif space.kind == "multibinary":
+            columns.append(rng.integers(2, size=(n, space.size)))
+        else:
+            x = rng.standard_normal((n, space.size)) * 3
+            x[n // 2 :] *= 10 ** rng.uniform(-3, 3, (n - n // 2, 1))
+            columns.append(x)
+
+    add(policy.observations)
+    return np.concatenate(columns, axis=-1).astype(np.float32)
+
+
+def observation(policy, numbers):
+    """The observation that one row of numbers stands for."""
+    left = list(numbers)
+
+    def take(space):
+        if space.kind == "group":
+            parts = [take(part) for part in space.parts]
+            return dict(zip(space.keys, parts)) if isinstance(space.keys[0], str) else tuple(parts)
+        if space.kind == "discrete":
+            return int(left.pop(0))
+        count = int(np.prod(space.shape))
+        one = np.array([left.pop(0) for _ in range(count)])
+        whole = space.kind in ("multidiscrete", "multibinary")
+        kind = np.int64 if whole else np.uint8 if space.kind == "image" else np.float32
+        return one.astype(kind).reshape(space.shape)
+
+    return take(policy.observations)
+
+
+def span(graph):
+    """What errors of actions are measured by: their range, or 1 where it has no end (D,)."""
+    width = np.asarray(graph.high - graph.low, np.float64)
+    return np.where(np.isfinite(width), width, 1.0)
