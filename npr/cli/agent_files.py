@@ -9,10 +9,9 @@ from typing import Any
 
 from npr.cli import flags
 from npr.errors import ConfigError
-from npr.files.run_folder import BEST, CHECKPOINTS, CONFIG, FINAL, LATEST
-from npr.runs.folder import check_is_run, number_of_runs
+from npr.files.run_folder import CONFIG
+from npr.runs.folder import WHICH, agent_file
 
-WHICH = {"best": BEST, "final": FINAL, "latest": f"{CHECKPOINTS}/{LATEST}"}
 _LARGEST_CONFIG = 1 << 20  # bytes that are read
 _REGISTERS = "If a module registers it, name the module: --import MODULE."
 
@@ -56,35 +55,13 @@ def arguments(parser: argparse.ArgumentParser, episodes: int) -> None:
     )  # fmt: skip
 
 
-def path_of(given: str, which: str | None = None) -> Path:
-    """The file of an agent: `given` itself, or one in the run folder `given`.
-
-    which   a key of WHICH; None: the first one that exists
-
-    Raises ConfigError if the folder has no such file.
-    """
-    folder = Path(given)
-    if not folder.is_dir():
-        if which is not None:
-            raise ConfigError(f"--which {which} needs a run folder, {given} is not a folder.")
-        return folder
-    names = [WHICH[which]] if which else [*WHICH.values()]
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if not found:
-        if not (folder / CONFIG).is_file() and number_of_runs(folder):
-            check_is_run(folder)
-        kind = "run folder" if (folder / CONFIG).is_file() else "folder"
-        raise ConfigError(f"The {kind} {given} has no {', '.join(names)}.")
-    return found[0]
-
-
 def load(args: argparse.Namespace) -> tuple[Any, Path]:
     """The agent that the arguments name, and its file."""
     import npr
     from npr.runs.typed import import_modules
 
     import_modules(args.imports)
-    path = path_of(args.file, args.which)
+    path = agent_file(args.file, args.which)
     return npr.load(path), path
 
 
@@ -124,7 +101,7 @@ def env_of(args: argparse.Namespace, agent: Any, render_mode: str | None = None)
 
 def _advice(args: argparse.Namespace, flag: str, key: str, default: str = "") -> str:
     """A sentence about a flag of the training, if the agent is in a run folder that has it."""
-    path = path_of(args.file, args.which).absolute()
+    path = agent_file(args.file, args.which).absolute()
     values: Any = None
     for folder in path.parents[:2]:  # a checkpoint is one level below
         with contextlib.suppress(OSError, ValueError, RecursionError, LookupError, TypeError):
