@@ -21,6 +21,19 @@ def arguments(parser: argparse.ArgumentParser, episodes: int) -> None:
 
     episodes   the default number
     """
+    source_arguments(parser, episodes)
+    parser.add_argument("--stochastic", action="store_true", help="sample actions, as in training")
+    parser.add_argument(
+        "--episode-limit", type=flags.count, metavar="N",
+        help="steps after which an episode is cut; default: 10000",
+    )  # fmt: skip
+
+
+def source_arguments(parser: argparse.ArgumentParser, episodes: int, least: int = 1) -> None:
+    """Add the arguments of an agent's file, and of the environment that it acts in.
+
+    episodes   the default number, of which at least so many must be given
+    """
     parser.add_argument("file", metavar="FILE", help="file of an agent, or a run folder")
     parser.add_argument(
         "--which", choices=WHICH,
@@ -28,12 +41,12 @@ def arguments(parser: argparse.ArgumentParser, episodes: int) -> None:
         "the latest checkpoint; default: the first that exists",
     )  # fmt: skip
     parser.add_argument(
-        "--episodes", type=flags.count, default=episodes, metavar="N", help=f"default: {episodes}"
-    )
+        "--episodes", type=flags.count if least else flags.whole, default=episodes,
+        metavar="N", help=f"default: {episodes}",
+    )  # fmt: skip
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="same seed, same episodes; default: 0"
     )
-    parser.add_argument("--stochastic", action="store_true", help="sample actions, as in training")
     parser.add_argument(
         "--env", metavar="ID", help="another environment with the same spaces; default: the agent's"
     )
@@ -48,10 +61,6 @@ def arguments(parser: argparse.ArgumentParser, episodes: int) -> None:
     parser.add_argument(
         "--import", nargs="+", action="extend", default=[], dest="imports", metavar="MODULE",
         help="modules that register environments or algorithms",
-    )  # fmt: skip
-    parser.add_argument(
-        "--episode-limit", type=flags.count, metavar="N",
-        help="steps after which an episode is cut; default: 10000",
     )  # fmt: skip
 
 
