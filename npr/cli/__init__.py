@@ -31,6 +31,7 @@ COMMANDS = {
     "eval": "evaluate a trained agent",
     "play": "show a trained agent in a window, or record it as GIF or MP4",
     "export": "write a trained policy as C, JavaScript, ONNX and others",
+    "report": "write a page with the results and the trained agent",
     "plot": "draw the learning curves of runs",
     "tune": "search for good settings",
     "list": "list the algorithms, presets and environments",

@@ -3,6 +3,7 @@
 import argparse
 
 from npr.cli import agent_files
+from npr.runs.folder import agent_file
 from npr.system import streams
 
 _LIMITS = ("max_error", "max_return_loss")
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from npr.runs.typed import import_modules
 
     import_modules(args.imports)
-    source, env = agent_files.path_of(args.file, args.which), None
+    source, env = agent_file(args.file, args.which), None
     if args.env or args.env_kwargs or args.wrapper:
         agent, _ = agent_files.load(args)
         env = agent_files.env_of(args, agent)

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from npr.cli import flags
-from npr.runs.folder import WHICH
+from npr.cli import agent_files
 from npr.system import streams
 
 HELP = "write a page with the results of a run and the trained agent at work, as one HTML file"
@@ -17,27 +16,11 @@ Gymnasium the agent acts on it, and arrow keys take over."""
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `npr report`."""
     parser.epilog = _EPILOG
-    parser.add_argument("run", metavar="RUN", help="run folder, or file of an agent")
+    agent_files.source_arguments(parser, episodes=100, least=0)
     parser.add_argument(
         "-o", "--output", metavar="FILE",
         help="page to write, *.html; default: report.html in the run folder, or the name of the "
         "agent's file with .html",
-    )  # fmt: skip
-    parser.add_argument(
-        "--which", choices=WHICH,
-        help="the agent in a run folder: the one with the best evaluation, the one at the end, or "
-        "the latest checkpoint; default: the first that exists",
-    )  # fmt: skip
-    parser.add_argument(
-        "--episodes", type=flags.whole, default=100, metavar="N",
-        help="of the evaluation; 0: none; default: 100",
-    )  # fmt: skip
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the evaluation; default: 0"
-    )
-    parser.add_argument(
-        "--import", nargs="+", action="extend", default=[], dest="imports", metavar="MODULE",
-        help="modules that register environments or algorithms",
     )  # fmt: skip
 
 
@@ -46,10 +29,13 @@ def run(args: argparse.Namespace) -> int:
     from npr import report
     from npr.runs.typed import import_modules
 
+    path, env = Path(args.file), None
+    if args.env or args.env_kwargs or args.wrapper:
+        agent, _ = agent_files.load(args)
+        env = agent_files.env_of(args, agent)
     import_modules(args.imports)
-    path = Path(args.run)
     default = path / "report.html" if path.is_dir() else path.with_suffix(".html")
     target = Path(args.output or default)
-    report.write(path, target, which=args.which, episodes=args.episodes, seed=args.seed)
+    report.write(path, target, which=args.which, env=env, episodes=args.episodes, seed=args.seed)
     streams.show(f"written to {target}")
     return 0

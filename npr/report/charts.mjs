@@ -35,7 +35,9 @@ function whenSized(element, draw) {
   let last = 0;
   new ResizeObserver(() => {
     const width = Math.round(element.clientWidth);
-    if (width && width !== last) draw((last = width));
+    if (!width || width === last) return;
+    last = width;
+    requestAnimationFrame(() => draw(width)); // it changes the height
   }).observe(element);
 }
 
@@ -54,7 +56,7 @@ export function learningCurve(element, { curve, evaluations }, small = false) {
   const [first, last] = [0, Math.max(...curve.x, ...evaluations.x)];
   whenSized(element, (width) => {
     const height = small ? 52 : Math.round(Math.min(320, Math.max(200, width * 0.46)));
-    const [left, right, top, bottom] = small ? [1, 1, 4, 4] : [48, 14, 12, 34];
+    const [left, right, top, bottom] = small ? [1, 1, 4, 4] : [48, 14, 12, 38];
     const px = (x) => left + ((width - left - right) * (x - first)) / (last - first || 1);
     const py = (y) => top + ((height - top - bottom) * (high - y)) / (high - low);
     const points = (xs, ys) => xs.map((x, i) => [px(x), py(ys[i])]);
@@ -68,9 +70,9 @@ export function learningCurve(element, { curve, evaluations }, small = false) {
         );
       }
       for (const x of ticks(first, last, Math.max(2, width / 130))) {
-        root.append(svg("text", { class: "tick", x: px(x), y: height - 14, "text-anchor": "middle" }, short(x)));
+        root.append(svg("text", { class: "tick", x: px(x), y: height - 16, "text-anchor": "middle" }, short(x)));
       }
-      root.append(svg("text", { class: "tick", x: width - right, y: height - 1, "text-anchor": "end" }, "env steps"));
+      root.append(svg("text", { class: "tick", x: width - right, y: height - 3, "text-anchor": "end" }, "env steps"));
     }
     if (curve.x.length) {
       const band = [...points(curve.x, curve.high), ...points(curve.x, curve.low).reverse()];
@@ -132,15 +134,19 @@ export function returnsStrip(element, returns, mean) {
         svg("text", { class: "tick", x: px(x), y: 86, "text-anchor": "middle" }, short(x)),
       );
     }
-    // dots that would hide each other are beside each other
-    const rows = new Map();
-    for (const x of [...returns].sort((a, b) => a - b)) {
-      const column = Math.round(px(x) / 7);
-      const n = rows.get(column) ?? 0;
-      rows.set(column, n + 1);
-      const offset = (n % 2 ? -1 : 1) * Math.ceil(n / 2) * 5.5;
-      const y = 38 + Math.max(-27, Math.min(27, offset));
-      root.append(svg("circle", { class: "sample", cx: px(x), cy: y, r: 3 }));
+    // dots that would hide each other are above each other
+    const columns = new Map();
+    for (const x of returns) {
+      const column = Math.round(px(x) / 6);
+      columns.set(column, [...(columns.get(column) ?? []), x]);
+    }
+    const most = Math.max(...[...columns.values()].map((column) => column.length));
+    const apart = Math.min(6.5, 58 / most);
+    for (const column of columns.values()) {
+      column.forEach((x, i) => {
+        const y = 38 + apart * (i - (column.length - 1) / 2);
+        root.append(svg("circle", { class: "sample", cx: px(x), cy: y, r: 3 }));
+      });
     }
     root.append(svg("line", { class: "mean", x1: px(mean), x2: px(mean), y1: 4, y2: 72 }));
     element.replaceChildren(root);

@@ -26,12 +26,13 @@ _LONGEST = 300  # characters of a value
 
 
 def content(
-    run: Any, which: str | None, episodes: int, seed: int | None
+    run: Any, which: str | None, env: Any, episodes: int, seed: int | None
 ) -> tuple[dict[str, Any], Any]:
     """What a page says about a run, and the agent that acts in it; None if it has no agent.
 
     run        run folder, file of an agent, or agent
     which      a key of npr.runs.folder.WHICH, None: the first that exists
+    env        of the evaluation; None: one like the agent's
     episodes   of the evaluation; 0: none
     seed       of the evaluation
     """
@@ -41,13 +42,13 @@ def content(
     if data is not None or not isinstance(run, (str, os.PathLike)):
         ((history,),) = [group.runs for group in resolve(run if data is None else data)]
     algorithm = type(agent).__name__ if agent is not None else str(history.algorithm)
-    env = agent.env_name if agent is not None else history.env
-    evaluation, reason = _evaluation(agent, episodes, seed)
+    name = (agent.env_name if agent is not None else history.env) or ""
+    evaluation, reason = _evaluation(agent, env, episodes, seed)
     acts = "The run has no agent yet." if agent is None else _live(agent)
     return {
-        "title": f"{algorithm} on {env or 'an environment without a name'}",
+        "title": f"{algorithm} on {name or 'an environment without a name'}",
         "algorithm": algorithm,
-        "env": env or "",
+        "env": name,
         "trained": _trained(agent, history),
         "curve": curve(history.history),
         "evaluations": _evaluations(history.evaluations),
@@ -126,7 +127,7 @@ def _evaluations(held: Mapping[str, Array]) -> dict[str, list[float]]:
 
 
 def _evaluation(
-    agent: Algorithm | None, episodes: int, seed: int | None
+    agent: Algorithm | None, env: Any, episodes: int, seed: int | None
 ) -> tuple[dict[str, Any] | None, str]:
     """The evaluation of an agent, or None and why there is none."""
     if agent is None:
@@ -134,7 +135,7 @@ def _evaluation(
     if not episodes:
         return None, "The agent was not evaluated for this page."
     try:
-        result = agent.evaluate(None, episodes, seed, True, EPISODE_LIMIT)
+        result = agent.evaluate(env, episodes, seed, True, EPISODE_LIMIT)
     except NprError as error:
         return None, f"The agent could not be evaluated: {error}"
     if not np.isfinite(result.returns).all():

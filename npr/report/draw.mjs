@@ -5,7 +5,7 @@ const LIGHT_TEXT = "#fff";
 /** The colors of the page's style sheet, by name without dashes. */
 export function colors() {
   const style = getComputedStyle(document.documentElement);
-  const names = ["paper", "sheet", "ink", "soft", "line", "accent", "second", "ice", "bad", "good"];
+  const names = ["paper", "sheet", "ink", "soft", "line", "accent", "second", "ice", "hole", "bad", "good"];
   return Object.fromEntries(names.map((n) => [n, style.getPropertyValue(`--${n}`).trim()]));
 }
 
@@ -128,8 +128,8 @@ function push(env, action) {
 
 const PAINTERS = {
   CartPole(ctx, w, h, env, { state, action, color }) {
-    const scale = Math.min(w / 5.6, h / 2.1);
-    const [x, ground] = [w / 2 + state[0] * scale, h * 0.8];
+    const scale = Math.min(w / 5.3, h / 2);
+    const [x, ground] = [w / 2 + state[0] * scale, (h + 1.2 * scale) / 2];
     const [half, tall] = [0.28 * scale, 0.24 * scale];
     line(ctx, [[0, ground], [w, ground]], color.line, 1.5);
     for (let mark = -2.4; mark < 2.5; mark += 0.6) {
@@ -177,7 +177,7 @@ const PAINTERS = {
     const [elbow, tip] = joints(state);
     line(ctx, [[cx, cy], elbow], color.ink, 0.13 * scale);
     line(ctx, [elbow, tip], color.accent, 0.13 * scale);
-    turning(ctx, elbow[0], elbow[1], 0.3 * scale, -push(env, action), color.second, 0.05 * scale);
+    turning(ctx, elbow[0], elbow[1], 0.3 * scale, push(env, action), color.second, 0.05 * scale);
     for (const [x, y] of [[cx, cy], elbow]) {
       disc(ctx, x, y, 0.11 * scale, color.ink);
       disc(ctx, x, y, 0.045 * scale, color.sheet);
@@ -207,7 +207,7 @@ const PAINTERS = {
     grid(ctx, w, h, env, view, (s, x, y, size) => {
       const letter = env.letter(s);
       box(ctx, x + 1.5, y + 1.5, size - 3, size - 3, size * 0.12, color.ice);
-      if (letter === "H") disc(ctx, x + size / 2, y + size / 2, size * 0.34, color.ink);
+      if (letter === "H") disc(ctx, x + size / 2, y + size / 2, size * 0.34, color.hole);
       if (letter === "G") flag(ctx, x + size * 0.36, y + size * 0.8, size * 0.6, color.good, color.ink);
     });
   },

@@ -287,7 +287,7 @@ class Pendulum extends Control {
   names = ["cos θ", "sin θ", "velocity"];
   params = [{ key: "gravity", label: "Gravity", min: 0, max: 30, step: 0.1, unit: "m/s²" }];
   starts = { label: "Start angle", min: -3.14, max: 3.14, step: 0.01, unit: "rad" };
-  plane = { x: ["angle", -Math.PI, Math.PI], y: ["velocity", -8, 8] };
+  plane = { x: ["angle", Math.PI, -Math.PI], y: ["velocity", -8, 8] }; // left is left
 
   constructor({ g = 10 } = {}, limit = 200) {
     super(limit);

@@ -300,10 +300,11 @@ class Player {
     this.map = h("canvas", { role: "img", "aria-label": `The policy over ${this.env.plane.x[0]} and ${this.env.plane.y[0]}` });
     const { names } = this.env.actions;
     const [least, most] = names.length > 1 ? [names[0], names.at(-1)] : [`negative ${names[0]}`, `positive ${names[0]}`];
-    const keys = [["second", least], ["accent", most]].map(([color, text]) =>
+    const middle = names.length === 3 ? [["ice", names[1]]] : [];
+    const keys = [["second", least], ...middle, ["accent", most]].map(([color, text]) =>
       h("span", { class: `key ${color}` }, text),
     );
-    return h("figure", { class: "plane" }, this.map, h("figcaption", {}, "What the policy does ", ...keys));
+    return h("figure", { class: "plane" }, this.map, h("figcaption", {}, "What the policy does:", ...keys));
   }
 
   sliders() {
@@ -419,15 +420,20 @@ function section(title, ...children) {
   return h("section", {}, h("h2", {}, title), ...children);
 }
 
-const plusMinus = ({ mean: center, std }) => `${short(center)} ± ${short(std)}`;
+/** Mean and deviation with the same number of digits after the point. */
+function plusMinus({ mean: center, std }) {
+  const size = Math.floor(Math.log10(Math.max(Math.abs(center), std, 0.01)));
+  const [a, b] = [center, std].map((x) => x.toFixed(Math.max(0, 2 - size)).replace("-", "−"));
+  return `${a} ± ${b}`;
+}
 
 function figures(agent) {
   const found = [];
   if (agent.curve.x.length || agent.evaluations.x.length) {
     const box = h("div", { class: "chart" });
     learningCurve(box, agent);
-    const dots = agent.evaluations.x.length ? ["; ", h("span", { class: "key dots" }, "evaluations during the run, 80 % of their episodes")] : [];
-    const caption = h("figcaption", {}, h("span", { class: "key accent" }, "mean return of training episodes and 80 % of them"), ...dots);
+    const dots = agent.evaluations.x.length ? [h("span", { class: "key dots" }, "evaluations during the run")] : [];
+    const caption = h("figcaption", {}, h("span", { class: "key accent" }, "training episodes: mean, and 80 % of them"), ...dots);
     found.push(section("Learning", h("figure", {}, box, caption)));
   } else {
     found.push(section("Learning", paragraph("There is no learning curve: the episodes of a training are in its run folder.")));
@@ -452,7 +458,7 @@ function figures(agent) {
 
 function report(agent, player) {
   const { evaluation } = agent;
-  const lead = [agent.env, agent.trained, evaluation && `return ${plusMinus(evaluation)} over ${evaluation.returns.length} episodes`];
+  const lead = [agent.trained, evaluation && `return ${plusMinus(evaluation)} over ${evaluation.returns.length} episodes`];
   const changed = agent.settings.filter(([, , differs]) => differs);
   const others = agent.settings.filter(([, , differs]) => !differs);
   const settings = [

@@ -27,6 +27,7 @@ def write(
     path: "str | os.PathLike[str]",
     *,
     which: str | None = None,
+    env: Any = None,
     episodes: int = 100,
     seed: int | None = 0,
 ) -> None:
@@ -36,6 +37,7 @@ def write(
                an agent that has learned in this process
     path       file to write, *.html
     which      the agent of a run folder: "best", "final" or "latest"; None: the first that exists
+    env        of the evaluation: id, Env or function; None: one like the agent's
     episodes   of the evaluation; 0: none
     seed       of the evaluation
 
@@ -45,7 +47,7 @@ def write(
     """
     target = _checked(path)
     whole("episodes", episodes, 0)
-    one, agent = content(run, which, episodes, checked_seed("report", seed))
+    one, agent = content(run, which, env, episodes, checked_seed("report", seed))
     _write(target, "report", one["title"], [(one, agent)])
 
 
@@ -65,7 +67,7 @@ def gallery(
     target = _checked(path)
     whole("episodes", episodes, 0)
     seed = checked_seed("report", seed)
-    found = [content(run, None, episodes, seed) for run in runs]
+    found = [content(run, None, None, episodes, seed) for run in runs]
     if not found:
         raise ConfigError("A gallery needs at least one run.")
     _write(target, "gallery", title, found, lead=lead)
