@@ -13,8 +13,8 @@ import npr
 from npr import report, runs
 
 AGENTS = {
-    "QLearning": "CliffWalking-v1",
-    "Sarsa": "Taxi-v4",
+    "QLearning": "Taxi-v4",
+    "Sarsa": "CliffWalking-v1",
     "DQN": "CartPole-v1",
     "PERDQN": "Acrobot-v1",
     "REINFORCE": "CartPole-v1",

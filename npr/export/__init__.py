@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from npr.errors import ConfigError
+from npr.export import javascript
 from npr.export.card import Card
 from npr.export.episodes import Played, play
 from npr.export.graph import Graph, flat_rows, graph_of
@@ -39,7 +40,9 @@ class Form:
     options: tuple[str, ...] = ()
 
 
-FORMS: dict[str, Form] = {}
+FORMS: dict[str, Form] = {
+    ".js": Form(javascript.source, ("stochastic",)),
+}
 
 
 @dataclass(frozen=True)
