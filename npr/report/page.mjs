@@ -522,18 +522,26 @@ function measured(agent, act, episodes) {
   return found;
 }
 
+/** How many different pictures forty frames give. */
+function pictures(player) {
+  const found = new Set();
+  player.visible = true;
+  for (let i = 1; i <= 40; i++) {
+    player.frame(player.last + 90);
+    found.add(player.canvas.toDataURL());
+  }
+  return found.size;
+}
+
 /** With #check=N in the address: N episodes of each agent, as JSON in an element of its own. */
 function check(data, players) {
   const [, episodes] = /^#check=(\d+)$/.exec(location.hash) ?? [];
   if (!episodes) return;
-  const pictures = players.map((player) => player?.canvas.toDataURL());
   setTimeout(() => {
     const found = data.agents.map((agent, i) => {
-      const player = players[i];
-      if (!player) return null;
-      player.draw();
-      const moved = player.canvas.toDataURL() !== pictures[i];
-      return { steps: player.total, moved, ...measured(agent, player.act, Number(episodes)) };
+      if (!players[i]) return null;
+      const { total, act } = players[i];
+      return { steps: total, pictures: pictures(players[i]), ...measured(agent, act, Number(episodes)) };
     });
     document.body.append(h("pre", { id: "check" }, JSON.stringify(found)));
   }, 1500);

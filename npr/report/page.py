@@ -1,4 +1,4 @@
-"""Writes pages: the template, the style and the scripts of this folder, and the data in one file."""
+"""Writes pages: template, style and scripts of this folder and the data, in one file."""
 
 import base64
 import hashlib

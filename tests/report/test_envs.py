@@ -1,4 +1,4 @@
-"""The page's environments are Gymnasium's: whole episodes step by step, and tables of transitions."""
+"""Environments in JavaScript are Gymnasium's: whole episodes step by step, and their tables."""
 
 import json
 import shutil
@@ -8,29 +8,12 @@ import gymnasium
 import numpy as np
 import pytest
 from support import ROOT, TESTS
+from support.pages import CONTROL, GRIDS
 
 if shutil.which("node") is None:
     pytest.skip("node is not installed", allow_module_level=True)
 
 ENVS = ROOT / "npr" / "report" / "envs.mjs"
-CONTROL = {
-    "CartPole-v1": [{}, {"sutton_barto_reward": True}],
-    "MountainCar-v0": [{}, {"goal_velocity": 0.02}],
-    "MountainCarContinuous-v0": [{}, {"goal_velocity": 0.02}],
-    "Acrobot-v1": [{}],
-    "Pendulum-v1": [{}, {"g": 3.7}],
-}
-MAP = ["SFFFG", "FHFFS", "FFHFF"]
-GRIDS = {
-    "FrozenLake-v1": [
-        {}, {"is_slippery": False}, {"map_name": "8x8"}, {"success_rate": 0.7},
-        {"desc": MAP, "reward_schedule": [2, -1, -0.1]},
-    ],
-    "FrozenLake8x8-v1": [{}, {"is_slippery": False}],
-    "CliffWalking-v1": [{}, {"is_slippery": True}],
-    "CliffWalkingSlippery-v1": [{}],
-    "Taxi-v4": [{}, {"is_rainy": True}, {"is_rainy": True, "rainy_probability": 0.5}],
-}  # fmt: skip
 
 
 def answers(*cases):

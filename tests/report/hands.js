@@ -1,0 +1,47 @@
+// Uses a page like a person, for tests/report/test_browser.py.
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+const find = (selector) => document.querySelector(selector);
+const button = (text) => [...document.querySelectorAll("button")].find((b) => b.textContent === text);
+const key = (type, name) => document.dispatchEvent(new KeyboardEvent(type, { key: name, bubbles: true }));
+const live = (name) => find(`[data-live="${name}"]`).textContent;
+const step = () => Number.parseInt(live("step"), 10);
+const hand = () => find(".hand").textContent;
+const badge = () => find(".badge").textContent;
+const sliders = document.querySelectorAll(".slider");
+const slide = (i, value) => {
+  const input = sliders[i].querySelector("input");
+  input.value = value;
+  input.dispatchEvent(new Event("input"));
+};
+const shown = (i) => sliders[i].querySelector("output").textContent;
+
+const seen = { "at first": { badge: badge(), hand: hand() } };
+key("keydown", "ArrowRight");
+await wait(300);
+seen["a key is held"] = { badge: badge(), hand: hand(), action: live("action") };
+key("keydown", "ArrowLeft");
+await wait(100);
+seen["both keys"] = { badge: badge() };
+key("keyup", "ArrowLeft");
+key("keyup", "ArrowRight");
+button("Give back").click();
+seen["given back"] = { badge: badge(), hand: hand() };
+await wait(200);
+button("Pause").click();
+const paused = step();
+await wait(300);
+seen.paused = [paused, step()];
+button("Step").click();
+seen.stepped = step();
+button("Restart").click();
+seen.restarted = step();
+slide(0, 0);
+seen.gravity = [shown(0), find(".summary").textContent];
+button("As in training").click();
+seen["as in training"] = [shown(0), find(".summary").textContent];
+slide(2, 0.2);
+seen.start = shown(2);
+const pre = document.createElement("pre");
+pre.id = "seen";
+pre.textContent = JSON.stringify(seen);
+document.body.append(pre);
