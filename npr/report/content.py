@@ -201,11 +201,14 @@ def _facts(
             "seed": agent.seed,
             "env steps": f"{agent.num_timesteps:,}",
             "updates": f"{agent.n_updates:,}",
-            "policy": str(agent.policy),
+            "policy": str(agent.policy).replace("->", "→"),
             "parameters of the policy": f"{theta.size:,}",
+            "made with": ", ".join(f"{name} {text}" for name, text in agent.made_with.items()),
         }
-        found |= {f"{name} version": text for name, text in agent.made_with.items()}
-    found |= {name: config[name] for name in ("started", "git", "command") if config.get(name)}
+    command = config.get("command")
+    if isinstance(command, list):
+        found["command"] = " ".join(map(str, command))
+    found |= {name: config[name] for name in ("started", "git") if config.get(name)}
     return [(name, _text(value)) for name, value in found.items() if value is not None]
 
 

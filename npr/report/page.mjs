@@ -70,7 +70,7 @@ class Player {
     this.small = small;
     this.env = make(env, kwargs, limit);
     this.usual = Object.fromEntries(this.env.params.map(({ key }) => [key, this.env[key]]));
-    this.rng = random(1);
+    this.rng = random(1 + this.agent.live.policy);
     this.noise = 0;
     this.start = null;
     this.speed = 1;
@@ -205,7 +205,10 @@ class Player {
     this.human = human;
     this.held = {};
     this.pressed = null;
-    if (human) this.running = true;
+    if (human) {
+      this.running = true;
+      this.canvas.focus({ preventScroll: true });
+    }
     this.restart();
   }
 
@@ -223,7 +226,7 @@ class Player {
     const name = this.agent.env;
     this.canvas = h("canvas", { tabindex: 0, role: "img", "aria-label": `${name}, played live. Arrow keys take over.` });
     this.badge = h("span", { class: "badge" });
-    this.end = h("span", { class: "end", role: "status" });
+    this.end = h("span", { class: "end" });
     this.stage = h("div", { class: env.rows ? "stage grid" : "stage" }, this.canvas, this.badge, this.end);
     this.play = h("button", { type: "button", onclick: () => this.toggle() });
     const stepOnce = () => {
@@ -267,11 +270,15 @@ class Player {
   }
 
   onKey(event, down) {
+    if (event.key === "Escape" && down && this.human) this.takeOver(false);
     const name = KEYS[event.key];
-    const typing = event.target.closest?.("input, select, textarea, summary, button, a");
-    if (!name || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (name === "act" && (!this.env.decode || !this.human)) return;
-    if (!this.env.byPress && (name === "up" || name === "down")) return;
+    if (!name || event.ctrlKey || event.metaKey || event.altKey) return;
+    // sliders have arrow keys of their own, the space bar presses buttons, up and down scroll
+    const own = name === "act" ? "input, summary, button" : "input";
+    if (event.target.closest?.(own)) return;
+    const playing = this.human || event.target === this.canvas;
+    if (name === "act" && !(this.env.decode && this.human)) return;
+    if ((name === "up" || name === "down") && !(this.env.byPress && playing)) return;
     event.preventDefault();
     if (!(down && event.repeat && !this.env.byPress)) this.key(name, down);
   }
@@ -292,7 +299,7 @@ class Player {
       const events = { onpointerdown: set(true), onpointerup: set(false), onpointerleave: () => this.human && this.key(name, false), onclick: click };
       return h("button", { type: "button", "aria-label": name, ...events }, text);
     };
-    const act = this.env.decode ? [button("act", "Pick up / drop off")] : [];
+    const act = this.env.decode ? [button("act", "Pick up or drop off")] : [];
     return h("div", { class: "pad", role: "group", "aria-label": "Your actions" }, ...names.map((n) => button(n, signs[n])), ...act);
   }
 
@@ -392,8 +399,8 @@ class Player {
     if (!this.usualSettings() && !this.human) return "The world is not as in training.";
     if (this.human) {
       return this.env.byPress
-        ? `Arrow keys move${this.env.decode ? ", space picks up and drops off" : ""}.`
-        : "Hold the left or right arrow key.";
+        ? `Arrow keys move${this.env.decode ? ", space picks up and drops off" : ""}; Escape gives back.`
+        : "Hold the left or right arrow key; Escape gives back.";
     }
     if (!returns.length) return "";
     const many = returns.length === 1 ? "1 episode" : `${returns.length} episodes`;
@@ -422,6 +429,7 @@ function section(title, ...children) {
 
 /** Mean and deviation with the same number of digits after the point. */
 function plusMinus({ mean: center, std }) {
+  if (Number.isInteger(center) && !std) return `${short(center)} ± 0`;
   const size = Math.floor(Math.log10(Math.max(Math.abs(center), std, 0.01)));
   const [a, b] = [center, std].map((x) => x.toFixed(Math.max(0, 2 - size)).replace("-", "−"));
   return `${a} ± ${b}`;
@@ -483,7 +491,7 @@ function card(agent, player) {
     { class: "card" },
     h("header", {}, h("h2", {}, agent.algorithm), h("p", {}, agent.env)),
     player ? player.element : paragraph(agent.not_live),
-    h("footer", {}, chart, h("p", { class: "note" }, `${agent.trained}, return `, h("strong", {}, result))),
+    h("footer", {}, chart, h("p", { class: "note result" }, h("span", {}, agent.trained), h("strong", {}, result))),
   );
 }
 
@@ -550,9 +558,15 @@ function check(data, players) {
 function main(policies) {
   const data = JSON.parse(document.getElementById("data").textContent);
   const small = data.kind === "gallery";
-  const players = data.agents.map((agent) =>
-    agent.live ? new Player(agent, policies[agent.live.policy].act, small) : null,
-  );
+  const players = data.agents.map((agent) => {
+    if (!agent.live) return null;
+    try {
+      return new Player(agent, policies[agent.live.policy].act, small);
+    } catch (error) {
+      agent.not_live = `The agent does not act on this page: ${error.message}`;
+      return null;
+    }
+  });
   const content = small ? gallery(data, players) : report(data.agents[0], players[0]);
   document.getElementById("page").replaceChildren(...content, h("footer", { class: "foot" }, data.made_by));
   const live = players.filter(Boolean);

@@ -36,7 +36,7 @@ def test_options_choose_the_agent_its_environment_and_the_page(trained_runs, age
         (["."], 2, "is not a run folder"),
         (["sac.npz", "-o", "a.txt"], 2, "'a.txt' must end with .html"),
         (["sac.npz", "--which", "best"], 2, "which='best' needs a run folder"),
-        (["sac.npz", "--episodes", "-1"], 2, "'-1' is not a whole number"),
+        (["sac.npz", "--episodes", "-1"], 2, "whole number of at least 0, got -1"),
         (["sac.npz", "-o", "nowhere/a.html", "--episodes", "0"], 2, "create the folder first"),
     ],
 )

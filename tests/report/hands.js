@@ -16,6 +16,9 @@ const slide = (i, value) => {
 const shown = (i) => sliders[i].querySelector("output").textContent;
 
 const seen = { "at first": { badge: badge(), hand: hand() } };
+find(".slider input").dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+key("keydown", "ArrowUp");
+seen["keys of others"] = badge();
 key("keydown", "ArrowRight");
 await wait(300);
 seen["a key is held"] = { badge: badge(), hand: hand(), action: live("action") };
@@ -26,6 +29,10 @@ key("keyup", "ArrowLeft");
 key("keyup", "ArrowRight");
 button("Give back").click();
 seen["given back"] = { badge: badge(), hand: hand() };
+button("Take over").click();
+seen["taken over"] = { badge: badge(), focus: document.activeElement.tagName };
+key("keydown", "Escape");
+seen.escaped = badge();
 await wait(200);
 button("Pause").click();
 const paused = step();

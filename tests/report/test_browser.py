@@ -56,9 +56,12 @@ def test_keys_buttons_and_sliders(tmp_path):
     assert console == []
     seen = json.loads(re.search(r'<pre id="seen">(.*?)</pre>', dom)[1])
     assert seen["at first"] == {"badge": "Agent", "hand": "Take over"}
+    assert seen["keys of others"] == "Agent"
     assert seen["a key is held"] == {"badge": "You", "hand": "Give back", "action": "right"}
     assert seen["both keys"]["badge"] == "You"
     assert seen["given back"] == {"badge": "Agent", "hand": "Take over"}
+    assert seen["taken over"] == {"badge": "You", "focus": "CANVAS"}
+    assert seen["escaped"] == "Agent"
     assert seen["paused"][0] == seen["paused"][1]
     assert seen["stepped"] == seen["paused"][1] + 1
     assert seen["restarted"] == 0
