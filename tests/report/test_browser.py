@@ -3,10 +3,11 @@
 import json
 import re
 
+import gymnasium
 import numpy as np
 import pytest
 from support import TESTS
-from support.pages import CHROMIUM, HOSTILE, checked, opened
+from support.pages import CHROMIUM, HOSTILE, Parts, checked, opened
 from support.small_agents import small_agent
 
 from npr import report
@@ -70,13 +71,25 @@ def test_keys_buttons_and_sliders(tmp_path):
     assert seen["start"] == "0.2 rad"
 
 
-def test_texts_of_a_file_run_nothing(tmp_path):
-    """Whatever an agent's file says, the page shows it as text."""
-    agent = small_agent("QLearning", "FrozenLake-v1").learn(50)
+def hostile():
+    return gymnasium.make("FrozenLake-v1")
+
+
+hostile.__name__ = HOSTILE  # what texts call the environment
+
+
+def test_texts_of_others_run_nothing(tmp_path):
+    """Whatever an agent says about itself, the page shows it as text."""
+    agent = small_agent("QLearning", hostile).learn(50)
     agent.made_with["numpy"] = HOSTILE
-    agent.env_description = {"unknown": HOSTILE}
-    agent._env_id = HOSTILE
-    report.gallery([agent, agent], tmp_path / "page.html", title=HOSTILE, lead=HOSTILE, episodes=1)
-    dom, console = opened(tmp_path / "page.html", tmp_path / "profile")
-    assert console == [] and "<img" not in dom.split("<script")[0]
-    assert "&lt;img src=x onerror=bad()&gt;" in dom
+    for name, title in (("one", f"QLearning on {HOSTILE}"), ("many", HOSTILE)):
+        path = tmp_path / f"{name}.html"
+        if name == "one":
+            report.write(agent, path, episodes=1)
+        else:
+            report.gallery([agent, agent], path, title=HOSTILE, lead=HOSTILE, episodes=1)
+        dom, console = opened(path, tmp_path / name)
+        body = Parts(dom)
+        assert console == [] and body.tags.count("script") == 2 and "img" not in body.tags
+        assert body.texts("h1") == [title]
+        assert 'data-live="step"' in dom  # the agent acts

@@ -36,7 +36,7 @@ HOSTILE = (
 
 
 class Parts(HTMLParser):
-    """elements: [(tag, attributes, text)] of scripts, styles, meta elements and the title."""
+    """elements: [(tag, attributes, text)] of scripts, styles, meta elements and titles."""
 
     def __init__(self, text):
         super().__init__()
@@ -46,7 +46,7 @@ class Parts(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        if tag in ("script", "style", "meta", "title"):
+        if tag in ("script", "style", "meta", "title", "h1"):
             self.elements.append([tag, dict(attributes), ""])
             self.inside = tag != "meta"
 
