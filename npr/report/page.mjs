@@ -404,8 +404,9 @@ class Player {
     }
     if (!returns.length) return "";
     const many = returns.length === 1 ? "1 episode" : `${returns.length} episodes`;
-    const measured = agent.evaluation ? `; evaluated: ${short(agent.evaluation.mean)}` : "";
-    return `${many} here, mean return ${short(mean(returns))}${measured}.`;
+    const here = `${many} here, mean return ${short(mean(returns))}`;
+    const beside = agent.evaluation && !this.small; // a card has the evaluation below
+    return beside ? `${here}; evaluated: ${short(agent.evaluation.mean)}.` : `${here}.`;
   }
 }
 
@@ -558,6 +559,7 @@ function check(data, players) {
 function main(policies) {
   const data = JSON.parse(document.getElementById("data").textContent);
   const small = data.kind === "gallery";
+  document.body.className = data.kind;
   const players = data.agents.map((agent) => {
     if (!agent.live) return null;
     try {
