@@ -95,7 +95,7 @@ def table_functions(graph: Graph, stochastic: bool, tables: Tables) -> str:
 
 def packed_bits(table: Array, bits: int) -> Array:
     """Numbers of so many bits each, one after the other from the lowest bit of the first byte, and
-    two bytes more, so that the bits of three bytes can be read at once."""
+    as many bytes more as are read with a last number."""
     flags = (table[:, None] >> np.arange(bits)) & 1
     packed = np.packbits(flags.astype(np.uint8).ravel(), bitorder="little")
     extra = 0 if bits in (1, 2, 4, 8) else 1 if bits <= 9 else 2
@@ -119,7 +119,6 @@ def _encode(graph: Graph, tables: Tables) -> str:
     """@encode, from the numbers of an observation to the inputs; "" if they are the same."""
     lines, i, j = [], 0, 0
     for part in graph.parts:
-        here = "obs" if i == 0 else f"obs + {i}"
         if part.start is not None:
             index = f"obs[{i}]"
             if part.start:
@@ -218,8 +217,6 @@ def _explored(graph: Graph) -> list[str]:
     if graph.head != "argmax":
         return []
     n = graph.choices[0]
-    return [
-        f"if (noise[0] < {number(graph.epsilon)}) {{",
-        f"    const int random = (int)(noise[1] * {number(n)});",
-        f"    return {_plus(f'(random < {n} ? random : {n - 1})', graph.start[0])};", "}",
-    ]  # fmt: skip
+    index = f"(int)@clamp(noise[1] * {number(n)}, 0.0f, {number(n - 1)})"
+    returned = f"    return {_plus(index, graph.start[0])};"
+    return [f"if (noise[0] < {number(graph.epsilon)}) {{", returned, "}"]

@@ -24,13 +24,13 @@ def comment(model: Model, stochastic: bool, libm: bool, name: str, notes: list[s
         call = f"{name}_act(obs, action);"
     usage = [f"#define {upper}_IMPLEMENTATION", f'#include "{name}.h"', *usage, call]
     where = [f"    {line}" for line in usage]
-    where[0] += f"{' ' * max(1, 36 - len(where[0]))}in one source file of the program"
+    where[0] += "    in one source file of the program"
     lines = [
         f"{harmless(card.title)}; {harmless(card.measured)}.",
         f"Written by npr {harmless(card.npr)}. SHA-256 of the parameters:",
         harmless(card.sha256), "", *where, "",
         "Observation, raw numbers as the environment gives them:", *_observation(model), "",
-        *_action(graph), "", *_sampling(graph, stochastic, name),
+        *_action(graph), *_sampling(graph, stochastic, name), "",
     ]  # fmt: skip
     lines += [part for note in [*_notes(graph, libm, name), *notes] for part in _wrapped(note)]
     body = "\n".join(f"   {line}".rstrip() for line in lines)

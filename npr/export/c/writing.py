@@ -14,9 +14,15 @@ BYTES = {
     "int32_t": 4, "uint32_t": 4,
 }  # fmt: skip
 _LONGEST_NAME = 32
-_KEYWORDS = frozenset(
-    ["alignas", "alignof", "and", "asm", "auto", "bitand", "bitor", "bool", "break", "case", "catch", "char", "class", "compl", "concept", "const", "constexpr", "continue", "default", "delete", "do", "double", "else", "enum", "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if", "inline", "int", "long", "mutable", "namespace", "new", "noexcept", "not", "nullptr", "operator", "or", "private", "protected", "public", "register", "requires", "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "template", "this", "throw", "true", "try", "typedef", "typeid", "typename", "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "while", "xor"]
-)
+_WORDS = """
+    alignas alignof and asm auto bitand bitor bool break case catch char class compl concept const
+    constexpr continue default delete do double else enum explicit export extern false float for
+    friend goto if inline int long mutable namespace new noexcept not nullptr operator or private
+    protected public register requires restrict return short signed sizeof static struct switch
+    template this throw true try typedef typeid typename typeof union unsigned using virtual void
+    volatile while xor
+"""
+_KEYWORDS = frozenset(_WORDS.split())
 
 
 def checked_name(name: Any) -> str:
@@ -45,7 +51,7 @@ def number(x: Any) -> str:
         value = np.float32(x)
     if not np.isfinite(value):
         raise ConfigError(f"The policy holds the number {x}, which float in C cannot hold.")
-    return f"{value}f"
+    return f"{value!s}f"
 
 
 class Tables:
