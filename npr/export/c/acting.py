@@ -70,14 +70,12 @@ def table_functions(graph: Graph, stochastic: bool, tables: Tables) -> str:
     last = start + len(table) - 1
     lines = [f"state = state < {start} ? {start} : state > {last} ? {last} : state;"]
     if bits:
-        packed = packed_bits(table, bits)
-        tables.integers("table", packed, "unsigned char")
-        spans = 1 if bits in (1, 2, 4, 8) else 2 if bits <= 9 else 3
+        tables.integers("table", packed_bits(table, bits), "unsigned char")
         bit = "(unsigned long)state" if not start else f"((unsigned long)state - {start}ul)"
         if start < 0:
             bit = f"((unsigned long)state + {-start}ul)"
         reads = ["(unsigned long)@READ_BYTE(p)"]
-        reads += [f"(unsigned long)@READ_BYTE(p + {i}) << {8 * i}" for i in range(1, spans)]
+        reads += [f"(unsigned long)@READ_BYTE(p + {i}) << {8 * i}" for i in range(1, _bytes(bits))]
         whole = " | ".join(reads)
         head = [
             "unsigned long bit, bits;", "const unsigned char *p;", *lines,
@@ -98,8 +96,13 @@ def packed_bits(table: Array, bits: int) -> Array:
     as many bytes more as are read with a last number."""
     flags = (table[:, None] >> np.arange(bits)) & 1
     packed = np.packbits(flags.astype(np.uint8).ravel(), bitorder="little")
-    extra = 0 if bits in (1, 2, 4, 8) else 1 if bits <= 9 else 2
-    return np.concatenate([packed, np.zeros(extra, np.uint8)])
+    end = (len(table) - 1) * bits // 8 + _bytes(bits)
+    return np.concatenate([packed, np.zeros(end - len(packed), np.uint8)])
+
+
+def _bytes(bits: int) -> int:
+    """In how many bytes a number of so many bits can lie."""
+    return (bits + 7) // 8 if bits in (1, 2, 4) or bits % 8 == 0 else (bits + 14) // 8
 
 
 def _function(head: str, lines: list[str]) -> str:
@@ -159,8 +162,10 @@ def _scale(graph: Graph, network: Network, tables: Tables) -> str:
     value = "@tanh(a)" if squash else "a"
     lines = [
         "int i;", f"for (i = 0; i < {len(graph.low)}; i++) {{",
-        "    const float a = action[i] == action[i] ? action[i] : 0.0f; /* 0 for NaN */",
-        f"    action[i] = @clamp({value} * {half} + {middle}, {low}, {high});", "}",
+        "    const float a = action[i] == action[i] ? action[i] : 0.0f; /* NaN gives the middle */",
+        f"    const float half = {half}, middle = {middle};",
+        f"    const float low = {low}, high = {high};",
+        f"    action[i] = @clamp({value} * half + middle, low, high);", "}",
     ]  # fmt: skip
     return _function("static void @to_bounds(float *action)", lines)
 
