@@ -85,7 +85,7 @@ def source(
     _check_fits(graph)
     network, notes = Network("", 0, 0), list[str]()
     if graph.table is not None:
-        code, ram = table_functions(graph, stochastic, tables), 0
+        code, ram = table_functions(graph, graph.table, stochastic, tables), 0
     else:
         network = float_network(graph, stochastic, tables)
         code, ram = network_functions(graph, network, stochastic, tables)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from npr.export.c.network import Network
+from npr.export.c.network import Network, index_of
 from npr.export.c.writing import Tables, number
 from npr.export.graph import Array, Graph, Layer
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
@@ -27,7 +27,7 @@ def network_functions(
     """@act and @sample of a policy with a network, and the bytes of their buffers."""
     inputs = sum(part.inputs for part in graph.parts)
     noisy = stochastic and graph.head == "sampler"
-    encode = _encode(graph, tables)
+    encode = "" if network.raw else _encode(graph, tables)
     spread = stochastic and isinstance(graph.log_std, Layer)
     outputs = len(graph.output.b)
     texts = [encode, _scale(graph, network, tables), network.text]
@@ -63,9 +63,9 @@ def network_functions(
     return "\n\n".join(text for text in texts if text), ram
 
 
-def table_functions(graph: Graph, stochastic: bool, tables: Tables) -> str:
+def table_functions(graph: Graph, table: Array, stochastic: bool, tables: Tables) -> str:
     """@act and @sample of a policy that is a table of the best actions, packed to bits."""
-    table, start, first = graph.table, graph.parts[0].start or 0, graph.start[0]
+    start, first = graph.parts[0].start or 0, graph.start[0]
     bits = (graph.choices[0] - 1).bit_length()
     last = start + len(table) - 1
     lines = [f"state = state < {start} ? {start} : state > {last} ? {last} : state;"]
@@ -123,10 +123,7 @@ def _encode(graph: Graph, tables: Tables) -> str:
     lines, i, j = [], 0, 0
     for part in graph.parts:
         if part.start is not None:
-            index = f"obs[{i}]"
-            if part.start:
-                index += f" {'-' if part.start > 0 else '+'} {number(abs(part.start))}"
-            lines.append(f"@one_hot({index}, x + {j}, {part.inputs});")
+            lines.append(f"@one_hot({index_of(part, f'obs[{i}]')}, x + {j}, {part.inputs});")
         else:
             divided = "" if part.divisor == 1 else f" / {number(part.divisor)}"
             lines += _each(part.numbers, f"x[{j} + i] = obs[{i} + i]{divided};")
