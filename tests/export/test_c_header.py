@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support import export_cases as cases
 from support.c_compiler import STRICT, compiled, needed, run
+from support.small_agents import trained
 
 import npr
 from npr.errors import ConfigError
@@ -341,17 +342,16 @@ def test_names_that_are_not_valid_in_c_are_refused(name):
 
 
 def test_the_comment_says_what_the_policy_takes_and_gives():
-    from support.small_agents import trained
-
     text = source(model_of(trained("PPO-Box"), episodes=2), stochastic=True)
     comment = text.partition("*/")[0]
     card = model_of(trained("PPO-Box"), episodes=2).card
     for part in (
         "PPO on Pendulum-v1, 96 steps", f"return {card.mean:.2f}", card.sha256, f"npr {card.npr}",
-        "obs[0] to obs[1]  -1 to 1", "obs[2]     -8 to 8", "action[0]  -2 to 2",
+        "obs[0] to obs[1]  -1 to 1", "obs[2]            -8 to 8", "action[0]  -2 to 2",
         "standard normal", "POLICY_IMPLEMENTATION", "policy_act(obs, action);",
     ):  # fmt: skip
         assert part in comment, part
+    assert "obs[0] to obs[15]  0 to 255\n" in source(model("bernoulli"))
     names = source(model("categorical")).partition("*/")[0]
     assert "goal a whole number from 0 to 3" in names
     assert "pose.0[2]" in names and "pose.1[3]" in names
