@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from npr.export.card import observation_names
-from npr.export.graph import NOISE, Array, Graph
+from npr.export.graph import NOISE, Array, Graph, Layer
 from npr.export.model import Model
+from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 
 
 def meta_of(model: Model) -> dict[str, Any]:
@@ -30,6 +31,50 @@ def meta_of(model: Model) -> dict[str, Any]:
         action |= {"choices": list(graph.choices), "start": list(graph.start)}
     noise = {"numbers": graph.noise, "distribution": NOISE[graph.head]} if graph.noise else None
     return {**card, "observation": observation, "action": action, "noise": noise}
+
+
+def data_of(graph: Graph, sampled: bool) -> dict[str, Any]:
+    """A graph as plain data and arrays, for code that computes it; see the templates.
+
+    sampled   with what only sampled actions need
+    """
+    names = "numbers", "inputs", "divisor", "start"
+    parts = [dict(zip(names, [getattr(part, name) for name in names])) for part in graph.parts]
+    stack = [] if graph.table is not None else [*graph.hidden, graph.output]
+    norm, spread = graph.norm, graph.log_std if sampled else None
+    return {
+        "parts": parts,
+        "inputs": stack[0].W.shape[1] if stack else 1,
+        "head": graph.head,
+        "kind": graph.kind,
+        "table": None if graph.table is None else graph.table.tolist(),
+        "norm": norm and {"mean": norm.mean, "scale": norm.scale, "clip": float(norm.clip)},
+        "layers": [_layer(layer) for layer in stack],
+        "spread": _layer(spread) if isinstance(spread, Layer) else spread,
+        "clip": [LOG_STD_MIN, LOG_STD_MAX] if graph.head == "tanh_gaussian" else None,
+        "choices": list(graph.choices),
+        "start": list(graph.start),
+        "low": bounds(graph.low),
+        "high": bounds(graph.high),
+        "middle": bounds(graph.middle),
+        "half": bounds(graph.half),
+        "ranges": ranges(graph),
+        "epsilon": float(graph.epsilon),
+        "temperature": float(graph.temperature),
+        "noise": graph.noise,
+    }  # fmt: skip
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    outputs, inputs = layer.W.shape
+    sizes = {"inputs": inputs, "outputs": outputs, "activation": layer.activation}
+    return {**sizes, "W": layer.W, "b": layer.b}
+
+
+def tests_of(model: Model, sampled: bool) -> dict[str, Array]:
+    """The tests that a file carries."""
+    tests = {"observations": model.observations, "actions": model.actions}
+    return {**tests, "noise": model.noise, "sampled": model.sampled} if sampled else tests
 
 
 def bounds(x: Array) -> list[float | None]:
