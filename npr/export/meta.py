@@ -1,7 +1,7 @@
 """What files in other languages say about a policy, as plain data, and how it is written in."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,19 @@ def bounds(x: Array) -> list[float | None]:
 def ranges(graph: Graph) -> list[float | None]:
     """What errors of each number of an action are divided by: its range; None where it has none."""
     return bounds(graph.high - graph.low) if graph.kind == "box" else [1.0] * graph.actions
+
+
+def largest_error(got: Array, want: Array, units: Sequence[float | None]) -> float:
+    """The largest error of actions (B,) or (B, actions).
+
+    units   of each number, see `ranges`; for None, the action if that is larger than 1
+
+    NaN is an infinite error.
+    """
+    got, want = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (got, want))
+    known = np.array([np.nan if unit is None else unit for unit in units])
+    error = abs(got - want) / np.where(np.isnan(known), np.maximum(1, abs(want)), known)
+    return float(np.nan_to_num(error, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
