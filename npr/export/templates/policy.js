@@ -80,13 +80,13 @@ function encode(obs) {
     for (let i = 0; i < part.numbers; i++, from++) {
       const value = given[from], index = value - (part.start ?? 0);
       if (!Number.isFinite(value)) {
-        throw new RangeError(`Number ${from} of the observation is ${value}; it must be finite.`);
+        throw new RangeError(`Number ${from} of the observation is ${value}, not a finite number.`);
       }
       if (part.start === null) {
         x[to + i] = value / part.divisor;
       } else if (!Number.isInteger(index) || index < 0 || index >= part.inputs) {
-        throw new RangeError(`Number ${from} of the observation is ${value}; it must be a whole ` +
-          `number from ${part.start} to ${part.start + part.inputs - 1}.`);
+        throw new RangeError(`Number ${from} of the observation is ${value}, not a whole number ` +
+          `from ${part.start} to ${part.start + part.inputs - 1}.`);
       } else if (policy.table) {
         x[0] = index;
       } else {
