@@ -51,7 +51,7 @@ def acted(tmp_path_factory):
         noise = want.noise.tolist() if want.model.graph.noise else []
         (folder / f"{case}.json").write_text(json.dumps([want.rows.tolist(), noise]))
     script = ACT.replace("$PACKAGE", package.as_uri()).replace("$CASES", json.dumps([*cases.CASES]))
-    return node.run(folder, script)
+    return node.run(folder, script, seconds=3_000)
 
 
 @pytest.mark.parametrize("case", cases.CASES)
