@@ -77,7 +77,8 @@ def _normalized(norm: ObservationNorm | None) -> Function | None:
         x = x - mean
         x *= scale
         np.maximum(x, low, out=x)
-        return np.minimum(x, high, out=x)
+        np.minimum(x, high, out=x)
+        return x
 
     return normalized
 
