@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from npr.errors import ConfigError
-from npr.export import javascript, onnx, policy_file, python
+from npr.export import c, javascript, onnx, policy_file, python
 from npr.export.card import Card
 from npr.export.episodes import Played, play
 from npr.export.graph import Graph, flat_rows, graph_of
@@ -41,6 +41,7 @@ class Form:
 
 
 FORMS: dict[str, Form] = {
+    ".h": Form(c.source, ("stochastic", "libm", "name")),
     ".py": Form(python.source, ("stochastic",)),
     ".js": Form(javascript.source, ("stochastic",)),
     ".onnx": Form(onnx.source, ("stochastic",)),
@@ -72,6 +73,7 @@ def export(
     path: "str | os.PathLike[str]",
     *,
     stochastic: bool = False,
+    libm: bool = True,
     name: str = "policy",
     env: Any = None,
     episodes: int = 20,
@@ -84,6 +86,7 @@ def export(
     path           *.h C99, *.py plain Python, *.js JavaScript, *.onnx, *.npz for `npr.infer`,
                    *.safetensors
     stochastic     also write a function that samples actions, from noise that its caller gives
+    libm           C calls math.h; False: it has own approximations of tanh and exp
     name           prefix of the names in C
     env            environment for the episodes; None: one like the agent's
     episodes       played with the policy as it is written, for the return in the file and for
@@ -95,7 +98,7 @@ def export(
     finite; nothing is written then.
     """
     form, path = _form(path), os.fsdecode(path)
-    given = {"stochastic": stochastic, "name": name}
+    given = {"stochastic": stochastic, "libm": libm, "name": name}
     options = {key: given[key] for key in form.options}
     model = model_of(agent, env=env, episodes=episodes, seed=seed, observations=observations)
     if stochastic and not model.graph.noise:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npr.export import model_of
-from npr.export.graph import Layer
 from npr.export.meta import largest_error, ranges
 from npr.export.model import decided, draw_noise
 from support import export_cases as cases
@@ -61,26 +60,19 @@ def expected(case):
     policy = cases.policy(case)
     model = model_of(policy)
     graph = model.graph
-    rows = cases.rows(policy, OBSERVATIONS)
-    rows = rows[decided(graph, rows)]
+    usual = cases.rows(policy, OBSERVATIONS - OBSERVATIONS // 4)
+    rows = np.concatenate([usual, cases.corners(policy, OBSERVATIONS // 4)])
+    rows = rows[decided(graph, rows)].astype(np.float32)
     noise = draw_noise(graph, len(rows), np.random.default_rng(3))
-    actions = _flat(policy.actions.to_env_batch(policy.choose(graph.encode(rows))))
+    actions = _flat(cases.actions(policy, rows))
     sampled = _flat(graph(rows, noise)) if graph.noise else actions
-    exact = precise(graph)
+    slack = abs(actions - cases.exact(graph, rows))
     # where float32 and float64 choose different indices, both are right
-    near = [_flat(exact(rows)), _flat(exact(rows, noise)) if graph.noise else actions]
-    slack, slack_sampled = (abs(a - b) for a, b in zip((actions, sampled), near))
+    slack_sampled = abs(sampled - cases.exact(graph, rows, noise)) if graph.noise else slack
     units = graph.high - graph.low if graph.kind == "box" else np.ones(graph.actions)
     return Expected(
         case, model, rows, noise, actions, sampled, slack, slack_sampled, units.astype(np.float64)
     )
-
-
-def precise(graph):
-    """A graph that computes in float64."""
-    return _with_layers(graph, lambda layer: Layer(
-        layer.W.astype(np.float64), layer.b.astype(np.float64), layer.activation
-    ))  # fmt: skip
 
 
 def mutants(model):
@@ -134,12 +126,6 @@ def _first(graph, layer):
     if graph.hidden:
         return replace(graph, hidden=(layer, *graph.hidden[1:]))
     return replace(graph, output=layer)
-
-
-def _with_layers(graph, change):
-    spread = change(graph.log_std) if isinstance(graph.log_std, Layer) else graph.log_std
-    hidden = tuple(change(layer) for layer in graph.hidden)
-    return replace(graph, hidden=hidden, output=change(graph.output), log_std=spread)
 
 
 def _flat(actions):
