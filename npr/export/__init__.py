@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from npr.errors import ConfigError
-from npr.export import c, javascript
+from npr.export import c, javascript, onnx, policy_file, python
 from npr.export.card import Card
 from npr.export.episodes import Played, play
 from npr.export.graph import Graph, flat_rows, graph_of
@@ -42,7 +42,11 @@ class Form:
 
 FORMS: dict[str, Form] = {
     ".h": Form(c.source, ("stochastic", "libm", "name")),
+    ".py": Form(python.source, ("stochastic",)),
     ".js": Form(javascript.source, ("stochastic",)),
+    ".onnx": Form(onnx.source, ("stochastic",)),
+    ".npz": Form(policy_file.archive),
+    ".safetensors": Form(policy_file.tensors),
 }
 
 

@@ -24,8 +24,8 @@ const tests = $TESTS;
  *             table: number[] | null, norm: { mean: string, scale: string, clip: number } | null,
  *             choices: number[], start: number[], low: (number | null)[],
  *             high: (number | null)[], middle: number[], half: number[], ranges: (number | null)[],
- *             epsilon: number, temperature: number, spread: Stored | string | null,
- *             noise: number }} Policy
+ *             epsilon: number, temperature: number, noise: number,
+ *             spread: Stored | string | null, clip: [number, number] | null }} Policy
  */
 
 /**
@@ -80,13 +80,13 @@ function encode(obs) {
     for (let i = 0; i < part.numbers; i++, from++) {
       const value = given[from], index = value - (part.start ?? 0);
       if (!Number.isFinite(value)) {
-        throw new RangeError(`Number ${from} of the observation is ${value}; it must be finite.`);
+        throw new RangeError(`Number ${from} of the observation is ${value}, not a finite number.`);
       }
       if (part.start === null) {
         x[to + i] = value / part.divisor;
       } else if (!Number.isInteger(index) || index < 0 || index >= part.inputs) {
-        throw new RangeError(`Number ${from} of the observation is ${value}; it must be a whole ` +
-          `number from ${part.start} to ${part.start + part.inputs - 1}.`);
+        throw new RangeError(`Number ${from} of the observation is ${value}, not a whole number ` +
+          `from ${part.start} to ${part.start + part.inputs - 1}.`);
       } else if (policy.table) {
         x[0] = index;
       } else {
@@ -166,8 +166,7 @@ function noisy(mean, x, noise) {
   if (!noise || !spread) return mean;
   const last = layers.at(-2)?.out ?? x;
   const logStd = spread instanceof Float32Array ? Float64Array.from(spread) : dense(last, spread);
-  const [low, high] = policy.head === "tanh_gaussian" ? [$LOG_STD_MIN, $LOG_STD_MAX]
-    : [-Infinity, Infinity];
+  const [low, high] = policy.clip ?? [-Infinity, Infinity];
   return mean.map((m, i) => m + Math.exp(Math.min(Math.max(logStd[i], low), high)) * noise[i]);
 }
 
