@@ -26,6 +26,8 @@ _NOISE = 6.0  # deviations of the noise of a sampler
 _SHIFT = 24  # the largest shift
 _LIMIT = (1 << 31) - (1 << 24)  # of sums: rounding adds at most half a step of the largest shift
 _FACTOR, _INT8 = 255, 127
+_COLUMNS = 2048  # of weights whose errors make up for each other
+_DAMPING = 1e-2  # of that, for observations that differ from those given
 _TABLE_POINT = 12  # bits after the point where tanh is read from its table
 
 
@@ -53,7 +55,7 @@ def quantized(graph: Graph, dtype: str, observations: Array) -> IntegerGraph:
     center, gain, x = _inputs(graph, dtype, stages[0], observations)
     most, hidden = x.most, []
     for layer, following in zip(graph.hidden, stages[1:]):
-        made = _layer(dtype, layer, x, _most(dtype, [one.W for one in following]))
+        made = _layer(dtype, layer, x, _most(dtype, following[0].W.shape[-1]))
         real = ACTIVATIONS[layer.activation](_product(layer, x.real))
         x = _Values(real, made.integers(x.integers), made.scale, 0.0, made.most)
         hidden.append(made)
@@ -129,7 +131,7 @@ def _inputs(
     n = layers[0].W.shape[1] - len(reach)  # inputs of noise
     noise = np.random.default_rng(0).standard_normal((len(x), n))
     reach, off = np.append(reach, np.full(n, _NOISE)), np.append(off, np.zeros(n))
-    most = _most(dtype, [layer.W * reach for layer in layers])
+    most = _most(dtype, len(reach))
     gain = (most / np.where(index, 1.0, half)).astype(np.float32)
     integers = [rounded(x, center, gain, most), rounded(noise, 0.0, most / _NOISE, most)]
     real = np.concatenate([real, noise], axis=-1)
@@ -137,18 +139,13 @@ def _inputs(
     return center, gain, _Values(real, np.concatenate(integers, axis=-1), step, off, most)
 
 
-def _most(dtype: str, weights: list[Array]) -> int:
-    """The largest activation for rows with these proportions of their weights."""
+def _most(dtype: str, n: int) -> int:
+    """The largest of n activations that a row multiplies."""
     if dtype == "q15":  # weights get what is left: about as many bits as activations
-        bits = round(17 - math.log2(max(1, weights[0].shape[-1])) / 2)
-        return (1 << min(bits, 15)) - 1
-    bits = 15
-    for W in weights:
-        largest = abs(W).max(axis=-1, keepdims=True, initial=1e-300)
-        sums = np.ceil(_INT8 * (abs(W) / largest)).sum(axis=-1)
-        while bits > 1 and (sums * (1 << bits) > _LIMIT).any():
-            bits -= 1
-    return (1 << bits) - 1
+        bits = round(17 - math.log2(max(n, 1)) / 2)
+    else:
+        bits = math.floor(math.log2(_LIMIT / (_INT8 * max(n, 1))))
+    return (1 << min(bits, 15)) - 1
 
 
 # ---- layers
@@ -175,7 +172,7 @@ def _layer(
     if looked_up:
         step = max(step, 2.0**-_TABLE_POINT if squashed else 2.0**-15)
     rows = _factors if dtype == "int8" else _shifts
-    while (found := rows(V, step, x.most)) is None:
+    while (found := rows(V, step, x)) is None:
         step *= 2
     point = -round(math.log2(step)) if looked_up else 0
     if looked_up and point < STEPS:
@@ -194,43 +191,63 @@ def _layer(
     return replace(made, b=b, point=point, down=15 - point, most=most, scale=step)
 
 
-def _factors(V: Array, step: float, most: int) -> dict[str, Any] | None:
-    """int8 rows for weights V (m, n) of integers up to `most`; None if results in units of `step`
-    could overflow."""
+def _rounded(V: Array, steps: Array, x: _Values, most: int) -> Array:
+    """Integers W (m, n) from -most to most for weights V = steps (m,) * W.
+
+    Columns are rounded one after the other, and those that follow make up for the error of each in
+    the products with the observations' integers, as in Frantar et al. 2023 (GPTQ).
+    """
+    W = V / steps[:, None]
+    n = W.shape[-1]
+    if not 0 < n <= _COLUMNS:
+        return np.rint(W).clip(-most, most)
+    X = x.integers - x.integers.mean(axis=0)
+    H = X.T @ X / len(X)
+    H += np.eye(n) * (_DAMPING * H.trace() / n + 1e-6)
+    order = np.argsort(-H.diagonal(), kind="stable")
+    upper = np.linalg.cholesky(np.linalg.inv(H[np.ix_(order, order)])).T
+    W = W[:, order]
+    for j in range(n):
+        left = W[:, j].copy()
+        W[:, j] = np.rint(left).clip(-most, most)
+        W[:, j + 1 :] -= np.outer((left - W[:, j]) / upper[j, j], upper[j, j + 1 :])
+    result = np.empty_like(W)
+    result[:, order] = W
+    return result
+
+
+def _factors(V: Array, step: float, x: _Values) -> dict[str, Any] | None:
+    """int8 rows for weights V (m, n); None if results in units of `step` could overflow."""
     largest = abs(V).max(axis=-1, initial=0)
-    if not largest.any():
-        total = 0
-    else:
+    total = 0
+    if largest.any():
         total = min(2 * _SHIFT, math.floor(math.log2(_FACTOR * _INT8 * step / largest.max())))
     factor = np.clip(np.ceil(largest / (_INT8 * step) * 2.0**total), 1, _FACTOR)
-    W = np.rint(V / (factor * step * 2.0**-total)[:, None]).clip(-_INT8, _INT8)
-    sums = abs(W).sum(axis=-1) * most
+    sums = V.shape[-1] * _INT8 * x.most
     for shift in range(max(0, total - _SHIFT), min(total, _SHIFT) + 1):
-        products = (sums / 2.0**shift + 1) * factor
-        if products.max(initial=0) <= _LIMIT:
+        if (sums / 2.0**shift + 1) * factor.max(initial=0) <= _LIMIT:
             return {
-                "W": W.astype(np.int8), "shift": np.array([shift], np.uint8),
-                "factor": factor.astype(np.uint8), "after": total - shift,
+                "W": _rounded(V, factor * step * 2.0**-total, x, _INT8).astype(np.int8),
+                "shift": np.array([shift], np.uint8), "factor": factor.astype(np.uint8),
+                "after": total - shift,
             }  # fmt: skip
     return None
 
 
-def _shifts(V: Array, step: float, most: int) -> dict[str, Any] | None:
+def _shifts(V: Array, step: float, x: _Values) -> dict[str, Any] | None:
     """q15 rows, as in _factors."""
     point = -round(math.log2(step))
-    shifts, rows = [], []
-    for row in V:
-        room = min(_LIMIT / most / (abs(row).sum() + 1e-300), LARGEST / (abs(row).max() + 1e-300))
-        bits = min(math.floor(math.log2(room)), point + _SHIFT)
-        w = np.rint(row * 2.0**bits)
-        if abs(w).sum() * most > _LIMIT:  # rounded up
-            bits -= 1
-            w = np.rint(row * 2.0**bits)
-        if bits < point:
+    sums, largest = abs(V).sum(axis=-1) + 1e-300, abs(V).max(axis=-1, initial=0) + 1e-300
+    room = np.minimum(_LIMIT / x.most / sums, LARGEST / largest)
+    bits = np.minimum(np.floor(np.log2(room)), point + _SHIFT)
+    while True:
+        if (bits < point).any():
             return None
-        shifts.append(bits - point)
-        rows.append(w)
+        W = _rounded(V, 2.0**-bits, x, LARGEST)
+        over = abs(W).sum(axis=-1) * x.most > _LIMIT
+        if not over.any():
+            break
+        bits -= over
     return {
-        "W": np.array(rows, np.int16).reshape(V.shape), "shift": np.array(shifts, np.uint8),
-        "factor": None, "after": 0,
+        "W": W.astype(np.int16), "shift": (bits - point).astype(np.uint8), "factor": None, "after": 0,
     }  # fmt: skip
