@@ -5,12 +5,14 @@ q15    weights of up to 16 bits; steps are powers of two, so that shifts are all
 
 Activations have up to 16 bits. Their ranges are those in a batch of observations, with a margin.
 Sums cannot overflow 32 bits whatever the observation is: where the largest possible sum could,
-activations (int8) or weights (q15) get fewer bits. Biases also make up for the mean error that the
-rounding of weights has in these observations.
+activations (int8) or weights (q15) get fewer bits.
+
+The observations also say how to round: errors of weights that cancel each other in them do no harm.
 """
 
 import math
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ _SHIFT = 24  # the largest shift
 _LIMIT = (1 << 31) - (1 << 24)  # of sums: rounding adds at most half a step of the largest shift
 _FACTOR, _INT8 = 255, 127
 _COLUMNS = 2048  # of weights whose errors make up for each other
-_DAMPING = 1e-2  # of that, for observations that differ from those given
+_DAMPING = 1e-2  # of that, relative to the variance: other observations differ from those given
 _TABLE_POINT = 12  # bits after the point where tanh is read from its table
 
 
@@ -81,6 +83,18 @@ class _Values:
     step: Any
     off: Any
     most: int
+
+    @cached_property
+    def varying(self) -> Array:
+        """The integers without their means."""
+        difference: Array = self.integers - self.integers.mean(axis=0)
+        return difference
+
+    @cached_property
+    def covariance(self) -> Array:
+        """That of the integers (n, n), and something on its diagonal, so that it has an inverse."""
+        H: Array = self.varying.T @ self.varying / len(self.varying)
+        return H + np.eye(len(H)) * (_DAMPING * H.trace() / len(H) + 1e-6)
 
 
 def _product(layer: Layer, x: Array) -> Array:
@@ -142,7 +156,7 @@ def _inputs(
 def _most(dtype: str, n: int) -> int:
     """The largest of n activations that a row multiplies."""
     if dtype == "q15":  # weights get what is left: about as many bits as activations
-        bits = round(17 - math.log2(max(n, 1)) / 2)
+        bits = round(18 - math.log2(max(n, 1)) / 2)
     else:
         bits = math.floor(math.log2(_LIMIT / (_INT8 * max(n, 1))))
     return (1 << min(bits, 15)) - 1
@@ -151,9 +165,7 @@ def _most(dtype: str, n: int) -> int:
 # ---- layers
 
 
-def _layer(
-    dtype: str, layer: Layer, x: _Values, most: int, squashed: bool = False
-) -> IntegerLayer:
+def _layer(dtype: str, layer: Layer, x: _Values, most: int, squashed: bool = False) -> IntegerLayer:
     """The layer in integers.
 
     most       the largest output
@@ -161,6 +173,7 @@ def _layer(
     """
     V, b = layer.W * x.step, layer.b + (layer.W * x.off).sum(axis=-1)
     real = _product(layer, x.real)
+    V = _refitted(V, x, real - b)
     squashed |= layer.activation == "tanh"
     looked_up = squashed or layer.activation == "elu"
     step = max(abs(b).max(initial=0) / LARGEST, 1e-9)
@@ -191,21 +204,29 @@ def _layer(
     return replace(made, b=b, point=point, down=15 - point, most=most, scale=step)
 
 
+def _refitted(V: Array, x: _Values, products: Array) -> Array:
+    """Weights V (m, n) changed a little, so that they make up for errors of the integers before."""
+    if not 0 < V.shape[-1] <= _COLUMNS:
+        return V
+    missing = products - x.integers @ V.T
+    correlated = x.varying.T @ (missing - missing.mean(axis=0)) / len(missing)
+    refitted: Array = V + np.linalg.solve(x.covariance, correlated).T
+    return refitted
+
+
 def _rounded(V: Array, steps: Array, x: _Values, most: int) -> Array:
     """Integers W (m, n) from -most to most for weights V = steps (m,) * W.
 
-    Columns are rounded one after the other, and those that follow make up for the error of each in
-    the products with the observations' integers, as in Frantar et al. 2023 (GPTQ).
+    Columns are rounded one after the other, and those that follow make up for the error of each, as
+    in Frantar et al. 2023 (GPTQ).
     """
     W = V / steps[:, None]
     n = W.shape[-1]
     if not 0 < n <= _COLUMNS:
-        return np.rint(W).clip(-most, most)
-    X = x.integers - x.integers.mean(axis=0)
-    H = X.T @ X / len(X)
-    H += np.eye(n) * (_DAMPING * H.trace() / n + 1e-6)
-    order = np.argsort(-H.diagonal(), kind="stable")
-    upper = np.linalg.cholesky(np.linalg.inv(H[np.ix_(order, order)])).T
+        rounded: Array = np.rint(W).clip(-most, most)
+        return rounded
+    order = np.argsort(-x.covariance.diagonal(), kind="stable")
+    upper = np.linalg.cholesky(np.linalg.inv(x.covariance[np.ix_(order, order)])).T
     W = W[:, order]
     for j in range(n):
         left = W[:, j].copy()
@@ -249,5 +270,6 @@ def _shifts(V: Array, step: float, x: _Values) -> dict[str, Any] | None:
             break
         bits -= over
     return {
-        "W": W.astype(np.int16), "shift": (bits - point).astype(np.uint8), "factor": None, "after": 0,
+        "W": W.astype(np.int16), "shift": (bits - point).astype(np.uint8),
+        "factor": None, "after": 0,
     }  # fmt: skip
