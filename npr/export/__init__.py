@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from npr.errors import ConfigError
+from npr.export import c
 from npr.export.card import Card
 from npr.export.episodes import Played, play
 from npr.export.graph import Graph, flat_rows, graph_of
@@ -39,7 +40,9 @@ class Form:
     options: tuple[str, ...] = ()
 
 
-FORMS: dict[str, Form] = {}
+FORMS: dict[str, Form] = {
+    ".h": Form(c.source, ("stochastic", "libm", "name")),
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def export(
     path: "str | os.PathLike[str]",
     *,
     stochastic: bool = False,
+    libm: bool = True,
     name: str = "policy",
     env: Any = None,
     episodes: int = 20,
@@ -77,6 +81,7 @@ def export(
     path           *.h C99, *.py plain Python, *.js JavaScript, *.onnx, *.npz for `npr.infer`,
                    *.safetensors
     stochastic     also write a function that samples actions, from noise that its caller gives
+    libm           C calls math.h; False: it has own approximations of tanh and exp
     name           prefix of the names in C
     env            environment for the episodes; None: one like the agent's
     episodes       played with the policy as it is written, for the return in the file and for
@@ -88,7 +93,7 @@ def export(
     finite; nothing is written then.
     """
     form, path = _form(path), os.fsdecode(path)
-    given = {"stochastic": stochastic, "name": name}
+    given = {"stochastic": stochastic, "libm": libm, "name": name}
     options = {key: given[key] for key in form.options}
     model = model_of(agent, env=env, episodes=episodes, seed=seed, observations=observations)
     if stochastic and not model.graph.noise:
