@@ -58,7 +58,7 @@ def network_functions(
             lines += _each(graph.noise, f"x[{inputs} + i] = {'noise[i]' if sampled else '0.0f'};")
         more = (", log_std" if sampled else ", 0") if spread else ""
         lines.append(f"@network({x}, {y}{more});")
-        lines += _chosen(graph, sampled, tables)
+        lines += _chosen(graph, network, sampled, tables)
         texts.append(_function(head, lines))
     return "\n\n".join(text for text in texts if text), ram
 
@@ -158,7 +158,7 @@ def _scale(graph: Graph, network: Network, tables: Tables) -> str:
         D = len(graph.low)
         tables.floats("bounds", np.stack(rows))
         half, middle, low, high = (f"@READ_FLOAT(@bounds + {k * D} + i)" for k in range(4))
-    squash = graph.head != "gaussian" and not network.squashed
+    squash = graph.head != "gaussian" and not network.squashes
     value = "@tanh(a)" if squash else "a"
     lines = [
         "int i;", f"for (i = 0; i < {len(graph.low)}; i++) {{",
@@ -178,10 +178,15 @@ def _needs_index(graph: Graph, sampled: bool) -> bool:
     return sampled and (divided or graph.log_std is not None)
 
 
-def _chosen(graph: Graph, sampled: bool, tables: Tables) -> list[str]:
+def _chosen(graph: Graph, network: Network, sampled: bool, tables: Tables) -> list[str]:
     """The lines from the outputs to the action."""
     if graph.kind == "box":
-        return [*(_spread(graph, tables) if sampled else []), "@to_bounds(action);"]
+        lines = _spread(graph, tables) if sampled else []
+        if network.squashes and lines:  # its own tanh is for its outputs alone
+            lines += _each(graph.actions, "action[i] = @tanh(action[i]);")
+        elif network.squashes:
+            lines.append("@squash(action);")
+        return [*lines, "@to_bounds(action);"]
     if graph.head == "bernoulli":
         on = "noise[i] < 0.5f + 0.5f * @tanh(0.5f * y[i])" if sampled else "y[i] > 0.0f"
         return _each(graph.actions, f"action[i] = {on} ? 1.0f : 0.0f;")

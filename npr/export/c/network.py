@@ -22,14 +22,14 @@ class Network:
                npr.export.c.blocks
     ram        bytes of its buffers
     macs       multiplications of weights for a deterministic action
-    squashed   whether the outputs of a head with tanh are those after it
+    squashes   whether it has static void @squash(float *y), the tanh of its outputs
     includes   headers that it needs, without < and >
     """
 
     text: str
     ram: int
     macs: int
-    squashed: bool = False
+    squashes: bool = False
     includes: tuple[str, ...] = ()
 
 
