@@ -95,9 +95,9 @@ def checked(
         spread = difference.std(ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else 0.0
         if difference.mean() < -max(max_return_loss * abs(before.mean), 2 * spread):
             raise ConfigError(
-                f"{result.text}. With {dtype} it falls to {after.mean:.2f} +- {after.std:.2f}, more "
-                f"than max_return_loss={max_return_loss:g} allows. Nothing was written. {advice} "
-                "max_return_loss."
+                f"{result.text}. With {dtype} it falls to {after.mean:.2f} +- {after.std:.2f}, "
+                f"more than max_return_loss={max_return_loss:g} allows. Nothing was written. "
+                f"{advice} max_return_loss."
             )
     return result
 

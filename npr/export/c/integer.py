@@ -50,7 +50,7 @@ static void @integers(const {kind} *w, const int16_t *b, {scaling},
                       const int16_t *x, int16_t *y, int n, int m, int16_t low, int16_t high)
 {{
     int i, j;
-    for (i = 0; i + 4 <= m; i += 4, b += 4, y += 4{step4}) {{
+    for (i = 0; i + 4 <= m; i += 4, b += 4, y += 4, {step}) {{
         int32_t y0 = 0, y1 = 0, y2 = 0, y3 = 0;
         for (j = 0; j < n; j++, w += 4) {{
             const int32_t v = x[j];
@@ -232,12 +232,13 @@ def _functions(graph: IntegerGraph, network: str, tables: Tables) -> list[str]:
         values = ", ".join([f"y{k}", *scaling, "(int16_t)@READ_WORD(b + {k})", "low, high"])
         return f"        y[{k}] = @result({values});".format(k=k)
 
-    name = "factor" if byte else "shift"
+    name, width = ("factor", "BYTE") if byte else ("shift", "WORD")
+    last = store(0).replace(" + 0", "").replace("y[0]", "*y++")
     integers = _INTEGERS.format(
-        kind="int8_t" if byte else "int16_t", read="READ_BYTE" if byte else "READ_WORD",
+        kind="int8_t" if byte else "int16_t", read=f"READ_{width}",
         scaling=f"const uint8_t *{name}" + (", int shift, int after" if byte else ""),
-        stores="\n".join(store(k) for k in range(_GROUP)), step4=f", {name} += {_GROUP}",
-        last=store(0).replace(" + 0", "").replace("y[0]", "*y++") + f"\n        b++;\n        {name}++;",
+        step=f"{name} += {_GROUP}", stores="\n".join(map(store, range(_GROUP))),
+        last=f"{last}\n        b++;\n        {name}++;",
     )  # fmt: skip
     found = [_ROUNDED] if "@rounded(" in network else []
     found += [_INDEX_OF] if "@index_of(" in network else []
