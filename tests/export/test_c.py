@@ -11,6 +11,8 @@ from support.small_agents import CASES as AGENTS
 from support.small_agents import trained
 
 from npr.export import model_of
+from npr.export.episodes import play
+from npr.export.graph import flat_rows
 from npr.export.model import decided, draw_noise
 
 N = 10_000  # observations of each case
@@ -44,13 +46,24 @@ def inputs():
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
-    """Results of the program with all policies of one build, which runs once."""
+def programs(tmp_path_factory):
+    """The program with all policies of one build, which is compiled once."""
+
+    @functools.cache
+    def program(build, libm):
+        folder = tmp_path_factory.mktemp(build) / "c"
+        return compiled(folder, headers(libm).sources(), *BUILDS[build])
+
+    return program
+
+
+@pytest.fixture(scope="module")
+def outputs(programs):
+    """Results of the program of one build, which runs once."""
 
     @functools.cache
     def results(build, libm):
-        folder = tmp_path_factory.mktemp(build) / "c"
-        program = compiled(folder, headers(libm).sources(), *BUILDS[build])
+        program = programs(build, libm)
         rows = {name: rows for name, (rows, *_) in inputs().items()}
         noise = {name: noise for name, (_, noise, _) in inputs().items()}
         return headers(libm).results(program, rows, noise)
@@ -125,37 +138,40 @@ def test_headers_are_cplusplus_too(tmp_path):
     run(needed("g++"), *flags, tmp_path / "main.cpp")
 
 
-def test_agents_of_every_algorithm_act_alike(tmp_path):
+def test_agents_of_every_algorithm_act_alike_in_episodes(tmp_path):
     agents = {case.replace("-", "_"): trained(case) for case in AGENTS}
     own = Headers({name: model_of(agent, episodes=2) for name, agent in agents.items()})
     rows, noise = {}, {}
-    for name, model in own.models.items():
-        rows[name] = np.repeat(model.observations, 10, axis=0)
-        if model.graph.table is None:
-            rows[name] *= np.random.default_rng(0).normal(1, 0.3, rows[name].shape)
+    for name, agent in agents.items():
+        model, limit = own.models[name], agent.max_episode_steps
+        seen = play(model.graph, agent.policy, agent.evaluation_env(), 20, 0, limit).observations
+        far = seen * np.random.default_rng(0).normal(0, 3, seen.shape)
+        rows[name] = seen if model.graph.table is not None else np.float32([*seen, *far])
         noise[name] = draw_noise(model.graph, len(rows[name]), np.random.default_rng(1))
     results = own.results(compiled(tmp_path / "c", own.sources()), rows, noise)
     for name, agent in agents.items():
-        model = own.models[name]
-        observations = rows[name] if agent.policy.sizes else rows[name][:, 0].astype(int)
-        want = np.reshape(agent.policy(observations), (len(rows[name]), -1))
+        want = cases.actions(agent.policy, rows[name]).reshape(len(rows[name]), -1)
         assert results[name][0] == 0
-        assert_acts_alike(model.graph, rows[name], want, results[name][2])
+        assert len(want) > 300
+        assert_acts_alike(own.models[name].graph, rows[name], want, results[name][2])
+
+
+@pytest.mark.parametrize("case", cases.CASES)
+def test_batches_hold_the_rows_that_they_are_made_of(case):
+    policy = cases.policy(case)
+    rows = cases.rows(policy, 20)
+    np.testing.assert_array_equal(flat_rows(policy.observations, cases.batch(policy, rows)), rows)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_observations_that_are_not_finite_give_actions_within_the_bounds(tmp_path, value):
-    some = {name: headers(False).models[name] for name in NAMES if not name.startswith("table")}
-    rows = {name: np.float32([[value] * m.graph.numbers]) for name, m in some.items()}
-    noise = {name: np.full((1, m.graph.noise), 0.5) for name, m in some.items()}
-    own = Headers(some, libm=False)
-    # main.c of a program that is compiled once for the three values
-    folder = tmp_path.parent / "not_finite"
-    program = folder / "program"
-    if not program.exists():
-        compiled(folder, own.sources(), *BUILDS["sanitized"])
-    for name, (_, _, action, sampled) in own.results(program, rows, noise).items():
-        graph = some[name].graph
+def test_observations_that_are_not_finite_give_actions_within_the_bounds(programs, value):
+    own = headers(False)
+    rows = {name: np.float32([[value] * m.graph.numbers]) for name, m in own.models.items()}
+    rows |= {name: np.float32([[7]]) for name in NAMES if name.startswith("table")}
+    noise = {name: np.full((1, m.graph.noise), 0.5) for name, m in own.models.items()}
+    results = own.results(programs("sanitized", False), rows, noise)
+    for name, (_, _, action, sampled) in results.items():
+        graph = own.models[name].graph
         low, high = graph.low, graph.high
         if graph.choices:
             low, high = np.array(graph.start), np.array(graph.start) + graph.choices - 1

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from support import export_cases as cases
-from support.c_compiler import STRICT, Headers, compiled, needed, run
+from support.c_compiler import STRICT, compiled, needed, run
 
 import npr
 from npr.errors import ConfigError
@@ -393,7 +393,3 @@ def test_export_writes_the_same_header_each_time(tmp_path):
     npr.export(cases.policy("gaussian"), tmp_path / "c.h", episodes=0, libm=False, name="robot")
     other = (tmp_path / "c.h").read_text()
     assert "math.h>" not in other and "void robot_act(const float *obs, float *action);" in other
-
-
-def test_headers_without_programs():
-    assert set(Headers({"one": model("tanh")}).sources()) == {"one.h", "main.c"}

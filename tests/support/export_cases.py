@@ -160,8 +160,24 @@ def exact(graph, numbers, noise=None):
     return wide(graph)(numbers.astype(np.float64), noise).reshape(len(numbers), -1)
 
 
+def batch(policy, numbers):
+    """The batch of observations that rows of numbers stand for."""
+    left = [*np.asarray(numbers).T]
+
+    def take(space):
+        if space.kind == "group":
+            parts = [take(part) for part in space.parts]
+            return dict(zip(space.keys, parts)) if isinstance(space.keys[0], str) else tuple(parts)
+        if space.kind == "discrete":
+            return left.pop(0).astype(np.int64)
+        columns = [left.pop(0) for _ in range(int(np.prod(space.shape)))]
+        whole = space.kind in ("multidiscrete", "multibinary")
+        kind = np.int64 if whole else np.uint8 if space.kind == "image" else np.float32
+        return np.stack(columns, axis=-1).astype(kind).reshape(-1, *space.shape)
+
+    return take(policy.observations)
+
+
 def actions(policy, numbers):
-    """The policy's actions (n, ...) for rows of numbers, as one batch of observations."""
-    one_by_one = [observation(policy, row) for row in numbers]
-    x = np.concatenate([policy.encode(one) for one in one_by_one])
-    return policy.actions.to_env_batch(policy.choose(x, True, None))
+    """The policy's actions (n, ...) for rows of numbers."""
+    return policy(batch(policy, numbers))

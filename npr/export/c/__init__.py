@@ -88,7 +88,7 @@ def source(
     network, cost = Network("", 0, 0), model.card.quantized
     notes = [] if cost is None else [f"Integers, {cost.text}."]
     if graph.table is not None:
-        code, ram = table_functions(graph, stochastic, tables), 0
+        code, ram = table_functions(graph, graph.table, stochastic, tables), 0
     else:
         write = integer_network if isinstance(graph, IntegerGraph) else float_network
         network = write(graph, stochastic, tables)

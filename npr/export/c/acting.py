@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from npr.export.c.network import Network
-from npr.export.c.writing import Tables, number
+from npr.export.c.network import Network, index_of
+from npr.export.c.writing import Tables, each, number
 from npr.export.graph import Array, Graph, Layer
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 
@@ -25,9 +25,9 @@ def network_functions(
     graph: Graph, network: Network, stochastic: bool, tables: Tables
 ) -> tuple[str, int]:
     """@act and @sample of a policy with a network, and the bytes of their buffers."""
-    inputs = sum(part.inputs for part in graph.parts)
+    inputs = graph.numbers if network.raw else sum(part.inputs for part in graph.parts)
     noisy = stochastic and graph.head == "sampler"
-    encode = _encode(graph, tables)
+    encode = "" if network.raw else _encode(graph, tables)
     spread = stochastic and isinstance(graph.log_std, Layer)
     outputs = len(graph.output.b)
     texts = [encode, _scale(graph, network, tables), network.text]
@@ -53,9 +53,9 @@ def network_functions(
         lines += _explored(graph) if sampled else []
         lines += ["@encode(obs, x);"] if encode else []
         if noisy and not encode:
-            lines += _each(inputs, "x[i] = obs[i];")
+            lines += each(inputs, "x[i] = obs[i];")
         if noisy:
-            lines += _each(graph.noise, f"x[{inputs} + i] = {'noise[i]' if sampled else '0.0f'};")
+            lines += each(graph.noise, f"x[{inputs} + i] = {'noise[i]' if sampled else '0.0f'};")
         more = (", log_std" if sampled else ", 0") if spread else ""
         lines.append(f"@network({x}, {y}{more});")
         lines += _chosen(graph, network, sampled, tables)
@@ -63,9 +63,9 @@ def network_functions(
     return "\n\n".join(text for text in texts if text), ram
 
 
-def table_functions(graph: Graph, stochastic: bool, tables: Tables) -> str:
+def table_functions(graph: Graph, table: Array, stochastic: bool, tables: Tables) -> str:
     """@act and @sample of a policy that is a table of the best actions, packed to bits."""
-    table, start, first = graph.table, graph.parts[0].start or 0, graph.start[0]
+    start, first = graph.parts[0].start or 0, graph.start[0]
     bits = (graph.choices[0] - 1).bit_length()
     last = start + len(table) - 1
     lines = [f"state = state < {start} ? {start} : state > {last} ? {last} : state;"]
@@ -110,10 +110,6 @@ def _function(head: str, lines: list[str]) -> str:
     return f"{head}\n{{\n{body}\n}}"
 
 
-def _each(n: int, line: str) -> list[str]:
-    return [f"for (i = 0; i < {n}; i++) {{", f"    {line}", "}"]
-
-
 def _plus(value: str, start: int) -> str:
     return f"{start} + {value}" if start > 0 else f"{value} - {-start}" if start else value
 
@@ -123,13 +119,10 @@ def _encode(graph: Graph, tables: Tables) -> str:
     lines, i, j = [], 0, 0
     for part in graph.parts:
         if part.start is not None:
-            index = f"obs[{i}]"
-            if part.start:
-                index += f" {'-' if part.start > 0 else '+'} {number(abs(part.start))}"
-            lines.append(f"@one_hot({index}, x + {j}, {part.inputs});")
+            lines.append(f"@one_hot({index_of(part, f'obs[{i}]')}, x + {j}, {part.inputs});")
         else:
             divided = "" if part.divisor == 1 else f" / {number(part.divisor)}"
-            lines += _each(part.numbers, f"x[{j} + i] = obs[{i} + i]{divided};")
+            lines += each(part.numbers, f"x[{j} + i] = obs[{i} + i]{divided};")
         i, j = i + part.numbers, j + part.inputs
     plain = all(part.start is None and part.divisor == 1 for part in graph.parts)
     norm = graph.norm
@@ -141,7 +134,7 @@ def _encode(graph: Graph, tables: Tables) -> str:
         x, c = "obs" if plain else "x", number(norm.clip)
         value = f"({x}[i] - @READ_FLOAT(@mean + i)) * @READ_FLOAT(@scale + i)"
         lines = [] if plain else lines
-        lines += _each(j, f"x[i] = @clamp({value}, -{c}, {c});")
+        lines += each(j, f"x[i] = @clamp({value}, -{c}, {c});")
     index = ["int i;"] if any("for (i" in line for line in lines) else []
     return _function(f"static void @encode({_NUMBERS}, float *x)", [*index, *lines])
 
@@ -182,18 +175,18 @@ def _chosen(graph: Graph, network: Network, sampled: bool, tables: Tables) -> li
     """The lines from the outputs to the action."""
     if graph.kind == "box":
         lines = _spread(graph, tables) if sampled else []
-        if network.squashes and lines:  # its own tanh is for its outputs alone
-            lines += _each(graph.actions, "action[i] = @tanh(action[i]);")
+        if network.squashes and lines:  # of sums, not of its outputs
+            lines += each(graph.actions, "action[i] = @tanh(action[i]);")
         elif network.squashes:
             lines.append("@squash(action);")
         return [*lines, "@to_bounds(action);"]
     if graph.head == "bernoulli":
         on = "noise[i] < 0.5f + 0.5f * @tanh(0.5f * y[i])" if sampled else "y[i] > 0.0f"
-        return _each(graph.actions, f"action[i] = {on} ? 1.0f : 0.0f;")
+        return each(graph.actions, f"action[i] = {on} ? 1.0f : 0.0f;")
     lines = []
     drawn = sampled and graph.head != "argmax"
     if drawn and graph.temperature != 1:
-        lines += _each(len(graph.output.b), f"y[i] /= {number(graph.temperature)};")
+        lines += each(len(graph.output.b), f"y[i] /= {number(graph.temperature)};")
     first = 0
     for k, (n, start) in enumerate(zip(graph.choices, graph.start)):
         y = f"y + {first}" if first else "y"
@@ -219,7 +212,7 @@ def _spread(graph: Graph, tables: Tables) -> list[str]:
     else:
         tables.floats("deviation", np.exp(graph.spread(np.zeros(0))))
         deviation = "@READ_FLOAT(@deviation + i)"
-    return _each(graph.actions, f"action[i] += {deviation} * noise[i];")
+    return each(graph.actions, f"action[i] += {deviation} * noise[i];")
 
 
 def _explored(graph: Graph) -> list[str]:

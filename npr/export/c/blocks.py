@@ -65,12 +65,17 @@ static float @expm1(float x)
 }"""
 
 # Eight sums at once hide the latency of additions, and compilers put them into vector registers
-# without having to reorder a sum.
+# without having to reorder a sum. GCC from -O3 would make vectors along the sums instead, in
+# their order, and take four times as long.
 _DENSE = """\
 /* y = W x + b with n inputs and m outputs. The rows of W follow in groups of eight, each group
    column by column; rows that are left follow one by one. */
+#if defined(__GNUC__) && !defined(__clang__)
+__attribute__((optimize("no-tree-loop-vectorize")))
+#endif
 static void @dense(const float *w, const float *b, const float *x, float *y, int n, int m)
 {
+    const int whole = n - n % 4;
     int i, j;
     for (i = 0; i + 8 <= m; i += 8, b += 8, y += 8) {
         float y0 = @READ_FLOAT(b), y1 = @READ_FLOAT(b + 1);
@@ -99,7 +104,7 @@ static void @dense(const float *w, const float *b, const float *x, float *y, int
     }
     for (; i < m; i++) {
         float y0 = @READ_FLOAT(b), y1 = 0.0f, y2 = 0.0f, y3 = 0.0f;
-        for (j = 0; j + 4 <= n; j += 4, w += 4) {
+        for (j = 0; j < whole; j += 4, w += 4) {
             y0 += @READ_FLOAT(w) * x[j];
             y1 += @READ_FLOAT(w + 1) * x[j + 1];
             y2 += @READ_FLOAT(w + 2) * x[j + 2];
@@ -135,6 +140,27 @@ static void @one_hot(float index, float *x, int n)
         x[i] = 0.0f;
     }
     x[(int)@clamp(index, 0.0f, (float)(n - 1))] = 1.0f;
+}"""
+
+_START = """\
+/* y = b */
+static void @start(const float *b, float *y, int m)
+{
+    int i;
+    for (i = 0; i < m; i++) {
+        y[i] = @READ_FLOAT(b + i);
+    }
+}"""
+
+_ADD_ROW = """\
+/* y += the row at the index, of n rows of m numbers. */
+static void @add_row(const float *w, float index, float *y, int n, int m)
+{
+    int i;
+    w += (int)@clamp(index, 0.0f, (float)(n - 1)) * m;
+    for (i = 0; i < m; i++) {
+        y[i] += @READ_FLOAT(w + i);
+    }
 }"""
 
 _BEST = """\
@@ -175,14 +201,14 @@ _BLOCKS = {
     "relu_all": _each("relu_all", "x[i] > 0.0f ? x[i] : 0.0f"),
     "tanh_all": _each("tanh_all", "@tanh(x[i])"),
     "elu_all": _each("elu_all", "x[i] > 0.0f ? x[i] : @expm1(x[i])"),
-    "one_hot": _ONE_HOT, "best": _BEST, "drawn": _DRAWN,
+    "one_hot": _ONE_HOT, "start": _START, "add_row": _ADD_ROW, "best": _BEST, "drawn": _DRAWN,
 }  # fmt: skip
 _LIBM = ("tanh", "exp", "expm1")  # also functions of math.h, with an f behind their names
 
 
 def with_blocks(text: str, libm: bool) -> str:
     """A text after the functions that it calls, or with calls of math.h."""
-    found = []
+    found: list[str] = []
     for name, block in reversed(_BLOCKS.items()):
         if f"@{name}(" in text + "".join(found) and not (libm and name in _LIBM):
             found.append(block)

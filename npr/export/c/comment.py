@@ -58,8 +58,7 @@ def _observation(model: Model) -> list[str]:
         return [f"    state    {start} to {last}; one outside counts as the nearest"]
     names = [harmless(name) for name in observation_names(graph)]
     n = graph.numbers
-    known = card.low is not None and card.high is not None and len(card.low) == n
-    ranges = [_range(*pair) for pair in zip(card.low, card.high)] if known else [""] * n
+    ranges = [_range(*pair) for pair in zip(card.low or (), card.high or ())] or [""] * n
     lines, i = [], 0
     while i < n:
         j = i + 1

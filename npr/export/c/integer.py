@@ -3,7 +3,7 @@
 import numpy as np
 
 from npr.export.c.network import Network, index_of, layers_of, panels
-from npr.export.c.writing import Tables, number
+from npr.export.c.writing import Tables, each, number
 from npr.export.integer import ELU, LARGEST, ONE, STEPS, TANH, IntegerGraph, IntegerLayer
 
 _GROUP = 4  # rows that are summed at once: so many sums fit the registers of small processors
@@ -153,7 +153,7 @@ def integer_network(graph: IntegerGraph, stochastic: bool, tables: Tables) -> Ne
         m = len(layer.b)
         sizes["ab".index(target)] = max(sizes["ab".index(target)], m)
         block = _layer(layer, name[0], source, target, tables)
-        block += _each(m, f"{name}[i] = (float){target}[i] * {number(layer.scale)};")
+        block += each(m, f"{name}[i] = (float){target}[i] * {number(layer.scale)};")
         if name == "log_std":
             block = ["if (log_std) {", *(f"    {line}" for line in block), "}"]
         lines += block
@@ -190,12 +190,12 @@ def _inputs(graph: IntegerGraph, n: int, tables: Tables) -> list[str]:
             if same:
                 scaling = f"{number(center[0])}, {number(gain[0])}"
             value = f"@rounded(x[{i} + i], {scaling}, {number(graph.most)})"
-            lines += _each(part.numbers, f"a[{j} + i] = {value};")
+            lines += each(part.numbers, f"a[{j} + i] = {value};")
             k += part.numbers
         i, j = i + part.numbers, j + part.inputs
     if j < n:
         value = f"@rounded(x[{i} + i], 0.0f, {number(graph.noise_gain)}, {number(graph.most)})"
-        lines += _each(n - j, f"a[{j} + i] = {value};")
+        lines += each(n - j, f"a[{j} + i] = {value};")
     return lines
 
 
@@ -257,7 +257,3 @@ def _functions(graph: IntegerGraph, network: str, tables: Tables) -> list[str]:
         values = {"n": len(graph.output.b), "one": number(1 << point), "point": point, "unit": unit}
         found.append(_SQUASH.format(**values))
     return found
-
-
-def _each(n: int, line: str) -> list[str]:
-    return [f"for (i = 0; i < {n}; i++) {{", f"    {line}", "}"]
