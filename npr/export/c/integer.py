@@ -27,46 +27,48 @@ static int32_t @divided(int32_t v, int shift)
                  : (int32_t)(((uint32_t)v + half) >> shift);
 }"""
 
-_RESULT = {
-    "int8": """\
-static int16_t @result(int32_t sum, int shift, int32_t factor, int after, int16_t b, int16_t low,
-                       int16_t high)
-{
-    const int32_t z = @divided(@divided(sum, shift) * factor, after) + b;
-    return z < low ? low : z > high ? high : (int16_t)z;
-}""",
-    "q15": """\
-static int16_t @result(int32_t sum, int shift, int16_t b, int16_t low, int16_t high)
-{
-    const int32_t z = @divided(sum, shift) + b;
-    return z < low ? low : z > high ? high : (int16_t)z;
-}""",
+# How the sum of row i is scaled: the parameters, and the result.
+_SCALING = {
+    "int8": (
+        "const uint8_t *factor, int shift, int after",
+        "@divided(@divided(sum[k], shift) * @READ_BYTE(factor + i), after)",
+    ),
+    "q15": ("const uint8_t *shift", "@divided(sum[k], @READ_BYTE(shift + i))"),
 }
+_KINDS = {"int8": ("int8_t", "READ_BYTE"), "q15": ("int16_t", "READ_WORD")}
 
+# Products of 16 bits by 16 bits, not of 32 by 32: processors have faster instructions for them.
 _INTEGERS = """\
-/* The n inputs x of m rows, each multiplied by weights, which follow in groups of four rows, each
-   group column by column; rows that are left follow one by one. */
-static void @integers(const {kind} *w, const int16_t *b, {scaling},
+/* y = clip(b + scaled W x, low, high) with n inputs and m outputs. The rows of W follow in groups
+   of four, each group column by column; rows that are left follow one by one. */
+static void @integers(const {kind} *w, const int16_t *b, {parameters},
                       const int16_t *x, int16_t *y, int n, int m, int16_t low, int16_t high)
 {{
-    int i, j;
-    for (i = 0; i + 4 <= m; i += 4, b += 4, y += 4, {step}) {{
-        int32_t y0 = 0, y1 = 0, y2 = 0, y3 = 0;
-        for (j = 0; j < n; j++, w += 4) {{
-            const int32_t v = x[j];
-            y0 += ({kind})@{read}(w) * v;
-            y1 += ({kind})@{read}(w + 1) * v;
-            y2 += ({kind})@{read}(w + 2) * v;
-            y3 += ({kind})@{read}(w + 3) * v;
+    int i = 0, j, k, rows;
+    while (i < m) {{
+        int32_t sum[4], y0 = 0, y1 = 0, y2 = 0, y3 = 0;
+        rows = m - i < 4 ? 1 : 4;
+        if (rows == 4) {{
+            for (j = 0; j < n; j++, w += 4) {{
+                const int16_t v = x[j];
+                y0 += (int32_t)({kind})@{read}(w) * v;
+                y1 += (int32_t)({kind})@{read}(w + 1) * v;
+                y2 += (int32_t)({kind})@{read}(w + 2) * v;
+                y3 += (int32_t)({kind})@{read}(w + 3) * v;
+            }}
+        }} else {{
+            for (j = 0; j < n; j++, w++) {{
+                y0 += (int32_t)({kind})@{read}(w) * x[j];
+            }}
         }}
-{stores}
-    }}
-    for (; i < m; i++) {{
-        int32_t y0 = 0;
-        for (j = 0; j < n; j++) {{
-            y0 += ({kind})@{read}(w++) * (int32_t)x[j];
+        sum[0] = y0;
+        sum[1] = y1;
+        sum[2] = y2;
+        sum[3] = y3;
+        for (k = 0; k < rows; k++, i++) {{
+            const int32_t z = {scaled} + (int16_t)@READ_WORD(b + i);
+            y[i] = z < low ? low : z > high ? high : (int16_t)z;
         }}
-{last}
     }}
 }}"""
 
@@ -223,26 +225,11 @@ def _layer(layer: IntegerLayer, name: str, source: str, target: str, tables: Tab
 
 def _functions(graph: IntegerGraph, network: str, tables: Tables) -> list[str]:
     """Those that the network and its head call, each after those that it calls."""
-    byte = graph.dtype == "int8"
-    scaling = (
-        ["@READ_BYTE(shift + {k})"] if not byte else ["shift", "@READ_BYTE(factor + {k})", "after"]
-    )
-
-    def store(k: int) -> str:
-        values = ", ".join([f"y{k}", *scaling, "(int16_t)@READ_WORD(b + {k})", "low, high"])
-        return f"        y[{k}] = @result({values});".format(k=k)
-
-    name, width = ("factor", "BYTE") if byte else ("shift", "WORD")
-    last = store(0).replace(" + 0", "").replace("y[0]", "*y++")
-    integers = _INTEGERS.format(
-        kind="int8_t" if byte else "int16_t", read=f"READ_{width}",
-        scaling=f"const uint8_t *{name}" + (", int shift, int after" if byte else ""),
-        step=f"{name} += {_GROUP}", stores="\n".join(map(store, range(_GROUP))),
-        last=f"{last}\n        b++;\n        {name}++;",
-    )  # fmt: skip
+    (kind, read), (parameters, scaled) = _KINDS[graph.dtype], _SCALING[graph.dtype]
+    integers = _INTEGERS.format(kind=kind, read=read, parameters=parameters, scaled=scaled)
     found = [_ROUNDED] if "@rounded(" in network else []
     found += [_INDEX_OF] if "@index_of(" in network else []
-    found += [_DIVIDED, _RESULT[graph.dtype], integers]
+    found += [_DIVIDED, integers]
     tanh, elu = "@tanh_each(" in network, "@elu_each(" in network
     found += [_BETWEEN] if tanh or elu or graph.squashed else []
     if tanh or graph.squashed:
