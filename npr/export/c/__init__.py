@@ -28,6 +28,7 @@ extern "C" {{
 
 {declared}
 #ifndef @NO_SELFTEST
+/* The number of stored actions that come out differently, and the largest difference. */
 int @selftest(float *max_err);
 #endif
 

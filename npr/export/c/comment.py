@@ -34,7 +34,7 @@ def comment(model: Model, stochastic: bool, libm: bool, name: str, notes: list[s
     ]  # fmt: skip
     lines += [part for note in [*_notes(graph, libm, name), *notes] for part in _wrapped(note)]
     body = "\n".join(f"   {line}".rstrip() for line in lines)
-    return f"/* {name}.h\n\n{body}\n*/"
+    return f"/* {name}.h\n\n{body}\n*/\n"
 
 
 def _wrapped(text: str) -> list[str]:
@@ -58,8 +58,11 @@ def _observation(model: Model) -> list[str]:
         return [f"    state    {start} to {last}; one outside counts as the nearest"]
     names = [harmless(name) for name in observation_names(graph)]
     n = graph.numbers
-    ranges = [_range(*pair) for pair in zip(card.low or (), card.high or ())] or [""] * n
-    lines, i = [], 0
+    ranges = [_range(*pair) for pair in zip(card.low or (), card.high or ())]
+    if not ranges:
+        pairs = [("" if p.divisor == 1 else f"0 to {p.divisor:g}", p.numbers) for p in graph.parts]
+        ranges = [text for text, numbers in pairs for _ in range(numbers)]
+    rows, i = [], 0
     while i < n:
         j = i + 1
         while j < n and not names[i] and (names[j], ranges[j]) == (names[i], ranges[i]):
@@ -67,8 +70,10 @@ def _observation(model: Model) -> list[str]:
         one_of = "whole number" in names[i]
         about = ", ".join(text for text in (names[i], "" if one_of else ranges[i]) if text)
         index = f"obs[{i}]" if j == i + 1 else f"obs[{i}] to obs[{j - 1}]"
-        lines.append(f"    {index:<9}{about and '  '}{about}")
+        rows.append((index, about))
         i = j
+    width = max(len(index) for index, _ in rows)
+    lines = [f"    {index:<{width}}  {about}" for index, about in rows]
     if len(lines) > _MOST_LINES:
         lines[_MOST_LINES:] = [f"    and {len(lines) - _MOST_LINES} more"]
     return lines
@@ -94,21 +99,20 @@ def _action(graph: Graph) -> list[str]:
 def _sampling(graph: Graph, stochastic: bool, name: str) -> list[str]:
     if not stochastic:
         return []
-    from_where = "from 0 to below 1" if NOISE[graph.head] == "uniform" else "standard normal"
-    return [
-        f"{name}_sample needs {graph.noise} random numbers: {NOISE[graph.head]}, {from_where}.",
-        "",
-    ]
+    uniform = NOISE[graph.head] == "uniform"
+    kind = "uniform from 0 to below 1" if uniform else "from the standard normal distribution"
+    return [f"{name}_sample needs {name.upper()}_NOISE_DIM random numbers, {kind}."]
 
 
 def _notes(graph: Graph, libm: bool, name: str) -> list[str]:
     upper = name.upper()
     notes = [
-        f"No function allocates memory or writes variables of its own. Tables are constant; "
-        f"{upper}_FLASH is put behind their names (PROGMEM on AVR) and they are read by "
-        f"{upper}_READ_FLOAT and {upper}_READ_BYTE, all of which may be defined before. "
-        f"{upper}_FLASH_BYTES are those of all tables but the tests, {upper}_RAM_BYTES those of "
-        f"the buffers on the stack, {upper}_MACS the multiplications of weights for an action."
+        "No function allocates memory or writes variables of its own. Tables are constant; "
+        f"{upper}_FLASH is put behind their names (PROGMEM on AVR, where they must lie in the "
+        f"first 64 KB) and they are read by {upper}_READ_FLOAT and {upper}_READ_BYTE, all of which "
+        f"may be defined before. {upper}_FLASH_BYTES are those of all tables but the tests, "
+        f"{upper}_RAM_BYTES those of the buffers on the stack, {upper}_MACS the multiplications of "
+        "weights for an action."
     ]
     if graph.table is None:
         notes.append("An observation with NaN gives an action too, within the bounds.")
