@@ -21,7 +21,7 @@ from npr.errors import ConfigError
 from npr.export import c
 from npr.export.accuracy import checked, checked_limit
 from npr.export.card import Card
-from npr.export.episodes import Played, play
+from npr.export.episodes import KEPT, Played, play, thinned
 from npr.export.graph import Graph, flat_rows, graph_of
 from npr.export.model import Model, fingerprint, with_tests
 from npr.export.quantize import DTYPES, quantized
@@ -98,7 +98,7 @@ def export(
                    observations of its tests; 0: none
     seed           of the episodes
     observations   a batch of observations for the tests and for the ranges of integers, instead of
-                   those in the episodes
+                   those in the episodes; 10,000 of them, evenly spaced, if there are more
     dtype          of the parameters: float32, or in C int8 or q15 (16 bits), with which it computes
                    with integers, for processors without floating point or with little memory
     max_error      largest mean error of actions with integers: relative to the range of actions, or
@@ -157,18 +157,19 @@ def model_of(
     played, note = _played(source, graph, env, episodes, seed)
     seen = None if played is None else played.observations
     if observations is not None:
-        seen = flat_rows(source.policy.observations, observations)
+        seen = thinned(flat_rows(source.policy.observations, observations), KEPT)
     if dtype == "float32":
         return with_tests(source.policy, graph, _card(source, graph, played, note), seen)
-    if seen is None and graph.table is None:
+    if graph.table is None and seen is None:
         raise ConfigError(
             f"dtype={dtype!r} needs observations, for the ranges of integers, and there are no "
             f"episodes ({note}). Pass observations=, a batch of usual ones, or env=."
         )
-    integer = quantized(graph, dtype, np.zeros((0, 0)) if seen is None else seen)
+    seen = np.zeros((0, 0)) if seen is None else seen
+    integer = quantized(graph, dtype, seen)
     again, _ = _played(source, integer, env, episodes if played else 0, seed)
-    results = (None if one is None else one.evaluation for one in (played, again))
-    cost = checked(graph, integer, seen, *results, *limits)
+    before, after = (None if one is None else one.evaluation for one in (played, again))
+    cost = checked(graph, integer, seen, before, after, *limits)
     card = replace(_card(source, integer, again, note), quantized=cost)
     return with_tests(source.policy, integer, card, seen)
 

@@ -52,7 +52,8 @@ def _loss(graph: Graph, y: Array, actions: Array) -> float:
     if not graph.choices:
         wrong = (y > 0) != (actions > 0)
         return float(np.where(wrong, abs(y), 0).max() / max(abs(y).max(), 1e-300))
-    losses, index = [0.0], (actions - graph.start).reshape(len(y), -1)
+    losses = [0.0]
+    index = (actions - np.array(graph.start)).reshape(len(y), -1).astype(np.int64)
     for i, scores in enumerate(np.split(y, np.cumsum(graph.choices)[:-1], axis=-1)):
         best = scores.max(axis=-1)
         lost = best - np.take_along_axis(scores, index[:, i : i + 1], axis=-1)[:, 0]

@@ -60,7 +60,7 @@ class IntegerLayer(Layer):
         """The outputs (B, m) for integers x (B, n), as int64."""
         z = np.clip(self.requantized(x) + self.b, -LARGEST, LARGEST)
         if self.activation == "tanh":
-            a = np.sign(z) * divided(between(TANH, abs(z), self.point), self.down)
+            a: Array = np.sign(z) * divided(between(TANH, abs(z), self.point), self.down)
         elif self.activation == "elu":
             below = divided(between(ELU, abs(z), self.point), self.down)
             a = np.where(z < 0, -below, np.minimum(z, self.most))
@@ -70,7 +70,7 @@ class IntegerLayer(Layer):
 
     def requantized(self, x: Array) -> Array:
         """The sums (B, m) in units of the results, before biases are added."""
-        r = divided(self.sums(x), self.shift.astype(np.int64))
+        r: Array = divided(self.sums(x), self.shift.astype(np.int64))
         if self.factor is not None:
             r = divided(r * self.factor.astype(np.int64), self.after)
         return r

@@ -39,7 +39,8 @@ def quantized(graph: Graph, dtype: str, observations: Array) -> IntegerGraph:
     dtype          int8 or q15
     observations   (B, numbers) that are usual; ranges are taken from them
 
-    Raises ConfigError for tables, for no observations, and for weights that are too large.
+    Raises ConfigError for tables, for observations that are missing or not finite, and for weights
+    that are too large.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype!r} is not known; use 'float32', 'int8' or 'q15'.")
@@ -50,6 +51,11 @@ def quantized(graph: Graph, dtype: str, observations: Array) -> IntegerGraph:
         )
     if not len(observations):
         raise ConfigError(f"dtype={dtype!r} needs observations, to find the ranges of numbers.")
+    if not np.isfinite(observations).all():
+        raise ConfigError(
+            f"dtype={dtype!r} needs finite observations, to find the ranges of numbers, and they "
+            "contain NaN or infinite values. Leave these out."
+        )
     heads = [_differences(graph)]
     if isinstance(graph.log_std, Layer):
         heads.append(graph.log_std)
@@ -61,12 +67,14 @@ def quantized(graph: Graph, dtype: str, observations: Array) -> IntegerGraph:
         real = ACTIVATIONS[layer.activation](_product(layer, x.real))
         x = _Values(real, made.integers(x.integers), made.scale, 0.0, made.most)
         hidden.append(made)
-    made = [_layer(dtype, head, x, LARGEST, graph.squashed and head is heads[0]) for head in heads]
     given: dict[str, Any] = {field.name: getattr(graph, field.name) for field in fields(graph)}
-    given |= {"hidden": tuple(hidden), "output": made[0], "noise_gain": most / _NOISE}
-    if len(made) > 1:
-        given["log_std"] = made[1]
-    return IntegerGraph(**given, dtype=dtype, center=center, gain=gain, most=most)
+    given["hidden"] = tuple(hidden)
+    given["output"] = _layer(dtype, heads[0], x, LARGEST, graph.squashed)
+    if len(heads) > 1:
+        given["log_std"] = _layer(dtype, heads[1], x, LARGEST)
+    return IntegerGraph(
+        **given, dtype=dtype, center=center, gain=gain, most=most, noise_gain=most / _NOISE
+    )
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,9 @@ class _Values:
     def covariance(self) -> Array:
         """That of the integers (n, n), and something on its diagonal, so that it has an inverse."""
         H: Array = self.varying.T @ self.varying / len(self.varying)
-        return H + np.eye(len(H)) * (_DAMPING * H.trace() / len(H) + 1e-6)
+        damping = _DAMPING * H.trace() / len(H) + 1e-6
+        H[np.diag_indices(len(H))] += damping
+        return H
 
 
 def _product(layer: Layer, x: Array) -> Array:
@@ -135,7 +145,7 @@ def _inputs(
     center = (low + high) / 2 if graph.norm is None else norm.mean * divisor
     half = _MARGIN * np.maximum(high - center, center - low)
     half = np.where(half > 0, half, unit)  # it was always the same
-    half = np.minimum(half, norm.clip * unit)
+    half = np.maximum(np.minimum(half, norm.clip * unit), 1e-30)  # its inverse is finite
     if graph.norm is None:  # images have a known range
         center, half = np.where(divisor == 1, [center, half], [0 * divisor, divisor])
     center = np.where(index, 0.0, center).astype(np.float32)

@@ -91,8 +91,10 @@ def source(
     if graph.table is not None:
         code, ram = table_functions(graph, graph.table, stochastic, tables), 0
     else:
-        write = integer_network if isinstance(graph, IntegerGraph) else float_network
-        network = write(graph, stochastic, tables)
+        if isinstance(graph, IntegerGraph):
+            network = integer_network(graph, stochastic, tables)
+        else:
+            network = float_network(graph, stochastic, tables)
         code, ram = network_functions(graph, network, stochastic, tables)
     sizes = {
         "OBS_DIM": graph.numbers, "ACT_DIM": graph.actions, "FLASH_BYTES": tables.bytes,
