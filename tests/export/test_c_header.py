@@ -113,8 +113,9 @@ def test_packed_bits():
 # ---- approximations of tanh and exp
 
 
-def approximation_errors(folder, step):
-    """The largest errors of tanh and exp over every `step`-th float32."""
+def approximation_errors(folder, step, first="0", last="0x7f800000"):
+    """The largest errors of tanh and exp over every `step`-th float32 of both signs, from the one
+    with the bits `first` to below `last`."""
     text = "static float both(float x) { return @tanh(x) + @exp(x); }\n"
     main = f"""\
 #include <math.h>
@@ -124,7 +125,7 @@ def approximation_errors(folder, step):
 int main(void)
 {{
     double tanh_error = 0, exp_error = 0;
-    for (unsigned long i = 0; i < 0x7f800000ul; i += {step}) {{
+    for (unsigned long i = {first}; i < {last}; i += {step}) {{
         for (int sign = 0; sign < 2; sign++) {{
             const unsigned bits = (unsigned)i | (unsigned)sign << 31;
             float x;
@@ -153,7 +154,8 @@ def test_the_stated_errors_of_tanh_and_exp(tmp_path):
 
 @pytest.mark.slow
 def test_the_stated_errors_of_tanh_and_exp_over_all_numbers(tmp_path):
-    tanh, exp, _ = approximation_errors(tmp_path / "c", 1)
+    # from 1e-4 to 128; both are 0 or 1 to a better precision below, and constant above
+    tanh, exp, _ = approximation_errors(tmp_path / "c", 1, "0x38d1b717", "0x43000000")
     assert tanh <= TANH_ERROR
     assert exp <= EXP_ERROR
 
@@ -237,7 +239,7 @@ def test_the_self_test_finds(failures, mutation):
 
 # ---- symbols, sizes
 
-MATHS = {"tanhf", "expf", "expm1f"}
+MATHS = {"tanhf", "expf"}
 
 
 @pytest.mark.parametrize("libm", [True, False])

@@ -78,7 +78,7 @@ def source(
     """The header.
 
     stochastic   also write @sample
-    libm         call tanhf, expf and expm1f of math.h; else own approximations
+    libm         call tanhf and expf of math.h; else own approximations
     name         prefix of all names, in capitals for macros
 
     Raises ConfigError for a name that is not one in C, and for actions or parameters that do not
@@ -117,7 +117,7 @@ def source(
 
 def _calls_libm(code: str) -> bool:
     whole = with_blocks(code, True)
-    return any(call in whole for call in ("tanhf(", "expf(", "expm1f("))
+    return any(call in whole for call in ("tanhf(", "expf("))
 
 
 def _check_fits(graph: Graph) -> None:
