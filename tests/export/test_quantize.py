@@ -8,7 +8,8 @@ import gymnasium
 import numpy as np
 import pytest
 from support import export_cases as cases
-from support.small_agents import RandomEnv
+from support.small_agents import CASES as AGENTS
+from support.small_agents import TABLES, RandomEnv, trained
 
 import npr.export as exports
 from npr.errors import ConfigError
@@ -236,6 +237,19 @@ def test_errors_of_choices_and_bits_by_hand():
     assert (errors.mean, errors.largest, errors.near) == (0.25, 1 / 5, 0.0)
 
 
+@pytest.mark.parametrize("case", [case for case in AGENTS if case not in TABLES])
+def test_every_algorithm_with_a_network_can_be_quantized(case):
+    agent = trained(case)
+    for dtype, most in (("int8", 0.02), ("q15", 0.005)):
+        model = model_of(
+            agent, dtype=dtype, episodes=2, max_error=1.0, max_return_loss=float("inf")
+        )
+        cost = model.card.quantized
+        assert cost.mean - cost.near < most
+        assert (cost.dtype, model.card.episodes) == (dtype, 2)
+        assert model.graph.dtype == dtype and np.isfinite(model.card.mean)
+
+
 # ---- when it is refused
 
 
@@ -254,6 +268,20 @@ def test_observations_are_needed():
         model_of(cases.policy("tanh"), dtype="q15")
     with pytest.raises(ConfigError, match="needs observations"):
         quantized(graph_of(cases.policy("tanh")), "q15", np.zeros((0, 6), np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_observations_that_are_not_finite_are_refused(value):
+    rows = usual("tanh")
+    rows[3, 1] = value
+    with pytest.raises(ConfigError, match="needs finite observations"):
+        quantized(graph_of(cases.policy("tanh")), "q15", rows)
+
+
+def test_of_many_observations_some_are_taken(monkeypatch):
+    monkeypatch.setattr(exports, "KEPT", 100)
+    given = {"dtype": "q15", "observations": usual("tanh").reshape(-1, 2, 3)}
+    assert model_of(cases.policy("tanh"), **given).card.quantized.observations == 100
 
 
 def test_sums_that_no_table_reaches_are_refused():

@@ -37,34 +37,73 @@ _SCALING = {
 }
 _KINDS = {"int8": ("int8_t", "READ_BYTE"), "q15": ("int16_t", "READ_WORD")}
 
+# AVR multiplies bytes: two products of them take less time than one of 16 bits.
+_ROW = {
+    "int8": """\
+/* The sum of n inputs times weights, which are `step` apart. */
+static int32_t @row(const int8_t *w, int step, const int16_t *x, int n)
+{
+    int32_t sum = 0;
+#ifdef __AVR__
+    int32_t high = 0;
+    for (; n > 0; n--, w += step, x++) {
+        const int8_t c = (int8_t)@READ_BYTE(w);
+        sum += c * (uint8_t)*x;
+        high += c * (int8_t)(*x >> 8);
+    }
+    sum += high * 256;
+#else
+    for (; n > 0; n--, w += step, x++) {
+        sum += (int32_t)(int8_t)@READ_BYTE(w) * *x;
+    }
+#endif
+    return sum;
+}""",
+    "q15": """\
+/* The sum of n inputs times weights, which are `step` apart. */
+static int32_t @row(const int16_t *w, int step, const int16_t *x, int n)
+{
+    int32_t sum = 0;
+    for (; n > 0; n--, w += step, x++) {
+        sum += (int32_t)(int16_t)@READ_WORD(w) * *x;
+    }
+    return sum;
+}""",
+}
+
 # Products of 16 bits by 16 bits, not of 32 by 32: processors have faster instructions for them.
+# AVR has too few registers for four sums.
 _INTEGERS = """\
 /* y = clip(b + scaled W x, low, high) with n inputs and m outputs. The rows of W follow in groups
    of four, each group column by column; rows that are left follow one by one. */
 static void @integers(const {kind} *w, const int16_t *b, {parameters},
                       const int16_t *x, int16_t *y, int n, int m, int16_t low, int16_t high)
 {{
-    int i = 0, j, k, rows;
+    int i = 0, k;
     while (i < m) {{
-        int32_t sum[4], y0 = 0, y1 = 0, y2 = 0, y3 = 0;
-        rows = m - i < 4 ? 1 : 4;
+        const int rows = m - i < 4 ? 1 : 4;
+        int32_t sum[4];
+#ifndef __AVR__
         if (rows == 4) {{
-            for (j = 0; j < n; j++, w += 4) {{
+            int32_t y0 = 0, y1 = 0, y2 = 0, y3 = 0;
+            int j;
+            for (j = 0; j < n; j++) {{
                 const int16_t v = x[j];
-                y0 += (int32_t)({kind})@{read}(w) * v;
-                y1 += (int32_t)({kind})@{read}(w + 1) * v;
-                y2 += (int32_t)({kind})@{read}(w + 2) * v;
-                y3 += (int32_t)({kind})@{read}(w + 3) * v;
+                y0 += (int32_t)({kind})@{read}(w + 4 * j) * v;
+                y1 += (int32_t)({kind})@{read}(w + 4 * j + 1) * v;
+                y2 += (int32_t)({kind})@{read}(w + 4 * j + 2) * v;
+                y3 += (int32_t)({kind})@{read}(w + 4 * j + 3) * v;
             }}
-        }} else {{
-            for (j = 0; j < n; j++, w++) {{
-                y0 += (int32_t)({kind})@{read}(w) * x[j];
-            }}
+            sum[0] = y0;
+            sum[1] = y1;
+            sum[2] = y2;
+            sum[3] = y3;
+        }} else
+#endif
+        for (k = 0; k < rows; k++) {{
+            sum[k] = @row(w + k, rows, x, n);
         }}
-        sum[0] = y0;
-        sum[1] = y1;
-        sum[2] = y2;
-        sum[3] = y3;
+        w += rows * n;
         for (k = 0; k < rows; k++, i++) {{
             const int32_t z = {scaled} + (int16_t)@READ_WORD(b + i);
             y[i] = z < low ? low : z > high ? high : (int16_t)z;
@@ -229,7 +268,7 @@ def _functions(graph: IntegerGraph, network: str, tables: Tables) -> list[str]:
     integers = _INTEGERS.format(kind=kind, read=read, parameters=parameters, scaled=scaled)
     found = [_ROUNDED] if "@rounded(" in network else []
     found += [_INDEX_OF] if "@index_of(" in network else []
-    found += [_DIVIDED, integers]
+    found += [_DIVIDED, _ROW[graph.dtype], integers]
     tanh, elu = "@tanh_each(" in network, "@elu_each(" in network
     found += [_BETWEEN] if tanh or elu or graph.squashed else []
     if tanh or graph.squashed:
