@@ -66,7 +66,7 @@ static void run_{name}(void)
 {sample}    }}
 }}
 """
-_STREAMS = """\
+STREAMS = """\
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -110,7 +110,7 @@ class Headers:
         functions = [self._function(name) for name in texts]
         calls = "".join(f"    run_{name}();\n" for name in texts)
         main = f"int main(void)\n{{\n{calls}    return 0;\n}}\n"
-        return {**files, "main.c": "\n".join([_STREAMS, both, *functions, main])}
+        return {**files, "main.c": "\n".join([STREAMS, both, *functions, main])}
 
     def _function(self, name):
         graph = self.models[name].graph

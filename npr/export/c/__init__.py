@@ -8,10 +8,12 @@ from npr.errors import ConfigError
 from npr.export.c.acting import declarations, network_functions, table_functions
 from npr.export.c.blocks import with_blocks
 from npr.export.c.comment import comment
+from npr.export.c.integer import integer_network
 from npr.export.c.network import Network, float_network
 from npr.export.c.selftest import selftest
 from npr.export.c.writing import Tables, checked_name, named
 from npr.export.graph import Graph
+from npr.export.integer import IntegerGraph
 from npr.export.model import Model
 
 _HEADER = """\
@@ -84,11 +86,15 @@ def source(
     """
     name, graph, tables, tests = checked_name(name), model.graph, Tables(), Tables()
     _check_fits(graph)
-    network, notes = Network("", 0, 0), list[str]()
+    network, cost = Network("", 0, 0), model.card.quantized
+    notes = [] if cost is None else [f"Integers, {cost.text}."]
     if graph.table is not None:
         code, ram = table_functions(graph, graph.table, stochastic, tables), 0
     else:
-        network = float_network(graph, stochastic, tables)
+        if isinstance(graph, IntegerGraph):
+            network = integer_network(graph, stochastic, tables)
+        else:
+            network = float_network(graph, stochastic, tables)
         code, ram = network_functions(graph, network, stochastic, tables)
     sizes = {
         "OBS_DIM": graph.numbers, "ACT_DIM": graph.actions, "FLASH_BYTES": tables.bytes,

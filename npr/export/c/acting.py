@@ -3,7 +3,7 @@
 import numpy as np
 
 from npr.export.c.network import Network, index_of
-from npr.export.c.writing import Tables, number
+from npr.export.c.writing import Tables, each, number
 from npr.export.graph import Array, Graph, Layer
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 
@@ -25,7 +25,7 @@ def network_functions(
     graph: Graph, network: Network, stochastic: bool, tables: Tables
 ) -> tuple[str, int]:
     """@act and @sample of a policy with a network, and the bytes of their buffers."""
-    inputs = sum(part.inputs for part in graph.parts)
+    inputs = graph.numbers if network.raw else sum(part.inputs for part in graph.parts)
     noisy = stochastic and graph.head == "sampler"
     encode = "" if network.raw else _encode(graph, tables)
     spread = stochastic and isinstance(graph.log_std, Layer)
@@ -53,12 +53,12 @@ def network_functions(
         lines += _explored(graph) if sampled else []
         lines += ["@encode(obs, x);"] if encode else []
         if noisy and not encode:
-            lines += _each(inputs, "x[i] = obs[i];")
+            lines += each(inputs, "x[i] = obs[i];")
         if noisy:
-            lines += _each(graph.noise, f"x[{inputs} + i] = {'noise[i]' if sampled else '0.0f'};")
+            lines += each(graph.noise, f"x[{inputs} + i] = {'noise[i]' if sampled else '0.0f'};")
         more = (", log_std" if sampled else ", 0") if spread else ""
         lines.append(f"@network({x}, {y}{more});")
-        lines += _chosen(graph, sampled, tables)
+        lines += _chosen(graph, network, sampled, tables)
         texts.append(_function(head, lines))
     return "\n\n".join(text for text in texts if text), ram
 
@@ -110,10 +110,6 @@ def _function(head: str, lines: list[str]) -> str:
     return f"{head}\n{{\n{body}\n}}"
 
 
-def _each(n: int, line: str) -> list[str]:
-    return [f"for (i = 0; i < {n}; i++) {{", f"    {line}", "}"]
-
-
 def _plus(value: str, start: int) -> str:
     return f"{start} + {value}" if start > 0 else f"{value} - {-start}" if start else value
 
@@ -126,7 +122,7 @@ def _encode(graph: Graph, tables: Tables) -> str:
             lines.append(f"@one_hot({index_of(part, f'obs[{i}]')}, x + {j}, {part.inputs});")
         else:
             divided = "" if part.divisor == 1 else f" / {number(part.divisor)}"
-            lines += _each(part.numbers, f"x[{j} + i] = obs[{i} + i]{divided};")
+            lines += each(part.numbers, f"x[{j} + i] = obs[{i} + i]{divided};")
         i, j = i + part.numbers, j + part.inputs
     plain = all(part.start is None and part.divisor == 1 for part in graph.parts)
     norm = graph.norm
@@ -138,7 +134,7 @@ def _encode(graph: Graph, tables: Tables) -> str:
         x, c = "obs" if plain else "x", number(norm.clip)
         value = f"({x}[i] - @READ_FLOAT(@mean + i)) * @READ_FLOAT(@scale + i)"
         lines = [] if plain else lines
-        lines += _each(j, f"x[i] = @clamp({value}, -{c}, {c});")
+        lines += each(j, f"x[i] = @clamp({value}, -{c}, {c});")
     index = ["int i;"] if any("for (i" in line for line in lines) else []
     return _function(f"static void @encode({_NUMBERS}, float *x)", [*index, *lines])
 
@@ -155,7 +151,7 @@ def _scale(graph: Graph, network: Network, tables: Tables) -> str:
         D = len(graph.low)
         tables.floats("bounds", np.stack(rows))
         half, middle, low, high = (f"@READ_FLOAT(@bounds + {k * D} + i)" for k in range(4))
-    squash = graph.head != "gaussian" and not network.squashed
+    squash = graph.head != "gaussian" and not network.squashes
     value = "@tanh(a)" if squash else "a"
     lines = [
         "int i;", f"for (i = 0; i < {len(graph.low)}; i++) {{",
@@ -175,17 +171,22 @@ def _needs_index(graph: Graph, sampled: bool) -> bool:
     return sampled and (divided or graph.log_std is not None)
 
 
-def _chosen(graph: Graph, sampled: bool, tables: Tables) -> list[str]:
+def _chosen(graph: Graph, network: Network, sampled: bool, tables: Tables) -> list[str]:
     """The lines from the outputs to the action."""
     if graph.kind == "box":
-        return [*(_spread(graph, tables) if sampled else []), "@to_bounds(action);"]
+        lines = _spread(graph, tables) if sampled else []
+        if network.squashes and lines:  # of sums, not of its outputs
+            lines += each(graph.actions, "action[i] = @tanh(action[i]);")
+        elif network.squashes:
+            lines.append("@squash(action);")
+        return [*lines, "@to_bounds(action);"]
     if graph.head == "bernoulli":
         on = "noise[i] < 0.5f + 0.5f * @tanh(0.5f * y[i])" if sampled else "y[i] > 0.0f"
-        return _each(graph.actions, f"action[i] = {on} ? 1.0f : 0.0f;")
+        return each(graph.actions, f"action[i] = {on} ? 1.0f : 0.0f;")
     lines = []
     drawn = sampled and graph.head != "argmax"
     if drawn and graph.temperature != 1:
-        lines += _each(len(graph.output.b), f"y[i] /= {number(graph.temperature)};")
+        lines += each(len(graph.output.b), f"y[i] /= {number(graph.temperature)};")
     first = 0
     for k, (n, start) in enumerate(zip(graph.choices, graph.start)):
         y = f"y + {first}" if first else "y"
@@ -211,7 +212,7 @@ def _spread(graph: Graph, tables: Tables) -> list[str]:
     else:
         tables.floats("deviation", np.exp(graph.spread(np.zeros(0))))
         deviation = "@READ_FLOAT(@deviation + i)"
-    return _each(graph.actions, f"action[i] += {deviation} * noise[i];")
+    return each(graph.actions, f"action[i] += {deviation} * noise[i];")
 
 
 def _explored(graph: Graph) -> list[str]:

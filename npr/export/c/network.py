@@ -1,6 +1,7 @@
 """The network of a policy in C: from its inputs to its outputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Network:
     ram        bytes of its buffers
     macs       multiplications of weights for a deterministic action
     raw        whether x are the numbers of the observation instead, neither encoded nor normalized
-    squashed   whether the outputs of a head with tanh are those after it
+    squashes   whether it has static void @squash(float *y), the tanh of its outputs
     includes   headers that it needs, without < and >
     """
 
@@ -31,14 +32,14 @@ class Network:
     ram: int
     macs: int
     raw: bool = False
-    squashed: bool = False
+    squashes: bool = False
     includes: tuple[str, ...] = ()
 
 
 def float_network(graph: Graph, stochastic: bool, tables: Tables) -> Network:
     """The network in float32; its parameters are added to `tables`."""
     spread = graph.log_std if stochastic and isinstance(graph.log_std, Layer) else None
-    layers = _layers(graph, stochastic)
+    layers = layers_of(graph, stochastic)
     raw = _looked_up(graph) and not (spread and not graph.hidden)
     lines: list[str] = []
     macs, sizes = 0, [0, 0]  # sizes of the buffers a and b, which layers write in turn
@@ -104,20 +105,19 @@ def index_of(part: Part, number_in_c: str) -> str:
     return f"{number_in_c} {sign} {number(abs(start))}" if start else number_in_c
 
 
-def _layers(graph: Graph, stochastic: bool) -> list[Layer]:
+def layers_of(graph: Graph, stochastic: bool) -> list[Any]:
     """All layers. Without samples, noise that is an input of the network is always 0."""
     layers = [*graph.hidden, graph.output]
     if graph.head == "sampler" and not stochastic:
-        first = layers[0]
-        layers[0] = Layer(first.W[:, : -graph.noise], first.b, first.activation)
+        layers[0] = replace(layers[0], W=layers[0].W[:, : -graph.noise])
     return layers
 
 
-def panels(W: Array) -> Array:
-    """The numbers of W (m, n) in the order in which @dense reads them: groups of eight rows column
-    by column, then the other rows."""
+def panels(W: Array, group: int = 8) -> Array:
+    """The numbers of W (m, n) in the order in which @dense reads them: groups of rows column by
+    column, then the other rows."""
     m, n = W.shape
-    whole = m - m % 8
-    groups = W[:whole].reshape(-1, 8, n).transpose(0, 2, 1)
+    whole = m - m % group
+    groups = W[:whole].reshape(-1, group, n).transpose(0, 2, 1)
     ordered: Array = np.concatenate([groups.ravel(), W[whole:].ravel()])
     return ordered

@@ -54,6 +54,11 @@ def number(x: Any) -> str:
     return f"{value!s}f"
 
 
+def each(n: int, line: str) -> list[str]:
+    """The lines of a loop over i."""
+    return [f"for (i = 0; i < {n}; i++) {{", f"    {line}", "}"]
+
+
 class Tables:
     """Constant arrays, and the bytes that they take in flash."""
 
