@@ -177,7 +177,7 @@ def _arithmetic(one: Instruction) -> bool:
 
 
 def _uses(one: Instruction, register: str) -> bool:
-    """Whether an instruction reads a register, one that accumulates also the first that it names."""
+    """Whether an instruction reads a register."""
     names = one.operands.split(",")
     accumulates = _is(one, "vf?n?m[as]", "vn?ml[as]", "vstr", "vcmpe?", "vpush", "vstmia")
     read = ",".join(names if accumulates else names[1:])

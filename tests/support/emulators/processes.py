@@ -2,7 +2,7 @@
 
 import subprocess
 
-SECONDS = 120
+SECONDS = 60
 
 
 def run(*command: str) -> str:

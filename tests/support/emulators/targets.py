@@ -171,7 +171,8 @@ class Firmware:
         actions = np.reshape(graph(observations), (len(observations), -1))
         if graph.kind == "box":
             span = np.asarray(graph.high, np.float64) - graph.low
-            ranges = np.where(np.isfinite(span), span, 1)
+            largest = np.maximum(abs(actions).max(axis=0), 1)  # where there is no range
+            ranges = np.where(np.isfinite(span) & (span > 0), span, largest)
         else:
             ranges = np.ones(graph.actions)
         (folder / "vectors.h").write_text(_vectors(observations, actions, ranges))
