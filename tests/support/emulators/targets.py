@@ -136,6 +136,7 @@ class Checked:
     stack        bytes that an action writes; None: not on the host
     flash, ram, macs   what the header says
     cycles       of an action; None: not counted
+    ns           of an action, where this machine is the target and it was asked for
     """
 
     failed: int
@@ -148,6 +149,7 @@ class Checked:
     ram: int
     macs: int
     cycles: int | None
+    ns: int | None = None
 
 
 class Firmware:
@@ -177,9 +179,13 @@ class Firmware:
             ranges = np.ones(graph.actions)
         (folder / "vectors.h").write_text(_vectors(observations, actions, ranges))
 
-    def check(self) -> Checked:
-        """Run the tests. Raises RuntimeError if the program does not end as it should."""
-        program = self._build("check", ["check.c", "policy.c"])
+    def check(self, timed: bool = False) -> Checked:
+        """Run the tests. Raises RuntimeError if the program does not end as it should.
+
+        timed   also measure nanoseconds, if there is no emulator
+        """
+        flags = ["-DTIMED"] if timed and not self.target.emulator else []
+        program = self._build("check", ["check.c", "policy.c"], *flags)
         printed = self._run(program)
         said = dict(re.findall(r"^(\w+) ([-0-9a-f ]+)", printed, re.MULTILINE))
         if "macros" not in said:
@@ -194,7 +200,7 @@ class Firmware:
             cycles = called - empty if called else None
         return Checked(
             int(failed), _float(error), int(vectors), int(wrong), _float(worst),
-            stack, flash, ram, macs, cycles,
+            stack, flash, ram, macs, cycles, int(said["time"]) if flags else None,
         )  # fmt: skip
 
     def size(self, *flags: str) -> tuple[int, int]:
