@@ -25,8 +25,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parents[1]))  # npr need not be installed
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parent))
 import embedded_hosts as hosts
 from embedded_peer import emlearn_header
 from support.emulators.processes import run
@@ -37,6 +38,7 @@ import npr
 from npr.errors import ConfigError
 from npr.export.episodes import play, thinned
 
+ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "embedded"
 RECORD = Path(__file__).parent / "embedded.json"
 PAGE = ROOT / "docs" / "embedded.md"
@@ -122,14 +124,17 @@ def labelled(one, form, target, found):
         yield {"policy": one.name, "form": form, "target": target, **found}
 
 
-def measured(part, header, model, observations, say):
-    """What a policy needs on a target, and how far its actions are from those of float32 here."""
+def measured(part, header, model, observations, say, include=()):
+    """What a policy needs on a target, and how far its actions are from those of float32 here.
+
+    include   folders of files that the header includes
+    """
     target = TARGETS[part]
     if target.missing:
         say(target.missing)
         return None
     with tempfile.TemporaryDirectory() as folder:
-        firmware = Firmware(target, header, model, observations, Path(folder))
+        firmware = Firmware(target, header, model, observations, Path(folder), include=include)
         result = firmware.check(timed=True)
         flash, ram = firmware.size()
         found = {"failed": result.failed, **error_of(model.graph, result.worst, result.wrong)}
@@ -169,11 +174,11 @@ def others(one, path, observations, only, say):
         if only in f"{one.name}: emlearn, {TARGETS[part].name}":
             model = npr.export.model_of(path, episodes=0)
             try:
-                header = emlearn_header(model.graph)
+                header, folder = emlearn_header(model.graph)
             except ImportError as error:
                 say(f"emlearn is not compared: {error} (pip install emlearn).")
                 return
-            found = measured(part, header, model, observations, say)
+            found = measured(part, header, model, observations, say, (folder,))
             yield from labelled(one, "emlearn float32", TARGETS[part].name, found)
 
 

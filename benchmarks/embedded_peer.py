@@ -36,7 +36,7 @@ int policy_selftest(float *max_err)
 
 
 def emlearn_header(graph):
-    """The header. Raises ImportError if emlearn is not there.
+    """The header, and the folder of those that it includes. Raises ImportError without emlearn.
 
     graph   of a policy with one index or one number as its action
     """
@@ -52,8 +52,6 @@ def emlearn_header(graph):
     last = "identity" if graph.kind == "discrete" or graph.head == "gaussian" else "tanh"
     activations = [*(layer.activation for layer in graph.hidden), last]
     code = c_generate_net_loadable(activations, weights, biases, "peer")
-    folder = Path(emlearn.__file__).parent
-    code = code.replace("#include <eml_net.h>", f'#include "{folder}/eml_net.h"')
     if graph.kind == "discrete":
         head = "int policy_act(const float *obs)"
         body = f"return (int)peer_predict(obs, {graph.numbers});"
@@ -62,6 +60,7 @@ def emlearn_header(graph):
         half, middle = float(graph.half[0]), float(graph.middle[0])
         body = f"action[0] = peer_regress1(obs, {graph.numbers}) * {half}f + {middle}f;"
     flash = 4 * sum(one.size for one in (*weights, *biases))
-    return _HEADER.format(
+    header = _HEADER.format(
         inputs=graph.numbers, flash=flash, macs=graph.macs, head=head, body=body, code=code
     )
+    return header, Path(emlearn.includedir)

@@ -160,13 +160,15 @@ class Firmware:
     observations   (B, numbers) which are tried besides those in the header
     folder         an empty one, for the files
     tolerance      error of an action, as a part of its range
+    include        folders of what the header includes
     """
 
     def __init__(
         self, target: Target, header: str, model: Any, observations: Any, folder: Path,
-        tolerance: float = 1e-5,
+        tolerance: float = 1e-5, include: tuple[Path, ...] = (),
     ):  # fmt: skip
         self.target, self.folder, self.tolerance = target, folder, tolerance
+        self.include = [f"-I{one}" for one in (folder, SOURCES, *include)]
         graph = model.graph
         self.form = 0 if graph.table is not None else 1 if graph.kind == "discrete" else 2
         (folder / "policy.h").write_text(header)
@@ -232,8 +234,8 @@ class Firmware:
         program = self.folder / f"{name}.elf"
         run(
             f"{self.target.prefix}gcc", *self.target.flags, "-std=gnu99", "-O2", "-Wall", "-Wextra",
-            "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", f"-I{self.folder}",
-            f"-I{SOURCES}", f"-DFORM={self.form}", f"-DPAINTED={PAINTED}",
+            "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", *self.include,
+            f"-DFORM={self.form}", f"-DPAINTED={PAINTED}",
             f"-DTOLERANCE={self.tolerance!r}f", *flags,
             *(str(SOURCES / source) for source in sources), "-o", str(program), *self.target.link,
         )  # fmt: skip
