@@ -8,6 +8,7 @@ import pytest
 from support import ROOT
 from support.emulators.targets import TARGETS
 
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="a script for Debian")
 SCRIPT = ROOT / ".ci" / "packages"
 STUBS = {
     "dpkg-query": '[ "$4" != clang ] && [ "$4" != simavr ] && printf installed',

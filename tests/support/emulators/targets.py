@@ -9,10 +9,12 @@ The emulators are QEMU, whose semihosting prints, and simavr, which prints what 
 """
 
 import functools
+import platform
 import re
 import shutil
 import struct
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,8 @@ class Target:
     @property
     def missing(self) -> str:
         """What is not installed, as a sentence; "" if nothing is."""
+        if not self.emulator and (sys.platform, platform.machine()) != ("linux", "x86_64"):
+            return f"{self.name} is not this machine."
         wanted = [f"{self.prefix}gcc", *self.emulator[:1]]
         lacking = [name for name in wanted if not shutil.which(name)]
         if not lacking and not self._libraries():
