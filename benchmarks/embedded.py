@@ -100,20 +100,21 @@ def rows_of(one, only, say):
     """Rows of one policy: dicts with "policy", "form", "target" and what was measured."""
     path = trained(one)
     observations = observations_of(path)
+    model = npr.export.model_of(path, episodes=0)  # float32, what all are compared with
     for dtype in DTYPES if one.net_arch else DTYPES[:1]:
-        names = {part: f"{one.name}: C {dtype}, {TARGETS[part].name}" for part in one.targets}
-        parts = [part for part in one.targets if only in names[part]]
+        form = f"C {dtype}"
+        parts = [p for p in one.targets if only in f"{one.name}: {form}, {TARGETS[p].name}"]
         with tempfile.TemporaryDirectory() as folder:
             header = Path(folder, "policy.h")
             try:
-                more = {} if dtype == "float32" else {"dtype": dtype}
-                model = npr.export(path, header, **more).model if parts else None
+                if parts:
+                    npr.export(path, header, dtype=dtype)
             except ConfigError as error:
                 say(f"{one.name}: no {dtype}: {error}")
                 continue
             for part in parts:
                 found = measured(part, header.read_text(), model, observations, say)
-                yield from labelled(one, f"C {dtype}", TARGETS[part].name, found)
+                yield from labelled(one, form, TARGETS[part].name, found)
     if one.others:
         yield from others(one, path, observations, only, say)
 
