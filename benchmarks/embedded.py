@@ -36,6 +36,7 @@ from table import put, significant
 
 import npr
 from npr.errors import ConfigError
+from npr.export import export, graph_of, model_of
 from npr.export.episodes import play, thinned
 
 ROOT = Path(__file__).parents[1]
@@ -89,7 +90,7 @@ def observations_of(path):
     agent = npr.load(path)
     env = agent.evaluation_env()
     with contextlib.closing(env):
-        played = play(npr.export.graph_of(agent.policy), agent.policy, env, 5, 1, None)
+        played = play(graph_of(agent.policy), agent.policy, env, 5, 1, None)
     return thinned(played.observations, OBSERVATIONS)
 
 
@@ -100,7 +101,7 @@ def rows_of(one, only, say):
     """Rows of one policy: dicts with "policy", "form", "target" and what was measured."""
     path = trained(one)
     observations = observations_of(path)
-    model = npr.export.model_of(path, episodes=0)  # float32, what all are compared with
+    model = model_of(path, episodes=0)  # float32, what all are compared with
     for dtype in DTYPES if one.net_arch else DTYPES[:1]:
         form = f"C {dtype}"
         parts = [p for p in one.targets if only in f"{one.name}: {form}, {TARGETS[p].name}"]
@@ -108,7 +109,7 @@ def rows_of(one, only, say):
             header = Path(folder, "policy.h")
             try:
                 if parts:
-                    npr.export(path, header, dtype=dtype)
+                    export(path, header, dtype=dtype)
             except ConfigError as error:
                 say(f"{one.name}: no {dtype}: {error}")
                 continue
@@ -161,7 +162,7 @@ def error_of(graph, worst, wrong):
 
 def others(one, path, observations, only, say):
     """Rows of the forms that are no C, and of emlearn."""
-    graph = npr.export.graph_of(npr.load(path).policy)
+    graph = graph_of(npr.load(path).policy)
     for form, target, measure in hosts.FORMS:
         if only in f"{one.name}: {form}, {target}":
             try:
@@ -173,7 +174,7 @@ def others(one, path, observations, only, say):
             yield from labelled(one, form, target, {**difference, "bytes": size, "us": us})
     for part in ("x86-64", "m4f", "m3"):
         if only in f"{one.name}: emlearn, {TARGETS[part].name}":
-            model = npr.export.model_of(path, episodes=0)
+            model = model_of(path, episodes=0)
             try:
                 header, folder = emlearn_header(model.graph)
             except ImportError as error:
@@ -194,7 +195,8 @@ def compared(graph, actions, observations):
 
 # ---- the table
 
-HEAD = "form", "target", "largest error", "flash, bytes", "RAM, bytes", "instructions", "per action"
+HEAD = ("form", "target", "largest error", "tables, bytes", "flash, bytes", "RAM, bytes",
+        "instructions", "per action")  # fmt: skip
 
 
 def lines_of(rows):
@@ -213,7 +215,9 @@ def cells(row):
         error = f"{row['error']:.1e}" if row["error"] else "0"
     else:
         error = f"{row['others']:.1%} other" if row["others"] else "none"
-    flash = f"{row['flash']:,}" if "flash" in row else f"file {row['bytes']:,}"
+    tables, flash, ram, instructions = (
+        f"{row[key]:,}" if key in row else "-" for key in ("tables", "flash", "ram", "instructions")
+    )
     cost = "-"
     if "us" in row:
         cost = f"{significant(row['us'])} us"
@@ -222,9 +226,9 @@ def cells(row):
         cost = f"{low:,}" + (f" to {high:,}" if high != low else "") + " cycles"
     elif "instructions" in row:
         cost = f"{row['instructions']:,} instructions"
-    ram = f"{row['ram']:,}" if "ram" in row else "-"
-    instructions = f"{row['instructions']:,}" if "instructions" in row else "-"
-    return [row["form"], row["target"], error, flash, ram, instructions, cost]
+    if "bytes" in row:
+        flash = f"{row['bytes']:,} (file)"
+    return [row["form"], row["target"], error, tables, flash, ram, instructions, cost]
 
 
 def versions():

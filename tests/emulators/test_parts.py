@@ -8,6 +8,7 @@ from support import export_cases as cases
 from support.emulators.known import HEADER, ROW, Known, with_loop
 from support.emulators.targets import TARGETS, Firmware
 
+import npr
 from npr.export import FORMS, model_of
 from npr.export.model import decided
 
@@ -51,6 +52,18 @@ def test_every_part_acts_as_every_policy_does(part, case, tmp_path):
 @pytest.mark.parametrize("part", TARGETS)
 def test_every_part_acts_without_libm(part, tmp_path):
     all_well(checked(part, "tanh_gaussian-elu", tmp_path, libm=False), 200)
+
+
+@pytest.mark.parametrize("name, env", [("SAC", "Pendulum-v1"), ("DQN", "CartPole-v1")])
+def test_two_layers_of_64_take_less_than_30_000_cycles_of_a_cortex_m4f(name, env, tmp_path):
+    target = TARGETS["m4f"]
+    if target.missing:
+        pytest.skip(target.missing)
+    agent = getattr(npr, name)(env, net_arch=[64, 64], normalize_obs=True, seed=0)
+    model = model_of(agent, episodes=0)
+    header = FORMS[".h"].write(model)
+    traced = Firmware(target, header, model, model.observations, tmp_path).trace(2)
+    assert 4_000 < traced.instructions <= traced.cycles[0] <= traced.cycles[1] < 30_000
 
 
 def one_weight(header):
