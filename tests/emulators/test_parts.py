@@ -123,13 +123,20 @@ def test_cycles_are_counted_on_avr(tmp_path):
     assert counts[0] - counts[1] == 100 * 3  # DEC takes one, BRNE two where it is taken
 
 
-def test_a_program_that_ends_too_early_is_an_error(tmp_path):
+def test_a_program_that_cannot_be_measured_is_an_error(tmp_path):
     target = TARGETS["m4f"]
     if target.missing:
         pytest.skip(target.missing)
     header = "#include <stdlib.h>\n" + HEADER.replace("return 3;", "exit(0);")
     with pytest.raises(RuntimeError, match="ended too early"):
         Firmware(target, header, Known(), ROW, tmp_path).check()
+    deep = (
+        HEADER.replace("buffer[300]", "buffer[3000]")
+        .replace("i < 300", "i < 3000")
+        .replace("table[3 * i]", "table[i & 511]")
+    )
+    with pytest.raises(RuntimeError, match="more stack than the 2048 bytes"):
+        Firmware(target, deep, Known(), ROW, tmp_path).check()
     with pytest.raises(RuntimeError, match="error: "):
         Firmware(target, "#error no policy", Known(), ROW, tmp_path).check()
 

@@ -200,6 +200,8 @@ class Firmware:
         vectors, wrong, worst = said["vectors"].split()
         flash, ram, macs = map(int, said["macros"].split())
         stack = int(said["stack"]) if self.target.emulator else None
+        if stack == PAINTED:
+            raise RuntimeError(f"An action needs more stack than the {PAINTED} bytes looked at.")
         cycles = None
         if "cycles" in said:
             called, empty = map(int, said["cycles"].split())
