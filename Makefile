@@ -17,7 +17,7 @@ APART := kernels/test_numba_platforms.py
 # tests with packages that are large or rarely needed, which `make test` skips
 SERVICES := loggers algorithms/test_sklearn_habits.py
 
-.PHONY: demo test test-services test-slow test-nightly prove lint format bench growth pictures gallery gpu clean
+.PHONY: demo test test-services test-slow test-nightly prove lint format bench growth pictures gallery gpu embedded clean
 
 # One stamp file per extra: each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
@@ -57,6 +57,10 @@ format: $(VENV)/.lint
 bench: $(VENV)/.bench        ## npr and other libraries: an hour, writes benchmarks/results.json; RLTOOLS= its program
 	$(BIN)/python benchmarks/peers.py --write
 	$(BIN)/python benchmarks/pieces.py $(if $(RLTOOLS),--rltools "$(RLTOOLS)") --write
+
+embedded: $(VENV)/.test $(VENV)/.embedded  ## exported policies on emulated microcontrollers: tests and a table; WRITE=1: into docs/embedded.md
+	$(BIN)/python -m pytest -m "slow or not slow" -n $(JOBS) tests/emulators tests/test_embedded_examples.py
+	$(BIN)/python benchmarks/embedded.py $(if $(WRITE),--write)
 
 pictures: $(VENV)/.plot      ## the pictures of the README that show plots, into docs
 	$(BIN)/python benchmarks/pictures.py

@@ -1,0 +1,2 @@
+#define POLICY_IMPLEMENTATION
+#include "policy.h"

@@ -1,0 +1,1 @@
+"""Exported policies in emulators of microcontrollers."""
