@@ -236,7 +236,8 @@ class Policy:
         theta, sizes, free = self.theta, self.sizes, self.free
         if theta.dtype.kind != "f" or not np.isfinite(theta).all():
             raise ConfigError(
-                "The parameters of this policy are not finite floating-point numbers."
+                "The parameters of this policy are not finite floating-point numbers. If training "
+                "has diverged, use an earlier file of the agent."
             )
         inputs = self.observations.size + self.head.noise_inputs
         outputs = self.head.outputs + self.head.free

@@ -47,6 +47,8 @@ EXTRAS = {  # of npr-rl -> its packages
     "wandb": ["wandb"],
     "mlflow": ["mlflow"],
     "tune": ["optuna"],
+    "onnx": ["onnx"],
+    "safetensors": ["safetensors"],
     "completion": ["argcomplete"],
     "video": ["pillow", "imageio-ffmpeg"],
 }

@@ -44,8 +44,9 @@ def source_of(agent: Any) -> Source:
             f"An agent, the path of its file, or a policy is needed, got {agent!r}; e.g. "
             "npr.export(agent, 'policy.h')."
         )
+    env = agent.env_id or agent.env_description.get("id")
     return Source(
-        agent.policy, type(agent).__name__, agent.env_name, agent.num_timesteps,
+        agent.policy, type(agent).__name__, env, agent.num_timesteps,
         agent.max_episode_steps, agent.evaluation_env,
     )  # fmt: skip
 
@@ -72,7 +73,7 @@ def _of_file(path: Any) -> Source:
                 return evaluation.separate(env.source, None, steps, kwargs)
 
         return Source(
-            policy, str(manifest["algorithm"]), manifest["env"],
+            policy, str(manifest["algorithm"]), manifest["env"] or described.get("id"),
             checkpoint.count(manifest["counters"]["num_timesteps"]), steps, made,
         )  # fmt: skip
     except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:

@@ -51,7 +51,9 @@ def test_doctor_reports_the_packages_of_the_extras(monkeypatch):
 def test_the_extras_that_doctor_reports_are_those_of_users():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    others = {"test", "test-services", "lint", "cuda12", "cuda13", "bench", "box2d", "mujoco"}
+    others = {
+        "test", "test-services", "lint", "cuda12", "cuda13", "bench", "box2d", "mujoco", "embedded",
+    }  # fmt: skip
     declared = {
         extra: re.findall(r"^([\w-]+)>=", text, re.MULTILINE)
         for extra, text in setup["options.extras_require"].items()

@@ -68,12 +68,23 @@ def test_the_return_is_measured_in_the_environment_that_is_given(tmp_path):
 
 
 def test_an_environment_that_is_not_known_is_said(tmp_path):
-    agent = small_agent("PPO", lambda: gymnasium.make("CartPole-v1"))
+    class Own(gymnasium.Wrapper):
+        pass
+
+    agent = small_agent("PPO", lambda: Own(gymnasium.make("CartPole-v1")))
     agent.save(tmp_path / "ppo.npz")
     result = npr.export(tmp_path / "ppo.npz", tmp_path / "policy.py")
     assert result.model.card.mean is None
     assert "return not measured: its environment is not known" in repr(result)
     assert len(result.model.observations) == 32
+
+
+def test_a_function_that_makes_a_registered_environment_is_known(tmp_path):
+    agent = small_agent("PPO", lambda: gymnasium.make("CartPole-v1"))
+    agent.save(tmp_path / "ppo.npz")
+    for source in (agent, tmp_path / "ppo.npz"):
+        card = npr.export(source, tmp_path / "policy.py", episodes=1).model.card
+        assert card.title == "PPO on CartPole-v1, 0 steps" and card.episodes == 1
 
 
 def test_bounds_that_are_not_finite_are_none():
@@ -83,7 +94,7 @@ def test_bounds_that_are_not_finite_are_none():
 
 def test_given_observations_are_those_of_the_tests(tmp_path):
     agent = trained("SAC")
-    given = np.full((500, 3), 0.25, np.float32) + np.arange(500)[:, None] / 1e4
+    given = (0.25 + np.arange(500) / 1e4).astype(np.float32)[:, None].repeat(3, axis=1)
     model = npr.export(agent, tmp_path / "p.py", episodes=0, observations=given).model
     assert (model.observations[:, None] == given).all(axis=-1).any(axis=-1).sum() > 16
 
@@ -100,7 +111,7 @@ def test_parameters_that_are_not_finite_are_refused_and_nothing_is_written(suffi
     agent, path = trained("SAC"), tmp_path / f"p{suffix}"
     path.write_text("earlier")
     getattr(agent, agent.policy_parameters)[7] = np.inf
-    with pytest.raises(ConfigError, match="NaN or infinite"):
+    with pytest.raises(ConfigError, match="not finite.*an earlier file"):
         agent.export(path, episodes=0)
     assert path.read_text() == "earlier"
 
