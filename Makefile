@@ -17,7 +17,7 @@ APART := kernels/test_numba_platforms.py
 # tests with packages that are large or rarely needed, which `make test` skips
 SERVICES := loggers algorithms/test_sklearn_habits.py
 
-.PHONY: demo test test-services test-slow test-nightly prove lint format bench growth pictures gpu embedded clean
+.PHONY: demo test test-services test-slow test-nightly prove lint format bench growth pictures gallery gpu embedded clean
 
 # One stamp file per extra: each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
@@ -64,6 +64,9 @@ embedded: $(VENV)/.test $(VENV)/.embedded  ## exported policies on emulated micr
 
 pictures: $(VENV)/.plot      ## the pictures of the README that show plots, into docs
 	$(BIN)/python benchmarks/pictures.py
+
+gallery: $(VENV)/.core       ## a page with twelve agents at work, build/gallery/gallery.html: ten minutes, once
+	$(BIN)/python benchmarks/gallery.py
 
 growth: $(VENV)/.plot        ## docs/growth.png
 	$(BIN)/python benchmarks/growth.py --write

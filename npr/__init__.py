@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
         optim,
         plot,
         presets,
+        report,
         runs,
         tune,
     )  # fmt: skip
@@ -69,7 +70,7 @@ __all__ = [
     "QLearning", "Sarsa", "DQN", "PERDQN", "REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL",
     "DDPG", "TD3", "SoftQ", "SACS", "SAC",
     "autodiff", "callbacks", "export", "heads", "infer", "kernels", "loggers", "nn", "optim",
-    "plot", "presets", "runs", "tune",
+    "plot", "presets", "report", "runs", "tune",
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
     "EnvCrashedError", "GradientError", "NumericsError", "SpaceError", "UnknownNameError",
     "CheckpointWarning", "ConfigWarning", "LogWarning", "ResumeWarning",

@@ -15,6 +15,7 @@ from npr.heads import HEADS, Head, TableHead
 from npr.kernels.mlp import layers
 from npr.nn import composed, identity
 from npr.normalize import ObservationNorm
+from npr.one_row import one_row
 
 _SPEC = (
     "observations", "actions", "head", "sizes", "activation", "free", "epsilon", "temperature",
@@ -145,6 +146,11 @@ class Policy:
         rng: np.random.Generator | None = None,
     ) -> Any:
         """The environment's action for one observation, or a batch of actions for a batch."""
+        one_row = self._one_row
+        if one_row is not None and deterministic and observation.__class__ is np.ndarray:
+            action = one_row(observation)
+            if action is not None:
+                return action
         if observation.__class__ is tuple:
             self._check_tuple(observation)
         a = self.choose(self.encode(observation), deterministic, rng)
@@ -256,11 +262,17 @@ class Policy:
         self._noise_inputs = self.head.noise_inputs
         self._layers = [] if self.sizes is None else layers(self.theta, self.sizes)
         self._activate = ACTIVATIONS[self.activation]
+        self._one_row = None
+        if self.sizes is not None and not self._noise_inputs:
+            self._one_row = one_row(
+                self.observations, self.norm, self._layers, self._activate,
+                self.activation == "relu", self.head,
+            )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
         # without the views, which would not share memory with theta in a copy
         state = vars(self).copy()
-        del state["_layers"], state["_activate"]
+        del state["_layers"], state["_activate"], state["_one_row"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

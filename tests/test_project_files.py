@@ -102,3 +102,14 @@ def test_the_test_files_that_other_files_name_exist():
     paths = {path for path in paths if "NAME" not in path}
     assert len(paths) > 20
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+def test_all_files_of_the_package_are_installed():
+    config = configparser.ConfigParser()
+    config.read_string(SETUP)
+    patterns = config["options.package_data"]["npr"].split()
+    package = ROOT / "npr"
+    installed = {path for pattern in patterns for path in package.glob(pattern)}
+    files = {path for path in package.rglob("*") if path.is_file() and path.suffix != ".py"}
+    files = {path for path in files if "__pycache__" not in path.parts}
+    assert sorted(files - installed) == []

@@ -30,6 +30,8 @@ COMMANDS = {
     "resume": "continue a run that was stopped",
     "eval": "evaluate a trained agent",
     "play": "show a trained agent in a window, or record it as GIF or MP4",
+    "export": "write a trained policy as C, JavaScript, ONNX and others",
+    "report": "write a page with the results and the trained agent",
     "plot": "draw the learning curves of runs",
     "tune": "search for good settings",
     "list": "list the algorithms, presets and environments",

@@ -9,10 +9,9 @@ from typing import Any
 
 from npr.cli import flags
 from npr.errors import ConfigError
-from npr.files.run_folder import BEST, CHECKPOINTS, CONFIG, FINAL, LATEST
-from npr.runs.folder import check_is_run, number_of_runs
+from npr.files.run_folder import CONFIG
+from npr.runs.folder import WHICH, agent_file
 
-WHICH = {"best": BEST, "final": FINAL, "latest": f"{CHECKPOINTS}/{LATEST}"}
 _LARGEST_CONFIG = 1 << 20  # bytes that are read
 _REGISTERS = "If a module registers it, name the module: --import MODULE."
 
@@ -22,6 +21,19 @@ def arguments(parser: argparse.ArgumentParser, episodes: int) -> None:
 
     episodes   the default number
     """
+    source_arguments(parser, episodes)
+    parser.add_argument("--stochastic", action="store_true", help="sample actions, as in training")
+    parser.add_argument(
+        "--episode-limit", type=flags.count, metavar="N",
+        help="steps after which an episode is cut; default: 10000",
+    )  # fmt: skip
+
+
+def source_arguments(parser: argparse.ArgumentParser, episodes: int, least: int = 1) -> None:
+    """Add the arguments of an agent's file, and of the environment that it acts in.
+
+    episodes   the default number, of which at least so many must be given
+    """
     parser.add_argument("file", metavar="FILE", help="file of an agent, or a run folder")
     parser.add_argument(
         "--which", choices=WHICH,
@@ -29,12 +41,12 @@ def arguments(parser: argparse.ArgumentParser, episodes: int) -> None:
         "the latest checkpoint; default: the first that exists",
     )  # fmt: skip
     parser.add_argument(
-        "--episodes", type=flags.count, default=episodes, metavar="N", help=f"default: {episodes}"
-    )
+        "--episodes", type=flags.count if least else flags.whole, default=episodes,
+        metavar="N", help=f"default: {episodes}",
+    )  # fmt: skip
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="same seed, same episodes; default: 0"
     )
-    parser.add_argument("--stochastic", action="store_true", help="sample actions, as in training")
     parser.add_argument(
         "--env", metavar="ID", help="another environment with the same spaces; default: the agent's"
     )
@@ -50,32 +62,6 @@ def arguments(parser: argparse.ArgumentParser, episodes: int) -> None:
         "--import", nargs="+", action="extend", default=[], dest="imports", metavar="MODULE",
         help="modules that register environments or algorithms",
     )  # fmt: skip
-    parser.add_argument(
-        "--episode-limit", type=flags.count, metavar="N",
-        help="steps after which an episode is cut; default: 10000",
-    )  # fmt: skip
-
-
-def path_of(given: str, which: str | None = None) -> Path:
-    """The file of an agent: `given` itself, or one in the run folder `given`.
-
-    which   a key of WHICH; None: the first one that exists
-
-    Raises ConfigError if the folder has no such file.
-    """
-    folder = Path(given)
-    if not folder.is_dir():
-        if which is not None:
-            raise ConfigError(f"--which {which} needs a run folder, {given} is not a folder.")
-        return folder
-    names = [WHICH[which]] if which else [*WHICH.values()]
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if not found:
-        if not (folder / CONFIG).is_file() and number_of_runs(folder):
-            check_is_run(folder)
-        kind = "run folder" if (folder / CONFIG).is_file() else "folder"
-        raise ConfigError(f"The {kind} {given} has no {', '.join(names)}.")
-    return found[0]
 
 
 def load(args: argparse.Namespace) -> tuple[Any, Path]:
@@ -84,7 +70,7 @@ def load(args: argparse.Namespace) -> tuple[Any, Path]:
     from npr.runs.typed import import_modules
 
     import_modules(args.imports)
-    path = path_of(args.file, args.which)
+    path = agent_file(args.file, args.which)
     return npr.load(path), path
 
 
@@ -124,7 +110,7 @@ def env_of(args: argparse.Namespace, agent: Any, render_mode: str | None = None)
 
 def _advice(args: argparse.Namespace, flag: str, key: str, default: str = "") -> str:
     """A sentence about a flag of the training, if the agent is in a run folder that has it."""
-    path = path_of(args.file, args.which).absolute()
+    path = agent_file(args.file, args.which).absolute()
     values: Any = None
     for folder in path.parents[:2]:  # a checkpoint is one level below
         with contextlib.suppress(OSError, ValueError, RecursionError, LookupError, TypeError):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from npr.errors import CheckpointError, ConfigError
-from npr.files import archive, checkpoint
+from npr.files import archive, checkpoint, policy_file
 from npr.files.run_folder import BEST, CHECKPOINTS, CONFIG, FINAL, LATEST, PROGRESS
 from npr.runs.folder import check_is_run
 from npr.system import streams
@@ -78,14 +78,36 @@ def of_file(path: Path, verify: bool = False) -> dict[str, Any]:
     policy = dict(manifest["policy"])
     theta = headers[manifest["policy_parameters"]]
     policy["parameters"] = theta.bytes // theta.dtype.itemsize
-    counters = manifest["counters"]
-    skipped = {name: int(n) for name, (n, _) in counters.get("skipped", {}).items()}
-    settings = dict(manifest["settings"])
+    alone = policy_file.is_policy(manifest)
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
         "format": manifest["format"],
         "npr": manifest.get("npr"),
+        **(_alone(path, manifest, headers) if alone else _agent(manifest)),
+        "policy": policy,
+        "arrays": {
+            name: {"dtype": str(one.dtype), "shape": list(one.shape), "bytes": one.bytes}
+            for name, one in headers.items()
+        },
+        "verified": verify,
+    }
+
+
+def _alone(path: Path, manifest: Mapping[str, Any], headers: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file of a policy alone says about it."""
+    policy_file.check(path, dict(manifest), headers)
+    card = dict(manifest["card"])
+    named = {name: card[name] for name in ("algorithm", "env", "num_timesteps")}
+    return {**named, "card": card}
+
+
+def _agent(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file of an agent says about it."""
+    counters = manifest["counters"]
+    skipped = {name: int(n) for name, (n, _) in counters.get("skipped", {}).items()}
+    settings = dict(manifest["settings"])
+    return {
         "algorithm": str(manifest["algorithm"]),
         "env": manifest["env"],
         "env_description": manifest.get("env_description"),
@@ -95,15 +117,9 @@ def of_file(path: Path, verify: bool = False) -> dict[str, Any]:
         "n_updates": checkpoint.count(counters["n_updates"]),
         "episodes": checkpoint.count(counters["episodes"]),
         "skipped_updates": sum(skipped.values()),
-        "policy": policy,
         "settings": settings,
         "changed_settings": _changed(str(manifest["algorithm"]), settings),
         "made_with": dict(manifest.get("made_with") or {"numpy": manifest["numpy"]}),
-        "arrays": {
-            name: {"dtype": str(one.dtype), "shape": list(one.shape), "bytes": one.bytes}
-            for name, one in headers.items()
-        },
-        "verified": verify,
     }
 
 
@@ -123,9 +139,6 @@ def _file_lines(found: Mapping[str, Any]) -> list[str]:
     file = f"{found['file']}, {_size(found['bytes'])}, format {found['format']}"
     if found["npr"]:
         file += f", written by npr {found['npr']}"
-    counts = f"{found['episodes']:,} episodes, {found['n_updates']:,} updates"
-    if found["skipped_updates"]:
-        counts += f", {found['skipped_updates']:,} updates skipped"
     sizes = policy["sizes"]
     network = (
         "table" if sizes is None else f"{' -> '.join(map(str, sizes))}, {policy['activation']}"
@@ -134,19 +147,17 @@ def _file_lines(found: Mapping[str, Any]) -> list[str]:
     arrays = found["arrays"]
     total = sum(one["bytes"] for one in arrays.values())
     checked = "checksums correct" if found["verified"] else "checksums not compared: --verify"
-    lines = [
-        _line("file", file),
-        _line("agent", f"{found['algorithm']} on {found['env']}, seed {found['seed']}"),
-        _line("trained", f"{found['num_timesteps']:,} of {found['end']:,} env steps, {counts}"),
+    spaces = [
         _line("policy", f"{network}, head {policy['head']}, {policy['parameters']:,} parameters"
                         f"{normalized}"),
         _line("observe", _space(policy["observations"])),
         _line("act", _space(policy["actions"])),
-        _line("env", _environment(found["env_description"])),
-        _line("settings", _settings(found)),
-        _line("made with", _pairs(found["made_with"], " ")),
-        _line("arrays", f"{len(arrays)}, {_size(total)}, {checked}"),
     ]  # fmt: skip
+    lines = [
+        _line("file", file),
+        *(_alone_lines(found, spaces) if "card" in found else _agent_lines(found, spaces)),
+        _line("arrays", f"{len(arrays)}, {_size(total)}, {checked}"),
+    ]
     for name, one in [*arrays.items()][:_MOST]:
         shape = f"({', '.join(map(str, one['shape']))})"
         lines.append(
@@ -155,6 +166,37 @@ def _file_lines(found: Mapping[str, Any]) -> list[str]:
     if len(arrays) > _MOST:
         lines.append(f"  and {len(arrays) - _MOST:,} more: --json shows all")
     return lines
+
+
+def _alone_lines(found: Mapping[str, Any], spaces: list[str]) -> list[str]:
+    steps, card = found["num_timesteps"], found["card"]
+    trained = "" if steps is None else f", trained for {steps:,} env steps"
+    result = f"mean {card.get('mean')}, deviation {card.get('std')}"
+    measured = f"{result}, {card.get('episodes')} episodes"
+    return [
+        _line(
+            "agent",
+            f"the policy alone, {found['algorithm'] or 'unknown'} on "
+            f"{found['env'] or 'an unnamed environment'}{trained}",
+        ),
+        *spaces,
+        _line("return", measured if card.get("episodes") else f"not measured: {card.get('note')}"),
+        _line("sha256", f"{card.get('sha256')}"),
+    ]
+
+
+def _agent_lines(found: Mapping[str, Any], spaces: list[str]) -> list[str]:
+    counts = f"{found['episodes']:,} episodes, {found['n_updates']:,} updates"
+    if found["skipped_updates"]:
+        counts += f", {found['skipped_updates']:,} updates skipped"
+    return [
+        _line("agent", f"{found['algorithm']} on {found['env']}, seed {found['seed']}"),
+        _line("trained", f"{found['num_timesteps']:,} of {found['end']:,} env steps, {counts}"),
+        *spaces,
+        _line("env", _environment(found["env_description"])),
+        _line("settings", _settings(found)),
+        _line("made with", _pairs(found["made_with"], " ")),
+    ]
 
 
 def _settings(found: Mapping[str, Any]) -> str:

@@ -12,14 +12,19 @@ import os
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from npr.errors import ConfigError
+from npr.export import c, javascript, onnx, policy_file, python
+from npr.export.accuracy import checked, checked_limit
 from npr.export.card import Card
-from npr.export.episodes import Played, play
+from npr.export.episodes import KEPT, Played, play, thinned
 from npr.export.graph import Graph, flat_rows, graph_of
 from npr.export.model import Model, fingerprint, with_tests
+from npr.export.quantize import DTYPES, quantized
 from npr.export.sources import Source, source_of
 from npr.files.atomic import replacement
 from npr.settings.setting import checked_seed, whole
@@ -33,13 +38,22 @@ class Form:
 
     write     (model, **options) -> the content of the file
     options   the options of `export` that it takes
+    dtypes    of the numbers that it can hold
     """
 
     write: Callable[..., str | bytes]
     options: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ("float32",)
 
 
-FORMS: dict[str, Form] = {}
+FORMS: dict[str, Form] = {
+    ".h": Form(c.source, ("stochastic", "libm", "name"), ("float32", *DTYPES)),
+    ".py": Form(python.source, ("stochastic",)),
+    ".js": Form(javascript.source, ("stochastic",)),
+    ".onnx": Form(onnx.source, ("stochastic",)),
+    ".npz": Form(policy_file.archive),
+    ".safetensors": Form(policy_file.tensors),
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,8 @@ class Exported:
     def __repr__(self) -> str:
         card, graph = self.model.card, self.model.graph
         size = f"{self.bytes:,} bytes, {graph.macs:,} multiplications per action"
-        return f"{self.path}: {card.title}\n{size}, {card.measured}"
+        cost = "" if card.quantized is None else f"\n{card.quantized.text}"
+        return f"{self.path}: {card.title}\n{size}, {card.measured}{cost}"
 
 
 def export(
@@ -65,11 +80,15 @@ def export(
     path: "str | os.PathLike[str]",
     *,
     stochastic: bool = False,
+    libm: bool = True,
     name: str = "policy",
     env: Any = None,
     episodes: int = 20,
     seed: int | None = 0,
     observations: Any = None,
+    dtype: str = "float32",
+    max_error: float = 0.05,
+    max_return_loss: float = 0.1,
 ) -> Exported:
     """Write a trained policy for use without npr. The suffix of the path decides the form.
 
@@ -77,20 +96,36 @@ def export(
     path           *.h C99, *.py plain Python, *.js JavaScript, *.onnx, *.npz for `npr.infer`,
                    *.safetensors
     stochastic     also write a function that samples actions, from noise that its caller gives
+    libm           C calls math.h; False: it has own approximations of tanh and exp
     name           prefix of the names in C
     env            environment for the episodes; None: one like the agent's
     episodes       played with the policy as it is written, for the return in the file and for
                    observations of its tests; 0: none
     seed           of the episodes
-    observations   a batch of observations for the tests, instead of those in the episodes
+    observations   a batch of observations for the tests and for the ranges of integers, instead of
+                   those in the episodes; 10,000 of them, evenly spaced, if there are more
+    dtype          of the parameters: float32, or in C int8 or q15 (16 bits), with which it computes
+                   with integers, for processors without floating point or with little memory
+    max_error      largest mean error of actions with integers: relative to the range of actions, or
+                   the share of observations with another action
+    max_return_loss  largest fall of the mean return with integers, relative to that with floats, in
+                   the same episodes; two standard errors of the difference are always allowed
 
-    Raises ConfigError for a path or options that are not valid, and for a policy that is not
-    finite; nothing is written then.
+    Raises ConfigError for a path or options that are not valid, for a policy that is not finite,
+    and where integers lose more than they may; nothing is written then.
     """
     form, path = _form(path), os.fsdecode(path)
-    given = {"stochastic": stochastic, "name": name}
+    if dtype not in form.dtypes:
+        raise ConfigError(
+            f"dtype={dtype!r} cannot be written to {path!r}, which takes "
+            f"{' or '.join(form.dtypes)}. C headers (*.h) take float32, {' and '.join(DTYPES)}."
+        )
+    given = {"stochastic": stochastic, "libm": libm, "name": name}
     options = {key: given[key] for key in form.options}
-    model = model_of(agent, env=env, episodes=episodes, seed=seed, observations=observations)
+    model = model_of(
+        agent, env=env, episodes=episodes, seed=seed, observations=observations,
+        dtype=dtype, max_error=max_error, max_return_loss=max_return_loss,
+    )  # fmt: skip
     if stochastic and not model.graph.noise:
         raise ConfigError(
             f"stochastic=True needs a policy that samples; the actions of {model.card.title} are "
@@ -110,15 +145,38 @@ def model_of(
     episodes: int = 20,
     seed: int | None = 0,
     observations: Any = None,
+    dtype: str = "float32",
+    max_error: float = 0.05,
+    max_return_loss: float = 0.1,
 ) -> Model:
     """The model that `export` writes, with the same arguments."""
-    source = source_of(agent)
+    limits = (
+        checked_limit("max_error", max_error),
+        checked_limit("max_return_loss", max_return_loss),
+    )
+    source, episodes = source_of(agent), whole("episodes", episodes, 0)
+    seed = checked_seed("export", seed)
+    if seed is None:  # episodes that are compared are the same
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
     graph = graph_of(source.policy)
-    played, note = _played(source, graph, env, whole("episodes", episodes, 0), seed)
+    played, note = _played(source, graph, env, episodes, seed)
     seen = None if played is None else played.observations
     if observations is not None:
-        seen = flat_rows(source.policy.observations, observations)
-    return with_tests(source.policy, graph, _card(source, graph, played, note), seen)
+        seen = thinned(flat_rows(source.policy.observations, observations), KEPT)
+    if dtype == "float32":
+        return with_tests(source.policy, graph, _card(source, graph, played, note), seen)
+    if graph.table is None and seen is None:
+        raise ConfigError(
+            f"dtype={dtype!r} needs observations, for the ranges of integers, and there are no "
+            f"episodes ({note}). Pass observations=, a batch of usual ones, or env=."
+        )
+    seen = np.zeros((0, 0)) if seen is None else seen
+    integer = quantized(graph, dtype, seen)
+    again, _ = _played(source, integer, env, episodes if played else 0, seed)
+    before, after = (None if one is None else one.evaluation for one in (played, again))
+    cost = checked(graph, integer, seen, before, after, *limits)
+    card = replace(_card(source, integer, again, note), quantized=cost)
+    return with_tests(source.policy, integer, card, seen)
 
 
 def _form(path: Any) -> Form:
@@ -142,7 +200,6 @@ def _played(
     except ConfigError as error:
         return None, str(error)
     try:
-        seed = checked_seed("export", seed)
         return play(graph, source.policy, env, episodes, seed, source.max_episode_steps), ""
     finally:
         if own:

@@ -10,6 +10,45 @@ from npr.version import __version__
 
 
 @dataclass(frozen=True)
+class Quantized:
+    """What the quantization of a policy costs, as plain data.
+
+    dtype               int8 or q15
+    box                 whether actions are numbers; else they are indices or bits
+    largest, mean, near errors of actions in so many `observations`, see accuracy.Errors
+    float_mean, float_std  of the returns of the same episodes with the policy of floats; None: not
+                        measured
+    """
+
+    dtype: str
+    box: bool
+    largest: float
+    mean: float
+    near: float
+    observations: int
+    float_mean: float | None
+    float_std: float | None
+
+    @property
+    def text(self) -> str:
+        """int8: actions differ by 0.12% of their range, 3.4% at most, ..."""
+        if self.box:
+            errors = (
+                f"actions differ from float32's by {self.mean:.3%} of their range in the mean, "
+                f"{self.largest:.2%} at most"
+            )
+        else:
+            errors = (
+                f"{self.mean:.2%} of the actions differ from float32's ({self.near:.2%} near ties; "
+                f"the largest loss is {self.largest:.2%} of the range of scores)"
+            )
+        result = f"{self.dtype}: in {self.observations:,} observations {errors}"
+        if self.float_mean is None:
+            return result
+        return f"{result}; return with float32 {self.float_mean:.2f} +- {self.float_std:.2f}"
+
+
+@dataclass(frozen=True)
 class Card:
     """Where a policy comes from, as plain data.
 
@@ -22,6 +61,7 @@ class Card:
     note             why it was not measured
     sha256           of the parameters, see `fingerprint`
     npr              version
+    quantized        what the policy of integers that is written costs; None: it has floats
     """
 
     algorithm: str | None
@@ -35,6 +75,7 @@ class Card:
     note: str
     sha256: str
     npr: str = __version__
+    quantized: Quantized | None = None
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""

@@ -10,7 +10,7 @@ from npr.export.graph import Array, Graph
 from npr.policy import Policy
 from npr.training.evaluation import EPISODE_LIMIT, Evaluation, evaluate
 
-_KEPT = 10_000  # observations
+KEPT = 10_000  # observations
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def play(
     actor: Any = _Actor(graph, policy)
     result = evaluate(actor, env, episodes, seed, True, EPISODE_LIMIT, limit)
     low, high = bounds_of(getattr(env, "single_observation_space", env.observation_space))
-    return Played(result, thinned(np.concatenate(actor.seen), _KEPT), tuple(low), tuple(high))
+    return Played(result, thinned(np.concatenate(actor.seen), KEPT), tuple(low), tuple(high))
 
 
 class _Actor:

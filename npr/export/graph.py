@@ -133,6 +133,11 @@ class Graph:
         """Multiplications of weights for a deterministic action."""
         return sum(layer.W.size for layer in (*self.hidden, self.output))
 
+    @property
+    def squashed(self) -> bool:
+        """Whether the head applies tanh to the outputs."""
+        return self.head in ("tanh", "tanh_gaussian", "sampler")
+
     # ---- the reference
 
     def __call__(self, observations: Array, noise: Array | None = None) -> Array:
@@ -145,19 +150,27 @@ class Graph:
 
     def encode(self, observations: Array) -> Array:
         """The network's inputs (B, n) for rows of numbers; the states (B,) for a table."""
+        rows = self.inputs(observations)
+        if self.table is not None:
+            return rows
+        divisors = [np.full(part.inputs, part.divisor, np.float32) for part in self.parts]
+        rows = (rows / np.concatenate(divisors)).astype(self.output.W.dtype)
+        return rows if self.norm is None else self.norm(rows)
+
+    def inputs(self, observations: Array) -> Array:
+        """The network's inputs (B, n) before they are divided and normalized: numbers as they are,
+        indices one-hot; the states (B,) for a table."""
         columns, i = [], 0
         for part in self.parts:
             x = observations[:, i : i + part.numbers]
             i += part.numbers
-            if part.start is None:
-                columns.append(x / np.float32(part.divisor) if part.divisor != 1 else x)
-                continue
-            index = x.astype(np.int64) - part.start
-            if self.table is not None:
-                return index[:, 0]
-            columns.append((index == np.arange(part.inputs)).astype(np.float32))
-        rows = np.concatenate(columns, axis=-1).astype(self.output.W.dtype)
-        return rows if self.norm is None else self.norm(rows)
+            if part.start is not None:
+                index = x.astype(np.int64) - part.start
+                if self.table is not None:
+                    return index[:, 0]
+                x = (index == np.arange(part.inputs)).astype(np.float32)
+            columns.append(x)
+        return np.concatenate(columns, axis=-1)
 
     def decode(self, rows: Array) -> Array:
         """The numbers (B, numbers) of rows as `Observations.encode` gives them, or of the states

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from npr import infer
 from npr.envs.remake import EnvOfFile
 from npr.errors import CheckpointError, ConfigError
 from npr.files import checkpoint
+from npr.files.policy_file import is_policy
 from npr.policy import Policy
 from npr.training import evaluation
 
@@ -49,15 +51,14 @@ def source_of(agent: Any) -> Source:
 
 
 def _of_file(path: Any) -> Source:
-    manifest, arrays = checkpoint.read(path)
+    policy, manifest, _ = infer.read(path)
+    if is_policy(manifest):
+        card = manifest["card"]
+        return Source(
+            policy, card["algorithm"], card["env"], card["num_timesteps"], None,
+            _unknown(f"{os.fsdecode(path)} holds the policy alone"),
+        )  # fmt: skip
     try:
-        policy = Policy.from_file(manifest, arrays)
-        if "card" in manifest:  # a file of the policy alone
-            card = manifest["card"]
-            return Source(
-                policy, card["algorithm"], card["env"], card["num_timesteps"], None,
-                _unknown(f"{os.fsdecode(path)} holds the policy alone"),
-            )  # fmt: skip
         settings = manifest["settings"]
         steps, described = settings["max_episode_steps"], {**manifest["env_description"]}
         described.pop("assumed", None)

@@ -60,20 +60,31 @@ def write_archive(path: Path, manifest: Mapping[str, Any], arrays: Mapping[str, 
     or not writable. An existing file is then unchanged, also if the process is killed.
     """
     path = os.fsdecode(path)
+    pieces = _pieces(path, manifest, arrays)
+    with replacement(path) as file:
+        for piece in pieces:
+            file.write(piece)
+
+
+def archive_bytes(manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
+    """What `write_archive` writes to a file."""
+    return b"".join(_pieces("The file", manifest, arrays))
+
+
+def _pieces(path: str, manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[Bytes]:
+    """The bytes of a file, in pieces that share memory with the arrays."""
     members = {f"{name}.npy": _encode(name, array) for name, array in arrays.items()}
     hashes = {name: _sha256(pieces) for name, pieces in members.items()}
     head = {"format": FORMAT, "npr": __version__, **manifest, "sha256": hashes}
     text = json.dumps(head, indent=1, allow_nan=False).encode()
-    _decode(path, text)  # a manifest that cannot be read is not written
-    directory = []
-    with replacement(path) as file:
-        for name, pieces in {MANIFEST: (text,), **members}.items():
-            entry = name.encode(), sum(map(len, pieces)), _crc32(pieces)
-            directory.append(entry)
-            file.write(_local_header(*entry))
-            for piece in pieces:
-                file.write(piece)
-        file.write(_directory(directory))
+    decode_json(path, text)  # a manifest that cannot be read is not written
+    directory: list[Entry] = []
+    written: list[Bytes] = []
+    for name, pieces in {MANIFEST: (text,), **members}.items():
+        entry = name.encode(), sum(map(len, pieces)), _crc32(pieces)
+        directory.append(entry)
+        written += [_local_header(*entry), *pieces]
+    return [*written, _directory(directory)]
 
 
 def _encode(name: str, array: Array) -> tuple[Bytes, ...]:
@@ -210,7 +221,7 @@ def _read(
     path: str, file: io.BufferedReader, read: Callable[..., Any]
 ) -> tuple[Manifest, dict[str, Any]]:
     first, *members = _members(path, file)
-    manifest = _decode(path, _read_manifest(path, file, first))
+    manifest = decode_json(path, _read_manifest(path, file, first))
     _check_format(path, manifest)
     hashes = manifest.pop("sha256", None)
     if not isinstance(hashes, dict):
@@ -335,8 +346,8 @@ def _read_manifest(path: str, file: io.BufferedReader, member: Member) -> bytes:
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
-def _decode(path: str, data: bytes) -> Manifest:
-    """The manifest in these bytes of strict JSON."""
+def decode_json(path: str, data: bytes) -> Manifest:
+    """The manifest of a file in these bytes of strict JSON. Raises CheckpointError."""
     brackets = re.findall(rb"[][{}]", _TEXT.sub(b"", data))
     depths = itertools.accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
     try:

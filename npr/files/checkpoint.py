@@ -32,6 +32,7 @@ from npr.files import migrations
 from npr.files.archive import Arrays, Manifest, Path, read_archive, write_archive
 from npr.files.generators import generator_state, set_generator_state
 from npr.files.parts import CountingPart, Part, Snapshot, arrays_of, is_array, parts
+from npr.files.policy_file import is_policy
 from npr.system import memory
 from npr.system.blas import blas_name, threads_set_by_user
 
@@ -238,6 +239,11 @@ def load(path: Path, env: object, registry: Mapping[str, type[A]]) -> A:
     """
     manifest, arrays = read(path)
     file = os.fsdecode(path)
+    if is_policy(manifest):
+        raise CheckpointError(
+            f"{file} holds the policy alone, which acts but cannot learn on: use "
+            f"npr.infer.load({file!r}), or load the file that agent.save(path) wrote."
+        )
     try:
         with memory.explain_full_device(manifest["settings"]):
             return _rebuild(manifest, arrays, env, registry)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from npr.errors import ConfigError
-from npr.files.run_folder import CONFIG, CONSOLE
+from npr.files.run_folder import BEST, CHECKPOINTS, CONFIG, CONSOLE, FINAL, LATEST
 from npr.runs.config import RunConfig
 
 try:
@@ -16,6 +16,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+# which agent of a run -> its file
+WHICH = {"best": BEST, "final": FINAL, "latest": f"{CHECKPOINTS}/{LATEST}"}
 _LONGEST = 150  # characters of a name, before the seed; systems allow 255
 
 
@@ -70,6 +72,28 @@ def check_is_run(folder: Path) -> None:
 def number_of_runs(folder: Path) -> int:
     """How many run folders are in a folder."""
     return sum((one / CONFIG).is_file() for one in folder.iterdir())
+
+
+def agent_file(given: str | os.PathLike[str], which: str | None = None) -> Path:
+    """The file of an agent: `given` itself, or one in the run folder `given`.
+
+    which   a key of WHICH; None: the first one that exists
+
+    Raises ConfigError if the folder has no such file.
+    """
+    folder = Path(given)
+    if not folder.is_dir():
+        if which is not None:
+            raise ConfigError(f"which={which!r} needs a run folder, {given} is not a folder.")
+        return folder
+    names = [WHICH[which]] if which else [*WHICH.values()]
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if not found:
+        if not (folder / CONFIG).is_file() and number_of_runs(folder):
+            check_is_run(folder)
+        kind = "run folder" if (folder / CONFIG).is_file() else "folder"
+        raise ConfigError(f"The {kind} {given} has no {', '.join(names)}.")
+    return found[0]
 
 
 class FolderInUse(ConfigError):

@@ -114,7 +114,7 @@ def test_how_far_an_agent_was_trained_is_said(trained_runs, npr):
         (["nothing.npz"], 2, r"nothing\.npz: No such file or directory"),
         (["sac"], 2, r"sac: There is no such file; did you mean .*sac\.npz\?"),
         (["."], 2, r"The folder \. has no best\.npz, final\.npz, checkpoints/latest\.npz"),
-        (["sac.npz", "--which", "best"], 2, "--which best needs a run folder, sac.npz is not a"),
+        (["sac.npz", "--which", "best"], 2, "which='best' needs a run folder, sac.npz is not"),
         (["sac.npz", "--episodes", "0"], 2, "argument --episodes: '0' is not above 0"),
         (["sac.npz", "--episodes", "2.5"], 2, "'2.5' is not a whole number"),
         (

@@ -93,6 +93,21 @@ def test_skipped_updates_and_normalization_are_shown(npr):
     assert found["policy"].endswith(", normalized observations")
 
 
+def test_a_policy_alone_is_shown_with_where_it_comes_from(npr, tmp_path):
+    agent = small_agent("SAC").learn(64)
+    library.export(agent, tmp_path / "policy.npz", episodes=2)
+    status, out, err = npr("info", tmp_path / "policy.npz")
+    found = topics(out)
+    assert (status, err) == (0, "")
+    assert found["agent"] == "the policy alone, SAC on Pendulum-v1, trained for 64 env steps"
+    assert found["policy"].startswith("3 -> 8 -> 2, relu, head tanh_gaussian")
+    assert found["return"].startswith("mean -") and found["return"].endswith(", 2 episodes")
+    library.export(agent.policy, tmp_path / "policy.npz")
+    found = topics(npr("info", tmp_path / "policy.npz")[1])
+    assert found["agent"] == "the policy alone, unknown on an unnamed environment"
+    assert found["return"].startswith("not measured: its environment is not known")
+
+
 def test_verify_compares_the_checksums(agents, npr, tmp_path):
     file = shutil.copy(agents / "sac.npz", tmp_path)
     assert "checksums correct" in topics(npr("info", file, "--verify")[1])["arrays"]

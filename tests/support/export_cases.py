@@ -1,6 +1,8 @@
 """Policies with random parameters, for tests of exports: every head, action space, activation and
 kind of observation, normalized and not; and observations for them."""
 
+import dataclasses
+
 import numpy as np
 
 from npr.envs.spaces import actions_from_spec, observations_from_spec
@@ -133,3 +135,49 @@ def span(graph):
     """What errors of actions are measured by: their range, or 1 where it has no end (D,)."""
     width = np.asarray(graph.high - graph.low, np.float64)
     return np.where(np.isfinite(width), width, 1.0)
+
+
+def corners(policy, n=1_000, seed=3):
+    """Numbers (n, numbers) of observations at the ends of what `rows` draws."""
+    drawn, rng = rows(policy), np.random.default_rng(seed)
+    return np.where(rng.integers(2, size=(n, drawn.shape[1])), drawn.max(axis=0), drawn.min(axis=0))
+
+
+def exact(graph, numbers, noise=None):
+    """The actions of a graph in double precision (n, actions)."""
+
+    def wide(value):
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            return value.astype(np.float64)
+        if isinstance(value, tuple):
+            return tuple(wide(one) for one in value)
+        if dataclasses.is_dataclass(value):
+            names = [field.name for field in dataclasses.fields(value)]
+            return dataclasses.replace(value, **{key: wide(getattr(value, key)) for key in names})
+        return value
+
+    noise = None if noise is None else noise.astype(np.float64)
+    return wide(graph)(numbers.astype(np.float64), noise).reshape(len(numbers), -1)
+
+
+def batch(policy, numbers):
+    """The batch of observations that rows of numbers stand for."""
+    left = [*np.asarray(numbers).T]
+
+    def take(space):
+        if space.kind == "group":
+            parts = [take(part) for part in space.parts]
+            return dict(zip(space.keys, parts)) if isinstance(space.keys[0], str) else tuple(parts)
+        if space.kind == "discrete":
+            return left.pop(0).astype(np.int64)
+        columns = [left.pop(0) for _ in range(int(np.prod(space.shape)))]
+        whole = space.kind in ("multidiscrete", "multibinary")
+        kind = np.int64 if whole else np.uint8 if space.kind == "image" else np.float32
+        return np.stack(columns, axis=-1).astype(kind).reshape(-1, *space.shape)
+
+    return take(policy.observations)
+
+
+def actions(policy, numbers):
+    """The policy's actions (n, ...) for rows of numbers."""
+    return policy(batch(policy, numbers))

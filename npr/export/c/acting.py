@@ -1,0 +1,225 @@
+"""The functions that act, in C: from the numbers of an observation to the action."""
+
+import numpy as np
+
+from npr.export.c.network import Network, index_of
+from npr.export.c.writing import Tables, each, number
+from npr.export.graph import Array, Graph, Layer
+from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
+
+_NUMBERS = "const float *obs"
+
+
+def declarations(graph: Graph, stochastic: bool) -> list[str]:
+    """The heads of @act, and of @sample where it is written."""
+    observation = "int state" if graph.table is not None else _NUMBERS
+    result = "int" if graph.kind == "discrete" else "void"
+    target = "" if graph.kind == "discrete" else ", float *action"
+    heads = [f"{result} @act({observation}{target})"]
+    if stochastic:
+        heads.append(f"{result} @sample({observation}, const float *noise{target})")
+    return heads
+
+
+def network_functions(
+    graph: Graph, network: Network, stochastic: bool, tables: Tables
+) -> tuple[str, int]:
+    """@act and @sample of a policy with a network, and the bytes of their buffers."""
+    inputs = graph.numbers if network.raw else sum(part.inputs for part in graph.parts)
+    noisy = stochastic and graph.head == "sampler"
+    encode = "" if network.raw else _encode(graph, tables)
+    spread = stochastic and isinstance(graph.log_std, Layer)
+    outputs = len(graph.output.b)
+    texts = [encode, _scale(graph, network, tables), network.text]
+    ram = network.ram
+    before, x = [], "obs"
+    if encode or noisy:
+        x = "x"
+        size = inputs + (graph.noise if noisy else 0)
+        before.append(f"float x[{size}];")
+        ram += 4 * size
+    y = "action" if graph.kind == "box" else "y"
+    if y == "y":
+        before.append(f"float y[{outputs}];")
+        ram += 4 * outputs
+    for i, head in enumerate(declarations(graph, stochastic)):
+        sampled = i == 1
+        lines = [*before]
+        if sampled and spread:
+            lines.append(f"float log_std[{outputs}];")
+            ram += 4 * outputs
+        if noisy or _needs_index(graph, sampled):
+            lines.append("int i;")
+        lines += _explored(graph) if sampled else []
+        lines += ["@encode(obs, x);"] if encode else []
+        if noisy and not encode:
+            lines += each(inputs, "x[i] = obs[i];")
+        if noisy:
+            lines += each(graph.noise, f"x[{inputs} + i] = {'noise[i]' if sampled else '0.0f'};")
+        more = (", log_std" if sampled else ", 0") if spread else ""
+        lines.append(f"@network({x}, {y}{more});")
+        lines += _chosen(graph, network, sampled, tables)
+        texts.append(_function(head, lines))
+    return "\n\n".join(text for text in texts if text), ram
+
+
+def table_functions(graph: Graph, table: Array, stochastic: bool, tables: Tables) -> str:
+    """@act and @sample of a policy that is a table of the best actions, packed to bits."""
+    start, first = graph.parts[0].start or 0, graph.start[0]
+    bits = (graph.choices[0] - 1).bit_length()
+    last = start + len(table) - 1
+    lines = [f"state = state < {start} ? {start} : state > {last} ? {last} : state;"]
+    if bits:
+        tables.integers("table", packed_bits(table, bits), "unsigned char")
+        bit = "(unsigned long)state" if not start else f"((unsigned long)state - {start}ul)"
+        if start < 0:
+            bit = f"((unsigned long)state + {-start}ul)"
+        reads = ["(unsigned long)@READ_BYTE(p)"]
+        reads += [f"(unsigned long)@READ_BYTE(p + {i}) << {8 * i}" for i in range(1, _bytes(bits))]
+        whole = " | ".join(reads)
+        head = [
+            "unsigned long bit, bits;", "const unsigned char *p;", *lines,
+            f"bit = {bit} * {bits}u;", "p = @table + bit / 8u;", f"bits = {whole};",
+            f"return {_plus('(int)(bits >> bit % 8u & ' + str((1 << bits) - 1) + 'u)', first)};",
+        ]  # fmt: skip
+    else:
+        head = ["(void)state;", f"return {first};"]
+    heads = declarations(graph, stochastic)
+    texts = [_function(heads[0], head)]
+    if stochastic:
+        texts.append(_function(heads[1], [*_explored(graph), "return @act(state);"]))
+    return "\n\n".join(texts)
+
+
+def packed_bits(table: Array, bits: int) -> Array:
+    """Numbers of so many bits each, one after the other from the lowest bit of the first byte, and
+    as many bytes more as are read with a last number."""
+    flags = (table[:, None] >> np.arange(bits)) & 1
+    packed = np.packbits(flags.astype(np.uint8).ravel(), bitorder="little")
+    end = (len(table) - 1) * bits // 8 + _bytes(bits)
+    return np.concatenate([packed, np.zeros(end - len(packed), np.uint8)])
+
+
+def _bytes(bits: int) -> int:
+    """In how many bytes a number of so many bits can lie."""
+    return (bits + 7) // 8 if bits in (1, 2, 4) or bits % 8 == 0 else (bits + 14) // 8
+
+
+def _function(head: str, lines: list[str]) -> str:
+    body = "\n".join(f"    {line}" for line in lines)
+    return f"{head}\n{{\n{body}\n}}"
+
+
+def _plus(value: str, start: int) -> str:
+    return f"{start} + {value}" if start > 0 else f"{value} - {-start}" if start else value
+
+
+def _encode(graph: Graph, tables: Tables) -> str:
+    """@encode, from the numbers of an observation to the inputs; "" if they are the same."""
+    lines, i, j = [], 0, 0
+    for part in graph.parts:
+        if part.start is not None:
+            lines.append(f"@one_hot({index_of(part, f'obs[{i}]')}, x + {j}, {part.inputs});")
+        else:
+            divided = "" if part.divisor == 1 else f" / {number(part.divisor)}"
+            lines += each(part.numbers, f"x[{j} + i] = obs[{i} + i]{divided};")
+        i, j = i + part.numbers, j + part.inputs
+    plain = all(part.start is None and part.divisor == 1 for part in graph.parts)
+    norm = graph.norm
+    if plain and norm is None:
+        return ""
+    if norm is not None:
+        tables.floats("mean", norm.mean)
+        tables.floats("scale", norm.scale)
+        x, c = "obs" if plain else "x", number(norm.clip)
+        value = f"({x}[i] - @READ_FLOAT(@mean + i)) * @READ_FLOAT(@scale + i)"
+        lines = [] if plain else lines
+        lines += each(j, f"x[i] = @clamp({value}, -{c}, {c});")
+    index = ["int i;"] if any("for (i" in line for line in lines) else []
+    return _function(f"static void @encode({_NUMBERS}, float *x)", [*index, *lines])
+
+
+def _scale(graph: Graph, network: Network, tables: Tables) -> str:
+    """@to_bounds, from the outputs of a head to box actions; "" for other actions."""
+    if graph.kind != "box":
+        return ""
+    limit = np.finfo(np.float32).max
+    rows = [graph.half, graph.middle, np.maximum(graph.low, -limit), np.minimum(graph.high, limit)]
+    if all(np.ptp(row) == 0 for row in rows):
+        half, middle, low, high = (number(row[0]) for row in rows)
+    else:
+        D = len(graph.low)
+        tables.floats("bounds", np.stack(rows))
+        half, middle, low, high = (f"@READ_FLOAT(@bounds + {k * D} + i)" for k in range(4))
+    squash = graph.head != "gaussian" and not network.squashes
+    value = "@tanh(a)" if squash else "a"
+    lines = [
+        "int i;", f"for (i = 0; i < {len(graph.low)}; i++) {{",
+        "    const float a = action[i] == action[i] ? action[i] : 0.0f; /* NaN gives the middle */",
+        f"    const float half = {half}, middle = {middle};",
+        f"    const float low = {low}, high = {high};",
+        f"    action[i] = @clamp({value} * half + middle, low, high);", "}",
+    ]  # fmt: skip
+    return _function("static void @to_bounds(float *action)", lines)
+
+
+def _needs_index(graph: Graph, sampled: bool) -> bool:
+    """Whether _chosen loops."""
+    if graph.head == "bernoulli":
+        return True
+    divided = graph.head == "categorical" and graph.temperature != 1
+    return sampled and (divided or graph.log_std is not None)
+
+
+def _chosen(graph: Graph, network: Network, sampled: bool, tables: Tables) -> list[str]:
+    """The lines from the outputs to the action."""
+    if graph.kind == "box":
+        lines = _spread(graph, tables) if sampled else []
+        if network.squashes and lines:  # of sums, not of its outputs
+            lines += each(graph.actions, "action[i] = @tanh(action[i]);")
+        elif network.squashes:
+            lines.append("@squash(action);")
+        return [*lines, "@to_bounds(action);"]
+    if graph.head == "bernoulli":
+        on = "noise[i] < 0.5f + 0.5f * @tanh(0.5f * y[i])" if sampled else "y[i] > 0.0f"
+        return each(graph.actions, f"action[i] = {on} ? 1.0f : 0.0f;")
+    lines = []
+    drawn = sampled and graph.head != "argmax"
+    if drawn and graph.temperature != 1:
+        lines += each(len(graph.output.b), f"y[i] /= {number(graph.temperature)};")
+    first = 0
+    for k, (n, start) in enumerate(zip(graph.choices, graph.start)):
+        y = f"y + {first}" if first else "y"
+        index = f"@drawn({y}, {n}, noise[{k}])" if drawn else f"@best({y}, {n})"
+        value = _plus(index, start)
+        if graph.kind == "discrete":
+            lines.append(f"return {value};")
+        else:
+            lines.append(f"action[{k}] = (float)({value});")
+        first += n
+    return lines
+
+
+def _spread(graph: Graph, tables: Tables) -> list[str]:
+    """The lines that add noise to the means."""
+    if graph.log_std is None:
+        return []
+    if isinstance(graph.log_std, Layer):
+        log_std = "log_std[i]"
+        if graph.head == "tanh_gaussian":
+            log_std = f"@clamp({log_std}, {number(LOG_STD_MIN)}, {number(LOG_STD_MAX)})"
+        deviation = f"@exp({log_std})"
+    else:
+        tables.floats("deviation", np.exp(graph.spread(np.zeros(0))))
+        deviation = "@READ_FLOAT(@deviation + i)"
+    return each(graph.actions, f"action[i] += {deviation} * noise[i];")
+
+
+def _explored(graph: Graph) -> list[str]:
+    """The lines that return a random action with probability epsilon."""
+    if graph.head != "argmax":
+        return []
+    n = graph.choices[0]
+    index = f"(int)@clamp(noise[1] * {number(n)}, 0.0f, {number(n - 1)})"
+    returned = f"    return {_plus(index, graph.start[0])};"
+    return [f"if (noise[0] < {number(graph.epsilon)}) {{", returned, "}"]

@@ -1,0 +1,93 @@
+"""The self-test in C: stored observations, and the actions that Python has for them."""
+
+import numpy as np
+
+from npr.export.c.writing import Tables
+from npr.export.model import Model
+
+TOLERANCE = "1e-5f"  # of the action's range
+
+_DIFFERENCE = """\
+/* The largest difference of numbers of an action, {unit}; 1e30 if one is NaN. */
+static float @difference(const float *action, const float *want)
+{{
+    float e, largest = 0.0f;
+    int i;
+    for (i = 0; i < {d}; i++) {{
+        e = {error};
+        e = e < 0.0f ? -e : e;
+        largest = e <= largest ? largest : e == e ? e : 1e30f;
+    }}
+    return largest;
+}}"""
+
+_SELFTEST = """\
+int @selftest(float *max_err)
+{{
+    float obs[{n}], action[{d}], error, worst = 0.0f;
+    const float *given = @test_observations, *want = @test_actions;
+    int t, i, failures = 0;
+    for (t = 0; t < {tests}; t++, want += {d}) {{
+        for (i = 0; i < {n}; i++) {{
+            obs[i] = @READ_FLOAT(given++);
+        }}
+        {act}
+        error = @difference(action, want);
+        failures += error > {tolerance};
+        worst = error > worst ? error : worst;
+    }}
+{sampled}    if (max_err) {{
+        *max_err = worst;
+    }}
+    return failures;
+}}"""
+
+_SAMPLED = """\
+    given = @test_observations;
+    want = @test_sampled;
+    for (t = 0; t < {tests}; t++, want += {d}) {{
+        float noise[{noise}];
+        for (i = 0; i < {n}; i++) {{
+            obs[i] = @READ_FLOAT(given++);
+        }}
+        for (i = 0; i < {noise}; i++) {{
+            noise[i] = @READ_FLOAT(@test_noise + {noise} * t + i);
+        }}
+        {sample}
+        error = @difference(action, want);
+        failures += error > {tolerance};
+        worst = error > worst ? error : worst;
+    }}
+"""
+
+
+def selftest(model: Model, stochastic: bool, tables: Tables) -> str:
+    """@selftest; its observations and actions are added to `tables`."""
+    graph = model.graph
+    tables.floats("test_observations", model.observations)
+    tables.floats("test_actions", model.actions)
+    error, unit = "action[i] - @READ_FLOAT(want + i)", "in units"
+    if graph.kind == "box":
+        with np.errstate(invalid="ignore"):
+            span = graph.high - graph.low
+        tables.floats("test_span", np.where(np.isfinite(span) & (span > 0), span, 1.0))
+        error, unit = f"({error}) / @READ_FLOAT(@test_span + i)", "in parts of their range"
+    given = "(int)obs[0]" if graph.table is not None else "obs"
+
+    def call(function: str, *arguments: str) -> str:
+        listed = ", ".join([given, *arguments])
+        if graph.kind == "discrete":
+            return f"action[0] = (float)@{function}({listed});"
+        return f"@{function}({listed}, action);"
+
+    words = {
+        "n": graph.numbers, "d": graph.actions, "noise": graph.noise, "error": error, "unit": unit,
+        "tests": len(model.observations), "tolerance": TOLERANCE,
+        "act": call("act"), "sample": call("sample", "noise"),
+    }  # fmt: skip
+    sampled = ""
+    if stochastic:
+        tables.floats("test_noise", model.noise)
+        tables.floats("test_sampled", model.sampled)
+        sampled = _SAMPLED.format(**words)
+    return "\n\n".join([_DIFFERENCE.format(**words), _SELFTEST.format(sampled=sampled, **words)])

@@ -1,0 +1,105 @@
+"""What files in other languages say about a policy, as plain data, and how it is written in."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from npr.export.card import observation_names
+from npr.export.graph import NOISE, Array, Graph, Layer
+from npr.export.model import Model
+from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
+
+
+def meta_of(model: Model) -> dict[str, Any]:
+    """The card, and what observations, actions and noise are, for JSON.
+
+    low and high are the bounds of each number of an observation and of an action, null where there
+    are none; choices and start those of each index.
+    """
+    graph, card = model.graph, model.card.plain()
+    names = observation_names(graph)
+    observation = {
+        "numbers": graph.numbers, "low": card.pop("low"), "high": card.pop("high"),
+        "names": names if any(names) else None,
+    }  # fmt: skip
+    action: dict[str, Any] = {"kind": graph.kind, "numbers": graph.actions}
+    if graph.kind == "box":
+        action |= {"low": bounds(graph.low), "high": bounds(graph.high)}
+    elif graph.choices:
+        action |= {"choices": list(graph.choices), "start": list(graph.start)}
+    noise = {"numbers": graph.noise, "distribution": NOISE[graph.head]} if graph.noise else None
+    return {**card, "observation": observation, "action": action, "noise": noise}
+
+
+def data_of(graph: Graph, sampled: bool) -> dict[str, Any]:
+    """A graph as plain data and arrays, for code that computes it; see the templates.
+
+    sampled   with what only sampled actions need
+    """
+    names = "numbers", "inputs", "divisor", "start"
+    parts = [dict(zip(names, [getattr(part, name) for name in names])) for part in graph.parts]
+    stack = [] if graph.table is not None else [*graph.hidden, graph.output]
+    norm, spread = graph.norm, graph.log_std if sampled else None
+    return {
+        "parts": parts,
+        "inputs": stack[0].W.shape[1] if stack else 1,
+        "head": graph.head,
+        "kind": graph.kind,
+        "table": None if graph.table is None else graph.table.tolist(),
+        "norm": norm and {"mean": norm.mean, "scale": norm.scale, "clip": float(norm.clip)},
+        "layers": [_layer(layer) for layer in stack],
+        "spread": _layer(spread) if isinstance(spread, Layer) else spread,
+        "clip": [LOG_STD_MIN, LOG_STD_MAX] if graph.head == "tanh_gaussian" else None,
+        "choices": list(graph.choices),
+        "start": list(graph.start),
+        "low": bounds(graph.low),
+        "high": bounds(graph.high),
+        "middle": bounds(graph.middle),
+        "half": bounds(graph.half),
+        "ranges": ranges(graph),
+        "epsilon": float(graph.epsilon),
+        "temperature": float(graph.temperature),
+        "noise": graph.noise,
+    }  # fmt: skip
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    outputs, inputs = layer.W.shape
+    sizes = {"inputs": inputs, "outputs": outputs, "activation": layer.activation}
+    return {**sizes, "W": layer.W, "b": layer.b}
+
+
+def tests_of(model: Model, sampled: bool) -> dict[str, Array]:
+    """The tests that a file carries."""
+    tests = {"observations": model.observations, "actions": model.actions}
+    return {**tests, "noise": model.noise, "sampled": model.sampled} if sampled else tests
+
+
+def bounds(x: Array) -> list[float | None]:
+    """Bounds for JSON: null for infinite ones."""
+    return [float(v) if np.isfinite(v) else None for v in x]
+
+
+def ranges(graph: Graph) -> list[float | None]:
+    """What errors of each number of an action are divided by: its range; None where it has none."""
+    return bounds(graph.high - graph.low) if graph.kind == "box" else [1.0] * graph.actions
+
+
+def largest_error(got: Array, want: Array, units: Sequence[float | None]) -> float:
+    """The largest error of actions (B,) or (B, actions).
+
+    units   of each number, see `ranges`; for None, the action if that is larger than 1
+
+    NaN is an infinite error.
+    """
+    got, want = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (got, want))
+    known = np.array([np.nan if unit is None else unit for unit in units])
+    error = abs(got - want) / np.where(np.isnan(known), np.maximum(1, abs(want)), known)
+    return float(np.nan_to_num(error, nan=np.inf, posinf=np.inf).max(initial=0.0))
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """A template with each $NAME replaced, and nothing replaced in what is put in."""
+    return re.sub(r"\$([A-Z_]+)", lambda found: values[found[1]], template)

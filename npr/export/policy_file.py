@@ -1,0 +1,50 @@
+"""Policies alone, for `npr.infer` and for PyTorch: parameters and moments as they were trained."""
+
+import os
+
+import numpy as np
+
+from npr import infer
+from npr.errors import CheckpointError
+from npr.export.graph import graph_of
+from npr.export.meta import largest_error, ranges, tests_of
+from npr.export.model import Model
+from npr.files import policy_file, safetensors_file
+from npr.named_tensors import tensors_of
+
+
+def archive(model: Model) -> bytes:
+    """A *.npz of npr, see npr.files.policy_file."""
+    policy = model.policy
+    norm = {} if policy.norm is None else policy.norm.state()
+    tests = tests_of(model, False)
+    return policy_file.encoded(policy.spec, policy.theta, norm, model.card.plain(), tests)
+
+
+def tensors(model: Model) -> bytes:
+    """A *.safetensors, see npr.named_tensors.
+
+    Raises ConfigError if the package safetensors is not installed.
+    """
+    tests = {f"tests.{name}": array for name, array in tests_of(model, False).items()}
+    named = {**tensors_of(model.policy), **tests}
+    return safetensors_file.encoded(model.policy.spec, model.card.plain(), named)
+
+
+def selftest(path: str | os.PathLike[str]) -> float:
+    """The largest error of the tests in a *.npz or *.safetensors that `export` wrote, by the policy
+    that `npr.infer` loads.
+
+    It is in units of the action's range; where it has none, of the action if that is larger than 1.
+    Raises CheckpointError for a file that is not valid or has no tests.
+    """
+    policy, _, arrays = infer.read(path)
+    graph = graph_of(policy)
+    try:
+        rows, want = arrays["tests/observations"], arrays["tests/actions"]
+        got = policy.actions.to_env_batch(policy.choose(graph.encode(rows)))
+        return largest_error(got, want.reshape(np.shape(got)), ranges(graph))
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{os.fsdecode(path)} has no tests: npr.export writes them ({error!r:.200})."
+        ) from None

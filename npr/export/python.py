@@ -1,0 +1,87 @@
+"""Policies as plain Python without any import, which MicroPython runs too.
+
+What is computed is in templates/policy.py.txt; the policy is literals in it. All text of the policy
+is escaped, so that it can end neither a string nor a comment, and no text is in the first two
+lines, where a comment can name the encoding of the file.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npr.export.meta import data_of, filled, meta_of, tests_of
+from npr.export.model import Model
+
+_TEMPLATE = Path(__file__).parent / "templates" / "policy.py.txt"
+_SAMPLE = '''
+def sample(obs, noise):
+    """The action for one observation that the noise decides: $ACTION.
+
+    obs     as for act
+    noise   META["noise"]["numbers"] numbers, from META["noise"]["distribution"]: uniform in [0, 1),
+            or standard normal
+
+    Raises ValueError as act does, and for noise of another length.
+    """
+    if len(noise) != POLICY["noise"]:
+        raise ValueError("Noise has %d numbers, got %d." % (POLICY["noise"], len(noise)))
+    return _to_environment(_choose(_encode(obs), noise))
+
+'''
+_LARGEST = '_largest(TESTS["actions"], lambda i, obs: act(obs))'
+_SAMPLED = '_largest(TESTS["sampled"], lambda i, obs: sample(obs, TESTS["noise"][i]))'
+_LINE = 100  # characters
+
+
+def source(model: Model, *, stochastic: bool = False) -> str:
+    """Python with `act(obs)`, `selftest()` and META; `sample(obs, noise)` if stochastic."""
+    graph, card = model.graph, model.card
+    sampled = stochastic and graph.noise > 0
+    number = "float" if graph.kind == "box" else "int"
+    action = number if graph.kind == "discrete" else f"a list of {graph.actions} {number}"
+    largest = f"max(\n        {_LARGEST},\n        {_SAMPLED},\n    )"
+    return filled(_TEMPLATE.read_text(encoding="utf-8"), {
+        "SAMPLE": _SAMPLE.replace("$ACTION", action) if sampled else "",
+        "LARGEST": largest if sampled else _LARGEST,
+        "ACTION": action,
+        "TITLE": ascii(card.title)[1:-1],
+        "MEASURED": ascii(card.measured)[1:-1],
+        "VERSION": ascii(card.npr)[1:-1],
+        "META": literal(meta_of(model)),
+        "POLICY": literal(data_of(graph, sampled)),
+        "TESTS": literal(tests_of(model, sampled)),
+    })  # fmt: skip
+
+
+def literal(value: Any, indent: int = 0) -> str:
+    """Plain data and arrays as a literal of ASCII; arrays as tuples, in their shortest digits."""
+    inside = " " * (indent + 4)
+    if isinstance(value, Mapping):
+        items = [f"{name!a}: {literal(one, indent + 4)}" for name, one in value.items()]
+        short = f"{{{', '.join(items)}}}"
+        lines = "".join(f"{inside}{item},\n" for item in items)
+        return short if _fits(short, indent) else f"{{\n{lines}{' ' * indent}}}"
+    if isinstance(value, list | np.ndarray):
+        items = [literal(one, indent + 4) for one in value]
+        short = f"({', '.join(items)}{',' * (len(items) == 1)})"
+        return short if _fits(short, indent) else f"(\n{_wrapped(items, inside)}{' ' * indent})"
+    if isinstance(value, np.floating | np.integer):
+        return str(value)
+    return ascii(value)
+
+
+def _fits(text: str, indent: int) -> bool:
+    return "\n" not in text and indent + len(text) < _LINE
+
+
+def _wrapped(items: list[str], inside: str) -> str:
+    """Items with commas, as many to a line as fit."""
+    lines, line = [], inside
+    for item in items:
+        if line != inside and len(line) + len(item) + 2 > _LINE:
+            lines.append(line.rstrip() + "\n")
+            line = inside
+        line += f"{item}, "
+    return "".join([*lines, line.rstrip(), "\n"])

@@ -1,0 +1,206 @@
+// $TITLE
+// $MEASURED
+// Written by npr $VERSION.
+//
+//     import { act } from "./policy.js";
+//     const action = act(observation);
+//
+// Weights are float32 numbers in base64; arithmetic is in float64.
+
+/** Where the policy comes from, and what observations, actions and noise are. */
+export const meta = $META;
+
+/** @type {Policy} */
+const policy = $POLICY;
+
+const tests = $TESTS;
+
+/**
+ * @typedef {{ W: string, b: string, inputs: number, outputs: number, activation: string }} Stored
+ * @typedef {{ W: Float32Array, b: Float32Array, activation: string, inputs: number,
+ *             out: Float64Array }} Layer
+ * @typedef {{ numbers: number, inputs: number, divisor: number, start: number | null }} Part
+ * @typedef {{ parts: Part[], inputs: number, head: string, kind: string, layers: Stored[],
+ *             table: number[] | null, norm: { mean: string, scale: string, clip: number } | null,
+ *             choices: number[], start: number[], low: (number | null)[],
+ *             high: (number | null)[], middle: number[], half: number[], ranges: (number | null)[],
+ *             epsilon: number, temperature: number, noise: number,
+ *             spread: Stored | string | null, clip: [number, number] | null }} Policy
+ */
+
+/**
+ * The deterministic action for one observation, e.g. act([0.1, 0.2, 0.3]).
+ *
+ * @param {number | ArrayLike<number>} obs  the environment's numbers, not normalized, a Dict's
+ *     parts in the order of their names; or one number, for a Discrete space
+ * @returns {$ACTION}
+ * @throws {RangeError} if it has another length, or holds a number that is not valid
+ */
+export function act(obs) {
+  return /** @type {$ACTION} */ (toEnvironment(choose(encode(obs), null)));
+}
+$SAMPLE
+/**
+ * The largest error of the stored tests, in units of the action's range; where it has none, of
+ * the action if that is larger than 1.
+ *
+ * @returns {number}  at most 1e-5; 0 for indices
+ */
+export function selftest() {
+  const inputs = floats(tests.observations), count = meta.observation.numbers;
+  /** @type {(want: Float32Array, run: (obs: Float32Array, i: number) => any) => number} */
+  const largest = (want, run) => {
+    let worst = 0;
+    for (let i = 0; i < inputs.length / count; i++) {
+      const got = [run(inputs.subarray(i * count, (i + 1) * count), i)].flat();
+      got.forEach((value, j) => {
+        const right = want[i * got.length + j];
+        const unit = policy.ranges[j] ?? Math.max(1, Math.abs(right));
+        const error = Math.abs(value - right) / unit;
+        worst = error <= worst ? worst : error;
+      });
+    }
+    return worst;
+  };
+  return $LARGEST;
+}
+
+// ---- from numbers of the observation to the network's inputs
+
+/** @type {(obs: number | ArrayLike<number>) => Float64Array} */
+function encode(obs) {
+  const given = typeof obs === "number" ? [obs] : obs;
+  if (given?.length !== meta.observation.numbers) {
+    const numbers = meta.observation.numbers;
+    throw new RangeError(`An observation has ${numbers} numbers, got ${given?.length}.`);
+  }
+  const x = new Float64Array(policy.inputs);
+  let from = 0, to = 0;
+  for (const part of policy.parts) {
+    for (let i = 0; i < part.numbers; i++, from++) {
+      const value = given[from], index = value - (part.start ?? 0);
+      if (!Number.isFinite(value)) {
+        throw new RangeError(`Number ${from} of the observation is ${value}, not a finite number.`);
+      }
+      if (part.start === null) {
+        x[to + i] = value / part.divisor;
+      } else if (!Number.isInteger(index) || index < 0 || index >= part.inputs) {
+        throw new RangeError(`Number ${from} of the observation is ${value}, not a whole number ` +
+          `from ${part.start} to ${part.start + part.inputs - 1}.`);
+      } else if (policy.table) {
+        x[0] = index;
+      } else {
+        x[to + index] = 1;
+      }
+    }
+    to += part.inputs;
+  }
+  if (norm) {
+    for (let i = 0; i < to; i++) {
+      const value = (x[i] - norm.mean[i]) * norm.scale[i];
+      x[i] = Math.min(Math.max(value, -norm.clip), norm.clip);
+    }
+  }
+  return x;
+}
+
+// ---- from inputs to the agent's actions; without noise deterministic ones
+
+/** @type {(x: Float64Array, noise: ArrayLike<number> | null) => number | number[]} */
+function choose(x, noise) {
+  if (policy.table) return explored(policy.table[x[0]], noise);
+  if (noise && policy.head === "sampler") x.set(noise, policy.inputs - policy.noise);
+  const y = layers.reduce(dense, x);
+  switch (policy.head) {
+    case "argmax":
+      return explored(choice(y, undefined), noise);
+    case "categorical":
+      return choice(y.map((value) => value / policy.temperature), noise?.[0]);
+    case "multi_categorical": {
+      let from = 0;
+      return policy.choices.map((n, i) => choice(y.subarray(from, (from += n)), noise?.[i]));
+    }
+    case "bernoulli":
+      return Array.from(y, (value, i) =>
+        Number(noise ? noise[i] < 0.5 + 0.5 * Math.tanh(0.5 * value) : value > 0));
+    case "gaussian":
+      return Array.from(noisy(y, x, noise));
+    default:
+      return Array.from(noisy(y, x, noise), Math.tanh);
+  }
+}
+
+/** @type {(x: Float64Array, layer: Layer) => Float64Array} */
+function dense(x, layer) {
+  const { W, b, inputs, out, activation } = layer;
+  for (let i = 0, k = 0; i < out.length; i++) {
+    let sum = b[i];
+    for (let j = 0; j < inputs; j++, k++) sum += W[k] * x[j];
+    if (activation === "relu") sum = Math.max(sum, 0);
+    else if (activation === "tanh") sum = Math.tanh(sum);
+    else if (activation === "elu") sum = sum > 0 ? sum : Math.expm1(sum);
+    out[i] = sum;
+  }
+  return out;
+}
+
+/** @type {(scores: Float64Array, noise: number | undefined) => number} */
+function choice(scores, noise) {
+  const best = scores.indexOf(Math.max(...scores));
+  if (noise === undefined) return best;
+  let total = 0;
+  const reached = scores.map((score) => (total += Math.exp(score - scores[best])));
+  return Math.min(reached.filter((sum) => sum <= noise * total).length, scores.length - 1);
+}
+
+/** @type {(best: number, noise: ArrayLike<number> | null) => number} */
+function explored(best, noise) {
+  const n = policy.choices[0];
+  return noise && noise[0] < policy.epsilon ? Math.min(Math.floor(noise[1] * n), n - 1) : best;
+}
+
+/** @typedef {ArrayLike<number> | null} Noise */
+
+/** @type {(mean: Float64Array, x: Float64Array, noise: Noise) => Float64Array} */
+function noisy(mean, x, noise) {
+  if (!noise || !spread) return mean;
+  const last = layers.at(-2)?.out ?? x;
+  const logStd = spread instanceof Float32Array ? Float64Array.from(spread) : dense(last, spread);
+  const [low, high] = policy.clip ?? [-Infinity, Infinity];
+  return mean.map((m, i) => m + Math.exp(Math.min(Math.max(logStd[i], low), high)) * noise[i]);
+}
+
+// ---- from the agent's actions to the environment's
+
+/** @type {(a: number | number[]) => number | number[]} */
+function toEnvironment(a) {
+  const { kind, start, low, high, middle, half } = policy;
+  if (typeof a === "number") return a + start[0];
+  if (kind !== "box") return a.map((value, i) => value + (start[i] ?? 0));
+  return a.map((value, i) => {
+    const scaled = value * half[i] + middle[i];
+    return Math.min(Math.max(scaled, low[i] ?? -Infinity), high[i] ?? Infinity);
+  });
+}
+
+// ---- arrays
+
+/** @type {(base64: string) => Float32Array} */
+function floats(base64) {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const view = new DataView(bytes.buffer);  // little-endian on every machine
+  return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
+}
+
+/** @type {(stored: Stored) => Layer} */
+function layer(stored) {
+  const { W, b, outputs } = stored;
+  return { ...stored, W: floats(W), b: floats(b), out: new Float64Array(outputs) };
+}
+
+const layers = policy.layers.map(layer);
+const norm = policy.norm && {
+  mean: floats(policy.norm.mean), scale: floats(policy.norm.scale), clip: policy.norm.clip,
+};
+const spread = typeof policy.spread === "string" ? floats(policy.spread)
+  : policy.spread && layer(policy.spread);

@@ -1,0 +1,140 @@
+"""npr.export and agent.export: sources, options, and what is refused."""
+
+import copy
+
+import gymnasium
+import numpy as np
+import pytest
+from support import export_cases as cases
+from support.agent_files import content
+from support.small_agents import small_agent, trained
+
+import npr
+from npr.errors import CheckpointError, ConfigError
+from npr.export import FORMS, Exported, export, model_of
+
+every_form = pytest.mark.parametrize("suffix", FORMS)
+
+
+def test_the_module_is_a_function(tmp_path):
+    path = tmp_path / "policy.js"
+    result = npr.export(cases.policy("tanh"), path)
+    assert isinstance(result, Exported) and result.path == str(path)
+    assert result.bytes == path.stat().st_size > 0
+    assert npr.export.export is export
+
+
+@every_form
+def test_an_agent_its_file_and_its_policy_give_the_same(suffix, tmp_path):
+    agent = trained("SAC")
+    agent.save(tmp_path / "sac.npz")
+    written = []
+    for i, source in enumerate([agent, tmp_path / "sac.npz", str(tmp_path / "sac.npz")]):
+        npr.export(source, tmp_path / f"{i}{suffix}", episodes=1)
+        written.append((tmp_path / f"{i}{suffix}").read_bytes())
+    assert written[0] == written[1] == written[2]
+    agent.export(tmp_path / f"a{suffix}", episodes=1)
+    assert (tmp_path / f"a{suffix}").read_bytes() == written[0]
+    npr.export(agent.policy, tmp_path / f"p{suffix}")
+
+
+def test_a_file_of_the_policy_alone_can_be_exported(tmp_path):
+    agent = trained("DQN")
+    agent.export(tmp_path / "policy.npz", episodes=1)
+    result = npr.export(tmp_path / "policy.npz", tmp_path / "policy.py")
+    assert result.model.card.sha256 == model_of(agent, episodes=0).card.sha256
+    assert result.model.card.title == "DQN on CartPole-v1, 96 steps"
+    assert "holds the policy alone" in repr(result)
+
+
+def test_exporting_changes_nothing_of_the_agent(tmp_path):
+    agent = trained("SAC")
+    before = content(agent, tmp_path / "before.npz")
+    agent.export(tmp_path / "policy.py", episodes=2)
+    assert content(agent, tmp_path / "after.npz") == before
+    other = copy.deepcopy(agent)
+    agent.learn(32, reset_num_timesteps=False)
+    other.learn(32, reset_num_timesteps=False)
+    assert content(agent, tmp_path / "a.npz") == content(other, tmp_path / "b.npz")
+
+
+def test_the_return_is_measured_in_the_environment_that_is_given(tmp_path):
+    agent, env = trained("SAC"), gymnasium.make("Pendulum-v1", g=0.5)
+    card = npr.export(agent, tmp_path / "p.py", env=env, episodes=2, seed=3).model.card
+    result = agent.evaluate(env, episodes=2, seed=3)
+    assert (card.mean, card.episodes) == (pytest.approx(result.mean, rel=1e-4), 2)
+    assert card.low == (-1.0, -1.0, -8.0) and card.high == (1.0, 1.0, 8.0)
+    env.close()
+
+
+def test_an_environment_that_is_not_known_is_said(tmp_path):
+    agent = small_agent("PPO", lambda: gymnasium.make("CartPole-v1"))
+    agent.save(tmp_path / "ppo.npz")
+    result = npr.export(tmp_path / "ppo.npz", tmp_path / "policy.py")
+    assert result.model.card.mean is None
+    assert "return not measured: its environment is not known" in repr(result)
+    assert len(result.model.observations) == 32
+
+
+def test_bounds_that_are_not_finite_are_none():
+    card = model_of(trained("DQN"), episodes=1).card
+    assert card.low[0] == pytest.approx(-4.8) and card.low[1] is None and card.high[3] is None
+
+
+def test_given_observations_are_those_of_the_tests(tmp_path):
+    agent = trained("SAC")
+    given = np.full((500, 3), 0.25, np.float32) + np.arange(500)[:, None] / 1e4
+    model = npr.export(agent, tmp_path / "p.py", episodes=0, observations=given).model
+    assert (model.observations[:, None] == given).all(axis=-1).any(axis=-1).sum() > 16
+
+
+@every_form
+def test_sampling_is_refused_where_the_policy_is_deterministic(suffix, tmp_path):
+    with pytest.raises(ConfigError, match="stochastic=True needs a policy that samples"):
+        npr.export(trained("DDPG"), tmp_path / f"p{suffix}", episodes=0, stochastic=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@every_form
+def test_parameters_that_are_not_finite_are_refused_and_nothing_is_written(suffix, tmp_path):
+    agent, path = trained("SAC"), tmp_path / f"p{suffix}"
+    path.write_text("earlier")
+    getattr(agent, agent.policy_parameters)[7] = np.inf
+    with pytest.raises(ConfigError, match="NaN or infinite"):
+        agent.export(path, episodes=0)
+    assert path.read_text() == "earlier"
+
+
+@pytest.mark.parametrize(
+    "path, message",
+    [("policy", "must end with"), ("policy.cpp", "must end with .h"), ("a.h/b.txt", "must end")],
+)
+def test_the_suffix_must_be_known(path, message):
+    with pytest.raises(ConfigError, match=message):
+        npr.export(cases.policy("tanh"), path)
+
+
+@pytest.mark.parametrize("source", [None, 3, object(), np.zeros(3)])
+def test_only_agents_files_and_policies_are_exported(source):
+    with pytest.raises(ConfigError, match="An agent, the path of its file, or a policy"):
+        npr.export(source, "policy.h")
+
+
+def test_a_file_that_is_not_nprs_is_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"PK")
+    with pytest.raises(CheckpointError):
+        npr.export(tmp_path / "a.npz", "policy.h")
+    with pytest.raises(FileNotFoundError):
+        npr.export(tmp_path / "missing.npz", "policy.h")
+
+
+@pytest.mark.parametrize("episodes", [-1, 1.5, "two", None])
+def test_episodes_must_be_a_whole_number(episodes):
+    with pytest.raises(ConfigError, match="episodes"):
+        npr.export(cases.policy("tanh"), "policy.js", episodes=episodes)
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in FORMS if suffix != ".h"])
+def test_integers_are_for_c_only(suffix):
+    with pytest.raises(ConfigError, match="dtype"):
+        npr.export(cases.policy("tanh"), f"policy{suffix}", dtype="int8")
