@@ -20,6 +20,7 @@ import json
 import platform
 import sys
 import tempfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,7 +104,7 @@ def rows_of(one, only, say):
     observations = observations_of(path)
     model = model_of(path, episodes=0)  # float32, what all are compared with
     for dtype in DTYPES if one.net_arch else DTYPES[:1]:
-        form = f"C {dtype}"
+        form = f"C {dtype}" if one.net_arch else "C table"
         parts = [p for p in one.targets if only in f"{one.name}: {form}, {TARGETS[p].name}"]
         with tempfile.TemporaryDirectory() as folder:
             header = Path(folder, "policy.h")
@@ -240,13 +241,17 @@ def versions():
     for name in programs:
         with contextlib.suppress(OSError, RuntimeError):
             found[name] = run(name, "--version").splitlines()[0]
+    for name in ("emlearn", "onnxruntime"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
     return found
 
 
 def page_with(text, record):
     """The page with the table of a record."""
-    used = "; ".join(f"{name} {version}" if name not in version else version
-                     for name, version in record["versions"].items())  # fmt: skip
+    used = "; ".join(
+        text if name in text else f"{name} {text}" for name, text in record["versions"].items()
+    )
     return put(text, "table", [*lines_of(record["rows"]), "", f"With {used}."])
 
 
