@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from npr.envs.make import is_vector, make_env
+from npr.envs.state_check import in_use
 from npr.errors import ConfigError
 from npr.export import c, javascript, onnx, policy_file, python
 from npr.export.accuracy import checked, checked_limit
@@ -98,7 +100,7 @@ def export(
     stochastic     also write a function that samples actions, from noise that its caller gives
     libm           C calls math.h; False: it has own approximations of tanh and exp
     name           prefix of the names in C
-    env            environment for the episodes; None: one like the agent's
+    env            of the episodes: id, Env, VectorEnv or function; None: one like the agent's
     episodes       played with the policy as it is written, for the return in the file and for
                    observations of its tests; 0: none
     seed           of the episodes
@@ -194,16 +196,21 @@ def _played(
     """Episodes with the graph, or None and why not."""
     if not episodes:
         return None, "episodes=0"
-    own = env is None
+    limit = source.max_episode_steps
+    if env is None:
+        try:
+            made = source.make_env()
+        except ConfigError as error:
+            return None, str(error)
+    elif is_vector(env):
+        made = env
+    else:
+        made = make_env(env, limit if isinstance(env, str) else None)
     try:
-        env = source.make_env() if own else env
-    except ConfigError as error:
-        return None, str(error)
-    try:
-        return play(graph, source.policy, env, episodes, seed, source.max_episode_steps), ""
+        return play(graph, source.policy, made, episodes, seed, limit), ""
     finally:
-        if own:
-            env.close()
+        if made is not env and not in_use(made):  # a function may return one that exists
+            made.close()
 
 
 def _card(source: Source, graph: Graph, played: Played | None, note: str) -> Card:

@@ -67,6 +67,23 @@ def test_the_return_is_measured_in_the_environment_that_is_given(tmp_path):
     env.close()
 
 
+def test_an_id_a_function_and_an_environment_measure_the_same(tmp_path):
+    agent, env = trained("SAC"), gymnasium.make("Pendulum-v1")
+    sources = ["Pendulum-v1", lambda: gymnasium.make("Pendulum-v1"), env, lambda: env]
+    paths = [tmp_path / f"{i}.py" for i in range(len(sources))]
+    for source, path in zip(sources, paths):
+        npr.export(agent, path, env=source, episodes=1)
+    assert len({path.read_bytes() for path in paths}) == 1
+    env.reset()  # not closed
+    env.close()
+    vector = gymnasium.make_vec("Pendulum-v1", num_envs=2)
+    assert npr.export(agent, paths[0], env=vector, episodes=2).model.card.episodes == 2
+    vector.reset()
+    vector.close()
+    with pytest.raises(ConfigError, match="env must be an id"):
+        npr.export(agent, paths[0], env=3)
+
+
 def test_an_environment_that_is_not_known_is_said(tmp_path):
     class Own(gymnasium.Wrapper):
         pass
