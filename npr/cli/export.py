@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     import_modules(args.imports)
     source, env = agent_file(args.file, args.which), None
     if args.env or args.env_kwargs or args.wrapper:
-        agent, _ = agent_files.load(args)
+        agent = None if args.env else agent_files.load(args)[0]  # the file of a policy has none
         env = agent_files.env_of(args, agent)
     of_header = {
         name: getattr(args, name) for name in ("dtype", "libm", "name", *_LIMITS)

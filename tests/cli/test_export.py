@@ -42,6 +42,15 @@ def test_another_environment_measures_the_return(agents, npr, tmp_path):
     assert own == same and other[0] == 0 and other[1] != own[1]
 
 
+def test_a_policy_without_its_agent_is_measured_where_the_environment_is_named(
+    agents, npr, tmp_path
+):
+    alone, words = tmp_path / "policy.npz", ["--episodes", 1, "--env", "Pendulum-v1"]
+    assert npr("export", agents / "sac.npz", "-o", alone, "--episodes", 0)[0] == 0
+    status, out, err = npr("export", alone, "-o", tmp_path / "a.py", *words)
+    assert (status, err) == (0, "") and "1 episodes" in out
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
