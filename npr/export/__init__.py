@@ -8,6 +8,7 @@ The suffix decides. Every writer starts from the same description of a policy (g
 form, add a module with `source(model, **options)` and an entry in FORMS.
 """
 
+import inspect
 import os
 import sys
 import types
@@ -22,16 +23,28 @@ from npr.envs.state_check import in_use
 from npr.errors import ConfigError
 from npr.export import c, javascript, onnx, policy_file, python
 from npr.export.accuracy import checked, checked_limit
+from npr.export.c.writing import checked_name
 from npr.export.card import Card
 from npr.export.episodes import KEPT, Played, play, thinned
 from npr.export.graph import Graph, flat_rows, graph_of
 from npr.export.model import Model, fingerprint, with_tests
 from npr.export.quantize import DTYPES, quantized
 from npr.export.sources import Source, source_of
-from npr.files.atomic import replacement
+from npr.files.atomic import check_folder, replacement
 from npr.settings.setting import checked_seed, whole
+from npr.training.saving import check_path
 
-__all__ = ["FORMS", "Exported", "Graph", "Model", "export", "graph_of", "model_of"]
+__all__ = [
+    "FORMS",
+    "Exported",
+    "Graph",
+    "Model",
+    "check",
+    "export",
+    "graph_of",
+    "model_of",
+    "write",
+]
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,8 @@ def export(
     agent          an agent, the path of its file, or a policy
     path           *.h C99, *.py plain Python, *.js JavaScript, *.onnx, *.npz for `npr.infer`,
                    *.safetensors
-    stochastic     also write a function that samples actions, from noise that its caller gives
+    stochastic     also write a function that samples actions, from noise that its caller gives;
+                   *.npz and *.safetensors hold all that sampling needs in any case
     libm           C calls math.h; False: it has own approximations of tanh and exp
     name           prefix of the names in C
     env            of the episodes: id, Env, VectorEnv or function; None: one like the agent's
@@ -114,30 +128,64 @@ def export(
                    the same episodes; two standard errors of the difference are always allowed
 
     Raises ConfigError for a path or options that are not valid, for a policy that is not finite,
-    and where integers lose more than they may; nothing is written then.
+    and where integers lose more than they may, and FileNotFoundError for a file or folder that does
+    not exist; nothing is written then.
     """
-    form, path = _form(path), os.fsdecode(path)
-    if dtype not in form.dtypes:
-        raise ConfigError(
-            f"dtype={dtype!r} cannot be written to {path!r}, which takes "
-            f"{' or '.join(form.dtypes)}. C headers (*.h) take float32, {' and '.join(DTYPES)}."
-        )
-    given = {"stochastic": stochastic, "libm": libm, "name": name}
-    options = {key: given[key] for key in form.options}
+    check(path, dtype=dtype, libm=libm, name=name)
     model = model_of(
         agent, env=env, episodes=episodes, seed=seed, observations=observations,
         dtype=dtype, max_error=max_error, max_return_loss=max_return_loss,
     )  # fmt: skip
+    return write(model, path, stochastic=stochastic, libm=libm, name=name)
+
+
+def write(
+    model: Model,
+    path: "str | os.PathLike[str]",
+    *,
+    stochastic: bool = False,
+    libm: bool = True,
+    name: str = "policy",
+) -> Exported:
+    """Write a model to a file; arguments and errors as of `export`."""
+    form = check(path, dtype=getattr(model.graph, "dtype", "float32"), libm=libm, name=name)
     if stochastic and not model.graph.noise:
         raise ConfigError(
             f"stochastic=True needs a policy that samples; the actions of {model.card.title} are "
             "deterministic. Leave it out."
         )
-    content = form.write(model, **options)
-    data = content.encode() if isinstance(content, str) else content
+    given = {"stochastic": stochastic, "libm": libm, "name": name}
+    content = form.write(model, **{key: given[key] for key in form.options})
+    data, path = content.encode() if isinstance(content, str) else content, os.fsdecode(path)
     with replacement(path) as file:
         file.write(data)
     return Exported(path, len(data), model)
+
+
+def check(path: Any, *, dtype: str = "float32", libm: bool = True, name: str = "policy") -> Form:
+    """The form of the file at this path, by its suffix.
+
+    Raises ConfigError if it does not take these options or is a folder, and FileNotFoundError if it
+    is in no folder.
+    """
+    check_path("path", path)
+    path = os.fsdecode(path)
+    form = FORMS.get(os.path.splitext(path)[1].lower())
+    if form is None:
+        raise ConfigError(f"{path!r} must end with {', '.join(FORMS)}: the suffix decides.")
+    if dtype not in form.dtypes:
+        raise ConfigError(
+            f"dtype={dtype!r} cannot be written to {path!r}, which takes "
+            f"{' or '.join(form.dtypes)}. C headers (*.h) take float32, {' and '.join(DTYPES)}."
+        )
+    checked_name(name)
+    for option, default, value in (("libm", True, libm), ("name", "policy", name)):
+        if value != default and option not in form.options:
+            raise ConfigError(
+                f"{option}={value!r} is for C headers (*.h), {path!r} is none. Leave it out."
+            )
+    check_folder(path)
+    return form
 
 
 def model_of(
@@ -181,15 +229,6 @@ def model_of(
     return with_tests(source.policy, integer, card, seen)
 
 
-def _form(path: Any) -> Form:
-    """The form of a path's suffix. Raises ConfigError if there is none."""
-    suffix = os.path.splitext(os.fsdecode(path))[1].lower()
-    if suffix not in FORMS:
-        known = ", ".join(FORMS)
-        raise ConfigError(f"{os.fsdecode(path)!r} must end with {known}: the suffix decides.")
-    return FORMS[suffix]
-
-
 def _played(
     source: Source, graph: Graph, env: Any, episodes: int, seed: int | None
 ) -> tuple[Played | None, str]:
@@ -226,8 +265,8 @@ def _card(source: Source, graph: Graph, played: Played | None, note: str) -> Car
 class _Callable(types.ModuleType):
     """A module that can be called: npr.export(agent, path)."""
 
-    def __call__(self, *args: Any, **options: Any) -> Exported:
-        return export(*args, **options)
+    __call__ = staticmethod(export)
 
 
 sys.modules[__name__].__class__ = _Callable
+__signature__ = inspect.signature(export)  # of the module

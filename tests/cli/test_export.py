@@ -27,6 +27,22 @@ def test_several_files_are_written(agents, npr, tmp_path):
     assert "lake_act" in paths[0].read_text()
 
 
+def test_episodes_are_played_once_for_several_files(agents, npr, tmp_path, monkeypatch):
+    played = []
+    play = library.export.play
+    monkeypatch.setattr(
+        library.export, "play", lambda *args: (played.append(args[0]), play(*args))[1]
+    )
+    paths = [tmp_path / name for name in ("a.h", "a.js", "a.py")]
+    assert npr("export", agents / "sac.npz", "-o", *paths, "--episodes", 1)[0] == 0
+    assert len(played) == 1
+
+
+def test_no_file_is_written_if_one_cannot_be(agents, npr, tmp_path):
+    status, out, err = npr("export", agents / "sac.npz", "-o", tmp_path / "a.h", "a.txt")
+    assert status == 2 and out == "" and "a.txt" in err and list(tmp_path.iterdir()) == []
+
+
 def test_a_policy_without_its_agent_can_be_exported_again(agents, npr, tmp_path):
     alone, header = tmp_path / "policy.npz", tmp_path / "policy.h"
     assert npr("export", agents / "sac.npz", "-o", alone, "--episodes", 0)[0] == 0
@@ -59,6 +75,7 @@ def test_a_policy_without_its_agent_is_measured_where_the_environment_is_named(
         ([], "-o/--output"),
         (["-o", "policy.js", "--dtype", "int8"], "dtype"),
         (["-o", "policy.h", "--dtype", "int4"], "int4"),
+        (["-o", "policy.js", "--no-libm"], "libm=False is for C headers"),
         (["-o", "policy.h", "--name", "a-b"], "a-b"),
         (["-o", "missing/policy.h"], "create the folder"),
         (["-o", "policy.h", "--episodes", "-1"], "episodes"),

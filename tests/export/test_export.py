@@ -1,6 +1,7 @@
 """npr.export and agent.export: sources, options, and what is refused."""
 
 import copy
+import inspect
 
 import gymnasium
 import numpy as np
@@ -10,6 +11,7 @@ from support.agent_files import content
 from support.small_agents import small_agent, trained
 
 import npr
+import npr.export as exports
 from npr.errors import CheckpointError, ConfigError
 from npr.export import FORMS, Exported, export, model_of
 
@@ -140,6 +142,38 @@ def test_parameters_that_are_not_finite_are_refused_and_nothing_is_written(suffi
 def test_the_suffix_must_be_known(path, message):
     with pytest.raises(ConfigError, match=message):
         npr.export(cases.policy("tanh"), path)
+
+
+@pytest.mark.parametrize("path", [None, 3, "", "{folder}"])
+def test_the_path_must_be_that_of_a_file(path, tmp_path):
+    folder = tmp_path / "policy.h"
+    folder.mkdir()
+    path = folder if path == "{folder}" else path
+    with pytest.raises(ConfigError, match="path must be the path of a file"):
+        npr.export(cases.policy("tanh"), path)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in FORMS if suffix != ".h"])
+@pytest.mark.parametrize("options", [{"libm": False}, {"name": "robot"}], ids=str)
+def test_options_of_c_are_refused_elsewhere(suffix, options, tmp_path):
+    with pytest.raises(ConfigError, match=r"is for C headers.*Leave it out"):
+        npr.export(cases.policy("tanh"), tmp_path / f"p{suffix}", **options)
+
+
+@pytest.mark.parametrize(
+    "path, options, error",
+    [("p.h", {"name": "1"}, ConfigError), ("p.js", {"dtype": "int8"}, ConfigError),
+     ("missing/p.h", {}, FileNotFoundError)],
+)  # fmt: skip
+def test_arguments_are_checked_before_episodes(path, options, error, tmp_path, monkeypatch):
+    monkeypatch.setattr(exports, "play", lambda *args: pytest.fail("an episode was played"))
+    with pytest.raises(error):
+        npr.export(trained("SAC"), tmp_path / path, **options)
+
+
+def test_the_signature_is_that_of_the_function():
+    assert inspect.signature(npr.export) == inspect.signature(export)
 
 
 @pytest.mark.parametrize("source", [None, 3, object(), np.zeros(3)])
