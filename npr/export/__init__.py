@@ -20,17 +20,18 @@ import numpy as np
 
 from npr.envs.make import is_vector, make_env
 from npr.envs.state_check import in_use
-from npr.errors import ConfigError
+from npr.errors import ConfigError, EnvContractError
 from npr.export import c, javascript, onnx, policy_file, python
 from npr.export.accuracy import checked, checked_limit
 from npr.export.c.writing import checked_name
 from npr.export.card import Card
 from npr.export.episodes import KEPT, Played, play, thinned
-from npr.export.graph import Graph, flat_rows, graph_of
+from npr.export.graph import Array, Graph, graph_of
 from npr.export.model import Model, fingerprint, with_tests
 from npr.export.quantize import DTYPES, quantized
 from npr.export.sources import Source, source_of
 from npr.files.atomic import check_folder, replacement
+from npr.policy import Policy
 from npr.settings.setting import checked_seed, whole
 from npr.training.saving import check_path
 
@@ -209,10 +210,9 @@ def model_of(
     if seed is None:  # episodes that are compared are the same
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     graph = graph_of(source.policy)
+    given = None if observations is None else _given(source.policy, graph, observations)
     played, note = _played(source, graph, env, episodes, seed)
-    seen = None if played is None else played.observations
-    if observations is not None:
-        seen = thinned(flat_rows(source.policy.observations, observations), KEPT)
+    seen = played.observations if given is None and played is not None else given
     if dtype == "float32":
         return with_tests(source.policy, graph, _card(source, graph, played, note), seen)
     if graph.table is None and seen is None:
@@ -250,6 +250,22 @@ def _played(
     finally:
         if made is not env and not in_use(made):  # a function may return one that exists
             made.close()
+
+
+def _given(policy: Policy, graph: Graph, observations: Any) -> Array:
+    """At most KEPT rows (B, numbers) of a batch of observations that the caller gives."""
+    encode = policy.observations.encode if graph.table is None else policy.encode
+    try:
+        x = thinned(encode(observations), KEPT)
+        finite = np.isfinite(x).all()
+    except (EnvContractError, ValueError) as error:  # ValueError: lists of unequal lengths
+        raise ConfigError(f"observations= must be a batch of the policy's: {error}") from None
+    if not (len(x) and finite):
+        raise ConfigError(
+            "observations= must be a batch of the policy's, with finite numbers; got "
+            f"{'NaN or infinite values. Leave these out.' if len(x) else 'none.'}"
+        )
+    return graph.decode(x)
 
 
 def _card(source: Source, graph: Graph, played: Played | None, note: str) -> Card:

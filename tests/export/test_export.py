@@ -118,6 +118,32 @@ def test_given_observations_are_those_of_the_tests(tmp_path):
     assert (model.observations[:, None] == given).all(axis=-1).any(axis=-1).sum() > 16
 
 
+BAD_OBSERVATIONS = {
+    "NaN": np.full((4, 3), np.nan), "infinite": np.full((4, 3), np.inf),
+    "large": np.full((4, 3), 1e300), "few numbers": np.zeros((4, 2)), "none": np.zeros((0, 3)),
+    "text": "abc", "a number": 3.0, "ragged": [[0.0], [0.0, 1.0]], "axes": np.zeros((2, 2, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("name", BAD_OBSERVATIONS)
+def test_observations_that_are_not_the_policys_are_refused(name, dtype, tmp_path):
+    given = {"observations": BAD_OBSERVATIONS[name], "dtype": dtype, "episodes": 0}
+    with pytest.raises(ConfigError, match="observations= must be a batch of the policy's"):
+        npr.export(trained("SAC"), tmp_path / "p.h", **given)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("case", cases.CASES)
+def test_observations_of_every_space_are_given_as_a_batch(case):
+    policy = cases.policy(case)
+    rows = cases.rows(policy, 20_000 if case == "tanh" else 200)
+    model = model_of(policy, observations=cases.batch(policy, rows))
+    held = {row.tobytes() for row in rows}
+    assert sum(row.tobytes() in held for row in model.observations) >= min(16, len(held))
+
+
 @every_form
 def test_sampling_is_refused_where_the_policy_is_deterministic(suffix, tmp_path):
     with pytest.raises(ConfigError, match="stochastic=True needs a policy that samples"):
