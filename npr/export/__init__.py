@@ -53,7 +53,7 @@ class Form:
     """How files of one suffix are written.
 
     write     (model, **options) -> the content of the file
-    options   the options of `export` that it takes
+    options   the options of `export` that it takes, and "file": the name of the file
     dtypes    of the numbers that it can hold
     """
 
@@ -63,9 +63,9 @@ class Form:
 
 
 FORMS: dict[str, Form] = {
-    ".h": Form(c.source, ("stochastic", "libm", "name"), ("float32", *DTYPES)),
+    ".h": Form(c.source, ("stochastic", "libm", "name", "file"), ("float32", *DTYPES)),
     ".py": Form(python.source, ("stochastic",)),
-    ".js": Form(javascript.source, ("stochastic",)),
+    ".js": Form(javascript.source, ("stochastic", "file")),
     ".onnx": Form(onnx.source, ("stochastic",)),
     ".npz": Form(policy_file.archive),
     ".safetensors": Form(policy_file.tensors),
@@ -155,9 +155,11 @@ def write(
             f"stochastic=True needs a policy that samples; the actions of {model.card.title} are "
             "deterministic. Leave it out."
         )
-    given = {"stochastic": stochastic, "libm": libm, "name": name}
+    path = os.fsdecode(path)
+    file = os.path.basename(path)
+    given = {"stochastic": stochastic, "libm": libm, "name": name, "file": file}
     content = form.write(model, **{key: given[key] for key in form.options})
-    data, path = content.encode() if isinstance(content, str) else content, os.fsdecode(path)
+    data = content.encode() if isinstance(content, str) else content
     with replacement(path) as file:
         file.write(data)
     return Exported(path, len(data), model)

@@ -11,7 +11,8 @@ SUFFIXES = [".h", ".py", ".js", ".onnx", ".npz", ".safetensors"]
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_file_is_that_of_export(suffix, agents, npr, tmp_path):
-    path, own = tmp_path / f"policy{suffix}", tmp_path / f"own{suffix}"
+    (tmp_path / "own").mkdir()
+    path, own = tmp_path / f"policy{suffix}", tmp_path / "own" / f"policy{suffix}"
     status, out, err = npr("export", agents / "sac.npz", "-o", path, "--episodes", 2)
     library.load(agents / "sac.npz").export(own, episodes=2)
     assert (status, err) == (0, "")

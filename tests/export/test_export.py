@@ -26,14 +26,23 @@ def test_the_module_is_a_function(tmp_path):
     assert npr.export.export is export
 
 
+@pytest.mark.parametrize(
+    "name, line", [("sac.h", '#include "sac.h"'), ("sac.js", 'import { act } from "./sac.js";')]
+)
+def test_the_comment_names_the_file(name, line, tmp_path):
+    npr.export(cases.policy("tanh"), tmp_path / name)
+    written = (tmp_path / name).read_text()
+    assert line in written and f"policy{name[3:]}" not in written
+
+
 @every_form
 def test_an_agent_its_file_and_its_policy_give_the_same(suffix, tmp_path):
     agent = trained("SAC")
     agent.save(tmp_path / "sac.npz")
     written = []
-    for i, source in enumerate([agent, tmp_path / "sac.npz", str(tmp_path / "sac.npz")]):
-        npr.export(source, tmp_path / f"{i}{suffix}", episodes=1)
-        written.append((tmp_path / f"{i}{suffix}").read_bytes())
+    for source in (agent, tmp_path / "sac.npz", str(tmp_path / "sac.npz")):
+        npr.export(source, tmp_path / f"a{suffix}", episodes=1)
+        written.append((tmp_path / f"a{suffix}").read_bytes())
     assert written[0] == written[1] == written[2]
     agent.export(tmp_path / f"a{suffix}", episodes=1)
     assert (tmp_path / f"a{suffix}").read_bytes() == written[0]

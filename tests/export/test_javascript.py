@@ -98,8 +98,8 @@ def test_a_mutant_fails_its_tests(tmp_path):
 
 def test_texts_of_the_policy_are_only_texts(tmp_path):
     models = {text: hostile(expected("categorical").model, text) for text in HOSTILE}
-    for model in models.values():
-        written = source(model)
+    for text, model in models.items():
+        written = source(model, file=text)
         assert written.isascii() and "\r" not in written
         assert not re.search("</script|<!--", written, re.IGNORECASE)
     for text, (error, meta) in selftests(tmp_path, models).items():

@@ -2,7 +2,7 @@
 // $MEASURED
 // Written by npr $VERSION.
 //
-//     import { act } from "./policy.js";
+//     import { act } from $FILE;
 //     const action = act(observation);
 //
 // Weights are float32 numbers in base64; arithmetic is in float64.
