@@ -197,7 +197,7 @@ def _complete() -> None:
 
 
 def _fail(prefix: str, message: str, status: int = 2) -> int:
-    streams.write(sys.stderr, f"{prefix}: {message}\n")
+    streams.write(sys.stderr, f"{prefix}: {streams.lines(message)}\n")
     return status
 
 
@@ -226,7 +226,7 @@ def _warnings_of(prefix: str) -> Iterator[None]:
     """Within it, warnings are one line on stderr, without the line of code that gave them."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        streams.write(sys.stderr, f"{prefix}: warning: {message}\n")
+        streams.write(sys.stderr, f"{prefix}: warning: {streams.lines(str(message))}\n")
 
     with warnings.catch_warnings():
         warnings.showwarning = show

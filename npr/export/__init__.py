@@ -235,6 +235,8 @@ def _played(
     source: Source, graph: Graph, env: Any, episodes: int, seed: int | None
 ) -> tuple[Played | None, str]:
     """Episodes with the graph, or None and why not."""
+    import gymnasium
+
     if not episodes:
         return None, "episodes=0"
     limit = source.max_episode_steps
@@ -243,6 +245,8 @@ def _played(
             made = source.make_env()
         except ConfigError as error:
             return None, str(error)
+        except gymnasium.error.Error as error:
+            return None, f"{error} Import the module that registers it, or pass env=."
     elif is_vector(env):
         made = env
     else:

@@ -130,13 +130,15 @@ def _evaluation(
     agent: Algorithm | None, env: Any, episodes: int, seed: int | None
 ) -> tuple[dict[str, Any] | None, str]:
     """The evaluation of an agent, or None and why there is none."""
+    import gymnasium
+
     if agent is None:
         return None, "The run has no agent yet."
     if not episodes:
         return None, "The agent was not evaluated for this page."
     try:
         result = agent.evaluate(env, episodes, seed, True, EPISODE_LIMIT)
-    except NprError as error:
+    except (NprError, gymnasium.error.Error) as error:
         return None, f"The agent could not be evaluated: {error}"
     if not np.isfinite(result.returns).all():
         return None, "The agent was evaluated, and returns were not finite."

@@ -1,8 +1,10 @@
 """npr export: the same files as agent.export writes, and its messages."""
 
 import re
+import shutil
 
 import pytest
+from support.hostile_files import edited, put
 
 import npr as library
 
@@ -86,6 +88,27 @@ def test_wrong_usage_is_one_sentence(words, message, agents, npr, tmp_path):
     status, out, err = npr("export", agents / "sac.npz", *words)
     assert status == 2 and re.search(message, err) and len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["export", "eval"])
+def test_names_in_a_file_do_not_control_the_terminal(command, agents, npr, tmp_path):
+    file = shutil.copy(agents / "sac.npz", tmp_path / "evil.npz")
+    edited(file, put("env", "\x1b]0;evil\x07\u202e"))
+    words = ["-o", tmp_path / "p.h"] if command == "export" else []
+    status, out, err = npr(command, file, "--episodes", 1, *words)
+    assert status == 0 and r"\x1b]0;evil\x07\u202e" in out
+    assert all(line.isprintable() for line in (out + err).split("\n"))
+
+
+def test_an_environment_that_is_not_registered_is_said(agents, npr, tmp_path):
+    file, path = shutil.copy(agents / "sac.npz", tmp_path / "other.npz"), tmp_path / "p.h"
+    edited(file, put("env_description", "id", "Elsewhere-v1"))
+    status, out, err = npr("export", file, "-o", path)
+    assert status == 0 and path.exists()
+    assert "return not measured: Environment `Elsewhere` doesn't exist" in out
+    assert "Import the module that registers it, or pass env=." in out
+    assert npr("report", file, "-o", tmp_path / "page.html")[0] == 0
+    assert "The agent could not be evaluated" in (tmp_path / "page.html").read_text()
 
 
 def test_a_missing_file_is_wrong_usage(npr):
