@@ -156,8 +156,8 @@ def write(
             "deterministic. Leave it out."
         )
     path = os.fsdecode(path)
-    file = os.path.basename(path)
-    given = {"stochastic": stochastic, "libm": libm, "name": name, "file": file}
+    given: dict[str, Any] = {"stochastic": stochastic, "libm": libm, "name": name}
+    given["file"] = os.path.basename(path)
     content = form.write(model, **{key: given[key] for key in form.options})
     data = content.encode() if isinstance(content, str) else content
     with replacement(path) as file:
@@ -284,11 +284,12 @@ def _card(source: Source, graph: Graph, played: Played | None, note: str) -> Car
     )  # fmt: skip
 
 
-class _Callable(types.ModuleType):
+class Module(types.ModuleType):
     """A module that can be called: npr.export(agent, path)."""
 
     __call__ = staticmethod(export)
 
 
-sys.modules[__name__].__class__ = _Callable
+sys.modules[__name__].__class__ = Module
+module: Module = sys.modules[__name__]  # type: ignore[assignment]
 __signature__ = inspect.signature(export)  # of the module
