@@ -66,6 +66,8 @@ def _opened(
 ) -> tuple[Algorithm | None, run_folder.RunData | None, Path | None]:
     """The agent of a run, what its folder holds, and the file of the agent."""
     if isinstance(run, Algorithm):
+        if which is not None:
+            raise ConfigError(f"which={which!r} needs a run folder, {run!r} is not a folder.")
         return run, None, None
     if not isinstance(run, (str, os.PathLike)):
         raise ConfigError(
@@ -139,6 +141,8 @@ def _evaluation(
     try:
         result = agent.evaluate(env, episodes, seed, True, EPISODE_LIMIT)
     except (NprError, gymnasium.error.Error) as error:
+        if env is not None:
+            raise
         return None, f"The agent could not be evaluated: {error}"
     if not np.isfinite(result.returns).all():
         return None, "The agent was evaluated, and returns were not finite."

@@ -15,7 +15,7 @@ from support.small_agents import small_agent
 
 import npr
 from npr import report, runs
-from npr.errors import ConfigError
+from npr.errors import ConfigError, SpaceError
 from npr.files import run_folder
 from npr.report.content import curve
 from npr.report.live import live
@@ -255,3 +255,32 @@ def test_wrong_arguments_are_refused_and_nothing_is_written(run, tmp_path):
     with pytest.raises(FileNotFoundError):
         report.write(tmp_path / "nothing.npz", page)
     assert not page.exists()
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"which": "last"}, ConfigError, "which must be best, final, latest or None, got 'last'"),
+        ({"env": "CartPole-v1"}, SpaceError, "Use one with the same spaces"),
+        ({"env": 3}, ConfigError, "env must be an id"),
+        ({"path": "missing/page.html"}, FileNotFoundError, "create the folder first"),
+        ({"path": "."}, ConfigError, "path must be the path of a file"),
+        ({"path": None}, ConfigError, "path must be the path of a file"),
+    ],
+)
+def test_arguments_that_do_not_fit_a_run_are_refused(options, error, message, run, tmp_path):
+    path = options.pop("path", "page.html")
+    with pytest.raises(error, match=message):
+        report.write(run, path and tmp_path / path, episodes=1, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_of_a_run_is_not_named_for_an_agent(tmp_path):
+    with pytest.raises(ConfigError, match="which='best' needs a run folder"):
+        report.write(small_agent("SAC"), tmp_path / "page.html", which="best")
+
+
+def test_a_gallery_is_of_a_list(run, tmp_path):
+    for runs_ in (run, str(run), small_agent("SAC")):
+        with pytest.raises(ConfigError, match="A gallery is of a list of runs"):
+            report.gallery(runs_, tmp_path / "page.html")
