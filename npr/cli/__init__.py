@@ -40,7 +40,7 @@ COMMANDS = {
 }
 _WITH_SETTINGS = ("train", "tune")
 _MODULES = {"eval": "evaluate", "list": "listing"}  # others have the name of their command
-_USAGE_ERRORS = ConfigError, SpaceError, UnknownNameError, FileNotFoundError
+_USAGE_ERRORS = ConfigError, SpaceError, UnknownNameError, FileNotFoundError, IsADirectoryError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

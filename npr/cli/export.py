@@ -55,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
     of_header = {
         name: getattr(args, name) for name in ("dtype", "libm", "name", *_LIMITS)
     }  # those that other forms refuse
+    headers = [path for path in args.output if path.lower().endswith(".h")]
     for path in args.output:
-        own = of_header if len(args.output) == 1 or path.lower().endswith(".h") else {}
+        own = of_header if path in headers or not headers else {}
         result = export(
             source, path, stochastic=args.stochastic, env=env, episodes=args.episodes,
             seed=args.seed, **own,

@@ -19,7 +19,7 @@ import numpy as np
 
 from npr.envs.make import is_vector, make_env
 from npr.envs.state_check import in_use
-from npr.errors import ConfigError
+from npr.errors import CheckpointError, ConfigError
 from npr.export import c, javascript, onnx, policy_file, python
 from npr.export.accuracy import checked, checked_limit
 from npr.export.card import Card
@@ -28,7 +28,9 @@ from npr.export.graph import Graph, flat_rows, graph_of
 from npr.export.model import Model, fingerprint, with_tests
 from npr.export.quantize import DTYPES, quantized
 from npr.export.sources import Source, source_of
+from npr.files.archive import read_headers
 from npr.files.atomic import replacement
+from npr.files.policy_file import is_policy
 from npr.settings.setting import checked_seed, whole
 
 __all__ = ["FORMS", "Exported", "Graph", "Model", "export", "graph_of", "model_of"]
@@ -113,8 +115,9 @@ def export(
     max_return_loss  largest fall of the mean return with integers, relative to that with floats, in
                    the same episodes; two standard errors of the difference are always allowed
 
-    Raises ConfigError for a path or options that are not valid, for a policy that is not finite,
-    and where integers lose more than they may; nothing is written then.
+    Raises ConfigError for a path or options that are not valid, for a *.npz that holds an agent,
+    for a policy that is not finite, and where integers lose more than they may, and
+    EnvContractError for observations that do not fit; nothing is written then.
     """
     form, path = _form(path), os.fsdecode(path)
     if dtype not in form.dtypes:
@@ -122,8 +125,12 @@ def export(
             f"dtype={dtype!r} cannot be written to {path!r}, which takes "
             f"{' or '.join(form.dtypes)}. C headers (*.h) take float32, {' and '.join(DTYPES)}."
         )
+    for key, value, default in (("libm", libm, True), ("name", name, "policy")):
+        if key not in form.options and value != default:
+            raise ConfigError(f"{key}={value!r} is for C headers (*.h); leave it out for {path!r}.")
     given = {"stochastic": stochastic, "libm": libm, "name": name}
     options = {key: given[key] for key in form.options}
+    _check_replaced(path)
     model = model_of(
         agent, env=env, episodes=episodes, seed=seed, observations=observations,
         dtype=dtype, max_error=max_error, max_return_loss=max_return_loss,
@@ -164,6 +171,7 @@ def model_of(
     played, note = _played(source, graph, env, episodes, seed)
     seen = None if played is None else played.observations
     if observations is not None:
+        source.policy.encode(observations)  # refuses those that do not fit
         seen = thinned(flat_rows(source.policy.observations, observations), KEPT)
     if dtype == "float32":
         return with_tests(source.policy, graph, _card(source, graph, played, note), seen)
@@ -183,11 +191,28 @@ def model_of(
 
 def _form(path: Any) -> Form:
     """The form of a path's suffix. Raises ConfigError if there is none."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise ConfigError(f"path must be that of a file, e.g. 'policy.h', got {path!r}.")
     suffix = os.path.splitext(os.fsdecode(path))[1].lower()
     if suffix not in FORMS:
         known = ", ".join(FORMS)
         raise ConfigError(f"{os.fsdecode(path)!r} must end with {known}: the suffix decides.")
     return FORMS[suffix]
+
+
+def _check_replaced(path: str) -> None:
+    """Raise ConfigError if an agent would be replaced by its policy, which cannot learn on."""
+    if not path.lower().endswith(".npz") or not os.path.isfile(path):
+        return
+    try:
+        manifest, _ = read_headers(path)
+    except CheckpointError:  # no file of npr
+        return
+    if not is_policy(manifest):
+        raise ConfigError(
+            f"{path} holds an agent, which can learn on; the policy alone would replace it. Export "
+            "to another path, or remove the file."
+        )
 
 
 def _played(

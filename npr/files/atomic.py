@@ -26,6 +26,8 @@ def replacement(path: str, mode: int | None = None) -> Iterator[io.BufferedWrite
     if not os.path.isdir(folder):
         text = "No such file or directory; create the folder first"
         raise FileNotFoundError(errno.ENOENT, text, folder)
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "Is a folder; name a file in it", path)
     prefix = f".{name[:60]}."
     _remove_leftovers(folder, prefix)
     file = _temporary(os.path.join(folder, prefix), 0o666 if mode is None else mode)

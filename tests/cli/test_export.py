@@ -51,6 +51,7 @@ def test_another_environment_measures_the_return(agents, npr, tmp_path):
         (["-o", "policy.js", "--dtype", "int8"], "dtype"),
         (["-o", "policy.h", "--dtype", "int4"], "int4"),
         (["-o", "policy.h", "--name", "a-b"], "a-b"),
+        (["-o", "policy.js", "policy.py", "--name", "a"], "name='a' is for C headers"),
         (["-o", "missing/policy.h"], "create the folder"),
         (["-o", "policy.h", "--episodes", "-1"], "episodes"),
     ],
@@ -59,6 +60,13 @@ def test_wrong_usage_is_one_sentence(words, message, agents, npr, tmp_path):
     status, out, err = npr("export", agents / "sac.npz", *words)
     assert status == 2 and re.search(message, err) and len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_as_the_output_is_wrong_usage(agents, npr, tmp_path):
+    (tmp_path / "folder.h").mkdir()
+    words = ["-o", tmp_path / "folder.h", "--episodes", 0]
+    status, _, err = npr("export", agents / "sac.npz", *words)
+    assert status == 2 and f"{tmp_path / 'folder.h'}: Is a folder" in err
 
 
 def test_a_missing_file_is_wrong_usage(npr):

@@ -10,7 +10,7 @@ from support.agent_files import content
 from support.small_agents import small_agent, trained
 
 import npr
-from npr.errors import CheckpointError, ConfigError
+from npr.errors import CheckpointError, ConfigError, EnvContractError
 from npr.export import FORMS, Exported, export, model_of
 
 every_form = pytest.mark.parametrize("suffix", FORMS)
@@ -116,6 +116,40 @@ def test_given_observations_are_those_of_the_tests(tmp_path):
     assert (model.observations[:, None] == given).all(axis=-1).any(axis=-1).sum() > 16
 
 
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ([1.0, 2.0], "shape"),
+        ([[1.0, 2.0, float("nan")]], "not finite"),
+        ("text", "numbers of shape"),
+    ],
+)
+def test_given_observations_must_fit(given, message, tmp_path):
+    with pytest.raises(EnvContractError, match=message):
+        npr.export(trained("SAC"), tmp_path / "p.js", episodes=0, observations=given)
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in FORMS if suffix != ".h"])
+@pytest.mark.parametrize("option", [{"name": "robot"}, {"libm": False}])
+def test_options_of_c_are_refused_for_other_forms(suffix, option, tmp_path):
+    with pytest.raises(ConfigError, match=r"is for C headers .*; leave it out"):
+        npr.export(cases.policy("tanh"), tmp_path / f"p{suffix}", **option)
+
+
+def test_an_agent_is_not_replaced_by_its_policy(tmp_path):
+    agent, path = trained("SAC"), tmp_path / "sac.npz"
+    agent.save(path)
+    held = path.read_bytes()
+    for source in (agent, path):
+        with pytest.raises(ConfigError, match="holds an agent, which can learn on"):
+            npr.export(source, path, episodes=0)
+    assert path.read_bytes() == held
+    for content_of_another in (lambda p: agent.export(p, episodes=0), lambda p: np.savez(p, a=1)):
+        content_of_another(tmp_path / "policy.npz")
+        npr.export(path, tmp_path / "policy.npz", episodes=0)
+        assert "policy alone" in repr(npr.export(tmp_path / "policy.npz", tmp_path / "p.js"))
+
+
 @every_form
 def test_sampling_is_refused_where_the_policy_is_deterministic(suffix, tmp_path):
     with pytest.raises(ConfigError, match="stochastic=True needs a policy that samples"):
@@ -140,6 +174,19 @@ def test_parameters_that_are_not_finite_are_refused_and_nothing_is_written(suffi
 def test_the_suffix_must_be_known(path, message):
     with pytest.raises(ConfigError, match=message):
         npr.export(cases.policy("tanh"), path)
+
+
+@pytest.mark.parametrize("path", [None, 3, ["policy.h"]])
+def test_the_path_must_be_one(path):
+    with pytest.raises(ConfigError, match="path must be that of a file"):
+        npr.export(cases.policy("tanh"), path)
+
+
+def test_a_folder_is_not_written_to(tmp_path):
+    (tmp_path / "p.h").mkdir()
+    with pytest.raises(IsADirectoryError, match="Is a folder; name a file in it"):
+        npr.export(cases.policy("tanh"), tmp_path / "p.h")
+    assert [path.name for path in tmp_path.iterdir()] == ["p.h"]
 
 
 @pytest.mark.parametrize("source", [None, 3, object(), np.zeros(3)])
