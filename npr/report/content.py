@@ -42,11 +42,11 @@ def content(
     if data is not None or not isinstance(run, (str, os.PathLike)):
         ((history,),) = [group.runs for group in resolve(run if data is None else data)]
     algorithm = type(agent).__name__ if agent is not None else str(history.algorithm)
-    name = (agent.env_name if agent is not None else history.env) or ""
+    name = (history.env if agent is None else _env_name(agent)) or ""
     evaluation, reason = _evaluation(agent, env, episodes, seed)
     acts = "The run has no agent yet." if agent is None else _live(agent)
     return {
-        "title": f"{algorithm} on {name or 'an environment without a name'}",
+        "title": f"{algorithm} on {name or 'an unnamed environment'}",
         "algorithm": algorithm,
         "env": name,
         "trained": _trained(agent, history),
@@ -80,6 +80,10 @@ def _opened(
         return None, data, None
     file = agent_file(path, which)
     return load(file), data, file
+
+
+def _env_name(agent: Algorithm) -> str | None:
+    return None if agent.env is None and agent.env_id is None else agent.env_name
 
 
 def _live(agent: Algorithm) -> dict[str, Any] | str:
@@ -197,7 +201,7 @@ def _facts(
     if agent is not None:
         theta = agent.policy.theta
         found |= {
-            "environment": agent.env_description.get("id", agent.env_name),
+            "environment": agent.env_description.get("id", _env_name(agent)),
             "seed": agent.seed,
             "env steps": f"{agent.num_timesteps:,}",
             "updates": f"{agent.n_updates:,}",
