@@ -225,7 +225,7 @@ def _played(
     if env is None:
         try:
             made = source.make_env()
-        except ConfigError as error:
+        except (ConfigError, ModuleNotFoundError) as error:  # without Gymnasium
             return None, str(error)
     elif is_vector(env):
         made = env

@@ -3,6 +3,7 @@
 import copy
 
 import gymnasium
+import gymnasium.wrappers as gw
 import numpy as np
 import pytest
 from support import export_cases as cases
@@ -102,6 +103,33 @@ def test_a_function_that_makes_a_registered_environment_is_known(tmp_path):
     for source in (agent, tmp_path / "ppo.npz"):
         card = npr.export(source, tmp_path / "policy.py", episodes=1).model.card
         assert card.title == "PPO on CartPole-v1, 0 steps" and card.episodes == 1
+
+
+def _rescaled():
+    return gw.RescaleAction(gymnasium.make("Pendulum-v1"), -1, 1)
+
+
+@pytest.mark.parametrize(
+    "env, name",
+    [
+        (_rescaled, "Pendulum-v1 with RescaleAction"),
+        (lambda: gw.NormalizeObservation(_rescaled()),
+         "Pendulum-v1 with RescaleAction, NormalizeObservation"),
+        (lambda: gw.NormalizeReward(gymnasium.make("Pendulum-v1")), "Pendulum-v1"),
+        (lambda: gw.RecordEpisodeStatistics(gymnasium.make("Pendulum-v1")), "Pendulum-v1"),
+    ],
+)  # fmt: skip
+def test_wrappers_that_a_policy_acts_through_are_named(env, name, tmp_path):
+    for source in (env, env()):
+        agent = small_agent("SAC", source)
+        result = agent.export(tmp_path / "policy.h", episodes=1)
+        assert result.model.card.title == f"SAC on {name}, 0 steps"
+        assert name in (tmp_path / "policy.h").read_text()
+    agent.save(tmp_path / "sac.npz")
+    card = npr.export(tmp_path / "sac.npz", tmp_path / "policy.js", episodes=1).model.card
+    assert card.env == name or "its wrapper Normalize" in card.measured
+    agent.close()
+    assert model_of(agent, episodes=0).card.env == name
 
 
 def test_bounds_that_are_not_finite_are_none():
