@@ -105,7 +105,7 @@ def observation_names(graph: Graph) -> list[str]:
         for i in range(part.numbers):
             index = f"[{i}]" if many and part.name else ""
             one_of = "" if part.start is None else _choice_of(part.inputs, part.start)
-            names.append(" ".join(word for word in (f"{part.name}{index}", one_of) if word))
+            names.append(", ".join(text for text in (f"{part.name}{index}", one_of) if text))
     return names
 
 
