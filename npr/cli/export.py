@@ -46,10 +46,11 @@ def run(args: argparse.Namespace) -> int:
     from npr.runs.typed import import_modules
 
     of_header = {"libm": args.libm, "name": args.name}
+    headers = [path for path in args.output if path.lower().endswith(".h")]
     files = []
-    for path in args.output:  # several files: the others take no options of a header
-        header = len(args.output) == 1 or path.lower().endswith(".h")
-        dtype, options = (args.dtype, of_header) if header else ("float32", {})
+    for path in args.output:  # beside a header, other files take no options of it
+        own = path in headers or not headers
+        dtype, options = (args.dtype, of_header) if own else ("float32", {})
         check(path, dtype=dtype, **options)
         files.append((path, dtype, options))
     import_modules(args.imports)

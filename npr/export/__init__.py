@@ -20,7 +20,7 @@ import numpy as np
 
 from npr.envs.make import is_vector, make_env
 from npr.envs.state_check import in_use
-from npr.errors import ConfigError, EnvContractError
+from npr.errors import CheckpointError, ConfigError, EnvContractError, is_of_gymnasium
 from npr.export import c, javascript, onnx, policy_file, python
 from npr.export.accuracy import checked, checked_limit
 from npr.export.c.writing import checked_name
@@ -30,22 +30,16 @@ from npr.export.graph import Array, Graph, graph_of
 from npr.export.model import Model, fingerprint, with_tests
 from npr.export.quantize import DTYPES, quantized
 from npr.export.sources import Source, source_of
+from npr.files.archive import read_headers
 from npr.files.atomic import check_folder, replacement
+from npr.files.policy_file import is_policy
 from npr.policy import Policy
 from npr.settings.setting import checked_seed, whole
 from npr.training.saving import check_path
 
 __all__ = [
-    "FORMS",
-    "Exported",
-    "Graph",
-    "Model",
-    "check",
-    "export",
-    "graph_of",
-    "model_of",
-    "write",
-]
+    "FORMS", "Exported", "Graph", "Model", "check", "export", "graph_of", "model_of", "write",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,9 +122,9 @@ def export(
     max_return_loss  largest fall of the mean return with integers, relative to that with floats, in
                    the same episodes; two standard errors of the difference are always allowed
 
-    Raises ConfigError for a path or options that are not valid, for a policy that is not finite,
-    and where integers lose more than they may, and FileNotFoundError for a file or folder that does
-    not exist; nothing is written then.
+    Raises ConfigError for a path or options that are not valid, for a *.npz that holds an agent,
+    for a policy that is not finite, and where integers lose more than they may, and
+    FileNotFoundError for a file or folder that does not exist; nothing is written then.
     """
     check(path, dtype=dtype, libm=libm, name=name)
     model = model_of(
@@ -168,8 +162,8 @@ def write(
 def check(path: Any, *, dtype: str = "float32", libm: bool = True, name: str = "policy") -> Form:
     """The form of the file at this path, by its suffix.
 
-    Raises ConfigError if it does not take these options or is a folder, and FileNotFoundError if it
-    is in no folder.
+    Raises ConfigError if it does not take these options, is a folder, or holds an agent, and
+    FileNotFoundError if it is in no folder.
     """
     check_path("path", path)
     path = os.fsdecode(path)
@@ -188,6 +182,7 @@ def check(path: Any, *, dtype: str = "float32", libm: bool = True, name: str = "
                 f"{option}={value!r} is for C headers (*.h), {path!r} is none. Leave it out."
             )
     check_folder(path)
+    _check_replaced(path)
     return form
 
 
@@ -231,21 +226,36 @@ def model_of(
     return with_tests(source.policy, integer, card, seen)
 
 
+def _check_replaced(path: str) -> None:
+    """Raise ConfigError if an agent would be replaced by its policy, which cannot learn on."""
+    if not path.lower().endswith(".npz") or not os.path.isfile(path):
+        return
+    try:
+        manifest, _ = read_headers(path)
+    except CheckpointError:  # no file of npr
+        return
+    if not is_policy(manifest):
+        raise ConfigError(
+            f"{path} holds an agent, which can learn on; the policy alone would replace it. Export "
+            "to another path, or remove the file."
+        )
+
+
 def _played(
     source: Source, graph: Graph, env: Any, episodes: int, seed: int | None
 ) -> tuple[Played | None, str]:
     """Episodes with the graph, or None and why not."""
-    import gymnasium
-
     if not episodes:
         return None, "episodes=0"
     limit = source.max_episode_steps
     if env is None:
         try:
             made = source.make_env()
-        except ConfigError as error:
+        except (ConfigError, ModuleNotFoundError) as error:  # without Gymnasium
             return None, str(error)
-        except gymnasium.error.Error as error:
+        except Exception as error:
+            if not is_of_gymnasium(error):
+                raise
             return None, f"{error} Import the module that registers it, or pass env=."
     elif is_vector(env):
         made = env

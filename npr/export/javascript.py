@@ -29,7 +29,7 @@ _SAMPLE = """
  */
 export function sample(obs, noise) {
   if (noise?.length !== policy.noise) {
-    throw new RangeError(`Noise has ${policy.noise} numbers, got ${noise?.length}.`);
+    throw new RangeError(`Noise has length ${policy.noise}, got ${noise?.length}.`);
   }
   return /** @type {$ACTION} */ (toEnvironment(choose(encode(obs), noise)));
 }

@@ -24,6 +24,8 @@ def replacement(path: str, mode: int | None = None) -> Iterator[io.BufferedWrite
     """
     check_folder(path)
     folder, name = os.path.split(os.path.abspath(path))
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "Is a folder; name a file in it", path)
     prefix = f".{name[:60]}."
     _remove_leftovers(folder, prefix)
     file = _temporary(os.path.join(folder, prefix), 0o666 if mode is None else mode)

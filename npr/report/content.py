@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from npr.algorithms.base import REGISTRY, Algorithm
-from npr.errors import ConfigError, NprError
+from npr.errors import ConfigError, NprError, is_of_gymnasium
 from npr.files import run_folder
 from npr.loading import load
 from npr.plot.groups import OneRun, resolve
@@ -42,11 +42,11 @@ def content(
     if data is not None or not isinstance(run, (str, os.PathLike)):
         ((history,),) = [group.runs for group in resolve(run if data is None else data)]
     algorithm = type(agent).__name__ if agent is not None else str(history.algorithm)
-    name = (agent.env_name if agent is not None else history.env) or ""
+    name = (history.env if agent is None else _env_name(agent)) or ""
     evaluation, reason = _evaluation(agent, env, episodes, seed)
     acts = "The run has no agent yet." if agent is None else _live(agent)
     return {
-        "title": f"{algorithm} on {name or 'an environment without a name'}",
+        "title": f"{algorithm} on {name or 'an unnamed environment'}",
         "algorithm": algorithm,
         "env": name,
         "trained": _trained(agent, history),
@@ -82,6 +82,10 @@ def _opened(
         return None, data, None
     file = agent_file(path, which)
     return load(file), data, file
+
+
+def _env_name(agent: Algorithm) -> str | None:
+    return None if agent.env is None and agent.env_id is None else agent.env_name
 
 
 def _live(agent: Algorithm) -> dict[str, Any] | str:
@@ -132,16 +136,14 @@ def _evaluation(
     agent: Algorithm | None, env: Any, episodes: int, seed: int | None
 ) -> tuple[dict[str, Any] | None, str]:
     """The evaluation of an agent, or None and why there is none."""
-    import gymnasium
-
     if agent is None:
         return None, "The run has no agent yet."
     if not episodes:
         return None, "The agent was not evaluated for this page."
     try:
         result = agent.evaluate(env, episodes, seed, True, EPISODE_LIMIT)
-    except (NprError, gymnasium.error.Error) as error:
-        if env is not None:
+    except Exception as error:
+        if env is not None or not (isinstance(error, NprError) or is_of_gymnasium(error)):
             raise
         return None, f"The agent could not be evaluated: {error}"
     if not np.isfinite(result.returns).all():
@@ -203,7 +205,7 @@ def _facts(
     if agent is not None:
         theta = agent.policy.theta
         found |= {
-            "environment": agent.env_description.get("id", agent.env_name),
+            "environment": agent.env_description.get("id", _env_name(agent)),
             "seed": agent.seed,
             "env steps": f"{agent.num_timesteps:,}",
             "updates": f"{agent.n_updates:,}",

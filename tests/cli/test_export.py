@@ -67,7 +67,7 @@ def test_a_policy_without_its_agent_is_measured_where_the_environment_is_named(
     alone, words = tmp_path / "policy.npz", ["--episodes", 1, "--env", "Pendulum-v1"]
     assert npr("export", agents / "sac.npz", "-o", alone, "--episodes", 0)[0] == 0
     status, out, err = npr("export", alone, "-o", tmp_path / "a.py", *words)
-    assert (status, err) == (0, "") and "1 episodes" in out
+    assert (status, err) == (0, "") and "1 episode)" in out
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,7 @@ def test_a_policy_without_its_agent_is_measured_where_the_environment_is_named(
         (["-o", "policy.h", "--dtype", "int4"], "int4"),
         (["-o", "policy.js", "--no-libm"], "libm=False is for C headers"),
         (["-o", "policy.h", "--name", "a-b"], "a-b"),
+        (["-o", "policy.js", "policy.py", "--name", "a"], "name='a' is for C headers"),
         (["-o", "missing/policy.h"], "create the folder"),
         (["-o", "policy.h", "--episodes", "-1"], "episodes"),
     ],
@@ -109,6 +110,13 @@ def test_an_environment_that_is_not_registered_is_said(agents, npr, tmp_path):
     assert "Import the module that registers it, or pass env=." in out
     assert npr("report", file, "-o", tmp_path / "page.html")[0] == 0
     assert "The agent could not be evaluated" in (tmp_path / "page.html").read_text()
+
+
+def test_a_folder_as_the_output_is_wrong_usage(agents, npr, tmp_path):
+    (tmp_path / "folder.h").mkdir()
+    words = ["-o", tmp_path / "folder.h", "--episodes", 0]
+    status, _, err = npr("export", agents / "sac.npz", *words)
+    assert status == 2 and "folder.h', which is a folder" in err
 
 
 def test_a_missing_file_is_wrong_usage(npr):

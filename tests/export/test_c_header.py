@@ -362,7 +362,7 @@ def test_the_comment_says_what_the_policy_takes_and_gives():
         assert part in comment, part
     assert "obs[0] to obs[15]  0 to 255\n" in source(model("bernoulli"))
     names = source(model("categorical")).partition("*/")[0]
-    assert "goal a whole number from 0 to 3" in names
+    assert "goal, a whole number from 0 to 3" in names
     assert "pose.0[2]" in names and "pose.1[3]" in names
     assert "Action: a whole number, 0 to 4." in names
     table = source(model("table-started")).partition("*/")[0]

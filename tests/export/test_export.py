@@ -4,6 +4,7 @@ import copy
 import inspect
 
 import gymnasium
+import gymnasium.wrappers as gw
 import numpy as np
 import pytest
 from support import export_cases as cases
@@ -115,6 +116,33 @@ def test_a_function_that_makes_a_registered_environment_is_known(tmp_path):
         assert card.title == "PPO on CartPole-v1, 0 steps" and card.episodes == 1
 
 
+def _rescaled():
+    return gw.RescaleAction(gymnasium.make("Pendulum-v1"), -1, 1)
+
+
+@pytest.mark.parametrize(
+    "env, name",
+    [
+        (_rescaled, "Pendulum-v1 with RescaleAction"),
+        (lambda: gw.NormalizeObservation(_rescaled()),
+         "Pendulum-v1 with RescaleAction, NormalizeObservation"),
+        (lambda: gw.NormalizeReward(gymnasium.make("Pendulum-v1")), "Pendulum-v1"),
+        (lambda: gw.RecordEpisodeStatistics(gymnasium.make("Pendulum-v1")), "Pendulum-v1"),
+    ],
+)  # fmt: skip
+def test_wrappers_that_a_policy_acts_through_are_named(env, name, tmp_path):
+    for source in (env, env()):
+        agent = small_agent("SAC", source)
+        result = agent.export(tmp_path / "policy.h", episodes=1)
+        assert result.model.card.title == f"SAC on {name}, 0 steps"
+        assert name in (tmp_path / "policy.h").read_text()
+    agent.save(tmp_path / "sac.npz")
+    card = npr.export(tmp_path / "sac.npz", tmp_path / "policy.js", episodes=1).model.card
+    assert card.env == name or "its wrapper Normalize" in card.measured
+    agent.close()
+    assert model_of(agent, episodes=0).card.env == name
+
+
 def test_bounds_that_are_not_finite_are_none():
     card = model_of(trained("DQN"), episodes=1).card
     assert card.low[0] == pytest.approx(-4.8) and card.low[1] is None and card.high[3] is None
@@ -151,6 +179,20 @@ def test_observations_of_every_space_are_given_as_a_batch(case):
     model = model_of(policy, observations=cases.batch(policy, rows))
     held = {row.tobytes() for row in rows}
     assert sum(row.tobytes() in held for row in model.observations) >= min(16, len(held))
+
+
+def test_an_agent_is_not_replaced_by_its_policy(tmp_path):
+    agent, path = trained("SAC"), tmp_path / "sac.npz"
+    agent.save(path)
+    held = path.read_bytes()
+    for source in (agent, path):
+        with pytest.raises(ConfigError, match="holds an agent, which can learn on"):
+            npr.export(source, path, episodes=0)
+    assert path.read_bytes() == held
+    for content_of_another in (lambda p: agent.export(p, episodes=0), lambda p: np.savez(p, a=1)):
+        content_of_another(tmp_path / "policy.npz")
+        npr.export(path, tmp_path / "policy.npz", episodes=0)
+        assert "policy alone" in repr(npr.export(tmp_path / "policy.npz", tmp_path / "p.js"))
 
 
 @every_form
