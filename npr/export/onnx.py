@@ -75,7 +75,8 @@ def source(model: Model, *, stochastic: bool = False) -> bytes:
 def selftest(path: str | os.PathLike[str]) -> float:
     """The largest error of the tests in a file that npr wrote, in onnxruntime on this machine.
 
-    It is in units of the action's range; where it has none, of the action if that is larger than 1.
+    It is in units of the action's range, see npr.export.graph.ranges; where it has none, of the
+    action if that is larger than 1.
     Raises ConfigError if onnxruntime is not installed, and CheckpointError for a file without
     tests.
     """
