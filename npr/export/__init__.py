@@ -17,16 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from npr.errors import ConfigError
+from npr.errors import ConfigError, EnvContractError
 from npr.export import c, javascript, onnx, policy_file, python
 from npr.export.accuracy import checked, checked_limit
 from npr.export.card import Card
 from npr.export.episodes import KEPT, Played, play, thinned
-from npr.export.graph import Graph, flat_rows, graph_of
+from npr.export.graph import Array, Graph, flat_rows, graph_of
 from npr.export.model import Model, fingerprint, with_tests
 from npr.export.quantize import DTYPES, quantized
 from npr.export.sources import Source, source_of
 from npr.files.atomic import replacement
+from npr.policy import Policy
 from npr.settings.setting import checked_seed, whole
 
 __all__ = ["FORMS", "Exported", "Graph", "Model", "export", "graph_of", "model_of"]
@@ -162,7 +163,7 @@ def model_of(
     played, note = _played(source, graph, env, episodes, seed)
     seen = None if played is None else played.observations
     if observations is not None:
-        seen = thinned(flat_rows(source.policy.observations, observations), KEPT)
+        seen = _observed(source.policy, observations)
     if dtype == "float32":
         return with_tests(source.policy, graph, _card(source, graph, played, note), seen)
     if graph.table is None and seen is None:
@@ -186,6 +187,25 @@ def _form(path: Any) -> Form:
         known = ", ".join(FORMS)
         raise ConfigError(f"{os.fsdecode(path)!r} must end with {known}: the suffix decides.")
     return FORMS[suffix]
+
+
+def _observed(policy: Policy, batch: Any) -> Array:
+    """The numbers of observations that the caller gives, of KEPT at most.
+
+    Raises ConfigError if there are none, or if one does not fit or is not finite.
+    """
+    space = policy.observations
+    try:
+        rows = space.rows(batch)
+        seen = flat_rows(space, [rows[i] for i in thinned(np.arange(len(rows)), KEPT)])
+    except EnvContractError as error:
+        raise ConfigError(f"observations= does not fit the policy: {error}") from None
+    if not len(seen) or not np.isfinite(seen).all():
+        problem = "contains NaN or infinite values" if len(seen) else "is empty"
+        raise ConfigError(
+            f"observations= {problem}. Give a batch of usual, finite observations, or leave it out."
+        )
+    return seen
 
 
 def _played(

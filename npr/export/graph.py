@@ -5,6 +5,7 @@
 `graph_of(policy)` makes it, and `Graph` computes it with NumPy: the reference for what is written.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -385,10 +386,19 @@ def check_finite(policy: Policy) -> None:
             )
 
 
-def flat_rows(observations: Observations, batch: Any) -> Array:
-    """The numbers (B, numbers) of a batch of observations, as float32, in the order of `parts`."""
-    rows = [_flat(observations, one) for one in observations.rows(batch)]
-    return np.array(rows, np.float32).reshape(len(rows), -1)
+def flat_rows(observations: Observations, several: Sequence[Any]) -> Array:
+    """The numbers (B, numbers) of B observations, as float32, in the order of `parts`; infinite
+    where they are beyond it.
+
+    Raises EnvContractError if one does not fit.
+    """
+    encoded, rows = np.empty(observations.size, np.float32), []
+    with np.errstate(over="ignore"):
+        for one in several:
+            observations.row(one, encoded)  # checks it
+            rows.append(_flat(observations, one))
+        numbers = sum(part.numbers for part in _parts(observations))
+        return np.array(rows, np.float32).reshape(len(rows), numbers)
 
 
 def _flat(observations: Observations, one: Any) -> list[float]:

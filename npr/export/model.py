@@ -169,10 +169,12 @@ def _box(graph: Graph, card: Card, seen: Array | None, far: float) -> tuple[Arra
     """Bounds of each number; where there is none, so many deviations or units from the middle."""
     middle, spread = np.zeros(graph.numbers), np.ones(graph.numbers)
     if seen is not None and len(seen):
-        middle, spread = seen.mean(axis=0), seen.std(axis=0) + 1e-6
+        numbers = seen.astype(np.float64)
+        middle, spread = numbers.mean(axis=0), numbers.std(axis=0) + 1e-6
     elif graph.norm is not None and len(graph.norm.mean) == graph.numbers:
         middle, spread = graph.norm.mean.astype(np.float64), 1 / graph.norm.scale
-    low, high = middle - far * spread, middle + far * spread
+    largest = float(np.finfo(np.float32).max)
+    low, high = (np.clip(middle + far * spread * sign, -largest, largest) for sign in (-1, 1))
     i = 0
     for part in graph.parts:
         if part.start is not None:

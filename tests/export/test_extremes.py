@@ -180,3 +180,12 @@ def test_noise_of_tests_is_not_at_a_limit_of_two_choices():
 def test_errors_are_relative_to_the_range_or_a_tenth_of_the_bounds():
     graph = graph_of(made("tanh", box([300.0, -1.0, 5.0], [300.001, 3.0, 5.0])))
     assert ranges(graph) == pytest.approx([30.0001, 4.0, 0.5])
+
+
+def test_observations_may_be_large():
+    seen = np.random.default_rng(0).choice([-3e38, 1e20], (40, 3)).astype(np.float32)
+    small = made("gaussian", box([None], [None]), lambda theta: theta * 1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = model_of(small, episodes=0, observations=seen, dtype="int8", max_error=np.inf)
+    assert np.isfinite(model.observations).all()
