@@ -382,7 +382,7 @@ def check_finite(policy: Policy) -> None:
         if not finite:
             raise ConfigError(
                 f"The {name} of the policy contain NaN or infinite values: training has diverged. "
-                "Nothing was written; export an earlier file of the agent."
+                "Export an earlier file of the agent."
             )
 
 

@@ -141,7 +141,7 @@ def _pool(graph: Graph, card: Card, seen: Array | None, rng: np.random.Generator
     if not len(pool):
         raise ConfigError(
             "The outputs of the policy overflow float32 in usual observations: training has "
-            "diverged. Nothing was written; export an earlier file of the agent."
+            "diverged. Export an earlier file of the agent."
         )
     doubt = _doubt(graph, pool)
     if (doubt <= 1).sum() < _FEWEST:  # the best there are

@@ -54,13 +54,14 @@ def source(model: Model, *, stochastic: bool = False) -> bytes:
         if graph.head == "sampler":
             y, h = nodes.outputs(graph, x, "noise")
         nodes.give("sampled", nodes.scaled(graph, nodes.chosen(graph, y, h, "noise")))
+    text = f"{model.card.title}\n{model.card.measured}"
     made = nodes.helper.make_model(
         nodes.helper.make_graph(nodes.made, "policy", inputs, outputs, nodes.constants),
         opset_imports=[nodes.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="npr",
         producer_version=__version__,
-        doc_string=f"{model.card.title}\n{model.card.measured}",
+        doc_string=text.encode(errors="replace").decode(),  # names from files may not be text
     )
     tests = {name: array.tolist() for name, array in tests_of(model, sampled).items()}
     card = {**meta_of(model), "ranges": ranges(graph)}

@@ -79,8 +79,8 @@ function encode(obs) {
   for (const part of policy.parts) {
     for (let i = 0; i < part.numbers; i++, from++) {
       const value = given[from], index = value - (part.start ?? 0);
-      if (!Number.isFinite(value)) {
-        throw new RangeError(`Number ${from} of the observation is ${value}, not a finite number.`);
+      if (!Number.isFinite(Math.fround(value))) {
+        throw new RangeError(`Number ${from} of the observation is ${value}, not a finite float32.`);
       }
       if (part.start === null) {
         x[to + i] = value / part.divisor;
