@@ -272,14 +272,15 @@ def _given(policy: Policy, graph: Graph, observations: Any) -> Array:
     """At most KEPT rows (B, numbers) of a batch of observations that the caller gives."""
     encode = policy.observations.encode if graph.table is None else policy.encode
     try:
-        x = thinned(encode(observations), KEPT)
+        with np.errstate(over="ignore"):  # what is beyond float32 is not finite
+            x = thinned(encode(observations), KEPT)
         finite = np.isfinite(x).all()
     except (EnvContractError, ValueError) as error:  # ValueError: lists of unequal lengths
-        raise ConfigError(f"observations= must be a batch of the policy's: {error}") from None
+        raise ConfigError(f"observations= does not fit the policy: {error}") from None
     if not (len(x) and finite):
+        problem = "contains NaN or infinite values" if len(x) else "is empty"
         raise ConfigError(
-            "observations= must be a batch of the policy's, with finite numbers; got "
-            f"{'NaN or infinite values. Leave these out.' if len(x) else 'none.'}"
+            f"observations= {problem}. Give a batch of usual, finite observations, or leave it out."
         )
     return graph.decode(x)
 
