@@ -4,6 +4,7 @@ import ast
 import io
 import tokenize
 
+import numpy as np
 import pytest
 from support import export_cases as cases
 from support.export_checks import HOSTILE, KINDS, TOLERANCE, expected, hostile, mutants
@@ -75,6 +76,19 @@ def test_an_observation_that_is_not_valid_is_an_error():
     for state in (2, 40, 3.5):
         with pytest.raises(ValueError, match="a whole number from 3 to 39"):
             act(state)
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_of_numpy_act_without_warnings():
+    want = expected("gaussian").first(20)
+    act = load(source(want.model))["act"]
+    for kind in (np.float32, np.float64):
+        assert want.error([act(row) for row in want.rows.astype(kind)]) < TOLERANCE
+    largest = np.finfo(np.float32).max
+    act(np.full(6, largest))
+    for wrong in (np.nan, np.inf, -np.inf, 2.0 * float(largest)):
+        with pytest.raises(ValueError, match="Number 5 of the observation is not a finite float32"):
+            act([0.0, 0.0, 0.0, 0.0, 0.0, wrong])
 
 
 def test_export_writes_it(tmp_path):
