@@ -58,9 +58,10 @@ def run(args: argparse.Namespace) -> int:
     headers = [path for path in args.output if path.lower().endswith(".h")]
     for path in args.output:
         own = of_header if path in headers or not headers else {}
-        result = export(
-            source, path, stochastic=args.stochastic, env=env, episodes=args.episodes,
-            seed=args.seed, **own,
-        )  # fmt: skip
+        with agent_files.known_envs(args):
+            result = export(
+                source, path, stochastic=args.stochastic, env=env, episodes=args.episodes,
+                seed=args.seed, **own,
+            )  # fmt: skip
         streams.show(repr(result))
     return 0
