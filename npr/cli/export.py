@@ -44,9 +44,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the files, and print what they hold."""
-    from npr.export import export
+    from npr.export import export, form_of
     from npr.runs.typed import import_modules
 
+    for path in args.output:  # before the first is written
+        form_of(path)
     import_modules(args.imports)
     source, env = agent_file(args.file, args.which), None
     if args.env or args.env_kwargs or args.wrapper:

@@ -33,7 +33,7 @@ from npr.files.atomic import replacement
 from npr.files.policy_file import is_policy
 from npr.settings.setting import checked_seed, whole
 
-__all__ = ["FORMS", "Exported", "Graph", "Model", "export", "graph_of", "model_of"]
+__all__ = ["FORMS", "Exported", "Graph", "Model", "export", "form_of", "graph_of", "model_of"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def export(
     for a policy that is not finite, and where integers lose more than they may, and
     EnvContractError for observations that do not fit; nothing is written then.
     """
-    form, path = _form(path), os.fsdecode(path)
+    form, path = form_of(path), os.fsdecode(path)
     if dtype not in form.dtypes:
         raise ConfigError(
             f"dtype={dtype!r} cannot be written to {path!r}, which takes "
@@ -189,7 +189,7 @@ def model_of(
     return with_tests(source.policy, integer, card, seen)
 
 
-def _form(path: Any) -> Form:
+def form_of(path: Any) -> Form:
     """The form of a path's suffix. Raises ConfigError if there is none."""
     if not isinstance(path, str | bytes | os.PathLike):
         raise ConfigError(f"path must be that of a file, e.g. 'policy.h', got {path!r}.")

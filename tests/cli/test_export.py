@@ -47,6 +47,7 @@ def test_another_environment_measures_the_return(agents, npr, tmp_path):
     [
         (["-o", "policy.txt"], r"must end with \.h"),
         (["-o", "policy"], r"must end with \.h"),
+        (["-o", "policy.py", "policy.txt"], r"'policy.txt' must end with \.h"),
         ([], "-o/--output"),
         (["-o", "policy.js", "--dtype", "int8"], "dtype"),
         (["-o", "policy.h", "--dtype", "int4"], "int4"),
