@@ -319,20 +319,6 @@ def check_finite(policy: Policy) -> None:
             )
 
 
-def flat_rows(observations: Observations, batch: Any) -> Array:
-    """The numbers (B, numbers) of a batch of observations, as float32, in the order of `parts`."""
-    rows = [_flat(observations, one) for one in observations.rows(batch)]
-    return np.array(rows, np.float32).reshape(len(rows), -1)
-
-
-def _flat(observations: Observations, one: Any) -> list[float]:
-    if isinstance(observations, GroupObservations):
-        pairs = zip(observations.keys, observations.parts)
-        return [x for key, part in pairs for x in _flat(part, one[key])]
-    numbers: list[float] = np.ravel(one).tolist()
-    return numbers
-
-
 def _parts(observations: Observations, name: str = "") -> list[Part]:
     if isinstance(observations, GroupObservations):
         prefix = f"{name}." if name else ""

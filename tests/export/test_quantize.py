@@ -260,7 +260,7 @@ def test_a_table_is_packed_already():
 
 def test_another_dtype_is_refused():
     with pytest.raises(ConfigError, match="'int4' is not known; use 'float32', 'int8' or 'q15'"):
-        model_of(cases.policy("tanh"), dtype="int4", observations=usual("tanh"))
+        model_of(cases.policy("tanh"), dtype="int4", observations=usual("tanh").reshape(-1, 2, 3))
 
 
 def test_observations_are_needed():

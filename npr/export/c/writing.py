@@ -47,11 +47,17 @@ def number(x: Any) -> str:
 
     Raises ConfigError if it is beyond float32.
     """
+    return numbers(x)[0]
+
+
+def numbers(array: Any) -> list[str]:
+    """The literals of the numbers of an array, see `number`."""
+    given = np.ravel(array)
     with np.errstate(over="ignore"):
-        value = np.float32(x)
-    if not np.isfinite(value):
-        raise ConfigError(f"The policy holds the number {x}, which float in C cannot hold.")
-    return f"{value!s}f"
+        values = given.astype(np.float32)
+    if len(wrong := given[~np.isfinite(values)]):
+        raise ConfigError(f"The policy holds the number {wrong[0]}, which float in C cannot hold.")
+    return [f"{value!s}f" for value in values]
 
 
 def each(n: int, line: str) -> list[str]:
@@ -68,7 +74,7 @@ class Tables:
 
     def floats(self, name: str, array: Array) -> None:
         """static const float @name[n]: the numbers of an array of any shape, in its order."""
-        self.add(name, [number(x) for x in np.ravel(array)], "float")
+        self.add(name, numbers(array), "float")
 
     def integers(self, name: str, array: Array, kind: str) -> None:
         """static const kind @name[n], with kind from BYTES."""
