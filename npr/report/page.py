@@ -92,13 +92,16 @@ def _write(
     policies: list[str] = []
     for one, agent in agents:
         if one["live"] is not None:
-            one["live"]["policy"] = len(policies)
-            policies.append(source(model_of(agent, episodes=0)))
+            try:
+                policies.append(source(model_of(agent, episodes=0)))
+                one["live"]["policy"] = len(policies) - 1
+            except ConfigError as error:
+                one["live"], one["not_live"] = None, f"The agent does not act here. {error}"
     data |= {"kind": kind, "title": title, "agents": [one for one, _ in agents]}
     data["made_by"] = f"Written by npr {__version__}. This file needs no network."
     text = assembled(title, data, policies)
     with replacement(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="replace"))  # names of files may not be text
 
 
 def assembled(title: str, data: dict[str, Any], policies: list[str]) -> str:

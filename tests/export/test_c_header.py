@@ -388,11 +388,6 @@ def test_integers_count_their_bytes():
     assert tables.text == "static const int16_t @w[4] @FLASH = {\n    1, -2, 3, 4\n};"
 
 
-def test_whole_numbers_that_float_cannot_hold_are_refused():
-    with pytest.raises(ConfigError, match="exact up to 2.24"):
-        source(rebuilt(model("argmax"), start=(1 << 24,)))
-
-
 def test_export_writes_the_same_header_each_time(tmp_path):
     first = npr.export(cases.policy("gaussian"), tmp_path / "a.h", episodes=0, stochastic=True)
     (tmp_path / "b").mkdir()

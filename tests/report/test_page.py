@@ -269,6 +269,32 @@ def test_the_script_of_a_page_is_valid(run, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_run_whose_logs_are_not_usable_has_a_page(tmp_path):
+    folder = tmp_path / "\udcff"  # a name that is not text
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    rows = "".join(f"{sign}1.7e308,5,{i}\n" for i in range(9) for sign in ("", "-"))
+    (folder / "monitor.csv").write_text(f"#{{}}\nr,l,t\n{rows}3,5,9\n")
+    np.savez(
+        folder / "evaluations.npz", timesteps=[1, 2], results=[[1e308, 1e308], [np.nan, 1]],
+        ep_lengths=[[1, 1], [1, 1]],
+    )  # fmt: skip
+    (folder / "config.json").write_text('{"settings": {"\\ud800": Infinity}, "git": NaN}')
+    report.write(folder, tmp_path / "page.html")
+    (one,) = data_of(tmp_path / "page.html")["agents"]
+    assert one["curve"]["mean"] == [3] and one["evaluations"]["mean"] == []
+
+
+def test_a_policy_that_cannot_be_exported_does_not_act(tmp_path):
+    agent = small_agent("PPO", "CartPole-v1")
+    agent.policy.theta[3] = np.nan
+    report.write(agent, tmp_path / "page.html", episodes=0)
+    (one,) = data_of(tmp_path / "page.html")["agents"]
+    assert one["live"] is None and "does not act here. The parameters" in one["not_live"]
+
+
 # ---- wrong arguments
 
 

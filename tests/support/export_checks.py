@@ -17,7 +17,7 @@ OBSERVATIONS = 10_000  # in episodes' usual range, and far beyond it
 HOSTILE = (
     '"; throw 1; //', "'; raise SystemExit(3) #", "</script><script>throw 1</script>",
     "<!--<script", "\u2028throw 1", "\nraise SystemExit(3)\n", "*/ throw 1 /*", "coding: utf-7",
-    '"""', "'''", "\\", "\0", "$POLICY", "${1/0}", "%s%d", "{0}", "+AGEAYg-",
+    '"""', "'''", "\\", "\0", "\ud800", "$POLICY", "${1/0}", "%s%d", "{0}", "+AGEAYg-",
 )  # fmt: skip
 
 

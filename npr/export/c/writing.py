@@ -43,20 +43,22 @@ def named(text: str, name: str) -> str:
 
 
 def number(x: Any) -> str:
-    """A float literal: the fewest digits that give this float32.
-
-    Raises ConfigError if it is beyond float32.
-    """
+    """The literal of one float, as in `numbers`."""
     return numbers(x)[0]
 
 
 def numbers(array: Any) -> list[str]:
-    """The literals of the numbers of an array, see `number`."""
+    """Float literals for the numbers of an array: the fewest digits that give each as float32.
+
+    Raises ConfigError if one is beyond float32.
+    """
     given = np.ravel(array)
     with np.errstate(over="ignore"):
         values = given.astype(np.float32)
-    if len(wrong := given[~np.isfinite(values)]):
-        raise ConfigError(f"The policy holds the number {wrong[0]}, which float in C cannot hold.")
+    finite = np.isfinite(values)
+    if not finite.all():
+        wrong = given[~finite][0]
+        raise ConfigError(f"The policy holds the number {wrong}, which float in C cannot hold.")
     return [f"{value!s}f" for value in values]
 
 
