@@ -78,6 +78,8 @@ def load(args: argparse.Namespace) -> tuple[Any, Path]:
 def env_of(args: argparse.Namespace, agent: Any, render_mode: str | None = None) -> Any:
     """The environment that the arguments name, an id or a function; None: one like the agent's.
 
+    agent   is not needed with --env
+
     Raises ConfigError if the agent's own is not known or not registered.
     """
     from npr.runs.typed import WrappedEnv, check_registered

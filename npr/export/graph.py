@@ -5,7 +5,7 @@
 `graph_of(policy)` makes it, and `Graph` computes it with NumPy: the reference for what is written.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ NOISE = {
     "argmax": "uniform", "categorical": "uniform", "multi_categorical": "uniform",
     "bernoulli": "uniform", "gaussian": "normal", "tanh_gaussian": "normal", "sampler": "normal",
 }  # fmt: skip
+_FLOAT = np.finfo(np.float32)
 _SAME = {"table": "argmax", "dueling": "argmax"}  # chosen in the same way
 
 
@@ -146,7 +147,18 @@ class Graph:
 
         noise   (B, noise), from the distribution in NOISE; None: deterministic actions
         """
-        return self.scale(self.choose(self.encode(observations), noise))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.scale(self.choose(self.encode(observations), noise))
+
+    def outputs(self, observations: Array) -> Array:
+        """The outputs (B, K) of a network for rows of numbers; not finite where they overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.output(self.features(self.encode(observations)))
+
+    def widened(self) -> "Graph":
+        """The same policy of floats with all numbers in float64."""
+        widened: Graph = _widened(self)
+        return widened
 
     def encode(self, observations: Array) -> Array:
         """The network's inputs (B, n) for rows of numbers; the states (B,) for a table."""
@@ -230,7 +242,8 @@ class Graph:
     def scale(self, a: Array) -> Array:
         """The environments' actions for the agent's."""
         if self.kind == "box":
-            scaled: Array = np.clip(a * self.half + self.middle, self.low, self.high)
+            with np.errstate(over="ignore"):  # infinite actions are clipped
+                scaled: Array = np.clip(a * self.half + self.middle, self.low, self.high)
             return scaled
         first: Any = self.start[0] if self.kind == "discrete" else np.array(self.start or 0)
         shifted: Array = a + first
@@ -256,13 +269,40 @@ def _choice(scores: Array, noise: Array | None) -> Array:
     return chosen
 
 
+def bounds(x: Array) -> list[float | None]:
+    """Bounds for JSON: null for infinite ones."""
+    return [float(v) if np.isfinite(v) else None for v in x]
+
+
+def ranges(graph: Graph) -> list[float | None]:
+    """What errors of each number of an action are divided by: its range, and at least a tenth of
+    its largest bound, as float32 has seven digits; None where it has no range."""
+    if graph.kind != "box":
+        return [1.0] * graph.actions
+    low, high = graph.low.astype(np.float64), graph.high.astype(np.float64)
+    largest = np.maximum(abs(low), abs(high))
+    width = np.maximum(high - low, 0.1 * largest)
+    return bounds(np.clip(width, _FLOAT.tiny, np.where(largest < np.inf, _FLOAT.max, np.inf)))
+
+
+def _widened(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return value.astype(np.float64)
+    if isinstance(value, tuple):
+        return tuple(_widened(one) for one in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        held = {field.name: getattr(value, field.name) for field in fields(value)}
+        return replace(value, **{name: _widened(one) for name, one in held.items()})
+    return value
+
+
 # ---- from a policy
 
 
 def graph_of(policy: Policy) -> Graph:
     """The graph of a policy, in the type of its parameters.
 
-    Raises ConfigError if its parameters are not finite.
+    Raises ConfigError if its parameters are not finite, and for numbers that do not fit float32.
     """
     check_finite(policy)
     head, spec = policy.head, policy.actions.spec
@@ -290,6 +330,7 @@ def graph_of(policy: Policy) -> Graph:
         Layer(np.zeros((0, 0), np.float32), nothing), None, None,
         name, kind, choices, start, low, high, middle, half, head.epsilon, head.temperature,
     )  # fmt: skip
+    _check_fits(graph)
     if policy.sizes is None:
         return replace(graph, table=policy.theta.argmax(axis=-1))
     stack = [Layer(W.T.copy(), b.copy()) for W, b in layers(policy.theta, policy.sizes)]
@@ -306,31 +347,42 @@ def graph_of(policy: Policy) -> Graph:
     return replace(graph, hidden=hidden, output=output, log_std=log_std)
 
 
+def _check_fits(graph: Graph) -> None:
+    """Raise ConfigError for indices and settings that float32 does not hold: the numbers of
+    observations, and in C of actions, have this type."""
+    parts = [(part.start, part.inputs) for part in graph.parts if part.start is not None]
+    for start, n in [*zip(graph.start, graph.choices), *parts]:
+        if max(abs(start), abs(start + n)) > 1 << 24:
+            raise ConfigError(
+                f"Whole numbers from {start} to {start + n - 1} cannot be exported as float32, "
+                "which is exact up to 2^24. Use a space that starts at 0."
+            )
+    with np.errstate(over="ignore"):
+        bounds = [row.astype(np.float32) for row in (graph.middle, graph.half)]
+        temperature = np.float32(graph.temperature)
+    if not np.isfinite(bounds).all():
+        raise ConfigError(
+            "Bounds of the actions are beyond float32, whose largest number is 3.4e38. Use smaller "
+            "ones, or infinite ones for actions without bounds."
+        )
+    if not 0 < temperature < np.inf:
+        raise ConfigError(f"The temperature {graph.temperature!r} is beyond float32.")
+
+
 def check_finite(policy: Policy) -> None:
-    """Raise ConfigError if a parameter or a moment of the normalization is not finite."""
+    """Raise ConfigError if a parameter or a moment of the normalization is not finite, or beyond
+    float32."""
     arrays = {"parameters": policy.theta}
     if policy.norm is not None:
         arrays |= dict(zip(("means", "scales"), policy.norm.scaling))
     for name, array in arrays.items():
-        if not np.isfinite(array).all():
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(array.astype(np.float32)).all()
+        if not finite:
             raise ConfigError(
                 f"The {name} of the policy contain NaN or infinite values: training has diverged. "
-                "Nothing was written; export an earlier file of the agent."
+                "Export an earlier file of the agent."
             )
-
-
-def flat_rows(observations: Observations, batch: Any) -> Array:
-    """The numbers (B, numbers) of a batch of observations, as float32, in the order of `parts`."""
-    rows = [_flat(observations, one) for one in observations.rows(batch)]
-    return np.array(rows, np.float32).reshape(len(rows), -1)
-
-
-def _flat(observations: Observations, one: Any) -> list[float]:
-    if isinstance(observations, GroupObservations):
-        pairs = zip(observations.keys, observations.parts)
-        return [x for key, part in pairs for x in _flat(part, one[key])]
-    numbers: list[float] = np.ravel(one).tolist()
-    return numbers
 
 
 def _parts(observations: Observations, name: str = "") -> list[Part]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from npr.export.card import observation_names
-from npr.export.graph import NOISE, Array, Graph, Layer
+from npr.export.graph import NOISE, Array, Graph, Layer, bounds, ranges
 from npr.export.model import Model
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 
@@ -75,16 +75,6 @@ def tests_of(model: Model, sampled: bool) -> dict[str, Array]:
     """The tests that a file carries."""
     tests = {"observations": model.observations, "actions": model.actions}
     return {**tests, "noise": model.noise, "sampled": model.sampled} if sampled else tests
-
-
-def bounds(x: Array) -> list[float | None]:
-    """Bounds for JSON: null for infinite ones."""
-    return [float(v) if np.isfinite(v) else None for v in x]
-
-
-def ranges(graph: Graph) -> list[float | None]:
-    """What errors of each number of an action are divided by: its range; None where it has none."""
-    return bounds(graph.high - graph.low) if graph.kind == "box" else [1.0] * graph.actions
 
 
 def largest_error(got: Array, want: Array, units: Sequence[float | None]) -> float:

@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from npr.errors import ConfigError
 from npr.export.card import Card
 from npr.export.episodes import thinned
-from npr.export.graph import NOISE, Array, Graph
+from npr.export.graph import NOISE, Array, Graph, ranges
+from npr.export.integer import IntegerGraph
 from npr.policy import Policy
 
 TESTS = 32  # pairs of an observation and its action
 _LARGEST_TESTS = 1 << 15  # numbers in all observations of the tests
+_FEWEST = 4  # tests, where there are so many observations
+_ROUNDING = 2e-6  # of the action's range, by the rounding of sums in a test: the tolerance is 1e-5
+_DRAWS = 8  # of noise for a test
 _FAR = 12.0  # deviations of the normalization, or units where there is no bound
 
 
@@ -43,14 +48,16 @@ def with_tests(policy: Policy, graph: Graph, card: Card, seen: Array | None) -> 
 
     seen   observations of episodes (B, numbers); None: none, they are drawn at random
 
-    Where actions are indices, observations with a near tie are left out: another order of the same
-    sum may decide it otherwise.
+    Another order of the same sums gives other last digits, and may decide a near tie otherwise.
+    So the tests are those that this hardly changes, where there are such.
+
+    Raises ConfigError if the outputs of the policy overflow.
     """
     rng = np.random.default_rng(0)
     pool = _pool(graph, card, seen, rng)
     most = max(4, min(TESTS, _LARGEST_TESTS // graph.numbers))
     rows = _chosen(graph, pool, most)
-    noise = draw_noise(graph, len(rows), rng)
+    noise = _steady_noise(graph, rows, rng)
     actions = graph(rows)
     sampled = graph(rows, noise) if graph.noise else actions
     return Model(policy, graph, card, rows, actions, noise, sampled)
@@ -70,17 +77,57 @@ def decided(graph: Graph, rows: Array) -> Array:
     thousandth of the largest."""
     if graph.table is not None or graph.kind == "box":
         return np.ones(len(rows), bool)
-    y = graph.output(graph.features(graph.encode(rows)))
-    margin = 1e-3 * abs(y).max(axis=-1)
-    if graph.head == "bernoulli":
-        sure: Array = abs(y).min(axis=-1) > margin
-        return sure
-    sure = np.ones(len(rows), bool)
-    for scores in np.split(y, np.cumsum(graph.choices)[:-1], axis=-1):
-        if scores.shape[-1] > 1:
-            best = np.sort(scores, axis=-1)
-            sure &= best[:, -1] - best[:, -2] > margin
+    sure: Array = _margin(graph, graph.outputs(rows)) > 1e-3
     return sure
+
+
+def _margin(graph: Graph, y: Array) -> Array:
+    """By how much outputs (B, K) may differ until another index or bit is chosen (B,), relative to
+    the largest of them."""
+    if graph.head == "bernoulli":
+        margin = abs(y).min(axis=-1)
+    else:
+        margin = np.full(len(y), np.inf)
+        for scores in np.split(y, np.cumsum(graph.choices)[:-1], axis=-1):
+            if scores.shape[-1] > 1:
+                best = np.partition(scores, -2, axis=-1)
+                margin = np.minimum(margin, best[:, -1] - best[:, -2])
+    relative: Array = margin / np.maximum(abs(y).max(axis=-1), 1e-30)
+    return relative
+
+
+def _doubt(graph: Graph, rows: Array, noise: Array | None = None) -> Array:
+    """How much the action of each row (B, numbers) depends on the last digits of sums; at most 1
+    is little."""
+    if graph.table is None and graph.kind != "box" and noise is None:
+        doubt: Array = 1e-3 / np.maximum(_margin(graph, graph.outputs(rows)), 1e-30)
+        return doubt
+    if graph.kind == "box":
+        if isinstance(graph, IntegerGraph):
+            return np.zeros(len(rows))
+        action = graph(rows, noise).astype(np.float64)
+        wide = None if noise is None else noise.astype(np.float64)
+        unit = np.array([x or np.nan for x in ranges(graph)])
+        unit = np.where(np.isnan(unit), np.maximum(1, abs(action)), unit)
+        error = abs(action - graph.widened()(rows.astype(np.float64), wide)) / unit
+        return np.nan_to_num(error.max(axis=-1) / _ROUNDING, nan=np.inf)
+    if noise is None:
+        return np.zeros(len(rows))
+    near = [graph(rows, noise + np.float32(e)).reshape(len(rows), -1) for e in (-1e-4, 1e-4)]
+    changed: Array = (near[0] != near[1]).any(axis=-1) * 2.0
+    return changed
+
+
+def _steady_noise(graph: Graph, rows: Array, rng: np.random.Generator) -> Array:
+    """Noise for each of the rows: drawn again, and zero at last, where the last digits of sums
+    matter."""
+    noise = draw_noise(graph, len(rows), rng)
+    if graph.noise:
+        for _ in range(_DRAWS):
+            again = _doubt(graph, rows, noise) > 1
+            noise[again] = draw_noise(graph, int(again.sum()), rng)
+        noise[_doubt(graph, rows, noise) > 1] = 0
+    return noise
 
 
 def _pool(graph: Graph, card: Card, seen: Array | None, rng: np.random.Generator) -> Array:
@@ -90,8 +137,17 @@ def _pool(graph: Graph, card: Card, seen: Array | None, rng: np.random.Generator
     pool = np.concatenate([_usual(graph, card, seen, rng), _extreme(graph, card, seen, rng)])
     _, first = np.unique(pool, axis=0, return_index=True)
     pool = pool[np.sort(first)]
-    decisive: Array = pool[decided(graph, pool)]
-    return decisive
+    pool = pool[np.isfinite(graph.outputs(pool)).all(axis=-1)]
+    if not len(pool):
+        raise ConfigError(
+            "The outputs of the policy overflow float32 in usual observations: training has "
+            "diverged. Export an earlier file of the agent."
+        )
+    doubt = _doubt(graph, pool)
+    if (doubt <= 1).sum() < _FEWEST:  # the best there are
+        return pool[np.sort(np.argsort(doubt, kind="stable")[:_FEWEST])]
+    steady: Array = pool[doubt <= 1]
+    return steady
 
 
 def _usual(graph: Graph, card: Card, seen: Array | None, rng: np.random.Generator) -> Array:
@@ -113,10 +169,12 @@ def _box(graph: Graph, card: Card, seen: Array | None, far: float) -> tuple[Arra
     """Bounds of each number; where there is none, so many deviations or units from the middle."""
     middle, spread = np.zeros(graph.numbers), np.ones(graph.numbers)
     if seen is not None and len(seen):
-        middle, spread = seen.mean(axis=0), seen.std(axis=0) + 1e-6
+        numbers = seen.astype(np.float64)
+        middle, spread = numbers.mean(axis=0), numbers.std(axis=0) + 1e-6
     elif graph.norm is not None and len(graph.norm.mean) == graph.numbers:
         middle, spread = graph.norm.mean.astype(np.float64), 1 / graph.norm.scale
-    low, high = middle - far * spread, middle + far * spread
+    largest = float(np.finfo(np.float32).max)
+    low, high = (np.clip(middle + far * spread * sign, -largest, largest) for sign in (-1, 1))
     i = 0
     for part in graph.parts:
         if part.start is not None:

@@ -54,13 +54,14 @@ def source(model: Model, *, stochastic: bool = False) -> bytes:
         if graph.head == "sampler":
             y, h = nodes.outputs(graph, x, "noise")
         nodes.give("sampled", nodes.scaled(graph, nodes.chosen(graph, y, h, "noise")))
+    text = f"{model.card.title}\n{model.card.measured}"
     made = nodes.helper.make_model(
         nodes.helper.make_graph(nodes.made, "policy", inputs, outputs, nodes.constants),
         opset_imports=[nodes.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="npr",
         producer_version=__version__,
-        doc_string=f"{model.card.title}\n{model.card.measured}",
+        doc_string=text.encode(errors="replace").decode(),  # names from files may not be text
     )
     tests = {name: array.tolist() for name, array in tests_of(model, sampled).items()}
     card = {**meta_of(model), "ranges": ranges(graph)}
@@ -75,7 +76,8 @@ def source(model: Model, *, stochastic: bool = False) -> bytes:
 def selftest(path: str | os.PathLike[str]) -> float:
     """The largest error of the tests in a file that npr wrote, in onnxruntime on this machine.
 
-    It is in units of the action's range; where it has none, of the action if that is larger than 1.
+    It is in units of the action's range, see npr.export.graph.ranges; where it has none, of the
+    action if that is larger than 1.
     Raises ConfigError if onnxruntime is not installed, and CheckpointError for a file without
     tests.
     """

@@ -2,8 +2,6 @@
 
 import os
 
-import numpy as np
-
 from npr import infer
 from npr.errors import CheckpointError
 from npr.export.graph import graph_of
@@ -35,15 +33,16 @@ def selftest(path: str | os.PathLike[str]) -> float:
     """The largest error of the tests in a *.npz or *.safetensors that `export` wrote, by the policy
     that `npr.infer` loads.
 
-    It is in units of the action's range; where it has none, of the action if that is larger than 1.
+    It is in units of the action's range, see npr.export.graph.ranges; where it has none, of the
+    action if that is larger than 1.
     Raises CheckpointError for a file that is not valid or has no tests.
     """
     policy, _, arrays = infer.read(path)
     graph = graph_of(policy)
     try:
         rows, want = arrays["tests/observations"], arrays["tests/actions"]
-        got = policy.actions.to_env_batch(policy.choose(graph.encode(rows)))
-        return largest_error(got, want.reshape(np.shape(got)), ranges(graph))
+        got = graph.scale(policy.choose(graph.encode(rows)))
+        return largest_error(got, want, ranges(graph))
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{os.fsdecode(path)} has no tests: npr.export writes them ({error!r:.200})."

@@ -41,6 +41,11 @@ def source(model: Model, *, stochastic: bool = False) -> str:
     sampled = stochastic and graph.noise > 0
     number = "float" if graph.kind == "box" else "int"
     action = number if graph.kind == "discrete" else f"a list of {graph.actions} {number}"
+    data, tests = data_of(graph, sampled), tests_of(model, sampled)
+    # differences of observations and means can be small, so these have all their digits
+    tests["observations"] = tests["observations"].tolist()
+    if data["norm"]:
+        data["norm"]["mean"] = data["norm"]["mean"].tolist()
     largest = f"max(\n        {_LARGEST},\n        {_SAMPLED},\n    )"
     return filled(_TEMPLATE.read_text(encoding="utf-8"), {
         "SAMPLE": _SAMPLE.replace("$ACTION", action) if sampled else "",
@@ -50,8 +55,8 @@ def source(model: Model, *, stochastic: bool = False) -> str:
         "MEASURED": ascii(card.measured)[1:-1],
         "VERSION": ascii(card.npr)[1:-1],
         "META": literal(meta_of(model)),
-        "POLICY": literal(data_of(graph, sampled)),
-        "TESTS": literal(tests_of(model, sampled)),
+        "POLICY": literal(data),
+        "TESTS": literal(tests),
     })  # fmt: skip
 
 

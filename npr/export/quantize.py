@@ -39,8 +39,8 @@ def quantized(graph: Graph, dtype: str, observations: Array) -> IntegerGraph:
     dtype          int8 or q15
     observations   (B, numbers) that are usual; ranges are taken from them
 
-    Raises ConfigError for tables, for observations that are missing or not finite, and for weights
-    that are too large.
+    Raises ConfigError for tables, for missing observations, for outputs that overflow, and for
+    weights that are too large.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype!r} is not known; use 'float32', 'int8' or 'q15'.")
@@ -51,10 +51,10 @@ def quantized(graph: Graph, dtype: str, observations: Array) -> IntegerGraph:
         )
     if not len(observations):
         raise ConfigError(f"dtype={dtype!r} needs observations, to find the ranges of numbers.")
-    if not np.isfinite(observations).all():
+    if not np.isfinite(graph.outputs(observations)).all():
         raise ConfigError(
-            f"dtype={dtype!r} needs finite observations, to find the ranges of numbers, and they "
-            "contain NaN or infinite values. Leave these out."
+            "The outputs of the policy overflow float32 in some of the observations, which "
+            f"dtype={dtype!r} needs to find the ranges of numbers. Leave these out."
         )
     heads = [_differences(graph)]
     if isinstance(graph.log_std, Layer):

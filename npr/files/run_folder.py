@@ -88,6 +88,9 @@ def _config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path} must hold an object, got {type(config).__name__}.")
+    for name in ("algorithm", "env"):
+        if not isinstance(config.get(name), str | None):
+            raise ConfigError(f"{path}: {name} must be a text or null, got {config[name]!r:.100}.")
     return config
 
 
@@ -107,7 +110,7 @@ def _monitor(paths: list[Path]) -> tuple[Columns, str | None]:
                 f"{path} is not a monitor file: it needs the columns r, l and t, and has "
                 f"{', '.join(columns)}."
             )
-        env = head.get("env_id") or env
+        env = str(head.get("env_id") or "") or env
         if head.get("episodes_before"):
             warnings.warn(
                 f"{path} does not have the first {head['episodes_before']} episodes of its run, so "

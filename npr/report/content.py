@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from npr.algorithms.base import REGISTRY, Algorithm
-from npr.errors import ConfigError, NprError
+from npr.errors import ConfigError, NprError, is_of_gymnasium
 from npr.files import run_folder
 from npr.loading import load
 from npr.plot.groups import OneRun, resolve
@@ -23,6 +23,7 @@ _EVALUATIONS = 60  # at most
 _DIGITS = 5  # of numbers in the page
 _SHARE = (10, 90)  # percentiles between which the band of a curve is
 _LONGEST = 300  # characters of a value
+_LARGEST = 1e150  # number that is shown
 
 
 def content(
@@ -66,6 +67,8 @@ def _opened(
 ) -> tuple[Algorithm | None, run_folder.RunData | None, Path | None]:
     """The agent of a run, what its folder holds, and the file of the agent."""
     if isinstance(run, Algorithm):
+        if which is not None:
+            raise ConfigError(f"which={which!r} needs a run folder, {run!r} is not a folder.")
         return run, None, None
     if not isinstance(run, (str, os.PathLike)):
         raise ConfigError(
@@ -98,7 +101,7 @@ def curve(history: Array) -> dict[str, list[float]]:
 
     Returns x (m,), and mean, low and high of the returns near it, where 80 % of them are; m <= 120.
     """
-    history = history[np.isfinite(history[:, :2]).all(axis=1)]
+    history = history[_usable(history[:, :2]).all(axis=1)]
     steps, returns = history[:, 0], history[:, 1]
     if not len(steps):
         return {"x": [], "mean": [], "low": [], "high": []}
@@ -125,7 +128,9 @@ def _evaluations(held: Mapping[str, Array]) -> dict[str, list[float]]:
     if not held or not len(held["timesteps"]):
         return {"x": [], "mean": [], "low": [], "high": []}
     steps, results = held["timesteps"], held["results"]
-    kept = np.flatnonzero(np.isfinite(results).all(axis=1))
+    kept = np.flatnonzero(_usable(results).all(axis=1))
+    if not len(kept):
+        return _evaluations({})
     chosen = kept[np.unique(np.linspace(0, len(kept) - 1, _EVALUATIONS).astype(np.int64))]
     return {"x": _short(steps[chosen]), **_spread([*results[chosen]])}
 
@@ -140,9 +145,11 @@ def _evaluation(
         return None, "The agent was not evaluated for this page."
     try:
         result = agent.evaluate(env, episodes, seed, True, EPISODE_LIMIT)
-    except NprError as error:
+    except Exception as error:
+        if env is not None or not (isinstance(error, NprError) or is_of_gymnasium(error)):
+            raise
         return None, f"The agent could not be evaluated: {error}"
-    if not np.isfinite(result.returns).all():
+    if not _usable(result.returns).all():
         return None, "The agent was evaluated, and returns were not finite."
     return {
         "returns": _short(result.returns),
@@ -151,6 +158,11 @@ def _evaluation(
         "length": float(result.lengths.mean()),
         "success": result.success_rate,
     }, ""  # fmt: skip
+
+
+def _usable(numbers: Array) -> Array:
+    """Which numbers are finite, and so are sums of their squares."""
+    return np.isfinite(numbers) & (abs(numbers) < _LARGEST)
 
 
 def _short(numbers: Any) -> list[float]:

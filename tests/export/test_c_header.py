@@ -333,7 +333,7 @@ def test_hostile_names_of_environments_and_parts_compile(tmp_path):
             one, graph=dataclasses.replace(one.graph, parts=tuple(parts)),
             card=dataclasses.replace(one.card, algorithm=text, env=text, note=text, npr=text),
         )  # fmt: skip
-        written = source(one, name=f"h{i}")
+        written = source(one, name=f"h{i}", file=text)
         code = written.partition("*/")[2]
         assert code == source(model("categorical"), name=f"h{i}").partition("*/")[2]
         sources[f"h{i}.h"] = written
@@ -388,16 +388,12 @@ def test_integers_count_their_bytes():
     assert tables.text == "static const int16_t @w[4] @FLASH = {\n    1, -2, 3, 4\n};"
 
 
-def test_whole_numbers_that_float_cannot_hold_are_refused():
-    with pytest.raises(ConfigError, match="exact up to 2.24"):
-        source(rebuilt(model("argmax"), start=(1 << 24,)))
-
-
 def test_export_writes_the_same_header_each_time(tmp_path):
     first = npr.export(cases.policy("gaussian"), tmp_path / "a.h", episodes=0, stochastic=True)
-    npr.export(cases.policy("gaussian"), tmp_path / "b.h", episodes=0, stochastic=True)
+    (tmp_path / "b").mkdir()
+    npr.export(cases.policy("gaussian"), tmp_path / "b" / "a.h", episodes=0, stochastic=True)
     text = (tmp_path / "a.h").read_text()
-    assert text == (tmp_path / "b.h").read_text() and text.isascii()
+    assert text == (tmp_path / "b" / "a.h").read_text() and text.isascii()
     assert first.bytes == len(text)
     npr.export(cases.policy("gaussian"), tmp_path / "c.h", episodes=0, libm=False, name="robot")
     other = (tmp_path / "c.h").read_text()

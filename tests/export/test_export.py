@@ -1,6 +1,7 @@
 """npr.export and agent.export: sources, options, and what is refused."""
 
 import copy
+import inspect
 
 import gymnasium
 import gymnasium.wrappers as gw
@@ -11,7 +12,8 @@ from support.agent_files import content
 from support.small_agents import small_agent, trained
 
 import npr
-from npr.errors import CheckpointError, ConfigError, EnvContractError
+import npr.export as exports
+from npr.errors import CheckpointError, ConfigError
 from npr.export import FORMS, Exported, export, model_of
 
 every_form = pytest.mark.parametrize("suffix", FORMS)
@@ -25,14 +27,23 @@ def test_the_module_is_a_function(tmp_path):
     assert npr.export.export is export
 
 
+@pytest.mark.parametrize(
+    "name, line", [("sac.h", '#include "sac.h"'), ("sac.js", 'import { act } from "./sac.js";')]
+)
+def test_the_comment_names_the_file(name, line, tmp_path):
+    npr.export(cases.policy("tanh"), tmp_path / name)
+    written = (tmp_path / name).read_text()
+    assert line in written and f"policy{name[3:]}" not in written
+
+
 @every_form
 def test_an_agent_its_file_and_its_policy_give_the_same(suffix, tmp_path):
     agent = trained("SAC")
     agent.save(tmp_path / "sac.npz")
     written = []
-    for i, source in enumerate([agent, tmp_path / "sac.npz", str(tmp_path / "sac.npz")]):
-        npr.export(source, tmp_path / f"{i}{suffix}", episodes=1)
-        written.append((tmp_path / f"{i}{suffix}").read_bytes())
+    for source in (agent, tmp_path / "sac.npz", str(tmp_path / "sac.npz")):
+        npr.export(source, tmp_path / f"a{suffix}", episodes=1)
+        written.append((tmp_path / f"a{suffix}").read_bytes())
     assert written[0] == written[1] == written[2]
     agent.export(tmp_path / f"a{suffix}", episodes=1)
     assert (tmp_path / f"a{suffix}").read_bytes() == written[0]
@@ -144,24 +155,30 @@ def test_given_observations_are_those_of_the_tests(tmp_path):
     assert (model.observations[:, None] == given).all(axis=-1).any(axis=-1).sum() > 16
 
 
-@pytest.mark.parametrize(
-    "given, message",
-    [
-        ([1.0, 2.0], "shape"),
-        ([[1.0, 2.0, float("nan")]], "not finite"),
-        ("text", "numbers of shape"),
-    ],
-)
-def test_given_observations_must_fit(given, message, tmp_path):
-    with pytest.raises(EnvContractError, match=message):
-        npr.export(trained("SAC"), tmp_path / "p.js", episodes=0, observations=given)
+BAD_OBSERVATIONS = {
+    "NaN": np.full((4, 3), np.nan), "infinite": np.full((4, 3), np.inf),
+    "large": np.full((4, 3), 1e300), "few numbers": np.zeros((4, 2)), "none": np.zeros((0, 3)),
+    "text": "abc", "a number": 3.0, "ragged": [[0.0], [0.0, 1.0]], "axes": np.zeros((2, 2, 3)),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("suffix", [suffix for suffix in FORMS if suffix != ".h"])
-@pytest.mark.parametrize("option", [{"name": "robot"}, {"libm": False}])
-def test_options_of_c_are_refused_for_other_forms(suffix, option, tmp_path):
-    with pytest.raises(ConfigError, match=r"is for C headers .*; leave it out"):
-        npr.export(cases.policy("tanh"), tmp_path / f"p{suffix}", **option)
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("name", BAD_OBSERVATIONS)
+def test_observations_that_are_not_the_policys_are_refused(name, dtype, tmp_path):
+    given = {"observations": BAD_OBSERVATIONS[name], "dtype": dtype, "episodes": 0}
+    with pytest.raises(ConfigError, match="observations= must be a batch of the policy's"):
+        npr.export(trained("SAC"), tmp_path / "p.h", **given)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("case", cases.CASES)
+def test_observations_of_every_space_are_given_as_a_batch(case):
+    policy = cases.policy(case)
+    rows = cases.rows(policy, 20_000 if case == "tanh" else 200)
+    model = model_of(policy, observations=cases.batch(policy, rows))
+    held = {row.tobytes() for row in rows}
+    assert sum(row.tobytes() in held for row in model.observations) >= min(16, len(held))
 
 
 def test_an_agent_is_not_replaced_by_its_policy(tmp_path):
@@ -204,17 +221,36 @@ def test_the_suffix_must_be_known(path, message):
         npr.export(cases.policy("tanh"), path)
 
 
-@pytest.mark.parametrize("path", [None, 3, ["policy.h"]])
-def test_the_path_must_be_one(path):
-    with pytest.raises(ConfigError, match="path must be that of a file"):
+@pytest.mark.parametrize("path", [None, 3, "", "{folder}"])
+def test_the_path_must_be_that_of_a_file(path, tmp_path):
+    folder = tmp_path / "policy.h"
+    folder.mkdir()
+    path = folder if path == "{folder}" else path
+    with pytest.raises(ConfigError, match="path must be the path of a file"):
         npr.export(cases.policy("tanh"), path)
+    assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_folder_is_not_written_to(tmp_path):
-    (tmp_path / "p.h").mkdir()
-    with pytest.raises(IsADirectoryError, match="Is a folder; name a file in it"):
-        npr.export(cases.policy("tanh"), tmp_path / "p.h")
-    assert [path.name for path in tmp_path.iterdir()] == ["p.h"]
+@pytest.mark.parametrize("suffix", [suffix for suffix in FORMS if suffix != ".h"])
+@pytest.mark.parametrize("options", [{"libm": False}, {"name": "robot"}], ids=str)
+def test_options_of_c_are_refused_elsewhere(suffix, options, tmp_path):
+    with pytest.raises(ConfigError, match=r"is for C headers.*Leave it out"):
+        npr.export(cases.policy("tanh"), tmp_path / f"p{suffix}", **options)
+
+
+@pytest.mark.parametrize(
+    "path, options, error",
+    [("p.h", {"name": "1"}, ConfigError), ("p.js", {"dtype": "int8"}, ConfigError),
+     ("missing/p.h", {}, FileNotFoundError)],
+)  # fmt: skip
+def test_arguments_are_checked_before_episodes(path, options, error, tmp_path, monkeypatch):
+    monkeypatch.setattr(exports, "play", lambda *args: pytest.fail("an episode was played"))
+    with pytest.raises(error):
+        npr.export(trained("SAC"), tmp_path / path, **options)
+
+
+def test_the_signature_is_that_of_the_function():
+    assert inspect.signature(npr.export) == inspect.signature(export)
 
 
 @pytest.mark.parametrize("source", [None, 3, object(), np.zeros(3)])
@@ -241,3 +277,22 @@ def test_episodes_must_be_a_whole_number(episodes):
 def test_integers_are_for_c_only(suffix):
     with pytest.raises(ConfigError, match="dtype"):
         npr.export(cases.policy("tanh"), f"policy{suffix}", dtype="int8")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "does not fit the policy: .* shape"),
+        (np.zeros((0, 2, 3)), "is empty"),
+        (np.zeros((4, 2, 2)), "does not fit the policy: .* shape"),
+        ("text", "does not fit the policy"),
+        ({"a": 1}, "does not fit the policy"),
+        (np.full((3, 2, 3), np.nan), "contains NaN or infinite"),
+        (np.full((3, 2, 3), 1e300), "contains NaN or infinite"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_observations_that_do_not_fit_are_refused(given, message, dtype, tmp_path):
+    with pytest.raises(ConfigError, match=f"observations= {message}"):
+        npr.export(cases.policy("tanh"), tmp_path / "p.h", observations=given, dtype=dtype)
+    assert not (tmp_path / "p.h").exists()

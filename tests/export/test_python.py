@@ -66,7 +66,7 @@ def test_an_observation_that_is_not_valid_is_an_error():
     policy = load(source(expected("gaussian").model, stochastic=True))
     with pytest.raises(ValueError, match="has length 6, got 5"):
         policy["act"]([0.0] * 5)
-    with pytest.raises(ValueError, match="Number 2 of the observation is not finite"):
+    with pytest.raises(ValueError, match="Number 2 of the observation is not a finite float32"):
         policy["act"]([0.0, 0.0, float("nan"), 0.0, 0.0, 0.0])
     with pytest.raises(ValueError, match="Noise has length 3, got 2"):
         policy["sample"]([0.0] * 6, [0.0, 0.0])

@@ -113,7 +113,8 @@ def test_a_folder_that_is_missing_or_no_run_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [("{", "config.json is not valid JSON"), ("[1]", "must hold an object, got list"),
-     ("[" * 100_000, "config.json is not valid JSON")],
+     ("[" * 100_000, "config.json is not valid JSON"),
+     ('{"algorithm": ["x"]}', "algorithm must be a text or null")],
 )  # fmt: skip
 def test_an_invalid_config_is_refused(tmp_path, text, message):
     (tmp_path / "config.json").write_text(text)

@@ -17,7 +17,7 @@ from support.small_agents import small_agent
 
 import npr
 from npr import report, runs
-from npr.errors import ConfigError
+from npr.errors import ConfigError, SpaceError
 from npr.files import run_folder
 from npr.report.content import curve
 from npr.report.live import live
@@ -269,6 +269,32 @@ def test_the_script_of_a_page_is_valid(run, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_run_whose_logs_are_not_usable_has_a_page(tmp_path):
+    folder = tmp_path / "\udcff"  # a name that is not text
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    rows = "".join(f"{sign}1.7e308,5,{i}\n" for i in range(9) for sign in ("", "-"))
+    (folder / "monitor.csv").write_text(f"#{{}}\nr,l,t\n{rows}3,5,9\n")
+    np.savez(
+        folder / "evaluations.npz", timesteps=[1, 2], results=[[1e308, 1e308], [np.nan, 1]],
+        ep_lengths=[[1, 1], [1, 1]],
+    )  # fmt: skip
+    (folder / "config.json").write_text('{"settings": {"\\ud800": Infinity}, "git": NaN}')
+    report.write(folder, tmp_path / "page.html")
+    (one,) = data_of(tmp_path / "page.html")["agents"]
+    assert one["curve"]["mean"] == [3] and one["evaluations"]["mean"] == []
+
+
+def test_a_policy_that_cannot_be_exported_does_not_act(tmp_path):
+    agent = small_agent("PPO", "CartPole-v1")
+    agent.policy.theta[3] = np.nan
+    report.write(agent, tmp_path / "page.html", episodes=0)
+    (one,) = data_of(tmp_path / "page.html")["agents"]
+    assert one["live"] is None and "does not act here. The parameters" in one["not_live"]
+
+
 # ---- wrong arguments
 
 
@@ -296,3 +322,32 @@ def test_wrong_arguments_are_refused_and_nothing_is_written(run, tmp_path):
     with pytest.raises(FileNotFoundError):
         report.write(tmp_path / "nothing.npz", page)
     assert not page.exists()
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"which": "last"}, ConfigError, "which must be best, final, latest or None, got 'last'"),
+        ({"env": "CartPole-v1"}, SpaceError, "Use one with the same spaces"),
+        ({"env": 3}, ConfigError, "env must be an id"),
+        ({"path": "missing/page.html"}, FileNotFoundError, "create the folder first"),
+        ({"path": "."}, ConfigError, "path must be the path of a file"),
+        ({"path": None}, ConfigError, "path must be the path of a file"),
+    ],
+)
+def test_arguments_that_do_not_fit_a_run_are_refused(options, error, message, run, tmp_path):
+    path = options.pop("path", "page.html")
+    with pytest.raises(error, match=message):
+        report.write(run, path and tmp_path / path, episodes=1, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_of_a_run_is_not_named_for_an_agent(tmp_path):
+    with pytest.raises(ConfigError, match="which='best' needs a run folder"):
+        report.write(small_agent("SAC"), tmp_path / "page.html", which="best")
+
+
+def test_a_gallery_is_of_a_list(run, tmp_path):
+    for runs_ in (run, str(run), small_agent("SAC")):
+        with pytest.raises(ConfigError, match="A gallery is of a list of runs"):
+            report.gallery(runs_, tmp_path / "page.html")

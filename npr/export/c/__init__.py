@@ -12,7 +12,6 @@ from npr.export.c.integer import integer_network
 from npr.export.c.network import Network, float_network
 from npr.export.c.selftest import selftest
 from npr.export.c.writing import Tables, checked_name, named
-from npr.export.graph import Graph
 from npr.export.integer import IntegerGraph
 from npr.export.model import Model
 
@@ -73,19 +72,25 @@ int @selftest(float *max_err);
 
 
 def source(
-    model: Model, *, stochastic: bool = False, libm: bool = True, name: str = "policy"
+    model: Model,
+    *,
+    stochastic: bool = False,
+    libm: bool = True,
+    name: str = "policy",
+    file: str = "policy.h",
 ) -> str:
     """The header.
 
     stochastic   also write @sample
     libm         call tanhf and expf of math.h; else own approximations
     name         prefix of all names, in capitals for macros
+    file         name of the file, for the comment
 
-    Raises ConfigError for a name that is not one in C, and for actions or parameters that do not
-    fit its types.
+    Raises ConfigError for a name that is not one in C, and for a layer without units.
     """
     name, graph, tables, tests = checked_name(name), model.graph, Tables(), Tables()
-    _check_fits(graph)
+    if graph.table is None and not all(len(layer.b) for layer in graph.hidden):
+        raise ConfigError("A layer without units cannot be written to C; leave the layer out.")
     network, cost = Network("", 0, 0), model.card.quantized
     notes = [] if cost is None else [f"Integers, {cost.text}."]
     if graph.table is not None:
@@ -112,20 +117,9 @@ def source(
         selftest=selftest(model, stochastic, tests),
         test_tables=tests.text,
     )
-    return f"{comment(model, stochastic, libm, name, notes)}\n{named(text, name)}"
+    return f"{comment(model, stochastic, libm, name, file, notes)}\n{named(text, name)}"
 
 
 def _calls_libm(code: str) -> bool:
     whole = with_blocks(code, True)
     return any(call in whole for call in ("tanhf(", "expf("))
-
-
-def _check_fits(graph: Graph) -> None:
-    """Raise ConfigError if indices of actions or observations are not exact as float."""
-    parts = [(part.start, part.inputs) for part in graph.parts if part.start is not None]
-    for start, n in [*zip(graph.start, graph.choices), *parts]:
-        if max(abs(start), abs(start + n)) > 1 << 24:
-            raise ConfigError(
-                f"Whole numbers from {start} to {start + n - 1} do not fit the types of the C "
-                "code, which are exact up to 2^24. Use a space that starts at 0."
-            )

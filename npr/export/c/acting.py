@@ -210,7 +210,8 @@ def _spread(graph: Graph, tables: Tables) -> list[str]:
             log_std = f"@clamp({log_std}, {number(LOG_STD_MIN)}, {number(LOG_STD_MAX)})"
         deviation = f"@exp({log_std})"
     else:
-        tables.floats("deviation", np.exp(graph.spread(np.zeros(0))))
+        with np.errstate(over="ignore"):  # beyond float32 is an error of `floats`
+            tables.floats("deviation", np.exp(graph.spread(np.zeros(0))))
         deviation = "@READ_FLOAT(@deviation + i)"
     return each(graph.actions, f"action[i] += {deviation} * noise[i];")
 

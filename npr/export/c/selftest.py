@@ -3,6 +3,7 @@
 import numpy as np
 
 from npr.export.c.writing import Tables
+from npr.export.graph import ranges
 from npr.export.model import Model
 
 TOLERANCE = "1e-5f"  # of the action's range
@@ -14,12 +15,19 @@ static float @difference(const float *action, const float *want)
     float e, largest = 0.0f;
     int i;
     for (i = 0; i < {d}; i++) {{
-        e = {error};
+        e = action[i] - @READ_FLOAT(want + i);
         e = e < 0.0f ? -e : e;
-        largest = e <= largest ? largest : e == e ? e : 1e30f;
+{scale}        largest = e <= largest ? largest : e == e ? e : 1e30f;
     }}
     return largest;
 }}"""
+
+_SCALE = """\
+        {
+            const float range = @READ_FLOAT(@test_ranges + i), size = @READ_FLOAT(want + i);
+            e /= range > 0.0f ? range : @clamp(size < 0.0f ? -size : size, 1.0f, 3.4e38f);
+        }
+"""
 
 _SELFTEST = """\
 int @selftest(float *max_err)
@@ -66,12 +74,10 @@ def selftest(model: Model, stochastic: bool, tables: Tables) -> str:
     graph = model.graph
     tables.floats("test_observations", model.observations)
     tables.floats("test_actions", model.actions)
-    error, unit = "action[i] - @READ_FLOAT(want + i)", "in units"
+    scale, unit = "", "in units"
     if graph.kind == "box":
-        with np.errstate(invalid="ignore"):
-            span = graph.high - graph.low
-        tables.floats("test_span", np.where(np.isfinite(span) & (span > 0), span, 1.0))
-        error, unit = f"({error}) / @READ_FLOAT(@test_span + i)", "in parts of their range"
+        tables.floats("test_ranges", np.array([unit or 0.0 for unit in ranges(graph)]))
+        scale, unit = _SCALE, "in parts of their range"
     given = "(int)obs[0]" if graph.table is not None else "obs"
 
     def call(function: str, *arguments: str) -> str:
@@ -81,7 +87,7 @@ def selftest(model: Model, stochastic: bool, tables: Tables) -> str:
         return f"@{function}({listed}, action);"
 
     words = {
-        "n": graph.numbers, "d": graph.actions, "noise": graph.noise, "error": error, "unit": unit,
+        "n": graph.numbers, "d": graph.actions, "noise": graph.noise, "scale": scale, "unit": unit,
         "tests": len(model.observations), "tolerance": TOLERANCE,
         "act": call("act"), "sample": call("sample", "noise"),
     }  # fmt: skip

@@ -43,15 +43,23 @@ def named(text: str, name: str) -> str:
 
 
 def number(x: Any) -> str:
-    """A float literal: the fewest digits that give this float32.
+    """The literal of one float, as in `numbers`."""
+    return numbers(x)[0]
 
-    Raises ConfigError if it is beyond float32.
+
+def numbers(array: Any) -> list[str]:
+    """Float literals for the numbers of an array: the fewest digits that give each as float32.
+
+    Raises ConfigError if one is beyond float32.
     """
+    given = np.ravel(array)
     with np.errstate(over="ignore"):
-        value = np.float32(x)
-    if not np.isfinite(value):
-        raise ConfigError(f"The policy holds the number {x}, which float in C cannot hold.")
-    return f"{value!s}f"
+        values = given.astype(np.float32)
+    finite = np.isfinite(values)
+    if not finite.all():
+        wrong = given[~finite][0]
+        raise ConfigError(f"The policy holds the number {wrong}, which float in C cannot hold.")
+    return [f"{value!s}f" for value in values]
 
 
 def each(n: int, line: str) -> list[str]:
@@ -68,7 +76,7 @@ class Tables:
 
     def floats(self, name: str, array: Array) -> None:
         """static const float @name[n]: the numbers of an array of any shape, in its order."""
-        self.add(name, [number(x) for x in np.ravel(array)], "float")
+        self.add(name, numbers(array), "float")
 
     def integers(self, name: str, array: Array, kind: str) -> None:
         """static const kind @name[n], with kind from BYTES."""

@@ -2,7 +2,7 @@
 // $MEASURED
 // Written by npr $VERSION.
 //
-//     import { act } from "./policy.js";
+//     import { act } from $FILE;
 //     const action = act(observation);
 //
 // Weights are float32 numbers in base64; arithmetic is in float64.
@@ -41,8 +41,8 @@ export function act(obs) {
 }
 $SAMPLE
 /**
- * The largest error of the stored tests, in units of the action's range; where it has none, of
- * the action if that is larger than 1.
+ * The largest error of the stored tests, in units of the action's range, or of a tenth of its
+ * largest bound if that is more; without bounds, of the action if that is larger than 1.
  *
  * @returns {number}  at most 1e-5; 0 for indices
  */
@@ -79,8 +79,8 @@ function encode(obs) {
   for (const part of policy.parts) {
     for (let i = 0; i < part.numbers; i++, from++) {
       const value = given[from], index = value - (part.start ?? 0);
-      if (!Number.isFinite(value)) {
-        throw new RangeError(`Number ${from} of the observation is ${value}, not a finite number.`);
+      if (!Number.isFinite(Math.fround(value))) {
+        throw new RangeError(`Number ${from} of the observation is ${value}, not a finite float32.`);
       }
       if (part.start === null) {
         x[to + i] = value / part.divisor;
@@ -146,7 +146,7 @@ function dense(x, layer) {
 
 /** @type {(scores: Float64Array, noise: number | undefined) => number} */
 function choice(scores, noise) {
-  const best = scores.indexOf(Math.max(...scores));
+  const best = scores.reduce((top, score, i) => (score > scores[top] ? i : top), 0);
   if (noise === undefined) return best;
   let total = 0;
   const reached = scores.map((score) => (total += Math.exp(score - scores[best])));
