@@ -276,11 +276,11 @@ def _given(policy: Policy, graph: Graph, observations: Any) -> Array:
             x = thinned(encode(observations), KEPT)
         finite = np.isfinite(x).all()
     except (EnvContractError, ValueError) as error:  # ValueError: lists of unequal lengths
-        raise ConfigError(f"observations= does not fit the policy: {error}") from None
+        raise ConfigError(f"observations= must be a batch of the policy's: {error}") from None
     if not (len(x) and finite):
-        problem = "contains NaN or infinite values" if len(x) else "is empty"
         raise ConfigError(
-            f"observations= {problem}. Give a batch of usual, finite observations, or leave it out."
+            "observations= must be a batch of the policy's, with finite numbers; got "
+            f"{'NaN or infinite values. Leave these out.' if len(x) else 'none.'}"
         )
     return graph.decode(x)
 

@@ -75,6 +75,7 @@ def test_a_policy_without_its_agent_is_measured_where_the_environment_is_named(
     [
         (["-o", "policy.txt"], r"must end with \.h"),
         (["-o", "policy"], r"must end with \.h"),
+        (["-o", "policy.py", "policy.txt"], r"'policy.txt' must end with \.h"),
         ([], "-o/--output"),
         (["-o", "policy.js", "--dtype", "int8"], "dtype"),
         (["-o", "policy.h", "--dtype", "int4"], "int4"),

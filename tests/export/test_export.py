@@ -155,6 +155,23 @@ def test_given_observations_are_those_of_the_tests(tmp_path):
     assert (model.observations[:, None] == given).all(axis=-1).any(axis=-1).sum() > 16
 
 
+BAD_OBSERVATIONS = {
+    "NaN": np.full((4, 3), np.nan), "infinite": np.full((4, 3), np.inf),
+    "large": np.full((4, 3), 1e300), "few numbers": np.zeros((4, 2)), "none": np.zeros((0, 3)),
+    "text": "abc", "a number": 3.0, "ragged": [[0.0], [0.0, 1.0]], "axes": np.zeros((2, 2, 3)),
+    "an empty list": [], "a dict": {"a": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("name", BAD_OBSERVATIONS)
+def test_observations_that_are_not_the_policys_are_refused(name, dtype, tmp_path):
+    given = {"observations": BAD_OBSERVATIONS[name], "dtype": dtype, "episodes": 0}
+    with pytest.raises(ConfigError, match="observations= must be a batch of the policy's"):
+        npr.export(trained("SAC"), tmp_path / "p.h", **given)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("case", cases.CASES)
 def test_observations_of_every_space_are_given_as_a_batch(case):
     policy = cases.policy(case)
@@ -260,26 +277,3 @@ def test_episodes_must_be_a_whole_number(episodes):
 def test_integers_are_for_c_only(suffix):
     with pytest.raises(ConfigError, match="dtype"):
         npr.export(cases.policy("tanh"), f"policy{suffix}", dtype="int8")
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ([], "does not fit the policy: .* shape"),
-        (np.zeros((0, 2, 3)), "is empty"),
-        (np.zeros((4, 2, 2)), "does not fit the policy: .* shape"),
-        ("text", "does not fit the policy"),
-        (3.0, "does not fit the policy"),
-        ([[0.0], [0.0, 1.0]], "does not fit the policy"),
-        (np.zeros((2, 2, 2, 3)), "does not fit the policy"),
-        (np.zeros((4, 6)), "does not fit the policy: .* shape"),
-        ({"a": 1}, "does not fit the policy"),
-        (np.full((3, 2, 3), np.nan), "contains NaN or infinite"),
-        (np.full((3, 2, 3), 1e300), "contains NaN or infinite"),
-    ],
-)
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_observations_that_do_not_fit_are_refused(given, message, dtype, tmp_path):
-    with pytest.raises(ConfigError, match=f"observations= {message}"):
-        npr.export(cases.policy("tanh"), tmp_path / "p.h", observations=given, dtype=dtype)
-    assert not (tmp_path / "p.h").exists()

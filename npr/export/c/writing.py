@@ -55,8 +55,10 @@ def numbers(array: Any) -> list[str]:
     given = np.ravel(array)
     with np.errstate(over="ignore"):
         values = given.astype(np.float32)
-    if len(wrong := given[~np.isfinite(values)]):
-        raise ConfigError(f"The policy holds the number {wrong[0]}, which float in C cannot hold.")
+    finite = np.isfinite(values)
+    if not finite.all():
+        wrong = given[~finite][0]
+        raise ConfigError(f"The policy holds the number {wrong}, which float in C cannot hold.")
     return [f"{value!s}f" for value in values]
 
 
