@@ -110,7 +110,8 @@ def _doubt(graph: Graph, rows: Array, noise: Array | None = None) -> Array:
         unit = np.array([x or np.nan for x in ranges(graph)])
         unit = np.where(np.isnan(unit), np.maximum(1, abs(action)), unit)
         error = abs(action - graph.widened()(rows.astype(np.float64), wide)) / unit
-        return np.nan_to_num(error.max(axis=-1) / _ROUNDING, nan=np.inf)
+        rounding: Array = np.nan_to_num(error.max(axis=-1) / _ROUNDING, nan=np.inf)
+        return rounding
     if noise is None:
         return np.zeros(len(rows))
     near = [graph(rows, noise + np.float32(e)).reshape(len(rows), -1) for e in (-1e-4, 1e-4)]
@@ -199,7 +200,8 @@ def _whole(graph: Graph, rows: Array) -> Array:
 
 
 def _chosen(graph: Graph, pool: Array, most: int) -> Array:
-    """A quarter of them with extreme actions or from the end of the pool, the others even."""
+    """A quarter from the end of the pool; of boxes some with extreme actions, of choices one of
+    each and many near the limit between two; the others even."""
     if len(pool) <= most:
         return pool
     quarter = most // 4
@@ -211,6 +213,8 @@ def _chosen(graph: Graph, pool: Array, most: int) -> Array:
     else:  # one of every action, if there are so many
         _, first = np.unique(a, axis=0, return_index=True)
         chosen += first[:quarter].tolist()
+        near = np.argsort(-_doubt(graph, pool), kind="stable")  # where an error shows
+        chosen += near[: most // 2].tolist()
     kept = dict.fromkeys(chosen)
     for i in np.linspace(0, len(pool) - quarter - 1, 2 * most).astype(np.int64).tolist():
         if len(kept) == most:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from npr.errors import CheckpointError, ConfigError
-from npr.export.graph import Array, Graph, Layer
-from npr.export.meta import largest_error, meta_of, ranges, tests_of
+from npr.export.graph import Array, Graph, Layer, ranges
+from npr.export.meta import largest_error, meta_of, tests_of
 from npr.export.model import Model
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 from npr.version import __version__

@@ -4,8 +4,8 @@ import os
 
 from npr import infer
 from npr.errors import CheckpointError
-from npr.export.graph import graph_of
-from npr.export.meta import largest_error, ranges, tests_of
+from npr.export.graph import graph_of, ranges
+from npr.export.meta import largest_error, tests_of
 from npr.export.model import Model
 from npr.files import policy_file, safetensors_file
 from npr.named_tensors import tensors_of
