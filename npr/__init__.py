@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
     from npr import (
         autodiff,
         callbacks,
-        export,
         heads,
         infer,
         kernels,
@@ -63,6 +62,7 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
         SpaceError,
         UnknownNameError,
     )  # fmt: skip
+    from npr.export import module as export
     from npr.loading import clone, load
 
 __all__ = [

@@ -60,3 +60,8 @@ class ResumeWarning(UserWarning):
 def describe_error(error: BaseException) -> str:
     """The type of an error and, if it has one, its message."""
     return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def is_of_gymnasium(error: Exception) -> bool:
+    """Whether Gymnasium raised it, e.g. as an id is not registered."""
+    return type(error).__module__ == "gymnasium.error"  # without importing it

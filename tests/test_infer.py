@@ -123,7 +123,7 @@ import json, sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {blocked}:
-            raise ImportError(f"{{name}} is blocked")
+            raise ModuleNotFoundError(f"{{name}} is blocked")
 
 sys.meta_path.insert(0, Blocked())
 import numpy as np
@@ -150,6 +150,14 @@ def test_files_of_every_kind_act_where_only_numpy_is_installed(tmp_path):
     done = processes.run("-c", ALONE.format(blocked=BLOCKED), json.dumps(given))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == want
+
+
+def test_agents_are_exported_where_only_numpy_is_installed(tmp_path):
+    trained("SAC").save(tmp_path / "sac.npz")
+    script = ALONE.format(blocked=BLOCKED).partition("print(")[0] + "npr.export(*sys.argv[1:])"
+    done = processes.run("-c", script, str(tmp_path / "sac.npz"), str(tmp_path / "policy.js"))
+    assert done.returncode == 0, done.stderr
+    assert "return not measured: gymnasium" in (tmp_path / "policy.js").read_text()
 
 
 def test_safetensors_act_where_only_they_and_numpy_are_installed(tmp_path):

@@ -35,6 +35,8 @@ reveal_type(agent.alpha)  # float
 reveal_type(agent.get_params())  # dict[str, Any]
 reveal_type(agent.set_params(gamma=0.9))  # npr.algorithms.sac.SAC
 reveal_type(agent.score(episodes=2))  # float
+reveal_type(agent.export("policy.h"))  # npr.export.Exported
+reveal_type(npr.export(agent, "policy.h").bytes)  # int
 reveal_type(npr.clone(agent, seed=1))  # npr.algorithms.sac.SAC
 reveal_type(npr.SAC("Pendulum-v1", actor_lr=1e-3, alpha_lr="linear:1e-3").actor_lr)  # float | str
 npr.PPO("CartPole-v1", policy_kwargs={"net_arch": [8]})

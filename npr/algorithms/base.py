@@ -361,10 +361,10 @@ class Algorithm(Settings, sb3.Methods):
         return None if isinstance(self.env, EnvOfFile) else self.env_kwargs
 
     def _no_env(self, call: str) -> ConfigError:
-        reason = self.env_description.get("unknown")
+        name = f" ({self.env_id})" if self.env_id else ""
         return ConfigError(
-            f"A file or copy of the agent does not hold how its environment ({self.env_id}) is "
-            f"made: {reason}. Pass one: {call}."
+            f"A file or copy of the agent does not hold how its environment{name} is made: "
+            f"{self.env_description.get('unknown')}. Pass one: {call}."
         )
 
     def _reopen_envs(self, num_timesteps: int) -> None:

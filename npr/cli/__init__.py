@@ -21,7 +21,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from npr.errors import ConfigError, NprError, SpaceError, UnknownNameError, describe_error
+from npr.errors import (
+    ConfigError,
+    NprError,
+    SpaceError,
+    UnknownNameError,
+    describe_error,
+    is_of_gymnasium,
+)  # fmt: skip
 from npr.system import streams
 from npr.version import __version__
 
@@ -40,7 +47,7 @@ COMMANDS = {
 }
 _WITH_SETTINGS = ("train", "tune")
 _MODULES = {"eval": "evaluate", "list": "listing"}  # others have the name of their command
-_USAGE_ERRORS = ConfigError, SpaceError, UnknownNameError, FileNotFoundError
+_USAGE_ERRORS = ConfigError, SpaceError, UnknownNameError, FileNotFoundError, IsADirectoryError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,24 +204,20 @@ def _complete() -> None:
 
 
 def _fail(prefix: str, message: str, status: int = 2) -> int:
-    streams.write(sys.stderr, f"{prefix}: {message}\n")
+    streams.write(sys.stderr, f"{prefix}: {streams.lines(message)}\n")
     return status
 
 
 def _is_usage(error: Exception) -> bool:
     """Whether an error is about what the user has typed, such as an unknown environment."""
-    return isinstance(error, _USAGE_ERRORS) or _is_of_gymnasium(error)
-
-
-def _is_of_gymnasium(error: Exception) -> bool:
-    return type(error).__module__ == "gymnasium.error"  # without importing it
+    return isinstance(error, _USAGE_ERRORS) or is_of_gymnasium(error)
 
 
 def _sentence(error: Exception) -> str:
     """What an error says, with its notes, and its type if it is neither npr's nor of a file."""
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    elif isinstance(error, (NprError, OSError)) or _is_of_gymnasium(error):
+    elif isinstance(error, (NprError, OSError)) or is_of_gymnasium(error):
         text = str(error) or type(error).__name__
     else:
         text = f"{describe_error(error)} (--debug shows the traceback)"
@@ -226,7 +229,7 @@ def _warnings_of(prefix: str) -> Iterator[None]:
     """Within it, warnings are one line on stderr, without the line of code that gave them."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        streams.write(sys.stderr, f"{prefix}: warning: {message}\n")
+        streams.write(sys.stderr, f"{prefix}: warning: {streams.lines(str(message))}\n")
 
     with warnings.catch_warnings():
         warnings.showwarning = show

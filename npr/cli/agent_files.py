@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,8 @@ def load(args: argparse.Namespace) -> tuple[Any, Path]:
 def env_of(args: argparse.Namespace, agent: Any, render_mode: str | None = None) -> Any:
     """The environment that the arguments name, an id or a function; None: one like the agent's.
 
+    agent   is not needed with --env
+
     Raises ConfigError if the agent's own is not known or not registered.
     """
     from npr.runs.typed import WrappedEnv, check_registered
@@ -106,6 +109,18 @@ def env_of(args: argparse.Namespace, agent: Any, render_mode: str | None = None)
     if not args.env:
         check_registered(name, _advice(args, "import", "imports", _REGISTERS))
     return functools.partial(WrappedEnv(name, args.wrapper, args.imports), **kwargs)
+
+
+@contextlib.contextmanager
+def known_envs(args: argparse.Namespace) -> Iterator[None]:
+    """Within it, the error for an environment that is not registered says what to do."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__ != "gymnasium.error":  # without importing it
+            raise
+        advice = _advice(args, "import", "imports", _REGISTERS)
+        raise ConfigError(f"{error} {advice}") from error
 
 
 def _advice(args: argparse.Namespace, flag: str, key: str, default: str = "") -> str:

@@ -6,8 +6,6 @@ from npr.cli import agent_files
 from npr.runs.folder import agent_file
 from npr.system import streams
 
-_LIMITS = ("max_error", "max_return_loss")
-
 HELP = "write a trained policy as C, Python, JavaScript, ONNX or a file without the agent"
 
 
@@ -44,22 +42,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the files, and print what they hold."""
-    from npr.export import export
+    from npr.export import check, model_of, write
     from npr.runs.typed import import_modules
 
+    of_header = {"libm": args.libm, "name": args.name}
+    headers = [path for path in args.output if path.lower().endswith(".h")]
+    files = []
+    for path in args.output:  # beside a header, other files take no options of it
+        own = path in headers or not headers
+        dtype, options = (args.dtype, of_header) if own else ("float32", {})
+        check(path, dtype=dtype, **options)
+        files.append((path, dtype, options))
     import_modules(args.imports)
     source, env = agent_file(args.file, args.which), None
     if args.env or args.env_kwargs or args.wrapper:
-        agent, _ = agent_files.load(args)
+        agent = None if args.env else agent_files.load(args)[0]  # the file of a policy has none
         env = agent_files.env_of(args, agent)
-    of_header = {
-        name: getattr(args, name) for name in ("dtype", "libm", "name", *_LIMITS)
-    }  # those that other forms refuse
-    for path in args.output:
-        own = of_header if len(args.output) == 1 or path.lower().endswith(".h") else {}
-        result = export(
-            source, path, stochastic=args.stochastic, env=env, episodes=args.episodes,
-            seed=args.seed, **own,
-        )  # fmt: skip
+    with agent_files.known_envs(args):
+        models = {
+            dtype: model_of(
+                source, env=env, episodes=args.episodes, seed=args.seed, dtype=dtype,
+                max_error=args.max_error, max_return_loss=args.max_return_loss,
+            )
+            for dtype in dict.fromkeys(dtype for _, dtype, _ in files)
+        }  # fmt: skip
+    for path, dtype, options in files:
+        result = write(models[dtype], path, stochastic=args.stochastic, **options)
         streams.show(repr(result))
     return 0

@@ -161,7 +161,7 @@ def _file_lines(found: Mapping[str, Any]) -> list[str]:
     for name, one in [*arrays.items()][:_MOST]:
         shape = f"({', '.join(map(str, one['shape']))})"
         lines.append(
-            _printable(f"  {name:<28} {one['dtype']:<8} {shape:<16} {_size(one['bytes'])}")
+            streams.printable(f"  {name:<28} {one['dtype']:<8} {shape:<16} {_size(one['bytes'])}")
         )
     if len(arrays) > _MOST:
         lines.append(f"  and {len(arrays) - _MOST:,} more: --json shows all")
@@ -322,7 +322,9 @@ def _folder_lines(found: Mapping[str, Any]) -> list[str]:
         lines.append(_line("progress", "no row was logged"))
     else:
         lines.append("progress    the last values:")
-        lines += [_printable(f"  {k:<28} {v}") for k, v in [*found["progress"].items()][:_MOST]]
+        lines += [
+            streams.printable(f"  {k:<28} {v}") for k, v in [*found["progress"].items()][:_MOST]
+        ]
     return lines
 
 
@@ -332,12 +334,7 @@ def _folder_lines(found: Mapping[str, Any]) -> list[str]:
 def _line(topic: str, text: str, longest: int = _LONGEST) -> str:
     if len(text) > longest:
         text = f"{text[:longest]} ..."
-    return f"{topic:<11} {_printable(text)}"
-
-
-def _printable(text: str) -> str:
-    """The text without what controls a terminal, which a file may contain."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return f"{topic:<11} {streams.printable(text)}"
 
 
 def _pairs(values: Mapping[str, Any], sign: str = "=") -> str:

@@ -36,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
     import_modules(args.imports)
     default = path / "report.html" if path.is_dir() else path.with_suffix(".html")
     target = Path(args.output or default)
-    report.write(path, target, which=args.which, env=env, episodes=args.episodes, seed=args.seed)
+    with agent_files.known_envs(args):
+        report.write(
+            path, target, which=args.which, env=env, episodes=args.episodes, seed=args.seed
+        )
     streams.show(f"written to {target}")
     return 0

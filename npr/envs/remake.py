@@ -39,6 +39,11 @@ _WRAPPERS = (
     "RescaleAction", "RescaleObservation", "ReshapeObservation", "ResizeObservation",
     "StickyAction", "TimeAwareObservation", "TimeLimit",
 )  # fmt: skip
+# wrappers of Gymnasium that leave observations and actions as they are
+_NEUTRAL = (
+    *_DROPPED, "Autoreset", "ClipReward", "NormalizeReward", "OrderEnforcing",
+    "RecordEpisodeStatistics", "TimeLimit", "TransformReward",
+)  # fmt: skip
 _VECTOR_ARGUMENTS = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
 _KEYS = {"id", "kwargs", "wrappers", "vector"}
 
@@ -109,6 +114,19 @@ def fixed_statistics(envs: Iterable[Any]) -> Iterator[None]:
     finally:
         for wrapper in wrappers:
             wrapper.update_running_mean = True
+
+
+def changing_wrappers(described: Description, env: Any = None) -> list[str]:
+    """The names of wrappers that may change observations or actions, the innermost first.
+
+    described   of the environments, see `description`
+    env         one of them, for those that a file cannot hold
+    """
+    if "unknown" not in described:
+        names = [name for name, _ in described["wrappers"] or ()]
+    else:
+        names = [type(wrapper).__name__ for wrapper in _stack(env)]
+    return [name for name in names if name not in _NEUTRAL]
 
 
 def is_normalizing(env: SingleEnv) -> bool:

@@ -32,6 +32,25 @@ def _count(n: Any) -> int:
     return n
 
 
+def _first(n: Any) -> int:
+    """n, if it is a whole number of at most 62 bits: what the first index of a space stands for."""
+    if isinstance(n, bool) or not isinstance(n, int) or abs(n) >= 1 << 62:
+        raise ConfigError(f"The start of a space must be a whole number below 2^62, got {n!r}.")
+    return n
+
+
+def _choices(spec: Spec) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of choices and their starts in a spec of kind multidiscrete, of one shape."""
+    nvec, start = (np.array(spec[name], object) for name in ("nvec", "start"))
+    if nvec.shape != start.shape or not nvec.size:
+        raise ConfigError(f"nvec and start of a space must have one shape, got {spec}.")
+    counts, firsts = [_count(n) for n in nvec.flat], [_first(n) for n in start.flat]
+    shape = nvec.shape
+    return np.array(counts, INDEX_DTYPE).reshape(shape), np.array(firsts, INDEX_DTYPE).reshape(
+        shape
+    )
+
+
 def described(spec: Spec) -> str:
     """A space as short text, in the words of Gymnasium."""
     kind = spec["kind"]
@@ -186,7 +205,7 @@ class DiscreteObservations(Observations):
 
     def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
         super().__init__(spec)
-        self.size, self.start = _count(spec["n"]), int(spec["start"])
+        self.size, self.start = _count(spec["n"]), _first(spec["start"])
 
     def row(self, observation: Any, out: np.ndarray) -> None:
         out[...] = 0
@@ -213,7 +232,7 @@ class MultiDiscreteObservations(Observations):
 
     def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
         super().__init__(spec)
-        self.nvec, self.start = np.array(spec["nvec"]), np.array(spec["start"])
+        self.nvec, self.start = _choices(spec)
         self.shape, self.size = self.nvec.shape, int(self.nvec.sum())
         self._offsets = np.concatenate([[0], np.cumsum(self.nvec.ravel())[:-1]])
 
@@ -237,8 +256,11 @@ class GroupObservations(Observations):
 
     def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
         super().__init__(spec)
-        self.keys = spec["keys"]
-        self.parts = [observations_from_spec(part, depth - 1) for part in spec["parts"]]
+        self.keys, parts = spec["keys"], spec["parts"]
+        listed = isinstance(self.keys, list) and 0 < len(self.keys) == len(parts)
+        if not listed or len({*self.keys}) < len(parts):
+            raise ConfigError(f"A space of several parts needs a key for each, got {self.keys!r}.")
+        self.parts = [observations_from_spec(part, depth - 1) for part in parts]
         self.size = sum(part.size for part in self.parts)
         self.images = any(part.images for part in self.parts)
 
@@ -353,7 +375,7 @@ class DiscreteActions(Actions):
     def __init__(self, spec: Spec):
         super().__init__(spec)
         self.n = self.size = _count(spec["n"])
-        self.start = int(spec["start"])
+        self.start = _first(spec["start"])
 
     def columns(self) -> tuple[tuple[int, ...], np.dtype]:
         return (), INDEX_DTYPE
@@ -389,13 +411,21 @@ class BoxActions(Actions):
         self.size = math.prod(self.shape)
         low = np.array([-np.inf if x is None else x for x in spec["low"]], np.float64)
         high = np.array([np.inf if x is None else x for x in spec["high"]], np.float64)
+        precise = np.result_type(self.dtype, np.float32)
+        if not len(low) == len(high) == self.size or not (low <= high).all():
+            raise ConfigError(
+                f"Bounds of actions of shape {self.shape} must be {self.size} numbers each, the "
+                f"low at most the high ones; got {spec['low']!r:.80} and {spec['high']!r:.80}."
+            )
+        bounds = np.concatenate([low, high])
+        if (abs(bounds[np.isfinite(bounds)]) > np.finfo(precise).max).any():
+            raise ConfigError(f"Bounds of actions are beyond {self.dtype}; use infinite ones.")
         finite = np.isfinite(low) & np.isfinite(high)
         self.bounded = bool(finite.all())
-        bounds = [low, high]
+        self.bounds = [low, high]
         low, high = np.where(finite, low, -1), np.where(finite, high, 1)
-        bounds += [low / 2 + high / 2, high / 2 - low / 2]
-        precise = np.result_type(self.dtype, np.float32)
-        self.bounds = [x.astype(precise) for x in bounds]  # low, high, middle, half the range
+        self.bounds += [low / 2 + high / 2, high / 2 - low / 2]
+        self.bounds = [x.astype(precise) for x in self.bounds]  # low, high, middle, half the range
         self._repeated: dict[tuple[int, ...], list[np.ndarray]] = {}  # shape of a -> these
 
     def columns(self) -> tuple[tuple[int, ...], np.dtype]:
@@ -439,9 +469,8 @@ class MultiDiscreteActions(Actions):
 
     def __init__(self, spec: Spec):
         super().__init__(spec)
-        nvec, start = np.array(spec["nvec"]), np.array(spec["start"])
-        self.shape, self.start = nvec.shape, start.ravel()
-        self.nvec = np.array([_count(n) for n in nvec.ravel().tolist()])
+        nvec, start = _choices(spec)
+        self.shape, self.nvec, self.start = nvec.shape, nvec.ravel(), start.ravel()
         self.size = int(self.nvec.sum())
 
     def columns(self) -> tuple[tuple[int, ...], np.dtype]:

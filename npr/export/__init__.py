@@ -8,6 +8,7 @@ The suffix decides. Every writer starts from the same description of a policy (g
 form, add a module with `source(model, **options)` and an entry in FORMS.
 """
 
+import inspect
 import os
 import sys
 import types
@@ -17,20 +18,28 @@ from typing import Any
 
 import numpy as np
 
-from npr.errors import ConfigError, EnvContractError
+from npr.envs.make import is_vector, make_env
+from npr.envs.state_check import in_use
+from npr.errors import CheckpointError, ConfigError, EnvContractError, is_of_gymnasium
 from npr.export import c, javascript, onnx, policy_file, python
 from npr.export.accuracy import checked, checked_limit
+from npr.export.c.writing import checked_name
 from npr.export.card import Card
 from npr.export.episodes import KEPT, Played, play, thinned
-from npr.export.graph import Array, Graph, flat_rows, graph_of
+from npr.export.graph import Array, Graph, graph_of
 from npr.export.model import Model, fingerprint, with_tests
 from npr.export.quantize import DTYPES, quantized
 from npr.export.sources import Source, source_of
-from npr.files.atomic import replacement
+from npr.files.archive import read_headers
+from npr.files.atomic import check_folder, replacement
+from npr.files.policy_file import is_policy
 from npr.policy import Policy
 from npr.settings.setting import checked_seed, whole
+from npr.training.saving import check_path
 
-__all__ = ["FORMS", "Exported", "Graph", "Model", "export", "graph_of", "model_of"]
+__all__ = [
+    "FORMS", "Exported", "Graph", "Model", "check", "export", "graph_of", "model_of", "write",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Form:
     """How files of one suffix are written.
 
     write     (model, **options) -> the content of the file
-    options   the options of `export` that it takes
+    options   the options of `export` that it takes, and "file": the name of the file
     dtypes    of the numbers that it can hold
     """
 
@@ -48,9 +57,9 @@ class Form:
 
 
 FORMS: dict[str, Form] = {
-    ".h": Form(c.source, ("stochastic", "libm", "name"), ("float32", *DTYPES)),
+    ".h": Form(c.source, ("stochastic", "libm", "name", "file"), ("float32", *DTYPES)),
     ".py": Form(python.source, ("stochastic",)),
-    ".js": Form(javascript.source, ("stochastic",)),
+    ".js": Form(javascript.source, ("stochastic", "file")),
     ".onnx": Form(onnx.source, ("stochastic",)),
     ".npz": Form(policy_file.archive),
     ".safetensors": Form(policy_file.tensors),
@@ -96,10 +105,11 @@ def export(
     agent          an agent, the path of its file, or a policy
     path           *.h C99, *.py plain Python, *.js JavaScript, *.onnx, *.npz for `npr.infer`,
                    *.safetensors
-    stochastic     also write a function that samples actions, from noise that its caller gives
+    stochastic     also write a function that samples actions, from noise that its caller gives;
+                   *.npz and *.safetensors hold all that sampling needs in any case
     libm           C calls math.h; False: it has own approximations of tanh and exp
     name           prefix of the names in C
-    env            environment for the episodes; None: one like the agent's
+    env            of the episodes: id, Env, VectorEnv or function; None: one like the agent's
     episodes       played with the policy as it is written, for the return in the file and for
                    observations of its tests; 0: none
     seed           of the episodes
@@ -112,31 +122,68 @@ def export(
     max_return_loss  largest fall of the mean return with integers, relative to that with floats, in
                    the same episodes; two standard errors of the difference are always allowed
 
-    Raises ConfigError for a path or options that are not valid, for a policy that is not finite,
-    and where integers lose more than they may; nothing is written then.
+    Raises ConfigError for a path or options that are not valid, for a *.npz that holds an agent,
+    for a policy that is not finite, and where integers lose more than they may, and
+    FileNotFoundError for a file or folder that does not exist; nothing is written then.
     """
-    form, path = _form(path), os.fsdecode(path)
-    if dtype not in form.dtypes:
-        raise ConfigError(
-            f"dtype={dtype!r} cannot be written to {path!r}, which takes "
-            f"{' or '.join(form.dtypes)}. C headers (*.h) take float32, {' and '.join(DTYPES)}."
-        )
-    given = {"stochastic": stochastic, "libm": libm, "name": name}
-    options = {key: given[key] for key in form.options}
+    check(path, dtype=dtype, libm=libm, name=name)
     model = model_of(
         agent, env=env, episodes=episodes, seed=seed, observations=observations,
         dtype=dtype, max_error=max_error, max_return_loss=max_return_loss,
     )  # fmt: skip
+    return write(model, path, stochastic=stochastic, libm=libm, name=name)
+
+
+def write(
+    model: Model,
+    path: "str | os.PathLike[str]",
+    *,
+    stochastic: bool = False,
+    libm: bool = True,
+    name: str = "policy",
+) -> Exported:
+    """Write a model to a file; arguments and errors as of `export`."""
+    form = check(path, dtype=getattr(model.graph, "dtype", "float32"), libm=libm, name=name)
     if stochastic and not model.graph.noise:
         raise ConfigError(
             f"stochastic=True needs a policy that samples; the actions of {model.card.title} are "
             "deterministic. Leave it out."
         )
-    content = form.write(model, **options)
+    path = os.fsdecode(path)
+    given: dict[str, Any] = {"stochastic": stochastic, "libm": libm, "name": name}
+    given["file"] = os.path.basename(path)
+    content = form.write(model, **{key: given[key] for key in form.options})
     data = content.encode() if isinstance(content, str) else content
     with replacement(path) as file:
         file.write(data)
     return Exported(path, len(data), model)
+
+
+def check(path: Any, *, dtype: str = "float32", libm: bool = True, name: str = "policy") -> Form:
+    """The form of the file at this path, by its suffix.
+
+    Raises ConfigError if it does not take these options, is a folder, or holds an agent, and
+    FileNotFoundError if it is in no folder.
+    """
+    check_path("path", path)
+    path = os.fsdecode(path)
+    form = FORMS.get(os.path.splitext(path)[1].lower())
+    if form is None:
+        raise ConfigError(f"{path!r} must end with {', '.join(FORMS)}: the suffix decides.")
+    if dtype not in form.dtypes:
+        raise ConfigError(
+            f"dtype={dtype!r} cannot be written to {path!r}, which takes "
+            f"{' or '.join(form.dtypes)}. C headers (*.h) take float32, {' and '.join(DTYPES)}."
+        )
+    checked_name(name)
+    for option, default, value in (("libm", True, libm), ("name", "policy", name)):
+        if value != default and option not in form.options:
+            raise ConfigError(
+                f"{option}={value!r} is for C headers (*.h), {path!r} is none. Leave it out."
+            )
+    check_folder(path)
+    _check_replaced(path)
+    return form
 
 
 def model_of(
@@ -160,10 +207,9 @@ def model_of(
     if seed is None:  # episodes that are compared are the same
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     graph = graph_of(source.policy)
+    given = None if observations is None else _given(source.policy, graph, observations)
     played, note = _played(source, graph, env, episodes, seed)
-    seen = None if played is None else played.observations
-    if observations is not None:
-        seen = _observed(source.policy, observations)
+    seen = played.observations if given is None and played is not None else given
     if dtype == "float32":
         return with_tests(source.policy, graph, _card(source, graph, played, note), seen)
     if graph.table is None and seen is None:
@@ -180,32 +226,19 @@ def model_of(
     return with_tests(source.policy, integer, card, seen)
 
 
-def _form(path: Any) -> Form:
-    """The form of a path's suffix. Raises ConfigError if there is none."""
-    suffix = os.path.splitext(os.fsdecode(path))[1].lower()
-    if suffix not in FORMS:
-        known = ", ".join(FORMS)
-        raise ConfigError(f"{os.fsdecode(path)!r} must end with {known}: the suffix decides.")
-    return FORMS[suffix]
-
-
-def _observed(policy: Policy, batch: Any) -> Array:
-    """The numbers of observations that the caller gives, of KEPT at most.
-
-    Raises ConfigError if there are none, or if one does not fit or is not finite.
-    """
-    space = policy.observations
+def _check_replaced(path: str) -> None:
+    """Raise ConfigError if an agent would be replaced by its policy, which cannot learn on."""
+    if not path.lower().endswith(".npz") or not os.path.isfile(path):
+        return
     try:
-        rows = space.rows(batch)
-        seen = flat_rows(space, [rows[i] for i in thinned(np.arange(len(rows)), KEPT)])
-    except EnvContractError as error:
-        raise ConfigError(f"observations= does not fit the policy: {error}") from None
-    if not len(seen) or not np.isfinite(seen).all():
-        problem = "contains NaN or infinite values" if len(seen) else "is empty"
+        manifest, _ = read_headers(path)
+    except CheckpointError:  # no file of npr
+        return
+    if not is_policy(manifest):
         raise ConfigError(
-            f"observations= {problem}. Give a batch of usual, finite observations, or leave it out."
+            f"{path} holds an agent, which can learn on; the policy alone would replace it. Export "
+            "to another path, or remove the file."
         )
-    return seen
 
 
 def _played(
@@ -214,16 +247,41 @@ def _played(
     """Episodes with the graph, or None and why not."""
     if not episodes:
         return None, "episodes=0"
-    own = env is None
+    limit = source.max_episode_steps
+    if env is None:
+        try:
+            made = source.make_env()
+        except (ConfigError, ModuleNotFoundError) as error:  # without Gymnasium
+            return None, str(error)
+        except Exception as error:
+            if not is_of_gymnasium(error):
+                raise
+            return None, f"{error} Import the module that registers it, or pass env=."
+    elif is_vector(env):
+        made = env
+    else:
+        made = make_env(env, limit if isinstance(env, str) else None)
     try:
-        env = source.make_env() if own else env
-    except ConfigError as error:
-        return None, str(error)
-    try:
-        return play(graph, source.policy, env, episodes, seed, source.max_episode_steps), ""
+        return play(graph, source.policy, made, episodes, seed, limit), ""
     finally:
-        if own:
-            env.close()
+        if made is not env and not in_use(made):  # a function may return one that exists
+            made.close()
+
+
+def _given(policy: Policy, graph: Graph, observations: Any) -> Array:
+    """At most KEPT rows (B, numbers) of a batch of observations that the caller gives."""
+    encode = policy.observations.encode if graph.table is None else policy.encode
+    try:
+        x = thinned(encode(observations), KEPT)
+        finite = np.isfinite(x).all()
+    except (EnvContractError, ValueError) as error:  # ValueError: lists of unequal lengths
+        raise ConfigError(f"observations= must be a batch of the policy's: {error}") from None
+    if not (len(x) and finite):
+        raise ConfigError(
+            "observations= must be a batch of the policy's, with finite numbers; got "
+            f"{'NaN or infinite values. Leave these out.' if len(x) else 'none.'}"
+        )
+    return graph.decode(x)
 
 
 def _card(source: Source, graph: Graph, played: Played | None, note: str) -> Card:
@@ -236,11 +294,12 @@ def _card(source: Source, graph: Graph, played: Played | None, note: str) -> Car
     )  # fmt: skip
 
 
-class _Callable(types.ModuleType):
+class Module(types.ModuleType):
     """A module that can be called: npr.export(agent, path)."""
 
-    def __call__(self, *args: Any, **options: Any) -> Exported:
-        return export(*args, **options)
+    __call__ = staticmethod(export)
 
 
-sys.modules[__name__].__class__ = _Callable
+sys.modules[__name__].__class__ = Module
+module: Module = sys.modules[__name__]  # type: ignore[assignment]
+__signature__ = inspect.signature(export)  # of the module

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -105,10 +106,6 @@ def checked(
 
 def checked_limit(name: str, value: Any) -> float:
     """A limit that the caller gives. Raises ConfigError if it is not a number from 0."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float | np.floating)
-        or not value >= 0
-    ):
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) >= 0:
         raise ConfigError(f"{name} must be a number from 0, got {value!r}; float('inf'): no limit.")
     return float(value)

@@ -52,7 +52,7 @@ class Quantized:
 class Card:
     """Where a policy comes from, as plain data.
 
-    algorithm, env   names; None: unknown
+    algorithm, env   names, with those of wrappers around the environment; None: unknown
     num_timesteps    env steps that it was trained for; None: unknown
     low, high        bounds of each number of an observation, None where there are none; or None:
                      they are not known
@@ -93,7 +93,8 @@ class Card:
         if self.mean is None:
             return f"return not measured: {self.note}"
         result = f"return {self.mean:.2f} +- {self.std:.2f}"
-        return f"{result} (mean and deviation, {self.episodes} episodes)"
+        episodes = "1 episode" if self.episodes == 1 else f"{self.episodes} episodes"
+        return f"{result} (mean and deviation, {episodes})"
 
 
 def observation_names(graph: Graph) -> list[str]:
@@ -104,7 +105,7 @@ def observation_names(graph: Graph) -> list[str]:
         for i in range(part.numbers):
             index = f"[{i}]" if many and part.name else ""
             one_of = "" if part.start is None else _choice_of(part.inputs, part.start)
-            names.append(" ".join(word for word in (f"{part.name}{index}", one_of) if word))
+            names.append(", ".join(text for text in (f"{part.name}{index}", one_of) if text))
     return names
 
 

@@ -5,7 +5,6 @@
 `graph_of(policy)` makes it, and `Graph` computes it with NumPy: the reference for what is written.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -384,29 +383,6 @@ def check_finite(policy: Policy) -> None:
                 f"The {name} of the policy contain NaN or infinite values: training has diverged. "
                 "Export an earlier file of the agent."
             )
-
-
-def flat_rows(observations: Observations, several: Sequence[Any]) -> Array:
-    """The numbers (B, numbers) of B observations, as float32, in the order of `parts`; infinite
-    where they are beyond it.
-
-    Raises EnvContractError if one does not fit.
-    """
-    encoded, rows = np.empty(observations.size, np.float32), []
-    with np.errstate(over="ignore"):
-        for one in several:
-            observations.row(one, encoded)  # checks it
-            rows.append(_flat(observations, one))
-        numbers = sum(part.numbers for part in _parts(observations))
-        return np.array(rows, np.float32).reshape(len(rows), numbers)
-
-
-def _flat(observations: Observations, one: Any) -> list[float]:
-    if isinstance(observations, GroupObservations):
-        pairs = zip(observations.keys, observations.parts)
-        return [x for key, part in pairs for x in _flat(part, one[key])]
-    numbers: list[float] = np.ravel(one).tolist()
-    return numbers
 
 
 def _parts(observations: Observations, name: str = "") -> list[Part]:

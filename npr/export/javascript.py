@@ -29,7 +29,7 @@ _SAMPLE = """
  */
 export function sample(obs, noise) {
   if (noise?.length !== policy.noise) {
-    throw new RangeError(`Noise has ${policy.noise} numbers, got ${noise?.length}.`);
+    throw new RangeError(`Noise has length ${policy.noise}, got ${noise?.length}.`);
   }
   return /** @type {$ACTION} */ (toEnvironment(choose(encode(obs), noise)));
 }
@@ -41,8 +41,11 @@ _LARGEST_OF_BOTH = f"""Math.max({_LARGEST}, largest(floats(tests.sampled), (obs,
   }}))"""
 
 
-def source(model: Model, *, stochastic: bool = False) -> str:
-    """An ES module with `act(obs)`, `selftest()` and `meta`; `sample(obs, noise)` if stochastic."""
+def source(model: Model, *, stochastic: bool = False, file: str = "policy.js") -> str:
+    """An ES module with `act(obs)`, `selftest()` and `meta`; `sample(obs, noise)` if stochastic.
+
+    file   its name, for the comment
+    """
     graph, card = model.graph, model.card
     sampled = stochastic and graph.noise > 0
     action = "number" if graph.kind == "discrete" else "number[]"
@@ -50,6 +53,7 @@ def source(model: Model, *, stochastic: bool = False) -> str:
         "SAMPLE": _SAMPLE.replace("$ACTION", action) if sampled else "",
         "LARGEST": _LARGEST_OF_BOTH if sampled else _LARGEST,
         "ACTION": action,
+        "FILE": text(f"./{file}"),
         "TITLE": text(card.title)[1:-1],
         "MEASURED": text(card.measured)[1:-1],
         "VERSION": text(card.npr)[1:-1],

@@ -99,8 +99,9 @@ def _margin(graph: Graph, y: Array) -> Array:
 def _doubt(graph: Graph, rows: Array, noise: Array | None = None) -> Array:
     """How much the action of each row (B, numbers) depends on the last digits of sums; at most 1
     is little."""
+    doubt: Array
     if graph.table is None and graph.kind != "box" and noise is None:
-        doubt: Array = 1e-3 / np.maximum(_margin(graph, graph.outputs(rows)), 1e-30)
+        doubt = 1e-3 / np.maximum(_margin(graph, graph.outputs(rows)), 1e-30)
         return doubt
     if graph.kind == "box":
         if isinstance(graph, IntegerGraph):
@@ -110,8 +111,8 @@ def _doubt(graph: Graph, rows: Array, noise: Array | None = None) -> Array:
         unit = np.array([x or np.nan for x in ranges(graph)])
         unit = np.where(np.isnan(unit), np.maximum(1, abs(action)), unit)
         error = abs(action - graph.widened()(rows.astype(np.float64), wide)) / unit
-        rounding: Array = np.nan_to_num(error.max(axis=-1) / _ROUNDING, nan=np.inf)
-        return rounding
+        doubt = np.nan_to_num(error.max(axis=-1) / _ROUNDING, nan=np.inf)
+        return doubt
     if noise is None:
         return np.zeros(len(rows))
     near = [graph(rows, noise + np.float32(e)).reshape(len(rows), -1) for e in (-1e-4, 1e-4)]

@@ -26,7 +26,7 @@ def sample(obs, noise):
     Raises ValueError as act does, and for noise of another length.
     """
     if len(noise) != POLICY["noise"]:
-        raise ValueError("Noise has %d numbers, got %d." % (POLICY["noise"], len(noise)))
+        raise ValueError("Noise has length %d, got %d." % (POLICY["noise"], len(noise)))
     return _to_environment(_choose(_encode(obs), noise))
 
 '''

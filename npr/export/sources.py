@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from npr import infer
-from npr.envs.remake import EnvOfFile
+from npr.envs.make import env_id
+from npr.envs.remake import EnvOfFile, changing_wrappers
 from npr.errors import CheckpointError, ConfigError
 from npr.files import checkpoint
 from npr.files.policy_file import is_policy
@@ -18,6 +19,7 @@ from npr.training import evaluation
 class Source:
     """A policy and where it comes from.
 
+    env        what its environment is called, and wrappers between this and the policy
     make_env   makes an environment like that of the training; raises ConfigError if it is not known
     """
 
@@ -44,9 +46,12 @@ def source_of(agent: Any) -> Source:
             f"An agent, the path of its file, or a policy is needed, got {agent!r}; e.g. "
             "npr.export(agent, 'policy.h')."
         )
-    env = agent.env_id or agent.env_description.get("id")
+    described = agent.env_description
+    opened = agent.env if agent.envs is None else agent.envs.bases()[-1]
+    name = agent.env_id or described.get("id") or env_id(opened)
     return Source(
-        agent.policy, type(agent).__name__, env, agent.num_timesteps,
+        agent.policy, type(agent).__name__,
+        _named(name, changing_wrappers(described, opened)), agent.num_timesteps,
         agent.max_episode_steps, agent.evaluation_env,
     )  # fmt: skip
 
@@ -72,8 +77,9 @@ def _of_file(path: Any) -> Source:
                 kwargs = env.kwargs if isinstance(env.source, str) else None
                 return evaluation.separate(env.source, None, steps, kwargs)
 
+        name = _named(manifest["env"] or described.get("id"), changing_wrappers(described))
         return Source(
-            policy, str(manifest["algorithm"]), manifest["env"] or described.get("id"),
+            policy, str(manifest["algorithm"]), name,
             checkpoint.count(manifest["counters"]["num_timesteps"]), steps, made,
         )  # fmt: skip
     except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
@@ -82,6 +88,13 @@ def _of_file(path: Any) -> Source:
         raise CheckpointError(
             f"{os.fsdecode(path)} does not hold a valid policy: {error!r}."
         ) from error
+
+
+def _named(env: str | None, wrappers: list[str]) -> str | None:
+    """Pendulum-v1 with RescaleAction: the observations and actions are those of the outermost."""
+    if not wrappers:
+        return env
+    return f"{env or 'an unnamed environment'} with {', '.join(wrappers)}"
 
 
 def _unknown(reason: str) -> Callable[[], Any]:

@@ -310,6 +310,8 @@ def _content(start: bytes) -> str:
     """A sentence about a file that begins with these bytes, if they are known."""
     if not start:
         return " It is empty."
+    if re.match(rb".{3}\0{5}\{", start, re.DOTALL):  # the length of a header of JSON
+        return " It may be safetensors: npr.infer.load reads a policy in a *.safetensors."
     if start.startswith(b"\x80"):
         return f" It seems to be pickle, as old versions of PyTorch write it: {_PICKLE}."
     if start.startswith(b"\x89HDF"):

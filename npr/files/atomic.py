@@ -22,10 +22,10 @@ def replacement(path: str, mode: int | None = None) -> Iterator[io.BufferedWrite
 
     mode   of the file, whatever the umask; by default the umask decides
     """
+    check_folder(path)
     folder, name = os.path.split(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        text = "No such file or directory; create the folder first"
-        raise FileNotFoundError(errno.ENOENT, text, folder)
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "Is a folder; name a file in it", path)
     prefix = f".{name[:60]}."
     _remove_leftovers(folder, prefix)
     file = _temporary(os.path.join(folder, prefix), 0o666 if mode is None else mode)
@@ -46,6 +46,14 @@ def replacement(path: str, mode: int | None = None) -> Iterator[io.BufferedWrite
             os.unlink(file.name)
         raise
     file.close()
+
+
+def check_folder(path: str) -> None:
+    """Raise FileNotFoundError if there is no folder for a file at this path."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        text = "No such file or directory; create the folder first"
+        raise FileNotFoundError(errno.ENOENT, text, folder)
 
 
 def _temporary(prefix: str, mode: int) -> io.BufferedWriter:

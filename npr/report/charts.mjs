@@ -18,14 +18,19 @@ export function short(x) {
   return `${+x.toPrecision(3)}`.replace("-", "−");
 }
 
-/** About n round numbers from low to high. */
-function ticks(low, high, n) {
+/** About n round numbers from low to high, each with its text: [number, text] pairs. */
+export function ticks(low, high, n) {
   const raw = (high - low) / n || 1;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 5, 10].find((m) => m * power >= raw);
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
-  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * step);
+  const numbers = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * step);
+  return numbers.map((x) => {
+    const [unit, name] = Math.abs(x) >= 1e6 ? [1e6, "M"] : Math.abs(x) >= 1e4 ? [1e3, "k"] : [1, ""];
+    const digits = Math.max(0, Math.ceil(Math.log10(unit / step) - 1e-9)); // so that texts differ
+    return [x, `${+(x / unit).toFixed(digits)}${name}`.replace("-", "−")];
+  });
 }
 
 const pathOf = (points) => `M${points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L")}`;
@@ -63,14 +68,14 @@ export function learningCurve(element, { curve, evaluations }, small = false) {
     const label = `Return of an episode over ${short(last)} env steps, from ${short(low)} to ${short(high)}`;
     const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
     if (!small) {
-      for (const y of ticks(low, high, 5)) {
+      for (const [y, text] of ticks(low, high, 5)) {
         root.append(
           svg("line", { class: "rule", x1: left, x2: width - right, y1: py(y), y2: py(y) }),
-          svg("text", { class: "tick", x: left - 8, y: py(y) + 4, "text-anchor": "end" }, short(y)),
+          svg("text", { class: "tick", x: left - 8, y: py(y) + 4, "text-anchor": "end" }, text),
         );
       }
-      for (const x of ticks(first, last, Math.max(2, width / 130))) {
-        root.append(svg("text", { class: "tick", x: px(x), y: height - 16, "text-anchor": "middle" }, short(x)));
+      for (const [x, text] of ticks(first, last, Math.max(2, width / 130))) {
+        root.append(svg("text", { class: "tick", x: px(x), y: height - 16, "text-anchor": "middle" }, text));
       }
       root.append(svg("text", { class: "tick", x: width - right, y: height - 3, "text-anchor": "end" }, "env steps"));
     }
@@ -122,16 +127,20 @@ function hover(root, { left, top, width, height, bottom, px, py, curve }) {
 /** Returns as dots on a line, with their mean. */
 export function returnsStrip(element, returns, mean) {
   let [low, high] = [Math.min(...returns), Math.max(...returns)];
-  if (low === high) [low, high] = [low - 1, high + 1];
+  if (low === high) {
+    const apart = Math.abs(low) / 10 || 1;
+    [low, high] = [low - apart, high + apart];
+  }
   whenSized(element, (width) => {
     const height = 92;
     const px = (x) => 14 + ((width - 28) * (x - low)) / (high - low);
     const label = `${returns.length} returns from ${short(low)} to ${short(high)}`;
     const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
-    for (const x of ticks(low, high, Math.max(2, width / 90))) {
+    for (const [x, text] of ticks(low, high, Math.max(2, width / 90))) {
+      const anchor = px(x) > width - 22 ? "end" : px(x) < 22 ? "start" : "middle";
       root.append(
         svg("line", { class: "rule", x1: px(x), x2: px(x), y1: 8, y2: 68 }),
-        svg("text", { class: "tick", x: px(x), y: 86, "text-anchor": "middle" }, short(x)),
+        svg("text", { class: "tick", x: px(x), y: 86, "text-anchor": anchor }, text),
       );
     }
     // dots that would hide each other are above each other

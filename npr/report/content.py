@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from npr.algorithms.base import REGISTRY, Algorithm
-from npr.errors import ConfigError, NprError
+from npr.errors import ConfigError, NprError, is_of_gymnasium
 from npr.files import run_folder
 from npr.loading import load
 from npr.plot.groups import OneRun, resolve
@@ -43,11 +43,11 @@ def content(
     if data is not None or not isinstance(run, (str, os.PathLike)):
         ((history,),) = [group.runs for group in resolve(run if data is None else data)]
     algorithm = type(agent).__name__ if agent is not None else str(history.algorithm)
-    name = (agent.env_name if agent is not None else history.env) or ""
+    name = (history.env if agent is None else _env_name(agent)) or ""
     evaluation, reason = _evaluation(agent, env, episodes, seed)
     acts = "The run has no agent yet." if agent is None else _live(agent)
     return {
-        "title": f"{algorithm} on {name or 'an environment without a name'}",
+        "title": f"{algorithm} on {name or 'an unnamed environment'}",
         "algorithm": algorithm,
         "env": name,
         "trained": _trained(agent, history),
@@ -67,6 +67,8 @@ def _opened(
 ) -> tuple[Algorithm | None, run_folder.RunData | None, Path | None]:
     """The agent of a run, what its folder holds, and the file of the agent."""
     if isinstance(run, Algorithm):
+        if which is not None:
+            raise ConfigError(f"which={which!r} needs a run folder, {run!r} is not a folder.")
         return run, None, None
     if not isinstance(run, (str, os.PathLike)):
         raise ConfigError(
@@ -81,6 +83,10 @@ def _opened(
         return None, data, None
     file = agent_file(path, which)
     return load(file), data, file
+
+
+def _env_name(agent: Algorithm) -> str | None:
+    return None if agent.env is None and agent.env_id is None else agent.env_name
 
 
 def _live(agent: Algorithm) -> dict[str, Any] | str:
@@ -139,7 +145,9 @@ def _evaluation(
         return None, "The agent was not evaluated for this page."
     try:
         result = agent.evaluate(env, episodes, seed, True, EPISODE_LIMIT)
-    except NprError as error:
+    except Exception as error:
+        if env is not None or not (isinstance(error, NprError) or is_of_gymnasium(error)):
+            raise
         return None, f"The agent could not be evaluated: {error}"
     if not _usable(result.returns).all():
         return None, "The agent was evaluated, and returns were not finite."
@@ -205,7 +213,7 @@ def _facts(
     if agent is not None:
         theta = agent.policy.theta
         found |= {
-            "environment": agent.env_description.get("id", agent.env_name),
+            "environment": agent.env_description.get("id", _env_name(agent)),
             "seed": agent.seed,
             "env steps": f"{agent.num_timesteps:,}",
             "updates": f"{agent.n_updates:,}",

@@ -13,9 +13,10 @@ from typing import Any
 from npr.errors import ConfigError
 from npr.export import model_of
 from npr.export.javascript import source
-from npr.files.atomic import replacement
+from npr.files.atomic import check_folder, replacement
 from npr.report.content import content
 from npr.settings.setting import checked_seed, whole
+from npr.training.saving import check_path
 from npr.version import __version__
 
 _FOLDER = Path(__file__).parent
@@ -43,7 +44,8 @@ def write(
 
     In the classic control environments and the grid worlds of Gymnasium the agent acts on the page;
     of others the page says so. Raises ConfigError for arguments that are not valid,
-    FileNotFoundError, and CheckpointError for a file that is not an agent's.
+    FileNotFoundError, CheckpointError for a file that is not an agent's, and what `evaluate` raises
+    in an environment that is given.
     """
     target = _checked(path)
     whole("episodes", episodes, 0)
@@ -67,6 +69,8 @@ def gallery(
     target = _checked(path)
     whole("episodes", episodes, 0)
     seed = checked_seed("report", seed)
+    if isinstance(runs, (str, os.PathLike)) or not isinstance(runs, Iterable):
+        raise ConfigError(f"A gallery is of a list of runs, got {runs!r}.")
     found = [content(run, None, None, episodes, seed) for run in runs]
     if not found:
         raise ConfigError("A gallery needs at least one run.")
@@ -74,9 +78,11 @@ def gallery(
 
 
 def _checked(path: Any) -> str:
+    check_path("path", path)
     text = os.fsdecode(path)
     if not text.lower().endswith((".html", ".htm")):
         raise ConfigError(f"A report is an HTML file: {text!r} must end with .html.")
+    check_folder(text)
     return text
 
 

@@ -79,13 +79,15 @@ def agent_file(given: str | os.PathLike[str], which: str | None = None) -> Path:
 
     which   a key of WHICH; None: the first one that exists
 
-    Raises ConfigError if the folder has no such file.
+    Raises ConfigError if the folder has no such file, or `which` is not valid.
     """
     folder = Path(given)
     if not folder.is_dir():
         if which is not None:
             raise ConfigError(f"which={which!r} needs a run folder, {given} is not a folder.")
         return folder
+    if which not in (None, *WHICH):
+        raise ConfigError(f"which must be {', '.join(WHICH)} or None, got {which!r}.")
     names = [WHICH[which]] if which else [*WHICH.values()]
     found = [folder / name for name in names if (folder / name).is_file()]
     if not found:

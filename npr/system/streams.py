@@ -21,12 +21,22 @@ def write(stream: Any, text: str) -> None:
 
 
 def show(text: str) -> None:
-    """Write the result of a command and a line feed to standard output.
+    """Write the result of a command and a line feed to standard output, its lines `printable`.
 
     Raises OSError if it cannot be written; BrokenPipeError: its reader has stopped reading.
     """
     if sys.stdout is not None:
-        _write(sys.stdout, f"{text}\n")
+        _write(sys.stdout, f"{lines(text)}\n")
+
+
+def printable(text: str) -> str:
+    """The text without what controls a terminal, which a file may contain; line feeds too."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def lines(text: str) -> str:
+    """A text of several lines, each `printable`."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _write(stream: Any, text: str) -> None:

@@ -174,6 +174,6 @@ def separate(
         return without_recording(made)
     except ConfigError as error:
         raise ConfigError(
-            "evaluate() needs a separate environment; pass one: evaluate(env=...). npr cannot make "
-            f"another like the agent's: {error}."
+            "A separate environment is needed; pass one: env=... npr cannot make another like the "
+            f"agent's: {error}."
         ) from None

@@ -192,12 +192,15 @@ def test_code_that_the_user_names_makes_the_environment(agents, npr, tmp_path, m
     assert double["lengths"] == [7, 7] and double["returns"] == [*(2 * expected.returns)]
 
 
+@pytest.mark.parametrize(
+    "command", [["eval"], ["export", "-o", "policy.py"], ["report"]], ids=lambda words: words[0]
+)
 def test_the_module_of_an_environment_is_named_if_the_run_folder_has_it(
-    trained_runs, npr, tmp_path
+    command, trained_runs, npr, tmp_path
 ):
     folder = tmp_path / "run"
     shutil.copytree(trained_runs / "small0", folder)
-    words = ["eval", folder, "--episodes", 1]
+    words = [command[0], folder, *command[1:], "--episodes", 1]
     spec = gym.registry.pop("Pendulum-v1")
     try:
         status, out, err = npr(*words)

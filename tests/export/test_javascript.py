@@ -98,8 +98,8 @@ def test_a_mutant_fails_its_tests(tmp_path):
 
 def test_texts_of_the_policy_are_only_texts(tmp_path):
     models = {text: hostile(expected("categorical").model, text) for text in HOSTILE}
-    for model in models.values():
-        written = source(model)
+    for text, model in models.items():
+        written = source(model, file=text)
         assert written.isascii() and "\r" not in written
         assert not re.search("</script|<!--", written, re.IGNORECASE)
     for text, (error, meta) in selftests(tmp_path, models).items():
@@ -125,11 +125,11 @@ def test_an_observation_that_is_not_valid_is_an_error(tmp_path):
     (tmp_path / "policy.js").write_text(source(expected("gaussian").model, stochastic=True))
     (tmp_path / "table.js").write_text(source(expected("table-started").model))
     assert node.run(tmp_path, ERRORS) == [
-        "RangeError: An observation has 6 numbers, got 5.",
-        "RangeError: An observation has 6 numbers, got undefined.",
+        "RangeError: An observation has length 6, got 5.",
+        "RangeError: An observation has length 6, got undefined.",
         "RangeError: Number 2 of the observation is NaN, not a finite float32.",
         "RangeError: Number 5 of the observation is x, not a finite float32.",
-        "RangeError: Noise has 3 numbers, got 1.",
+        "RangeError: Noise has length 3, got 1.",
         *(
             f"RangeError: Number 0 of the observation is {x}, not a whole number from 3 to 39."
             for x in ("2", "40", "3.5")

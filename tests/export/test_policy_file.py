@@ -125,6 +125,38 @@ CHANGES = {
 }
 
 
+def _space(case, which, **values):
+    return case, lambda manifest, members: manifest["policy"][which].update(values)
+
+
+SPACES = {
+    "keys that are a number": _space("categorical", "observations", keys=3),
+    "a key too few": _space("categorical", "observations", keys=["goal"]),
+    "a key twice": _space("categorical", "observations", keys=["goal", "goal"]),
+    "no parts": _space("categorical", "observations", keys=[], parts=[]),
+    "starts of another shape": _space("multi", "observations", start=0),
+    "starts that are objects": _space("multi", "observations", start={"kind": "box"}),
+    "a start that is null": _space("multi", "actions", start=[None, 5, -1]),
+    "choices that are not whole": _space("multi", "actions", nvec=[3.0, 2, 1]),
+    "a large start": _space("argmax", "actions", start=1e308),
+    "a start that is true": _space("argmax", "actions", start=True),
+    "turned bounds": _space("tanh", "actions", low=[3.0, 0.0, -1.0]),
+    "bounds too few": _space("tanh", "actions", low=[-2.0]),
+    "bounds that are too large": _space("tanh", "actions", high=[2.0, 1e300, 0.5]),
+}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_space_that_is_not_one_is_refused(name, tmp_path):
+    case, change = SPACES[name]
+    path = written(tmp_path, ".npz", expected(case).model)
+    members = members_of(path)
+    manifest = json.loads(members["manifest.json"])
+    change(manifest, members)
+    craft(path, members, manifest)
+    assert load_watched(npr.infer.load, path) is None
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_another_content_is_refused(name, tmp_path):
     path = written(tmp_path, ".npz", expected("gaussian").model)

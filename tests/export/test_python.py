@@ -64,11 +64,11 @@ def test_texts_of_the_policy_are_only_texts(text):
 
 def test_an_observation_that_is_not_valid_is_an_error():
     policy = load(source(expected("gaussian").model, stochastic=True))
-    with pytest.raises(ValueError, match="has 6 numbers, got 5"):
+    with pytest.raises(ValueError, match="has length 6, got 5"):
         policy["act"]([0.0] * 5)
     with pytest.raises(ValueError, match="Number 2 of the observation is not a finite float32"):
         policy["act"]([0.0, 0.0, float("nan"), 0.0, 0.0, 0.0])
-    with pytest.raises(ValueError, match="Noise has 3 numbers, got 2"):
+    with pytest.raises(ValueError, match="Noise has length 3, got 2"):
         policy["sample"]([0.0] * 6, [0.0, 0.0])
     act = load(source(expected("table-started").model))["act"]
     assert act(3) == act([3])

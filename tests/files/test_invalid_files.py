@@ -66,7 +66,8 @@ def test_a_zip_of_another_library_is_named(members, match, tmp_path):
 @pytest.mark.parametrize(
     "data, match",
     [(b"", "It is empty"), (b"\x80\x02\x8a\nl", "It seems to be pickle, as old .* PyTorch"),
-     (b"learning_rate: 3e-4\n", "It is text: 'learning_rate"), (b"\x89HDF\r\n", "HDF5")],
+     (b"learning_rate: 3e-4\n", "It is text: 'learning_rate"), (b"\x89HDF\r\n", "HDF5"),
+     (b"\x80\x04\0\0\0\0\0\0{", "safetensors: npr.infer.load reads a policy")],
 )  # fmt: skip
 def test_the_content_of_another_file_is_named(data, match, tmp_path):
     path = tmp_path / "a.pt"

@@ -10,16 +10,29 @@ import subprocess
 import gymnasium
 import numpy as np
 import pytest
+from support import ROOT, node
+from support.node import needs_node
 from support.pages import CONTROL, GRIDS, HOSTILE, Parts, data_of
 from support.small_agents import small_agent
 
 import npr
 from npr import report, runs
-from npr.errors import ConfigError
+from npr.errors import ConfigError, SpaceError
 from npr.files import run_folder
 from npr.report.content import curve
 from npr.report.live import live
 from npr.report.page import assembled
+
+
+class OwnEnv(gymnasium.Env):
+    """An environment that Gymnasium has not made."""
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (3,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +73,34 @@ def test_a_page_has_the_results_of_the_run(run, tmp_path):
     assert one["live"] == {
         "env": "FrozenLake-v1", "kwargs": {"is_slippery": False}, "limit": None, "policy": 0,
     }  # fmt: skip
+
+
+def test_an_environment_may_have_no_name(tmp_path):
+    small_agent("PPO", OwnEnv()).save(tmp_path / "own.npz")
+    report.write(tmp_path / "own.npz", tmp_path / "page.html")
+    (one,) = data_of(tmp_path / "page.html")["agents"]
+    assert one["title"] == "PPO on an unnamed environment"
+    assert "environment" not in dict(one["facts"])
+    assert "how its environment is made: OwnEnv was not made" in one["not_evaluated"]
+
+
+@needs_node
+def test_the_texts_of_an_axis_differ(tmp_path):
+    spans = [(-200.5, -199.5), (-1700, 0), (0, 5000), (9990, 10020), (0, 3e6), (-1e-3, 1e-3)]
+    charts = (ROOT / "npr" / "report" / "charts.mjs").as_uri()
+    got = node.run(
+        tmp_path,
+        f'import {{ ticks }} from "{charts}"; console.log(JSON.stringify('
+        f"{json.dumps(spans)}.map(([low, high]) => ticks(low, high, 4))))",
+    )
+    for (low, high), axis in zip(spans, got, strict=True):
+        texts = [text for _, text in axis]
+        assert 3 <= len(axis) == len(set(texts)), texts
+        for x, text in axis:
+            scale = {"k": 1e3, "M": 1e6}.get(text[-1], 1)
+            shown = float(text.rstrip("kM").replace("−", "-")) * scale
+            assert shown == pytest.approx(x, abs=1e-9) and low <= x <= high
+    assert [text for _, text in got[0]] == ["−200.5", "−200", "−199.5"]
 
 
 def test_a_curve_has_the_episodes_near_each_point():
@@ -281,3 +322,32 @@ def test_wrong_arguments_are_refused_and_nothing_is_written(run, tmp_path):
     with pytest.raises(FileNotFoundError):
         report.write(tmp_path / "nothing.npz", page)
     assert not page.exists()
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"which": "last"}, ConfigError, "which must be best, final, latest or None, got 'last'"),
+        ({"env": "CartPole-v1"}, SpaceError, "Use one with the same spaces"),
+        ({"env": 3}, ConfigError, "env must be an id"),
+        ({"path": "missing/page.html"}, FileNotFoundError, "create the folder first"),
+        ({"path": "."}, ConfigError, "path must be the path of a file"),
+        ({"path": None}, ConfigError, "path must be the path of a file"),
+    ],
+)
+def test_arguments_that_do_not_fit_a_run_are_refused(options, error, message, run, tmp_path):
+    path = options.pop("path", "page.html")
+    with pytest.raises(error, match=message):
+        report.write(run, path and tmp_path / path, episodes=1, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_of_a_run_is_not_named_for_an_agent(tmp_path):
+    with pytest.raises(ConfigError, match="which='best' needs a run folder"):
+        report.write(small_agent("SAC"), tmp_path / "page.html", which="best")
+
+
+def test_a_gallery_is_of_a_list(run, tmp_path):
+    for runs_ in (run, str(run), small_agent("SAC")):
+        with pytest.raises(ConfigError, match="A gallery is of a list of runs"):
+            report.gallery(runs_, tmp_path / "page.html")

@@ -28,7 +28,8 @@ class Expected:
 
     actions, sampled   (n, actions), by the policy, and by the graph for the noise (n, noise)
     slack, slack_sampled    (n, actions): how far they are from the same sums in float64
-    units                   (actions,) or (n, actions): what errors are divided by
+    units                   (actions,): what errors are divided by, the range of the space, or of
+                            these actions where the space has no end
     """
 
     case: str
@@ -51,8 +52,7 @@ class Expected:
         """The largest error of actions, in units, beyond what float32 leaves open."""
         want, slack = (self.sampled, self.slack_sampled) if sampled else (self.actions, self.slack)
         got = np.asarray(got, np.float64).reshape(want.shape)
-        units = np.where(np.isfinite(self.units), self.units, np.maximum(1, abs(want)))
-        error = (abs(got - want) - slack) / units
+        error = (abs(got - want) - slack) / self.units
         return float(np.where(np.isnan(error), np.inf, error).max())
 
 
@@ -70,10 +70,9 @@ def expected(case):
     slack = abs(actions - cases.exact(graph, rows))
     # where float32 and float64 choose different indices, both are right
     slack_sampled = abs(sampled - cases.exact(graph, rows, noise)) if graph.noise else slack
-    units = graph.high - graph.low if graph.kind == "box" else np.ones(graph.actions)
-    return Expected(
-        case, model, rows, noise, actions, sampled, slack, slack_sampled, units.astype(np.float64)
-    )
+    width = graph.high - graph.low if graph.kind == "box" else np.ones(graph.actions)
+    units = np.where(np.isfinite(width), width, np.ptp(actions, axis=0))
+    return Expected(case, model, rows, noise, actions, sampled, slack, slack_sampled, units)
 
 
 def mutants(model):

@@ -131,3 +131,8 @@ def test_the_width_of_a_pseudo_terminal(monkeypatch):
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 0, 0, 0, 0))
         assert streams.columns(stream) == 33, "a width of 0 is none"
     os.close(master)
+
+
+def test_a_result_does_not_control_the_terminal(capsys):
+    streams.show("a\x1b[31m\r\tb\x07\nPPO on 迷路-v0")
+    assert capsys.readouterr().out == "a\\x1b[31m\\r\\tb\\x07\nPPO on 迷路-v0\n"

@@ -93,7 +93,7 @@ def test_evaluate_takes_an_environment():
 
 def test_evaluate_needs_an_environment_if_it_cannot_make_one():
     agent = small_agent("SAC", env=RandomEnv(OBSERVATIONS["Box"], ACTIONS["Box"]))
-    with pytest.raises(ConfigError, match=r"a separate environment; pass one: evaluate\(env="):
+    with pytest.raises(ConfigError, match=r"A separate environment is needed; pass one: env="):
         agent.evaluate()
 
 

@@ -72,13 +72,19 @@ int @selftest(float *max_err);
 
 
 def source(
-    model: Model, *, stochastic: bool = False, libm: bool = True, name: str = "policy"
+    model: Model,
+    *,
+    stochastic: bool = False,
+    libm: bool = True,
+    name: str = "policy",
+    file: str = "policy.h",
 ) -> str:
     """The header.
 
     stochastic   also write @sample
     libm         call tanhf and expf of math.h; else own approximations
     name         prefix of all names, in capitals for macros
+    file         name of the file, for the comment
 
     Raises ConfigError for a name that is not one in C, and for a layer without units.
     """
@@ -111,7 +117,7 @@ def source(
         selftest=selftest(model, stochastic, tests),
         test_tables=tests.text,
     )
-    return f"{comment(model, stochastic, libm, name, notes)}\n{named(text, name)}"
+    return f"{comment(model, stochastic, libm, name, file, notes)}\n{named(text, name)}"
 
 
 def _calls_libm(code: str) -> bool:

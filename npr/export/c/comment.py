@@ -13,8 +13,12 @@ from npr.export.model import Model
 _MOST_LINES = 64
 
 
-def comment(model: Model, stochastic: bool, libm: bool, name: str, notes: list[str]) -> str:
-    """The comment, with `notes` in it. What comes from files cannot end it."""
+def comment(
+    model: Model, stochastic: bool, libm: bool, name: str, file: str, notes: list[str]
+) -> str:
+    """The comment, with the name of the file and `notes` in it. What comes from files cannot end
+    it."""
+    file = harmless(file)
     graph, card, upper = model.graph, model.card, name.upper()
     table, discrete = graph.table is not None, graph.kind == "discrete"
     call = f"int action = {name}_act({'state' if table else 'obs'});"
@@ -22,7 +26,7 @@ def comment(model: Model, stochastic: bool, libm: bool, name: str, notes: list[s
     if not discrete:
         usage.append(f"float action[{upper}_ACT_DIM];")
         call = f"{name}_act(obs, action);"
-    usage = [f"#define {upper}_IMPLEMENTATION", f'#include "{name}.h"', *usage, call]
+    usage = [f"#define {upper}_IMPLEMENTATION", f'#include "{file}"', *usage, call]
     where = [f"    {line}" for line in usage]
     where[0] += "    in one source file of the program"
     lines = [
@@ -34,7 +38,7 @@ def comment(model: Model, stochastic: bool, libm: bool, name: str, notes: list[s
     ]  # fmt: skip
     lines += [part for note in [*_notes(graph, libm, name), *notes] for part in _wrapped(note)]
     body = "\n".join(f"   {line}".rstrip() for line in lines)
-    return f"/* {name}.h\n\n{body}\n*/\n"
+    return f"/* {file}\n\n{body}\n*/\n"
 
 
 def _wrapped(text: str) -> list[str]:

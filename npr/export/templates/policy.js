@@ -2,7 +2,7 @@
 // $MEASURED
 // Written by npr $VERSION.
 //
-//     import { act } from "./policy.js";
+//     import { act } from $FILE;
 //     const action = act(observation);
 //
 // Weights are float32 numbers in base64; arithmetic is in float64.
@@ -72,7 +72,7 @@ function encode(obs) {
   const given = typeof obs === "number" ? [obs] : obs;
   if (given?.length !== meta.observation.numbers) {
     const numbers = meta.observation.numbers;
-    throw new RangeError(`An observation has ${numbers} numbers, got ${given?.length}.`);
+    throw new RangeError(`An observation has length ${numbers}, got ${given?.length}.`);
   }
   const x = new Float64Array(policy.inputs);
   let from = 0, to = 0;
