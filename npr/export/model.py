@@ -201,7 +201,8 @@ def _whole(graph: Graph, rows: Array) -> Array:
 
 
 def _chosen(graph: Graph, pool: Array, most: int) -> Array:
-    """A quarter of them with extreme actions or from the end of the pool, the others even."""
+    """A quarter from the end of the pool; of boxes some with extreme actions, of choices one of
+    each and many near the limit between two; the others even."""
     if len(pool) <= most:
         return pool
     quarter = most // 4
@@ -213,6 +214,8 @@ def _chosen(graph: Graph, pool: Array, most: int) -> Array:
     else:  # one of every action, if there are so many
         _, first = np.unique(a, axis=0, return_index=True)
         chosen += first[:quarter].tolist()
+        near = np.argsort(-_doubt(graph, pool), kind="stable")  # where an error shows
+        chosen += near[: most // 2].tolist()
     kept = dict.fromkeys(chosen)
     for i in np.linspace(0, len(pool) - quarter - 1, 2 * most).astype(np.int64).tolist():
         if len(kept) == most:

@@ -1,5 +1,7 @@
 """The description of a policy that all writers start from computes what the policy does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support import export_cases as cases
@@ -133,3 +135,17 @@ def test_parameters_that_are_not_finite_are_refused(value):
     policy.theta[3] = value
     with pytest.raises(ConfigError, match="NaN or infinite.*diverged"):
         graph_of(policy)
+
+
+@pytest.mark.parametrize("case", ["argmax", "dueling", "categorical", "bernoulli"])
+def test_tests_of_choices_show_the_sign_of_most_weights(case):
+    model, rng = model_of(cases.policy(case)), np.random.default_rng(0)
+    found = []
+    for _ in range(60):
+        first = model.graph.hidden[0]
+        W = first.W.copy()
+        W[rng.integers(W.shape[0]), rng.integers(W.shape[1])] *= -1
+        hidden = (replace(first, W=W), *model.graph.hidden[1:])
+        wrong = replace(model.graph, hidden=hidden)
+        found.append((wrong(model.observations) != model.actions).any())
+    assert np.mean(found) > (0.55 if case == "bernoulli" else 0.85)  # images are nearly constant

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npr.export import model_of
-from npr.export.meta import largest_error, ranges
+from npr.export.graph import ranges
+from npr.export.meta import largest_error
 from npr.export.model import decided, draw_noise
 from support import export_cases as cases
 

@@ -127,7 +127,8 @@ def _notes(graph: Graph, libm: bool, name: str) -> list[str]:
         )
     notes.append(
         f"{name}_selftest acts on stored observations and returns how many actions differ from "
-        f"those in Python by more than 1e-5 of their range: 0 if all is well. "
+        f"those in Python by more than 1e-5 of their range (where it is narrow, of a tenth of the "
+        "largest bound; without bounds, of the action): 0 if all is well. "
         f"{upper}_NO_SELFTEST leaves it out."
     )
     return notes
