@@ -4,12 +4,12 @@ import argparse
 import contextlib
 import functools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from npr.cli import flags
-from npr.errors import ConfigError
+from npr.errors import CheckpointError, ConfigError
+from npr.files import archive
 from npr.files.run_folder import CONFIG
 from npr.runs.folder import WHICH, agent_file
 
@@ -111,16 +111,22 @@ def env_of(args: argparse.Namespace, agent: Any, render_mode: str | None = None)
     return functools.partial(WrappedEnv(name, args.wrapper, args.imports), **kwargs)
 
 
-@contextlib.contextmanager
-def known_envs(args: argparse.Namespace) -> Iterator[None]:
-    """Within it, the error for an environment that is not registered says what to do."""
-    try:
-        yield
-    except Exception as error:
-        if type(error).__module__ != "gymnasium.error":  # without importing it
-            raise
-        advice = _advice(args, "import", "imports", _REGISTERS)
-        raise ConfigError(f"{error} {advice}") from error
+def check_env(args: argparse.Namespace) -> None:
+    """Raise ConfigError if episodes are wanted, and the environment that the agent's file describes
+    is not registered."""
+    from npr.runs.typed import check_registered
+
+    if not args.episodes or args.env or args.env_kwargs or args.wrapper:
+        return  # env_of checks them
+    own = None
+    # damaged files and others are refused where they are read; without Gymnasium nothing is played
+    with contextlib.suppress(CheckpointError, ConfigError, OSError, ModuleNotFoundError):
+        manifest, _ = archive.read_headers(agent_file(args.file, args.which))
+        described = manifest.get("env_description")
+        own = described.get("id") if isinstance(described, dict) else None
+        import gymnasium  # noqa: F401
+    if isinstance(own, str):
+        check_registered(own, _advice(args, "import", "imports", _REGISTERS))
 
 
 def _advice(args: argparse.Namespace, flag: str, key: str, default: str = "") -> str:

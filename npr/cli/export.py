@@ -58,14 +58,14 @@ def run(args: argparse.Namespace) -> int:
     if args.env or args.env_kwargs or args.wrapper:
         agent = None if args.env else agent_files.load(args)[0]  # the file of a policy has none
         env = agent_files.env_of(args, agent)
-    with agent_files.known_envs(args):
-        models = {
-            dtype: model_of(
-                source, env=env, episodes=args.episodes, seed=args.seed, dtype=dtype,
-                max_error=args.max_error, max_return_loss=args.max_return_loss,
-            )
-            for dtype in dict.fromkeys(dtype for _, dtype, _ in files)
-        }  # fmt: skip
+    agent_files.check_env(args)
+    models = {
+        dtype: model_of(
+            source, env=env, episodes=args.episodes, seed=args.seed, dtype=dtype,
+            max_error=args.max_error, max_return_loss=args.max_return_loss,
+        )
+        for dtype in dict.fromkeys(dtype for _, dtype, _ in files)
+    }  # fmt: skip
     for path, dtype, options in files:
         result = write(models[dtype], path, stochastic=args.stochastic, **options)
         streams.show(repr(result))

@@ -34,11 +34,9 @@ def run(args: argparse.Namespace) -> int:
         agent, _ = agent_files.load(args)
         env = agent_files.env_of(args, agent)
     import_modules(args.imports)
+    agent_files.check_env(args)
     default = path / "report.html" if path.is_dir() else path.with_suffix(".html")
     target = Path(args.output or default)
-    with agent_files.known_envs(args):
-        report.write(
-            path, target, which=args.which, env=env, episodes=args.episodes, seed=args.seed
-        )
+    report.write(path, target, which=args.which, env=env, episodes=args.episodes, seed=args.seed)
     streams.show(f"written to {target}")
     return 0

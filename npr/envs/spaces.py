@@ -257,7 +257,7 @@ class GroupObservations(Observations):
     def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
         super().__init__(spec)
         self.keys, parts = spec["keys"], spec["parts"]
-        listed = isinstance(self.keys, list) and 0 < len(self.keys) == len(parts)
+        listed = isinstance(self.keys, list) and len(self.keys) == len(parts)
         if not listed or len({*self.keys}) < len(parts):
             raise ConfigError(f"A space of several parts needs a key for each, got {self.keys!r}.")
         self.parts = [observations_from_spec(part, depth - 1) for part in parts]

@@ -102,14 +102,24 @@ def test_names_in_a_file_do_not_control_the_terminal(command, agents, npr, tmp_p
     assert all(line.isprintable() for line in (out + err).split("\n"))
 
 
-def test_an_environment_that_is_not_registered_is_said(agents, npr, tmp_path):
-    file, path = shutil.copy(agents / "sac.npz", tmp_path / "other.npz"), tmp_path / "p.h"
+@pytest.mark.parametrize("command", ["export", "report"])
+def test_an_environment_that_is_not_registered_needs_its_module(command, agents, npr, tmp_path):
+    file = shutil.copy(agents / "sac.npz", tmp_path / "other.npz")
+    path = tmp_path / ("p.h" if command == "export" else "page.html")
     edited(file, put("env_description", "id", "Elsewhere-v1"))
-    status, out, err = npr("export", file, "-o", path)
-    assert status == 0 and path.exists()
-    assert "return not measured: Environment `Elsewhere` doesn't exist" in out
-    assert "Import the module that registers it, or pass env=." in out
-    assert npr("report", file, "-o", tmp_path / "page.html")[0] == 0
+    status, out, err = npr(command, file, "-o", path)
+    assert (status, out) == (2, "") and not path.exists()
+    assert "Environment `Elsewhere` doesn't exist" in err and "--import MODULE" in err
+    assert npr(command, file, "-o", path, "--episodes", 0)[0] == 0 and path.exists()
+
+
+def test_in_python_an_environment_that_is_not_registered_is_said(agents, tmp_path):
+    file = shutil.copy(agents / "sac.npz", tmp_path / "other.npz")
+    edited(file, put("env_description", "id", "Elsewhere-v1"))
+    result = library.export(file, tmp_path / "p.h")
+    assert "return not measured: Environment `Elsewhere` doesn't exist" in repr(result)
+    assert "Import the module that registers it, or pass env=." in repr(result)
+    library.report.write(file, tmp_path / "page.html")
     assert "The agent could not be evaluated" in (tmp_path / "page.html").read_text()
 
 
