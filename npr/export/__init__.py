@@ -273,16 +273,15 @@ def _given(policy: Policy, graph: Graph, observations: Any) -> Array:
     encode = policy.observations.encode if graph.table is None else policy.encode
     try:
         with np.errstate(over="ignore"):  # what is beyond float32 is not finite
-            x = thinned(encode(observations), KEPT)
-        finite = np.isfinite(x).all()
+            rows = graph.decode(thinned(encode(observations), KEPT))
     except (EnvContractError, ValueError) as error:  # ValueError: lists of unequal lengths
         raise ConfigError(f"observations= must be a batch of the policy's: {error}") from None
-    if not (len(x) and finite):
+    if not (len(rows) and np.isfinite(rows).all()):
         raise ConfigError(
             "observations= must be a batch of the policy's, with finite numbers; got "
-            f"{'NaN or infinite values. Leave these out.' if len(x) else 'none.'}"
+            f"{'NaN or infinite values, as float32. Leave these out.' if len(rows) else 'none.'}"
         )
-    return graph.decode(x)
+    return rows
 
 
 def _card(source: Source, graph: Graph, played: Played | None, note: str) -> Card:
