@@ -145,19 +145,23 @@ def corners(policy, n=1_000, seed=3):
 
 def exact(graph, numbers, noise=None):
     """The actions of a graph in double precision (n, actions)."""
-
-    def wide(value):
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-            return value.astype(np.float64)
-        if isinstance(value, tuple):
-            return tuple(wide(one) for one in value)
-        if dataclasses.is_dataclass(value):
-            names = [field.name for field in dataclasses.fields(value)]
-            return dataclasses.replace(value, **{key: wide(getattr(value, key)) for key in names})
-        return value
-
     noise = None if noise is None else noise.astype(np.float64)
-    return wide(graph)(numbers.astype(np.float64), noise).reshape(len(numbers), -1)
+    return graph.widened()(numbers.astype(np.float64), noise).reshape(len(numbers), graph.actions)
+
+
+def rounding(graph, numbers, noise=None):
+    """How far actions in float32 may be from `exact` ones (n, actions), whatever the order of sums:
+    the change of the exact ones if each weight differs by its last two bits, up or down in turn."""
+    if graph.table is not None:
+        return 0.0
+
+    def moved(layer):
+        sign = 1 - 2 * (np.indices(layer.W.shape).sum(axis=0) % 2)
+        return dataclasses.replace(layer, W=layer.W.astype(np.float64) * (1 + sign * 2.0**-22))
+
+    hidden = tuple(moved(layer) for layer in graph.hidden)
+    other = dataclasses.replace(graph.widened(), hidden=hidden, output=moved(graph.output))
+    return abs(exact(other, numbers, noise) - exact(graph, numbers, noise))
 
 
 def batch(policy, numbers):

@@ -27,7 +27,7 @@ class Expected:
     """Observations (n, numbers) of a case and what its policy does: the oracle.
 
     actions, sampled   (n, actions), by the policy, and by the graph for the noise (n, noise)
-    slack, slack_sampled    (n, actions): how far they are from the same sums in float64
+    slack, slack_sampled    (n, actions): how far float32 may be from the same sums in float64
     units                   (actions,): what errors are divided by, the range of the space, or of
                             these actions where the space has no end
     """
@@ -67,12 +67,20 @@ def expected(case):
     noise = draw_noise(graph, len(rows), np.random.default_rng(3))
     actions = _flat(cases.actions(policy, rows))
     sampled = _flat(graph(rows, noise)) if graph.noise else actions
-    slack = abs(actions - cases.exact(graph, rows))
     # where float32 and float64 choose different indices, both are right
-    slack_sampled = abs(sampled - cases.exact(graph, rows, noise)) if graph.noise else slack
+    slack = _slack(graph, actions, rows)
+    slack_sampled = _slack(graph, sampled, rows, noise) if graph.noise else slack
     width = graph.high - graph.low if graph.kind == "box" else np.ones(graph.actions)
     units = np.where(np.isfinite(width), width, np.ptp(actions, axis=0))
     return Expected(case, model, rows, noise, actions, sampled, slack, slack_sampled, units)
+
+
+def _slack(graph, actions, *given):
+    """How far other sums of float32 may be from these actions (n, actions)."""
+    own = abs(actions - cases.exact(graph, *given))
+    if graph.kind != "box":
+        return own
+    return np.maximum(own, cases.rounding(graph, *given))
 
 
 def mutants(model):
