@@ -1,4 +1,4 @@
-"""Trained policies for other places: C, JavaScript, plain Python, ONNX, files without the agent.
+"""Exports of trained policies: C, JavaScript, plain Python, ONNX, and files of the policy alone.
 
     agent.export("policy.h")
     npr.export("sac.npz", "policy.js")
