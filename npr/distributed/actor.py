@@ -220,6 +220,7 @@ class Actor:
             name: np.empty((rows_of(name, request.steps), *shape), dtype)
             for name, (shape, dtype) in self.spec.items()
         }
+        envs.steps = request.t // self.setup.total  # for messages
         missing = None if request.missing is None else request.missing.copy()
         events: list[Event] = []
         if not request.after:

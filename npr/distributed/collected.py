@@ -9,7 +9,7 @@ import numpy as np
 
 from npr.distributed.actor import Block, Columns, Event, Request, options_of, rows_of, weights_of
 from npr.distributed.actors import Actors
-from npr.distributed.engine import Stop
+from npr.distributed.engine import ActorError, Stop
 from npr.envs.batched import NOT_RESUMABLE, BatchedEnv, Record, State
 from npr.envs.make import is_vector, open_envs
 from npr.envs.remake import EnvOfFile, is_normalizing
@@ -118,7 +118,12 @@ class ActorEnvs(BatchedEnv):
         self._position = None
         self._forget_block()
         self._start_statistics()
-        self.s = np.concatenate(self.actors.ask("reset"))
+        self.s = None
+        try:
+            self.s = np.concatenate(self.actors.ask("reset"))
+        except ActorError as error:
+            self._drop_answers()
+            raise error.error from error.error.__cause__
         return self.s
 
     def advance(
@@ -133,7 +138,13 @@ class ActorEnvs(BatchedEnv):
         stop() is called while this waits, and may raise.
         """
         if self._t == self._steps:
-            self._next_block(steps, missing, stop)
+            try:
+                self._next_block(steps, missing, stop)
+            except ActorError as error:
+                self._drop_answers()
+                self._drop_block()
+                self.s = None
+                raise error.error from error.error.__cause__
         t, block, episode = self._t, self._block, self.episode
         if not self.is_ahead:  # the same numbers as `explore` draws
             self.agent.head.noise(self.agent.rng["explore"], (self.n,))
@@ -311,6 +322,8 @@ class ActorEnvs(BatchedEnv):
         found = self._actors.positions(0 if interrupted else self._t)
         if found is not None:
             joined = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+            actions = [one["actions"] for one in found if len(one["actions"])]  # else of no type
+            joined["actions"] = np.concatenate(actions or [np.empty(0)])
             state |= {"s": self.s.copy(), **joined}
         if interrupted:
             self._position = state
