@@ -60,6 +60,7 @@ _READ_ONLY = ("env", "seed", "env_id", "preset", "settings", "networks", "action
 # settings of the environments, which may change whenever these are opened
 _OF_ENVS = (
     "n_envs", "max_episode_steps", "env_kwargs", "nan_obs", "on_env_error", "env_timeout",
+    "vectorization",
 )  # fmt: skip
 # one random generator per purpose, so that drawing from one does not affect the others
 _STREAMS = ("init", "explore", "sample", "noise", "act")
@@ -106,6 +107,11 @@ class Algorithm(Settings, sb3.Methods):
     )
     env_timeout: float | None = setting(
         None, "seconds per call of an environment in a process", within="(0, inf)", fixed=True
+    )
+    vectorization: Literal["sync", "async", "entry_point", "envpool", "auto"] | None = setting(
+        None,
+        "what steps the environments of an id; None: sync, or async with env_timeout",
+        fixed=True,
     )
     verbose: int = setting(1, "0: silent; 1: settings, progress and result", within="[0, inf)")
 
@@ -268,6 +274,7 @@ class Algorithm(Settings, sb3.Methods):
             ("n_envs", number is not None or vector),
             ("max_episode_steps", is_vector(self.env) or vector),
             ("env_kwargs", number is not None or isinstance(self.env, EnvOfFile)),
+            ("vectorization", number is not None or vector),
         ):
             if fixed and given.get(name) not in (None, number):
                 raise ConfigError(
@@ -342,6 +349,7 @@ class Algorithm(Settings, sb3.Methods):
             max_episode_steps=self.max_episode_steps, env_kwargs=self._env_kwargs(),
             table=self.table, scale_images=self.flatten_images, env_timeout=self.env_timeout,
             error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
+            vectorization=self.vectorization, say=self._say,
         )  # fmt: skip
         try:
             check_spaces(self, envs, REGISTRY)
@@ -356,6 +364,10 @@ class Algorithm(Settings, sb3.Methods):
             made = envs.envs if isinstance(envs, EnvList) else ()
             self.env_description = description(self.env, made, **(self.env_kwargs or {}))
         return envs
+
+    def _say(self, line: str) -> None:
+        if self.verbose:
+            streams.write(sys.stdout, f"{type(self).__name__}: {line}\n")
 
     def _env_kwargs(self) -> dict[str, Any] | None:
         return None if isinstance(self.env, EnvOfFile) else self.env_kwargs
@@ -661,8 +673,9 @@ class Algorithm(Settings, sb3.Methods):
 
         Raises ConfigError if npr cannot make one.
         """
-        kwargs = self._env_kwargs()
-        return evaluation.separate(self.env, self.envs, self.max_episode_steps, kwargs)
+        return evaluation.separate(
+            self.env, self.envs, self.max_episode_steps, self._env_kwargs(), self.vectorization
+        )
 
     def score(
         self, env: "EnvSource | None" = None, episodes: int = 100, seed: int | None = None
@@ -841,8 +854,8 @@ class Algorithm(Settings, sb3.Methods):
 
 
 def _settings_for(env: Any, max_episode_steps: int | None) -> dict[str, Any]:
-    """The settings that follow from an Env or VectorEnv; a shorter time limit of its own counts."""
+    """The settings that follow from an Env or VectorEnv, which is stepped as it is; a shorter time limit of its own counts."""
     number = number_of_envs(env)
-    settings = {} if number is None else {"n_envs": number}
+    settings = {} if number is None else {"n_envs": number, "vectorization": None}
     shorter = max_episode_steps is not None and has_limit_below(env, max_episode_steps)
     return settings | ({"max_episode_steps": None} if shorter else {})

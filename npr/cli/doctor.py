@@ -51,6 +51,7 @@ EXTRAS = {  # of npr-rl -> its packages
     "safetensors": ["safetensors"],
     "completion": ["argcomplete"],
     "video": ["pillow", "imageio-ffmpeg"],
+    "envpool": ["envpool"],
 }
 
 

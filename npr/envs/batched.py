@@ -20,7 +20,7 @@ import numpy as np
 
 from npr.backend import FLOAT
 from npr.envs import state_check
-from npr.envs.contract import action_spec, all_finite, observation_spec
+from npr.envs.contract import action_spec, all_finite, observation_spec, on_host
 from npr.envs.gymnasium_internals import single_envs
 from npr.envs.spaces import ACTION_KINDS, actions_from_spec, observations_from_spec
 from npr.errors import (
@@ -39,8 +39,8 @@ MAX_RESETS = 3  # further resets after a first observation that is not finite, n
 MAX_CRASHES, CRASH_WINDOW = 10, 3600.0  # crashes per seconds tolerated with on_env_error="reset"
 LARGE_REWARD = 1e6  # rewards beyond this magnitude give one warning
 NOT_RESUMABLE = (
-    "the generators of a VectorEnv and of worker processes (env_timeout) cannot be read, so their "
-    "episodes cannot be repeated"
+    "the generators of a VectorEnv and of worker processes cannot be read, so their episodes "
+    "cannot be repeated"
 )
 
 Record = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -91,6 +91,7 @@ class BatchedEnv(abc.ABC):
                     and after a step that failed
     steps           number of calls of step
     episode         (n,) number of the current episode of each environment, never used twice
+    returns         (n,) sum of its rewards so far; lengths: (n,) its steps
     finished        the episodes that ended in the last step
     dropped         number of episodes that were dropped because of `error_policy`
     owned           whether npr made the environments and closes them
@@ -175,6 +176,10 @@ class BatchedEnv(abc.ABC):
     def close(self) -> None:
         """Close the environments, and end their processes if they have any."""
 
+    def longest(self) -> int:
+        """The number of steps of the longest current episode."""
+        return max(self.lengths)  # type: ignore[no-any-return]
+
     def claim(self) -> None:
         """Begin to use the environments. If anybody else has stepped or reset them since the last
         use, new episodes begin, with a ResumeWarning."""
@@ -212,7 +217,7 @@ class BatchedEnv(abc.ABC):
         try:
             self._write(rows, i, observation)
         except EnvContractError as error:
-            raise self._contract_error(i, error) from None
+            raise self._contract_error(i, cause_of(error, observation)) from None
 
     def _begin_step(self, a: np.ndarray) -> Any:
         """Convert the agent's actions to the environments' actions, a sequence or an array."""
@@ -237,7 +242,8 @@ class BatchedEnv(abc.ABC):
         return valid, r
 
     def _start_statistics(self) -> None:
-        self.returns, self.lengths = [0.0] * self.n, [0] * self.n
+        self.returns: Any = [0.0] * self.n
+        self.lengths: Any = [0] * self.n
         self.episode = np.arange(self._next_episode, self._next_episode + self.n)
         self._next_episode += self.n
 
@@ -266,17 +272,13 @@ class BatchedEnv(abc.ABC):
         ended   environment -> whether its episode was a success; None: unknown
         """
         for i, success in ended.items():
-            self.finished.append(Episode(self.returns[i], self.lengths[i], success))
-            self._advance_episode(i)
-        for i in dropped:
-            self._advance_episode(i)
-        self.dropped += len(dropped)
-
-    def _advance_episode(self, i: int) -> None:
-        self.returns[i], self.lengths[i] = 0.0, 0
+            self.finished.append(Episode(float(self.returns[i]), int(self.lengths[i]), success))
         self.episode = self.episode.copy()  # the old array may be held by a caller
-        self.episode[i] = self._next_episode
-        self._next_episode += 1
+        for i in (*ended, *dropped):
+            self.returns[i], self.lengths[i] = 0.0, 0
+            self.episode[i] = self._next_episode
+            self._next_episode += 1
+        self.dropped += len(dropped)
 
     def _contract_error(self, i: int | None, error: object) -> EnvContractError:
         """An error that names the environment (None: unknown) and the step."""
@@ -414,6 +416,15 @@ class BatchedEnv(abc.ABC):
     def _replay(self, state: State) -> str | None:
         """Restore the episodes of the environments; returns the same as `resume`."""
         return NOT_RESUMABLE
+
+
+def cause_of(error: EnvContractError, observation: Any) -> EnvContractError:
+    """The reason why an observation could not be written: its device, or what the error says."""
+    try:
+        on_host(observation, "the environment", "observations")
+    except EnvContractError as reason:
+        return reason
+    return error
 
 
 def _nonfinite(row: np.ndarray, reward: float = 0.0) -> tuple[str, float] | None:

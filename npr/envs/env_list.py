@@ -16,6 +16,7 @@ from npr.envs.batched import (
     ErrorPolicy,
     Record,
     State,
+    cause_of,
 )
 from npr.envs.contract import all_finite, checked_reset, checked_step, success
 from npr.envs.episode_log import MAX_ACTIONS, MAX_BYTES, TOO_LONG, EpisodeLog
@@ -146,11 +147,12 @@ class EnvList(BatchedEnv):
             s2[i] = 0
             crashed.append(i)
             return 0.0
+        observation = None
         try:
             observation, reward, terminated, truncated = checked_step(result)
             self._write(s2, i, observation)
         except EnvContractError as error:
-            raise self._contract_error(i, error) from None
+            raise self._contract_error(i, cause_of(error, observation)) from None
         r[i] = reward
         if terminated or truncated:
             ended[i] = terminated, truncated, success(result[4])
