@@ -87,7 +87,8 @@ def limit_of(pool: VectorEnv) -> int | None:
 
 
 def check_pool(pool: VectorEnv) -> None:
-    """Raise ConfigError for a pool whose steps do not return all of its environments."""
+    """Raise ConfigError for a pool whose steps do not return all of its environments, or which does
+    not obey its time limit."""
     config = _config(pool)
     if config["batch_size"] not in (0, config["num_envs"]):
         raise ConfigError(
@@ -95,10 +96,33 @@ def check_pool(pool: VectorEnv) -> None:
             "environments, so that its steps return some of them only. npr steps all together: "
             "leave batch_size out."
         )
+    if (id := task_id(pool)) and "max_episode_steps" in (own := arguments(pool)):
+        _check_limit(id, own)
     if config["max_num_players"] != 1:
         raise ConfigError(
             f"This EnvPool has up to {config['max_num_players']} players per environment; npr "
             "trains one."
+        )
+
+
+def _check_limit(id: str, kwargs: Mapping[str, Any]) -> None:
+    """Raise ConfigError if EnvPool's environments of an id do not obey max_episode_steps.
+
+    Some of EnvPool (CliffWalking, Catch) ignore it, and report what ends of itself after so many
+    steps as truncated. One step of an environment with a limit of one tells.
+    """
+    with _quiet():
+        probe = module().make_gymnasium(id, num_envs=1, **{**kwargs, "max_episode_steps": 1})
+        _, actions = spaces_of(probe)
+        probe.reset()
+        actions.seed(0)
+        _, _, terminated, truncated, _ = probe.step(np.asarray(actions.sample())[None])
+        probe.close()
+    if not (terminated[0] or truncated[0]):
+        raise ConfigError(
+            f"EnvPool's {id} does not end its episodes after max_episode_steps="
+            f"{kwargs['max_episode_steps']}; pass max_episode_steps=None, or use "
+            "vectorization='sync'."
         )
 
 
