@@ -854,7 +854,8 @@ class Algorithm(Settings, sb3.Methods):
 
 
 def _settings_for(env: Any, max_episode_steps: int | None) -> dict[str, Any]:
-    """The settings that follow from an Env or VectorEnv, which is stepped as it is; a shorter time limit of its own counts."""
+    """The settings that follow from an Env or VectorEnv, which is stepped as it is; a shorter time
+    limit of its own counts."""
     number = number_of_envs(env)
     settings = {} if number is None else {"n_envs": number, "vectorization": None}
     shorter = max_episode_steps is not None and has_limit_below(env, max_episode_steps)

@@ -48,7 +48,7 @@ def is_pool(env: Any) -> bool:
     return package is not None and isinstance(getattr(env, "unwrapped", env), package.EnvPoolMixin)
 
 
-def task_id(pool: VectorEnv) -> str | None:
+def task_id(pool: Any) -> str | None:
     """The id that a pool was probably made with; None if nothing fits.
 
     A pool does not hold it. An id of its class whose registered arguments differ the least from the
@@ -58,7 +58,7 @@ def task_id(pool: VectorEnv) -> str | None:
     from envpool.registration import registry
 
     kind, config = type(pool.unwrapped), _config(pool)
-    fits = []
+    fits: list[tuple[Any, ...]] = []
     for id, (module, _, kwargs) in registry.specs.items():
         name = registry.envpools[id]["gymnasium"][1]
         package = sys.modules.get(module)  # not imported by attribute, which may need a library
@@ -66,16 +66,15 @@ def task_id(pool: VectorEnv) -> str | None:
             differ = sum(config.get(k) != v for k, v in kwargs.items() if k != "base_path")
             foreign = id not in gymnasium.registry, "/" in id
             fits.append((differ, *foreign, -len(fits), id))  # the newest version
-    return min(fits)[-1] if fits else None
+    return str(min(fits)[-1]) if fits else None
 
 
 def arguments(pool: VectorEnv) -> dict[str, Any]:
-    """The arguments of `open_pool`, with the `task_id` of a pool, that make its environments again.
-    """
+    """The arguments that make a pool's environments again, with its `task_id`."""
     from envpool.registration import registry
 
     config, id = _config(pool), str(task_id(pool))
-    kind = type(pool.unwrapped.spec)
+    kind: Any = type(pool.unwrapped.spec)
     usual = {**dict(zip(kind._config_keys, kind._default_config_values)), **registry.specs[id][2]}
     return {k: v for k, v in config.items() if k not in _OF_POOL and usual.get(k) != v}
 
@@ -153,7 +152,7 @@ def _config(pool: VectorEnv) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Gymnasium's warnings of bounds of float64 that EnvPool makes a Box of float32 with."""
+    """Without Gymnasium's warnings of the bounds that EnvPool gives spaces of float32."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*precision lowered by casting")
         yield

@@ -214,7 +214,9 @@ def open_envs(
         return _adapted(
             functools.partial(workers.open_workers, checked, n_envs, env_timeout), seeds, given
         )
-    opens = engines.open_entry_point if vectorization == "entry_point" else engines.open_envpool
+    opens: Callable[..., VectorEnv] = (
+        engines.open_entry_point if vectorization == "entry_point" else engines.open_envpool
+    )
     return _adapted(
         functools.partial(opens, env, n_envs, seeds, max_episode_steps, env_kwargs), seeds, given
     )

@@ -45,7 +45,7 @@ class VectorEnvAdapter(BatchedEnv):
     ) -> None:
         mode = env.metadata.get("autoreset_mode")
         self.mode = getattr(mode, "name", mode)
-        if envpool.is_pool(env):
+        if envpool.is_pool(env) and reopen is None:
             envpool.check_pool(env)
         if stalls_while_resetting(env):
             raise EnvContractError(
@@ -230,9 +230,10 @@ class VectorEnvAdapter(BatchedEnv):
         """Rows (n, ...) of a batch of observations."""
         observation = on_host(observation, "the environment", "observations")
         if self.observations.kind == "discrete" and np.shape(observation) == (self.n,):
-            indices = cast(DiscreteObservations, self.observations).indices(np.asarray(observation))
+            discrete = cast(DiscreteObservations, self.observations)
+            indices = discrete.indices(np.asarray(observation))
             if indices is not None:  # else the rows say which environment returned what
-                return indices if self.table else np.eye(self.observations.size, dtype=FLOAT)[indices]
+                return indices if self.table else np.eye(discrete.size, dtype=FLOAT)[indices]
         if self.observations.kind in ("box", "image"):
             try:
                 s = self.observations.encode(observation)

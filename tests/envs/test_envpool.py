@@ -81,7 +81,7 @@ def test_the_steps_of_a_pool_are_those_of_gymnasium(id):
             if truncated[i]:  # what ends of itself in the last step counts as truncated
                 assert age[i] == limit
             else:
-                assert bool(terminated[i]) == ends and not age[i] == limit
+                assert bool(terminated[i]) == ends and age[i] != limit
         counts["terminated"] += int(terminated.sum())
         counts["truncated"] += int(truncated.sum())
         s = envs.s
@@ -157,6 +157,7 @@ def test_the_training_data_are_transitions_of_cart_pole(vectorization, consumer)
 
 def test_what_ends_of_itself_in_the_last_step_is_only_truncated_by_a_pool():
     """A known difference: Gymnasium reports both."""
+
     def flags(limit):
         pool = pool_of("CartPole-v1", 1, seed=[5], max_episode_steps=limit)
         pool.reset()
@@ -164,6 +165,7 @@ def test_what_ends_of_itself_in_the_last_step_is_only_truncated_by_a_pool():
             _, _, terminated, truncated, _ = pool.step(np.zeros(1, int))
             if terminated[0] or truncated[0]:
                 return age, bool(terminated[0]), bool(truncated[0])
+        raise AssertionError("it does not end")
 
     age, *ends = flags(500)
     assert ends == [True, False]
@@ -297,14 +299,14 @@ def test_actions_of_float64_and_dict_observations_of_a_pool(id):
 @pytest.mark.parametrize(
     ("id", "settings", "match"),
     [
-        ("CartPol-v1", {}, r"EnvPool has no environment 'CartPol-v1'\. The nearest .*'CartPole-v1'"),
+        ("CartPol-v1", {}, r"EnvPool has no environment 'CartPol-v1'\. The near.*'CartPole-v1'"),
         ("ALE/Pong-v5", {}, r"no environment 'ALE/Pong-v5'\. The nearest that it has is 'Pong-v5'"),
-        ("CartPole-v1", {"env_kwargs": {"gravity": 3}}, "does not make 'CartPole-v1' with .*gravity"),
+        ("CartPole-v1", {"env_kwargs": {"gravity": 3}}, "not make 'CartPole-v1' with .*gravity"),
         ("CartPole-v1", {"env_kwargs": {"batch_size": 2}}, "has 'batch_size'; npr steps all"),
         ("CartPole-v1", {"env_kwargs": {"seed": 2}}, "has 'seed'; pass seed"),
         ("CartPole-v1", {"env_timeout": 3.0}, "env_timeout=3 needs .*='envpool' does not have"),
         ("Pong-v5", {}, "PPO got images"),
-        ("Catch-v0", {"max_episode_steps": 5}, "does not end its episodes after max_episode_steps=5"),
+        ("Catch-v0", {"max_episode_steps": 5}, "does not end its episodes after .*=5"),
     ],
 )  # fmt: skip
 def test_what_a_pool_cannot_have_is_refused(id, settings, match):

@@ -125,7 +125,7 @@ def test_the_seeds_of_a_native_vector_environment_are_those_of_the_agent():
             "CartPole-v1", {"vectorization": "sync", "env_timeout": 1.0},
             "env_timeout=1 needs environments in worker processes.*use vectorization='async'",
         ),
-        ("CartPole-v1", {"vectorization": "entry_point", "env_timeout": 1.0}, "env_timeout=1 needs"),
+        ("CartPole-v1", {"vectorization": "entry_point", "env_timeout": 1.0}, "env_timeout=1"),
         ("CartPole-v1", {"vectorization": "threads"}, "vectorization must be .*'sync'.*'threads'"),
     ],
 )  # fmt: skip
@@ -159,7 +159,7 @@ def test_the_setting_is_saved_and_may_be_replaced(tmp_path):
     loaded = npr.load(tmp_path / "agent.npz", vectorization="sync")
     assert type(loaded.learn(64).envs).__name__ == "EnvList"
     assert npr.clone(agent).get_params()["vectorization"] == "entry_point"
-    with pytest.raises(ConfigError, match="vectorization cannot|fixed|built with|after construction"):
+    with pytest.raises(ConfigError, match="vectorization"):
         agent.vectorization = "sync"
 
 
@@ -286,8 +286,9 @@ def test_a_single_environment_on_a_device_is_refused():
             s, info = super().reset(**kwargs)
             return Array(s, 2), info
 
-    with pytest.raises(EnvContractError, match="^env 0, step 0: the environment returned obs.* GPU|"
-                       "^env 0, step 0: the environment returned observations in a isaac.Array"):  # fmt: skip
+    with pytest.raises(
+        EnvContractError, match="^env 0, step 0: the environment returned obs.*isaac"
+    ):
         npr.DQN(Isaac, verbose=0).learn(10)
 
 
