@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Vectorization = Literal["sync", "async", "entry_point", "envpool", "auto"]
 
-# environments from which each engine is faster, on CartPole-v1
-MIN_ENTRY_POINT, MIN_ENVPOOL = 16, 4
+# environments from which each engine is faster than one after another, on CartPole-v1
+MIN_ENTRY_POINT, MIN_ENVPOOL = 16, 8
 # seconds per step of one environment, above which a worker process costs less than it gains
 SLOW_STEP = 300e-6
 _MEASURED = 0.25  # seconds that a measurement may take
@@ -78,14 +78,14 @@ def fastest(
     """The engine that "auto" takes for n environments, and why.
 
     The first of these that applies: "async" with an env_timeout; "sync" for one environment;
-    "entry_point" for 16 or more, if there is one; "envpool" for 4 or more, if it is installed and
+    "entry_point" for 16 or more, if there is one; "envpool" for 8 or more, if it is installed and
     has the id with Gymnasium's spaces; "async" if a step takes longer than 0.3 ms here and there is
     more than one core; "sync". Only the last two depend on the machine, and they give the same
     transitions.
 
     make    makes one environment
-    plain   whether it has no arguments besides its time limit; those of the second and the third
-            engine may be others
+    plain   whether it has no arguments besides its time limit, which may be others for EnvPool or
+            an entry point, and no nan_obs="terminate", which these cannot have
     """
     if env_timeout is not None:
         return "async", "env_timeout needs worker processes"

@@ -197,7 +197,7 @@ def open_envs(
                         seeds, given)  # fmt: skip
     make = functools.partial(make_env, env, max_episode_steps, env_kwargs)
     if vectorization == "auto":
-        plain = not env_kwargs
+        plain = not env_kwargs and error_policy.nan_obs != "terminate"
         vectorization, why = engines.fastest(env, n_envs, env_timeout, make, plain)
         if say is not None:
             say(f"vectorization='auto' takes {vectorization!r}: {why}")

@@ -71,10 +71,14 @@ class VectorEnvAdapter(BatchedEnv):
                 "pass an id with n_envs."
             )
         if error_policy.nan_obs == "terminate" and self.mode != "DISABLED":
+            advice = (
+                "Use vectorization='sync' or 'async'."
+                if can_replace
+                else "Pass an id or a function with n_envs, or make it with AutoresetMode.DISABLED."
+            )
             raise ConfigError(
                 "nan_obs='terminate' needs environments that npr resets, but this VectorEnv resets "
-                f"them itself (autoreset mode {self.mode}). Pass an id or a function with n_envs, "
-                "or make it with AutoresetMode.DISABLED."
+                f"them itself (autoreset mode {self.mode}). {advice}"
             )
         if error_policy.on_env_error == "reset" and not can_replace:
             raise ConfigError(

@@ -340,7 +340,7 @@ try:
     npr.PPO("CartPole-v1", vectorization="envpool")
 except npr.ConfigError as error:
     print(error)
-print(npr.PPO("Acrobot-v1", n_envs=4, vectorization="auto", verbose=0).envs)
+print(npr.PPO("Acrobot-v1", n_envs=8, vectorization="auto", verbose=0).envs)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'npr-rl[envpool]'" in done.stdout and "EnvList(4" in done.stdout
+    assert "pip install 'npr-rl[envpool]'" in done.stdout and "EnvList(8" in done.stdout

@@ -16,6 +16,7 @@ import npr
 from npr import ConfigError, EnvContractError
 from npr.cli import main
 from npr.envs import engines, envpool
+from npr.envs.batched import ErrorPolicy
 from npr.envs.make import open_envs
 
 HERE = ("sync", "async")
@@ -126,6 +127,10 @@ def test_the_seeds_of_a_native_vector_environment_are_those_of_the_agent():
             "env_timeout=1 needs environments in worker processes.*use vectorization='async'",
         ),
         ("CartPole-v1", {"vectorization": "entry_point", "env_timeout": 1.0}, "env_timeout=1"),
+        (
+            "CartPole-v1", {"vectorization": "entry_point", "nan_obs": "terminate"},
+            r"NEXT_STEP\)\. Use vectorization='sync' or 'async'",
+        ),
         ("CartPole-v1", {"vectorization": "threads"}, "vectorization must be .*'sync'.*'threads'"),
     ],
 )  # fmt: skip
@@ -203,6 +208,8 @@ def test_auto_takes_the_first_engine_of_its_order(monkeypatch):
     assert "'sync': a step takes" in chosen("Acrobot-v1", few)
     assert "'sync': a step takes" in chosen("CartPole-v1", 2)
     assert "'sync': a step" in chosen("CartPole-v1", many, env_kwargs={"render_mode": "rgb_array"})
+    terminate = ErrorPolicy(nan_obs="terminate")
+    assert "'sync': a step" in chosen("CartPole-v1", many, error_policy=terminate)
     assert "'async': env_timeout" in chosen("CartPole-v1", 2, env_timeout=30.0)
     assert "and there are 4 cores" in chosen(SlowEnv, 2)
     monkeypatch.setattr(engines, "usable_cores", lambda: 1)
