@@ -47,11 +47,11 @@ EXTRAS = {  # of npr-rl -> its packages
     "wandb": ["wandb"],
     "mlflow": ["mlflow"],
     "tune": ["optuna"],
+    "envpool": ["envpool"],
     "onnx": ["onnx"],
     "safetensors": ["safetensors"],
     "completion": ["argcomplete"],
     "video": ["pillow", "imageio-ffmpeg"],
-    "envpool": ["envpool"],
 }
 
 
