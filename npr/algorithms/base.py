@@ -59,8 +59,8 @@ REGISTRY: dict[str, type["Algorithm"]] = {}  # name -> class that `npr.load` may
 _READ_ONLY = ("env", "seed", "env_id", "preset", "settings", "networks", "action_kinds", "table")
 # settings of the environments, which may change whenever these are opened
 _OF_ENVS = (
-    "n_envs", "n_workers", "engine", "max_episode_steps", "env_kwargs", "nan_obs", "on_env_error",
-    "env_timeout",
+    "n_envs", "vectorization", "n_workers", "engine", "max_episode_steps", "env_kwargs", "nan_obs",
+    "on_env_error", "env_timeout",
 )  # fmt: skip
 # one random generator per purpose, so that drawing from one does not affect the others
 _STREAMS = ("init", "explore", "sample", "noise", "act")
@@ -77,6 +77,11 @@ class Algorithm(Settings, sb3.Methods):
     learning_rate: Schedule = setting(3e-4, "step size of the optimizers", within="[0, 10]")
     gamma: float = setting(0.99, "discount per env step", within="[0, 1]", fixed=True)
     n_envs: int = setting(1, "number of environments", within="[1, inf)", fixed=True)
+    vectorization: Literal["sync", "async", "entry_point", "envpool", "auto"] | None = setting(
+        None,
+        "what steps the environments of an id; None: sync, or async with env_timeout",
+        fixed=True,
+    )
     n_workers: int = setting(
         0,
         "processes that step the environments and act in them; 0: this one",
@@ -280,6 +285,7 @@ class Algorithm(Settings, sb3.Methods):
             ("n_envs", number is not None or vector),
             ("max_episode_steps", is_vector(self.env) or vector),
             ("env_kwargs", number is not None or isinstance(self.env, EnvOfFile)),
+            ("vectorization", number is not None or vector),
         ):
             if fixed and given.get(name) not in (None, number):
                 raise ConfigError(
@@ -350,12 +356,19 @@ class Algorithm(Settings, sb3.Methods):
     def _open_envs(self) -> Any:
         entropy, spawn_key = self._env_seeds
         seeds = np.random.SeedSequence(entropy, spawn_key=spawn_key)
-        envs: BatchedEnv = ActorEnvs(self, seeds) if self.n_workers else open_envs(
-            self.env, self.n_envs, seeds,
-            max_episode_steps=self.max_episode_steps, env_kwargs=self._env_kwargs(),
-            table=self.table, scale_images=self.flatten_images, env_timeout=self.env_timeout,
-            error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "max_episode_steps": self.max_episode_steps, "env_kwargs": self._env_kwargs(),
+            "scale_images": self.flatten_images, "vectorization": self.vectorization,
+            "error_policy": ErrorPolicy(self.nan_obs, self.on_env_error),
+        }  # fmt: skip
+        envs: BatchedEnv
+        if self.n_workers:
+            envs = ActorEnvs(self, seeds, options, self._say)
+        else:
+            envs = open_envs(
+                self.env, self.n_envs, seeds, table=self.table, env_timeout=self.env_timeout,
+                say=self._say, **options,
+            )  # fmt: skip
         try:
             check_spaces(self, envs, REGISTRY)
         except (ConfigError, SpaceError):
@@ -369,6 +382,10 @@ class Algorithm(Settings, sb3.Methods):
             made = envs.described()
             self.env_description = description(self.env, made, **(self.env_kwargs or {}))
         return envs
+
+    def _say(self, line: str) -> None:
+        if self.verbose:
+            streams.write(sys.stdout, f"{type(self).__name__}: {line}\n")
 
     def _env_kwargs(self) -> dict[str, Any] | None:
         return None if isinstance(self.env, EnvOfFile) else self.env_kwargs
@@ -674,8 +691,9 @@ class Algorithm(Settings, sb3.Methods):
 
         Raises ConfigError if npr cannot make one.
         """
-        kwargs = self._env_kwargs()
-        return evaluation.separate(self.env, self.envs, self.max_episode_steps, kwargs)
+        return evaluation.separate(
+            self.env, self.envs, self.max_episode_steps, self._env_kwargs(), self.vectorization
+        )
 
     def score(
         self, env: "EnvSource | None" = None, episodes: int = 100, seed: int | None = None
@@ -854,8 +872,9 @@ class Algorithm(Settings, sb3.Methods):
 
 
 def _settings_for(env: Any, max_episode_steps: int | None) -> dict[str, Any]:
-    """The settings that follow from an Env or VectorEnv; a shorter time limit of its own counts."""
+    """The settings that follow from an Env or VectorEnv, which is stepped as it is; a shorter time
+    limit of its own counts."""
     number = number_of_envs(env)
-    settings = {} if number is None else {"n_envs": number}
+    settings = {} if number is None else {"n_envs": number, "vectorization": None}
     shorter = max_episode_steps is not None and has_limit_below(env, max_episode_steps)
     return settings | ({"max_episode_steps": None} if shorter else {})

@@ -46,7 +46,7 @@ class Actors:
         source: Any,
         options: dict[str, Any],
         shares: Sequence[np.ndarray],
-        seeds: Sequence[int | None],
+        seeds: Sequence[int],
         new_seeds: np.random.SeedSequence,
         ahead: bool,
         most_steps: int | None = None,
@@ -68,7 +68,7 @@ class Actors:
         for i, share in enumerate(shares):
             self._engine.start(i, self._setup(i, held, [seeds[j] for j in share]))
 
-    def _setup(self, i: int, held: dict[str, Any], seeds: list[int | None]) -> Setup:
+    def _setup(self, i: int, held: dict[str, Any], seeds: list[int]) -> Setup:
         if self._ahead:
             own = np.random.default_rng(self._new_seeds.spawn(1)[0])
             held = {**held, "rng": {**held["rng"], "explore": own}}
@@ -168,9 +168,7 @@ class Actors:
             RuntimeWarning,
             stacklevel=4,
         )
-        seeds: list[int | None] = [
-            int(one.generate_state(1)[0]) for one in self._new_seeds.spawn(n)
-        ]
+        seeds = [int(one.generate_state(1)[0]) for one in self._new_seeds.spawn(n)]
         self._engine.start(i, self._setup(i, acting_part(self._agent), seeds))
         for number, (method, args) in enumerate(self._calls[i]):
             if method == "collect" and number == 0:
