@@ -62,6 +62,7 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
         SpaceError,
         UnknownNameError,
     )  # fmt: skip
+    from npr.ensemble import module as ensemble
     from npr.export import module as export
     from npr.loading import clone, load
 
@@ -69,7 +70,7 @@ __all__ = [
     "clone", "debug_anomaly", "load",
     "QLearning", "Sarsa", "DQN", "PERDQN", "REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL",
     "DDPG", "TD3", "SoftQ", "SACS", "SAC",
-    "autodiff", "callbacks", "export", "heads", "infer", "kernels", "loggers", "nn", "optim",
+    "autodiff", "callbacks", "ensemble", "export", "heads", "infer", "kernels", "loggers", "nn", "optim",
     "plot", "presets", "report", "runs", "tune",
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
     "EnvCrashedError", "GradientError", "NumericsError", "SpaceError", "UnknownNameError",
