@@ -135,6 +135,11 @@ class Algorithm(Settings, sb3.Methods):
     def __init__(self, *args: Any, seed: int | None = None, **given: Any) -> None:
         args = sb3.without_policy(type(self).__name__, args, given)
         sb3.expand_policy_kwargs(type(self).__name__, given, self.settings)
+        if "seeds" in given:
+            raise ConfigError(
+                f"An agent has one seed. Agents with several seeds that learn together are "
+                f"npr.ensemble(npr.{type(self).__name__}, env, seeds={given['seeds']!r})."
+            )
         env = args[0] if args else given.pop("env", None)
         if env is None or len(args) > 1 or "env" in given:
             raise ConfigError(

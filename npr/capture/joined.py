@@ -38,9 +38,13 @@ class _Group:
         self._run: Any = None if native is None else native.function
         self._words = struct.pack("QQ", id(self._table), id(self._failed))
 
-    def fit(self, agents: Iterable[Any], args: Iterable[Sequence[Any]]) -> bool:
-        """Whether replays do these calls, whose arguments are then taken."""
-        return all(plan.fits(agent, one) for plan, agent, one in zip(self.plans, agents, args))
+    def unchanged(self, agents: Iterable[Any]) -> bool:
+        """Whether the agents still have what the plans have read of them."""
+        return all(plan.read.changed(agent) is None for plan, agent in zip(self.plans, agents))
+
+    def take(self, args: Iterable[Sequence[Any]]) -> bool:
+        """Take the arguments of calls; False if replays do not do them."""
+        return all(plan.may_take(one) for plan, one in zip(self.plans, args))
 
     def replay(self) -> list[Any]:
         """Do the calls whose arguments were taken; returns what each returns."""
@@ -57,6 +61,8 @@ class Joined:
 
     name   of a method that `capture_methods` let be captured; of another one, or where nothing is
            captured, the calls run one after the other
+
+    Attributes of the agents that are replaced must be followed by `check`.
     """
 
     def __init__(self, agents: Sequence[Any], name: str) -> None:
@@ -83,9 +89,14 @@ class Joined:
         self._note_plans()
         return results
 
+    def check(self) -> None:
+        """Forget plans that have read something of an agent which is another one now. To be called
+        whenever that may be so: a call does not look."""
+        self._groups = [group for group in self._groups if group.unchanged(self.agents)]
+
     def _fitting(self, args: Sequence[Sequence[Any]]) -> _Group | None:
         for i, group in enumerate(self._groups):
-            if group.fit(self.agents, args):
+            if group.take(args):
                 if i:
                     self._groups.insert(0, self._groups.pop(i))
                 return group
@@ -102,8 +113,7 @@ class Joined:
             if plan is None or not plan.proved:
                 return
             plans.append(plan)
-        if any(group.plans == plans for group in self._groups):
-            return
+        self._groups = [group for group in self._groups if group.plans != plans]
         group = _Group(plans)
         if group._run is not None:
             self._groups = [group, *self._groups[: SIGNATURES - 1]]

@@ -283,6 +283,10 @@ class Plan:
         self.take_rates()
         return self.finished(self._run(self._words))
 
+    def may_take(self, args: Sequence[Any]) -> bool:
+        """As `fits`, of an agent that has not changed."""
+        return self.replays != self.due and _take(self._args, args)
+
     def take_rates(self) -> None:
         """Take the learning rates as they are now."""
         for optimizer, rate in self._rates:

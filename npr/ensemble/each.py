@@ -8,23 +8,22 @@ import numpy as np
 
 from npr.kernels.jit import Kernel
 
-# of equal ones it does not matter which one is used; the sign of a zero does
-_PLAIN = (bool, int, str, type(None), tuple, np.dtype, type)
+# of equal ones it does not matter which one is used
+_PLAIN = {bool, int, str, type(None)}
 
 
 def together(values: Sequence[Any]) -> Any:
-    """An Each of these values, or the value that all agents have."""
+    """An Each of these values, or the number, text or shape that they all are."""
     first = values[0]
     kind = type(first)
     if kind is np.ndarray:
         return Each(values)
-    if kind in _PLAIN:
-        if kind is not tuple or not any(type(x) is np.ndarray for x in first):
-            if all(type(x) is kind and x == first for x in values):
-                return first
-    elif kind is float and first and all(type(x) is float and x == first for x in values):
-        return first
-    elif all(x is first for x in values):
+    plain = (
+        kind in _PLAIN or isinstance(first, np.dtype)
+        or (kind is float and first)  # zeros may have different signs
+        or (kind is tuple and _PLAIN.issuperset(map(type, first)))
+    )  # fmt: skip
+    if plain and all(type(x) is kind and x == first for x in values):
         return first
     return Each(values)
 
@@ -135,6 +134,6 @@ def _operator(name: str, swapped: bool = False) -> Any:
 for _name in ("neg", "abs", "invert", "eq", "ne", "lt", "le", "gt", "ge"):
     setattr(Each, f"__{_name}__", _operator(_name))
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and_", "or_"):
-    _plain = _name.rstrip("_")
-    setattr(Each, f"__{_plain}__", _operator(_name))
-    setattr(Each, f"__r{_plain}__", _operator(_name, swapped=True))
+    _bare = _name.rstrip("_")
+    setattr(Each, f"__{_bare}__", _operator(_name))
+    setattr(Each, f"__r{_bare}__", _operator(_name, swapped=True))

@@ -7,9 +7,12 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from npr.capture import METHODS
 from npr.capture.joined import Joined, caught
 from npr.ensemble.each import Each, per_agent, together
+from npr.ensemble.norms import ObservationNorms, RewardNorms, can_join
 from npr.envs.contract import all_finite
 from npr.errors import NprError
 from npr.training.run import Run
@@ -43,7 +46,7 @@ class Agents:
         held.update({name: together([vars(one)[name] for one in agents]) for name in public})
         for name in METHODS:
             if hasattr(self._type, name):
-                held[name] = self._checked(Joined(agents, name))
+                held[name] = self._checked(self._run.joined(agents, name))
         explore = inspect.getattr_static(self._type, "explore", None)
         if is_own(explore):  # another one may do anything
             held["explore"] = types.MethodType(explore, self)
@@ -105,7 +108,19 @@ class Together:
     ) -> None:
         self.runs, self._after, self._lose = runs, after, lose
         self._lost: list[Run] = []
+        self._joined: dict[str, Joined] = {}
+        self._norms: tuple[ObservationNorms | None, RewardNorms | None] = None, None
+        first = runs[0].agent
+        self._expected = runs[0].envs.n, *first.actions.columns()[0]  # the shape of actions
         self.agents = Agents(self)
+
+    def joined(self, agents: list[Any], name: str) -> Joined:
+        """The joined calls of a method of the agents, which may have changed."""
+        held = self._joined.get(name)
+        if held is None or held.agents != agents:
+            held = self._joined[name] = Joined(agents, name)
+        held.check()
+        return held
 
     # ---- agents that fail
 
@@ -132,6 +147,8 @@ class Together:
             self.runs[:] = [run for run in self.runs if run not in self._lost]
             self._lost.clear()
             self.agents.refresh_attributes()
+            if any(self._norms):
+                self._join_norms()
 
     # ---- as in Run, for all agents
 
@@ -151,15 +168,32 @@ class Together:
         return Each([run.logger for run in self.runs])
 
     def interact(self, choose: Actions) -> Iterator[list[Any]]:
+        self._join_norms()
         for steps in self._steps(choose):
-            for run, (s, _, r, _, terminated, truncated, valid, _) in zip(self.runs, steps):
-                agent = run.agent
-                if agent.reward_norm:
-                    agent.reward_norm.add(r, terminated | truncated, valid)
-                if agent.obs_norm:
-                    agent.obs_norm.add(s)
-            s, a, r, s2, terminated, _, _, episode = map(Each, zip(*steps))
-            yield [s, a, r, s2, terminated, episode]
+            s, a, r, s2, terminated, truncated, valid, episode = zip(*steps)
+            obs_norms, reward_norms = self._norms
+            if reward_norms is not None:
+                done = np.concatenate(terminated) | np.concatenate(truncated)
+                reward_norms.add(np.concatenate(r), done)
+            elif self.runs[0].agent.reward_norm:
+                for i, run in enumerate(self.runs):
+                    run.agent.reward_norm.add(r[i], terminated[i] | truncated[i], valid[i])
+            if obs_norms is not None:
+                obs_norms.add(np.concatenate(s))
+            elif self.runs[0].agent.obs_norm:
+                for i, run in enumerate(self.runs):
+                    run.agent.obs_norm.add(s[i])
+            yield [Each(x) for x in (s, a, r, s2, terminated, episode)]
+
+    def _join_norms(self) -> None:
+        """Join the normalizations of the agents, where it can be done."""
+        agents, n = [run.agent for run in self.runs], self.runs[0].envs.n
+        obs_norms = [agent.obs_norm for agent in agents]
+        reward_norms = [agent.reward_norm for agent in agents]
+        self._norms = (
+            ObservationNorms(obs_norms) if can_join(obs_norms, n) else None,
+            RewardNorms(reward_norms) if can_join(reward_norms, n) else None,
+        )
 
     def rollouts(self, n_steps: int, choose: Actions) -> Iterator[Any]:
         complete = False
@@ -181,8 +215,8 @@ class Together:
         """The steps of `Run.steps`, of every agent."""
         runs = self.runs
         while runs and runs[0].counters.num_timesteps < runs[0].counters.end:
-            observed = [self._observed(run) for run in runs]
-            chosen = choose(Each(observed))
+            self._begin_episodes()
+            chosen = choose(Each(self._observed()))
             actions = chosen.values if type(chosen) is Each else [chosen] * len(runs)
             yield from self._stepped(actions)
             self.drop_lost()
@@ -195,13 +229,24 @@ class Together:
             if not self._after():
                 return
 
-    def _observed(self, run: Run) -> Any:
-        """What an agent acts on next."""
-        envs, norm = run.envs, run.agent.obs_norm
-        if envs.s is None:
+    def _begin_episodes(self) -> None:
+        """Reset environments that are not within episodes."""
+        begins = [run for run in self.runs if run.envs.s is None]
+        for run in begins:
             run.agent.steps.end_episodes(whole=False)
             run._reset()
-        return envs.s if norm is None else norm(envs.s)
+        if begins and any(self._norms):
+            self._join_norms()  # the returns of rewards begin anew
+
+    def _observed(self) -> list[Any]:
+        """What the agents act on next."""
+        observed = [run.envs.s for run in self.runs]
+        norms, _ = self._norms
+        if norms is not None:
+            return [*norms(np.concatenate(observed))[:, None]]
+        if self.runs[0].agent.obs_norm is not None:
+            return [run.agent.obs_norm(s) for run, s in zip(self.runs, observed)]
+        return observed
 
     def _stepped(self, actions: list[Any]) -> Iterator[list[Any]]:
         steps = []
@@ -209,9 +254,8 @@ class Together:
             envs = run.envs
             s, episode = envs.s, envs.episode
             try:
-                expected = envs.n, *run.agent.actions.columns()[0]
-                if a.shape != expected:
-                    raise run._bad_shape(a.shape, expected)
+                if a.shape != self._expected:
+                    raise run._bad_shape(a.shape, self._expected)
                 if a.dtype.kind == "f" and not all_finite(a):
                     raise run._bad_action()
                 s2, r, terminated, truncated, valid = envs.step(a)
