@@ -23,7 +23,7 @@ def together(values: Sequence[Any]) -> Any:
         or (kind is float and first)  # zeros may have different signs
         or (kind is tuple and _PLAIN.issuperset(map(type, first)))
     )  # fmt: skip
-    if plain and all(type(x) is kind and x == first for x in values):
+    if plain and values.count(first) == len(values) and len({*map(type, values)}) == 1:
         return first
     return Each(values)
 

@@ -2,6 +2,7 @@
 ensemble, which do every step together.
 """
 
+import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator
@@ -64,9 +65,9 @@ class Agents:
     def __getattr__(self, name: str) -> Any:
         if name[0] == "_":
             raise AttributeError(name)
-        static = inspect.getattr_static(self._type, name)
         if name in _SAME:
             return getattr(self._agents[0], name)
+        static = _static(self._type, name)
         if not isinstance(static, types.FunctionType):
             return together([getattr(agent, name) for agent in self._agents])
         method = vars(self)[name] = self._checked(self._one_by_one(name))
@@ -83,11 +84,15 @@ class Agents:
         def method(*args: Any) -> Any:
             own = [Each(run.runs) if x is run else x for x in args]
             results = calls([*per_agent(own, len(run.runs))])
-            if any(isinstance(result, NprError) for result in results):
+            kinds = {*map(type, results)}
+            if len(kinds) > 1 or issubclass(*kinds, NprError):
                 results = run.without_errors(results)
             return together(results)
 
         return method
+
+
+_static = functools.cache(inspect.getattr_static)  # of a class, which takes some time
 
 
 def is_own(method: Any) -> bool:
@@ -135,6 +140,8 @@ class Together:
 
     def without_errors(self, results: list[Any]) -> list[Any]:
         """The results of agents, where one that has failed gets that of another."""
+        if not any(isinstance(result, NprError) for result in results):
+            return results
         for run, result in zip(self.runs, results):
             if isinstance(result, NprError):
                 self.lose(run, result)
