@@ -150,6 +150,11 @@ class Algorithm(Settings, sb3.Methods):
     def __init__(self, *args: Any, seed: int | None = None, **given: Any) -> None:
         args = sb3.without_policy(type(self).__name__, args, given)
         sb3.expand_policy_kwargs(type(self).__name__, given, self.settings)
+        if "seeds" in given:
+            raise ConfigError(
+                f"An agent has one seed. Agents with several seeds that learn together are "
+                f"npr.ensemble(npr.{type(self).__name__}, env, seeds={given['seeds']!r})."
+            )
         env = args[0] if args else given.pop("env", None)
         if env is None or len(args) > 1 or "env" in given:
             raise ConfigError(
@@ -468,13 +473,13 @@ class Algorithm(Settings, sb3.Methods):
                 f"{name} cannot continue its episodes: {why}. New episodes start; "
                 "everything that was learned is restored.",
                 ResumeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         elif position.get("open") and (changed := checkpoint.changes(self.made_with)):
             warnings.warn(
                 f"{name} continues, but results may differ in the last bits: {changed}.",
                 ResumeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     # ---- learning
@@ -519,6 +524,21 @@ class Algorithm(Settings, sb3.Methods):
         those of the callback, it is saved to save_path only. Every exception is raised unchanged,
         with a note that names the file.
         """
+        run = self._begin(
+            total_timesteps, callback, progress_bar, log_interval, reset_num_timesteps, save_path,
+            save_freq, log, log_dir,
+        )  # fmt: skip
+        try:
+            run.execute()
+        finally:
+            self._end(run)
+        return self
+
+    def _begin(
+        self, total_timesteps: Any, callback: Any, progress_bar: Any, log_interval: Any,
+        reset_num_timesteps: Any, save_path: Any, save_freq: Any, log: Any, log_dir: Any,
+    ) -> Run:  # fmt: skip
+        """The run of one call of `learn`, ready to be executed. `_end` must follow."""
         saving.check_target(save_path, save_freq)
         saving.check_arguments(progress_bar, log_interval, reset_num_timesteps)
         callbacks, outputs = as_callback(callback), self._outputs_of(log, log_dir, log_interval)
@@ -539,15 +559,14 @@ class Algorithm(Settings, sb3.Methods):
         self._optimizers = instances(self, Optimizer)
         self._describe(counters.end - counters.num_timesteps)
         self.logger.begin(counters.num_timesteps)
+        run = Run(self, callbacks, progress_bar, log_interval, save_path, save_freq, outputs)
         self._learning = True
-        try:
-            Run(
-                self, callbacks, progress_bar, log_interval, save_path, save_freq, outputs
-            ).execute()
-        finally:
-            self._learning = False
-            outputs.close()
-        return self
+        return run
+
+    def _end(self, run: Run) -> None:
+        """A run of `_begin` has ended, in whatever way."""
+        self._learning = False
+        run.outputs.close()
 
     def set_logger(self, outputs: "Iterable[Output] | None") -> None:
         """Write the log of every further learn() to these outputs, see npr.loggers.configure.
