@@ -1,0 +1,1 @@
+"""Training with environments in other processes and on other machines."""

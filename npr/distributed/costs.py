@@ -1,0 +1,596 @@
+"""What a step of an environment costs in training, from times that were measured once.
+
+All times are in microseconds; a rate is in steps per second. With n environments, of which each of
+W workers holds k = ceil(n / W), and rollouts of T steps per environment, an env step takes
+
+one process             (policy(n) + env(n) + loop(n) + update(n)) / n
+workers, synchronous    (phase + gather + T loop(n) + T update(n)) / (T n), where
+                        phase = T (policy(n) + env(k)), the slowest worker's
+                        gather = latency + W request + (T n row_bytes + weight_bytes) byte
+workers, asynchronous   max(L, A / W, (latency + A + L) / q) / (T k), where
+                        A = T (policy(k) + env(k)), of a worker per request
+                        L = request + (T k row_bytes + weight_bytes) byte + T loop(k) + T update(k),
+                        of the learner per answer
+                        q = requests under way, bounded by max_lag
+
+env(n) is the time of one step of n environments. On a machine with fewer cores than processes that
+compute, the processor time of all processes, divided by the cores, is another lower bound of each
+phase.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npr.errors import ConfigError
+
+LOSS = 0.05  # share of the best rate that a simpler configuration may lose and be advised
+MOST_PROCESSES = 64  # of vectorization="async", and of workers on one machine, that are advised
+LONGEST = 1e7  # microseconds of an env step up to which break_even searches
+
+
+class Line(NamedTuple):
+    """A time that grows with a number: fixed + n * each."""
+
+    fixed: float = 0.0
+    each: float = 0.0
+
+    def __call__(self, n: float) -> float:
+        return self.fixed + n * self.each
+
+    @classmethod
+    def fitted(cls, numbers: Sequence[float], times: Sequence[float]) -> Line:
+        """The line nearest to times measured at these numbers, by relative errors; its parts are
+        not negative. One time gives a line through 0."""
+        n, t = np.asarray(numbers, float), np.asarray(times, float)
+        if len(set(numbers)) > 1:
+            columns = np.stack([1 / t, n / t], 1)
+            (fixed, each), *_ = np.linalg.lstsq(columns, np.ones(len(t)), rcond=None)
+            if fixed >= 0 and each >= 0:
+                return cls(float(fixed), float(each))
+            if each < 0:
+                return cls(float((1 / t).sum() / (1 / t**2).sum()), 0.0)
+        return cls(0.0, float((n / t).sum() / ((n / t) ** 2).sum()))
+
+
+class Link(NamedTuple):
+    """How the learner and a worker exchange data.
+
+    request   time of the learner per request and its answer
+    byte      time of the learner per byte of an answer, or of weights
+    latency   until a request has reached a worker, and its answer the learner, together
+    """
+
+    request: float = 0.0
+    byte: float = 0.0
+    latency: float = 0.0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Measured times, in microseconds, of one environment and algorithm on one machine.
+
+    env, reset    one step of one environment; the share of resets in it
+    computes      the share of a step in which the environment needs a processor, from 0 (it waits,
+                  as for a robot) to 1
+    spread        standard deviation of the time of a step, as a share of its mean
+    policy        choosing actions for n rows
+    stepping      npr's part of a step of n environments that are stepped in turn
+    loop          the rest of a step of learn(), without the update
+    update        learning, per step of n environments
+    processes     the messages of a step of n environments in n processes; None: not measured
+    vectors       vectorization -> one step of n environments in one call, with resets
+    links         engine of workers -> its Link
+    row_bytes     of one recorded env step
+    weight_bytes  of the policy
+    n_steps       steps of each environment per rollout; asynchronous: per request
+    synchronous   whether the algorithm learns from rollouts of its current policy
+    steps_per_update, max_lag   env steps per update, and updates that an action may be behind;
+                  asynchronous only
+    queued        requests under way per worker, at most; asynchronous only
+    startup       until a worker has started
+    cores         of the machine
+    """
+
+    env: float
+    reset: float = 0.0
+    computes: float = 1.0
+    spread: float = 0.0
+    policy: Line = Line()
+    stepping: Line = Line()
+    loop: Line = Line()
+    update: Line = Line()
+    processes: Line | None = None
+    vectors: Mapping[str, Line] = field(default_factory=dict)
+    links: Mapping[str, Link] = field(default_factory=lambda: {"processes": Link()})
+    row_bytes: float = 0.0
+    weight_bytes: float = 0.0
+    n_steps: int = 1
+    synchronous: bool = True
+    steps_per_update: float = 1.0
+    max_lag: float = math.inf
+    queued: int = 2
+    startup: float = 0.0
+    cores: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.computes <= 1:
+            raise ConfigError(f"computes must be in [0, 1], got {self.computes!r}.")
+        for name in ("env", "reset", "spread"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be in [0, inf), got {getattr(self, name)!r}.")
+        for name in ("n_steps", "cores", "queued"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)!r}.")
+
+    @property
+    def env_step(self) -> float:
+        """One step of one environment, with its share of resets."""
+        return self.env + self.reset
+
+
+# ---- closed forms
+
+
+def vector_step(costs: Costs, n: int, vectorization: str = "sync") -> float:
+    """The time of one step of n environments."""
+    if vectorization == "sync":
+        return costs.stepping(n) + n * costs.env_step
+    if vectorization == "async":
+        if costs.processes is None:
+            raise ConfigError("The messages of environments in processes were not measured.")
+        slowest = costs.env_step * (1 + costs.spread * largest(n))
+        busy = n * costs.env_step * costs.computes / costs.cores
+        return costs.processes(n) + max(slowest, busy)
+    if vectorization not in costs.vectors:
+        known = ", ".join(["sync", "async", *costs.vectors])
+        raise ConfigError(f"vectorization={vectorization!r} was not measured, only {known}.")
+    return costs.vectors[vectorization](n)
+
+
+def in_process(costs: Costs, n_envs: int, vectorization: str = "sync") -> float:
+    """The time per env step of a learner that steps its environments itself."""
+    own = costs.policy(n_envs) + costs.loop(n_envs) + costs.update(n_envs)
+    return (own + vector_step(costs, n_envs, vectorization)) / n_envs
+
+
+def with_workers(
+    costs: Costs,
+    n_envs: int,
+    n_workers: int,
+    *,
+    nodes: int = 1,
+    engine: str = "processes",
+    vectorization: str = "sync",
+) -> float:
+    """The time per env step with actors in n_workers processes, on as many machines as `nodes`,
+    each with `costs.cores`. The learner is on the first.
+
+    Where the time of a step varies, the synchronous workers wait for the slowest: the mean of the
+    largest of W normal numbers is added.
+    """
+    work = _Work.of(costs, n_envs, n_workers, nodes, engine, vectorization)
+    T, k = costs.n_steps, work.k
+    if costs.synchronous:
+        slowest = costs.spread * costs.env_step * math.sqrt(T * k) * largest(n_workers)
+        phase = max(work.actor + slowest, work.per_node * work.actor_cpu / costs.cores)
+        return (phase + work.latency + n_workers * work.receive + work.learn) / (T * n_envs)
+    A, L, q = work.actor, work.receive + work.learn, in_flight(costs, n_envs, n_workers)
+    busy = (work.per_node * work.actor_cpu + n_workers * L) / (costs.cores * n_workers)
+    return max(L, A / n_workers, (work.latency + A + L) / q, busy) / (T * k)
+
+
+class _Work(NamedTuple):
+    """What one request is: times of the actor and of the learner.
+
+    k           environments of a worker
+    per_node    workers of the first machine
+    actor       time of a worker per request, of which it needs a processor for actor_cpu
+    receive     time of the learner to take one answer, with its share of the weights
+    learn       time of the learner: synchronous: per rollout; asynchronous: per answer
+    """
+
+    k: int
+    per_node: int
+    actor: float
+    actor_cpu: float
+    receive: float
+    learn: float
+    latency: float
+
+    @classmethod
+    def of(
+        cls, costs: Costs, n_envs: int, n_workers: int, nodes: int, engine: str, vectorization: str
+    ) -> _Work:
+        if not 1 <= n_workers <= n_envs:
+            raise ConfigError(f"n_workers must be in [1, n_envs={n_envs}], got {n_workers!r}.")
+        if nodes < 1:
+            raise ConfigError(f"nodes must be at least 1, got {nodes!r}.")
+        if engine not in costs.links:
+            known = ", ".join(costs.links)
+            raise ConfigError(f"The transfer of engine={engine!r} was not measured, only {known}.")
+        T, k, link = costs.n_steps, -(-n_envs // n_workers), costs.links[engine]
+        # synchronous actors choose for all rows, so that bits do not depend on their number
+        rows, shares = (n_envs, n_workers) if costs.synchronous else (k, 1)
+        actor = T * (costs.policy(rows) + vector_step(costs, k, vectorization))
+        waits = T * k * costs.env_step * (1 - costs.computes) if vectorization == "sync" else 0.0
+        received = T * (n_envs / n_workers if costs.synchronous else k) * costs.row_bytes
+        receive = link.request + link.byte * (received + costs.weight_bytes / shares)
+        learned = n_envs if costs.synchronous else k
+        learn = T * (costs.loop(learned) + costs.update(learned))
+        per_node = -(-n_workers // nodes)
+        return cls(k, per_node, actor, actor - waits, receive, learn, link.latency)
+
+
+def in_flight(costs: Costs, n_envs: int, n_workers: int) -> int:
+    """Requests under way in the asynchronous scheme: at least one, at most `queued` per worker and
+    so many that no action is more than max_lag updates behind."""
+    steps = costs.n_steps * -(-n_envs // n_workers)
+    most = costs.queued * n_workers
+    allowed = costs.max_lag * costs.steps_per_update / steps
+    return max(1, most if allowed >= most else int(allowed))
+
+
+def largest(n: int) -> float:
+    """The mean of the largest of n standard normal numbers, to about 1 % (Blom 1958)."""
+    return NormalDist().inv_cdf((n - 0.375) / (n + 0.25)) if n > 1 else 0.0
+
+
+def rate(per_step: float) -> float:
+    """Steps per second of a time per step."""
+    return 1e6 / per_step if per_step > 0 else math.inf
+
+
+# ---- where one configuration overtakes another
+
+
+def break_even(
+    costs: Costs, one: Callable[[Costs], float], other: Callable[[Costs], float]
+) -> float | None:
+    """From how many microseconds per step of one environment `other` is faster than `one`; both
+    give the time per env step of Costs. None: not within LONGEST. Other times stay as they are."""
+
+    def overtakes(env: float) -> bool:
+        given = dataclasses.replace(costs, env=env)
+        return other(given) < one(given)
+
+    if overtakes(0.0):
+        return 0.0
+    if not overtakes(LONGEST):
+        return None
+    low, high = 0.0, LONGEST
+    while high - low > 1e-6 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if overtakes(middle) else (middle, high)
+    return high
+
+
+def workers_pay(costs: Costs, n_envs: int, n_workers: int, **options: Any) -> float | None:
+    """From how many microseconds per env step workers are faster than one process that steps its
+    environments in turn; None: never. `options` are those of `with_workers`."""
+    return break_even(
+        costs,
+        lambda given: in_process(given, n_envs),
+        lambda given: with_workers(given, n_envs, n_workers, **options),
+    )
+
+
+def cluster_pays(
+    costs: Costs, n_envs: int, n_workers: int, nodes: int, engine: str = "ray"
+) -> float | None:
+    """From how many microseconds per env step n_workers on so many machines are faster than one of
+    these machines with its best number of workers; None: never."""
+
+    def alone(given: Costs) -> float:
+        counts = _counts(given, n_envs)
+        return min([in_process(given, n_envs), *(with_workers(given, n_envs, W) for W in counts)])
+
+    return break_even(
+        costs,
+        alone,
+        lambda given: with_workers(given, n_envs, n_workers, nodes=nodes, engine=engine),
+    )
+
+
+# ---- advice
+
+
+class Advice(NamedTuple):
+    """Arguments of an algorithm, and the steps per second that are predicted with them."""
+
+    n_envs: int
+    n_workers: int
+    vectorization: str
+    engine: str
+    rate: float
+
+    @property
+    def arguments(self) -> str:
+        """These as keyword arguments, without those that are defaults."""
+        text = f"n_envs={self.n_envs}"
+        if self.vectorization != "sync":
+            text += f', vectorization="{self.vectorization}"'
+        if self.n_workers:
+            text += f", n_workers={self.n_workers}"
+            text += f', engine="{self.engine}"' if self.engine != "processes" else ""
+        return text
+
+
+def _counts(costs: Costs, n_envs: int) -> list[int]:
+    """Numbers of workers of one machine to consider: powers of 2, and its cores. More of them than
+    cores help only where environments wait."""
+    most = min(n_envs, costs.cores if costs.computes > 0.9 else MOST_PROCESSES)
+    powers = {1 << i for i in range(1, most.bit_length())}
+    return sorted(n for n in powers | {costs.cores} if 2 <= n <= most)
+
+
+def candidates(costs: Costs, numbers: Iterable[int]) -> list[Advice]:
+    """Every configuration that was measured, with each of these numbers of environments; the
+    fastest first."""
+    found = []
+    for n in numbers:
+        modes = ["sync", *costs.vectors]
+        if costs.processes is not None and 1 < n <= MOST_PROCESSES:
+            modes.append("async")
+        found += [Advice(n, 0, mode, "processes", rate(in_process(costs, n, mode)))
+                  for mode in modes]  # fmt: skip
+        found += [Advice(n, W, "sync", engine, rate(with_workers(costs, n, W, engine=engine)))
+                  for engine in costs.links for W in _counts(costs, n)]  # fmt: skip
+    return sorted(found, key=lambda one: -one.rate)
+
+
+def advice(costs: Costs, numbers: Iterable[int]) -> Advice:
+    """The simplest configuration whose rate is within LOSS of the best: fewest processes, then
+    fewest environments."""
+    found = candidates(costs, numbers)
+    if not found:
+        raise ConfigError("There is no number of environments to choose from.")
+    near = [one for one in found if one.rate >= (1 - LOSS) * found[0].rate]
+
+    def processes(one: Advice) -> int:
+        return one.n_envs if one.vectorization == "async" else one.n_workers
+
+    return min(near, key=lambda one: (one.engine != "processes", processes(one), one.n_envs))
+
+
+# ---- simulation
+
+
+class Simulated(NamedTuple):
+    """The result of `simulate`.
+
+    per_step   microseconds per env step
+    idle       share of the time in which an actor has nothing to do, mean of all
+    waiting    share of the time in which the learner waits for answers
+    lag        updates between the choice of an action and its use, mean; 0 if synchronous
+    """
+
+    per_step: float
+    idle: float
+    waiting: float
+    lag: float
+
+
+def simulate(
+    costs: Costs,
+    n_envs: int,
+    n_workers: int,
+    *,
+    nodes: int = 1,
+    engine: str = "processes",
+    requests: int = 20,
+    seed: int = 0,
+    durations: Callable[[int, int], float] | None = None,
+) -> Simulated:
+    """Simulate the learner and its workers, one event after another.
+
+    nodes       machines with `costs.cores` each; workers are dealt to them in turn, the learner is
+                on the first. Processes that need more processors than there are share them equally
+    requests    per worker. Asynchronous: the first quarter, in which queues fill, is not counted
+    durations   (worker, request) -> microseconds that all environment steps of a request take, also
+                of those that are under way at the end; None: the sum of steps whose times have a
+                gamma distribution with `costs.spread`
+    """
+    if requests < 2:
+        raise ConfigError(f"requests must be at least 2, got {requests!r}.")
+    work = _Work.of(costs, n_envs, n_workers, nodes, engine, "sync")
+    steps = costs.n_steps * work.k
+    if durations is None:
+        durations = _gamma_sums(costs, steps, seed)
+    own = work.actor - steps * costs.env_step
+    demand = work.actor_cpu / work.actor if work.actor else 1.0
+    machines = _Machines(nodes, costs.cores)
+
+    def send(number: int) -> None:
+        worker, request = number % n_workers, number // n_workers
+        acting = own + durations(worker, request)
+        machines.send(_Job(worker % nodes, acting, demand, worker, number), work.latency)
+
+    if costs.synchronous:
+        return _synchronous(machines, send, work, n_workers, requests, costs.n_steps * n_envs)
+    sent = in_flight(costs, n_envs, n_workers)
+    per_answer = steps / costs.steps_per_update
+    return _asynchronous(machines, send, work, n_workers, requests, steps, sent, per_answer)
+
+
+def _gamma_sums(costs: Costs, steps: int, seed: int) -> Callable[[int, int], float]:
+    """The durations of so many steps: a sum of gamma variates of one scale is one such variate."""
+    rng, mean, variance = np.random.default_rng(seed), steps * costs.env_step, costs.spread**2
+
+    def draw(worker: int, request: int) -> float:
+        if not variance or not mean:
+            return mean
+        return float(rng.gamma(steps / variance, costs.env_step * variance))
+
+    return draw
+
+
+LEARNER = -1  # stands for a worker in its jobs
+
+
+class _Job(NamedTuple):
+    """So many microseconds of work on a machine, with a share of a processor."""
+
+    node: int
+    work: float
+    demand: float
+    worker: int = LEARNER
+    number: int = LEARNER  # of the request
+
+
+class _Machines:
+    """The clock, the processors of every machine, and the requests of every worker.
+
+    busy       microseconds of work of all workers together
+    answered   numbers of requests whose answers were not taken yet
+    """
+
+    def __init__(self, nodes: int, cores: int) -> None:
+        self.now, self.busy = 0.0, 0.0
+        self.answered: set[int] = set()
+        self._nodes = [_Node(cores) for _ in range(nodes)]
+        self._delayed: list[tuple[float, int, _Job]] = []
+        self._count = itertools.count()
+        self._queues: dict[int, collections.deque[_Job]] = {}  # of the workers that are at work
+        self._began: dict[int, float] = {}
+
+    def send(self, job: _Job, latency: float) -> None:
+        """Send a request to a worker, which begins when it has answered the earlier ones."""
+        if latency:
+            heapq.heappush(self._delayed, (self.now + latency, next(self._count), job))
+        else:
+            self._arrive(job)
+
+    def learn(self, work: float) -> float:
+        """Let the learner work; returns how long it took."""
+        began = self.now
+        self._nodes[0].start(_Job(0, work, 1.0), next(self._count))
+        while self._next_end() != LEARNER:
+            pass
+        return self.now - began
+
+    def wait(self, number: int) -> None:
+        """Let time pass until this request is answered, and take the answer."""
+        while number not in self.answered:
+            self._next_end()
+        self.answered.remove(number)
+
+    def _arrive(self, job: _Job) -> None:
+        if job.worker in self._queues:
+            self._queues[job.worker].append(job)
+        else:
+            self._queues[job.worker] = collections.deque()
+            self._begin(job)
+
+    def _begin(self, job: _Job) -> None:
+        self._began[job.worker] = self.now
+        self._nodes[job.node].start(job, next(self._count))
+
+    def _next_end(self) -> int:
+        """Let time pass until a job ends; returns its worker."""
+        while True:
+            ends = [node.until_end() for node in self._nodes]
+            soonest = min(ends)
+            arrival = self._delayed[0][0] - self.now if self._delayed else math.inf
+            passed = max(0.0, min(soonest, arrival))
+            self.now += passed
+            for node in self._nodes:
+                node.advance(passed)
+            if arrival > soonest:
+                return self._end(self._nodes[ends.index(soonest)].pop())
+            self._arrive(heapq.heappop(self._delayed)[-1])
+
+    def _end(self, job: _Job) -> int:
+        worker = job.worker
+        if worker != LEARNER:
+            self.busy += self.now - self._began[worker]
+            self.answered.add(job.number)
+            queue = self._queues[worker]
+            if queue:
+                self._begin(queue.popleft())
+            else:
+                del self._queues[worker]
+        return worker
+
+
+class _Node:
+    """One machine. When its jobs need more processors than it has, all are slowed down alike. Its
+    clock counts the work that a job has done, so that the order of ends never changes."""
+
+    def __init__(self, cores: int) -> None:
+        self.cores, self.clock, self.demand = cores, 0.0, 0.0
+        self.jobs: list[tuple[float, int, _Job]] = []
+
+    @property
+    def speed(self) -> float:
+        return min(1.0, self.cores / self.demand) if self.demand else 1.0
+
+    def start(self, job: _Job, order: int) -> None:
+        heapq.heappush(self.jobs, (self.clock + job.work, order, job))
+        self.demand += job.demand
+
+    def until_end(self) -> float:
+        return (self.jobs[0][0] - self.clock) / self.speed if self.jobs else math.inf
+
+    def advance(self, passed: float) -> None:
+        self.clock += passed * self.speed
+
+    def pop(self) -> _Job:
+        self.clock, _, job = heapq.heappop(self.jobs)
+        self.demand = self.demand - job.demand if self.jobs else 0.0
+        return job
+
+
+def _synchronous(
+    machines: _Machines, send: Callable[[int], None], work: _Work, n_workers: int, rounds: int,
+    steps: int,
+) -> Simulated:  # fmt: skip
+    learning = 0.0
+    for i in range(rounds):
+        numbers = range(i * n_workers, (i + 1) * n_workers)
+        for number in numbers:
+            send(number)
+        for number in numbers:  # answers are taken in this order
+            machines.wait(number)
+            learning += machines.learn(work.receive)
+        learning += machines.learn(work.learn)
+    passed = machines.now
+    idle, waiting = _shares(passed, machines.busy / n_workers, learning)
+    return Simulated(passed / (rounds * steps), idle, waiting, 0.0)
+
+
+def _asynchronous(
+    machines: _Machines, send: Callable[[int], None], work: _Work, n_workers: int, requests: int,
+    steps: int, most: int, updates: float,
+) -> Simulated:  # fmt: skip
+    total, first = requests * n_workers, requests // 4 * n_workers
+    versions: collections.deque[int] = collections.deque()  # answers learned from before a request
+    sent, learning, began, busy, lag = 0, 0.0, 0.0, 0.0, 0.0
+    for taken in range(total):
+        while sent < taken + most:
+            versions.append(taken)
+            send(sent)
+            sent += 1
+        if taken == first:
+            began, busy, learning, lag = machines.now, machines.busy, 0.0, 0.0
+        machines.wait(taken)
+        lag += (taken - versions.popleft()) * updates
+        learning += machines.learn(work.receive + work.learn)
+    passed, counted = machines.now - began, total - first
+    idle, waiting = _shares(passed, (machines.busy - busy) / n_workers, learning)
+    return Simulated(passed / (counted * steps), idle, waiting, lag / counted)
+
+
+def _shares(passed: float, acting: float, learning: float) -> tuple[float, float]:
+    """The shares of a time that are left when actors have worked, and the learner."""
+    return (1 - acting / passed, 1 - learning / passed) if passed else (0.0, 0.0)
