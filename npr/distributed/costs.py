@@ -94,6 +94,8 @@ class Costs:
     row_bytes     of one recorded env step
     weight_bytes  of the policy
     n_steps       steps of each environment per rollout; asynchronous: per request
+    per_rollout   steps of all environments per rollout, where n_steps is adapted to their number;
+                  0: it is not
     synchronous   whether the algorithm learns from rollouts of its current policy
     steps_per_update, max_lag   env steps per update, and updates that an action may be behind;
                   asynchronous only
@@ -116,6 +118,7 @@ class Costs:
     row_bytes: float = 0.0
     weight_bytes: float = 0.0
     n_steps: int = 1
+    per_rollout: int = 0
     synchronous: bool = True
     steps_per_update: float = 1.0
     max_lag: float = math.inf
@@ -137,6 +140,10 @@ class Costs:
     def env_step(self) -> float:
         """One step of one environment, with its share of resets."""
         return self.env + self.reset
+
+    def steps(self, n_envs: int) -> int:
+        """Steps of each of n_envs environments per rollout or request."""
+        return max(1, round(self.per_rollout / n_envs)) if self.per_rollout else self.n_steps
 
 
 # ---- closed forms
@@ -180,7 +187,7 @@ def with_workers(
     largest of W normal numbers is added.
     """
     work = _Work.of(costs, n_envs, n_workers, nodes, engine, vectorization)
-    T, k = costs.n_steps, work.k
+    T, k = costs.steps(n_envs), work.k
     if costs.synchronous:
         slowest = costs.spread * costs.env_step * math.sqrt(T * k) * largest(n_workers)
         phase = max(work.actor + slowest, work.per_node * work.actor_cpu / costs.cores)
@@ -219,7 +226,7 @@ class _Work(NamedTuple):
         if engine not in costs.links:
             known = ", ".join(costs.links)
             raise ConfigError(f"The transfer of engine={engine!r} was not measured, only {known}.")
-        T, k, link = costs.n_steps, -(-n_envs // n_workers), costs.links[engine]
+        T, k, link = costs.steps(n_envs), -(-n_envs // n_workers), costs.links[engine]
         # synchronous actors choose for all rows, so that bits do not depend on their number
         rows, shares = (n_envs, n_workers) if costs.synchronous else (k, 1)
         actor = T * (costs.policy(rows) + vector_step(costs, k, vectorization))
@@ -235,7 +242,7 @@ class _Work(NamedTuple):
 def in_flight(costs: Costs, n_envs: int, n_workers: int) -> int:
     """Requests under way in the asynchronous scheme: at least one, at most `queued` per worker and
     so many that no action is more than max_lag updates behind."""
-    steps = costs.n_steps * -(-n_envs // n_workers)
+    steps = costs.steps(n_envs) * -(-n_envs // n_workers)
     most = costs.queued * n_workers
     allowed = costs.max_lag * costs.steps_per_update / steps
     return max(1, most if allowed >= most else int(allowed))
@@ -315,15 +322,21 @@ class Advice(NamedTuple):
     rate: float
 
     @property
-    def arguments(self) -> str:
-        """These as keyword arguments, without those that are defaults."""
-        text = f"n_envs={self.n_envs}"
+    def options(self) -> str:
+        """These as keyword arguments, without n_envs and those that are defaults."""
+        given = []
         if self.vectorization != "sync":
-            text += f', vectorization="{self.vectorization}"'
+            given.append(f'vectorization="{self.vectorization}"')
         if self.n_workers:
-            text += f", n_workers={self.n_workers}"
-            text += f', engine="{self.engine}"' if self.engine != "processes" else ""
-        return text
+            given.append(f"n_workers={self.n_workers}")
+        if self.engine != "processes":
+            given.append(f'engine="{self.engine}"')
+        return ", ".join(given)
+
+    @property
+    def arguments(self) -> str:
+        """All of these as keyword arguments."""
+        return ", ".join(filter(None, [f"n_envs={self.n_envs}", self.options]))
 
 
 def _counts(costs: Costs, n_envs: int) -> list[int]:
@@ -404,7 +417,8 @@ def simulate(
     if requests < 2:
         raise ConfigError(f"requests must be at least 2, got {requests!r}.")
     work = _Work.of(costs, n_envs, n_workers, nodes, engine, "sync")
-    steps = costs.n_steps * work.k
+    T = costs.steps(n_envs)
+    steps = T * work.k
     if durations is None:
         durations = _gamma_sums(costs, steps, seed)
     own = work.actor - steps * costs.env_step
@@ -417,7 +431,7 @@ def simulate(
         machines.send(_Job(worker % nodes, acting, demand, worker, number), work.latency)
 
     if costs.synchronous:
-        return _synchronous(machines, send, work, n_workers, requests, costs.n_steps * n_envs)
+        return _synchronous(machines, send, work, n_workers, requests, T * n_envs)
     sent = in_flight(costs, n_envs, n_workers)
     per_answer = steps / costs.steps_per_update
     return _asynchronous(machines, send, work, n_workers, requests, steps, sent, per_answer)

@@ -62,6 +62,13 @@ def test_synchronous_workers():
     assert with_workers(COSTS, 8, 2) == pytest.approx(by_hand)
 
 
+def test_a_rollout_may_have_as_many_steps_whatever_the_number_of_environments():
+    kept = dataclasses.replace(COSTS, per_rollout=80)
+    assert kept.steps(8) == 10 and kept.steps(16) == 5 and kept.steps(200) == 1
+    assert with_workers(kept, 8, 2) == with_workers(COSTS, 8, 2)
+    assert with_workers(kept, 16, 2) == with_workers(dataclasses.replace(COSTS, n_steps=5), 16, 2)
+
+
 def test_more_workers_than_cores():
     """Eight workers compute for 10 (28 + 4 + 2 + 100) each, which four cores do in twice the time;
     environments that wait need the cores only for npr's part."""
@@ -226,8 +233,9 @@ def test_what_cannot_be_computed_is_an_error(call, message):
 
 @pytest.mark.parametrize("computes", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize(
-    ("n", "W", "nodes"), [(8, 1, 1), (8, 2, 1), (8, 4, 1), (8, 8, 1), (64, 16, 4), (2_000, 1_000, 50)]
-)  # fmt: skip
+    ("n", "W", "nodes"),
+    [(8, 1, 1), (8, 2, 1), (8, 4, 1), (8, 8, 1), (64, 16, 4), (2_000, 1_000, 50)],
+)
 def test_the_synchronous_simulation_is_exact(n, W, nodes, computes):
     costs = dataclasses.replace(COSTS, computes=computes)
     found = simulate(costs, n, W, nodes=nodes, requests=3)
@@ -239,10 +247,14 @@ def test_the_synchronous_simulation_is_exact(n, W, nodes, computes):
 @pytest.mark.parametrize(
     ("n", "W", "nodes", "max_lag"),
     [
-        (8, 1, 1, math.inf), (8, 2, 1, math.inf), (8, 2, 1, 80), (8, 2, 1, 39), (64, 16, 8, math.inf),
+        (8, 1, 1, math.inf),
+        (8, 2, 1, math.inf),
+        (8, 2, 1, 80),
+        (8, 2, 1, 39),
+        (64, 16, 8, math.inf),
         (1_000, 1_000, 4, math.inf),
     ],
-)  # fmt: skip
+)
 def test_the_asynchronous_simulation_is_exact(n, W, nodes, max_lag, env):
     """Where every process has a core."""
     cores = 4 if W < 1_000 else 251
