@@ -1,26 +1,26 @@
 """What a step of an environment costs in training, from times that were measured once.
 
 All times are in microseconds; a rate is in steps per second. With n environments, of which each of
-W workers holds k = ceil(n / W), and rollouts of T steps per environment, an env step takes
+W workers holds k = ceil(n / W), and T steps of each per block, an env step takes
 
-one process             (policy(n) + env(n) + loop(n) + update(n)) / n
-workers, synchronous    (phase + gather + T loop(n) + T update(n)) / (T n), where
-                        phase = T (policy(n) + env(k)), the slowest worker's
-                        gather = latency + W request + (T n row_bytes + weight_bytes) byte
-workers, asynchronous   max(L, A / W, (latency + A + L) / q) / (T k), where
-                        A = T (policy(k) + env(k)), of a worker per request
-                        L = request + (T k row_bytes + weight_bytes) byte + T loop(k) + T update(k),
-                        of the learner per answer
-                        q = requests under way, bounded by max_lag
+one process     (policy(n) + env(n) + loop(n) + update(n)) / n
+workers that the learner waits for, as in PPO
+                (phase + gather + learn) / (T n)
+workers that collect the next block while the learner uses one, as in SAC
+                (gather + max(phase, learn)) / (T n)
+
+phase = latency + T (policy(rows) + env(k)), of the slowest worker; the first kind chooses actions
+        for all n rows, so that they do not depend on W, the second one for its own k
+gather = W request + (T n row_bytes + weight_bytes) byte
+learn = T (replay(n) + update(n))
 
 env(n) is the time of one step of n environments. On a machine with fewer cores than processes that
-compute, the processor time of all processes, divided by the cores, is another lower bound of each
-phase.
+compute, the processor time of all of them, divided by the cores, is another lower bound of what
+they do at once.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import heapq
 import itertools
@@ -68,7 +68,7 @@ class Link(NamedTuple):
 
     request   time of the learner per request and its answer
     byte      time of the learner per byte of an answer, or of weights
-    latency   until a request has reached a worker, and its answer the learner, together
+    latency   from a request until its answer can be received, besides the worker's steps
     """
 
     request: float = 0.0
@@ -87,19 +87,19 @@ class Costs:
     policy        choosing actions for n rows
     stepping      npr's part of a step of n environments that are stepped in turn
     loop          the rest of a step of learn(), without the update
+    replay        the same with workers, whose steps the learner repeats; None: as loop
     update        learning, per step of n environments
     processes     the messages of a step of n environments in n processes; None: not measured
     vectors       vectorization -> one step of n environments in one call, with resets
     links         engine of workers -> its Link
     row_bytes     of one recorded env step
     weight_bytes  of the policy
-    n_steps       steps of each environment per rollout; asynchronous: per request
+    n_steps       steps of each environment per rollout; not synchronous: per block, at most
     per_rollout   steps of all environments per rollout, where n_steps is adapted to their number;
                   0: it is not
     synchronous   whether the algorithm learns from rollouts of its current policy
-    steps_per_update, max_lag   env steps per update, and updates that an action may be behind;
-                  asynchronous only
-    queued        requests under way per worker, at most; asynchronous only
+    steps_per_update, max_lag   env steps per update, and updates that an action may be behind; not
+                  synchronous only
     startup       until a worker has started
     cores         of the machine
     """
@@ -111,6 +111,7 @@ class Costs:
     policy: Line = Line()
     stepping: Line = Line()
     loop: Line = Line()
+    replay: Line | None = None
     update: Line = Line()
     processes: Line | None = None
     vectors: Mapping[str, Line] = field(default_factory=dict)
@@ -122,7 +123,6 @@ class Costs:
     synchronous: bool = True
     steps_per_update: float = 1.0
     max_lag: float = math.inf
-    queued: int = 2
     startup: float = 0.0
     cores: int = 1
 
@@ -132,7 +132,7 @@ class Costs:
         for name in ("env", "reset", "spread"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be in [0, inf), got {getattr(self, name)!r}.")
-        for name in ("n_steps", "cores", "queued"):
+        for name in ("n_steps", "cores"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)!r}.")
 
@@ -142,8 +142,17 @@ class Costs:
         return self.env + self.reset
 
     def steps(self, n_envs: int) -> int:
-        """Steps of each of n_envs environments per rollout or request."""
-        return max(1, round(self.per_rollout / n_envs)) if self.per_rollout else self.n_steps
+        """Steps of each of n_envs environments per block."""
+        if self.synchronous:
+            return max(1, round(self.per_rollout / n_envs)) if self.per_rollout else self.n_steps
+        allowed = self.max_lag * self.steps_per_update / (2 * n_envs)
+        return self.n_steps if allowed >= self.n_steps else max(1, int(allowed))
+
+    def lag(self, n_envs: int) -> float:
+        """The updates that an action is behind when it is used, at most: those of two blocks."""
+        if self.synchronous:
+            return 0.0
+        return 2 * n_envs * self.steps(n_envs) / self.steps_per_update
 
 
 # ---- closed forms
@@ -183,28 +192,29 @@ def with_workers(
     """The time per env step with actors in n_workers processes, on as many machines as `nodes`,
     each with `costs.cores`. The learner is on the first.
 
-    Where the time of a step varies, the synchronous workers wait for the slowest: the mean of the
-    largest of W normal numbers is added.
+    Where the time of a step varies, all wait for the slowest worker: the mean of the largest of W
+    normal numbers is added.
     """
-    work = _Work.of(costs, n_envs, n_workers, nodes, engine, vectorization)
-    T, k = costs.steps(n_envs), work.k
+    T, work = costs.steps(n_envs), _Work.of(costs, n_envs, n_workers, nodes, engine, vectorization)
+    slowest = costs.spread * costs.env_step * math.sqrt(T * work.k) * largest(n_workers)
+    busy = work.per_node * work.actor_cpu
     if costs.synchronous:
-        slowest = costs.spread * costs.env_step * math.sqrt(T * k) * largest(n_workers)
-        phase = max(work.actor + slowest, work.per_node * work.actor_cpu / costs.cores)
-        return (phase + work.latency + n_workers * work.receive + work.learn) / (T * n_envs)
-    A, L, q = work.actor, work.receive + work.learn, in_flight(costs, n_envs, n_workers)
-    busy = (work.per_node * work.actor_cpu + n_workers * L) / (costs.cores * n_workers)
-    return max(L, A / n_workers, (work.latency + A + L) / q, busy) / (T * k)
+        phase = work.latency + max(work.actor + slowest, busy / costs.cores)
+        total = phase + n_workers * work.receive + work.learn
+    else:
+        phase = max(work.latency + work.actor + slowest, (busy + work.learn) / costs.cores)
+        total = n_workers * work.receive + max(phase, work.learn)
+    return total / (T * n_envs)
 
 
 class _Work(NamedTuple):
-    """What one request is: times of the actor and of the learner.
+    """What one block is: times of an actor and of the learner.
 
-    k           environments of a worker
+    k           environments of a worker, at most
     per_node    workers of the first machine
-    actor       time of a worker per request, of which it needs a processor for actor_cpu
-    receive     time of the learner to take one answer, with its share of the weights
-    learn       time of the learner: synchronous: per rollout; asynchronous: per answer
+    actor       time of a worker, of which it needs a processor for actor_cpu
+    receive     time of the learner to take the answer of one worker, with its share of the weights
+    learn       time of the learner to repeat the steps and learn from them
     """
 
     k: int
@@ -227,25 +237,16 @@ class _Work(NamedTuple):
             known = ", ".join(costs.links)
             raise ConfigError(f"The transfer of engine={engine!r} was not measured, only {known}.")
         T, k, link = costs.steps(n_envs), -(-n_envs // n_workers), costs.links[engine]
-        # synchronous actors choose for all rows, so that bits do not depend on their number
-        rows, shares = (n_envs, n_workers) if costs.synchronous else (k, 1)
-        actor = T * (costs.policy(rows) + vector_step(costs, k, vectorization))
+        actor = T * (
+            costs.policy(n_envs if costs.synchronous else k) + vector_step(costs, k, vectorization)
+        )
         waits = T * k * costs.env_step * (1 - costs.computes) if vectorization == "sync" else 0.0
-        received = T * (n_envs / n_workers if costs.synchronous else k) * costs.row_bytes
-        receive = link.request + link.byte * (received + costs.weight_bytes / shares)
-        learned = n_envs if costs.synchronous else k
-        learn = T * (costs.loop(learned) + costs.update(learned))
-        per_node = -(-n_workers // nodes)
-        return cls(k, per_node, actor, actor - waits, receive, learn, link.latency)
-
-
-def in_flight(costs: Costs, n_envs: int, n_workers: int) -> int:
-    """Requests under way in the asynchronous scheme: at least one, at most `queued` per worker and
-    so many that no action is more than max_lag updates behind."""
-    steps = costs.steps(n_envs) * -(-n_envs // n_workers)
-    most = costs.queued * n_workers
-    allowed = costs.max_lag * costs.steps_per_update / steps
-    return max(1, most if allowed >= most else int(allowed))
+        moved = (T * n_envs * costs.row_bytes + costs.weight_bytes) / n_workers
+        replay = costs.loop if costs.replay is None else costs.replay
+        return cls(
+            k, -(-n_workers // nodes), actor, actor - waits, link.request + link.byte * moved,
+            T * (replay(n_envs) + costs.update(n_envs)), link.latency,
+        )  # fmt: skip
 
 
 def largest(n: int) -> float:
@@ -385,13 +386,11 @@ class Simulated(NamedTuple):
     per_step   microseconds per env step
     idle       share of the time in which an actor has nothing to do, mean of all
     waiting    share of the time in which the learner waits for answers
-    lag        updates between the choice of an action and its use, mean; 0 if synchronous
     """
 
     per_step: float
     idle: float
     waiting: float
-    lag: float
 
 
 def simulate(
@@ -401,7 +400,7 @@ def simulate(
     *,
     nodes: int = 1,
     engine: str = "processes",
-    requests: int = 20,
+    blocks: int = 20,
     seed: int = 0,
     durations: Callable[[int, int], float] | None = None,
 ) -> Simulated:
@@ -409,39 +408,56 @@ def simulate(
 
     nodes       machines with `costs.cores` each; workers are dealt to them in turn, the learner is
                 on the first. Processes that need more processors than there are share them equally
-    requests    per worker. Asynchronous: the first quarter, in which queues fill, is not counted
-    durations   (worker, request) -> microseconds that all environment steps of a request take, also
-                of those that are under way at the end; None: the sum of steps whose times have a
-                gamma distribution with `costs.spread`
+    blocks      whose time is counted. Not synchronous: from when the first one was received
+    durations   (worker, block) -> microseconds that all environment steps of a block take, for one
+                block more than are counted; None: the sum of steps whose times have a gamma
+                distribution with `costs.spread`
     """
-    if requests < 2:
-        raise ConfigError(f"requests must be at least 2, got {requests!r}.")
+    if blocks < 1:
+        raise ConfigError(f"blocks must be at least 1, got {blocks!r}.")
     work = _Work.of(costs, n_envs, n_workers, nodes, engine, "sync")
     T = costs.steps(n_envs)
-    steps = T * work.k
     if durations is None:
-        durations = _gamma_sums(costs, steps, seed)
-    own = work.actor - steps * costs.env_step
+        durations = _gamma_sums(costs, T * work.k, seed)
+    own = work.actor - T * work.k * costs.env_step
     demand = work.actor_cpu / work.actor if work.actor else 1.0
     machines = _Machines(nodes, costs.cores)
 
-    def send(number: int) -> None:
-        worker, request = number % n_workers, number // n_workers
-        acting = own + durations(worker, request)
-        machines.send(_Job(worker % nodes, acting, demand, worker, number), work.latency)
+    def send(block: int) -> None:
+        for worker in range(n_workers):
+            acting = own + durations(worker, block)
+            machines.send(_Job(worker % nodes, acting, demand, worker), work.latency)
 
-    if costs.synchronous:
-        return _synchronous(machines, send, work, n_workers, requests, T * n_envs)
-    sent = in_flight(costs, n_envs, n_workers)
-    per_answer = steps / costs.steps_per_update
-    return _asynchronous(machines, send, work, n_workers, requests, steps, sent, per_answer)
+    learning, began, busy = 0.0, 0.0, 0.0
+    if not costs.synchronous:
+        send(0)
+        _gather(machines, n_workers, work.receive)
+        began, busy = machines.now, machines.busy
+    for i in range(blocks):
+        if costs.synchronous:
+            send(i)
+            learning += _gather(machines, n_workers, work.receive) + machines.learn(work.learn)
+        else:
+            send(i + 1)
+            learning += machines.learn(work.learn) + _gather(machines, n_workers, work.receive)
+    passed = machines.now - began
+    if not passed:
+        return Simulated(0.0, 0.0, 0.0)
+    idle = 1 - (machines.busy - busy) / (n_workers * passed)
+    return Simulated(passed / (blocks * T * n_envs), idle, 1 - learning / passed)
+
+
+def _gather(machines: _Machines, n_workers: int, receive: float) -> float:
+    """Receive the answers of all workers, in their order; returns how long the learner was at
+    work."""
+    return sum(machines.receive(worker, receive) for worker in range(n_workers))
 
 
 def _gamma_sums(costs: Costs, steps: int, seed: int) -> Callable[[int, int], float]:
     """The durations of so many steps: a sum of gamma variates of one scale is one such variate."""
     rng, mean, variance = np.random.default_rng(seed), steps * costs.env_step, costs.spread**2
 
-    def draw(worker: int, request: int) -> float:
+    def draw(worker: int, block: int) -> float:
         if not variance or not mean:
             return mean
         return float(rng.gamma(steps / variance, costs.env_step * variance))
@@ -459,31 +475,23 @@ class _Job(NamedTuple):
     work: float
     demand: float
     worker: int = LEARNER
-    number: int = LEARNER  # of the request
 
 
 class _Machines:
-    """The clock, the processors of every machine, and the requests of every worker.
-
-    busy       microseconds of work of all workers together
-    answered   numbers of requests whose answers were not taken yet
-    """
+    """The clock, and the processors of every machine. busy: microseconds that the workers have
+    worked, together."""
 
     def __init__(self, nodes: int, cores: int) -> None:
         self.now, self.busy = 0.0, 0.0
-        self.answered: set[int] = set()
         self._nodes = [_Node(cores) for _ in range(nodes)]
         self._delayed: list[tuple[float, int, _Job]] = []
         self._count = itertools.count()
-        self._queues: dict[int, collections.deque[_Job]] = {}  # of the workers that are at work
-        self._began: dict[int, float] = {}
+        self._began: dict[int, float] = {}  # of workers at work
+        self._answered: set[int] = set()
 
     def send(self, job: _Job, latency: float) -> None:
-        """Send a request to a worker, which begins when it has answered the earlier ones."""
-        if latency:
-            heapq.heappush(self._delayed, (self.now + latency, next(self._count), job))
-        else:
-            self._arrive(job)
+        """Send a request to a worker, which begins when it arrives."""
+        heapq.heappush(self._delayed, (self.now + latency, next(self._count), job))
 
     def learn(self, work: float) -> float:
         """Let the learner work; returns how long it took."""
@@ -493,22 +501,13 @@ class _Machines:
             pass
         return self.now - began
 
-    def wait(self, number: int) -> None:
-        """Let time pass until this request is answered, and take the answer."""
-        while number not in self.answered:
+    def receive(self, worker: int, work: float) -> float:
+        """Let time pass until a worker has answered, and the learner take the answer; returns how
+        long that took."""
+        while worker not in self._answered:
             self._next_end()
-        self.answered.remove(number)
-
-    def _arrive(self, job: _Job) -> None:
-        if job.worker in self._queues:
-            self._queues[job.worker].append(job)
-        else:
-            self._queues[job.worker] = collections.deque()
-            self._begin(job)
-
-    def _begin(self, job: _Job) -> None:
-        self._began[job.worker] = self.now
-        self._nodes[job.node].start(job, next(self._count))
+        self._answered.remove(worker)
+        return self.learn(work)
 
     def _next_end(self) -> int:
         """Let time pass until a job ends; returns its worker."""
@@ -522,19 +521,15 @@ class _Machines:
                 node.advance(passed)
             if arrival > soonest:
                 return self._end(self._nodes[ends.index(soonest)].pop())
-            self._arrive(heapq.heappop(self._delayed)[-1])
+            job = heapq.heappop(self._delayed)[-1]
+            self._began[job.worker] = self.now
+            self._nodes[job.node].start(job, next(self._count))
 
     def _end(self, job: _Job) -> int:
-        worker = job.worker
-        if worker != LEARNER:
-            self.busy += self.now - self._began[worker]
-            self.answered.add(job.number)
-            queue = self._queues[worker]
-            if queue:
-                self._begin(queue.popleft())
-            else:
-                del self._queues[worker]
-        return worker
+        if job.worker != LEARNER:
+            self.busy += self.now - self._began.pop(job.worker)
+            self._answered.add(job.worker)
+        return job.worker
 
 
 class _Node:
@@ -563,48 +558,3 @@ class _Node:
         self.clock, _, job = heapq.heappop(self.jobs)
         self.demand = self.demand - job.demand if self.jobs else 0.0
         return job
-
-
-def _synchronous(
-    machines: _Machines, send: Callable[[int], None], work: _Work, n_workers: int, rounds: int,
-    steps: int,
-) -> Simulated:  # fmt: skip
-    learning = 0.0
-    for i in range(rounds):
-        numbers = range(i * n_workers, (i + 1) * n_workers)
-        for number in numbers:
-            send(number)
-        for number in numbers:  # answers are taken in this order
-            machines.wait(number)
-            learning += machines.learn(work.receive)
-        learning += machines.learn(work.learn)
-    passed = machines.now
-    idle, waiting = _shares(passed, machines.busy / n_workers, learning)
-    return Simulated(passed / (rounds * steps), idle, waiting, 0.0)
-
-
-def _asynchronous(
-    machines: _Machines, send: Callable[[int], None], work: _Work, n_workers: int, requests: int,
-    steps: int, most: int, updates: float,
-) -> Simulated:  # fmt: skip
-    total, first = requests * n_workers, requests // 4 * n_workers
-    versions: collections.deque[int] = collections.deque()  # answers learned from before a request
-    sent, learning, began, busy, lag = 0, 0.0, 0.0, 0.0, 0.0
-    for taken in range(total):
-        while sent < taken + most:
-            versions.append(taken)
-            send(sent)
-            sent += 1
-        if taken == first:
-            began, busy, learning, lag = machines.now, machines.busy, 0.0, 0.0
-        machines.wait(taken)
-        lag += (taken - versions.popleft()) * updates
-        learning += machines.learn(work.receive + work.learn)
-    passed, counted = machines.now - began, total - first
-    idle, waiting = _shares(passed, (machines.busy - busy) / n_workers, learning)
-    return Simulated(passed / (counted * steps), idle, waiting, lag / counted)
-
-
-def _shares(passed: float, acting: float, learning: float) -> tuple[float, float]:
-    """The shares of a time that are left when actors have worked, and the learner."""
-    return (1 - acting / passed, 1 - learning / passed) if passed else (0.0, 0.0)

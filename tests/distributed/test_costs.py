@@ -17,7 +17,7 @@ COSTS = Costs(
     links={"processes": Link(100, 0.001, 40), "ray": Link(700, 0.002, 1_000)},
     row_bytes=50, weight_bytes=20_000, n_steps=10, cores=4,
 )  # fmt: skip
-REPLAY = dataclasses.replace(COSTS, synchronous=False, max_lag=math.inf)
+AHEAD = dataclasses.replace(COSTS, synchronous=False)
 
 
 # ---- lines
@@ -90,23 +90,26 @@ def test_a_cluster():
     assert with_workers(COSTS, 8, 8, nodes=2, engine="ray") == pytest.approx(by_hand)
 
 
-def test_asynchronous_workers_are_bound_by_the_learner_or_by_themselves():
-    # a worker's answer: 10 (20 + 4 + 4 + 8 + 400) = 4,360; learner: 100 + 22 + 10 (8 + 120) = 1,402
-    assert with_workers(REPLAY, 8, 2) == pytest.approx(4_360 / 2 / 40)
-    quick = dataclasses.replace(REPLAY, env=0, reset=0)
-    assert with_workers(quick, 8, 2) == pytest.approx(1_402 / 40)
+def test_workers_that_are_ahead_take_the_time_of_the_slower_side():
+    # a worker: 10 (20 + 4 + 4 + 8 + 400) = 4,360; learner: 10 (10 + 240); gather: 200 + 24
+    assert with_workers(AHEAD, 8, 2) == pytest.approx((224 + 40 + 4_360) / 80)
+    quick = dataclasses.replace(AHEAD, env=0, reset=0)
+    assert with_workers(quick, 8, 2) == pytest.approx((224 + 2_500) / 80)
 
 
-def test_the_lag_bounds_the_requests_under_way():
-    """With one env step per update and 40 of them per request, 39 allow one request at a time, 80
-    two."""
-    one = dataclasses.replace(REPLAY, max_lag=39)
-    assert model.in_flight(one, 8, 2) == 1
-    assert with_workers(one, 8, 2) == pytest.approx((40 + 4_360 + 1_402) / 40)
-    two = dataclasses.replace(REPLAY, max_lag=80)
-    assert model.in_flight(two, 8, 2) == 2
-    assert with_workers(two, 8, 2) == pytest.approx((40 + 4_360 + 1_402) / 2 / 40)
-    assert model.in_flight(REPLAY, 8, 2) == 4
+def test_the_lag_bounds_the_steps_of_a_block():
+    """With one update per env step of 8 environments, two blocks of 10 steps are 160 updates."""
+    assert AHEAD.steps(8) == 10 and AHEAD.lag(8) == 160
+    held = dataclasses.replace(AHEAD, max_lag=100)
+    assert held.steps(8) == 6 and held.lag(8) == 96
+    assert dataclasses.replace(AHEAD, max_lag=100, steps_per_update=4).steps(8) == 10
+    assert COSTS.lag(8) == 0
+
+
+def test_the_learner_may_need_another_time_for_steps_of_workers():
+    costs = dataclasses.replace(COSTS, replay=Line(106, 0.5))
+    assert with_workers(costs, 8, 2) == pytest.approx(with_workers(COSTS, 8, 2) + 1_000 / 80)
+    assert in_process(costs, 8) == in_process(COSTS, 8)
 
 
 # ---- limits
@@ -220,7 +223,7 @@ def test_all_measured_configurations_are_candidates():
         (lambda: with_workers(COSTS, 8, 2, nodes=0), "nodes must be at least 1"),
         (lambda: with_workers(COSTS, 8, 2, engine="mpi"), "only processes, ray"),
         (lambda: advice(COSTS, []), "no number of environments"),
-        (lambda: simulate(COSTS, 8, 2, requests=1), "requests must be at least 2, got 1"),
+        (lambda: simulate(COSTS, 8, 2, blocks=0), "blocks must be at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_computed_is_an_error(call, message):
@@ -238,9 +241,8 @@ def test_what_cannot_be_computed_is_an_error(call, message):
 )
 def test_the_synchronous_simulation_is_exact(n, W, nodes, computes):
     costs = dataclasses.replace(COSTS, computes=computes)
-    found = simulate(costs, n, W, nodes=nodes, requests=3)
+    found = simulate(costs, n, W, nodes=nodes, blocks=3)
     assert found.per_step == pytest.approx(with_workers(costs, n, W, nodes=nodes), rel=1e-9)
-    assert found.lag == 0
 
 
 @pytest.mark.parametrize("env", [0, 90, 10_000])
@@ -250,35 +252,33 @@ def test_the_synchronous_simulation_is_exact(n, W, nodes, computes):
         (8, 1, 1, math.inf),
         (8, 2, 1, math.inf),
         (8, 2, 1, 80),
-        (8, 2, 1, 39),
         (64, 16, 8, math.inf),
         (1_000, 1_000, 4, math.inf),
     ],
 )
-def test_the_asynchronous_simulation_is_exact(n, W, nodes, max_lag, env):
+def test_the_simulation_of_workers_that_are_ahead_is_exact(n, W, nodes, max_lag, env):
     """Where every process has a core."""
     cores = 4 if W < 1_000 else 251
-    costs = dataclasses.replace(REPLAY, env=env, max_lag=max_lag, cores=cores)
-    found = simulate(costs, n, W, nodes=nodes, requests=12)
+    costs = dataclasses.replace(AHEAD, env=env, max_lag=max_lag, cores=cores)
+    found = simulate(costs, n, W, nodes=nodes, blocks=3)
     assert found.per_step == pytest.approx(with_workers(costs, n, W, nodes=nodes), rel=1e-9)
-    assert found.lag <= max_lag
 
 
 def test_processes_share_the_cores_that_there_are():
-    """One core: it is always at work, so that a step takes all the processor time of one answer."""
-    costs = dataclasses.replace(REPLAY, cores=1, links={"processes": Link(100, 0.001)})
+    """One core: it is always at work, so that a block takes the processor time of all."""
+    costs = dataclasses.replace(AHEAD, cores=1, links={"processes": Link(100, 0.001)})
     for W in (1, 2, 4):
         work = model._Work.of(costs, 8, W, 1, "processes", "sync")
-        by_hand = (work.actor_cpu + work.receive + work.learn) / (10 * work.k)
+        by_hand = (W * (work.actor_cpu + work.receive) + work.learn) / 80
         assert with_workers(costs, 8, W) == pytest.approx(by_hand)
-        assert simulate(costs, 8, W, requests=40).per_step == pytest.approx(by_hand, rel=1e-6)
+        assert simulate(costs, 8, W).per_step == pytest.approx(by_hand, rel=1e-9)
 
 
 def test_shares_of_waiting():
     """Slow environments let the learner wait, fast ones the actors."""
-    slow = simulate(dataclasses.replace(REPLAY, env=1e6), 8, 2)
+    slow = simulate(dataclasses.replace(AHEAD, env=1e6), 8, 2)
     assert slow.idle < 0.01 and slow.waiting > 0.99
-    fast = simulate(dataclasses.replace(REPLAY, env=0, reset=0, update=Line(0, 1e4)), 8, 2)
+    fast = simulate(dataclasses.replace(AHEAD, env=0, reset=0, update=Line(0, 1e4)), 8, 2)
     assert fast.idle > 0.99 and fast.waiting < 0.01
 
 
@@ -290,7 +290,7 @@ def test_synchronous_stragglers_cost_what_a_loop_finds():
     W, rounds = 50, 6
     times = np.random.default_rng(0).exponential(5_000, (W, rounds))
     costs = dataclasses.replace(COSTS, cores=200)
-    found = simulate(costs, W, W, requests=rounds, durations=lambda w, i: times[w, i])
+    found = simulate(costs, W, W, blocks=rounds, durations=lambda w, i: times[w, i])
     own, receive = 10 * (20 + 50 + 4 + 2), 100 + (500 + 20_000 / W) * 0.001
     t = 0.0
     for i in range(rounds):
@@ -299,29 +299,25 @@ def test_synchronous_stragglers_cost_what_a_loop_finds():
             taken = max(taken, start + 40 + own + times[w, i]) + receive
         t = taken + 10 * (6 + 25 + 1_500)
     assert found.per_step == pytest.approx(t / (rounds * 10 * W), rel=1e-9)
-    mean = simulate(costs, W, W, requests=rounds, durations=lambda w, i: times.mean())
+    mean = simulate(costs, W, W, blocks=rounds, durations=lambda w, i: times.mean())
     assert found.per_step > 1.1 * mean.per_step
 
 
-@pytest.mark.parametrize("queued", [1, 3])
-def test_asynchronous_workers_wait_as_a_loop_finds(queued):
-    """Each request begins when its worker is free and the request has arrived, and its answer is
-    taken in its turn."""
-    W, count = 7, 40
-    times = np.random.default_rng(1).exponential(3_000, (W, count + queued))
-    costs = dataclasses.replace(REPLAY, cores=100, queued=queued)
-    found = simulate(costs, W, W, requests=count, durations=lambda w, i: times[w, i])
-    own, L = 10 * (20 + 1 + 4 + 2), 100 + 20_500 * 0.001 + 10 * (6.5 + 30)
-    learned, free, taken, ends = 0.0, [0.0] * W, [], []
-    for r in range(W * count):
-        sent = 0.0 if r < queued * W else taken[r - queued * W]
-        free[r % W] = max(free[r % W], sent + 40) + own + times[r % W, r // W]
-        learned = max(learned, free[r % W]) + L
-        taken.append(learned)
-        ends.append(learned)
-    first = count // 4 * W
-    by_hand = (ends[-1] - ends[first - 1]) / ((W * count - first) * 10)
-    assert found.per_step == pytest.approx(by_hand, rel=1e-9)
+def test_stragglers_of_workers_that_are_ahead_cost_what_a_loop_finds():
+    """A block is received when the learner has used the one before and all have answered."""
+    W, blocks = 7, 40
+    times = np.random.default_rng(1).exponential(3_000, (W, blocks + 1))
+    costs = dataclasses.replace(AHEAD, cores=100)
+    found = simulate(costs, W, W, blocks=blocks, durations=lambda w, i: times[w, i])
+    own, receive = 10 * (20 + 1 + 4 + 2), 100 + (500 + 20_000 / W) * 0.001
+    t, ends = 0.0, []
+    for i in range(blocks + 1):
+        taken = t if i == 0 else t + 10 * (6 + 3.5 + 210)
+        for w in range(W):
+            taken = max(taken, t + 40 + own + times[w, i]) + receive
+        t = taken
+        ends.append(t)
+    assert found.per_step == pytest.approx((ends[-1] - ends[0]) / (blocks * 10 * W), rel=1e-9)
 
 
 def test_the_durations_have_the_mean_and_the_deviation_of_sums_of_steps():
@@ -337,7 +333,7 @@ def test_the_formula_foresees_the_stragglers():
     """The waiting for the slowest of 100, within 15 % of the simulated one."""
     costs = dataclasses.replace(COSTS, spread=0.8, cores=200, env=5_000)
     steady = dataclasses.replace(costs, spread=0.0)
-    simulated = simulate(costs, 100, 100, requests=60).per_step
+    simulated = simulate(costs, 100, 100, blocks=60).per_step
     extra = simulated - with_workers(steady, 100, 100)
     assert with_workers(costs, 100, 100) - with_workers(steady, 100, 100) == pytest.approx(
         extra, rel=0.15
@@ -345,7 +341,7 @@ def test_the_formula_foresees_the_stragglers():
 
 
 def test_a_simulation_can_be_repeated():
-    costs = dataclasses.replace(REPLAY, spread=1.0)
+    costs = dataclasses.replace(AHEAD, spread=1.0)
     assert simulate(costs, 64, 32, seed=5) == simulate(costs, 64, 32, seed=5)
     assert simulate(costs, 64, 32, seed=5) != simulate(costs, 64, 32, seed=6)
 
