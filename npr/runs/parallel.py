@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from multiprocessing import connection, resource_tracker
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -28,11 +28,20 @@ from npr.runs.folder import FolderInUse, check_is_run, locked, name_of
 from npr.runs.train import check, prepare, resume, start, steps_if_finished
 from npr.settings.setting import whole
 from npr.system import streams
+from npr.system.machine import usable_cores
+from npr.system.processes import (
+    GUARD,
+    UNGUARDED,
+    check_guard,
+    ignore_terminal,
+    sigint_blocked,
+    wait_for_end_of_parent,
+)
 from npr.training.interrupts import Interrupts, stopped_by
 
 REPORT_INTERVAL = 0.5  # seconds between two reports of a child
 LOOK_INTERVAL = 0.2  # seconds between two looks at signals
-SKIPPED, UNGUARDED = 75, 76  # exit statuses of a child: folder in use, program without a guard
+SKIPPED = 75  # exit status of a child whose folder is in use
 _NAME = "npr run"  # of the processes
 
 
@@ -80,7 +89,7 @@ def run_all(
     ConfigError if the program has no `if __name__ == "__main__":` around this call: each process
     imports it.
     """
-    _check_guard()
+    check_guard(_NAME)
     configs = [one.checked() for one in configs]
     if jobs is not None:
         whole("jobs", jobs)
@@ -100,7 +109,7 @@ def resume_all(
     Runs that are finished need no process. Raises ConfigError before the first one starts if one of
     the folders has no run.
     """
-    _check_guard()
+    check_guard(_NAME)
     paths = [Path(one) for one in folders]
     for path in paths:
         check_is_run(path)
@@ -131,7 +140,7 @@ class _Child:
         self.pipe, other = context.Pipe(duplex=False)
         target = (self.folder, task.config, task.options, other)
         self.process: BaseProcess = context.Process(target=_child, args=target, name=_NAME)
-        with _sigint_blocked():  # else Ctrl-C would end a child that is starting
+        with sigint_blocked():  # else Ctrl-C would end a child that is starting
             self.process.start()
         other.close()
         self.error = ""
@@ -164,7 +173,7 @@ class _Child:
 
 
 def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
-    limit = min(len(tasks), _cores()) if jobs is None else whole("jobs", jobs)
+    limit = min(len(tasks), usable_cores()) if jobs is None else whole("jobs", jobs)
     waiting, running = dict(enumerate(tasks)), dict[int, _Child]()
     outcomes: dict[int, Outcome] = {}
     board, interrupts = Board(len(tasks)), Interrupts()
@@ -186,7 +195,7 @@ def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
                     child = running.pop(number)
                     if child.process.exitcode == UNGUARDED:
                         unguarded += [child, *running.values()]
-                        raise ConfigError(_GUARD)
+                        raise ConfigError(GUARD)
                     outcomes[number] = child.outcome()
                     board.end(number, outcomes[number].state)
                 board.update()
@@ -210,24 +219,6 @@ def _run(tasks: list[_Task], jobs: int | None) -> list[Outcome]:
                 )
         raise stopped_by(interrupts.requested)
     return results
-
-
-_GUARD = (
-    "Each process of several runs imports the program that starts them, which would start them "
-    'again: put the call under `if __name__ == "__main__":`.'
-)
-
-
-def _check_guard() -> None:
-    """Raise ConfigError in a process that is only importing the program, as multiprocessing does.
-
-    One of these processes ends without a word: its parent raises the error.
-    """
-    process = multiprocessing.current_process()
-    if getattr(process, "_inheriting", False):
-        if process.name == _NAME:
-            sys.exit(UNGUARDED)
-        raise ConfigError(_GUARD)
 
 
 def _prepared(task: _Task) -> _Task:
@@ -258,27 +249,6 @@ def _look(running: dict[int, _Child], board: Board) -> list[int]:
     return ended
 
 
-@contextlib.contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Within it, SIGINT waits; a process that is started then has it blocked."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # it would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 # ---- a child
 
 
@@ -286,11 +256,7 @@ def _child(
     folder: Path, config: RunConfig | None, options: dict[str, Any], pipe: Connection
 ) -> None:
     """Train or resume a run, in a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "SIGHUP"):  # of a terminal that is closed: the end of the parent stops it
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    ignore_terminal()  # the end of the parent stops it
     Interrupts.repeats = False
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
@@ -328,7 +294,5 @@ def _reporter(pipe: Connection) -> Callable[[Any], None]:
 
 def _stop_with_parent() -> None:
     """Wait for the end of the parent, then stop this process as the parent would have."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
+    wait_for_end_of_parent()
+    os.kill(os.getpid(), signal.SIGTERM)
