@@ -1,12 +1,13 @@
 """Steps per second of learning with many environments: how npr steps them, and SB3 beside it.
 
-    python benchmarks/vector.py [--only train fast slow cost ensemble] [--rounds 2] [--seconds 1]
-                                [--write]
+    python benchmarks/vector.py [--only train fast slow cost model ensemble] [--rounds 2]
+                                [--seconds 1] [--write]
 
 train      PPO and A2C on CartPole-v1 with 8, 64 and 256 environments
 fast       PPO on CartPole-v1 with settings that leave most of the time to acting
 slow       an environment that waits 5 ms in every step, with 16 of them
 cost       what npr adds to a step of 256 environments, per environment
+model      workers as npr.distributed.costs predicts them, and as they are
 ensemble   16 seeds at once, and one after another
 
 Every way runs in a process of its own, all ways of a case in turn, and the medians over the rounds
@@ -84,15 +85,20 @@ TITLES = {
             f"{_FAST['batch_size']:,} steps per minibatch",
     "slow": f"steps per second with an environment that waits {1e3 * PAUSE:.0f} ms per step",
     "cost": "microseconds per environment and step of 256 environments of CartPole-v1",
+    "model": "steps per second of PPO with 16 environments, by workers",
     "ensemble": f"{SEEDS} seeds: steps per second of all together",
 }  # fmt: skip
 
 
 class Slow(gymnasium.Env):
-    """Waits in every step, as for a simulator in another process."""
+    """Waits for `pause` seconds in every step, as for a simulator in another process, and computes
+    for `work` seconds."""
 
     observation_space = gymnasium.spaces.Box(-1, 1, (4,))
     action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, pause=PAUSE, work=0.0):
+        self.pause, self.work = pause, work
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -100,7 +106,11 @@ class Slow(gymnasium.Env):
         return np.zeros(4, np.float32), {}
 
     def step(self, action):
-        time.sleep(PAUSE)
+        if self.pause:
+            time.sleep(self.pause)
+        end = time.thread_time() + self.work
+        while time.thread_time() < end:
+            pass
         self.t += 1
         return self.np_random.uniform(-1, 1, 4).astype(np.float32), 1.0, self.t >= 200, False, {}
 
@@ -188,6 +198,37 @@ def cost(way, seconds, n=256):
     return {name: each / n for name, each in found.items()}
 
 
+# environment -> its arguments, and numbers of workers that this machine can have at once
+MODEL = {
+    "waits 5 ms": ({"pause": 0.005}, ("1", "2", "4", "16")),
+    "waits 1 ms": ({"pause": 0.001}, ("1", "2", "4", "16")),
+    "computes 100 us": ({"pause": 0.0, "work": 1e-4}, ("1", "2")),
+    "computes 1 ms": ({"pause": 0.0, "work": 1e-3}, ("1", "2")),
+}
+
+
+def model(case, n_workers, seconds, n=16):
+    """Steps per second of PPO with 16 environments and so many workers: predicted, and measured."""
+    import npr
+    from npr.cli import doctor_throughput
+    from npr.distributed.costs import rate as per_second
+    from npr.distributed.costs import with_workers
+
+    gymnasium.register("Slow-v0", Slow, kwargs=MODEL[case][0])
+    held = doctor_throughput.opened("Slow-v0", "ppo")
+    held.agent.set_params(**_SLOW)
+    costs = doctor_throughput.measured(held._replace(n_envs=n, n_steps=_SLOW["n_steps"]), 5)
+    held.agent.close()
+    predicted = per_second(with_workers(costs, n, n_workers))
+    settings = {**npr.PPO.defaults(), **_SLOW, "n_envs": n, "n_workers": n_workers, "verbose": 0}
+    agent = npr.PPO("Slow-v0", seed=0, **settings)
+    found = rate(
+        lambda steps: agent.learn(steps, reset_num_timesteps=False), n * _SLOW["n_steps"], seconds
+    )
+    agent.close()
+    return {"predicted": predicted, "measured": found, "ratio": predicted / found}
+
+
 def environments_alone(way, n):
     """A function that steps n environments with random actions, and resets those that end."""
     rng = np.random.default_rng(0)
@@ -228,8 +269,8 @@ def side(part, case, way, seconds):
     """The figures of one way."""
     if part == "cost":
         return cost(way, seconds)
-    if part == "ensemble":
-        return ensemble(case, way, seconds)
+    if part == "model":
+        return model(case, int(way), seconds)
     measure = sb3_rate if way in SB3 else npr_rate
     algorithm, env, n, settings, _ = LEARNING[part][case]
     return measure(algorithm, env, n, settings, way, seconds)
@@ -242,6 +283,8 @@ def cases(part):
     """case -> ways, of those that can run here."""
     if part == "cost":
         found = {"CartPole-v1": COST}
+    elif part == "model":
+        found = {case: ways for case, (_, ways) in MODEL.items()}
     else:
         found = {case: ways for case, (*_, ways) in LEARNING[part].items()}
     return {case: [way for way in ways if can_run(part, case, way)] for case, ways in found.items()}
@@ -290,6 +333,12 @@ def table(part, medians):
         (ways,) = medians.values()
         rows = {way: [f"{x:.2f}" for x in figures.values()] for way, figures in ways.items()}
         heads = list(next(iter(ways.values())))
+    elif part == "model":
+        heads = ["workers", "predicted", "measured"]
+        rows = {
+            f"{case}, {way}": [way, f"{one['predicted']:,.0f}", f"{one['measured']:,.0f}"]
+            for case, ways in medians.items() for way, one in ways.items()
+        }  # fmt: skip
     else:
         heads = list(medians)
         rows = {
@@ -306,7 +355,7 @@ def table(part, medians):
 
 
 def main():
-    parts = [*LEARNING, "cost", "ensemble"]
+    parts = [*LEARNING, "cost", "model"]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="*", choices=parts, default=parts)
     parser.add_argument("--rounds", type=int, default=2)

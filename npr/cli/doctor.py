@@ -220,6 +220,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=flags.count, default=10, metavar="N",
         help="that --throughput may take, about; default: 10",
     )  # fmt: skip
+    parser.add_argument("--ray", action="store_true", help="for --throughput: workers on Ray too")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -229,7 +230,8 @@ def run(args: argparse.Namespace) -> int:
             streams.show(line)
         return 0
     if args.throughput:
-        doctor_throughput.show(args.throughput, args.algorithm, args.seconds, streams.show)
+        given = args.throughput, args.algorithm, args.seconds, args.ray
+        doctor_throughput.show(*given, streams.show)
         return 0
     wrong, (gpu, gpu_is_right) = wrong_products(), doctor_gpu.topics()
     for topic, result in [*doctor(), *gpu, ("products", products(wrong))]:

@@ -7,7 +7,9 @@ on stand-ins that return its observations at once, so that slow environments nee
 
 import contextlib
 import copy
+import functools
 import itertools
+import math
 import statistics
 import time
 import warnings
@@ -20,7 +22,9 @@ import numpy as np
 from npr import backend, presets
 from npr.capture import compiling
 from npr.distributed import costs as model
-from npr.distributed.costs import Advice, Costs, Line
+from npr.distributed.actor import Request
+from npr.distributed.collected import MOST_STEPS as MOST_STEPS_AHEAD
+from npr.distributed.costs import Advice, Costs, Line, Link
 from npr.envs.make import make_env
 from npr.errors import ConfigError
 from npr.kernels import jit
@@ -41,7 +45,8 @@ WARM = 5  # calls that are left out: they compile, and record what is replayed l
 ENOUGH_STEPS, ENOUGH_UPDATES = 400, 30  # that are timed at most
 ATTEMPTS = 20  # calls of learn() without an update that can be timed
 LEAST = 1e-3  # microseconds: what is too small to measure
-SHARE_OF_ENV = 0.3  # of the time given
+SHARE_OF_ENV, SHARE_OF_LEARNING = 0.2, 0.5  # of the time given; workers take most of the rest
+WORKERS, SHARE = 2, 8  # that are measured, and environments of each
 
 now = time.perf_counter
 
@@ -112,8 +117,14 @@ def env_times(env: gymnasium.Env[Any, Any], seconds: float) -> EnvTimes:
 class StandIn(gymnasium.Env[Any, Any]):
     """An environment that returns the observations of another one at once."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], observations: list[Any], length: int) -> None:
-        self.observation_space, self.action_space = env.observation_space, env.action_space
+    def __init__(
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        observations: list[Any],
+        length: int,
+    ) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
         self._observations, self._length = itertools.cycle(observations), length
         self._left = 0
 
@@ -178,7 +189,8 @@ class ActTimes(NamedTuple):
 
 def act_times(agent: Any, end: float) -> ActTimes:
     """Those of an agent that makes no update; it learns until `end` or until there are enough."""
-    marks, found = watched(agent), list[tuple[float, float, float]]()
+    marks = watched(agent)
+    found: list[tuple[float, float, float]] = []
     while len(found) < 2 * WARM or (len(found) < ENOUGH_STEPS and now() < end):
         marks.clear()
         agent.learn(50 * agent.n_envs, reset_num_timesteps=False)
@@ -195,7 +207,9 @@ def update_time(agent: Any, chunk: int, rest: float, end: float) -> float:
     chunk    steps in a call of learn(), more than a rollout has
     rest     microseconds of a step without an update, as in ActTimes
     """
-    marks, found, steps, warm = watched(agent), [], 0, False
+    marks = watched(agent)
+    found: list[float] = []
+    steps, warm = 0, False
     for _ in range(ATTEMPTS):
         marks.clear()
         agent.learn(chunk * agent.n_envs, reset_num_timesteps=False)
@@ -248,86 +262,194 @@ def opened(env: str, algorithm: str) -> Case:
     return Case(agent, held["n_envs"], held.get("n_steps"))
 
 
-def learning(case: Case, times: EnvTimes, seconds: float) -> dict[str, Any]:
-    """The Lines policy, stepping, loop and update of Costs, measured for so long."""
-    replay = isinstance(case.agent, Replay)
-    length = round(times.length or LENGTH)
-    own = case.agent.get_params()
-    del own["env"]
+class StandIns:
+    """Agents like that of a case, in stand-ins of its environment.
 
-    source = case.agent.envs.bases()[0]
+    quiet   settings with which an agent makes no update
+    step    microseconds of a step of a StandIn
+    """
+
+    def __init__(self, case: Case, times: EnvTimes) -> None:
+        self.case, self.replay = case, isinstance(case.agent, Replay)
+        self.length = round(times.length or LENGTH)
+        (env,) = case.agent.envs.bases()
+        self.make = functools.partial(
+            StandIn, env.observation_space, env.action_space, times.observations, self.length
+        )
+        self.settings = case.agent.get_params()
+        del self.settings["env"]
+        self.quiet: dict[str, Any] = {"learning_starts": 0, "gradient_steps": 0}
+        if not self.replay:
+            self.quiet = {"n_steps" if case.n_steps else "n_episodes": 1 << 30}
+        one, n = self.make(), 2_000
+        one.reset()
+        start = now()
+        for _ in range(n):
+            one.step(0)
+        self.step = 1e6 * (now() - start) / n
 
     @contextlib.contextmanager
-    def stand_ins(n: int, **changes: Any) -> Iterator[Any]:
-        given = {**own, "max_episode_steps": None, "env_kwargs": None, "n_envs": n, **changes}
-        agent = type(case.agent)(lambda: StandIn(source, times.observations, length), **given)
+    def agent(self, n: int, **changes: Any) -> Iterator[Any]:
+        """An agent with n environments; it is closed at the end."""
+        given = {**self.settings, "max_episode_steps": None, "env_kwargs": None, "n_envs": n}
+        if self.replay:
+            given["buffer_size"] = FEW
+        agent = type(self.case.agent)(self.make, **{**given, **changes})
         try:
             yield agent
         finally:
             agent.close()
 
-    quiet: dict[str, Any] = {"n_steps": 1 << 30} if "n_steps" in own else {"n_episodes": 1 << 30}
-    if replay:
-        quiet = {"learning_starts": 0, "gradient_steps": 0, "buffer_size": FEW}
+
+def learning(stand_ins: StandIns, seconds: float) -> dict[str, Any]:
+    """policy, stepping, loop and update of Costs, measured for about so long."""
+    case, own, replay = stand_ins.case, stand_ins.settings, stand_ins.replay
     acting: dict[int, ActTimes] = {}
     for n in ROWS:
-        with stand_ins(n, **quiet) as agent:
+        with stand_ins.agent(n, **stand_ins.quiet) as agent:
             acting[n] = act_times(agent, now() + 0.1 * seconds)
     updates: dict[int, float] = {}
     for n in [case.n_envs] if replay else sorted({case.n_envs, 64}):
         T, changes = case.steps(n), {}
         if replay:
-            changes = {"learning_starts": 20 * n, "buffer_size": FEW}
-            T = -(-own["train_freq"] // n)
-        elif "n_steps" in own:
+            T, changes = -(-own["train_freq"] // n), {"learning_starts": 20 * n}
+        elif case.n_steps is None:
+            T = stand_ins.length * -(-own["n_episodes"] // n)
+        else:
             T = max(1, min(T, MOST_STEPS // n)) if "batch_size" in own else T
             changes = {"n_steps": T}
-        else:
-            T = length * -(-own["n_episodes"] // n)
-        with stand_ins(n, **changes) as agent:
+        with stand_ins.agent(n, **changes) as agent:
             limit = now() + (0.6 if replay else 0.3) * seconds
             updates[n] = update_time(agent, max(T, 30) + 1, acting[8].rest, limit)
-    itself = stand_in_step(source, times.observations)
+    steps = [max(LEAST, acting[n].step - n * stand_ins.step) for n in ROWS]
     return {
         "policy": Line.fitted(ROWS, [acting[n].act for n in ROWS]),
-        "stepping": Line.fitted(ROWS, [max(LEAST, acting[n].step - n * itself) for n in ROWS]),
+        "stepping": Line.fitted(ROWS, steps),
         "loop": Line.fitted(ROWS, [max(LEAST, acting[n].rest) for n in ROWS]),
         "update": Line.fitted([*updates], [max(LEAST, one) for one in updates.values()]),
     }
 
 
-def stand_in_step(env: gymnasium.Env[Any, Any], observations: list[Any]) -> float:
-    """Microseconds of a step of a StandIn."""
-    one, n = StandIn(env, observations, 1), 2_000
-    start = now()
-    for _ in range(n):
-        one.step(0)
-    return 1e6 * (now() - start) / n
+# ---- workers
+
+
+class WorkerTimes(NamedTuple):
+    """Microseconds, and bytes of a recorded env step.
+
+    link      of the engine
+    replay    of the learner, per step of all environments
+    step      of an actor, per step of its environments, with `policy` and `stepping`
+    startup   of a worker
+    """
+
+    link: Link
+    replay: float
+    step: float
+    startup: float
+    row_bytes: float
+
+
+def worker_times(stand_ins: StandIns, engine: str) -> WorkerTimes:
+    """Those of an agent with WORKERS workers that have SHARE environments each."""
+    n = WORKERS * SHARE
+    changes = {**stand_ins.quiet, "n_workers": WORKERS, "engine": engine}
+    with stand_ins.agent(n, **changes) as agent:
+        start = now()
+        agent.learn(n)
+        startup = now() - start
+        ends: list[float] = []  # of steps of the learner; 0: in which it received a block
+        taken: dict[int, list[float]] = {}  # bytes of a block -> seconds to take it
+        advance, receive, take = agent.envs.advance, agent.envs._next_block, agent.envs._take
+
+        def timed_advance(*args: Any) -> Any:
+            step = advance(*args)
+            ends.append(now())
+            return step
+
+        def timed_receive(*args: Any) -> None:
+            receive(*args)
+            ends.append(0.0)
+
+        def timed_take(parts: Any, steps: int) -> None:
+            start = now()
+            take(parts, steps)
+            taken.setdefault(steps, []).append(now() - start)
+
+        vars(agent.envs).update(advance=timed_advance, _next_block=timed_receive, _take=timed_take)
+        for steps in (20, 500) * 5:
+            agent.learn(steps * n, reset_num_timesteps=False)
+            ends.append(0.0)
+        replay = [b - a for a, b in itertools.pairwise(ends) if a and b]
+        actors = agent.envs.actors
+        row = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in actors.spec.values())
+        take_times = [statistics.median(times) for times in taken.values()]
+        moving = Line.fitted([steps * n * row for steps in taken], take_times)
+
+        def seconds(workers: int, steps: int, count: int) -> float:
+            """Of requests for so many steps to so many workers, from first to last."""
+            seen = []
+            for _ in range(count):
+                start = now()
+                weights, settings = actors.policy()
+                request = Request(weights, steps, 0, 1 << 30, settings)
+                for i in range(workers):
+                    actors.send(i, "collect", request)
+                for i in range(workers):
+                    actors.answer(i)
+                seen.append(now() - start)
+            return statistics.median(seen)
+
+        one, all_ = seconds(1, 0, 50), seconds(WORKERS, 0, 50)
+        step = (seconds(WORKERS, 50, 5) - all_) / 50
+    request = max(0.0, (all_ - one) / (WORKERS - 1))
+    link = Link(1e6 * request, 1e6 * moving.each, 1e6 * (max(0.0, one - request) + moving.fixed))
+    own = 1e6 * step - SHARE * stand_ins.step
+    return WorkerTimes(link, 1e6 * statistics.median(replay), own, 1e6 * startup / WORKERS, row)
+
+
+def workers(stand_ins: StandIns, lines: dict[str, Any], engines: list[str]) -> dict[str, Any]:
+    """links, replay, record, startup and row_bytes of Costs, from the lines of `learning`."""
+    found = {engine: worker_times(stand_ins, engine) for engine in engines}
+    times, n = found[engines[0]], WORKERS * SHARE
+    known = lines["policy"](SHARE if stand_ins.replay else n) + lines["stepping"](SHARE)
+    each = lines["loop"].each
+    return {
+        "links": {engine: one.link for engine, one in found.items()},
+        "replay": Line(max(0.0, times.replay - each * n), each),
+        "record": max(0.0, times.step - known),
+        "startup": times.startup,
+        "row_bytes": times.row_bytes,
+    }
 
 
 # ---- the report
 
 
-def measured(case: Case, seconds: float) -> Costs:
-    """The costs of a case, measured for about so many seconds."""
+def measured(case: Case, seconds: float, ray: bool = False) -> Costs:
+    """The costs of a case, measured for about so many seconds. ray: whether with workers on Ray."""
     agent = case.agent
     env = make_env(agent.env, agent.max_episode_steps)
     try:
         times = env_times(env, SHARE_OF_ENV * seconds)
     finally:
         env.close()
+    stand_ins = StandIns(case, times)
     with warnings.catch_warnings():  # of settings that are chosen for the measurement
         warnings.simplefilter("ignore")
-        lines = learning(case, times, (1 - SHARE_OF_ENV) * seconds)
-    shape, dtype = agent.actions.columns()
-    row = 2 * agent.observations.size + 1
-    action = np.dtype(dtype).itemsize * int(np.prod(shape))
+        lines = learning(stand_ins, SHARE_OF_LEARNING * seconds)
+        lines |= workers(stand_ins, lines, ["processes", *(["ray"] if ray else [])])
     *_, theta = agent.acts_by()
+    if stand_ins.replay:
+        each = agent.gradient_steps if agent.gradient_steps >= 0 else agent.train_freq
+        lines |= {
+            "synchronous": False, "n_steps": MOST_STEPS_AHEAD, "max_lag": agent.max_lag,
+            "steps_per_update": agent.train_freq / each if each else math.inf,
+        }  # fmt: skip
+    else:
+        lines |= {"n_steps": case.n_steps or stand_ins.length, "per_rollout": case.per_rollout}
     return Costs(
-        times.step, times.reset, times.computes, times.spread, **lines, links={},
-        row_bytes=row * backend.FLOAT.itemsize + action + 3, weight_bytes=theta.nbytes,
-        n_steps=case.n_steps or round(times.length or LENGTH), per_rollout=case.per_rollout,
-        synchronous=not isinstance(agent, Replay), cores=machine.usable_cores(),
+        times.step, times.reset, times.computes, times.spread, **lines,
+        weight_bytes=theta.nbytes, cores=machine.usable_cores(),
     )  # fmt: skip
 
 
@@ -342,11 +464,18 @@ def report(costs: Costs, case: Case) -> Iterator[str]:
         f"{costs.computes:.0%} of the time, varies by {costs.spread:.0%}"
     )
     for part, what in PARTS.items():
-        line: Line = getattr(costs, part)
-        yield f"{part:<12} {line.fixed:,.1f} + {line.each:,.2f} n   {what}"
+        if (line := getattr(costs, part)) is not None:
+            yield f"{part:<12} {line.fixed:,.1f} + {line.each:,.2f} n   {what}"
+    for engine, link in costs.links.items():
+        yield (
+            f"{engine:<12} {link.request:,.0f} per worker, {1e3 * link.byte:,.2f} per kB, "
+            f"{link.latency:,.0f} per block of steps, {costs.record:,.1f} per step of a worker, "
+            f"which starts in {costs.startup / 1e6:.1f} s"
+        )
     yield ""
     yield from rates(costs)
     yield ""
+    yield from where_workers_pay(costs, case.n_envs)
     chosen = model.advice(costs, numbers(costs, case))
     text = f"advice: {chosen.arguments}: {chosen.rate:,.0f} steps per second"
     if chosen.arguments == f"n_envs={case.n_envs}":
@@ -361,7 +490,24 @@ PARTS = {
     "stepping": "step n environments one after another, besides themselves",
     "loop": "the rest of a step of learn()",
     "update": "learn from a step of n environments",
+    "replay": "the loop again, for steps that workers have taken",
 }
+
+
+def where_workers_pay(costs: Costs, n_envs: int) -> Iterator[str]:
+    """A line for each engine, with the numbers of workers that are fit for this machine."""
+    n_envs = max(n_envs, costs.cores)
+    for engine in costs.links:
+        found = []
+        for W in model.counts(costs, n_envs):
+            least = model.workers_pay(costs, n_envs, W, engine=engine)
+            found.append(f"{W} never" if least is None else f"{W} from {least:,.0f} us")
+        if found:
+            name = f"workers ({engine})" if len(costs.links) > 1 else "workers"
+            yield (
+                f"{name} pay with n_envs={n_envs} and an environment whose step takes long enough: "
+                f"{', '.join(found)} per step"
+            )
 
 
 def numbers(costs: Costs, case: Case) -> list[int]:
@@ -385,13 +531,13 @@ def rates(costs: Costs) -> Iterator[str]:
         )
 
 
-def show(env: str, algorithm: str, seconds: float, write: Callable[[str], None]) -> None:
+def show(env: str, algorithm: str, seconds: float, ray: bool, write: Callable[[str], None]) -> None:
     """Measure and write the report."""
     if backend.ON_HOST and backend.CAPTURE and jit.available():
         compiling.compile_all()
     case = opened(env, algorithm)
     try:
-        costs = measured(case, seconds)
+        costs = measured(case, seconds, ray)
     finally:
         case.agent.close()
     for line in report(costs, case):

@@ -9,8 +9,8 @@ workers that the learner waits for, as in PPO
 workers that collect the next block while the learner uses one, as in SAC
                 (gather + max(phase, learn)) / (T n)
 
-phase = latency + T (policy(rows) + env(k)), of the slowest worker; the first kind chooses actions
-        for all n rows, so that they do not depend on W, the second one for its own k
+phase = latency + T (policy(rows) + env(k) + record), of the slowest worker; the first kind chooses
+        actions for all n rows, so that they do not depend on W, the second one for its own k
 gather = W request + (T n row_bytes + weight_bytes) byte
 learn = T (replay(n) + update(n))
 
@@ -88,6 +88,7 @@ class Costs:
     stepping      npr's part of a step of n environments that are stepped in turn
     loop          the rest of a step of learn(), without the update
     replay        the same with workers, whose steps the learner repeats; None: as loop
+    record        what a worker adds to a step of its environments, to hand it over
     update        learning, per step of n environments
     processes     the messages of a step of n environments in n processes; None: not measured
     vectors       vectorization -> one step of n environments in one call, with resets
@@ -112,6 +113,7 @@ class Costs:
     stepping: Line = Line()
     loop: Line = Line()
     replay: Line | None = None
+    record: float = 0.0
     update: Line = Line()
     processes: Line | None = None
     vectors: Mapping[str, Line] = field(default_factory=dict)
@@ -237,9 +239,8 @@ class _Work(NamedTuple):
             known = ", ".join(costs.links)
             raise ConfigError(f"The transfer of engine={engine!r} was not measured, only {known}.")
         T, k, link = costs.steps(n_envs), -(-n_envs // n_workers), costs.links[engine]
-        actor = T * (
-            costs.policy(n_envs if costs.synchronous else k) + vector_step(costs, k, vectorization)
-        )
+        rows = n_envs if costs.synchronous else k
+        actor = T * (costs.policy(rows) + vector_step(costs, k, vectorization) + costs.record)
         waits = T * k * costs.env_step * (1 - costs.computes) if vectorization == "sync" else 0.0
         moved = (T * n_envs * costs.row_bytes + costs.weight_bytes) / n_workers
         replay = costs.loop if costs.replay is None else costs.replay
@@ -300,8 +301,8 @@ def cluster_pays(
     these machines with its best number of workers; None: never."""
 
     def alone(given: Costs) -> float:
-        counts = _counts(given, n_envs)
-        return min([in_process(given, n_envs), *(with_workers(given, n_envs, W) for W in counts)])
+        workers = [with_workers(given, n_envs, W) for W in counts(given, n_envs)]
+        return min([in_process(given, n_envs), *workers])
 
     return break_even(
         costs,
@@ -340,7 +341,7 @@ class Advice(NamedTuple):
         return ", ".join(filter(None, [f"n_envs={self.n_envs}", self.options]))
 
 
-def _counts(costs: Costs, n_envs: int) -> list[int]:
+def counts(costs: Costs, n_envs: int) -> list[int]:
     """Numbers of workers of one machine to consider: powers of 2, and its cores. More of them than
     cores help only where environments wait."""
     most = min(n_envs, costs.cores if costs.computes > 0.9 else MOST_PROCESSES)
@@ -359,7 +360,7 @@ def candidates(costs: Costs, numbers: Iterable[int]) -> list[Advice]:
         found += [Advice(n, 0, mode, "processes", rate(in_process(costs, n, mode)))
                   for mode in modes]  # fmt: skip
         found += [Advice(n, W, "sync", engine, rate(with_workers(costs, n, W, engine=engine)))
-                  for engine in costs.links for W in _counts(costs, n)]  # fmt: skip
+                  for engine in costs.links for W in counts(costs, n)]  # fmt: skip
     return sorted(found, key=lambda one: -one.rate)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import multiprocessing
 import types
+import warnings
 
 import gymnasium
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from npr.cli import doctor_throughput as throughput
 from npr.distributed import costs as model
-from npr.distributed.costs import Costs, Line
+from npr.distributed.costs import Costs, Line, Link
 
 
 class Time:
@@ -156,6 +157,19 @@ def test_the_report_shows_what_the_formulas_predict():
     )
 
 
+def test_the_report_says_where_workers_pay():
+    held = dataclasses.replace(COSTS, links={"processes": Link(10_000)}, reset=0, cores=2)
+    (line,) = throughput.where_workers_pay(held, 8)
+    least = model.workers_pay(held, 8, 2)
+    assert line.endswith(f": 2 from {least:,.0f} us per step") and 0 < least < 100
+    (line,) = throughput.where_workers_pay(dataclasses.replace(held, computes=0, cores=1), 4)
+    assert line.endswith(" us per step") and ": 2 from " in line and ", 4 from " in line
+    (line,) = throughput.where_workers_pay(
+        dataclasses.replace(held, links={"processes": Link(1e12)}), 8
+    )
+    assert line.endswith(": 2 never per step")
+
+
 def test_advice_leaves_a_rollout_of_a_preset_enough_steps():
     case = throughput.Case(types.SimpleNamespace(preset={"n_steps": 32}), 8, 32)
     assert case.per_rollout == 256 and [case.steps(n) for n in (8, 16, 256)] == [32, 16, 1]
@@ -201,19 +215,28 @@ def test_a_slow_environment(npr, registered):
     step = float(line.split()[1].replace(",", ""))
     assert step >= 5_000  # it sleeps so long
     assert out.splitlines()[-1].startswith("advice: n_envs=")
+    assert "n_workers=16" in out  # which are more than there are cores: it only waits
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "env"), [("SAC", "Pendulum-v1"), ("REINFORCE", "CartPole-v1")]
-)
-def test_algorithms_without_rollouts_of_a_given_length(npr, algorithm, env):
-    status, out, err = npr("doctor", "--throughput", env, "--algorithm", algorithm.lower(),
+def test_an_algorithm_that_learns_from_whole_episodes():
+    case = throughput.opened("CartPole-v1", "reinforce")
+    times = throughput.EnvTimes(10.0, 1.0, 1.0, 0.0, [np.zeros(4, np.float32)], 20.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = throughput.learning(throughput.StandIns(case, times), 0.1)
+    case.agent.close()
+    assert all(line(8) > 0 for line in found.values())
+
+
+def test_an_algorithm_that_replays(npr):
+    status, out, err = npr("doctor", "--throughput", "Pendulum-v1", "--algorithm", "sac",
                            "--seconds", 1)  # fmt: skip
     assert (status, err) == (0, "")
-    assert out.startswith(f"{algorithm} on {env}, ")
+    assert out.startswith("SAC on Pendulum-v1, ")
     parts = [line.split()[0] for line in out.splitlines() if " n   " in line]
-    assert parts == ["policy", "stepping", "loop", "update"]
+    assert parts == ["policy", "stepping", "loop", "update", "replay"]
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize(

@@ -106,9 +106,9 @@ def test_the_lag_bounds_the_steps_of_a_block():
     assert COSTS.lag(8) == 0
 
 
-def test_the_learner_may_need_another_time_for_steps_of_workers():
-    costs = dataclasses.replace(COSTS, replay=Line(106, 0.5))
-    assert with_workers(costs, 8, 2) == pytest.approx(with_workers(COSTS, 8, 2) + 1_000 / 80)
+def test_workers_and_the_learner_need_time_to_hand_steps_over():
+    costs = dataclasses.replace(COSTS, replay=Line(106, 0.5), record=7)
+    assert with_workers(costs, 8, 2) == pytest.approx(with_workers(COSTS, 8, 2) + 1_070 / 80)
     assert in_process(costs, 8) == in_process(COSTS, 8)
 
 
