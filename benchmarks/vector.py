@@ -200,33 +200,37 @@ def cost(way, seconds, n=256):
 
 # environment -> its arguments, and numbers of workers that this machine can have at once
 MODEL = {
-    "waits 5 ms": ({"pause": 0.005}, ("1", "2", "4", "16")),
-    "waits 1 ms": ({"pause": 0.001}, ("1", "2", "4", "16")),
-    "computes 100 us": ({"pause": 0.0, "work": 1e-4}, ("1", "2")),
-    "computes 1 ms": ({"pause": 0.0, "work": 1e-3}, ("1", "2")),
+    "waits 5 ms": ({"pause": 0.005}, (1, 2, 4, 16)),
+    "waits 1 ms": ({"pause": 0.001}, (1, 2, 4, 16)),
+    "computes 100 us": ({"pause": 0.0, "work": 1e-4}, (1, 2)),
+    "computes 1 ms": ({"pause": 0.0, "work": 1e-3}, (1, 2)),
 }
 
 
-def model(case, n_workers, seconds, n=16):
-    """Steps per second of PPO with 16 environments and so many workers: predicted, and measured."""
+def model(case, seconds, n=16):
+    """Steps per second of PPO with 16 environments and some numbers of workers: predicted from
+    what `npr doctor --throughput` measures, and measured."""
     import npr
     from npr.cli import doctor_throughput
-    from npr.distributed.costs import rate as per_second
-    from npr.distributed.costs import with_workers
+    from npr.distributed import costs
 
-    gymnasium.register("Slow-v0", Slow, kwargs=MODEL[case][0])
+    arguments, numbers = MODEL[case]
+    gymnasium.register("Slow-v0", Slow, kwargs=arguments)
     held = doctor_throughput.opened("Slow-v0", "ppo")
     held.agent.set_params(**_SLOW)
-    costs = doctor_throughput.measured(held._replace(n_envs=n, n_steps=_SLOW["n_steps"]), 5)
+    known = doctor_throughput.measured(held._replace(n_envs=n, n_steps=_SLOW["n_steps"]), 5)
     held.agent.close()
-    predicted = per_second(with_workers(costs, n, n_workers))
-    settings = {**npr.PPO.defaults(), **_SLOW, "n_envs": n, "n_workers": n_workers, "verbose": 0}
-    agent = npr.PPO("Slow-v0", seed=0, **settings)
-    found = rate(
-        lambda steps: agent.learn(steps, reset_num_timesteps=False), n * _SLOW["n_steps"], seconds
-    )
-    agent.close()
-    return {"predicted": predicted, "measured": found, "ratio": predicted / found}
+    found = {}
+    for W in numbers:
+        settings = {**npr.PPO.defaults(), **_SLOW, "n_envs": n, "n_workers": W, "verbose": 0}
+        agent = npr.PPO("Slow-v0", seed=0, **settings)
+        found[f"{W} predicted"] = costs.rate(costs.with_workers(known, n, W))
+        found[f"{W} measured"] = rate(
+            lambda steps, learn=agent.learn: learn(steps, reset_num_timesteps=False),
+            n * _SLOW["n_steps"], seconds,
+        )  # fmt: skip
+        agent.close()
+    return found
 
 
 def environments_alone(way, n):
@@ -270,7 +274,7 @@ def side(part, case, way, seconds):
     if part == "cost":
         return cost(way, seconds)
     if part == "model":
-        return model(case, int(way), seconds)
+        return model(case, seconds)
     measure = sb3_rate if way in SB3 else npr_rate
     algorithm, env, n, settings, _ = LEARNING[part][case]
     return measure(algorithm, env, n, settings, way, seconds)
@@ -284,7 +288,7 @@ def cases(part):
     if part == "cost":
         found = {"CartPole-v1": COST}
     elif part == "model":
-        found = {case: ways for case, (_, ways) in MODEL.items()}
+        found = dict.fromkeys(MODEL, ("all",))
     else:
         found = {case: ways for case, (*_, ways) in LEARNING[part].items()}
     return {case: [way for way in ways if can_run(part, case, way)] for case, ways in found.items()}
@@ -334,10 +338,10 @@ def table(part, medians):
         rows = {way: [f"{x:.2f}" for x in figures.values()] for way, figures in ways.items()}
         heads = list(next(iter(ways.values())))
     elif part == "model":
-        heads = ["workers", "predicted", "measured"]
+        heads = ["predicted", "measured"]
         rows = {
-            f"{case}, {way}": [way, f"{one['predicted']:,.0f}", f"{one['measured']:,.0f}"]
-            for case, ways in medians.items() for way, one in ways.items()
+            f"{case}, {W} workers": [f"{ways['all'][f'{W} {head}']:,.0f}" for head in heads]
+            for case, ways in medians.items() for W in MODEL[case][1]
         }  # fmt: skip
     else:
         heads = list(medians)

@@ -25,8 +25,8 @@ from npr.distributed import costs as model
 from npr.distributed.actor import Request
 from npr.distributed.collected import MOST_STEPS as MOST_STEPS_AHEAD
 from npr.distributed.costs import Advice, Costs, Line, Link
-from npr.envs.make import make_env
-from npr.errors import ConfigError
+from npr.envs.make import make_env, open_envs
+from npr.errors import ConfigError, EnvContractError, SpaceError
 from npr.kernels import jit
 from npr.runs import config
 from npr.settings import Replay
@@ -45,7 +45,9 @@ WARM = 5  # calls that are left out: they compile, and record what is replayed l
 ENOUGH_STEPS, ENOUGH_UPDATES = 400, 30  # that are timed at most
 ATTEMPTS = 20  # calls of learn() without an update that can be timed
 LEAST = 1e-3  # microseconds: what is too small to measure
-SHARE_OF_ENV, SHARE_OF_LEARNING = 0.2, 0.5  # of the time given; workers take most of the rest
+# of the time given; workers take most of the rest
+SHARE_OF_ENV, SHARE_OF_LEARNING, SHARE_OF_VECTORS = 0.2, 0.4, 0.1
+VECTORS = ("entry_point", "envpool")  # vectorizations that step all environments in one call
 WORKERS, SHARE = 2, 8  # that are measured, and environments of each
 
 now = time.perf_counter
@@ -330,6 +332,68 @@ def learning(stand_ins: StandIns, seconds: float) -> dict[str, Any]:
     }
 
 
+# ---- vector environments
+
+
+def vector_times(case: Case, seconds: float) -> dict[str, Line]:
+    """vectorization -> microseconds of a step of n environments in one call, for those that this
+    environment has and whose packages are installed."""
+    found = {}
+    for vectorization in VECTORS:
+        times: dict[int, float] = {}
+        with contextlib.suppress(ConfigError, SpaceError, EnvContractError):
+            for n in ROWS[1:]:
+                limit = seconds / len(VECTORS) / len(ROWS[1:])
+                if times and 3e-6 * n * max(t / m for m, t in times.items()) > limit:
+                    break
+                times[n] = step_time(case, n, vectorization, limit)
+        if times:
+            found[vectorization] = Line.fitted([*times], [*times.values()])
+    return found
+
+
+def step_time(case: Case, n: int, vectorization: Any, seconds: float) -> float:
+    """Microseconds of a step of n environments, with random actions and resets."""
+    agent, rng = case.agent, np.random.default_rng(0)
+    envs = open_envs(
+        agent.env, n, np.random.SeedSequence(0), max_episode_steps=agent.max_episode_steps,
+        scale_images=agent.flatten_images, vectorization=vectorization,
+    )  # fmt: skip
+    try:
+        envs.reset()
+        taken: list[float] = []
+        end = now() + seconds
+        while len(taken) < 3 or now() < end:
+            actions = agent.actions.uniform(rng, n)
+            start = now()
+            envs.step(actions)
+            taken.append(now() - start)
+    finally:
+        envs.close()
+    return 1e6 * statistics.median(taken)
+
+
+def process_times(stand_ins: StandIns) -> Line:
+    """Microseconds of the messages of n environments in a process each."""
+    times, agent = [], stand_ins.case.agent
+    for n in (2, 8):
+        envs = open_envs(
+            stand_ins.make, n, np.random.SeedSequence(0), scale_images=agent.flatten_images,
+            vectorization="async",
+        )  # fmt: skip
+        try:
+            envs.reset()
+            taken, actions = [], agent.actions.uniform(np.random.default_rng(0), n)
+            for _ in range(100):
+                start = now()
+                envs.step(actions)
+                taken.append(now() - start)
+        finally:
+            envs.close()
+        times.append(1e6 * statistics.median(taken))
+    return Line.fitted([2, 8], times)
+
+
 # ---- workers
 
 
@@ -437,6 +501,8 @@ def measured(case: Case, seconds: float, ray: bool = False) -> Costs:
     with warnings.catch_warnings():  # of settings that are chosen for the measurement
         warnings.simplefilter("ignore")
         lines = learning(stand_ins, SHARE_OF_LEARNING * seconds)
+        lines["vectors"] = vector_times(case, SHARE_OF_VECTORS * seconds)
+        lines["processes"] = process_times(stand_ins)
         lines |= workers(stand_ins, lines, ["processes", *(["ray"] if ray else [])])
     *_, theta = agent.acts_by()
     if stand_ins.replay:
@@ -466,6 +532,8 @@ def report(costs: Costs, case: Case) -> Iterator[str]:
     for part, what in PARTS.items():
         if (line := getattr(costs, part)) is not None:
             yield f"{part:<12} {line.fixed:,.1f} + {line.each:,.2f} n   {what}"
+    for vectorization, line in costs.vectors.items():
+        yield f"{vectorization:<12} {line.fixed:,.1f} + {line.each:,.2f} n   step n environments"
     for engine, link in costs.links.items():
         yield (
             f"{engine:<12} {link.request:,.0f} per worker, {1e3 * link.byte:,.2f} per kB, "
@@ -491,6 +559,7 @@ PARTS = {
     "loop": "the rest of a step of learn()",
     "update": "learn from a step of n environments",
     "replay": "the loop again, for steps that workers have taken",
+    "processes": "step n environments in a process each, besides themselves",
 }
 
 

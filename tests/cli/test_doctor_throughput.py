@@ -235,7 +235,7 @@ def test_an_algorithm_that_replays(npr):
     assert (status, err) == (0, "")
     assert out.startswith("SAC on Pendulum-v1, ")
     parts = [line.split()[0] for line in out.splitlines() if " n   " in line]
-    assert parts == ["policy", "stepping", "loop", "update", "replay"]
+    assert parts == ["policy", "stepping", "loop", "update", "replay", "processes"]
     assert multiprocessing.active_children() == []
 
 
