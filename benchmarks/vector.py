@@ -198,6 +198,31 @@ def cost(way, seconds, n=256):
     return {name: each / n for name, each in found.items()}
 
 
+# algorithm -> environment, and env steps of a call of learn()
+ENSEMBLE = {
+    "PPO": ("CartPole-v1", 512), "A2C": ("CartPole-v1", 400), "DQN": ("CartPole-v1", 200),
+    "SAC": ("Pendulum-v1", 100), "TD3": ("Pendulum-v1", 100),
+}  # fmt: skip
+TOGETHER, ALONE = "together", "one after another"
+
+
+def ensemble(algorithm, way, seconds):
+    """Steps per second of all agents, with the settings of the preset."""
+    import npr
+
+    kind, (env, steps) = getattr(npr, algorithm), ENSEMBLE[algorithm]
+    if way == TOGETHER:
+        agent, number = npr.ensemble(kind, env, seeds=range(SEEDS), verbose=0), SEEDS
+        starts = getattr(agent[0], "learning_starts", 0)
+    else:
+        agent, number = kind(env, seed=0, verbose=0), 1
+        starts = getattr(agent, "learning_starts", 0)
+    agent.learn(starts + steps)
+    found = rate(lambda steps: agent.learn(steps, reset_num_timesteps=False), steps, seconds)
+    agent.close()
+    return {"rate": number * found}
+
+
 # environment -> its arguments, and numbers of workers that this machine can have at once
 MODEL = {
     "waits 5 ms": ({"pause": 0.005}, (1, 2, 4, 16)),
@@ -275,6 +300,8 @@ def side(part, case, way, seconds):
         return cost(way, seconds)
     if part == "model":
         return model(case, seconds)
+    if part == "ensemble":
+        return ensemble(case, way, seconds)
     measure = sb3_rate if way in SB3 else npr_rate
     algorithm, env, n, settings, _ = LEARNING[part][case]
     return measure(algorithm, env, n, settings, way, seconds)
@@ -289,6 +316,8 @@ def cases(part):
         found = {"CartPole-v1": COST}
     elif part == "model":
         found = dict.fromkeys(MODEL, ("all",))
+    elif part == "ensemble":
+        found = dict.fromkeys(ENSEMBLE, (TOGETHER, ALONE))
     else:
         found = {case: ways for case, (*_, ways) in LEARNING[part].items()}
     return {case: [way for way in ways if can_run(part, case, way)] for case, ways in found.items()}
@@ -359,7 +388,7 @@ def table(part, medians):
 
 
 def main():
-    parts = [*LEARNING, "cost", "model"]
+    parts = [*LEARNING, "cost", "model", "ensemble"]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="*", choices=parts, default=parts)
     parser.add_argument("--rounds", type=int, default=2)
