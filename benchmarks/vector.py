@@ -132,12 +132,6 @@ def rate(learn, rollout, seconds):
 def npr_rate(algorithm, env, n, settings, way, seconds):
     import npr
 
-    if NPR[way].get("engine") == "ray":
-        import ray
-
-        ray.init(
-            num_cpus=2, object_store_memory=100e6, include_dashboard=False, log_to_driver=False
-        )
     kind = getattr(npr, algorithm)
     given = {**settings, **NPR[way], "n_envs": n, "net_arch": WIDTHS, "verbose": 0}
     agent = kind(Slow if env == "slow" else env, seed=0, **{**kind.defaults(), **given})
