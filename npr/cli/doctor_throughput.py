@@ -535,8 +535,9 @@ def report(costs: Costs, case: Case) -> Iterator[str]:
     for vectorization, line in costs.vectors.items():
         yield f"{vectorization:<12} {line.fixed:,.1f} + {line.each:,.2f} n   step n environments"
     for engine, link in costs.links.items():
+        name = "workers" if engine == "processes" else f"on {engine}"
         yield (
-            f"{engine:<12} {link.request:,.0f} per worker, {1e3 * link.byte:,.2f} per kB, "
+            f"{name:<12} {link.request:,.0f} for each, {1e3 * link.byte:,.2f} per kB, "
             f"{link.latency:,.0f} per block of steps, {costs.record:,.1f} per step of a worker, "
             f"which starts in {costs.startup / 1e6:.1f} s"
         )
