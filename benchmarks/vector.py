@@ -1,6 +1,6 @@
 """Steps per second of learning with many environments: how npr steps them, and SB3 beside it.
 
-    python benchmarks/vector.py [--only train fast slow cost model ensemble] [--rounds 2]
+    python benchmarks/vector.py [--only train fast slow cost model pay ensemble] [--rounds 2]
                                 [--seconds 1] [--write]
 
 train      PPO and A2C on CartPole-v1 with 8, 64 and 256 environments
@@ -8,6 +8,7 @@ fast       PPO on CartPole-v1 with settings that leave most of the time to actin
 slow       an environment that waits 5 ms in every step, with 16 of them
 cost       what npr adds to a step of 256 environments, per environment
 model      workers as npr.distributed.costs predicts them, and as they are
+pay        from how many microseconds per step of an environment workers and clusters pay
 ensemble   16 seeds at once, and one after another
 
 Every way runs in a process of its own, all ways of a case in turn, and the medians over the rounds
@@ -20,6 +21,7 @@ in benchmarks/vector.json. Ways whose libraries are not installed are skipped: p
 import argparse
 import importlib.util
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -86,6 +88,8 @@ TITLES = {
     "slow": f"steps per second with an environment that waits {1e3 * PAUSE:.0f} ms per step",
     "cost": "microseconds per environment and step of 256 environments of CartPole-v1",
     "model": "steps per second of PPO with 16 environments, by workers",
+    "pay": "microseconds per step of an environment from which workers pay, by environments; and the "
+           "costs that say so",
     "ensemble": f"{SEEDS} seeds: steps per second of all together",
 }  # fmt: skip
 
@@ -192,6 +196,53 @@ def cost(way, seconds, n=256):
     return {name: each / n for name, each in found.items()}
 
 
+# algorithm -> environment, arguments of Costs, numbers of environments
+PAY = {
+    "PPO": ("CartPole-v1", {"n_steps": 128, "per_rollout": 0}, (8, 64, 256)),
+    "A2C": ("CartPole-v1", {"n_steps": 5, "per_rollout": 0}, (8, 64, 256)),
+    "SAC": ("Pendulum-v1", {}, (8, 64)),
+}
+PAY_WORKERS = (2, 4, 16)
+NODES, NODE_CORES = 4, 16  # of a cluster
+
+
+def pay(algorithm):
+    """Microseconds per step of an environment from which workers pay, on a machine with a core for
+    each and one for the learner, and from which a cluster does; and the constants of the link."""
+    import dataclasses
+
+    from npr.cli import doctor_throughput
+    from npr.distributed import costs
+
+    env, given, numbers = PAY[algorithm]
+    ray = installed("ray")
+    held = doctor_throughput.opened(env, algorithm.lower())
+    known = doctor_throughput.measured(held, 5, ray)
+    held.agent.close()
+    known = dataclasses.replace(known, reset=0.0, spread=0.0, **given)
+    found = {}
+    for n in numbers:
+        for W in PAY_WORKERS:
+            if W <= n:
+                ample = dataclasses.replace(known, cores=W + 1)
+                found[f"{n}, {W} workers"] = never(costs.workers_pay(ample, n, W))
+        if ray and n >= NODES * NODE_CORES:
+            each = dataclasses.replace(known, cores=NODE_CORES)
+            least = costs.cluster_pays(each, n, NODES * NODE_CORES, NODES)
+            found[f"{n}, {NODES} machines"] = never(least)
+    for engine, link in known.links.items():
+        for name, value in link._asdict().items():
+            found[f"{engine} {name}"] = value
+    lines = ("policy", "stepping", "loop", "replay", "update")
+    for name, line in ((name, getattr(known, name)) for name in lines):
+        found |= {f"{name} fixed": line.fixed, f"{name} each": line.each}
+    return found | {"record": known.record, "row_bytes": known.row_bytes}
+
+
+def never(microseconds):
+    return math.inf if microseconds is None else microseconds
+
+
 # algorithm -> environment, and env steps of a call of learn()
 ENSEMBLE = {
     "PPO": ("CartPole-v1", 512), "A2C": ("CartPole-v1", 400), "DQN": ("CartPole-v1", 200),
@@ -294,6 +345,8 @@ def side(part, case, way, seconds):
         return cost(way, seconds)
     if part == "model":
         return model(case, seconds)
+    if part == "pay":
+        return pay(case)
     if part == "ensemble":
         return ensemble(case, way, seconds)
     measure = sb3_rate if way in SB3 else npr_rate
@@ -310,6 +363,8 @@ def cases(part):
         found = {"CartPole-v1": COST}
     elif part == "model":
         found = dict.fromkeys(MODEL, ("all",))
+    elif part == "pay":
+        found = dict.fromkeys(PAY, ("all",))
     elif part == "ensemble":
         found = dict.fromkeys(ENSEMBLE, (TOGETHER, ALONE))
     else:
@@ -360,6 +415,14 @@ def table(part, medians):
         (ways,) = medians.values()
         rows = {way: [f"{x:.2f}" for x in figures.values()] for way, figures in ways.items()}
         heads = list(next(iter(ways.values())))
+    elif part == "pay":
+        heads = list(medians)
+        names = dict.fromkeys(name for ways in medians.values() for name in ways["all"])
+        rows = {
+            name: [f"{ways['all'][name]:,.1f}" if name in ways["all"] else ""
+                   for ways in medians.values()]
+            for name in names
+        }  # fmt: skip
     elif part == "model":
         heads = ["predicted", "measured"]
         rows = {
@@ -382,7 +445,7 @@ def table(part, medians):
 
 
 def main():
-    parts = [*LEARNING, "cost", "model", "ensemble"]
+    parts = [*LEARNING, "cost", "model", "pay", "ensemble"]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="*", choices=parts, default=parts)
     parser.add_argument("--rounds", type=int, default=2)
