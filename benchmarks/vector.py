@@ -88,8 +88,8 @@ TITLES = {
     "slow": f"steps per second with an environment that waits {1e3 * PAUSE:.0f} ms per step",
     "cost": "microseconds per environment and step of 256 environments of CartPole-v1",
     "model": "steps per second of PPO with 16 environments, by workers",
-    "pay": "microseconds per step of an environment from which workers pay, by environments; and the "
-           "costs that say so",
+    "pay": "microseconds per step of an environment from which workers pay, by environments, and "
+           "the costs that say so",
     "ensemble": f"{SEEDS} seeds: steps per second of all together",
 }  # fmt: skip
 
@@ -223,7 +223,7 @@ def pay(algorithm):
     found = {}
     for n in numbers:
         for W in PAY_WORKERS:
-            if W <= n:
+            if n >= W:
                 ample = dataclasses.replace(known, cores=W + 1)
                 found[f"{n}, {W} workers"] = never(costs.workers_pay(ample, n, W))
         if ray and n >= NODES * NODE_CORES:
