@@ -46,7 +46,7 @@ ENOUGH_STEPS, ENOUGH_UPDATES = 400, 30  # that are timed at most
 ATTEMPTS = 20  # calls of learn() without an update that can be timed
 LEAST = 1e-3  # microseconds: what is too small to measure
 # of the time given; workers take most of the rest
-SHARE_OF_ENV, SHARE_OF_LEARNING, SHARE_OF_VECTORS = 0.2, 0.4, 0.1
+SHARE_OF_ENV, SHARE_OF_LEARNING, SHARE_OF_VECTORS = 0.15, 0.35, 0.1
 VECTORS = ("entry_point", "envpool")  # vectorizations that step all environments in one call
 WORKERS, SHARE = 2, 8  # that are measured, and environments of each
 

@@ -235,7 +235,8 @@ def test_an_algorithm_that_replays(npr):
     assert (status, err) == (0, "")
     assert out.startswith("SAC on Pendulum-v1, ")
     parts = [line.split()[0] for line in out.splitlines() if " n   " in line]
-    assert parts == ["policy", "stepping", "loop", "update", "replay", "processes"]
+    assert parts[:6] == ["policy", "stepping", "loop", "update", "replay", "processes"]
+    assert set(parts[6:]) <= {"envpool"}  # if it is installed; Gymnasium has no vector Pendulum
     assert multiprocessing.active_children() == []
 
 
