@@ -12,7 +12,7 @@ import numpy as np
 
 from npr import backend, capture
 from npr.capture import compiling
-from npr.cli import doctor_gpu
+from npr.cli import doctor_gpu, doctor_throughput, flags
 from npr.kernels import blas as kernel_blas
 from npr.kernels import jit, object_files
 from npr.runs import config
@@ -211,6 +211,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="say which calls of this algorithm are captured and replayed, and why others are not; "
         "for algorithms of your own, npr.capture.report(agent) does",
     )  # fmt: skip
+    parser.add_argument(
+        "--throughput", metavar="ENV",
+        help="measure what a step of training costs with this environment, and advise n_envs, "
+        "n_workers and vectorization",
+    )  # fmt: skip
+    parser.add_argument("--algorithm", default="ppo", help="for --throughput; default: ppo")
+    parser.add_argument(
+        "--seconds", type=flags.count, default=10, metavar="N",
+        help="that --throughput may take, about; default: 10",
+    )  # fmt: skip
+    parser.add_argument("--ray", action="store_true", help="for --throughput: workers on Ray too")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -218,6 +229,10 @@ def run(args: argparse.Namespace) -> int:
     if args.capture:
         for line in captured(*args.capture):
             streams.show(line)
+        return 0
+    if args.throughput:
+        given = args.throughput, args.algorithm, args.seconds, args.ray
+        doctor_throughput.show(*given, streams.show)
         return 0
     wrong, (gpu, gpu_is_right) = wrong_products(), doctor_gpu.topics()
     for topic, result in [*doctor(), *gpu, ("products", products(wrong))]:

@@ -20,7 +20,7 @@ from npr.errors import ConfigError, EnvCrashedError
 from npr.files.generators import generator_state
 from npr.settings import Replay
 
-_MOST_STEPS = 1024  # of a block that is collected while the agent learns
+MOST_STEPS = 1024  # of a block that is collected while the agent learns
 
 
 class ActorEnvs(BatchedEnv):
@@ -115,7 +115,7 @@ class ActorEnvs(BatchedEnv):
                 f"steps of {self.n} environments, which are on their way while the agent learns. "
                 f"Use max_lag={int(np.ceil(updates))} or more, or fewer environments."
             )
-        return int(min(agent.max_lag / updates, _MOST_STEPS))
+        return int(min(agent.max_lag / updates, MOST_STEPS))
 
     def bases(self) -> Any:
         return self.probe.bases()

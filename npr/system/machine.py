@@ -3,6 +3,7 @@
 import math
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def idle_cores(samples: int = 5, root: Path = Path("/")) -> int | None:
             return None
         busiest = max(busiest, int(fields[3].split("/")[0]))
     return max(0, usable_cores(root) - max(1, busiest))
+
+
+def waits() -> int | None:
+    """How often this process has waited for something besides a core; None where the system does
+    not count it."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 
 def cache_folder() -> Path:
