@@ -47,6 +47,7 @@ EXTRAS = {  # of npr-rl -> its packages
     "wandb": ["wandb"],
     "mlflow": ["mlflow"],
     "tune": ["optuna"],
+    "ray": ["ray"],
     "onnx": ["onnx"],
     "safetensors": ["safetensors"],
     "completion": ["argcomplete"],
