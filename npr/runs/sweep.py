@@ -127,8 +127,8 @@ def sweep(
     num_cpus         CPUs that Ray reserves for each run; None: those that it uses
     out              folder, which a cluster's nodes must share
     settings         a list, range or array holds the values of a grid; anything else is one value.
-                     A value that is itself a list, such as net_arch, is written as a tuple: (64, 64)
-                     is one, and [(64, 64), (256,)] are two
+                     A value that is itself a list, such as net_arch, is written as a tuple:
+                     (64, 64) is one value, [(64, 64), (256,)] are two
 
     The others are fields of `npr.runs.RunConfig`. Failed runs do not stop the others. After Ctrl-C
     or SIGTERM `npr resume` continues the runs.
@@ -150,7 +150,7 @@ def sweep(
     )  # fmt: skip
     points = points_of(config, seeds, settings)
     outcomes = run_all(points, out, jobs, engine=engine, num_cpus=num_cpus)
-    return _result(points, outcomes)
+    return result_of(points, outcomes)
 
 
 def points_of(config: RunConfig, seeds: Any, settings: Mapping[str, Any]) -> list[RunConfig]:
@@ -187,7 +187,8 @@ def _values(name: str, given: Any) -> list[Any]:
     return values
 
 
-def _result(points: list[RunConfig], outcomes: list[Outcome]) -> SweepResult:
+def result_of(points: list[RunConfig], outcomes: list[Outcome]) -> SweepResult:
+    """The scores of runs that have ended, by their settings."""
     score = "return" if points[0].eval_freq == 0 else "evaluation"
     names, rows = varied(points), dict[str, SweepRow]()
     groups: dict[str, tuple[dict[str, Any], list[Path]]] = {}

@@ -318,3 +318,38 @@ def test_the_configuration_of_a_run_is_json(tmp_path):
     assert main(["train", *TABLE, "--verbose", "0"]) == 0
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "config.json").read_text())["algorithm"] == "QLearning"
+
+
+# ---- Ray
+
+
+@pytest.mark.parametrize(
+    "words, engine",
+    [
+        (["--seed", "0", "1", "--engine", "ray"], "ray"),
+        (["--engine", "ray"], "ray"),
+        (["--seed", "0", "1", "--index", "1", "--engine", "ray"], "ray"),
+        (["--seed", "0", "1"], None),
+    ],
+)
+def test_the_engine_trains_the_runs(words, engine, monkeypatch):
+    called = []
+
+    def run_all(points, out, jobs, command, engine=None):
+        called.append(engine)
+        return [Outcome(Path(out), "finished") for _ in points]
+
+    monkeypatch.setattr("npr.runs.run_all", run_all)
+    assert main(["train", *TABLE, *words]) == 0
+    assert called == [engine] and not Path("runs").exists()
+
+
+def test_an_unknown_engine_is_refused(capsys):
+    assert "invalid choice: 'dask'" in error_of(capsys, *TABLE, "--engine", "dask")
+
+
+def test_runs_are_resumed_by_the_engine(monkeypatch):
+    called = []
+    monkeypatch.setattr("npr.runs.resume_all", lambda *given, **_: called.append(given) or [])
+    assert main(["resume", "one", "--engine", "ray", "--jobs", "3"]) == 0
+    assert called == [(["one"], 3, "ray")]

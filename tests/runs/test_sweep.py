@@ -1,15 +1,17 @@
 """npr.sweep: which runs its arguments stand for, and what it returns."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support.small_runs import TABLE, table_run
 
 import npr
+from npr import runs
 from npr.errors import ConfigError
 from npr.runs import Outcome, RunConfig, SweepResult, SweepRow
-from npr.runs.sweep import points_of
+from npr.runs.sweep import points_of, result_of
 
 PPO = RunConfig("PPO", "CartPole-v1")
 
@@ -79,33 +81,44 @@ BREAKING = """
 import gymnasium
 
 class Breaking(gymnasium.Wrapper):
-    def reset(self, seed=None, **kwargs):
-        if seed == 1:
-            raise KeyError("broken")
-        return super().reset(seed=seed, **kwargs)
+    def step(self, action):
+        try:
+            open("broken", "x")
+        except FileExistsError:
+            return super().step(action)
+        raise KeyError("broken")
 """
 
 
-def test_a_sweep_trains_runs_and_returns_their_scores(tmp_path, monkeypatch):
+def test_a_run_that_fails_is_named_and_has_no_score(tmp_path, monkeypatch):
     (tmp_path / "breaking_sweep.py").write_text(BREAKING)
     monkeypatch.setattr(sys, "path", [*sys.path])
     result = npr.sweep(
-        npr.QLearning, "CliffWalking-v1", seeds=2, learning_rate=[0.5, 0.1], total_timesteps=600,
-        eval_freq=300, eval_episodes=2, wrappers=["breaking_sweep:Breaking"], jobs=2,
-        max_episode_steps=TABLE["max_episode_steps"], verbose=0,
+        npr.QLearning, "CliffWalking-v1", learning_rate=[0.5, 0.1], total_timesteps=300, jobs=1,
+        eval_freq=0, wrappers=["breaking_sweep:Breaking"], **TABLE,
     )  # fmt: skip
-    assert [one.state for one in result.outcomes] == ["finished", "failed"] * 2
-    assert result.score == "evaluation" and len(result.failed) == 2
-    assert [row.settings for row in result.rows] == [{"learning_rate": 0.5}, {"learning_rate": 0.1}]
-    for row, outcome in zip(result.rows, result.outcomes[::2]):
-        assert row.folders == [outcome.folder] and outcome.folder.parent.name == "runs"
-        with np.load(outcome.folder / "evaluations.npz") as held:
-            assert row.scores.tolist() == [held["results"][-1].mean()]
-    assert result.best is max(result.rows, key=lambda row: row.mean)
+    assert [one.state for one in result.outcomes] == ["failed", "finished"]
+    assert result.failed == result.outcomes[:1] and result.best is result.rows[1]
+    assert [row.folders for row in result.rows] == [[], [result.outcomes[1].folder]]
     lines = str(result).splitlines()
-    assert lines[0].split() == ["learning_rate", "runs", "evaluation", "std"]
-    assert lines[1].split()[:2] == ["0.5", "1"] and lines[1].split()[-1] == "nan"
-    assert lines[3].startswith(f"{result.outcomes[1].folder} failed: ") and "broken" in lines[3]
+    assert lines[1].split() == ["0.5", "0", "nan", "nan"]
+    assert lines[3].startswith(f"{result.outcomes[0].folder} failed: ") and "broken" in lines[3]
+
+
+def test_scores_are_the_last_evaluations_by_settings():
+    config = table_run(eval_freq=200, eval_episodes=2)
+    found = points_of(config, 2, {"learning_rate": [0.5, 0.1], **config.settings})
+    outcomes = [Outcome(Path(f"run{i}"), "finished") for i in range(4)]
+    for point, one in zip(found, outcomes):
+        runs.train(point, one.folder)
+    result = result_of(found, outcomes)
+    assert result.score == "evaluation" and result.failed == []
+    assert [row.settings for row in result.rows] == [{"learning_rate": 0.5}, {"learning_rate": 0.1}]
+    for row, pair in zip(result.rows, (outcomes[:2], outcomes[2:])):
+        assert row.folders == [one.folder for one in pair]
+        last = [np.load(folder / "evaluations.npz")["results"][-1] for folder in row.folders]
+        assert row.scores.tolist() == [one.mean() for one in last]
+    assert str(result).splitlines()[0].split() == ["learning_rate", "runs", "evaluation", "std"]
 
 
 def test_the_best_row_is_that_with_the_largest_mean(tmp_path):
