@@ -23,7 +23,7 @@ LAYERS = {
     "heads": 3, "critics": 3, "buffers": 3, "one_row": 3, "policy": 3, "named_tensors": 3,
     "infer": 3,
     "settings": 4, "presets": 4, "loggers": 4,
-    "capture": 5, "export": 5, "plot": 5, "training": 5,
+    "capture": 5, "distributed": 5, "export": 5, "plot": 5, "training": 5,
     "callbacks": 6, "algorithms": 6,
     "loading": 7, "report": 7, "runs": 7, "tune": 7,
     "__init__": 8, "cli": 8, "__main__": 8,

@@ -18,8 +18,8 @@ from npr.backend import Array, check_array, to_host
 from npr.buffers import Steps
 from npr.callbacks import Callback, as_callback
 from npr.capture import capture_methods
+from npr.distributed.collected import ActorEnvs
 from npr.envs.batched import BatchedEnv, ErrorPolicy
-from npr.envs.env_list import EnvList
 from npr.envs.make import env_id, env_name, has_limit_below, is_vector, number_of_envs, open_envs
 from npr.envs.remake import EnvOfFile, description
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
@@ -59,7 +59,8 @@ REGISTRY: dict[str, type["Algorithm"]] = {}  # name -> class that `npr.load` may
 _READ_ONLY = ("env", "seed", "env_id", "preset", "settings", "networks", "action_kinds", "table")
 # settings of the environments, which may change whenever these are opened
 _OF_ENVS = (
-    "n_envs", "max_episode_steps", "env_kwargs", "nan_obs", "on_env_error", "env_timeout",
+    "n_envs", "n_workers", "engine", "max_episode_steps", "env_kwargs", "nan_obs", "on_env_error",
+    "env_timeout",
 )  # fmt: skip
 # one random generator per purpose, so that drawing from one does not affect the others
 _STREAMS = ("init", "explore", "sample", "noise", "act")
@@ -76,6 +77,15 @@ class Algorithm(Settings, sb3.Methods):
     learning_rate: Schedule = setting(3e-4, "step size of the optimizers", within="[0, 10]")
     gamma: float = setting(0.99, "discount per env step", within="[0, 1]", fixed=True)
     n_envs: int = setting(1, "number of environments", within="[1, inf)", fixed=True)
+    n_workers: int = setting(
+        0,
+        "processes that step the environments and act in them; 0: this one",
+        within="[0, inf)",
+        fixed=True,
+    )
+    engine: Literal["processes", "ray"] = setting(
+        "processes", "what runs the workers: processes of this machine, or Ray", fixed=True
+    )
     max_episode_steps: int | None = setting(
         None,
         "steps per episode, as for gymnasium.make; None: the environment's limit",
@@ -209,6 +219,8 @@ class Algorithm(Settings, sb3.Methods):
         if self.preset and "n_steps" in self.settings and "n_steps" not in given:
             held, tuned_for = vars(self), preset.get("n_envs", self.settings["n_envs"].default)
             held["n_steps"] = presets.steps_per_env(held["n_steps"], tuned_for, self.n_envs)
+        if self.n_workers > self.n_envs and "n_envs" not in given and number_of_envs(env) is None:
+            vars(self)["n_envs"] = self.n_workers
         self.seed = checked_seed(owner, seed)
         if self.table and self.normalize_obs:
             raise ConfigError(
@@ -337,8 +349,9 @@ class Algorithm(Settings, sb3.Methods):
 
     def _open_envs(self) -> Any:
         entropy, spawn_key = self._env_seeds
-        envs = open_envs(
-            self.env, self.n_envs, np.random.SeedSequence(entropy, spawn_key=spawn_key),
+        seeds = np.random.SeedSequence(entropy, spawn_key=spawn_key)
+        envs: BatchedEnv = ActorEnvs(self, seeds) if self.n_workers else open_envs(
+            self.env, self.n_envs, seeds,
             max_episode_steps=self.max_episode_steps, env_kwargs=self._env_kwargs(),
             table=self.table, scale_images=self.flatten_images, env_timeout=self.env_timeout,
             error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
@@ -353,7 +366,7 @@ class Algorithm(Settings, sb3.Methods):
         if isinstance(self.env, EnvOfFile):
             self.env_description = self.env.description
         else:
-            made = envs.envs if isinstance(envs, EnvList) else ()
+            made = envs.described()
             self.env_description = description(self.env, made, **(self.env_kwargs or {}))
         return envs
 

@@ -39,8 +39,8 @@ MAX_RESETS = 3  # further resets after a first observation that is not finite, n
 MAX_CRASHES, CRASH_WINDOW = 10, 3600.0  # crashes per seconds tolerated with on_env_error="reset"
 LARGE_REWARD = 1e6  # rewards beyond this magnitude give one warning
 NOT_RESUMABLE = (
-    "the generators of a VectorEnv and of worker processes (env_timeout) cannot be read, so their "
-    "episodes cannot be repeated"
+    "the generators of a VectorEnv, of worker processes (env_timeout) and of actors with a replay "
+    "buffer (n_workers) cannot be read, so their episodes cannot be repeated"
 )
 
 Record = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -96,9 +96,11 @@ class BatchedEnv(abc.ABC):
     owned           whether npr made the environments and closes them
     all_valid       (n,) True; step returns this same object as `valid` if all rows are valid
     one_by_one      whether the environments are stepped in turn, and not by one call
+    acts            whether the environments choose the actions, see npr.distributed
     """
 
     one_by_one: ClassVar[bool] = False
+    acts: ClassVar[bool] = False
 
     can_reset_one = True  # whether npr can reset one environment at any time
     can_replace = True  # whether it can continue after one has crashed
@@ -170,6 +172,14 @@ class BatchedEnv(abc.ABC):
         s2 (n, size), or (n,) indices for a table: the true next observations. r (n,), flags (n,).
         A row that is not valid is not a transition and must not be learned from.
         """
+
+    def described(self) -> Sequence[Any]:
+        """Single environments of this process that say how these are made."""
+        return ()
+
+    def metrics(self) -> dict[str, float]:
+        """What a row of a log has about them, besides episodes."""
+        return {}
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -65,6 +65,9 @@ class EnvList(BatchedEnv):
     def bases(self) -> Sequence[gymnasium.Env[Any, Any]]:
         return self.envs
 
+    def described(self) -> Sequence[gymnasium.Env[Any, Any]]:
+        return self.envs
+
     def reset(self) -> np.ndarray:
         self._start_statistics()
         s, self.s = self._empty_rows(), None

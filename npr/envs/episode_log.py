@@ -8,7 +8,7 @@ observation with the saved one. So a file contains no objects.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,19 @@ TOO_LONG = -3  # it has more steps than are kept: the episode cannot be repeated
 # that are kept, so that an endless episode needs no more memory
 MAX_ACTIONS, MAX_BYTES = 100_000, 1 << 24
 _INDEX, _index_bytes = np.int64(0), struct.Struct("q").pack  # of an int
+
+
+class Mark(NamedTuple):
+    """A position in an episode.
+
+    seed, start   of its beginning, as in the log
+    actions       all actions of the episode, as bytes, of which the first `size` are before
+    """
+
+    seed: int
+    start: np.ndarray
+    actions: bytearray
+    size: int
 
 
 class EpisodeLog:
@@ -73,6 +86,21 @@ class EpisodeLog:
         """(len(self), ...), the actions since the start of the episode."""
         like = self._like
         return np.frombuffer(bytes(self._bytes), like.dtype).reshape(-1, *like.shape)
+
+    def mark(self) -> Mark:
+        """The current position, to which `at` can refer when more actions have followed."""
+        return Mark(self.seed, self.start, self._bytes, len(self._bytes))
+
+    def at(self, mark: Mark, steps: int) -> tuple[int, np.ndarray, np.ndarray]:
+        """(seed, start, actions), as they were so many steps after a mark of this environment,
+        which the episode had then."""
+        like = self._like
+        end = mark.size + steps * like.nbytes
+        if mark.seed < CONTINUED or end > len(mark.actions):
+            lost = mark.seed if mark.seed < CONTINUED else TOO_LONG
+            return lost, mark.start, np.empty((0, *like.shape), like.dtype)
+        held = np.frombuffer(bytes(mark.actions[:end]), like.dtype)
+        return mark.seed, mark.start, held.reshape(-1, *like.shape)
 
     def replay(self, seed: int, start: np.ndarray, actions: np.ndarray) -> Any:
         """Repeat a logged episode, and log it. Returns the last observation, or None if the

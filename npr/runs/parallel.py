@@ -11,12 +11,13 @@ from npr.runs.board import Board
 from npr.runs.config import RunConfig, varied
 from npr.runs.folder import FolderInUse, check_is_run, locked, name_of
 from npr.runs.on_ray import RayTasks
-from npr.runs.processes import Processes, check_guard
+from npr.runs.processes import NAME, Processes
 from npr.runs.task import Outcome, Running, Task
 from npr.runs.train import check, prepare, steps_if_finished
 from npr.settings.setting import whole
 from npr.system import ray_session, streams
 from npr.system.machine import usable_cores
+from npr.system.processes import check_guard
 from npr.training.interrupts import Interrupts, stopped_by
 
 Engine = Literal["processes", "ray"]
@@ -51,7 +52,7 @@ def run_all(
     ConfigError if the program has no `if __name__ == "__main__":` around this call: each process
     imports it.
     """
-    check_guard()
+    check_guard(NAME)
     configs = [one.checked() for one in configs]
     _check(jobs, engine, num_cpus)
     check(configs)
@@ -72,7 +73,7 @@ def resume_all(
     Runs that are finished need no process. Raises ConfigError before the first one starts if one of
     the folders has no run.
     """
-    check_guard()
+    check_guard(NAME)
     paths = [Path(one) for one in folders]
     for path in paths:
         check_is_run(path)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from multiprocessing import connection, resource_tracker
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,27 +27,17 @@ from npr.runs.console import send_to
 from npr.runs.folder import FolderInUse
 from npr.runs.task import LOOK_INTERVAL, Outcome, Report, Task, reason, reporter
 from npr.runs.train import resume, start
+from npr.system.processes import (
+    GUARD,
+    UNGUARDED,
+    ignore_terminal,
+    sigint_blocked,
+    wait_for_end_of_parent,
+)
 from npr.training.interrupts import Interrupts
 
-SKIPPED, UNGUARDED = 75, 76  # exit statuses of a child: folder in use, program without a guard
-_NAME = "npr run"  # of the processes
-
-_GUARD = (
-    "Each process of several runs imports the program that starts them, which would start them "
-    'again: put the call under `if __name__ == "__main__":`.'
-)
-
-
-def check_guard() -> None:
-    """Raise ConfigError in a process that is only importing the program, as multiprocessing does.
-
-    One of these processes ends without a word: its parent raises the error.
-    """
-    process = multiprocessing.current_process()
-    if getattr(process, "_inheriting", False):
-        if process.name == _NAME:
-            sys.exit(UNGUARDED)
-        raise ConfigError(_GUARD)
+SKIPPED = 75  # exit status of a child whose folder is in use
+NAME = "npr run"  # of the processes
 
 
 class _Child:
@@ -58,8 +48,8 @@ class _Child:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe(duplex=False)
         target = (self.folder, task.config, task.options, other)
-        self.process: BaseProcess = context.Process(target=_child, args=target, name=_NAME)
-        with _sigint_blocked():  # else Ctrl-C would end a child that is starting
+        self.process: BaseProcess = context.Process(target=_child, args=target, name=NAME)
+        with sigint_blocked():  # else Ctrl-C would end a child that is starting
             self.process.start()
         other.close()
         self.error = ""
@@ -141,25 +131,11 @@ class Processes:
                 del self.running[number]
                 if child.process.exitcode == UNGUARDED:
                     self.unguarded = [child, *self.running.values()]
-                    raise ConfigError(_GUARD)
+                    raise ConfigError(GUARD)
                 ended[number] = child.outcome()
         if ready and not ended:  # a pipe at its end is always ready
             time.sleep(0.02)
         return ended
-
-
-@contextlib.contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Within it, SIGINT waits; a process that is started then has it blocked."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # it would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # ---- a child
@@ -174,11 +150,7 @@ def _child(
         with contextlib.suppress(OSError):  # the parent is gone
             pipe.send(report)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "SIGHUP"):  # of a terminal that is closed: the end of the parent stops it
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    ignore_terminal()  # the end of the parent stops it
     Interrupts.repeats = False
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
@@ -200,7 +172,5 @@ def _child(
 
 def _stop_with_parent() -> None:
     """Wait for the end of the parent, then stop this process as the parent would have."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
+    wait_for_end_of_parent()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -71,6 +71,9 @@ class Replay(Networks):
         within="[0, 0.5] or 1",
         hint=" for a copy; tau is 1 - polyak, did you swap them?",
     )
+    max_lag: int = setting(
+        100, "with n_workers: updates that an action may be older than", within="[1, inf)"
+    )
 
     def explore(self: Any, s: np.ndarray) -> np.ndarray:
         """The actions (n, ...) of a step at s (n, size): uniformly random ones until

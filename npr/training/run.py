@@ -98,6 +98,8 @@ class Run:
         self.collecting = False  # whether the callback knows that steps are collected
         self.whole_episodes = False  # whether updates need complete ones
         self.last_steps = 0  # env steps of the last step of all environments
+        # the steps that follow with the same policy, and the episodes that it waits for, for actors
+        self.wanted: Callable[[], tuple[int, np.ndarray | None]] = lambda: (sys.maxsize, None)
         self.interrupts = Interrupts()
         self.guard = NonFiniteGuard(agent)
         shown = progress_bar if progress_bar is not None else bool(agent.verbose)
@@ -255,6 +257,7 @@ class Run:
         next run."""
         steps, complete = self.agent.steps, False
         self.by_rollout = True
+        self.wanted = lambda: (n_steps - len(steps), None)
         for step in self._steps(choose):
             steps.append(step[:-1])
             if len(steps) >= n_steps:
@@ -280,6 +283,7 @@ class Run:
             self._reset()
         ended = [valid & (term | trunc) for *_, term, trunc, valid in steps]
         missing = np.full(envs.n, per_env) - sum(one.astype(int) for one in ended)
+        self.wanted = lambda: (sys.maxsize, missing if steps else np.full(envs.n, per_env))
         for *step, terminated, truncated, valid, _ in self._steps(choose):
             if not steps:
                 missing = np.full(envs.n, per_env)
@@ -338,9 +342,9 @@ class Run:
     def _steps(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[Any, ...]]:
         """Yield (s, a, r, s2, terminated, truncated, valid, episode) of every step."""
         envs, counters, obs_norm = self.envs, self.counters, self.agent.obs_norm
-        callback, progress, interrupts = self.callback, self.progress, self.interrupts
-        acting = Acting.of(self.agent)
         expected = envs.n, *self.agent.actions.columns()[0]
+        callback, progress, interrupts = self.callback, self.progress, self.interrupts
+        acting = None if envs.acts else Acting.of(self.agent)
         if acting is not None:
             choose = acting.on_host(self.agent, choose)
         while counters.num_timesteps < counters.end:
@@ -350,13 +354,17 @@ class Run:
             if envs.s is None:  # at the start, after a step that failed, or one of others
                 self.agent.steps.end_episodes(whole=self.whole_episodes)
                 self._reset()
-            s, episode = envs.s, envs.episode
-            a = choose(s if obs_norm is None else obs_norm(s))
-            if a.shape != expected:
-                raise self._bad_shape(a.shape, expected)
-            if a.dtype.kind == "f" and not all_finite(a):
-                raise self._bad_action()
-            s2, r, terminated, truncated, valid = envs.step(a)
+            if envs.acts:
+                s, a, episode, record = envs.advance(*self.wanted(), self._stop_waiting)
+            else:
+                s, episode = envs.s, envs.episode
+                a = choose(s if obs_norm is None else obs_norm(s))
+                if a.shape != expected:
+                    raise self._bad_shape(a.shape, expected)
+                if a.dtype.kind == "f" and not all_finite(a):
+                    raise self._bad_action()
+                record = envs.step(a)
+            s2, r, terminated, truncated, valid = record
             n = envs.n if valid is envs.all_valid else int(valid.sum())
             self.last_steps = n
             counters.num_timesteps += n
@@ -383,6 +391,10 @@ class Run:
                 saving.save_or_warn(self.agent, self.save_path)
             if interrupts.requested and counters.num_timesteps < counters.end:
                 raise _Stopped
+
+    def _stop_waiting(self) -> None:
+        if self.interrupts.requested:
+            raise _Stopped
 
     def _end_collecting(self) -> None:
         """Tell the callback that the steps of a rollout, or before an update, are complete."""
@@ -476,6 +488,8 @@ class Run:
                 record(f"train/{name}", agent.now(value))
         if isinstance(agent, EpsilonGreedy):
             record("rollout/exploration_rate", agent.epsilon)
+        for name, value in self.envs.metrics().items():
+            record(f"time/{name}", value)
         head, _, theta = agent.acts_by()
         for name, value in head.metrics(theta).items():
             record(f"train/{name}", value)

@@ -1,0 +1,372 @@
+"""Environments that actors step, as a BatchedEnv of the learner."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from npr.distributed.actor import Block, Columns, Event, Request, options_of, rows_of, weights_of
+from npr.distributed.actors import Actors
+from npr.distributed.engine import Stop
+from npr.envs.batched import NOT_RESUMABLE, BatchedEnv, Record, State
+from npr.envs.make import is_vector, open_envs
+from npr.envs.remake import EnvOfFile, is_normalizing
+from npr.errors import ConfigError, EnvCrashedError
+from npr.files.generators import generator_state
+from npr.settings import Replay
+
+_MOST_STEPS = 1024  # of a block that is collected while the agent learns
+
+
+class ActorEnvs(BatchedEnv):
+    """Environments that actors step and act in; the learner gets the same steps, one by one, as a
+    list of environments would give it.
+
+    Actors of an agent that learns from rollouts wait while it learns. Those of an agent with a
+    replay buffer collect the next block of steps while it learns from one: actions are then at most
+    `max_lag` updates old.
+
+    agent   whose actors these are; they start with its first step
+    seeds   as for BatchedEnv
+    """
+
+    acts = True
+
+    def __init__(self, agent: Any, seeds: np.random.SeedSequence) -> None:
+        _check(agent)
+        self.options, self.source = options_of(agent), _sendable(agent.env)
+        # one environment, to know the spaces and wrappers
+        self.probe = open_envs(self.source, 1, np.random.SeedSequence(0), **self.options)
+        if any(map(is_normalizing, self.probe.described())):
+            self.probe.close()
+            raise ConfigError(
+                f"n_workers={agent.n_workers}: every actor would have statistics of its own in the "
+                "environment's normalizing wrappers. Use normalize_obs=True and "
+                "normalize_reward=True of the agent instead."
+            )
+        super().__init__(
+            agent.n_envs, self.probe.observation_space, self.probe.action_space, seeds,
+            table=False, scale_images=agent.flatten_images,
+            error_policy=self.options["error_policy"], owned=True,
+        )  # fmt: skip
+        self.agent = agent
+        self.is_ahead = isinstance(agent, Replay)  # whether the next block is collected meanwhile
+        self.shares = np.array_split(np.arange(self.n), agent.n_workers)
+        self.lag = 0  # the most updates that an action was older than, since the last row of a log
+        self._actors: Actors | None = None
+        self._pending: tuple[Request, int] | None = None  # not answered, and n_updates before
+        self._left_with: bytes | None = None  # weights by which the steps to show were collected
+        self._position: State | None = None  # that the actors must be brought to
+        self._forget_block()
+
+    def _forget_block(self) -> None:
+        self._block: Columns = {}
+        self._steps, self._t, self._version = 0, 0, 0  # of the block, those shown, its n_updates
+        self._events: dict[int, Event] = {}
+        self._valid: list[bool] = []  # whether all rows of a step are valid
+
+    @property
+    def actors(self) -> Actors:
+        """The actors, which are started."""
+        if self._actors is None:
+            most = self._steps_within_lag() if self.is_ahead else None
+            self._actors = Actors(
+                self.agent, self.source, self.options, self.shares, self.seeds, self._seed_source,
+                self.is_ahead, most,
+            )  # fmt: skip
+        return self._actors
+
+    def _steps_within_lag(self) -> int:
+        """Steps of a block, of which two may be on their way to the agent. Raises ConfigError."""
+        agent = self.agent
+        each = agent.gradient_steps if agent.gradient_steps >= 0 else agent.train_freq
+        updates = max(each / agent.train_freq, 1e-9) * 2 * self.n  # during a step of two blocks
+        if updates > agent.max_lag:
+            raise ConfigError(
+                f"max_lag={agent.max_lag} is less than the {updates:.0f} updates that follow two "
+                f"steps of {self.n} environments, which are on their way while the agent learns. "
+                f"Use max_lag={int(np.ceil(updates))} or more, or fewer environments."
+            )
+        return int(min(agent.max_lag / updates, _MOST_STEPS))
+
+    def bases(self) -> Any:
+        return self.probe.bases()
+
+    def described(self) -> Any:
+        return self.probe.described()
+
+    def metrics(self) -> dict[str, float]:
+        lag, self.lag = self.lag, 0
+        restarts = 0 if self._actors is None else self._actors.restarts
+        return {"worker_restarts": restarts, **({"policy_lag": lag} if self.is_ahead else {})}
+
+    def close(self) -> None:
+        if self._actors is not None:
+            self._actors.close()
+            self._actors = None
+        self.probe.close()
+
+    # ---- steps
+
+    def step(self, a: np.ndarray) -> Record:
+        raise NotImplementedError("Actors choose their actions: use `advance`.")
+
+    def reset(self) -> np.ndarray:
+        self._drop_answers()
+        self._position = None
+        self._forget_block()
+        self._start_statistics()
+        self.s = np.concatenate(self.actors.ask("reset"))
+        return self.s
+
+    def advance(
+        self, steps: int, missing: np.ndarray | None, stop: Stop
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Record]:
+        """(s, a, episode, record) of the next step of all environments.
+
+        steps     how many the agent will take with its current policy, at most; its budget may end
+                  before
+        missing   (n,) episodes that it waits for; None: all these steps
+
+        stop() is called while this waits, and may raise.
+        """
+        if self._t == self._steps:
+            self._next_block(steps, missing, stop)
+        t, block, episode = self._t, self._block, self.episode
+        if not self.is_ahead:  # the same numbers as `explore` draws
+            self.agent.head.noise(self.agent.rng["explore"], (self.n,))
+        self._t, self.s, self.finished = t + 1, block["s"][t + 1], []
+        self.steps += 1
+        event = self._events.get(t)
+        if event is not None:
+            self.finished = event.episodes
+            for i in (*event.ended, *event.dropped):
+                self._advance_episode(i)
+            self.dropped += len(event.dropped)
+        if self._t == self._steps:
+            self.lag = max(self.lag, self.agent.n_updates - self._version)
+        valid = self.all_valid if self._valid[t] else block["valid"][t]
+        record = block["s2"][t], block["r"][t], block["terminated"][t], block["truncated"][t], valid
+        return block["s"][t], block["a"][t], episode, record
+
+    @property
+    def returns(self) -> list[float]:
+        """Of the current episodes so far."""
+        if not self._t:
+            return self._returns
+        held: list[float] = self._block["returns"][self._t - 1].tolist()
+        return held
+
+    @returns.setter
+    def returns(self, values: list[float]) -> None:
+        self._returns = values
+
+    @property
+    def lengths(self) -> list[int]:
+        """Of the current episodes so far."""
+        if not self._t:
+            return self._lengths
+        held: list[int] = self._block["lengths"][self._t - 1].tolist()
+        return held
+
+    @lengths.setter
+    def lengths(self, values: list[int]) -> None:
+        self._lengths = values
+
+    # ---- blocks
+
+    def _next_block(self, steps: int, missing: np.ndarray | None, stop: Stop) -> None:
+        """Receive the next block, and request the one after it if that may be ahead."""
+        self._return_to_position()
+        request, self._version = self._pending or self._request(steps, missing)
+        answers = [self.actors.answer(i, stop) for i in range(len(self.shares))]
+        self._pending = None
+        most = max(one.steps for one in answers)
+        parts = [[one] for one in answers]
+        if any(one.steps < most for one in answers):  # their episodes ended before those of others
+            parts = [[self._copied(one)] for one in answers]
+            late = [i for i, one in enumerate(answers) if one.steps < most]
+            for i in late:
+                taken = answers[i].steps
+                rest = request._replace(steps=most - taken, missing=None, rng=None, after=taken)
+                self.actors.send(i, "collect", rest)
+            for i in late:
+                parts[i].append(self.actors.answer(i, stop))
+        self._take(parts, most)
+        if self.is_ahead and self._remaining(most) > 0:
+            self._request(steps, None, in_hand=most)
+
+    def _remaining(self, in_hand: int = 0) -> int:
+        """Steps of all environments until the budget is used.
+
+        in_hand   steps that were received and not shown yet
+        """
+        counters = self.agent.counters
+        steps: int = -(-(counters.end - counters.num_timesteps) // self.n)
+        return steps - in_hand
+
+    def _request(
+        self, steps: int, missing: np.ndarray | None, in_hand: int = 0
+    ) -> tuple[Request, int]:
+        """Send the next request to all actors."""
+        counters, actors = self.agent.counters, self.actors
+        t = counters.num_timesteps + in_hand * self.n
+        steps = min(steps, actors.steps, self._remaining(in_hand))
+        rng = None if self.is_ahead else generator_state(self.agent.rng["explore"])
+        weights, settings = actors.policy()
+        request = Request(weights, steps, t, counters.end, settings, rng, missing)
+        self._pending = pending = request, self.agent.n_updates
+        for i, share in enumerate(self.shares):
+            own = request if missing is None else request._replace(missing=missing[share])
+            actors.send(i, "collect", own)
+        return pending
+
+    def _take(self, parts: list[list[Block]], steps: int) -> None:
+        """Let the next steps be those of the answers of each actor."""
+        self._block = {
+            name: np.concatenate([self._joined(name, one) for one in parts], axis=1)
+            for name in self.actors.spec
+        }
+        self._steps, self._t = steps, 0
+        valid: Any = self._block["valid"].all(axis=1)
+        self._valid = valid.tolist()
+        self._events = {}
+        texts: dict[tuple[str, type[Warning]], None] = {}
+        for share, answers in zip(self.shares, parts):
+            after = 0
+            for one in answers:
+                for event in one.events:
+                    self._add(event, int(share[0]), after)
+                texts |= dict.fromkeys(one.warnings)
+                after += one.steps
+        for text, category in texts:
+            warnings.warn(text, category, stacklevel=2)
+
+    def _joined(self, name: str, answers: list[Block]) -> np.ndarray:
+        """A column of one actor, of answers that follow each other."""
+        *before, last = answers
+        pieces = [one.columns[name][: one.steps] for one in before]
+        pieces.append(last.columns[name][: rows_of(name, last.steps)])
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _copied(self, answer: Block) -> Block:
+        """An answer whose columns a further request does not overwrite."""
+        return answer._replace(
+            columns={name: column.copy() for name, column in answer.columns.items()}
+        )
+
+    def _add(self, event: Event, first: int, after: int) -> None:
+        """Add what happened to the environments of one actor, whose numbers begin with `first`."""
+        t = event.t + after
+        held = self._events.get(t, Event(t, [], [], []))
+        self._events[t] = Event(
+            t,
+            held.ended + [first + i for i in event.ended],
+            held.episodes + event.episodes,
+            held.dropped + [first + i for i in event.dropped],
+        )
+
+    # ---- positions
+
+    def claim(self) -> None:
+        super().claim()
+        left, self._left_with = self._left_with, None
+        if left is not None and left != weights_of(self.agent).tobytes():
+            # the next steps were collected with another policy: go back
+            self._position = self.state()
+            self._drop_block()
+
+    def leave(self) -> None:
+        if self._t < self._steps or self._pending is not None:
+            if self.is_ahead:  # the environments are some steps ahead of the agent
+                self._drop_answers()
+                self._drop_block()
+                self.s = None
+            else:
+                self._left_with = weights_of(self.agent).tobytes()
+        super().leave()
+
+    def _drop_block(self) -> None:
+        """Drop the steps that were collected and not shown yet."""
+        returns, lengths = self.returns, self.lengths
+        self._forget_block()
+        self.returns, self.lengths = returns, lengths
+
+    def _drop_answers(self) -> None:
+        self._pending = None
+        if self._actors is not None:
+            self._actors.drop_answers()
+
+    def state(self) -> State:
+        state = super().state()
+        if self._position is not None:
+            return self._position
+        if self.s is None or self.is_ahead or self._actors is None:
+            return state
+        interrupted = self._pending is not None
+        if interrupted:
+            self._drop_answers()
+        found = self._actors.positions(0 if interrupted else self._t)
+        if found is not None:
+            joined = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+            state |= {"s": self.s.copy(), **joined}
+        if interrupted:
+            self._position = state
+        return state
+
+    def _return_to_position(self) -> None:
+        """Bring the actors back to where the agent is, if they are ahead of it."""
+        position, self._position = self._position, None
+        why = None if position is None else self._replay(position)
+        if why is not None:
+            raise EnvCrashedError(f"The actors cannot go back to an earlier step: {why}.")
+
+    def _replay(self, state: State) -> str | None:
+        if self.is_ahead or "taken" not in state:
+            return NOT_RESUMABLE
+        ends = np.cumsum(state["taken"])
+        begins = ends - state["taken"]
+        for i, share in enumerate(self.shares):
+            part = {"actions": state["actions"][begins[share[0]] : ends[share[-1]]]}
+            for name, value in state.items():
+                if name not in part:
+                    part[name] = value[share] if value.ndim else value
+            self.actors.send(i, "resume", part)
+        answers = [self.actors.answer(i) for i in range(len(self.shares))]
+        why: str | None = next((one for one in answers if one is not None), None)
+        if why is None:
+            self.s = state["s"]
+        return why
+
+
+def _check(agent: Any) -> None:
+    """Raise ConfigError if an agent cannot have actors."""
+    import gymnasium
+
+    name, n_workers, env = type(agent).__name__, agent.n_workers, agent.env
+    if agent.table:
+        raise ConfigError(
+            f"{name}: n_workers={n_workers} needs an algorithm with a network; a table learns from "
+            "every step before the next one. Leave it out."
+        )
+    if is_vector(env) or isinstance(env, gymnasium.Env) or getattr(env, "vector", None):
+        raise ConfigError(
+            f"{name}: n_workers={n_workers} needs an id or a function that makes an environment, "
+            f"got {type(env).__name__}: an environment cannot be moved to another process."
+        )
+    if agent.n_envs < n_workers:
+        raise ConfigError(
+            f"{name}: n_workers={n_workers} is more than n_envs={agent.n_envs}; give each worker "
+            "at least one environment."
+        )
+
+
+def _sendable(env: Any) -> Any:
+    """An environment's source for other processes, which may not know what this one registered."""
+    import gymnasium
+
+    if isinstance(env, EnvOfFile):
+        return env
+    return gymnasium.registry.get(env, env) if isinstance(env, str) else env
