@@ -54,6 +54,7 @@ class RayTasks:
 
     def __enter__(self) -> "RayTasks":
         with contextlib.ExitStack() as stack:
+            stack.enter_context(ray_session.keeping_sigterm(default=True))
             self.ray = stack.enter_context(ray_session.session())
             # a process trains one run, as on this computer
             self.remote = self.ray.remote(max_calls=1, max_retries=0, scheduling_strategy="SPREAD")(
@@ -92,9 +93,8 @@ class RayTasks:
         if max(ray_session.cpus(self.ray), default=0) < cpus:
             self.board.note = f"no node has {cpus:g} CPUs yet"
         name = f"npr {attempt.task.folder.name}"
-        ref = self.remote.options(name=name, num_cpus=cpus).remote(
-            attempt, self.mail, self.home, self.token
-        )
+        options = {"name": name, "num_cpus": cpus, **ray_session.environment()}
+        ref = self.remote.options(**options).remote(attempt, self.mail, self.home, self.token)
         self.attempts[ref] = attempt
 
     def stop(self) -> None:

@@ -85,7 +85,8 @@ class Processes:
     """Runs in processes of this computer."""
 
     def __init__(self, limit: int, board: Board) -> None:
-        self.limit, self.board = limit, board
+        self.limit: int | None = limit
+        self.board = board
         self.running: dict[int, _Child] = {}
         self.unguarded: list[_Child] = []
 

@@ -32,60 +32,77 @@ def module() -> Any:
 
 
 @contextlib.contextmanager
-def session() -> Iterator[Any]:
+def session(cpus: int = 0) -> Iterator[Any]:
     """Within it Ray is initialized; yields the module `ray`.
+
+    cpus   how many a session on this computer has at least
 
     A Ray that this program has initialized is used as it is. Otherwise this program joins the
     cluster that the variable RAY_ADDRESS names, or starts Ray on this computer, with a CPU for each
-    core that this process may use; both end with the context.
-
-    SIGTERM has the handler of before, or the default one, and not that of Ray, which exits.
+    core that this process may use; this ends with the last session. SIGTERM keeps its handler.
 
     Raises ConfigError without Ray, and if no cluster answers at RAY_ADDRESS.
     """
     ray = module()
-    ours = not ray.is_initialized()
-    in_main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM) if in_main else None
+    with _lock:
+        if not ray.is_initialized():
+            _begin(ray, cpus)
+            _sessions.clear()
+            _sessions.append(ray)
+        elif _sessions:
+            _sessions.append(ray)
+        ours = bool(_sessions)
     try:
-        if ours:
-            _begin(ray)
-        if in_main:
-            _replace_handler(before)
         yield ray
     finally:
-        if ours:
-            ray.shutdown()
-        if in_main:
-            signal.signal(signal.SIGTERM, before)
+        with _lock:
+            if ours and _sessions:
+                _sessions.pop()
+                if not _sessions:
+                    ray.shutdown()
 
 
-def _begin(ray: Any) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address := os.environ.get("RAY_ADDRESS"):
-        try:
-            ray.init(address, **quiet)
-        except (ConnectionError, ValueError) as error:
-            raise ConfigError(
-                f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}). Start it with "
-                "`ray start`, or unset RAY_ADDRESS to use this computer alone."
-            ) from None
+_lock = threading.Lock()
+_sessions: list[Any] = []  # an entry for each session that uses a Ray which a session has begun
+
+
+def _begin(ray: Any, cpus: int) -> None:
+    with keeping_sigterm():
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address := os.environ.get("RAY_ADDRESS"):
+            try:
+                ray.init(address, **quiet)
+            except (ConnectionError, ValueError) as error:
+                raise ConfigError(
+                    f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}). Start it with "
+                    "`ray start`, or unset RAY_ADDRESS to use this computer alone."
+                ) from None
+            return
+        # else Ray sends statistics to its makers
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(
+            "local", num_cpus=max(usable_cores(), cpus), include_dashboard=False,
+            object_store_memory=OBJECT_STORE, **quiet,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def keeping_sigterm(default: bool = False) -> Iterator[None]:
+    """At its end, SIGTERM has the handler of before.
+
+    default   within it SIGTERM has the default handler in the place of Ray's, which exits and saves
+              nothing
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray sends statistics to its makers
-    ray.init(
-        "local", num_cpus=usable_cores(), include_dashboard=False, object_store_memory=OBJECT_STORE,
-        **quiet,
-    )  # fmt: skip
-
-
-def _replace_handler(before: Any) -> None:
-    """Put the handler of SIGTERM of before, or the default one, in the place of Ray's."""
-    if _is_of_ray(signal.getsignal(signal.SIGTERM)):
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if _is_of_ray(before) else before)
-
-
-def _is_of_ray(handler: Any) -> bool:
-    return str(getattr(handler, "__module__", "")).partition(".")[0] == "ray"
+    before = signal.getsignal(signal.SIGTERM)
+    if default and str(getattr(before, "__module__", "")).partition(".")[0] == "ray":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def cpus(ray: Any) -> list[float]:
@@ -106,6 +123,12 @@ def check_cpus(given: Any) -> None:
     valid = isinstance(given, (int, float)) and not isinstance(given, bool)
     if not (valid and 0 < given < float("inf")):
         raise ConfigError(f"num_cpus must be None or a number above 0, got {given!r}.")
+
+
+def environment(**changed: str) -> dict[str, Any]:
+    """Options of a task or an actor: it has npr's variables of this process, and those changed."""
+    ours = {name: held for name, held in os.environ.items() if name.startswith("NPR_")} | changed
+    return {"runtime_env": {"env_vars": ours}} if ours else {}
 
 
 # ---- mail

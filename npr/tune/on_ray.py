@@ -64,6 +64,7 @@ class Trials:
     ) -> tuple[np.ndarray, list[str]]:
         box, ray = secrets.token_hex(8), self.ray
         options = {"num_cpus": ray_session.cpus_of(settings), "name": "npr trial"}
+        options |= ray_session.environment()
         given = (objective, settings, [*seeds], self.home, self.mail, box)
         ref, mail = self.remote.options(**options).remote(*given), self.mail.take.remote(box)
         try:
@@ -85,7 +86,7 @@ class Trials:
 @contextlib.contextmanager
 def trials() -> Iterator[Trials]:
     """Within it Ray trains trials."""
-    with ray_session.session() as ray:
+    with ray_session.keeping_sigterm(default=True), ray_session.session() as ray:
         found = Trials(ray)
         try:
             yield found

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
-from support.small_runs import config_of, digest, monitor, progress, stop_at, table_run
+from support.small_runs import digest, monitor, stop_at, table_run
 
 import npr
 from npr.errors import ConfigError
@@ -21,68 +21,6 @@ from npr.runs.task import Task
 from npr.system import ray_session
 from npr.system.ray_session import Home
 from npr.tune import tune
-
-BREAKING = """
-import gymnasium
-
-class Breaking(gymnasium.Wrapper):
-    def step(self, action):
-        raise KeyError("broken")
-"""
-SEARCH = {
-    "trials": 3, "total_timesteps": 60, "seeds": 2, "eval_freq": 20, "eval_episodes": 1, "top": 1,
-    "space": {"gamma": ("float", 0.0, 1.0)}, "seed": 0, "max_episode_steps": 5,
-}  # fmt: skip
-
-
-def console(folder):
-    """The lines of console.log, those about progress aside, which come when time has passed."""
-    lines = (folder / "console.log").read_text().splitlines()
-    return [line.replace(str(folder), "FOLDER") for line in lines if "steps/s" not in line]
-
-
-def same_files(one, other):
-    """Whether two runs have written the same, times aside."""
-    assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
-    assert monitor(one) == monitor(other) and progress(one) == progress(other)
-    assert console(one) == console(other)
-    configs = [config_of(folder) for folder in (one, other)]
-    for config in configs:
-        del config["started"]
-    assert configs[0] == configs[1]
-    assert digest(one / "final.npz") == digest(other / "final.npz")
-
-
-def test_runs_and_trials_over_ray_are_those_of_processes(tmp_path, monkeypatch, capfd):
-    """One session for all: runs that end and one that fails, their files, and a search."""
-    pytest.importorskip("ray")
-    pytest.importorskip("optuna")
-    from support import ray_sessions
-
-    (tmp_path / "breaking_on_ray.py").write_text(BREAKING)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    handler = signal.getsignal(signal.SIGTERM)
-    points = grid(table_run(settings={"verbose": 1}), seed=[0, 1])
-    points.append(table_run(wrappers=["breaking_on_ray:Breaking"]))
-    local = [train(one, Path("local", f"seed{one.seed}")) for one in points[:2]]
-    capfd.readouterr()
-    with ray_sessions.local():
-        theirs = signal.getsignal(signal.SIGTERM)
-        outcomes = run_all(points, "out", engine="ray")
-        assert signal.getsignal(signal.SIGTERM) is theirs  # that of Ray, which this program began
-        shown = capfd.readouterr().err
-        found = tune("QLearning", "CliffWalking-v1", engine="ray", jobs=1, **SEARCH)
-    signal.signal(signal.SIGTERM, handler)
-
-    assert [one.state for one in outcomes] == ["finished", "finished", "failed"]
-    assert "env 0 raised KeyError: 'broken'" in outcomes[2].error
-    assert "Traceback" in (outcomes[2].folder / "console.log").read_text()
-    for outcome, agent in zip(outcomes, local):
-        same_files(outcome.folder, Path("local", f"seed{agent.seed}"))
-        assert "300/300  100%" in shown
-    assert shown.splitlines()[-1].startswith("3 of 3 runs ended   67%  1 failed")
-    assert not [path for path in Path("out").iterdir() if path.name.startswith(".")]
-    assert found == tune("QLearning", "CliffWalking-v1", **SEARCH)
 
 
 def test_a_missing_ray_is_named(monkeypatch):
