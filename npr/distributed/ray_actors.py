@@ -15,7 +15,7 @@ import numpy as np
 
 from npr.distributed.actor import Actor, Setup, Spec
 from npr.distributed.engine import Stop, WorkerLostError
-from npr.errors import EnvCrashedError, describe_error
+from npr.errors import ConfigError, EnvCrashedError, describe_error
 from npr.system import ray_session
 from npr.system.blas import blas_threads
 from npr.system.ray_session import Home
@@ -124,7 +124,8 @@ class _Worker:
         self.ray, self.made, self.timeout = ray, made, setup.timeout
         self.calls: deque[Any] = deque()
         self.number = 0  # of the last call
-        self.beginning: Any = made.begin.remote(setup, home)
+        made.settle.remote(home)  # before it imports what the setup holds
+        self.beginning: Any = made.begin.remote(setup)
         self._asked: Any = self._watch("progress")  # for its steps
         self._steps = -1  # the last answer
         self._since: float | None = None  # when that has changed; None: it is not there yet
@@ -162,10 +163,7 @@ class _Worker:
         try:
             return ray.get(ref)
         except errors.RayTaskError as failure:
-            cause = failure.cause
-            if isinstance(cause, Exception) and not isinstance(cause, errors.RayError):
-                raise cause from None
-            raise EnvCrashedError(f"an actor raised {describe_error(failure)}") from None
+            raise _cause(failure, errors.RayError) from None
         except errors.RayError as lost:
             self.end()
             raise WorkerLostError(_reason(lost)) from None
@@ -192,6 +190,19 @@ class _Worker:
             self.ray.kill(self.made)
 
 
+def _cause(failure: Any, of_ray: type[Exception]) -> Exception:
+    """The error that an actor has raised."""
+    cause = failure.cause
+    if isinstance(cause, Exception) and not isinstance(cause, of_ray):
+        return cause
+    if missing := re.search(r"No module named '([\w.]+)'", str(failure)):
+        return ConfigError(
+            f"A node of Ray cannot import {missing[1]!r}, which the environment needs: install it "
+            "on all nodes."
+        )
+    return EnvCrashedError(f"an actor raised {describe_error(failure)}")
+
+
 def _reason(lost: Exception) -> str:
     """What Ray says about the end of an actor, such as "its node has died (node 10.0.0.7)"."""
     text = str(lost)
@@ -207,9 +218,12 @@ def _reason(lost: Exception) -> str:
 class RemoteActor:
     """An actor in a process of Ray."""
 
-    def begin(self, setup: Setup, home: Home) -> None:
-        """Make the actor."""
+    def settle(self, home: Home) -> None:
+        """Make the process like one of this computer."""
         ray_session.settle(home)
+
+    def begin(self, setup: Setup) -> None:
+        """Make the actor."""
         self._number, self._interrupted = 0, -1
         self._threads = contextlib.ExitStack()  # for the rest of the process
         self._threads.enter_context(blas_threads(setup.threads))

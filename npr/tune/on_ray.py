@@ -65,8 +65,9 @@ class Trials:
         box, ray = secrets.token_hex(8), self.ray
         options = {"num_cpus": ray_session.cpus_of(settings), "name": "npr trial"}
         options |= ray_session.environment()
-        given = (objective, settings, [*seeds], self.home, self.mail, box)
-        ref, mail = self.remote.options(**options).remote(*given), self.mail.take.remote(box)
+        held = ray.put((objective, settings, [*seeds]))
+        ref = self.remote.options(**options).remote([held], self.home, self.mail, box)
+        mail = self.mail.take.remote(box)
         try:
             while True:
                 ready, _ = ray.wait([ref, mail], timeout=POLL)
@@ -94,13 +95,15 @@ def trials() -> Iterator[Trials]:
             ray.kill(found.mail)
 
 
-def train_agents(
-    objective: Objective, settings: dict[str, Any], seeds: list[int], home: Home, mail: Any,
-    box: str,
-) -> tuple[np.ndarray, list[str]]:  # fmt: skip
-    """A task: `npr.tune.trials.trained`, whose reports are letters that are answered."""
+def train_agents(held: list[Any], home: Home, mail: Any, box: str) -> tuple[np.ndarray, list[str]]:
+    """A task: `npr.tune.trials.trained`, whose reports are letters that are answered.
+
+    held   a reference to (objective, settings, seeds); in a list, since what they need is imported
+           from where the program does
+    """
     ray = ray_session.module()
     ray_session.settle(home)
+    objective, settings, seeds = ray.get(held[0])
 
     def report(step: int, median: float) -> None:
         mail.put.remote(box, (step, median))

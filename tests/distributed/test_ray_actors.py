@@ -32,6 +32,19 @@ def test_the_reason_is_a_line():
     assert ray_actors._reason(KeyError()) == "KeyError"
 
 
+def test_an_error_in_an_actor_is_raised_as_it_is_or_explained():
+    class RayError(Exception):
+        cause = None
+
+    own = RayError()
+    own.cause = KeyError("broken")
+    assert ray_actors._cause(own, RayError) is own.cause
+    missing = RayError("task\nModuleNotFoundError: No module named 'a.b'\n")
+    error = ray_actors._cause(missing, RayError)
+    assert isinstance(error, ConfigError) and "cannot import 'a.b'" in str(error)
+    assert "an actor raised RayError: odd" in str(ray_actors._cause(RayError("odd"), RayError))
+
+
 def test_a_missing_ray_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     agent = npr.PPO("CartPole-v1", n_workers=2, engine="ray", verbose=0)
