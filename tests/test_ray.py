@@ -11,7 +11,7 @@ from support import ray_sessions
 from support.small_runs import config_of, digest, monitor, progress, table_run
 
 import npr
-from npr.runs import run_all, train
+from npr.runs import RunConfig, run_all, train
 from npr.tune import tune
 
 pytest.importorskip("ray")
@@ -130,15 +130,26 @@ def test_a_search_is_that_of_this_process(session):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "algorithm, env", [("DQN", "CartPole-v1"), ("PERDQN", "CartPole-v1"), ("SoftQ", "CartPole-v1"),
-                       ("DDPG", "Pendulum-v1"), ("TD3", "Pendulum-v1"), ("SAC", "Pendulum-v1")],
-)  # fmt: skip
-def test_agents_with_a_buffer_keep_their_updates_per_step(algorithm, env, session):
-    settings = {"learning_starts": 100, "train_freq": 1, "gradient_steps": 1, "buffer_size": 1000}
-    if algorithm == "SoftQ":
-        env = "Pendulum-v1"
-    small = {"env": env, "net_arch": [8], "max_lag": 64, **settings}
+def test_the_workers_of_a_run_are_processes_on_its_node(session):
+    """A run with workers needs a CPU for each: two here."""
+    settings = {"n_envs": 2, "n_steps": 16, "batch_size": 16, "net_arch": [8], "verbose": 0}
+    config = RunConfig(
+        "PPO", "CartPole-v1", {**settings, "n_workers": 1}, total_timesteps=200, eval_freq=0
+    )
+    (outcome,) = run_all([config], "out", engine="ray")
+    train(config, "local")
+    assert outcome.state == "finished"
+    assert digest(outcome.folder / "final.npz") == digest(Path("local", "final.npz"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["DQN", "PERDQN", "SoftQ", "DDPG", "TD3", "SAC", "SACS"])
+def test_agents_with_a_buffer_keep_their_updates_per_step(algorithm, session):
+    env = "CartPole-v1" if algorithm in ("DQN", "PERDQN") else "Pendulum-v1"
+    small = {
+        "env": env, "net_arch": [8], "max_lag": 64, "learning_starts": 100, "train_freq": 1,
+        "gradient_steps": 1, "buffer_size": 1000,
+    }  # fmt: skip
     agent = learned(algorithm, n_workers=2, engine="ray", **small)
     alone = learned(algorithm, **small)
     assert agent.num_timesteps == alone.num_timesteps == 600

@@ -42,10 +42,15 @@ class _Attempt(NamedTuple):
 
 
 class RayTasks:
-    """Runs as tasks of Ray; see `npr.runs.task.Running`."""
+    """Runs as tasks of Ray; see `npr.runs.task.Running`.
 
-    def __init__(self, limit: int | None, num_cpus: float | None, board: Board) -> None:
-        self.limit, self.num_cpus, self.board = limit, num_cpus, board
+    limit     how many are submitted at a time; None: all
+    num_cpus  CPUs of each; None: those that its settings need
+    most      the most CPUs that one needs
+    """
+
+    def __init__(self, limit: int | None, num_cpus: float | None, most: int, board: Board) -> None:
+        self.limit, self.num_cpus, self.most, self.board = limit, num_cpus, most, board
         self.attempts: dict[Any, _Attempt] = {}  # by the reference to its result
         self.begun: set[int] = set()
         self.stopping = False
@@ -55,7 +60,7 @@ class RayTasks:
     def __enter__(self) -> "RayTasks":
         with contextlib.ExitStack() as stack:
             stack.enter_context(ray_session.keeping_sigterm(default=True))
-            self.ray = stack.enter_context(ray_session.session())
+            self.ray = stack.enter_context(ray_session.session(self.most))
             # a process trains one run, as on this computer
             self.remote = self.ray.remote(max_calls=1, max_retries=0, scheduling_strategy="SPREAD")(
                 train_one

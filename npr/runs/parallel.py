@@ -1,6 +1,7 @@
 """Several runs beside each other: in processes of this computer, or on a cluster of Ray."""
 
 import contextlib
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -117,7 +118,8 @@ def _run(
     board = Board(len(tasks))
     running: Running
     if engine == "ray":
-        running = RayTasks(jobs, num_cpus, board)
+        most = max(ray_session.cpus_of(task.settings) for task in tasks)
+        running = RayTasks(jobs, num_cpus, math.ceil(num_cpus or most), board)
     else:
         running = Processes(usable_cores() if jobs is None else jobs, board)
     return _all_of(tasks, running, board)

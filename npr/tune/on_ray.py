@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,9 +85,10 @@ class Trials:
 
 
 @contextlib.contextmanager
-def trials() -> Iterator[Trials]:
-    """Within it Ray trains trials."""
-    with ray_session.keeping_sigterm(default=True), ray_session.session() as ray:
+def trials(settings: Mapping[str, Any]) -> Iterator[Trials]:
+    """Within it Ray trains trials. settings: of all of them."""
+    cpus = ray_session.cpus_of(settings)
+    with ray_session.keeping_sigterm(default=True), ray_session.session(cpus) as ray:
         found = Trials(ray)
         try:
             yield found

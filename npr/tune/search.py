@@ -148,7 +148,9 @@ def tune(
             checked_seed("tune", seed), deadline, spaces.located(objective.space, preset), verbose,
             kept,
         )  # fmt: skip
-        remote = stack.enter_context(on_ray.trials()) if engine == "ray" else None
+        remote = None
+        if engine == "ray":
+            remote = stack.enter_context(on_ray.trials(objective.fixed))
         jobs = jobs or (remote.cpus if remote else 1)
         return _run(search, int(jobs), int(top), on_stop, remote)
 

@@ -72,7 +72,8 @@ def test_jobs_are_threads_that_share_the_study(monkeypatch, tmp_path):
     """Exactly so many trials, and none is lost; the result has the fresh seeds of all threads."""
 
     @contextlib.contextmanager
-    def trials():
+    def trials(settings):
+        assert settings == {"max_episode_steps": 5, "verbose": 0}
         yield Trials()
 
     monkeypatch.setattr(on_ray, "trials", trials)
