@@ -34,13 +34,12 @@ class RayActors:
     """
 
     def __init__(self, n_workers: int, size: int, spec: Spec) -> None:
-        with contextlib.ExitStack() as stack:
-            self._ray = stack.enter_context(ray_session.session(cpus=n_workers))
-            # "watch": calls that are answered while another one runs
-            self._class = self._ray.remote(
-                max_restarts=0, scheduling_strategy="SPREAD", concurrency_groups={"watch": 1}
-            )(RemoteActor)
-            self._session = stack.pop_all()
+        self._ray = ray_session.acquire(cpus=n_workers)
+        self._open = True
+        # "watch": calls that are answered while another one runs
+        self._class = self._ray.remote(
+            max_restarts=0, scheduling_strategy="SPREAD", concurrency_groups={"watch": 1}
+        )(RemoteActor)
         self._home = Home.here()
         self._workers: list[_Worker | None] = [None] * n_workers
         self._published: deque[Any] = deque(maxlen=3)
@@ -99,7 +98,9 @@ class RayActors:
             self._ray.wait(last, num_returns=len(last), timeout=CLOSE_TIMEOUT)
         for one in workers:
             one.end()
-        self._session.close()
+        if self._open:
+            self._open = False
+            ray_session.release(self._ray)
 
     def pids(self) -> list[int]:
         """The numbers of the processes, each on its node."""

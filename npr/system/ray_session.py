@@ -33,7 +33,16 @@ def module() -> Any:
 
 @contextlib.contextmanager
 def session(cpus: int = 0) -> Iterator[Any]:
-    """Within it Ray is initialized; yields the module `ray`.
+    """Within it Ray is initialized; yields the module `ray`. See `acquire`."""
+    ray = acquire(cpus)
+    try:
+        yield ray
+    finally:
+        release(ray)
+
+
+def acquire(cpus: int = 0) -> Any:
+    """Initialize Ray, until `release`; returns the module `ray`.
 
     cpus   how many a session on this computer has at least
 
@@ -51,15 +60,16 @@ def session(cpus: int = 0) -> Iterator[Any]:
             _sessions.append(ray)
         elif _sessions:
             _sessions.append(ray)
-        ours = bool(_sessions)
-    try:
-        yield ray
-    finally:
-        with _lock:
-            if ours and _sessions:
-                _sessions.pop()
-                if not _sessions:
-                    ray.shutdown()
+    return ray
+
+
+def release(ray: Any) -> None:
+    """End a session of `acquire`. Ray ends with the last one, if one of them has begun it."""
+    with _lock:
+        if _sessions:
+            _sessions.pop()
+            if not _sessions:
+                ray.shutdown()
 
 
 _lock = threading.Lock()

@@ -78,6 +78,7 @@ def test_a_session_leaves_the_ray_of_the_program(ray):
     ray.init()
     with ray_session.session():
         pass
+    ray_session.release(ray_session.acquire())
     assert ray.begun == 1
 
 
