@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
         SoftQ,
     )  # fmt: skip
     from npr.autodiff import debug_anomaly
+    from npr.ensemble import module as ensemble
     from npr.errors import (
         BackendError,
         CheckpointError,
@@ -70,8 +71,8 @@ __all__ = [
     "clone", "debug_anomaly", "load", "sweep",
     "QLearning", "Sarsa", "DQN", "PERDQN", "REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL",
     "DDPG", "TD3", "SoftQ", "SACS", "SAC",
-    "autodiff", "callbacks", "export", "heads", "infer", "kernels", "loggers", "nn", "optim",
-    "plot", "presets", "report", "runs", "tune",
+    "autodiff", "callbacks", "ensemble", "export", "heads", "infer", "kernels", "loggers", "nn",
+    "optim", "plot", "presets", "report", "runs", "tune",
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
     "EnvCrashedError", "GradientError", "NumericsError", "SpaceError", "UnknownNameError",
     "CheckpointWarning", "ConfigWarning", "LogWarning", "ResumeWarning",

@@ -74,9 +74,14 @@ class ObservationNorm:
         self._mean[...] = self.moments.mean
         self._scale[...] = 1 / np.sqrt(self.moments.variance + EPS)
 
+    def share(self, mean: Array, scale: Array) -> None:
+        """Keep what `scaling` returns in these arrays, which have its values, from now on."""
+        self._mean, self._scale = mean, scale
+
     @property
     def scaling(self) -> tuple[Array, Array]:
-        """The mean (size,) and the factor (size,) of what differs from it: always these arrays."""
+        """The mean (size,) and the factor (size,) of what differs from it: always these arrays,
+        until `share`."""
         return self._mean, self._scale
 
     def __call__(self, rows: Array) -> Array:

@@ -25,7 +25,7 @@ LAYERS = {
     "settings": 4, "presets": 4, "loggers": 4,
     "capture": 5, "distributed": 5, "export": 5, "plot": 5, "training": 5,
     "callbacks": 6, "algorithms": 6,
-    "loading": 7, "report": 7, "runs": 7, "tune": 7,
+    "ensemble": 7, "loading": 7, "report": 7, "runs": 7, "tune": 7,
     "__init__": 8, "cli": 8, "__main__": 8,
 }  # fmt: skip
 DRAWING = ROOT / "docs" / "architecture.md"

@@ -59,8 +59,8 @@ REGISTRY: dict[str, type["Algorithm"]] = {}  # name -> class that `npr.load` may
 _READ_ONLY = ("env", "seed", "env_id", "preset", "settings", "networks", "action_kinds", "table")
 # settings of the environments, which may change whenever these are opened
 _OF_ENVS = (
-    "n_envs", "n_workers", "engine", "max_episode_steps", "env_kwargs", "nan_obs", "on_env_error",
-    "env_timeout",
+    "n_envs", "vectorization", "n_workers", "engine", "max_episode_steps", "env_kwargs", "nan_obs",
+    "on_env_error", "env_timeout",
 )  # fmt: skip
 # one random generator per purpose, so that drawing from one does not affect the others
 _STREAMS = ("init", "explore", "sample", "noise", "act")
@@ -77,6 +77,11 @@ class Algorithm(Settings, sb3.Methods):
     learning_rate: Schedule = setting(3e-4, "step size of the optimizers", within="[0, 10]")
     gamma: float = setting(0.99, "discount per env step", within="[0, 1]", fixed=True)
     n_envs: int = setting(1, "number of environments", within="[1, inf)", fixed=True)
+    vectorization: Literal["sync", "async", "entry_point", "envpool", "auto"] | None = setting(
+        None,
+        "what steps the environments of an id; None: sync, or async with env_timeout",
+        fixed=True,
+    )
     n_workers: int = setting(
         0,
         "processes that step the environments and act in them; 0: this one",
@@ -145,6 +150,11 @@ class Algorithm(Settings, sb3.Methods):
     def __init__(self, *args: Any, seed: int | None = None, **given: Any) -> None:
         args = sb3.without_policy(type(self).__name__, args, given)
         sb3.expand_policy_kwargs(type(self).__name__, given, self.settings)
+        if "seeds" in given:
+            raise ConfigError(
+                f"An agent has one seed. Agents with several seeds that learn together are "
+                f"npr.ensemble(npr.{type(self).__name__}, env, seeds={given['seeds']!r})."
+            )
         env = args[0] if args else given.pop("env", None)
         if env is None or len(args) > 1 or "env" in given:
             raise ConfigError(
@@ -280,6 +290,7 @@ class Algorithm(Settings, sb3.Methods):
             ("n_envs", number is not None or vector),
             ("max_episode_steps", is_vector(self.env) or vector),
             ("env_kwargs", number is not None or isinstance(self.env, EnvOfFile)),
+            ("vectorization", number is not None or vector),
         ):
             if fixed and given.get(name) not in (None, number):
                 raise ConfigError(
@@ -350,12 +361,19 @@ class Algorithm(Settings, sb3.Methods):
     def _open_envs(self) -> Any:
         entropy, spawn_key = self._env_seeds
         seeds = np.random.SeedSequence(entropy, spawn_key=spawn_key)
-        envs: BatchedEnv = ActorEnvs(self, seeds) if self.n_workers else open_envs(
-            self.env, self.n_envs, seeds,
-            max_episode_steps=self.max_episode_steps, env_kwargs=self._env_kwargs(),
-            table=self.table, scale_images=self.flatten_images, env_timeout=self.env_timeout,
-            error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "max_episode_steps": self.max_episode_steps, "env_kwargs": self._env_kwargs(),
+            "scale_images": self.flatten_images, "vectorization": self.vectorization,
+            "error_policy": ErrorPolicy(self.nan_obs, self.on_env_error),
+        }  # fmt: skip
+        envs: BatchedEnv
+        if self.n_workers:
+            envs = ActorEnvs(self, seeds, options, self._say)
+        else:
+            envs = open_envs(
+                self.env, self.n_envs, seeds, table=self.table, env_timeout=self.env_timeout,
+                say=self._say, **options,
+            )  # fmt: skip
         try:
             check_spaces(self, envs, REGISTRY)
         except (ConfigError, SpaceError):
@@ -369,6 +387,10 @@ class Algorithm(Settings, sb3.Methods):
             made = envs.described()
             self.env_description = description(self.env, made, **(self.env_kwargs or {}))
         return envs
+
+    def _say(self, line: str) -> None:
+        if self.verbose:
+            streams.write(sys.stdout, f"{type(self).__name__}: {line}\n")
 
     def _env_kwargs(self) -> dict[str, Any] | None:
         return None if isinstance(self.env, EnvOfFile) else self.env_kwargs
@@ -451,13 +473,13 @@ class Algorithm(Settings, sb3.Methods):
                 f"{name} cannot continue its episodes: {why}. New episodes start; "
                 "everything that was learned is restored.",
                 ResumeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         elif position.get("open") and (changed := checkpoint.changes(self.made_with)):
             warnings.warn(
                 f"{name} continues, but results may differ in the last bits: {changed}.",
                 ResumeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     # ---- learning
@@ -502,6 +524,21 @@ class Algorithm(Settings, sb3.Methods):
         those of the callback, it is saved to save_path only. Every exception is raised unchanged,
         with a note that names the file.
         """
+        run = self._begin(
+            total_timesteps, callback, progress_bar, log_interval, reset_num_timesteps, save_path,
+            save_freq, log, log_dir,
+        )  # fmt: skip
+        try:
+            run.execute()
+        finally:
+            self._end(run)
+        return self
+
+    def _begin(
+        self, total_timesteps: Any, callback: Any, progress_bar: Any, log_interval: Any,
+        reset_num_timesteps: Any, save_path: Any, save_freq: Any, log: Any, log_dir: Any,
+    ) -> Run:  # fmt: skip
+        """The run of one call of `learn`, ready to be executed. `_end` must follow."""
         saving.check_target(save_path, save_freq)
         saving.check_arguments(progress_bar, log_interval, reset_num_timesteps)
         callbacks, outputs = as_callback(callback), self._outputs_of(log, log_dir, log_interval)
@@ -522,15 +559,14 @@ class Algorithm(Settings, sb3.Methods):
         self._optimizers = instances(self, Optimizer)
         self._describe(counters.end - counters.num_timesteps)
         self.logger.begin(counters.num_timesteps)
+        run = Run(self, callbacks, progress_bar, log_interval, save_path, save_freq, outputs)
         self._learning = True
-        try:
-            Run(
-                self, callbacks, progress_bar, log_interval, save_path, save_freq, outputs
-            ).execute()
-        finally:
-            self._learning = False
-            outputs.close()
-        return self
+        return run
+
+    def _end(self, run: Run) -> None:
+        """A run of `_begin` has ended, in whatever way."""
+        self._learning = False
+        run.outputs.close()
 
     def set_logger(self, outputs: "Iterable[Output] | None") -> None:
         """Write the log of every further learn() to these outputs, see npr.loggers.configure.
@@ -674,8 +710,9 @@ class Algorithm(Settings, sb3.Methods):
 
         Raises ConfigError if npr cannot make one.
         """
-        kwargs = self._env_kwargs()
-        return evaluation.separate(self.env, self.envs, self.max_episode_steps, kwargs)
+        return evaluation.separate(
+            self.env, self.envs, self.max_episode_steps, self._env_kwargs(), self.vectorization
+        )
 
     def score(
         self, env: "EnvSource | None" = None, episodes: int = 100, seed: int | None = None
@@ -854,8 +891,9 @@ class Algorithm(Settings, sb3.Methods):
 
 
 def _settings_for(env: Any, max_episode_steps: int | None) -> dict[str, Any]:
-    """The settings that follow from an Env or VectorEnv; a shorter time limit of its own counts."""
+    """The settings that follow from an Env or VectorEnv, which is stepped as it is; a shorter time
+    limit of its own counts."""
     number = number_of_envs(env)
-    settings = {} if number is None else {"n_envs": number}
+    settings = {} if number is None else {"n_envs": number, "vectorization": None}
     shorter = max_episode_steps is not None and has_limit_below(env, max_episode_steps)
     return settings | ({"max_episode_steps": None} if shorter else {})

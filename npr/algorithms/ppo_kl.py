@@ -111,23 +111,28 @@ class PPOKL(Advantages, ActorCritic, Algorithm):
             data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, R)]
             out_old = self.actor(self.theta, data[0])
             data += [self.head(out_old).log_prob(data[1]), out_old]
-            rows = D.rows()
-            for _ in range(self.n_epochs):  # [8]
-                for batch in D.batches(data, self.batch_size, self.rng["sample"]):
-                    run.updated(self.update(*batch, self.kl_weight.item()))
-                d = self.divergence(data[0][rows], data[-1][rows])
-                if d > 4 * self.target_kl:
-                    break
-            # [16]
+            d = self.train_epochs(run, D, data)
             self.adapt(d)
             run.logger.add(
                 {
                     "approx_kl": d,
                     "kl_coef": self.kl_weight.item(),
-                    "explained_variance": explained_variance(v, R, rows),
+                    "explained_variance": explained_variance(v, R, D.rows()),
                 }
             )
         # [23]
+
+    def train_epochs(self, run, D, data):
+        """The epochs of a rollout; returns the KL divergence after the last one."""
+        rows = D.rows()
+        for _ in range(self.n_epochs):  # [8]
+            for batch in D.batches(data, self.batch_size, self.rng["sample"]):
+                run.updated(self.update(*batch, self.kl_weight.item()))
+            d = self.divergence(data[0][rows], data[-1][rows])
+            if d > 4 * self.target_kl:
+                break
+        # [16]
+        return d
 
     def divergence(self, s, out_old):
         """Mean KL(old || new) over states s, from the actor's outputs before the epochs."""

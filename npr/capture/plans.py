@@ -181,7 +181,8 @@ class Plan:
         self._table = Table()
         self._failed = np.zeros(1, np.int64)
         # at first, since it may not be compiled yet
-        self._run = self._table.native(kernels.run, self._failed[None], self._failed).function
+        self._native = self._table.native(kernels.run, self._failed[None], self._failed)
+        self._run = self._native.function
         self._traced: dict[int, Any] = {}  # what was read from the agent, as Traced, by id
         self.written: list[tuple[np.ndarray, np.ndarray]] = []  # those arrays, and their copies
         self._rates: list[tuple[Optimizer, _Number]] = []
@@ -279,10 +280,26 @@ class Plan:
 
     def replay(self) -> Any:
         """Do the call whose arguments were taken; returns what it returns."""
+        self.take_rates()
+        return self.finished(self._run(self._words))
+
+    def may_take(self, args: Sequence[Any]) -> bool:
+        """As `fits`, of an agent that has not changed."""
+        return self.replays != self.due and _take(self._args, args)
+
+    def take_rates(self) -> None:
+        """Take the learning rates as they are now."""
         for optimizer, rate in self._rates:
             if optimizer.learning_rate is not rate.value:
                 rate.take(float(optimizer.learning_rate))
-        if self._run(self._words) or self._status[0]:
+
+    def as_row(self) -> list[int]:
+        """The run of this plan's table, as a row of another table."""
+        return [self._native.address, id(self._rows), id(self._failed)]
+
+    def finished(self, failed: int = 0) -> Any:
+        """What the call returns, after its table was run; raises the error of a row that failed."""
+        if failed or self._status[0]:
             self._raise()
         self.replays += 1
         return self._copied()
@@ -438,8 +455,10 @@ class Plans:
 
     def _drop(self, one: _Signature) -> None:
         """Forget a plan."""
-        if one.plan is not None and self.ready.get(one.method) is one.plan:
-            del self.ready[one.method]
+        if one.plan is not None:
+            one.plan.due = one.plan.replays  # it fits no call any more, whoever has it
+            if self.ready.get(one.method) is one.plan:
+                del self.ready[one.method]
         one.earlier, one.plan = one.replays, None
 
     def _proved(

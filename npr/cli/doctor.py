@@ -48,6 +48,7 @@ EXTRAS = {  # of npr-rl -> its packages
     "mlflow": ["mlflow"],
     "tune": ["optuna"],
     "ray": ["ray"],
+    "envpool": ["envpool"],
     "onnx": ["onnx"],
     "safetensors": ["safetensors"],
     "completion": ["argcomplete"],

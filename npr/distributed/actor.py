@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npr.backend import FLOAT, to_host
-from npr.envs.batched import BatchedEnv, Episode, ErrorPolicy
+from npr.envs.batched import BatchedEnv, Episode
 from npr.envs.env_list import EnvList
 from npr.envs.episode_log import Mark
 from npr.envs.make import open_envs
@@ -51,7 +51,7 @@ class Setup(NamedTuple):
     options: dict[str, Any]
     first: int
     total: int
-    seeds: list[int | None]
+    seeds: list[int]
     whole: bool
     steps: int
     timeout: float | None
@@ -185,9 +185,9 @@ class Actor:
         self.agent = kind.__new__(kind)
         vars(self.agent).update(setup.held)
         self.envs: BatchedEnv = open_envs(
-            setup.env, setup.n, np.random.SeedSequence(0), **setup.options
+            setup.env, setup.n, np.random.SeedSequence(setup.seeds), **setup.options
         )
-        self.envs.seeds = list(setup.seeds)
+        self.envs.seeds, self.envs.first = list(setup.seeds), setup.first
         vars(self.agent)["envs"] = self.envs  # whose episodes the noise of actions depends on
         self.spec = column_spec(setup.n, self.envs.observations.size, *self.agent.actions.columns())
         self._rows = np.zeros((setup.total, self.envs.observations.size), FLOAT)
@@ -220,6 +220,7 @@ class Actor:
             name: np.empty((rows_of(name, request.steps), *shape), dtype)
             for name, (shape, dtype) in self.spec.items()
         }
+        envs.steps = request.t // self.setup.total  # for messages
         missing = None if request.missing is None else request.missing.copy()
         events: list[Event] = []
         if not request.after:
@@ -325,13 +326,3 @@ class Actor:
     def close(self) -> None:
         """Close the environments."""
         self.envs.close()
-
-
-def options_of(agent: Any) -> dict[str, Any]:
-    """The arguments of `open_envs` for the environments of an agent's actors."""
-    return {
-        "max_episode_steps": agent.max_episode_steps,
-        "env_kwargs": agent._env_kwargs(),
-        "scale_images": agent.flatten_images,
-        "error_policy": ErrorPolicy(agent.nan_obs, agent.on_env_error),
-    }

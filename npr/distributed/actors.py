@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from npr.distributed.actor import Setup, Spec, acting_part, column_spec, weights_of
-from npr.distributed.engine import Engine, Stop, WorkerLostError
+from npr.distributed.engine import ActorError, Engine, Stop, WorkerLostError
 from npr.distributed.processes import Processes
 from npr.errors import EnvCrashedError
 from npr.system.blas import threads_for
 from npr.training.advice import widest
 
-MAX_FAILURES = 3  # times in a row that an actor may be lost without an answer
+MAX_FAILURES = 10  # times in a row that an actor may be lost without an answer
 _BLOCK_BYTES = 2 << 20  # of the columns of one actor
 
 
@@ -46,7 +46,7 @@ class Actors:
         source: Any,
         options: dict[str, Any],
         shares: Sequence[np.ndarray],
-        seeds: Sequence[int | None],
+        seeds: Sequence[int],
         new_seeds: np.random.SeedSequence,
         ahead: bool,
         most_steps: int | None = None,
@@ -68,7 +68,7 @@ class Actors:
         for i, share in enumerate(shares):
             self._engine.start(i, self._setup(i, held, [seeds[j] for j in share]))
 
-    def _setup(self, i: int, held: dict[str, Any], seeds: list[int | None]) -> Setup:
+    def _setup(self, i: int, held: dict[str, Any], seeds: list[int]) -> Setup:
         if self._ahead:
             own = np.random.default_rng(self._new_seeds.spawn(1)[0])
             held = {**held, "rng": {**held["rng"], "explore": own}}
@@ -101,7 +101,7 @@ class Actors:
             self._replace(i, error)
 
     def answer(self, i: int, stop: Stop = wait) -> Any:
-        """The answer to the earliest call of actor i; see `Engine.receive`."""
+        """The answer to the earliest call of actor i; see `Engine.receive`. Raises ActorError."""
         while True:
             try:
                 answer = self._engine.receive(i, stop)
@@ -111,6 +111,8 @@ class Actors:
             else:
                 self._failures[i] = 0
                 self._calls[i].popleft()
+                if isinstance(answer, Exception):
+                    raise ActorError(answer)
                 return answer
 
     def ask(self, method: str, stop: Stop = wait) -> list[Any]:
@@ -166,9 +168,7 @@ class Actors:
             RuntimeWarning,
             stacklevel=4,
         )
-        seeds: list[int | None] = [
-            int(one.generate_state(1)[0]) for one in self._new_seeds.spawn(n)
-        ]
+        seeds = [int(one.generate_state(1)[0]) for one in self._new_seeds.spawn(n)]
         self._engine.start(i, self._setup(i, acting_part(self._agent), seeds))
         for number, (method, args) in enumerate(self._calls[i]):
             if method == "collect" and number == 0:

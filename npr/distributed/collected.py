@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from npr.distributed.actor import Block, Columns, Event, Request, options_of, rows_of, weights_of
+from npr.distributed.actor import Block, Columns, Event, Request, rows_of, weights_of
 from npr.distributed.actors import Actors
-from npr.distributed.engine import Stop
+from npr.distributed.engine import ActorError, Stop
+from npr.envs import engines
 from npr.envs.batched import NOT_RESUMABLE, BatchedEnv, Record, State
-from npr.envs.make import is_vector, open_envs
+from npr.envs.make import is_vector, make_env, open_envs
 from npr.envs.remake import EnvOfFile, is_normalizing
 from npr.errors import ConfigError, EnvCrashedError
 from npr.files.generators import generator_state
@@ -28,15 +31,26 @@ class ActorEnvs(BatchedEnv):
     replay buffer collect the next block of steps while it learns from one: actions are then at most
     `max_lag` updates old.
 
-    agent   whose actors these are; they start with its first step
-    seeds   as for BatchedEnv
+    agent     whose actors these are; they start with its first step
+    seeds     as for BatchedEnv
+    options   further arguments of `open_envs`
+    say       as for `open_envs`
     """
 
     acts = True
 
-    def __init__(self, agent: Any, seeds: np.random.SeedSequence) -> None:
+    def __init__(
+        self,
+        agent: Any,
+        seeds: np.random.SeedSequence,
+        options: dict[str, Any],
+        say: Callable[[str], object],
+    ) -> None:
         _check(agent)
-        self.options, self.source = options_of(agent), _sendable(agent.env)
+        self.source, self.options = _sendable(agent.env), {**options}
+        self.shares = np.array_split(np.arange(agent.n_envs), agent.n_workers)
+        if agent.vectorization == "auto":
+            self.options["vectorization"] = self._fastest(agent, say)
         # one environment, to know the spaces and wrappers
         self.probe = open_envs(self.source, 1, np.random.SeedSequence(0), **self.options)
         if any(map(is_normalizing, self.probe.described())):
@@ -49,11 +63,10 @@ class ActorEnvs(BatchedEnv):
         super().__init__(
             agent.n_envs, self.probe.observation_space, self.probe.action_space, seeds,
             table=False, scale_images=agent.flatten_images,
-            error_policy=self.options["error_policy"], owned=True,
+            error_policy=options["error_policy"], owned=True,
         )  # fmt: skip
-        self.agent = agent
+        self.agent, self._first_seeds = agent, [seed for seed in self.seeds if seed is not None]
         self.is_ahead = isinstance(agent, Replay)  # whether the next block is collected meanwhile
-        self.shares = np.array_split(np.arange(self.n), agent.n_workers)
         self.lag = 0  # the most updates that an action was older than, since the last row of a log
         self._actors: Actors | None = None
         self._pending: tuple[Request, int] | None = None  # not answered, and n_updates before
@@ -73,10 +86,23 @@ class ActorEnvs(BatchedEnv):
         if self._actors is None:
             most = self._steps_within_lag() if self.is_ahead else None
             self._actors = Actors(
-                self.agent, self.source, self.options, self.shares, self.seeds, self._seed_source,
-                self.is_ahead, most,
+                self.agent, self.source, self.options, self.shares, self._first_seeds,
+                self._seed_source, self.is_ahead, most,
             )  # fmt: skip
         return self._actors
+
+    def _fastest(self, agent: Any, say: Callable[[str], object]) -> engines.Vectorization:
+        """The engine that steps the environments of each actor, for vectorization="auto"."""
+        make = functools.partial(
+            make_env, self.source, agent.max_episode_steps, self.options["env_kwargs"]
+        )
+        plain = not self.options["env_kwargs"] and agent.nan_obs != "terminate"
+        n = len(self.shares[0])
+        found, why = engines.fastest(agent.env, n, None, make, plain)
+        if found == "async":
+            found, why = "sync", "workers are processes"
+        say(f"vectorization='auto' takes {found!r} in each worker: {why}")
+        return found
 
     def _steps_within_lag(self) -> int:
         """Steps of a block, of which two may be on their way to the agent. Raises ConfigError."""
@@ -118,7 +144,12 @@ class ActorEnvs(BatchedEnv):
         self._position = None
         self._forget_block()
         self._start_statistics()
-        self.s = np.concatenate(self.actors.ask("reset"))
+        self.s = None
+        try:
+            self.s = np.concatenate(self.actors.ask("reset"))
+        except ActorError as error:
+            self._drop_answers()
+            raise error.error from error.error.__cause__
         return self.s
 
     def advance(
@@ -133,7 +164,13 @@ class ActorEnvs(BatchedEnv):
         stop() is called while this waits, and may raise.
         """
         if self._t == self._steps:
-            self._next_block(steps, missing, stop)
+            try:
+                self._next_block(steps, missing, stop)
+            except ActorError as error:
+                self._drop_answers()
+                self._drop_block()
+                self.s = None
+                raise error.error from error.error.__cause__
         t, block, episode = self._t, self._block, self.episode
         if not self.is_ahead:  # the same numbers as `explore` draws
             self.agent.head.noise(self.agent.rng["explore"], (self.n,))
@@ -142,8 +179,7 @@ class ActorEnvs(BatchedEnv):
         event = self._events.get(t)
         if event is not None:
             self.finished = event.episodes
-            for i in (*event.ended, *event.dropped):
-                self._advance_episode(i)
+            self._number_next([*event.ended, *event.dropped])
             self.dropped += len(event.dropped)
         if self._t == self._steps:
             self.lag = max(self.lag, self.agent.n_updates - self._version)
@@ -311,6 +347,8 @@ class ActorEnvs(BatchedEnv):
         found = self._actors.positions(0 if interrupted else self._t)
         if found is not None:
             joined = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+            actions = [one["actions"] for one in found if len(one["actions"])]  # else of no type
+            joined["actions"] = np.concatenate(actions or [np.empty(0)])
             state |= {"s": self.s.copy(), **joined}
         if interrupted:
             self._position = state
@@ -355,6 +393,11 @@ def _check(agent: Any) -> None:
         raise ConfigError(
             f"{name}: n_workers={n_workers} needs an id or a function that makes an environment, "
             f"got {type(env).__name__}: an environment cannot be moved to another process."
+        )
+    if agent.vectorization == "async":
+        raise ConfigError(
+            f"{name}: vectorization='async' starts processes, which the processes of "
+            f"n_workers={n_workers} cannot do. Leave one of them out."
         )
     if agent.n_envs < n_workers:
         raise ConfigError(

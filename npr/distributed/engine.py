@@ -17,6 +17,14 @@ class WorkerLostError(Exception):
     what happened, e.g. "its process (pid 7) died with signal 9"."""
 
 
+class ActorError(Exception):
+    """A call of an actor raised `error`."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Engine(Protocol):
     """Runs actors, numbered from 0. A restarted one has the number of the lost one.
 
@@ -34,10 +42,11 @@ class Engine(Protocol):
         """Call a method of actor i. Does not wait. Raises WorkerLostError."""
 
     def receive(self, i: int, stop: Stop) -> Any:
-        """The answer to the earliest call of actor i that was not received.
+        """The answer to the earliest call of actor i that was not received; the exception, if the
+        call raised one.
 
         stop() is called while this waits, and may raise; then the answer can still be received.
-        Raises what the method raised, and WorkerLostError.
+        Raises WorkerLostError.
         """
 
     def interrupt(self) -> None:
@@ -47,4 +56,4 @@ class Engine(Protocol):
         """End all actors. May be called twice."""
 
 
-__all__ = ["Columns", "Engine", "Setup", "Stop", "WorkerLostError"]
+__all__ = ["ActorError", "Columns", "Engine", "Setup", "Stop", "WorkerLostError"]

@@ -139,14 +139,18 @@ class _Worker:
         if self._starting:
             if timeout is not None:
                 timeout = max(timeout, MIN_START_TIMEOUT)
-            self._receive(stop, timeout)
+            answer = self._receive(stop, timeout)
             self._starting, timeout = False, self.setup.timeout
+            if answer is not None:  # why it cannot be made
+                return answer
         answer = self._receive(stop, timeout)
         if isinstance(answer, Block):
             return answer._replace(columns=self._columns)
         return answer
 
     def _receive(self, stop: Stop, timeout: float | None) -> Any:
+        if self._pipe.closed:
+            raise WorkerLostError("its process was ended")
         moves, since = self._moves[self.i], time.monotonic()
         while not self._pipe.poll():
             connection.wait([self._pipe, self.process.sentinel], LOOK_INTERVAL)
@@ -163,12 +167,9 @@ class _Worker:
                 self.end()
                 raise WorkerLostError(f"its process (pid {pid}) did not step for {timeout:g} s")
         try:
-            succeeded, answer = self._pipe.recv()
+            return self._pipe.recv()
         except (OSError, EOFError) as error:
             raise WorkerLostError(self._how_it_ended()) from error
-        if not succeeded:
-            raise answer
-        return answer
 
     def _how_it_ended(self) -> str:
         self.process.join(1.0)
@@ -254,11 +255,14 @@ def _work(
     try:
         actor = _Stoppable(setup, vectors, moves, i)
     except Exception as error:
-        _send(pipe, False, error)
+        _send(pipe, error)
         return
-    _send(pipe, True, None)
+    _send(pipe, None)
     while True:
-        method, args = pipe.recv()
+        try:
+            method, args = pipe.recv()
+        except (EOFError, OSError):  # the parent has ended
+            return
         if method == "close":
             actor.close()
             return
@@ -269,19 +273,18 @@ def _work(
             else:
                 answer = getattr(actor, method)(*args)
         except Exception as error:
-            _send(pipe, False, error)
-        else:
-            _send(pipe, True, answer)
+            answer = error
+        _send(pipe, answer)
 
 
-def _send(pipe: Connection, succeeded: bool, answer: Any) -> None:
+def _send(pipe: Connection, answer: Any) -> None:
     with contextlib.suppress(OSError):  # the parent is gone
         try:
-            pipe.send((succeeded, answer))
+            pipe.send(answer)
         except OSError:
             raise
-        except Exception:  # an error that cannot be sent
-            pipe.send((False, EnvCrashedError(f"an actor raised {describe_error(answer)}")))
+        except Exception:  # of an exception that cannot be sent
+            pipe.send(EnvCrashedError(f"an actor raised {describe_error(answer)}"))
 
 
 class _Stoppable(Actor):

@@ -20,7 +20,7 @@ import numpy as np
 
 from npr.backend import FLOAT
 from npr.envs import state_check
-from npr.envs.contract import action_spec, all_finite, observation_spec
+from npr.envs.contract import action_spec, all_finite, observation_spec, on_host
 from npr.envs.gymnasium_internals import single_envs
 from npr.envs.spaces import ACTION_KINDS, actions_from_spec, observations_from_spec
 from npr.errors import (
@@ -39,8 +39,8 @@ MAX_RESETS = 3  # further resets after a first observation that is not finite, n
 MAX_CRASHES, CRASH_WINDOW = 10, 3600.0  # crashes per seconds tolerated with on_env_error="reset"
 LARGE_REWARD = 1e6  # rewards beyond this magnitude give one warning
 NOT_RESUMABLE = (
-    "the generators of a VectorEnv, of worker processes (env_timeout) and of actors with a replay "
-    "buffer (n_workers) cannot be read, so their episodes cannot be repeated"
+    "the generators of a VectorEnv, of worker processes and of actors with a replay buffer "
+    "(n_workers) cannot be read, so their episodes cannot be repeated"
 )
 
 Record = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -91,12 +91,14 @@ class BatchedEnv(abc.ABC):
                     and after a step that failed
     steps           number of calls of step
     episode         (n,) number of the current episode of each environment, never used twice
+    returns         (n,) sum of its rewards so far; lengths: (n,) its steps
     finished        the episodes that ended in the last step
     dropped         number of episodes that were dropped because of `error_policy`
     owned           whether npr made the environments and closes them
     all_valid       (n,) True; step returns this same object as `valid` if all rows are valid
     one_by_one      whether the environments are stepped in turn, and not by one call
     acts            whether the environments choose the actions, see npr.distributed
+    first           the number of the first environment in messages
     """
 
     one_by_one: ClassVar[bool] = False
@@ -142,6 +144,7 @@ class BatchedEnv(abc.ABC):
         self._last_actions: Sequence[Any] | np.ndarray = ()
         self._crash_times: collections.deque[float] = collections.deque(maxlen=MAX_CRASHES + 1)
         self._warned_of_nan = self._warned_of_reward = False
+        self.first = 0
         self._left: bytes | None = None  # fingerprint of the environments at the end of a run
 
     @abc.abstractmethod
@@ -185,6 +188,10 @@ class BatchedEnv(abc.ABC):
     def close(self) -> None:
         """Close the environments, and end their processes if they have any."""
 
+    def longest(self) -> int:
+        """The number of steps of the longest current episode."""
+        return max(self.lengths)  # type: ignore[no-any-return]
+
     def claim(self) -> None:
         """Begin to use the environments. If anybody else has stepped or reset them since the last
         use, new episodes begin, with a ResumeWarning."""
@@ -222,7 +229,7 @@ class BatchedEnv(abc.ABC):
         try:
             self._write(rows, i, observation)
         except EnvContractError as error:
-            raise self._contract_error(i, error) from None
+            raise self._contract_error(i, cause_of(error, observation)) from None
 
     def _begin_step(self, a: np.ndarray) -> Any:
         """Convert the agent's actions to the environments' actions, a sequence or an array."""
@@ -247,7 +254,8 @@ class BatchedEnv(abc.ABC):
         return valid, r
 
     def _start_statistics(self) -> None:
-        self.returns, self.lengths = [0.0] * self.n, [0] * self.n
+        self.returns: Any = [0.0] * self.n
+        self.lengths: Any = [0] * self.n
         self.episode = np.arange(self._next_episode, self._next_episode + self.n)
         self._next_episode += self.n
 
@@ -263,8 +271,8 @@ class BatchedEnv(abc.ABC):
     def _warn_of_reward(self, i: int, reward: float) -> None:
         self._warned_of_reward = True
         warnings.warn(
-            f"env {i} returned a reward of {reward:.3g} at step {self.steps:,}; beyond "
-            f"{LARGE_REWARD:.0e} losses in float32 lose precision and may overflow. Use "
+            f"env {self.first + i} returned a reward of {reward:.3g} at step {self.steps:,}; "
+            f"beyond {LARGE_REWARD:.0e} losses in float32 lose precision and may overflow. Use "
             "normalize_reward=True, or scale the rewards in the environment.",
             ConfigWarning,
             stacklevel=2,
@@ -276,21 +284,23 @@ class BatchedEnv(abc.ABC):
         ended   environment -> whether its episode was a success; None: unknown
         """
         for i, success in ended.items():
-            self.finished.append(Episode(self.returns[i], self.lengths[i], success))
-            self._advance_episode(i)
-        for i in dropped:
-            self._advance_episode(i)
+            self.finished.append(Episode(float(self.returns[i]), int(self.lengths[i]), success))
+        over = *ended, *dropped
+        for i in over:
+            self.returns[i], self.lengths[i] = 0.0, 0
+        self._number_next(over)
         self.dropped += len(dropped)
 
-    def _advance_episode(self, i: int) -> None:
-        self.returns[i], self.lengths[i] = 0.0, 0
+    def _number_next(self, over: Sequence[int]) -> None:
+        """Give the next episodes of these environments their numbers, in this order."""
         self.episode = self.episode.copy()  # the old array may be held by a caller
-        self.episode[i] = self._next_episode
-        self._next_episode += 1
+        for i in over:
+            self.episode[i] = self._next_episode
+            self._next_episode += 1
 
     def _contract_error(self, i: int | None, error: object) -> EnvContractError:
         """An error that names the environment (None: unknown) and the step."""
-        who = "vector environment" if i is None else f"env {i}"
+        who = "vector environment" if i is None else f"env {self.first + i}"
         return EnvContractError(f"{who}, step {self.steps:,}: {error}")
 
     def _nonfinite_rows(
@@ -324,7 +334,7 @@ class BatchedEnv(abc.ABC):
     ) -> None:
         """Raise EnvContractError, or warn once if nan_obs="terminate" and `tolerate`."""
         hint = " It may be too large for float32." if math.isinf(value) else ""
-        text = f"env {i} returned a non-finite {what} {self._when(i, stepping)}.{hint}"
+        text = f"env {self.first + i} returned a non-finite {what} {self._when(i, stepping)}.{hint}"
         terminate = self.error_policy.nan_obs == "terminate"
         if not (terminate and tolerate):
             suggest = self.can_reset_one and not terminate
@@ -424,6 +434,15 @@ class BatchedEnv(abc.ABC):
     def _replay(self, state: State) -> str | None:
         """Restore the episodes of the environments; returns the same as `resume`."""
         return NOT_RESUMABLE
+
+
+def cause_of(error: EnvContractError, observation: Any) -> EnvContractError:
+    """The reason why an observation could not be written: its device, or what the error says."""
+    try:
+        on_host(observation, "the environment", "observations")
+    except EnvContractError as reason:
+        return reason
+    return error
 
 
 def _nonfinite(row: np.ndarray, reward: float = 0.0) -> tuple[str, float] | None:

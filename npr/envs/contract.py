@@ -17,6 +17,8 @@ from npr.errors import EnvContractError, SpaceError
 if TYPE_CHECKING:
     import gymnasium
 
+_HOST_DEVICES = (1, 3)  # of DLPack: memory of the CPU, and that which is pinned for CUDA
+
 
 def is_image(space: gymnasium.Space[Any]) -> bool:
     """Whether a space is a Box of uint8 with three axes."""
@@ -121,6 +123,39 @@ def checked_step(result: Any) -> tuple[Any, float, bool, bool]:
     return observation, reward, terminated, truncated
 
 
+def on_host(x: Any, call: str, name: str) -> Any:
+    """x, or arrays of another library in it as NumPy's, if they are in the memory of the host.
+
+    call, name   what has returned x, and as what
+
+    Raises EnvContractError for arrays on a device.
+    """
+    if x.__class__ is np.ndarray:
+        return x
+    if isinstance(x, dict):
+        return {key: on_host(part, call, name) for key, part in x.items()}
+    if isinstance(x, tuple):
+        return tuple(on_host(part, call, name) for part in x)
+    check_on_host(x, call, name)
+    return np.asarray(x) if hasattr(x, "__dlpack__") else x
+
+
+def check_on_host(x: Any, call: str, name: str) -> None:
+    """Raise EnvContractError for an array on a device, such as those of Isaac Lab."""
+    device = getattr(x, "__dlpack_device__", None)
+    away = hasattr(x, "__cuda_array_interface__")
+    if not away and device is not None:
+        away = int(device()[0]) not in _HOST_DEVICES
+    if away:
+        kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
+        raise EnvContractError(
+            f"{call} returned {name} in a {kind} on the device "
+            f"{getattr(x, 'device', 'of a GPU')}, but npr steps environments with NumPy arrays on "
+            "the host. Wrap the environment and convert what reset() and step() return "
+            "(x.cpu().numpy() in PyTorch), or simulate on the CPU."
+        )
+
+
 def success(info: Any) -> bool | None:
     """Whether an episode was a success, by info["is_success"] of its last step; None: unknown."""
     value = info.get("is_success")
@@ -138,6 +173,7 @@ def _reward(reward: Any) -> float:
             return float(number)
         except OverflowError:
             pass
+    check_on_host(reward, "step()", "the reward")
     raise EnvContractError(
         f"step() returned {reprlib.repr(reward)} ({type(reward).__name__}) as the reward, which "
         "must be one number. Return float(reward)."

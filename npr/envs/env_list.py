@@ -16,6 +16,7 @@ from npr.envs.batched import (
     ErrorPolicy,
     Record,
     State,
+    cause_of,
 )
 from npr.envs.contract import all_finite, checked_reset, checked_step, success
 from npr.envs.episode_log import MAX_ACTIONS, MAX_BYTES, TOO_LONG, EpisodeLog
@@ -86,10 +87,12 @@ class EnvList(BatchedEnv):
             except Exception as error:
                 if isinstance(error, TypeError) and "argument 'seed'" in str(error):
                     raise EnvContractError(
-                        f"env {i}: reset() does not take a seed ({error}). This is the API of old "
-                        "Gym; define reset(self, *, seed=None, options=None)."
+                        f"env {self.first + i}: reset() does not take a seed ({error}). This is "
+                        "the API of old Gym; define reset(self, *, seed=None, options=None)."
                     ) from error
-                self._handle_crash(i, False, f"env {i} raised {describe_error(error)}", error)
+                self._handle_crash(
+                    i, False, f"env {self.first + i} raised {describe_error(error)}", error
+                )
                 continue
             self.seeds[i] = None
             try:
@@ -145,15 +148,18 @@ class EnvList(BatchedEnv):
         try:
             result = self.envs[i].step(action)
         except Exception as error:
-            self._handle_crash(i, True, f"env {i} raised {describe_error(error)}", error)
+            self._handle_crash(
+                i, True, f"env {self.first + i} raised {describe_error(error)}", error
+            )
             s2[i] = 0
             crashed.append(i)
             return 0.0
+        observation = None
         try:
             observation, reward, terminated, truncated = checked_step(result)
             self._write(s2, i, observation)
         except EnvContractError as error:
-            raise self._contract_error(i, error) from None
+            raise self._contract_error(i, cause_of(error, observation)) from None
         r[i] = reward
         if terminated or truncated:
             ended[i] = terminated, truncated, success(result[4])

@@ -73,6 +73,22 @@ def takes_seed_list(env: Any) -> bool:
     return hasattr(env, "env_fns")
 
 
+def spec_of(id: str) -> Any:
+    """The EnvSpec of an id; imports the module of "module:id", as gymnasium.make does."""
+    from gymnasium.envs.registration import _find_spec
+
+    return _find_spec(id)
+
+
+def stalls_while_resetting(env: Any) -> bool:
+    """Whether a vector environment does not step the others in a step that resets one of them.
+
+    Those of Gymnasium in JAX (phys2d, tabular) restore the state of all from before the step.
+    """
+    names = (f"{kind.__module__}.{kind.__name__}" for kind in type(env.unwrapped).__mro__)
+    return "gymnasium.envs.functional_jax_env.FunctionalJaxVectorEnv" in names
+
+
 def retains_autoreset(env: Any) -> bool:
     """Whether workers in NEXT_STEP mode still reset in the next step after an explicit reset().
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npr.backend import FLOAT
-from npr.envs import state_check, workers
+from npr.envs import engines, envpool, state_check, workers
 from npr.envs.batched import RAISE, BatchedEnv, ErrorPolicy
 from npr.envs.contract import checked_reset, checked_step, observation_spec, success
 from npr.envs.env_list import EnvList
@@ -98,7 +98,7 @@ def has_limit_below(env: object, max_episode_steps: int) -> bool:
     """Whether max_episode_steps does not apply: to a VectorEnv, or an Env with a shorter limit."""
     import gymnasium
 
-    if isinstance(env, gymnasium.Env):
+    if isinstance(env, gymnasium.Env) and not is_vector(env):  # an EnvPool is both
         return (time_limit(env) or max_episode_steps) < max_episode_steps
     return is_vector(env)
 
@@ -107,6 +107,8 @@ def env_id(env: object) -> str | None:
     """The registered id of an environment, if it has one."""
     if isinstance(env, (str, EnvOfFile)):
         return env if isinstance(env, str) else env.id
+    if envpool.is_pool(env):
+        return envpool.task_id(env)
     spec = env if type(env).__name__ == "EnvSpec" else getattr(env, "spec", None)
     return getattr(spec, "id", None)
 
@@ -135,6 +137,8 @@ def time_limited(env: Any) -> bool | None:
     """Whether Gymnasium limits the episodes of an Env or VectorEnv; None if that is unknown."""
     if not is_vector(env):
         return time_limit(env) is not None
+    if envpool.is_pool(env):
+        return envpool.limit_of(env) is not None
     inner = single_envs(env.unwrapped)
     if getattr(env.spec, "max_episode_steps", None) is not None:
         return True
@@ -152,20 +156,29 @@ def open_envs(
     scale_images: bool = False,
     error_policy: ErrorPolicy = RAISE,
     env_timeout: float | None = None,
+    vectorization: engines.Vectorization | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> BatchedEnv:
     """Open n_envs environments, not yet reset.
 
-    max_episode_steps, env_kwargs   as for `make_env`
+    max_episode_steps, env_kwargs   as for `make_env`, or for the engine
     table          observations are indices of a table, from a Discrete space
     scale_images   images are divided by 255
     env_timeout    seconds that one call may take; each environment gets a worker process.
-                   None: no limit, all in this process
+                   None: no limit
+    vectorization  the engine that steps them, see `npr.envs.engines`. None: "sync", or "async"
+                   with env_timeout
+    say            is called with a line about the engine that "auto" takes
+
+    Raises ConfigError for settings that the engine or the environment cannot have.
     """
     import gymnasium
 
     given: dict[str, Any] = {
         "table": table, "scale_images": scale_images, "error_policy": error_policy,
     }  # fmt: skip
+    if vectorization is not None:
+        engines.check(env, vectorization, env_timeout)
     if isinstance(env, gymnasium.vector.VectorEnv):
         _watch_user_env(env, max_episode_steps, env_kwargs, env_timeout)
         return VectorEnvAdapter(env, seeds, **given)
@@ -180,18 +193,38 @@ def open_envs(
             "an Env cannot be moved to a worker process."
         )
     if isinstance(env, EnvOfFile) and env.vector is not None:
-        reopen: Callable[[], VectorEnv] = functools.partial(
-            _vector_of_file, env, n_envs, env_timeout
-        )
-    elif env_timeout is None:
-        envs = [make_env(env, max_episode_steps, env_kwargs) for _ in range(n_envs)]
+        return _adapted(functools.partial(_vector_of_file, env, n_envs, env_timeout, seeds),
+                        seeds, given)  # fmt: skip
+    make = functools.partial(make_env, env, max_episode_steps, env_kwargs)
+    if vectorization == "auto":
+        plain = not env_kwargs and error_policy.nan_obs != "terminate"
+        vectorization, why = engines.fastest(env, n_envs, env_timeout, make, plain)
+        if say is not None:
+            say(f"vectorization='auto' takes {vectorization!r}: {why}")
+    if vectorization is None:
+        vectorization = "sync" if env_timeout is None else "async"
+    if vectorization == "sync":
+        envs = [make() for _ in range(n_envs)]
         owned = not any(map(state_check.in_use, envs))  # a function may return one that exists
         return EnvList(envs, seeds, owned=owned and not single, **given)
-    else:
+    if vectorization == "async":
         # a new process may not know what this one has registered
         source = gymnasium.registry.get(env, env) if isinstance(env, str) else env
-        make = functools.partial(_make_checked, source, max_episode_steps, env_kwargs)
-        reopen = functools.partial(workers.open_workers, make, n_envs, env_timeout)
+        checked = functools.partial(_make_checked, source, max_episode_steps, env_kwargs)
+        return _adapted(
+            functools.partial(workers.open_workers, checked, n_envs, env_timeout), seeds, given
+        )
+    opens: Callable[..., VectorEnv] = (
+        engines.open_entry_point if vectorization == "entry_point" else engines.open_envpool
+    )
+    return _adapted(
+        functools.partial(opens, env, n_envs, seeds, max_episode_steps, env_kwargs), seeds, given
+    )
+
+
+def _adapted(
+    reopen: Callable[[], VectorEnv], seeds: np.random.SeedSequence, given: dict[str, Any]
+) -> VectorEnvAdapter:
     opened = reopen()
     try:
         return VectorEnvAdapter(opened, seeds, reopen=reopen, **given)
@@ -200,8 +233,10 @@ def open_envs(
         raise
 
 
-def _vector_of_file(env: EnvOfFile, n: int, env_timeout: float | None) -> VectorEnv:
-    opened = env.open_vector(n)
+def _vector_of_file(
+    env: EnvOfFile, n: int, env_timeout: float | None, seeds: np.random.SeedSequence
+) -> VectorEnv:
+    opened = env.open_vector(n, seeds)
     try:
         _watch_user_env(opened, None, None, env_timeout)
     except BaseException:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from npr.envs import envpool
 from npr.envs.gymnasium_internals import constructor_arguments, env_functions, single_envs
 from npr.errors import ConfigError, ConfigWarning
 
@@ -177,6 +178,8 @@ def single_of(env: VectorEnv) -> SingleEnv:
 
     _check_vector_wrappers(env)
     base = env.unwrapped
+    if envpool.is_pool(base) and (id := envpool.task_id(base)):
+        return envpool.single(id, kwargs=envpool.arguments(base))
     functions = env_functions(base)
     if functions:
         made: SingleEnv = functions[0]()
@@ -343,6 +346,8 @@ def _of_vector(env: VectorEnv) -> Description:
     held = single_envs(base)
     if held:
         return {**_common(held), "vector": {**vector, "mode": "sync"}}
+    if envpool.is_pool(base) and (id := envpool.task_id(base)):
+        return _described(id, envpool.arguments(base), None, {**vector, "mode": "envpool"})
     spec = _spec(base)
     if spec is None and base.spec is not None:
         raise _Unknown(f"{type(base).__name__} was not made by gymnasium.make_vec")
@@ -379,7 +384,7 @@ class EnvOfFile:
         if self.kwargs.get("render_mode") == "human" or "disable_env_checker" in self.kwargs:
             raise ConfigError(f"An environment in a file cannot have the arguments {self.kwargs}.")
         if self.vector is not None:
-            modes = ("sync", "async", "vector_entry_point")
+            modes = ("sync", "async", "vector_entry_point", "envpool")
             resets = ("NEXT_STEP", "SAME_STEP", "DISABLED")
             if (
                 set(self.vector) != {"mode", "autoreset_mode"}
@@ -400,6 +405,8 @@ class EnvOfFile:
         import gymnasium
         import gymnasium.wrappers as gw
 
+        if self.vector is not None and self.vector["mode"] == "envpool":
+            return envpool.single(self.id, kwargs=self.kwargs)
         spec = registered(self.id)
         if self.wrappers is None:
             return gymnasium.make(spec, disable_env_checker=True, **self.kwargs)
@@ -408,12 +415,19 @@ class EnvOfFile:
             env = getattr(gw, name)(env, **kwargs)
         return env
 
-    def open_vector(self, n: int) -> VectorEnv:
-        """A VectorEnv of n environments, like the one that the agent was trained with."""
+    def open_vector(self, n: int, seeds: np.random.SeedSequence) -> VectorEnv:
+        """A VectorEnv of n environments, like the one that the agent was trained with.
+
+        seeds   for those that get them when they are made
+        """
         import gymnasium
         from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
         mode, autoreset = self.vector["mode"], self.vector["autoreset_mode"]
+        if mode == "envpool":
+            limit = self.kwargs.get("max_episode_steps")
+            others = {k: v for k, v in self.kwargs.items() if k != "max_episode_steps"}
+            return envpool.open_pool(self.id, n, seeds, limit, others)
         if mode == "vector_entry_point":
             spec = registered(self.id)
             return gymnasium.make_vec(spec, n, vectorization_mode=mode, **self.kwargs)

@@ -211,6 +211,14 @@ class DiscreteObservations(Observations):
         out[...] = 0
         out[self.index(observation)] = 1
 
+    def indices(self, observations: np.ndarray) -> np.ndarray | None:
+        """The `index` of each of (B,) observations; None if one of them has none."""
+        if observations.dtype.kind not in "iu":
+            return None
+        indices: np.ndarray = observations.astype(INDEX_DTYPE) - self.start
+        inside = (indices >= 0) & (indices < self.size)
+        return indices if inside.all() else None
+
     def index(self, observation: Any) -> int:
         try:
             index = operator.index(observation) - self.start

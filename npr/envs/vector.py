@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from npr.backend import FLOAT
-from npr.envs import workers
-from npr.envs.batched import MAX_RESETS, BatchedEnv, ErrorPolicy, Record
-from npr.envs.contract import checked_reset, success
+from npr.envs import envpool, workers
+from npr.envs.batched import LARGE_REWARD, MAX_RESETS, BatchedEnv, ErrorPolicy, Record
+from npr.envs.contract import all_finite, checked_reset, on_host, success
 from npr.envs.gymnasium_internals import (
     error_origin,
     last_observations,
     retains_autoreset,
     single_envs,
+    stalls_while_resetting,
     takes_seed_list,
 )
+from npr.envs.spaces import DiscreteObservations
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, describe_error
 
 if TYPE_CHECKING:
@@ -43,14 +45,21 @@ class VectorEnvAdapter(BatchedEnv):
     ) -> None:
         mode = env.metadata.get("autoreset_mode")
         self.mode = getattr(mode, "name", mode)
+        if envpool.is_pool(env) and reopen is None:
+            envpool.check_pool(env)
+        if stalls_while_resetting(env):
+            raise EnvContractError(
+                f"{type(env.unwrapped).__name__} does not step the others while it resets one of "
+                "its environments, which gives transitions that did not happen; pass the id with "
+                "n_envs."
+            )
         self._check_support(error_policy, reopen is not None)
         self.can_reset_one = self.mode == "DISABLED"
         self.can_replace = reopen is not None
         self.env, self._reopen = env, reopen
         super().__init__(
-            env.num_envs, env.single_observation_space, env.single_action_space, seeds,
-            table=table, scale_images=scale_images, error_policy=error_policy,
-            owned=self.can_replace,
+            env.num_envs, *envpool.spaces_of(env), seeds, table=table,
+            scale_images=scale_images, error_policy=error_policy, owned=self.can_replace,
         )  # fmt: skip
         self._resetting = np.zeros(self.n, bool)  # NEXT_STEP: rows that the next step only resets
 
@@ -62,10 +71,14 @@ class VectorEnvAdapter(BatchedEnv):
                 "pass an id with n_envs."
             )
         if error_policy.nan_obs == "terminate" and self.mode != "DISABLED":
+            advice = (
+                "Use vectorization='sync' or 'async'."
+                if can_replace
+                else "Pass an id or a function with n_envs, or make it with AutoresetMode.DISABLED."
+            )
             raise ConfigError(
                 "nan_obs='terminate' needs environments that npr resets, but this VectorEnv resets "
-                f"them itself (autoreset mode {self.mode}). Pass an id or a function with n_envs, "
-                "or make it with AutoresetMode.DISABLED."
+                f"them itself (autoreset mode {self.mode}). {advice}"
             )
         if error_policy.on_env_error == "reset" and not can_replace:
             raise ConfigError(
@@ -104,7 +117,8 @@ class VectorEnvAdapter(BatchedEnv):
         if pool is not None:
             pool.drain()
         seed: Any = self.seeds if takes_seed_list(base) else self.seeds[0]
-        result = self.env.reset(seed=seed)
+        # the seeds of an EnvPool are fixed when it is made
+        result = self.env.reset(seed=None if envpool.is_pool(base) else seed)
         self.seeds = [None] * self.n
         if not retains_autoreset(base):
             self._resetting = np.zeros(self.n, bool)
@@ -132,21 +146,23 @@ class VectorEnvAdapter(BatchedEnv):
             result = self.env.step(actions)
         except Exception as error:
             return self._restart(error, stepping=True)
-        observation, r, terminated, truncated, info = self._checked_step(result)
+        observation, rewards, terminated, truncated, info = self._checked_step(result)
+        r = rewards.astype(FLOAT, copy=False)
         valid = ~self._resetting if self._resetting.any() else self.all_valid
         done = terminated | truncated
         if self.mode == "NEXT_STEP":
             self._resetting = done
         s = self._encode(observation)
         s2 = self._final_observations(s, done, info) if self.mode == "SAME_STEP" else s
-        rewards = r.tolist()
-        lost = self._nonfinite_rows(s2, rewards, valid)
-        if lost:
+        lost: list[int] = []
+        if not (all_finite(r) and (self.table or all_finite(s2))):
+            lost = self._nonfinite_rows(s2, r.tolist(), valid)
             valid, r = self._invalidate(lost, valid, r)
             terminated, truncated = terminated & valid, truncated & valid
-        self._count(rewards, valid)
-        ended = np.flatnonzero(valid & done).tolist()
-        self._end_episodes({i: self._success(info, i) for i in ended}, lost)
+        self._add(rewards, valid)
+        if lost or True in done.tolist():  # faster than any()
+            ended = np.flatnonzero(valid & done).tolist()
+            self._end_episodes({i: self._success(info, i) for i in ended}, lost)
         if self.mode == "DISABLED" and (done.any() or lost):
             try:
                 s = self._finite_reset(self._reset_rows(s2, done | ~valid))
@@ -159,16 +175,15 @@ class VectorEnvAdapter(BatchedEnv):
         return s2, r, terminated, truncated, valid
 
     def _checked_step(self, result: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Any]:
-        """What step() returned, with its columns as arrays."""
+        """What step() returned, with its columns as arrays; rewards in their own precision."""
         if not isinstance(result, tuple) or len(result) != 5:
             raise self._contract_error(
                 None, f"step() must return five values, got {reprlib.repr(result)}."
             )
         observation, *columns, info = result
-        r, terminated, truncated = (np.asarray(column) for column in columns)
-        for name, column, kinds in (
-            ("rewards", r, "fiub"), ("terminated", terminated, "b"), ("truncated", truncated, "b"),
-        ):  # fmt: skip
+        names, kinds_of = ("rewards", "terminated", "truncated"), ("fiub", "b", "b")
+        arrays = [np.asarray(on_host(x, "step()", name)) for name, x in zip(names, columns)]
+        for name, column, kinds in zip(names, arrays, kinds_of):
             if column.shape != (self.n,) or column.dtype.kind not in kinds:
                 kind = "numbers" if name == "rewards" else "bools"
                 raise self._contract_error(
@@ -176,7 +191,23 @@ class VectorEnvAdapter(BatchedEnv):
                     f"step() must return {name} as {kind} of shape ({self.n},), got "
                     f"{column.dtype}{column.shape}. Fix the vector environment.",
                 )
-        return observation, r.astype(FLOAT, copy=False), terminated, truncated, info
+        r, terminated, truncated = arrays
+        return observation, r, terminated, truncated, info
+
+    def _start_statistics(self) -> None:
+        super()._start_statistics()
+        self.returns, self.lengths = np.zeros(self.n), np.zeros(self.n, np.int64)
+
+    def longest(self) -> int:
+        return int(self.lengths.max())
+
+    def _add(self, rewards: np.ndarray, valid: np.ndarray) -> None:
+        """Add the rewards of a step to the returns, where it is valid."""
+        np.add(self.returns, rewards, out=self.returns, where=valid)
+        self.lengths += valid
+        if not self._warned_of_reward and abs(rewards).max() > LARGE_REWARD:
+            for i in np.flatnonzero(valid & (abs(rewards) > LARGE_REWARD)).tolist()[:1]:
+                self._warn_of_reward(i, float(rewards[i]))
 
     def _final_observations(self, s: np.ndarray, done: np.ndarray, info: Any) -> np.ndarray:
         """True next observations in SAME_STEP mode, where s holds those after the reset."""
@@ -201,6 +232,12 @@ class VectorEnvAdapter(BatchedEnv):
 
     def _encode(self, observation: Any) -> np.ndarray:
         """Rows (n, ...) of a batch of observations."""
+        observation = on_host(observation, "the environment", "observations")
+        if self.observations.kind == "discrete" and np.shape(observation) == (self.n,):
+            discrete = cast(DiscreteObservations, self.observations)
+            indices = discrete.indices(np.asarray(observation))
+            if indices is not None:  # else the rows say which environment returned what
+                return indices if self.table else np.eye(discrete.size, dtype=FLOAT)[indices]
         if self.observations.kind in ("box", "image"):
             try:
                 s = self.observations.encode(observation)
@@ -249,7 +286,7 @@ class VectorEnvAdapter(BatchedEnv):
         if origin == "batch":  # raises EnvContractError if an observation does not fit the space
             for j, observation in enumerate(last_observations(base)):
                 self._write_row(self._empty_rows(), j, observation)
-        who = "the vector environment" if i is None else f"env {i}"
+        who = "the vector environment" if i is None else f"env {self.first + i}"
         self._handle_crash(i, stepping, f"{who} raised {text}", error)
 
     def close(self) -> None:

@@ -262,22 +262,27 @@ class _WorkerEnvFactory:
 
 
 def open_workers(
-    make: Callable[[], gymnasium.Env[Any, Any]], n: int, timeout: float
+    make: Callable[[], gymnasium.Env[Any, Any]], n: int, timeout: float | None
 ) -> gymnasium.vector.AsyncVectorEnv[Any, Any]:
-    """An AsyncVectorEnv of n environments, watched from the start; the caller resets them."""
+    """An AsyncVectorEnv of n environments, watched from the start; the caller resets them.
+
+    timeout   as for `WorkerPool`
+    """
     from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
     if multiprocessing.current_process().daemon:
+        setting = "vectorization='async'" if timeout is None else f"env_timeout={timeout:g}"
         raise ConfigError(
-            f"env_timeout={timeout:g} puts environments into processes, but this is a daemonic "
+            f"{setting} puts environments into processes, but this is a daemonic "
             "process (of a multiprocessing.Pool, for example), which may not start others. Leave "
-            "env_timeout out, or use concurrent.futures.ProcessPoolExecutor."
+            f"{setting.partition('=')[0]} out, or use concurrent.futures.ProcessPoolExecutor."
         )
 
     class WatchedAsyncVectorEnv(AsyncVectorEnv):
         def _check_spaces(self) -> None:
             """The first call to the workers, which answer when their environments are made."""
-            self.pool = WorkerPool(cast(AsyncInternals, self), max(timeout, MIN_START_TIMEOUT))
+            start = None if timeout is None else max(timeout, MIN_START_TIMEOUT)
+            self.pool = WorkerPool(cast(AsyncInternals, self), start)
             try:
                 super()._check_spaces()  # type: ignore[no-untyped-call]
             except BaseException:

@@ -74,7 +74,9 @@ def rebuild(agent: Any, given: dict[str, Any]) -> None:
 
 def _arguments_for(env: Any, held: dict[str, Any]) -> dict[str, Any]:
     """Arguments for another environment, which may be another number of them."""
-    return {"env_kwargs": None, "n_envs": number_of_envs(env) or held["n_envs"]}
+    number = number_of_envs(env)
+    own = {} if number is None else {"vectorization": None}
+    return {"env_kwargs": None, "n_envs": number or held["n_envs"], **own}
 
 
 def _share(envs: Any, others: Any) -> bool:

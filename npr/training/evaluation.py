@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from npr.envs import envpool
 from npr.envs.batched import EVALUATION, BatchedEnv, Episode
 from npr.envs.env_list import EnvList
 from npr.envs.make import make_env, open_envs
@@ -133,11 +134,11 @@ def _play(
                 played += [episode for i, episode in zip(ended, envs.finished) if playing[i]]
                 missing[ended] -= playing[ended]
                 playing &= missing > 0
-            if max(envs.lengths) < limit:
+            if envs.longest() < limit:
                 continue
             for i, length in enumerate(envs.lengths):
                 if length >= limit and playing[i]:
-                    played.append(Episode(envs.returns[i], length, None))
+                    played.append(Episode(float(envs.returns[i]), int(length), None))
                     missing[i] -= 1
                     playing[i] = False  # its other episodes begin with the next reset of all
                     cut += 1
@@ -149,16 +150,20 @@ def separate(
     opened: BatchedEnv | None,
     max_episode_steps: int | None,
     env_kwargs: dict[str, Any] | None,
+    vectorization: str | None = None,
 ) -> Any:
     """A new environment for evaluation like the agent's own.
 
-    env      what the agent was given, as its settings max_episode_steps and env_kwargs
+    env      what the agent was given, as its settings max_episode_steps, env_kwargs and
+             vectorization
     opened   its environments, if they are open
 
     Raises ConfigError if no such environment can be made.
     """
     import gymnasium
 
+    if isinstance(env, str) and vectorization == "envpool":
+        return envpool.single(env.rpartition(":")[2], max_episode_steps, env_kwargs)
     if isinstance(env, str | EnvOfFile):
         return make_env(env, max_episode_steps, env_kwargs)
     try:

@@ -130,14 +130,7 @@ class Run:
             with memory.explain_full_device(vars(self.agent)):
                 self.guard.run(self.agent._train, self)
                 self._check_policy()
-            if self.callback is not None:
-                self.callback.on_training_end()
-            if self.outputs and not self.log_interval and (self.logger.last_row or 0) < self._t:
-                self._log_row()
-            if self._t >= self.counters.end:
-                self.logger.finish(self._t)
-            if self.save_path is not None and not self.interrupts.requested:
-                self.agent.save(self.save_path)
+            self.finish()
         except BaseException as error:  # the callback may raise anything
             # Ctrl-C on a terminal reaches worker processes too, and then the step fails
             stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
@@ -152,6 +145,17 @@ class Run:
             if rescued and not self.interrupts.repeated:
                 error.add_note(saving.rescue(self.agent, "crash", crash_file))
             raise
+
+    def finish(self) -> None:
+        """End the log and save the agent, after the last step of a run."""
+        if self.callback is not None:
+            self.callback.on_training_end()
+        if self.outputs and not self.log_interval and (self.logger.last_row or 0) < self._t:
+            self._log_row()
+        if self._t >= self.counters.end:
+            self.logger.finish(self._t)
+        if self.save_path is not None and not self.interrupts.requested:
+            self.agent.save(self.save_path)
 
     def _end_callback_of_stopped_run(self) -> None:
         """Call the last hook of the callback, whose error must not keep the agent from its file."""

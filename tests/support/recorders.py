@@ -82,7 +82,8 @@ class ConsumerRecorder(Recorder):
     def build(self):
         super().build()
         kind = PrioritizedReplayBuffer if self.consumer == "prioritized" else ReplayBuffer
-        self.buffer = kind(1_000, 3, gamma=GAMMA, n_step=3 if self.consumer == "n-step" else 1)
+        n_step = 3 if self.consumer == "n-step" else 1
+        self.buffer = kind(1_000, self.observations.size, gamma=GAMMA, n_step=n_step)
 
     def _train(self, run):
         if self.consumer in ("rollouts", "episodes"):
