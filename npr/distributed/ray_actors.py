@@ -146,8 +146,10 @@ class _Worker:
             timeout = self.timeout
             if timeout is not None:
                 timeout = max(timeout, MIN_START_TIMEOUT)
-            self._receive(self.beginning, look, timeout)
+            answer = self._receive(self.beginning, look, timeout)
             self.beginning = None
+            if answer is not None:  # why it cannot be made
+                return answer
         answer = self._receive(self.calls[0], look, self.timeout)
         self.calls.popleft()
         return answer
@@ -164,7 +166,7 @@ class _Worker:
         try:
             return ray.get(ref)
         except errors.RayTaskError as failure:
-            raise _cause(failure, errors.RayError) from None
+            return _cause(failure, errors.RayError)
         except errors.RayError as lost:
             self.end()
             raise WorkerLostError(_reason(lost)) from None
