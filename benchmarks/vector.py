@@ -58,7 +58,7 @@ ONE_PROCESS_EACH = ("async", "SB3 SubprocVecEnv")
 
 _PPO = {"n_steps": 128, "n_epochs": 4, "learning_rate": 3e-4, "gae_lambda": 0.95}
 _A2C = {"n_steps": 5, "learning_rate": 7e-4}
-_FAST = {"n_steps": 128, "batch_size": 16_384, "n_epochs": 1, "learning_rate": 1e-3}
+_FAST = {"n_steps": 128, "batch_size": 4_096, "n_epochs": 1, "learning_rate": 1e-3}
 _SLOW = {"n_steps": 16, "batch_size": 64, "n_epochs": 4, "learning_rate": 3e-4}
 _WAYS = ("list", "async", "entry_point", "envpool", "2 workers", "ray, 2 workers", *SB3)
 
@@ -71,7 +71,7 @@ LEARNING = {
         for settings in [own | ({"batch_size": 32 * n} if name == "PPO" else {})]
     },
     "fast": {
-        "PPO, 256": ("PPO", "CartPole-v1", 256, _FAST, ("list", "envpool", "SB3 DummyVecEnv")),
+        "PPO, 256": ("PPO", "CartPole-v1", 256, _FAST, ("list", "entry_point", "envpool", SB3[0])),
     },
     "slow": {
         "PPO, 16": (
