@@ -382,6 +382,7 @@ def installed(module):
 
 
 def run(part, case, way, seconds):
+    """The figures of one way; None: it failed, and what it wrote is shown."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "RAY_DEDUP_LOGS": "0"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", __file__, "--side", part, case, way,
@@ -389,7 +390,8 @@ def run(part, case, way, seconds):
         capture_output=True, text=True, env=environment,
     )  # fmt: skip
     if done.returncode:
-        raise SystemExit(f"{part}, {case}, {way}:\n{done.stderr[-2_000:]}")
+        print(f"{part}, {case}, {way} failed:\n{done.stderr[-1_000:]}", flush=True)
+        return None
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -399,12 +401,14 @@ def measure(part, rounds, seconds):
     for _ in range(rounds):
         for case, ways in seen.items():
             for way, figures in ways.items():
-                figures.append(run(part, case, way, seconds))
+                if (found := run(part, case, way, seconds)) is not None:
+                    figures.append(found)
     return {
         case: {
             way: {name: statistics.median(one[name] for one in figures) for name in figures[0]}
             for way, figures in ways.items()
-        }
+            if figures
+        }  # fmt: skip
         for case, ways in seen.items()
     }
 
