@@ -1,6 +1,7 @@
 """benchmarks/vector.py: what it counts and shows."""
 
 import sys
+import types
 
 import pytest
 from support import ROOT
@@ -60,6 +61,14 @@ def test_the_median_of_the_rounds_counts_and_ways_run_in_turn(monkeypatch):
         "case": {"list": {"rate": 2}, "envpool": {"rate": 20}}
     }
     assert order == ["list", "envpool"] * 3
+
+
+def test_a_way_that_fails_is_shown_and_left_out(monkeypatch, capsys):
+    failed = types.SimpleNamespace(returncode=1, stderr="no such engine")
+    monkeypatch.setattr(vector.subprocess, "run", lambda *args, **options: failed)
+    monkeypatch.setattr(vector, "cases", lambda part: {"case": ["list"]})
+    assert vector.measure("train", 1, 1.0) == {"case": {}}
+    assert capsys.readouterr().out == "train, case, list failed:\nno such engine\n"
 
 
 def test_tables():
