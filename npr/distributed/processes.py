@@ -261,11 +261,10 @@ def _work(
     while True:
         try:
             method, args = pipe.recv()
-        except (EOFError, OSError):  # the parent has ended
-            return
+        except (EOFError, OSError):  # the agent is not there any more
+            break
         if method == "close":
-            actor.close()
-            return
+            break
         try:
             if method == "collect":
                 block = actor.collect(args[0], columns)
@@ -275,6 +274,7 @@ def _work(
         except Exception as error:
             answer = error
         _send(pipe, answer)
+    actor.close()
 
 
 def _send(pipe: Connection, answer: Any) -> None:
