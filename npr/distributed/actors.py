@@ -74,9 +74,11 @@ class Actors:
             own = np.random.default_rng(self._new_seeds.spawn(1)[0])
             held = {**held, "rng": {**held["rng"], "explore": own}}
         threads = 1 if self._ahead else threads_for(widest(self._agent))
+        each = self._agent.env_timeout
+        timeout = None if each is None else each * len(seeds)  # which are stepped in turn
         return Setup(
             type(self._agent), held, self._source, self._options, int(self._shares[i][0]), self.n,
-            seeds, not self._ahead, self.steps, self._agent.env_timeout, threads,
+            seeds, not self._ahead, self.steps, timeout, threads,
         )  # fmt: skip
 
     def _settings_now(self) -> dict[str, Any]:

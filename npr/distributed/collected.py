@@ -14,8 +14,8 @@ from npr.distributed.actors import Actors
 from npr.distributed.engine import ActorError, Stop
 from npr.envs import engines
 from npr.envs.batched import NOT_RESUMABLE, BatchedEnv, Record, State
-from npr.envs.make import is_vector, make_env, open_envs
-from npr.envs.remake import EnvOfFile, is_normalizing
+from npr.envs.make import is_vector, make_env, open_envs, sendable
+from npr.envs.remake import is_normalizing
 from npr.errors import ConfigError, ResumeWarning
 from npr.files.generators import generator_state
 from npr.settings import Replay
@@ -47,7 +47,7 @@ class ActorEnvs(BatchedEnv):
         say: Callable[[str], object],
     ) -> None:
         _check(agent)
-        self.source, self.options = _sendable(agent.env), {**options}
+        self.source, self.options = sendable(agent.env), {**options}
         self.shares = np.array_split(np.arange(agent.n_envs), agent.n_workers)
         if agent.vectorization == "auto":
             self.options["vectorization"] = self._fastest(agent, say)
@@ -424,12 +424,3 @@ def _steps_within_lag(agent: Any) -> int:
             f"max_lag={updates} or more, or fewer environments or gradient_steps."
         )
     return min(steps, MOST_STEPS)
-
-
-def _sendable(env: Any) -> Any:
-    """An environment's source for other processes, which may not know what this one registered."""
-    import gymnasium
-
-    if isinstance(env, EnvOfFile):
-        return env
-    return gymnasium.registry.get(env, env) if isinstance(env, str) else env

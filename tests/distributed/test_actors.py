@@ -380,6 +380,20 @@ def test_an_actor_that_hangs_is_replaced(tmp_path):
     agent.close()
 
 
+class SlowEnv(CountingEnv):
+    def reset(self, **given):
+        time.sleep(0.2)
+        return super().reset(**given)
+
+
+def test_the_timeout_is_that_of_one_environment():
+    """An actor resets its four in turn."""
+    agent = small_agent("PPO", env=SlowEnv, n_envs=4, n_workers=1, env_timeout=0.5)
+    agent.learn(8)
+    assert agent.envs.metrics()["worker_restarts"] == 0
+    agent.close()
+
+
 class BreakingEnv(CountingEnv):
     """Its fifth step fails."""
 
