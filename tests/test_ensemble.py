@@ -14,6 +14,7 @@ from support.small_agents import CASES, TABLES
 import npr
 from npr.capture import report
 from npr.ensemble.each import Each, NotAlikeError, call_each
+from npr.errors import ConfigError
 from npr.kernels import gae
 from npr.kernels.jit import available
 
@@ -411,3 +412,11 @@ def test_what_is_done_with_the_values_of_agents_is_done_with_each():
     with pytest.raises(NotAlikeError, match="of no agent"):
         gae(both, both, a, both, both, 0.9, 0.9)
     assert np.signbit(call_each(lambda x: x, 2, Each([0.0, -0.0])).values[1])
+
+
+def test_a_loaded_ensemble_with_workers_is_refused_before_it_learns(tmp_path):
+    npr.ensemble(npr.PPO, "CartPole-v1", seeds=[0, 1], verbose=0).save(tmp_path)
+    held = npr.ensemble.load(tmp_path, n_workers=1)
+    with pytest.raises(ConfigError, match="in this process, not ActorEnvs"):
+        held.learn(100)
+    held.close()

@@ -48,6 +48,7 @@ LEAST = 1e-3  # microseconds: what is too small to measure
 # of the time given; workers take most of the rest
 SHARE_OF_ENV, SHARE_OF_LEARNING, SHARE_OF_VECTORS = 0.15, 0.35, 0.1
 VECTORS = ("entry_point", "envpool")  # vectorizations that step all environments in one call
+SECONDS_OF_PROCESSES = 0.1  # of each number of them
 WORKERS, SHARE = 2, 8  # that are measured, and environments of each
 
 now = time.perf_counter
@@ -338,7 +339,7 @@ def learning(stand_ins: StandIns, seconds: float) -> dict[str, Any]:
 def vector_times(case: Case, seconds: float) -> dict[str, Line]:
     """vectorization -> microseconds of a step of n environments in one call, for those that this
     environment has and whose packages are installed."""
-    found = {}
+    found, agent = {}, case.agent
     for vectorization in VECTORS:
         times: dict[int, float] = {}
         with contextlib.suppress(ConfigError, SpaceError, EnvContractError):
@@ -346,17 +347,24 @@ def vector_times(case: Case, seconds: float) -> dict[str, Line]:
                 limit = seconds / len(VECTORS) / len(ROWS[1:])
                 if times and 3e-6 * n * max(t / m for m, t in times.items()) > limit:
                     break
-                times[n] = step_time(case, n, vectorization, limit)
+                times[n] = step_time(
+                    agent, agent.env, n, vectorization, limit, agent.max_episode_steps
+                )
         if times:
             found[vectorization] = Line.fitted([*times], [*times.values()])
     return found
 
 
-def step_time(case: Case, n: int, vectorization: Any, seconds: float) -> float:
-    """Microseconds of a step of n environments, with random actions and resets."""
-    agent, rng = case.agent, np.random.default_rng(0)
+def step_time(
+    agent: Any, env: Any, n: int, vectorization: Any, seconds: float, limit: int | None = None
+) -> float:
+    """Microseconds of a step of n environments, with random actions and resets.
+
+    limit   max_episode_steps
+    """
+    rng = np.random.default_rng(0)
     envs = open_envs(
-        agent.env, n, np.random.SeedSequence(0), max_episode_steps=agent.max_episode_steps,
+        env, n, np.random.SeedSequence(0), max_episode_steps=limit,
         scale_images=agent.flatten_images, vectorization=vectorization,
     )  # fmt: skip
     try:
@@ -375,23 +383,9 @@ def step_time(case: Case, n: int, vectorization: Any, seconds: float) -> float:
 
 def process_times(stand_ins: StandIns) -> Line:
     """Microseconds of the messages of n environments in a process each."""
-    times, agent = [], stand_ins.case.agent
-    for n in (2, 8):
-        envs = open_envs(
-            stand_ins.make, n, np.random.SeedSequence(0), scale_images=agent.flatten_images,
-            vectorization="async",
-        )  # fmt: skip
-        try:
-            envs.reset()
-            taken, actions = [], agent.actions.uniform(np.random.default_rng(0), n)
-            for _ in range(100):
-                start = now()
-                envs.step(actions)
-                taken.append(now() - start)
-        finally:
-            envs.close()
-        times.append(1e6 * statistics.median(taken))
-    return Line.fitted([2, 8], times)
+    agent, numbers = stand_ins.case.agent, (2, 8)
+    times = [step_time(agent, stand_ins.make, n, "async", SECONDS_OF_PROCESSES) for n in numbers]
+    return Line.fitted(numbers, times)
 
 
 # ---- workers

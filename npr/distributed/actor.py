@@ -14,6 +14,7 @@ from npr.envs.batched import BatchedEnv, Episode
 from npr.envs.env_list import EnvList
 from npr.envs.episode_log import Mark
 from npr.envs.make import open_envs
+from npr.envs.workers import MIN_START_TIMEOUT
 from npr.errors import NumericsError
 from npr.files.generators import generator_state, set_generator_state
 from npr.files.parts import is_array
@@ -41,7 +42,7 @@ class Setup(NamedTuple):
     whole    whether it acts for all environments, and uses the actions of its own: so that they do
              not depend on the number of actors
     steps    the most steps of a request
-    timeout  seconds that one call of an environment may take; None: no limit
+    timeout  seconds that one step, or reset, of all of its environments may take; None: no limit
     threads  of BLAS
     """
 
@@ -61,6 +62,11 @@ class Setup(NamedTuple):
     def n(self) -> int:
         """The number of environments of this actor."""
         return len(self.seeds)
+
+    @property
+    def start_timeout(self) -> float | None:
+        """Seconds until the environments must be made."""
+        return None if self.timeout is None else max(self.timeout, MIN_START_TIMEOUT)
 
 
 class Request(NamedTuple):

@@ -34,7 +34,6 @@ class Actors:
     new_seeds   where the seeds of further ones come from
     ahead       whether actors step while the agent learns, so that each has random numbers of its
                 own
-    most_steps  of a request; None: as many as fit
 
     steps       the most steps of a request
     restarts    number of actors that were replaced
@@ -49,15 +48,13 @@ class Actors:
         seeds: Sequence[int],
         new_seeds: np.random.SeedSequence,
         ahead: bool,
-        most_steps: int | None = None,
     ) -> None:
         self._agent, self._source, self._options = agent, source, options
         self._shares, self._new_seeds, self._ahead = shares, new_seeds, ahead
         self.n = sum(map(len, shares))
         self.spec = column_spec(1, agent.observations.size, *agent.actions.columns())
         row = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self.spec.values())
-        fitting = max(1, _BLOCK_BYTES // (row * max(map(len, shares))))
-        self.steps = fitting if most_steps is None else min(fitting, most_steps)
+        self.steps = max(1, _BLOCK_BYTES // (row * max(map(len, shares))))
         self.restarts = 0
         self._failures = [0] * len(shares)
         # calls whose answers were not received
@@ -65,17 +62,23 @@ class Actors:
         self._settings = self._settings_now()
         self._engine = _new_engine(agent.engine, len(shares), len(weights_of(agent)), self.spec)
         held = acting_part(agent)
-        for i, share in enumerate(shares):
-            self._engine.start(i, self._setup(i, held, [seeds[j] for j in share]))
+        try:
+            for i, share in enumerate(shares):
+                self._engine.start(i, self._setup(i, held, [seeds[j] for j in share]))
+        except BaseException:
+            self._engine.close()
+            raise
 
     def _setup(self, i: int, held: dict[str, Any], seeds: list[int]) -> Setup:
         if self._ahead:
             own = np.random.default_rng(self._new_seeds.spawn(1)[0])
             held = {**held, "rng": {**held["rng"], "explore": own}}
         threads = 1 if self._ahead else threads_for(widest(self._agent))
+        each = self._agent.env_timeout
+        timeout = None if each is None else each * len(seeds)  # which are stepped in turn
         return Setup(
             type(self._agent), held, self._source, self._options, int(self._shares[i][0]), self.n,
-            seeds, not self._ahead, self.steps, self._agent.env_timeout, threads,
+            seeds, not self._ahead, self.steps, timeout, threads,
         )  # fmt: skip
 
     def _settings_now(self) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from npr.distributed.actors import Actors
 from npr.distributed.engine import ActorError, Stop
 from npr.envs import engines
 from npr.envs.batched import NOT_RESUMABLE, BatchedEnv, Record, State
-from npr.envs.make import is_vector, make_env, open_envs
-from npr.envs.remake import EnvOfFile, is_normalizing
-from npr.errors import ConfigError, EnvCrashedError
+from npr.envs.make import is_vector, make_env, open_envs, sendable
+from npr.envs.remake import is_normalizing
+from npr.errors import ConfigError, ResumeWarning
 from npr.files.generators import generator_state
 from npr.settings import Replay
 
@@ -47,7 +47,7 @@ class ActorEnvs(BatchedEnv):
         say: Callable[[str], object],
     ) -> None:
         _check(agent)
-        self.source, self.options = _sendable(agent.env), {**options}
+        self.source, self.options = sendable(agent.env), {**options}
         self.shares = np.array_split(np.arange(agent.n_envs), agent.n_workers)
         if agent.vectorization == "auto":
             self.options["vectorization"] = self._fastest(agent, say)
@@ -84,10 +84,9 @@ class ActorEnvs(BatchedEnv):
     def actors(self) -> Actors:
         """The actors, which are started."""
         if self._actors is None:
-            most = self._steps_within_lag() if self.is_ahead else None
             self._actors = Actors(
                 self.agent, self.source, self.options, self.shares, self._first_seeds,
-                self._seed_source, self.is_ahead, most,
+                self._seed_source, self.is_ahead,
             )  # fmt: skip
         return self._actors
 
@@ -103,19 +102,6 @@ class ActorEnvs(BatchedEnv):
             found, why = "sync", "workers are processes"
         say(f"vectorization='auto' takes {found!r} in each worker: {why}")
         return found
-
-    def _steps_within_lag(self) -> int:
-        """Steps of a block, of which two may be on their way to the agent. Raises ConfigError."""
-        agent = self.agent
-        each = agent.gradient_steps if agent.gradient_steps >= 0 else agent.train_freq
-        updates = max(each / agent.train_freq, 1e-9) * 2 * self.n  # during a step of two blocks
-        if updates > agent.max_lag:
-            raise ConfigError(
-                f"max_lag={agent.max_lag} is less than the {updates:.0f} updates that follow two "
-                f"steps of {self.n} environments, which are on their way while the agent learns. "
-                f"Use max_lag={int(np.ceil(updates))} or more, or fewer environments."
-            )
-        return int(min(agent.max_lag / updates, MOST_STEPS))
 
     def bases(self) -> Any:
         return self.probe.bases()
@@ -215,10 +201,8 @@ class ActorEnvs(BatchedEnv):
 
     def _next_block(self, steps: int, missing: np.ndarray | None, stop: Stop) -> None:
         """Receive the next block, and request the one after it if that may be ahead."""
-        self._return_to_position()
         request, self._version = self._pending or self._request(steps, missing)
         answers = [self.actors.answer(i, stop) for i in range(len(self.shares))]
-        self._pending = None
         most = max(one.steps for one in answers)
         parts = [[one] for one in answers]
         if any(one.steps < most for one in answers):  # their episodes ended before those of others
@@ -230,6 +214,7 @@ class ActorEnvs(BatchedEnv):
                 self.actors.send(i, "collect", rest)
             for i in late:
                 parts[i].append(self.actors.answer(i, stop))
+        self._pending = None
         self._take(parts, most)
         if self.is_ahead and self._remaining(most) > 0:
             self._request(steps, None, in_hand=most)
@@ -250,6 +235,8 @@ class ActorEnvs(BatchedEnv):
         counters, actors = self.agent.counters, self.actors
         t = counters.num_timesteps + in_hand * self.n
         steps = min(steps, actors.steps, self._remaining(in_hand))
+        if self.is_ahead:
+            steps = min(steps, _steps_within_lag(self.agent))
         rng = None if self.is_ahead else generator_state(self.agent.rng["explore"])
         weights, settings = actors.policy()
         request = Request(weights, steps, t, counters.end, settings, rng, missing)
@@ -309,20 +296,33 @@ class ActorEnvs(BatchedEnv):
     def claim(self) -> None:
         super().claim()
         left, self._left_with = self._left_with, None
-        if left is not None and left != weights_of(self.agent).tobytes():
-            # the next steps were collected with another policy: go back
+        other_policy = left is not None and left != weights_of(self.agent).tobytes()
+        if other_policy or (self._pending is not None and not self.is_ahead):
             self._position = self.state()
-            self._drop_block()
+        if self._position is not None:
+            self._go_back(self._position)
 
     def leave(self) -> None:
-        if self._t < self._steps or self._pending is not None:
-            if self.is_ahead:  # the environments are some steps ahead of the agent
-                self._drop_answers()
-                self._drop_block()
-                self.s = None
-            else:
-                self._left_with = weights_of(self.agent).tobytes()
+        if self.is_ahead and (self._t < self._steps or self._pending is not None):
+            self._drop_answers()
+            self._drop_block()
+            self.s = None
+        elif self._t < self._steps:
+            self._left_with = weights_of(self.agent).tobytes()
         super().leave()
+
+    def _go_back(self, position: State) -> None:
+        """Bring the actors from steps that the agent has not taken back to where it is. If that is
+        not possible, new episodes begin, with a ResumeWarning."""
+        self._drop_block()
+        self._position, self.s = None, None
+        if position["open"] and (why := self._replay(position)):
+            warnings.warn(
+                f"The actors have taken steps that the agent did not, and cannot go back: {why}. "
+                "New episodes begin.",
+                ResumeWarning,
+                stacklevel=5,
+            )
 
     def _drop_block(self) -> None:
         """Drop the steps that were collected and not shown yet."""
@@ -336,9 +336,9 @@ class ActorEnvs(BatchedEnv):
             self._actors.drop_answers()
 
     def state(self) -> State:
-        state = super().state()
         if self._position is not None:
             return self._position
+        state = super().state()
         if self.s is None or self.is_ahead or self._actors is None:
             return state
         interrupted = self._pending is not None
@@ -354,13 +354,6 @@ class ActorEnvs(BatchedEnv):
             self._position = state
         return state
 
-    def _return_to_position(self) -> None:
-        """Bring the actors back to where the agent is, if they are ahead of it."""
-        position, self._position = self._position, None
-        why = None if position is None else self._replay(position)
-        if why is not None:
-            raise EnvCrashedError(f"The actors cannot go back to an earlier step: {why}.")
-
     def _replay(self, state: State) -> str | None:
         if self.is_ahead or "taken" not in state:
             return NOT_RESUMABLE
@@ -372,7 +365,11 @@ class ActorEnvs(BatchedEnv):
                 if name not in part:
                     part[name] = value[share] if value.ndim else value
             self.actors.send(i, "resume", part)
-        answers = [self.actors.answer(i) for i in range(len(self.shares))]
+        try:
+            answers = [self.actors.answer(i) for i in range(len(self.shares))]
+        except ActorError as error:
+            self._drop_answers()
+            return f"repeating them raised {error.error!r}"
         why: str | None = next((one for one in answers if one is not None), None)
         if why is None:
             self.s = state["s"]
@@ -404,12 +401,26 @@ def _check(agent: Any) -> None:
             f"{name}: n_workers={n_workers} is more than n_envs={agent.n_envs}; give each worker "
             "at least one environment."
         )
+    if isinstance(agent, Replay):
+        _steps_within_lag(agent)
 
 
-def _sendable(env: Any) -> Any:
-    """An environment's source for other processes, which may not know what this one registered."""
-    import gymnasium
+def _steps_within_lag(agent: Any) -> int:
+    """Steps of a block of an agent with a replay buffer. Actions reach it up to two blocks after
+    their policy: it makes no more than max_lag updates meanwhile, which come in rounds.
 
-    if isinstance(env, EnvOfFile):
-        return env
-    return gymnasium.registry.get(env, env) if isinstance(env, str) else env
+    Raises ConfigError if that leaves no step.
+    """
+    n, freq = agent.n_envs, agent.train_freq
+    each = agent.gradient_steps if agent.gradient_steps >= 0 else freq
+    if not each:
+        return MOST_STEPS
+    steps = int(agent.max_lag // each * freq // (2 * n))
+    if not steps:
+        updates = each * -(-2 * n // freq)
+        raise ConfigError(
+            f"max_lag={agent.max_lag} is less than the {updates:,} updates that follow two steps "
+            f"of {n} environments, which are on their way while the agent learns. Use "
+            f"max_lag={updates} or more, or fewer environments or gradient_steps."
+        )
+    return min(steps, MOST_STEPS)

@@ -10,6 +10,7 @@ import numpy as np
 from npr.distributed.actor import Columns, Setup
 
 Stop = Callable[[], None]
+LOOK_INTERVAL = 0.1  # seconds between two looks at signals and at workers that may hang
 
 
 class WorkerLostError(Exception):

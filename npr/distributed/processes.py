@@ -19,22 +19,21 @@ import numpy as np
 
 from npr.backend import FLOAT
 from npr.distributed.actor import Actor, Block, Columns, Setup, Spec, rows_of
-from npr.distributed.engine import Stop, WorkerLostError
+from npr.distributed.engine import LOOK_INTERVAL, Stop, WorkerLostError
+from npr.envs.workers import CLOSE_TIMEOUT
 from npr.errors import ConfigError, EnvCrashedError, describe_error
 from npr.system.blas import THREAD_VARIABLES, threads_set_by_user
 from npr.system.processes import (
     GUARD,
     UNGUARDED,
     check_guard,
+    how_it_ended,
     ignore_terminal,
     sigint_blocked,
     wait_for_end_of_parent,
 )
 
 _NAME = "npr actor"  # of the processes
-LOOK_INTERVAL = 0.1  # seconds between two looks at signals and at workers that may hang
-MIN_START_TIMEOUT = 60.0  # seconds that a start may take, whatever the timeout
-CLOSE_TIMEOUT = 3.0  # seconds that environments get to close themselves
 
 
 class Processes:
@@ -135,15 +134,12 @@ class _Worker:
             raise WorkerLostError(self._how_it_ended()) from error
 
     def receive(self, stop: Stop) -> Any:
-        timeout = self.setup.timeout
         if self._starting:
-            if timeout is not None:
-                timeout = max(timeout, MIN_START_TIMEOUT)
-            answer = self._receive(stop, timeout)
-            self._starting, timeout = False, self.setup.timeout
+            answer = self._receive(stop, self.setup.start_timeout)
+            self._starting = False
             if answer is not None:  # why it cannot be made
                 return answer
-        answer = self._receive(stop, timeout)
+        answer = self._receive(stop, self.setup.timeout)
         if isinstance(answer, Block):
             return answer._replace(columns=self._columns)
         return answer
@@ -177,10 +173,7 @@ class _Worker:
         self.end()
         if code == UNGUARDED:
             raise ConfigError(GUARD)
-        if code is not None and code < 0:
-            memory = " (often out of memory)" if code == -9 else ""
-            return f"its process (pid {pid}) died with signal {-code}{memory}"
-        return f"its process (pid {pid}) ended with exit code {code}"
+        return f"its process (pid {pid}) {how_it_ended(code)}"
 
     def end(self) -> None:
         """End the process immediately."""
@@ -261,11 +254,10 @@ def _work(
     while True:
         try:
             method, args = pipe.recv()
-        except (EOFError, OSError):  # the parent has ended
-            return
+        except (EOFError, OSError):  # the agent is not there any more
+            break
         if method == "close":
-            actor.close()
-            return
+            break
         try:
             if method == "collect":
                 block = actor.collect(args[0], columns)
@@ -275,6 +267,7 @@ def _work(
         except Exception as error:
             answer = error
         _send(pipe, answer)
+    actor.close()
 
 
 def _send(pipe: Connection, answer: Any) -> None:

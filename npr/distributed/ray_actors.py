@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 
 from npr.distributed.actor import Actor, Setup, Spec
-from npr.distributed.engine import Stop, WorkerLostError
+from npr.distributed.engine import LOOK_INTERVAL, Stop, WorkerLostError
+from npr.envs.workers import CLOSE_TIMEOUT
 from npr.errors import ConfigError, EnvCrashedError, describe_error
 from npr.system import ray_session
 from npr.system.blas import blas_threads
 from npr.system.ray_session import Home
 
-LOOK_INTERVAL = 0.1  # seconds between two looks at signals
-MIN_START_TIMEOUT = 60.0  # seconds that a start may take, whatever the timeout
-CLOSE_TIMEOUT = 3.0  # seconds that environments get to close themselves
 WAITING = 15.0  # seconds without a CPU for an actor, after which that is said
 
 
@@ -122,7 +120,8 @@ class _Worker:
     """
 
     def __init__(self, ray: Any, made: Any, setup: Setup, home: Home) -> None:
-        self.ray, self.made, self.timeout = ray, made, setup.timeout
+        self.ray, self.made = ray, made
+        self.setup = setup._replace(held={})  # which only the actor needs
         self.calls: deque[Any] = deque()
         self.number = 0  # of the last call
         made.settle.remote(home)  # before it imports what the setup holds
@@ -143,14 +142,11 @@ class _Worker:
 
     def receive(self, look: Stop) -> Any:
         if self.beginning is not None:
-            timeout = self.timeout
-            if timeout is not None:
-                timeout = max(timeout, MIN_START_TIMEOUT)
-            answer = self._receive(self.beginning, look, timeout)
+            answer = self._receive(self.beginning, look, self.setup.start_timeout)
             self.beginning = None
             if answer is not None:  # why it cannot be made
                 return answer
-        answer = self._receive(self.calls[0], look, self.timeout)
+        answer = self._receive(self.calls[0], look, self.setup.timeout)
         self.calls.popleft()
         return answer
 

@@ -174,6 +174,7 @@ class Ensemble(Sequence[Any]):
                     total_timesteps, None, False, log_interval, reset_num_timesteps, file,
                     save_freq, log, folder,
                 ))  # fmt: skip
+            _check_envs(agents)  # those of loaded agents are open now
             self._execute(runs, callback, progress_bar)
         finally:
             for run in runs:
@@ -448,6 +449,12 @@ def _check_alike(agents: Sequence[Algorithm]) -> None:
                 )
         if len(other.steps) != len(first.steps):
             raise ConfigError("The agents of an ensemble must be at the same step of a rollout.")
+    _check_envs(agents)
+
+
+def _check_envs(agents: Sequence[Algorithm]) -> None:
+    """Raise ConfigError unless the environments, as far as they are open, are lists of single
+    ones."""
     for agent in agents:
         if agent.envs is not None and not isinstance(agent.envs, EnvList):
             raise ConfigError(

@@ -75,6 +75,13 @@ def make_env(
     return gymnasium.wrappers.TimeLimit(made, max_episode_steps)
 
 
+def sendable(env: Any) -> Any:
+    """What makes an environment in a new process, which may not know what this one registered."""
+    import gymnasium
+
+    return gymnasium.registry.get(env, env) if isinstance(env, str) else env
+
+
 def time_limit(env: SingleEnv) -> int | None:
     """The number of steps after which wrappers of an environment truncate its episodes."""
     import gymnasium
@@ -208,9 +215,7 @@ def open_envs(
         owned = not any(map(state_check.in_use, envs))  # a function may return one that exists
         return EnvList(envs, seeds, owned=owned and not single, **given)
     if vectorization == "async":
-        # a new process may not know what this one has registered
-        source = gymnasium.registry.get(env, env) if isinstance(env, str) else env
-        checked = functools.partial(_make_checked, source, max_episode_steps, env_kwargs)
+        checked = functools.partial(_make_checked, sendable(env), max_episode_steps, env_kwargs)
         return _adapted(
             functools.partial(workers.open_workers, checked, n_envs, env_timeout), seeds, given
         )

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 from npr.envs.gymnasium_internals import AsyncInternals, clear_pending_call, is_call_pending
 from npr.errors import ConfigError, EnvCrashedError, describe_error
 from npr.system.blas import THREAD_VARIABLES, blas_threads
+from npr.system.processes import how_it_ended
 
 if TYPE_CHECKING:
     import gymnasium
@@ -137,11 +138,9 @@ class WorkerPool:
             message = f"env {i} raised {describe_error(cause)}"
         elif reported or code is None:
             message = f"env {i} raised an error that cannot be sent from its process"
-        elif code < 0:
-            memory = " (often out of memory)" if code == -9 else ""
-            message = f"env worker {i} (pid {pid}) died with signal {-code}{memory}"
         else:
-            message = f"env worker {i} (pid {pid}) ended with exit code {code}{_spawn_advice()}"
+            advice = _spawn_advice() if code >= 0 else ""
+            message = f"env worker {i} (pid {pid}) {how_it_ended(code)}{advice}"
         error = WorkerError(i, message)
         error.__cause__ = cause
         return error

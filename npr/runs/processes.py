@@ -30,6 +30,7 @@ from npr.runs.train import resume, start
 from npr.system.processes import (
     GUARD,
     UNGUARDED,
+    how_it_ended,
     ignore_terminal,
     sigint_blocked,
     wait_for_end_of_parent,
@@ -73,11 +74,7 @@ class _Child:
             return Outcome(self.folder, "skipped", self.error)
         if code in (128 + signal.SIGTERM, -signal.SIGTERM, 130):
             return Outcome(self.folder, "stopped")
-        error = self.error
-        if not error:
-            memory = " (often out of memory)" if code == -9 else ""
-            how = f"died with signal {-code}{memory}" if code and code < 0 else f"ended with {code}"
-            error = f"its process {how}"
+        error = self.error or f"its process {how_it_ended(code)}"
         return Outcome(self.folder, "failed", error)
 
 

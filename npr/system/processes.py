@@ -53,6 +53,13 @@ def ignore_terminal() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+def how_it_ended(code: int | None) -> str:
+    """What to say of a process with this exit code, such as "died with signal 11"."""
+    if code is None or code >= 0:
+        return f"ended with exit code {code}"
+    return f"died with signal {-code}{' (often out of memory)' if code == -9 else ''}"
+
+
 def wait_for_end_of_parent() -> None:
     """Return when the process that started this one has ended."""
     parent = multiprocessing.parent_process()

@@ -1,5 +1,8 @@
 """Actors in processes: the same bytes as one process, and what happens to lost ones."""
 
+import contextlib
+import gc
+import multiprocessing
 import os
 import random
 import signal
@@ -8,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -19,6 +23,8 @@ from support.toy_envs import CountingEnv
 
 import npr
 from npr.distributed import actors as module
+from npr.distributed import collected
+from npr.distributed.processes import Processes
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, ResumeWarning
 from npr.files import checkpoint
 from npr.settings import Replay
@@ -120,6 +126,43 @@ def test_steps_collected_with_another_policy_are_collected_again(tmp_path):
     assert found[0] == found[1]
 
 
+def test_a_run_that_is_interrupted_while_it_waits_goes_on(tmp_path, monkeypatch):
+    """Answers of some actors were received then, in any phase of a block."""
+    case, settings = "REINFORCE", SYNCHRONOUS["REINFORCE"]
+    agent = small_agent(case, seed=4, **settings).learn(150)
+    expected = contents(agent, tmp_path / "a.npz")
+    calls, interrupted, receive = 0, 0, Processes.receive
+
+    def interrupt(self, i, stop):
+        nonlocal calls, interrupted
+        if stop is not module.wait:
+            calls += 1
+            if calls in (2, 5, 6, 11, 15):  # not all third ones, which might be the same step
+                interrupted += 1
+                raise KeyboardInterrupt
+        return receive(self, i, stop)
+
+    monkeypatch.setattr(Processes, "receive", interrupt)
+    agent = small_agent(case, seed=4, n_workers=2, **settings)
+    for _ in range(6):
+        with contextlib.suppress(KeyboardInterrupt):
+            agent.learn(150 - agent.num_timesteps, reset_num_timesteps=False)
+    assert interrupted >= 3 and agent.num_timesteps == 150
+    assert contents(agent, tmp_path / "a.npz") == expected
+    agent.close()
+
+
+def test_actors_that_cannot_go_back_begin_new_episodes():
+    """They are of a vector environment, whose episodes cannot be repeated."""
+    agent = small_agent("PPO", n_envs=4, n_workers=2, vectorization="entry_point")
+    agent.learn(1_000, callback=lambda agent: agent.num_timesteps < 100)
+    agent.theta *= 0.5
+    with pytest.warns(ResumeWarning, match="cannot go back.* New episodes begin"):
+        agent.learn(100)
+    assert agent.num_timesteps == 100
+    agent.close()
+
+
 def test_a_log_has_the_same_rows(tmp_path):
     texts = []
     for n_workers in (0, 2):
@@ -218,9 +261,30 @@ def test_a_run_that_is_stopped_ahead_continues_with_new_episodes():
 
 
 def test_a_lag_below_two_steps_is_refused():
-    agent = small_agent("SAC", n_workers=2, n_envs=4, train_freq=1, max_lag=7)
     with pytest.raises(ConfigError, match="max_lag=7 is less than the 8 updates .* max_lag=8"):
-        agent.learn(100)
+        small_agent("SAC", n_workers=2, n_envs=4, train_freq=1, max_lag=7)
+    with pytest.raises(ConfigError, match="max_lag=100 is less than the 500 updates"):
+        small_agent("SAC", n_workers=2, n_envs=2, train_freq=500, gradient_steps=-1)
+
+
+@pytest.mark.parametrize("each", [-1, 0, 1, 3, 64])
+@pytest.mark.parametrize("freq", [1, 3, 64, 500])
+@pytest.mark.parametrize("n", [1, 5, 32])
+def test_no_action_is_older_than_max_lag(each, freq, n):
+    """Whenever the rounds of updates are due, counted step by step."""
+    agent = SimpleNamespace(n_envs=n, train_freq=freq, gradient_steps=each, max_lag=130)
+    try:
+        steps = collected._steps_within_lag(agent)
+    except ConfigError:
+        steps = 0
+    each = freq if each < 0 else each
+    updates = np.diff(np.arange(0, 4_000 + 128 * n, n) // freq) * each  # after each step
+    shown = min(2 * steps, len(updates))
+    most = np.convolve(updates, np.ones(shown), "valid").max() if shown else 0
+    assert most <= 130
+    if steps < collected.MOST_STEPS:  # one step more of a block may be too much
+        longer = np.arange(0, 4_000 + 128 * n + 2 * n * (steps + 1), n) // freq * each
+        assert (longer[2 * (steps + 1) :] - longer[: -2 * (steps + 1)]).max() > 130
 
 
 # ---- lost actors
@@ -318,6 +382,20 @@ def test_an_actor_that_hangs_is_replaced(tmp_path):
     with pytest.warns(RuntimeWarning, match=r"did not step for 0\.5 s. Its episodes were dropped"):
         agent.learn(100)
     assert agent.num_timesteps == 100
+    agent.close()
+
+
+class SlowEnv(CountingEnv):
+    def reset(self, **given):
+        time.sleep(0.2)
+        return super().reset(**given)
+
+
+def test_the_timeout_is_that_of_one_environment():
+    """An actor resets its four in turn."""
+    agent = small_agent("PPO", env=SlowEnv, n_envs=4, n_workers=1, env_timeout=0.5)
+    agent.learn(8)
+    assert agent.envs.metrics()["worker_restarts"] == 0
     agent.close()
 
 
@@ -478,6 +556,49 @@ def test_a_function_without_a_name_is_refused():
     with pytest.raises(ConfigError, match="can be sent to another process.* top of a module"):
         agent.learn(100)
     agent.close()
+
+
+def test_actors_that_cannot_all_start_are_ended(monkeypatch):
+    started, start = [], Processes.start
+
+    def fail_second(self, i, setup):
+        if i:
+            raise ConfigError("no more")
+        start(self, i, setup)
+        started.extend(self.pids()[:1])
+
+    monkeypatch.setattr(Processes, "start", fail_second)
+    agent = small_agent("PPO", n_envs=2, n_workers=2)
+    with pytest.raises(ConfigError, match="no more"):
+        agent.learn(100)
+    assert len(started) == 1
+    assert not any(map(exists, started))
+    agent.close()
+
+
+class ClosingEnv(CountingEnv):
+    """Makes a file when it is closed."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def close(self):
+        open(self.path, "w").close()
+
+
+def test_the_environments_of_an_agent_that_is_forgotten_are_closed(tmp_path):
+    path = tmp_path / "closed"
+    agent = small_agent("PPO", env=ClosingEnv, env_kwargs={"path": str(path)}, n_workers=1)
+    agent.learn(20)
+    assert not path.exists()
+    del agent
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert path.exists()
+    multiprocessing.active_children()  # which reaps it
 
 
 def test_n_envs_follows_n_workers_unless_it_is_given():

@@ -161,7 +161,7 @@ def test_an_actor_that_dies_or_hangs_is_replaced(number, local):
 def test_an_environment_that_hangs_is_replaced(local, tmp_path):
     agent = npr.PPO(
         hanging, env_kwargs={"mark": str(tmp_path / "hung")}, n_workers=2, engine="ray",
-        env_timeout=3, **SMALL,
+        env_timeout=1.5, **SMALL,
     )  # fmt: skip
     with pytest.warns(RuntimeWarning, match="was lost: it did not step for 3 s"):
         agent.learn(2_000)
