@@ -403,7 +403,7 @@ def measure(part, rounds, seconds):
             for way, figures in ways.items():
                 if (found := run(part, case, way, seconds)) is not None:
                     figures.append(found)
-    return {
+    medians = {
         case: {
             way: {name: statistics.median(one[name] for one in figures) for name in figures[0]}
             for way, figures in ways.items()
@@ -411,6 +411,7 @@ def measure(part, rounds, seconds):
         }  # fmt: skip
         for case, ways in seen.items()
     }
+    return {case: ways for case, ways in medians.items() if ways}
 
 
 def table(part, medians):
