@@ -65,9 +65,10 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
     )  # fmt: skip
     from npr.export import module as export
     from npr.loading import clone, load
+    from npr.runs.sweep import sweep
 
 __all__ = [
-    "clone", "debug_anomaly", "load",
+    "clone", "debug_anomaly", "load", "sweep",
     "QLearning", "Sarsa", "DQN", "PERDQN", "REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL",
     "DDPG", "TD3", "SoftQ", "SACS", "SAC",
     "autodiff", "callbacks", "ensemble", "export", "heads", "infer", "kernels", "loggers", "nn",
@@ -85,6 +86,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("npr.errors"), name)
     if name in ("load", "clone"):
         return getattr(importlib.import_module("npr.loading"), name)
+    if name == "sweep":
+        return importlib.import_module("npr.runs.sweep").sweep
     if name == "debug_anomaly":
         return importlib.import_module("npr.autodiff").debug_anomaly
     if name.islower():

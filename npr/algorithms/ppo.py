@@ -94,11 +94,16 @@ class PPO(Advantages, ActorCritic, Algorithm):
             R = A + v  # [8]
             data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, R)]
             data.append(self.pi(self.theta, data[0]).log_prob(data[1]))
-            for _ in range(self.n_epochs):  # [7]
-                for batch in D.batches(data, self.batch_size, self.rng["sample"]):
-                    run.updated(self.update(*batch, epsilon))
+            self.train_epochs(run, D, data, epsilon)
             run.logger.add({"explained_variance": explained_variance(v, R, D.rows())})
-        # [15, 16]
+        # [16]
+
+    def train_epochs(self, run, D, data, epsilon):
+        """The epochs of a rollout."""
+        for _ in range(self.n_epochs):  # [7]
+            for batch in D.batches(data, self.batch_size, self.rng["sample"]):
+                run.updated(self.update(*batch, epsilon))
+        # [15]
 
     def update(self, s, a, A, R, logp_old, epsilon):
         if self.normalize_advantage and len(A) > 1:

@@ -47,6 +47,7 @@ EXTRAS = {  # of npr-rl -> its packages
     "wandb": ["wandb"],
     "mlflow": ["mlflow"],
     "tune": ["optuna"],
+    "ray": ["ray"],
     "envpool": ["envpool"],
     "onnx": ["onnx"],
     "safetensors": ["safetensors"],

@@ -15,7 +15,7 @@ from npr.settings.setting import is_whole, near
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 ALIASES = {"n_envs": "num-envs"}  # setting -> its name in CleanRL
-_OWN_FLAGS = ("env_kwargs",)  # settings with a flag of their own
+_OWN_FLAGS = ("env_kwargs", "engine")  # settings with a flag of their own
 
 
 def add_settings(parser: argparse.ArgumentParser, kind: type[Settings]) -> None:

@@ -25,8 +25,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="modules of the run, which must be given again",
     )  # fmt: skip
     parser.add_argument(
-        "--jobs", type=flags.count, metavar="N", help="processes; default: one per core"
-    )
+        "--jobs", type=flags.count, metavar="N",
+        help="runs at a time; default: one per core, or as Ray has CPUs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", choices=["processes", "ray"], default="processes",
+        help="ray: the runs are tasks of Ray; default: processes",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,6 +46,6 @@ def run(args: argparse.Namespace) -> int:
     for one in args.runs:
         if args.runs.count(one) > 1:
             raise ConfigError(f"{one} is given twice: two processes would write the same files.")
-    if len(args.runs) == 1:
+    if len(args.runs) == 1 and args.engine == "processes":
         return alone(runs.resume, args.runs[0], **options)
-    return report(runs.resume_all(args.runs, args.jobs, **options))
+    return report(runs.resume_all(args.runs, args.jobs, args.engine, **options))

@@ -16,8 +16,8 @@ HELP = "train an agent, a grid of settings or several seeds, in run folders"
 
 _EPILOG = """\
 Every setting of the algorithm is a flag; `npr train sac --help` shows those of SAC. Several values
-make a grid: --learning-rate 1e-3 3e-4 --seed 0 1 2 are six runs, in parallel processes. Give the
-algorithm and the environment first."""
+make a grid: --learning-rate 1e-3 3e-4 --seed 0 1 2 are six runs, in parallel processes, or with
+--engine ray as tasks of a Ray cluster. Give the algorithm and the environment first."""
 
 _NUMBERS = {  # field of the configuration -> help of its flag
     "total_timesteps": "env steps; default: the preset's budget",
@@ -67,8 +67,15 @@ def arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--config", metavar="FILE", help="TOML or JSON, or a run's config.json; flags override it"
     )
     parser.add_argument(
-        "--jobs", type=flags.count, metavar="N", help="processes of a grid; default: one per core"
-    )
+        "--jobs", type=flags.count, metavar="N",
+        help="runs of a grid at a time; default: one per core, or as Ray has CPUs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", choices=["processes", "ray"], default="processes",
+        help="ray: the runs are tasks of Ray, on the cluster at RAY_ADDRESS or this computer; a "
+        "single run with --n-workers stays here, and its workers are actors of Ray; default: "
+        "processes",
+    )  # fmt: skip
     parser.add_argument(
         "--index", type=flags.whole, metavar="N", help="train only this point of the grid, from 0"
     )
@@ -199,6 +206,10 @@ def run(args: argparse.Namespace) -> int:
         streams.write(sys.stdout, text)
         return 0
     command = ["npr", "train", *args.words]
+    if len(points) == 1 and args.engine == "ray" and points[0].settings.get("n_workers"):
+        points[0].settings["engine"] = args.engine  # of its workers
+    elif args.engine == "ray":
+        return report(runs.run_all(points, args.out, args.jobs, command, args.engine))
     if len(points) == 1:
         return alone(runs.train, points[0], Path(args.out) / named[0], command=command)
     return report(runs.run_all(points, args.out, args.jobs, command))

@@ -33,7 +33,11 @@ def arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     add("env", help="id of an environment")
     add("--trials", type=flags.whole, default=50, metavar="N",
         help="of the study in all; default: 50")  # fmt: skip
-    add("--jobs", type=flags.whole, default=1, metavar="N", help="processes; default: 1")
+    add("--jobs", type=flags.whole, metavar="N",
+        help="trials at a time; default: 1, or with Ray as many as it has CPUs")  # fmt: skip
+    add("--engine", choices=["processes", "ray"], default="processes",
+        help="ray: the trials are tasks of Ray, on the cluster at RAY_ADDRESS or this computer; "
+        "default: processes")  # fmt: skip
     add("--storage", metavar="FILE", help="journal file that keeps the study; default: none")
     add("--study", metavar="NAME", help="name in the storage; default: algorithm and environment")
     add("--seeds", type=flags.whole, default=3, metavar="N",
@@ -100,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     result = tune(
         args.kind, env, trials=args.trials, total_timesteps=args.total_timesteps, seeds=args.seeds,
         eval_freq=args.eval_freq, eval_episodes=args.eval_episodes, last=args.last, top=args.top,
-        jobs=args.jobs, storage=args.storage, study=args.study, space=space,
+        jobs=args.jobs, engine=args.engine, storage=args.storage, study=args.study, space=space,
         sampler=args.sampler, pruner=args.pruner, timeout=args.timeout, seed=args.seed,
         on_stop=stopped if args.storage is None else None, **fixed,
     )  # fmt: skip

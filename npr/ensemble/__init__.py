@@ -29,7 +29,7 @@ from npr.envs.make import number_of_envs
 from npr.errors import ConfigError, EnvCrashedError, NprError, NumericsError
 from npr.plot.statistics import bootstrap
 from npr.settings.setting import checked_seed
-from npr.system import memory, streams
+from npr.system import streams
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
 from npr.training.advice import warn_of_settings, widest
@@ -152,7 +152,9 @@ class Ensemble(Sequence[Any]):
                 "callback must be a function of the ensemble, for all of its agents, got "
                 f"{callback!r}."
             )
-        files = self._files(save_path, agents)
+        files: list[Path] | list[None] = [None] * len(agents)
+        if save_path is not None:
+            files = self._files(save_path, agents)
         given = [] if log is None else [log] if isinstance(log, str) else [*log]
         if not all(isinstance(name, str) for name in given) or (log and log_dir is None):
             raise ConfigError(
@@ -228,8 +230,7 @@ class Ensemble(Sequence[Any]):
     def _train(self, together: Together, interrupts: Interrupts) -> None:
         train: Any = type(together.runs[0].agent)._train
         try:
-            with memory.explain_full_device({}):
-                train(together.agents, together)
+            train(together.agents, together)
             for run in [*together.runs]:
                 try:
                     run._check_policy()
@@ -313,9 +314,8 @@ class Ensemble(Sequence[Any]):
         for agent in self.agents:
             agent.close()
 
-    def _files(self, folder: Path_ | None, agents: Sequence[Algorithm]) -> list[Path | None]:
-        if folder is None:
-            return [None] * len(agents)
+    def _files(self, folder: Path_, agents: Sequence[Algorithm]) -> list[Path]:
+        """The files of agents in a folder, which is made."""
         path = Path(os.fsdecode(folder))
         if path.exists() and not path.is_dir():
             raise ConfigError(
@@ -353,9 +353,9 @@ def ensemble(
     if not (isinstance(algorithm, type) and issubclass(algorithm, Algorithm)):
         raise ConfigError(f"npr.ensemble takes a class of agents, e.g. npr.PPO, got {algorithm!r}.")
     _check_class(algorithm)
-    seeds = [checked_seed("ensemble", seed) for seed in seeds]
-    if not seeds or None in seeds or len({*seeds}) < len(seeds):
-        raise ConfigError(f"seeds must be different whole numbers, one per agent, got {seeds}.")
+    checked = [checked_seed("ensemble", seed) for seed in seeds]
+    if not checked or None in checked or len({*checked}) < len(checked):
+        raise ConfigError(f"seeds must be different whole numbers, one per agent, got {checked}.")
     if number_of_envs(env) is not None:
         raise ConfigError(
             "The agents of an ensemble need environments of their own: pass an id or a function "
@@ -363,7 +363,7 @@ def ensemble(
         )
     agents: list[Algorithm] = []
     try:
-        for seed in seeds:
+        for seed in checked:
             agents.append(algorithm(env, seed=seed, **settings))
         return Ensemble(agents)
     except BaseException:
@@ -408,10 +408,10 @@ def _check_class(kind: type[Algorithm]) -> None:
 
 
 def _check_kind(agents: Sequence[Algorithm]) -> None:
-    kinds = {type(agent) for agent in agents}
-    if len(kinds) != 1 or not issubclass(*kinds, Algorithm):
+    kind = type(agents[0]) if agents else None
+    if kind is None or not issubclass(kind, Algorithm) or {*map(type, agents)} != {kind}:
         raise ConfigError("An ensemble needs agents of one class, at least one.")
-    _check_class(*kinds)
+    _check_class(kind)
     if len({agent.seed for agent in agents}) < len(agents):
         raise ConfigError("The agents of an ensemble need different seeds.")
     first = agents[0]

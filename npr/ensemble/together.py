@@ -5,7 +5,7 @@ ensemble, which do every step together.
 import functools
 import inspect
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ class Agents:
 
     Attributes are those of the agents, see Each, but for the settings, which are the same. A method
     runs for each agent; `update` and `choose` of all of them are one call, and `explore`, which
-    calls `choose`, runs once.
+    calls `choose`, runs once. The epochs of PPO are a method, too: many updates of one agent in a
+    row find its parameters in the processor's cache, which gains more than to join them.
     """
 
     def __init__(self, run: "Together") -> None:
@@ -57,8 +58,8 @@ class Agents:
         first, names = self._agents[0], ("learning_rate", *self._type.rates.values())
         values = [getattr(first, name) for name in names]
         rates = [None if value is None else first.now(value) for value in values]
-        if rates != self._rates:
-            self._rates = rates
+        if rates != vars(self)["_rates"]:
+            vars(self)["_rates"] = rates
             for agent in self._agents:
                 agent.set_learning_rate()
 
@@ -84,8 +85,7 @@ class Agents:
         def method(*args: Any) -> Any:
             own = [Each(run.runs) if x is run else x for x in args]
             results = calls([*per_agent(own, len(run.runs))])
-            kinds = {*map(type, results)}
-            if len(kinds) > 1 or issubclass(*kinds, NprError):
+            if any(issubclass(kind, NprError) for kind in {*map(type, results)}):
                 results = run.without_errors(results)
             return together(results)
 
@@ -140,8 +140,6 @@ class Together:
 
     def without_errors(self, results: list[Any]) -> list[Any]:
         """The results of agents, where one that has failed gets that of another."""
-        if not any(isinstance(result, NprError) for result in results):
-            return results
         for run, result in zip(self.runs, results):
             if isinstance(result, NprError):
                 self.lose(run, result)
@@ -255,7 +253,7 @@ class Together:
             return [run.agent.obs_norm(s) for run, s in zip(self.runs, observed)]
         return observed
 
-    def _stepped(self, actions: list[Any]) -> Iterator[list[Any]]:
+    def _stepped(self, actions: Sequence[Any]) -> Iterator[list[Any]]:
         steps = []
         for run, a in zip(self.runs, actions):
             envs = run.envs

@@ -49,6 +49,10 @@ class Board:
         result = f"{state} in {duration(seconds)}"
         line = self.titles[number] + _joined(self._parts(number) | {"result": result})
         del self.titles[number]
+        self.say(line)
+
+    def say(self, line: str) -> None:
+        """Write a line above the block."""
         self._clear()
         streams.write(self.stream, line + "\n")
         if self.live:

@@ -81,3 +81,18 @@ def send_to(path: Path) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # there is none
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+
+
+@contextlib.contextmanager
+def sent_to(path: Path) -> Iterator[None]:
+    """Within it, everything that this process prints is appended to a file; see `send_to`."""
+    before = [os.dup(number) for number in (1, 2)]
+    try:
+        send_to(path)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, handle in zip((1, 2), before):
+            os.dup2(handle, number)
+            os.close(handle)

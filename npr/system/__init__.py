@@ -1,4 +1,4 @@
-"""The machine: BLAS and its threads, available memory, and the standard streams.
+"""The machine: BLAS and its threads, available memory, the standard streams, and clusters of Ray.
 
-Imports npr.errors only. Users see it through `npr doctor`.
+Imports npr.errors and npr.version only. Users see it through `npr doctor`.
 """

@@ -21,14 +21,15 @@ from npr.algorithms.base import Algorithm
 from npr.envs.make import env_id, env_name, number_of_envs
 from npr.errors import ConfigError, NprError, NumericsError, describe_error
 from npr.runs import config
+from npr.runs.parallel import Engine, check_engine
 from npr.settings.setting import check_names, checked_seed, whole
 from npr.system import streams
 from npr.system.blas import THREAD_VARIABLES
 from npr.training.interrupts import Interrupts, stopped_by
 from npr.training.run import DEFAULT_BUDGET
-from npr.tune import spaces
+from npr.tune import on_ray, spaces
 from npr.tune.result import Candidate, TuneResult
-from npr.tune.trials import Interrupted, Objective, Watch, collected_warnings, evaluations, final
+from npr.tune.trials import Interrupted, Objective, Watch, final, trained
 
 if TYPE_CHECKING:
     from npr.envs.make import EnvSource
@@ -66,7 +67,8 @@ def tune(
     eval_episodes: int = 10,
     last: int = 1,
     top: int = 3,
-    jobs: int = 1,
+    jobs: int | None = None,
+    engine: Engine = "processes",
     storage: "str | os.PathLike[str] | None" = None,
     study: str | None = None,
     space: Mapping[str, Any] | None = None,
@@ -81,7 +83,7 @@ def tune(
     """Search for settings with Optuna, and train the best again with fresh seeds.
 
     algorithm        class or name
-    env              id, or a function that returns an Env; with jobs > 1 one that can be imported
+    env              id, or a function that returns an Env; with processes one that can be imported
     trials           of the study in all, by all processes that share it
     total_timesteps  env steps per agent; None: the preset's budget
     seeds            agents per trial. The objective is the median over them
@@ -90,8 +92,12 @@ def tune(
     last             the score of an agent is the mean of so many last evaluations
     top              so many of the best trials are trained again, with the seeds `seeds` to
                      2 seeds - 1; the best median wins. 0: the best trial wins
-    jobs             processes of this call, one BLAS thread each; 1: this process. With more the
-                     program needs `if __name__ == "__main__":`, as for all of multiprocessing
+    jobs             trials beside each other in this call, one BLAS thread each. None: one, in this
+                     process; with Ray as many as the cluster has CPUs. More processes than one need
+                     `if __name__ == "__main__":` in the program, as for all of multiprocessing
+    engine           "processes" of this computer, or "ray": each trial is a task of Ray, as the
+                     runs of `npr.runs.run_all`; a trial whose node is lost begins again elsewhere.
+                     The study stays with this program
     storage          journal file of the study. Calls that name the same one share the study, also
                      on other machines, and a later call goes on with it. None: a temporary one
     study            name in the storage; None: "SAC Pendulum-v1"
@@ -100,7 +106,7 @@ def tune(
     pruner           "median": end a trial whose best evaluation so far is below the median of the
                      others at that step, after a third of the budget and five trials; or "none"
     timeout          seconds, after which no trial starts
-    seed             of the sampler. With jobs=1 and without a timeout the search can be repeated.
+    seed             of the sampler. With one job and without a timeout the search can be repeated.
                      Leave it out where several machines share a study
     verbose          0: silent; 1: a line per trial on the standard error stream
     on_stop          called with the result so far if the search is interrupted and has one
@@ -120,8 +126,11 @@ def tune(
     objective, preset = _objective(
         kind, env, total_timesteps, seeds, eval_freq, eval_episodes, last, space, settings
     )
-    for name, number, least in (("trials", trials, 1), ("top", top, 0), ("jobs", jobs, 1)):
+    if jobs is not None:
+        whole("jobs", jobs)
+    for name, number, least in (("trials", trials, 1), ("top", top, 0)):
         whole(name, number, least)
+    check_engine(engine)
     _one_of("sampler", sampler, SAMPLERS)
     _one_of("pruner", pruner, PRUNERS)
     if timeout is not None and not timeout > 0:
@@ -139,7 +148,11 @@ def tune(
             checked_seed("tune", seed), deadline, spaces.located(objective.space, preset), verbose,
             kept,
         )  # fmt: skip
-        return _run(search, int(jobs), int(top), on_stop)
+        remote = None
+        if engine == "ray":
+            remote = stack.enter_context(on_ray.trials(objective.fixed))
+        jobs = jobs or (remote.cpus if remote else 1)
+        return _run(search, int(jobs), int(top), on_stop, remote)
 
 
 # ---- arguments
@@ -318,7 +331,17 @@ def _process(pid: int | None) -> str:
     return f"{platform.node()} {pid}"
 
 
-def run_trials(search: Search, process: int, stopped: Callable[[], bool], **watch: Any) -> None:
+Train = Callable[..., tuple[np.ndarray, list[str]]]  # as npr.tune.trials.trained
+
+
+def run_trials(
+    search: Search,
+    process: int,
+    stopped: Callable[[], bool],
+    *,
+    train: Train = trained,
+    **watch: Any,
+) -> None:
     """Run trials until the study has enough, the deadline or a request to stop."""
     study = open_study(search, process)
     while not stopped() and time.time() < search.deadline:
@@ -329,11 +352,16 @@ def run_trials(search: Search, process: int, stopped: Callable[[], bool], **watc
         if sum(one.number < trial.number for one in _trials(study)) >= search.trials:
             study.tell(trial, state=optuna().trial.TrialState.FAIL)  # others asked meanwhile
             return
-        _run_trial(search, study, trial, stopped, watch)
+        _run_trial(search, study, trial, stopped, train, watch)
 
 
 def _run_trial(
-    search: Search, study: Any, trial: Any, stopped: Callable[[], bool], watch: dict[str, Any]
+    search: Search,
+    study: Any,
+    trial: Any,
+    stopped: Callable[[], bool],
+    train: Train,
+    watch: dict[str, Any],
 ) -> None:
     State, objective = optuna().trial.TrialState, search.objective
     given_up = optuna().exceptions.UpdateFinishedTrialError
@@ -349,8 +377,7 @@ def _run_trial(
     try:
         try:
             settings = {**objective.fixed, **spaces.suggest(trial, objective.space)}
-            with collected_warnings() as warned:
-                scores = evaluations(objective, settings, range(objective.seeds), look, report)
+            scores, warned = train(objective, settings, range(objective.seeds), look, report)
             by_seed = final(scores, objective.last)
             value, state = float(np.median(by_seed)), State.COMPLETE
             trial.set_user_attr("seeds", by_seed.tolist())
@@ -417,6 +444,7 @@ def run_fresh(
     *,
     tasks: list[tuple[int, int]],
     share: int,
+    train: Train = trained,
     **watch: Any,
 ) -> None:
     """Train trials again: every `share`-th of the tasks (trial, seed). The results are attributes
@@ -426,7 +454,7 @@ def run_fresh(
     for number, seed in tasks[process::share]:
         settings = _settings(search.objective, trials[number])
         try:
-            scores = evaluations(search.objective, settings, [seed], look)
+            scores, _ = train(search.objective, settings, [seed], look)
             (score,) = final(scores, search.objective.last).tolist()
         except Interrupted:
             return
@@ -452,7 +480,11 @@ def _settings(objective: Objective, trial: Any) -> dict[str, Any]:
 
 
 def _run(
-    search: Search, jobs: int, top: int, on_stop: Callable[[TuneResult], object] | None
+    search: Search,
+    jobs: int,
+    top: int,
+    on_stop: Callable[[TuneResult], object] | None,
+    remote: "on_ray.Trials | None" = None,
 ) -> TuneResult:
     study = open_study(search)  # errors of the storage are raised here
     if not search.kept:
@@ -463,7 +495,7 @@ def _run(
     elif search.first:
         study.enqueue_trial(search.first, skip_if_exists=True)
     with Interrupts() as interrupts:
-        _in_processes(search, jobs, interrupts, run_trials)
+        _everywhere(search, jobs, interrupts, remote, run_trials)
         if interrupts.requested is not None:
             _stop(search, study, max(top, 1), on_stop)
             raise stopped_by(interrupts.requested)
@@ -480,7 +512,7 @@ def _run(
             tasks = [(one.number, seed) for one in best for seed in seeds]
             tasks = [task for task in tasks if _fresh(*task) not in study.user_attrs]
             _say(search, f"training the best {len(best)} again with {len(seeds)} fresh seeds")
-            _in_processes(search, jobs, interrupts, run_fresh, tasks=tasks, share=jobs)
+            _everywhere(search, jobs, interrupts, remote, run_fresh, tasks=tasks, share=jobs)
             if interrupts.requested is not None:
                 _stop(search, study, top, on_stop)
                 raise stopped_by(interrupts.requested)
@@ -548,16 +580,35 @@ def _complete(objective: Objective, given: dict[str, Any]) -> tuple[dict[str, An
     return settings, given.get("env_kwargs") or {}
 
 
+def _everywhere(
+    search: Search,
+    jobs: int,
+    interrupts: Interrupts,
+    remote: "on_ray.Trials | None",
+    work: Callable[..., None],
+    **options: Any,
+) -> None:
+    """Call work(search, n, stopped, **options) `jobs` times beside each other; in this process if
+    it is once. They are stopped when `interrupts` has a request."""
+
+    def requested() -> bool:
+        return interrupts.requested is not None
+
+    if remote is not None:
+        options["train"] = remote.evaluations
+    if jobs == 1:
+        work(search, 0, requested, **options)
+    elif remote is None:
+        _in_processes(search, jobs, interrupts, work, **options)
+    else:
+        on_ray.in_threads(jobs, lambda n, done: work(search, n, done, **options), requested)
+
+
 def _in_processes(
     search: Search, jobs: int, interrupts: Interrupts, work: Callable[..., None], **options: Any
 ) -> None:
-    """Call work(search, process, stopped, **options) in `jobs` processes; in this one if it is one.
-
-    They are stopped when `interrupts` has a request, or when this process ends.
-    """
-    if jobs == 1:
-        work(search, 0, lambda: interrupts.requested is not None, **options)
-        return
+    """Call work(search, process, stopped, **options) in `jobs` processes, which are stopped when
+    `interrupts` has a request, or when this process ends."""
     context = multiprocessing.get_context("spawn")
     processes: list[BaseProcess] = []
     told = False

@@ -104,6 +104,19 @@ def evaluations(
     return scores
 
 
+def trained(
+    objective: Objective,
+    settings: dict[str, Any],
+    seeds: Sequence[int],
+    watch: Callable[[], object],
+    report: Callable[[int, float], object] | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """`evaluations`, and npr's warnings about the settings."""
+    with collected_warnings() as warned:
+        scores = evaluations(objective, settings, seeds, watch, report)
+    return scores, warned
+
+
 def _learn_until(agent: Algorithm, step: int, total: int, watch: Callable[[], object]) -> None:
     """Learn until an env step of a run of `total` steps."""
 

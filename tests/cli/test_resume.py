@@ -69,7 +69,7 @@ def test_wrong_usage_is_one_sentence(tmp_path, capsys):
 def test_finished_runs_need_no_process(tmp_path, capsys, monkeypatch):
     for name in "ab":
         train(table_run(), tmp_path / name)
-    monkeypatch.setattr("npr.runs.parallel._Child", None)
+    monkeypatch.setattr("npr.runs.processes._Child", None)
     assert main(["resume", "a", "b"]) == 0
     err = capsys.readouterr().err
     assert err == "npr: a is finished: 300 steps.\nnpr: b is finished: 300 steps.\n"

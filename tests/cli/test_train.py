@@ -62,7 +62,9 @@ def values_of(kind, setting):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_flag_of_every_algorithm_round_trips_through_the_configuration(name, tmp_path):
     kind = REGISTRY[name]
-    values = {k: values_of(kind, one) for k, one in kind.settings.items() if k != "env_kwargs"}
+    values = {
+        k: values_of(kind, one) for k, one in kind.settings.items() if k not in flags._OWN_FLAGS
+    }
     assert all(values.values())
     for i in range(max(map(len, values.values()))):
         settings = {k: held[i % len(held)] for k, held in values.items()}
@@ -318,3 +320,49 @@ def test_the_configuration_of_a_run_is_json(tmp_path):
     assert main(["train", *TABLE, "--verbose", "0"]) == 0
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "config.json").read_text())["algorithm"] == "QLearning"
+
+
+# ---- Ray
+
+
+@pytest.mark.parametrize(
+    "words, engine",
+    [
+        (["--seed", "0", "1", "--engine", "ray"], "ray"),
+        (["--engine", "ray"], "ray"),
+        (["--seed", "0", "1", "--index", "1", "--engine", "ray"], "ray"),
+        (["--seed", "0", "1"], None),
+    ],
+)
+def test_the_engine_trains_the_runs(words, engine, monkeypatch):
+    called = []
+
+    def run_all(points, out, jobs, command, engine=None):
+        called.append(engine)
+        return [Outcome(Path(out), "finished") for _ in points]
+
+    monkeypatch.setattr("npr.runs.run_all", run_all)
+    assert main(["train", *TABLE, *words]) == 0
+    assert called == [engine] and not Path("runs").exists()
+
+
+def test_the_engine_is_that_of_the_workers_of_a_single_run(monkeypatch):
+    trained = []
+    monkeypatch.setattr("npr.runs.train", lambda config, *_, **__: trained.append(config.settings))
+    words = ["ppo", "CartPole-v1", "--n-workers", "2", "--engine"]
+    assert main(["train", *words, "ray"]) == main(["train", *words, "processes"]) == 0
+    assert trained == [{"n_workers": 2, "engine": "ray"}, {"n_workers": 2}]
+    monkeypatch.setattr("npr.runs.run_all", lambda points, *_: trained.extend(points) or [])
+    assert main(["train", *words, "ray", "--seed", "0", "1"]) == 0
+    assert [one.settings for one in trained[2:]] == [{"n_workers": 2}] * 2
+
+
+def test_an_unknown_engine_is_refused(capsys):
+    assert "invalid choice: 'dask'" in error_of(capsys, *TABLE, "--engine", "dask")
+
+
+def test_runs_are_resumed_by_the_engine(monkeypatch):
+    called = []
+    monkeypatch.setattr("npr.runs.resume_all", lambda *given, **_: called.append(given) or [])
+    assert main(["resume", "one", "--engine", "ray", "--jobs", "3"]) == 0
+    assert called == [(["one"], 3, "ray")]

@@ -223,3 +223,16 @@ def test_a_search_that_is_not_kept_writes_the_best_so_far_after_ctrl_c(
     else:
         text = "best.toml has the settings of the best trial so far: npr train --config best.toml\n"
         assert out == text and best()["settings"]["max_episode_steps"] == 5
+
+
+def test_the_engine_and_the_jobs_are_those_of_the_words(monkeypatch):
+    given = []
+
+    def tune_with(*_, jobs, engine, **__):
+        given.append((jobs, engine))
+        raise npr.ConfigError("enough")
+
+    monkeypatch.setattr("npr.tune.tune", tune_with)
+    assert tune("qlearning CliffWalking-v1", "--engine", "ray") == 2
+    assert tune("qlearning CliffWalking-v1", "--jobs", "3") == 2
+    assert given == [(None, "ray"), (3, "processes")]

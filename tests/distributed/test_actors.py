@@ -35,6 +35,11 @@ SYNCHRONOUS = {  # case -> settings
 }
 
 
+def few(cases, usual):
+    """Cases for a test, of which all but the usual ones are slow."""
+    return [case if case in usual else pytest.param(case, marks=pytest.mark.slow) for case in cases]
+
+
 def pids(agent):
     """The processes of an agent's actors; none before they start."""
     actors = getattr(agent.envs, "_actors", None)
@@ -77,7 +82,7 @@ def learned(case, path, n_workers, **settings):
     return files, rows
 
 
-@pytest.mark.parametrize("case", SYNCHRONOUS)
+@pytest.mark.parametrize("case", few(SYNCHRONOUS, ["PPO", "REINFORCE"]))
 def test_files_are_those_of_one_process_for_any_number_of_workers(case, tmp_path):
     settings = SYNCHRONOUS[case]
     expected = learned(case, tmp_path / "a.npz", 0, **settings)
@@ -133,7 +138,7 @@ def test_a_log_has_the_same_rows(tmp_path):
 # ---- with a replay buffer
 
 
-@pytest.mark.parametrize("case", ["DQN-n", "SAC", "SoftQ"])
+@pytest.mark.parametrize("case", few(["DQN-n", "SAC", "SoftQ"], ["DQN-n"]))
 def test_runs_with_a_replay_buffer_repeat_and_keep_their_ratio(case, tmp_path):
     found = []
     for _ in range(2):
@@ -248,7 +253,7 @@ def kill(pid):
 
 @pytest.mark.parametrize("case", ["PPO", "SAC"])
 def test_killed_actors_are_replaced_at_any_moment(case):
-    n = n_trials(2, 25)
+    n = n_trials(1, 25)
     agent = small_agent(case, n_envs=4, n_workers=2, max_episode_steps=20)
     with pytest.warns(RuntimeWarning, match=r"actor \d \(2 of 4 environments\) was lost: its proc"):
         learn_until_lost(agent, n, kill)
@@ -387,7 +392,10 @@ if __name__ == "__main__":
 @pytest.mark.skipif(not LINUX, reason="signals of POSIX")
 @pytest.mark.parametrize(
     ("algorithm", "env", "number"),
-    [("PPO", "CartPole-v1", signal.SIGINT), ("SAC", "Pendulum-v1", signal.SIGTERM)],
+    [
+        ("PPO", "CartPole-v1", signal.SIGINT),
+        pytest.param("SAC", "Pendulum-v1", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_and_leaves_no_process(algorithm, env, number, tmp_path):
     script, path = tmp_path / "script.py", tmp_path / "a.npz"
