@@ -465,7 +465,7 @@ def worker_times(stand_ins: StandIns, engine: str) -> WorkerTimes:
             return min(seen)
 
         one, all_ = seconds(1, 0, 100), seconds(WORKERS, 0, 100)
-        step = (seconds(WORKERS, 20, 30) - all_) / 20
+        step = (seconds(1, 10, 100) - one) / 10
     request = max(0.0, (all_ - one) / (WORKERS - 1))
     link = Link(1e6 * request, 1e6 * moving.each, 1e6 * (max(0.0, one - request) + moving.fixed))
     own = 1e6 * step - SHARE * stand_ins.step
