@@ -207,7 +207,7 @@ def cost(way, seconds, n=256):
 PAY = {
     "PPO": ("CartPole-v1", {"n_steps": 128, "per_rollout": 0}, (8, 64, 256)),
     "A2C": ("CartPole-v1", {"n_steps": 5, "per_rollout": 0}, (8, 64, 256)),
-    "SAC": ("Pendulum-v1", {}, (8, 64)),
+    "SAC": ("Pendulum-v1", {"max_lag": 1_000}, (8, 64)),
 }
 PAY_WORKERS = (2, 4, 16)
 NODES, NODE_CORES = 4, 16  # of a cluster
