@@ -1,7 +1,7 @@
 """Steps per second of learning with many environments: how npr steps them, and SB3 beside it.
 
     python benchmarks/vector.py [--only train fast slow cost model pay ensemble] [--rounds 2]
-                                [--seconds 1] [--write]
+                                [--seconds 0.5] [--write]
 
 train      PPO and A2C on CartPole-v1 with 8, 64 and 256 environments
 fast       PPO on CartPole-v1 with settings that leave most of the time to acting
@@ -56,19 +56,26 @@ SB3 = ("SB3 DummyVecEnv", "SB3 SubprocVecEnv")
 NEEDS = {"envpool": "envpool", "ray, 2 workers": "ray", **dict.fromkeys(SB3, "stable_baselines3")}
 ONE_PROCESS_EACH = ("async", "SB3 SubprocVecEnv")
 
-_PPO = {"n_steps": 128, "n_epochs": 4, "learning_rate": 3e-4, "gae_lambda": 0.95}
+_STEPS = {8: 128, 64: 32, 256: 16}  # of each environment per rollout of PPO
+_PPO = {"n_epochs": 4, "learning_rate": 3e-4, "gae_lambda": 0.95}
 _A2C = {"n_steps": 5, "learning_rate": 7e-4}
 _FAST = {"n_steps": 128, "batch_size": 4_096, "n_epochs": 1, "learning_rate": 1e-3}
 _SLOW = {"n_steps": 16, "batch_size": 64, "n_epochs": 4, "learning_rate": 3e-4}
 _WAYS = ("list", "async", "entry_point", "envpool", "2 workers", "ray, 2 workers", *SB3)
 
+
+def four_minibatches(n):
+    """Settings of PPO for n environments."""
+    return {**_PPO, "n_steps": _STEPS[n], "batch_size": _STEPS[n] * n // 4}
+
+
 # part -> case -> (algorithm, environment, number of environments, settings, ways)
 LEARNING = {
     "train": {
         f"{name}, {n}": (name, "CartPole-v1", n, settings, _WAYS)
-        for name, own in (("PPO", _PPO), ("A2C", _A2C))
+        for name in ("PPO", "A2C")
         for n in NUMBERS
-        for settings in [own | ({"batch_size": 32 * n} if name == "PPO" else {})]
+        for settings in [_A2C if name == "A2C" else four_minibatches(n)]
     },
     "fast": {
         "PPO, 256": ("PPO", "CartPole-v1", 256, _FAST, ("list", "entry_point", "envpool", SB3[0])),
@@ -200,7 +207,7 @@ def cost(way, seconds, n=256):
 PAY = {
     "PPO": ("CartPole-v1", {"n_steps": 128, "per_rollout": 0}, (8, 64, 256)),
     "A2C": ("CartPole-v1", {"n_steps": 5, "per_rollout": 0}, (8, 64, 256)),
-    "SAC": ("Pendulum-v1", {}, (8, 64)),
+    "SAC": ("Pendulum-v1", {"max_lag": 1_000}, (8, 64)),
 }
 PAY_WORKERS = (2, 4, 16)
 NODES, NODE_CORES = 4, 16  # of a cluster
@@ -231,8 +238,8 @@ def pay(algorithm):
             least = costs.cluster_pays(each, n, NODES * NODE_CORES, NODES)
             found[f"{n}, {NODES} machines"] = never(least)
     for engine, link in known.links.items():
-        for name, value in link._asdict().items():
-            found[f"{engine} {name}"] = value
+        found |= {f"{engine}, each": link.request, f"{engine}, per kB": 1e3 * link.byte}
+        found[f"{engine}, per block"] = link.latency
     lines = ("policy", "stepping", "loop", "replay", "update")
     for name, line in ((name, getattr(known, name)) for name in lines):
         found |= {f"{name} fixed": line.fixed, f"{name} each": line.each}
@@ -403,7 +410,7 @@ def measure(part, rounds, seconds):
             for way, figures in ways.items():
                 if (found := run(part, case, way, seconds)) is not None:
                     figures.append(found)
-    return {
+    medians = {
         case: {
             way: {name: statistics.median(one[name] for one in figures) for name in figures[0]}
             for way, figures in ways.items()
@@ -411,6 +418,7 @@ def measure(part, rounds, seconds):
         }  # fmt: skip
         for case, ways in seen.items()
     }
+    return {case: ways for case, ways in medians.items() if ways}
 
 
 def table(part, medians):
@@ -452,8 +460,8 @@ def main():
     parts = [*LEARNING, "cost", "model", "pay", "ensemble"]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="*", choices=parts, default=parts)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=1.0, help="that a way is timed")
+    parser.add_argument("--rounds", type=int, default=2, help="of model and pay: one")
+    parser.add_argument("--seconds", type=float, default=0.5, help="that a way is timed")
     parser.add_argument("--write", action="store_true", help="save the results")
     parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -467,7 +475,10 @@ def main():
     print(f"ways with a process per environment: up to {MOST_PROCESSES}\n", flush=True)
     held = json.loads(FILE.read_text()) if FILE.exists() else {}
     for part in arguments.only:
-        held[part] = measure(part, arguments.rounds, arguments.seconds)
+        rounds = (
+            1 if part in ("model", "pay") else arguments.rounds
+        )  # which take medians themselves
+        held[part] = measure(part, rounds, arguments.seconds)
         print("\n".join(table(part, held[part])), flush=True)
     if arguments.write:
         packages = (*store.PACKAGES, "ray")

@@ -67,7 +67,7 @@ def test_a_way_that_fails_is_shown_and_left_out(monkeypatch, capsys):
     failed = types.SimpleNamespace(returncode=1, stderr="no such engine")
     monkeypatch.setattr(vector.subprocess, "run", lambda *args, **options: failed)
     monkeypatch.setattr(vector, "cases", lambda part: {"case": ["list"]})
-    assert vector.measure("train", 1, 1.0) == {"case": {}}
+    assert vector.measure("train", 1, 1.0) == {}
     assert capsys.readouterr().out == "train, case, list failed:\nno such engine\n"
 
 
