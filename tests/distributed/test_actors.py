@@ -1,5 +1,6 @@
 """Actors in processes: the same bytes as one process, and what happens to lost ones."""
 
+import gc
 import os
 import random
 import signal
@@ -413,6 +414,15 @@ def test_a_signal_saves_and_leaves_no_process(algorithm, env, number, tmp_path):
             agent.learn(agent.num_timesteps + 200)
 
 
+def test_actors_end_with_an_agent_that_nothing_refers_to():
+    agent = small_agent("PPO", n_envs=2, n_workers=1)
+    agent.learn(40)
+    (process,) = pids(agent)
+    del agent
+    gc.collect()
+    assert not exists(process)
+
+
 @pytest.mark.skipif(not LINUX, reason="signals of POSIX")
 def test_actors_end_with_a_killed_learner(tmp_path):
     script = tmp_path / "script.py"
@@ -436,6 +446,31 @@ def test_a_program_without_a_guard_is_told(tmp_path):
     result = run(script)
     assert result.returncode == 1
     assert 'put the call under `if __name__ == "__main__":`' in result.stderr.splitlines()[-2]
+
+
+def test_a_program_read_from_stdin_has_actors_but_not_its_own_environments(tmp_path):
+    code = """
+import gymnasium
+import npr
+from npr.errors import ConfigError
+
+def make():
+    return gymnasium.make("CartPole-v1")
+
+agent = npr.PPO("CartPole-v1", n_workers=1, n_envs=1, n_steps=50, verbose=0)
+print(agent.learn(50).num_timesteps)
+try:
+    npr.PPO(make, n_workers=1, verbose=0).learn(50)
+except ConfigError as error:
+    print(error)
+"""
+    found = subprocess.run(
+        [sys.executable, "-"], input=code, env=environment(), cwd=tmp_path, text=True,
+        capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    steps, error = found.stdout.splitlines()
+    assert steps == "50" and "Put it in a module, or register it and pass its id." in error
 
 
 # ---- what cannot have actors
