@@ -20,7 +20,7 @@ from support.toy_envs import CountingEnv
 
 import npr
 from npr.distributed import actors as module
-from npr.errors import ConfigError, EnvContractError, EnvCrashedError, ResumeWarning
+from npr.errors import ConfigError, ConfigWarning, EnvContractError, EnvCrashedError, ResumeWarning
 from npr.files import checkpoint
 from npr.settings import Replay
 
@@ -505,6 +505,12 @@ def test_a_function_without_a_name_is_refused():
     with pytest.raises(ConfigError, match="can be sent to another process.* top of a module"):
         agent.learn(100)
     agent.close()
+
+
+def test_an_engine_without_workers_is_pointed_out():
+    agent = small_agent("PPO", engine="ray")
+    with pytest.warns(ConfigWarning, match="there are none. Pass n_workers too"):
+        agent.learn(40)
 
 
 def test_n_envs_follows_n_workers_unless_it_is_given():
