@@ -420,3 +420,26 @@ def test_a_loaded_ensemble_with_workers_is_refused_before_it_learns(tmp_path):
     with pytest.raises(ConfigError, match="in this process, not ActorEnvs"):
         held.learn(100)
     held.close()
+
+
+def test_a_number_of_seeds_is_0_1_and_so_on():
+    together = npr.ensemble(npr.DQN, "CartPole-v1", 2, verbose=0)
+    assert together.seeds == (0, 1)
+    together.close()
+
+
+@pytest.mark.parametrize(
+    "given, text",
+    [
+        ({"seeds": 0}, "seeds must be a whole number of at least 1, got 0"),
+        ({"seeds": None}, "seeds must be a whole number of at least 1, got None"),
+        ({"seeds": "ab"}, "seeds must be a whole number of at least 1, got 'ab'"),
+        ({"seeds": [1, 1]}, "seeds must be different"),
+        ({"seeds": 2, "seed": 3}, "leave seed out"),
+        ({"seeds": 2, "n_workers": 2}, "in this process; leave out n_workers=2"),
+        ({"seeds": 2, "vectorization": "async"}, "leave out vectorization='async'"),
+    ],
+)
+def test_arguments_of_an_ensemble_that_do_not_fit_are_named(given, text):
+    with pytest.raises(npr.ConfigError, match=text):
+        npr.ensemble(npr.PPO, "CartPole-v1", verbose=0, n_envs=2, **given)

@@ -13,6 +13,7 @@ import numpy as np
 from npr import backend, capture
 from npr.capture import compiling
 from npr.cli import doctor_gpu, doctor_throughput, flags
+from npr.errors import ConfigError
 from npr.kernels import blas as kernel_blas
 from npr.kernels import jit, object_files
 from npr.runs import config
@@ -217,9 +218,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="measure what a step of training costs with this environment, and advise n_envs, "
         "n_workers and vectorization",
     )  # fmt: skip
-    parser.add_argument("--algorithm", default="ppo", help="for --throughput; default: ppo")
+    parser.add_argument("--algorithm", help="for --throughput; default: ppo")
     parser.add_argument(
-        "--seconds", type=flags.count, default=10, metavar="N",
+        "--seconds", type=flags.count, metavar="N",
         help="that --throughput may take, about; default: 10",
     )  # fmt: skip
     parser.add_argument("--ray", action="store_true", help="for --throughput: workers on Ray too")
@@ -232,9 +233,12 @@ def run(args: argparse.Namespace) -> int:
             streams.show(line)
         return 0
     if args.throughput:
-        given = args.throughput, args.algorithm, args.seconds, args.ray
-        doctor_throughput.show(*given, streams.show)
+        given = args.algorithm or "ppo", args.seconds or 10, args.ray
+        doctor_throughput.show(args.throughput, *given, streams.show)
         return 0
+    for flag in ("algorithm", "seconds", "ray"):
+        if getattr(args, flag):
+            raise ConfigError(f"--{flag} is for --throughput ENV, which is missing.")
     wrong, (gpu, gpu_is_right) = wrong_products(), doctor_gpu.topics()
     for topic, result in [*doctor(), *gpu, ("products", products(wrong))]:
         streams.show(f"{topic:<10} {result}")

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -29,6 +30,7 @@ from npr.system.processes import (
     check_guard,
     how_it_ended,
     ignore_terminal,
+    importable_main,
     sigint_blocked,
     wait_for_end_of_parent,
 )
@@ -54,6 +56,9 @@ class Processes:
         self._vectors = _vectors(self._weights)
         self._moves: Any = RawArray("q", n_workers + 1)  # steps of each actor; whether all stop
         self._workers: list[_Worker | None] = [None] * n_workers
+        # if nothing refers to it any more; multiprocessing ends the processes at exit
+        ends = weakref.finalize(self, _close, self._workers, self._moves, os.getpid())
+        ends.atexit = False
 
     def start(self, i: int, setup: Setup) -> None:
         before, self._workers[i] = self._workers[i], None
@@ -78,17 +83,7 @@ class Processes:
         self._moves[-1] = 1
 
     def close(self) -> None:
-        workers = [one for one in self._workers if one is not None]
-        self._workers = [None] * len(self._workers)
-        self.interrupt()
-        for one in workers:
-            with contextlib.suppress(WorkerLostError):
-                one.send("close", ())
-        deadline = time.monotonic() + CLOSE_TIMEOUT
-        for one in workers:
-            one.process.join(max(0.0, deadline - time.monotonic()))
-        for one in workers:
-            one.end()
+        _close(self._workers, self._moves, os.getpid())
 
     def pids(self) -> list[int | None]:
         """The numbers of the processes."""
@@ -110,14 +105,14 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.i, self.setup, self.memory, self._moves = i, setup, memory, moves
         self._columns = _carved(memory, spec, setup)
-        self._starting = True
+        self._starting, self._moves_before = True, moves[i]
         self._pipe, other = context.Pipe()
         target = setup, weights, moves, memory, spec, i, other
         self.process: BaseProcess = context.Process(
             target=_work, args=target, name=_NAME, daemon=True
         )
         try:
-            with sigint_blocked(), _environment(setup.threads):
+            with sigint_blocked(), importable_main(), _environment(setup.threads):
                 self.process.start()
         except (AttributeError, TypeError, ValueError) as error:  # of pickle, and its own error
             raise _not_sendable(error) from error
@@ -173,6 +168,13 @@ class _Worker:
         self.end()
         if code == UNGUARDED:
             raise ConfigError(GUARD)
+        if code == 1 and self._starting and self._moves[self.i] == self._moves_before:
+            raise ConfigError(
+                "A process of n_workers has ended before its first call; its error is above. It "
+                "imports the program and the environment: a function or class that is defined at a "
+                "prompt, in a notebook or in a program that is read from stdin is not there. Put "
+                "it in a module, or register it and pass its id."
+            )
         return f"its process (pid {pid}) {how_it_ended(code)}"
 
     def end(self) -> None:
@@ -180,6 +182,23 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self._pipe.close()
+
+
+def _close(held: list[_Worker | None], moves: Any, owner: int) -> None:
+    """End the workers; not in a fork of the process that owns them."""
+    workers = [one for one in held if one is not None]
+    if os.getpid() != owner:
+        return
+    held[:] = [None] * len(held)
+    moves[-1] = 1
+    for one in workers:
+        with contextlib.suppress(WorkerLostError):
+            one.send("close", ())
+    deadline = time.monotonic() + CLOSE_TIMEOUT
+    for one in workers:
+        one.process.join(max(0.0, deadline - time.monotonic()))
+    for one in workers:
+        one.end()
 
 
 @contextlib.contextmanager
@@ -241,6 +260,7 @@ def _work(
     setup: Setup, weights: Any, moves: Any, memory: Any, spec: Spec, i: int, pipe: Connection
 ) -> None:
     """Answer calls until the parent closes the actor, or ends."""
+    moves[i] += 1  # it has begun
     ignore_terminal()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

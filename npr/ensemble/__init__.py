@@ -28,7 +28,7 @@ from npr.envs.env_list import EnvList
 from npr.envs.make import number_of_envs
 from npr.errors import ConfigError, EnvCrashedError, NprError, NumericsError
 from npr.plot.statistics import bootstrap
-from npr.settings.setting import checked_seed
+from npr.settings.setting import checked_seed, whole
 from npr.system import streams
 from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training import saving
@@ -339,13 +339,13 @@ def _name(agent: Algorithm) -> str:
 
 
 def ensemble(
-    algorithm: type[Algorithm], env: "EnvSource", seeds: Iterable[int], **settings: Any
+    algorithm: type[Algorithm], env: "EnvSource", seeds: int | Iterable[int], **settings: Any
 ) -> Ensemble:
     """Agents with different seeds that learn together; each as if it learned alone.
 
     algorithm  their class, e.g. npr.PPO
     env        an id or a function that makes an Env: every agent has environments of its own
-    seeds      of the agents
+    seeds      of the agents; or a number of them, which are 0, 1, ...
     settings   of all agents, as for the class
 
     Raises ConfigError for algorithms whose agents cannot do the same steps: those that learn from
@@ -354,9 +354,13 @@ def ensemble(
     if not (isinstance(algorithm, type) and issubclass(algorithm, Algorithm)):
         raise ConfigError(f"npr.ensemble takes a class of agents, e.g. npr.PPO, got {algorithm!r}.")
     _check_class(algorithm)
+    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
+        seeds = range(whole("seeds", seeds))
     checked = [checked_seed("ensemble", seed) for seed in seeds]
     if not checked or None in checked or len({*checked}) < len(checked):
         raise ConfigError(f"seeds must be different whole numbers, one per agent, got {checked}.")
+    if "seed" in settings:
+        raise ConfigError("An ensemble has one seed per agent: seeds; leave seed out.")
     if number_of_envs(env) is not None:
         raise ConfigError(
             "The agents of an ensemble need environments of their own: pass an id or a function "
@@ -457,9 +461,11 @@ def _check_envs(agents: Sequence[Algorithm]) -> None:
     ones."""
     for agent in agents:
         if agent.envs is not None and not isinstance(agent.envs, EnvList):
+            given = agent.n_workers, agent.vectorization
+            found = {"n_workers": given[0]} if given[0] else {"vectorization": given[1]}
+            own = "".join(f"; leave out {k}={v!r}" for k, v in found.items() if v is not None)
             raise ConfigError(
-                "An ensemble steps environments one after the other in this process, not "
-                f"{type(agent.envs).__name__}."
+                "An ensemble steps environments one after the other in this process" + own + "."
             )
 
 

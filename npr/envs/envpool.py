@@ -43,9 +43,19 @@ _REFUSED = {
 
 
 def is_pool(env: Any) -> bool:
-    """Whether a VectorEnv, without its wrappers, is one of EnvPool."""
+    """Whether a VectorEnv, without its wrappers, is one of EnvPool.
+
+    Raises ConfigError for pools with other interfaces, as those of envpool.make_dm.
+    """
     package: Any = sys.modules.get("envpool.python.envpool")
-    return package is not None and isinstance(getattr(env, "unwrapped", env), package.EnvPoolMixin)
+    if package is None or not isinstance(getattr(env, "unwrapped", env), package.EnvPoolMixin):
+        return False
+    if not hasattr(env, "unwrapped"):
+        raise ConfigError(
+            f"npr takes pools of envpool.make_gymnasium, got {type(env).__name__}, which has "
+            "another interface."
+        )
+    return True
 
 
 def task_id(pool: Any) -> str | None:

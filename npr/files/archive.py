@@ -207,6 +207,8 @@ def _opened(path: Path, read: Callable[..., Any]) -> tuple[Manifest, dict[str, A
     except IsADirectoryError:
         inside = [name for name in ("best.npz", "final.npz") if os.path.exists(f"{path}/{name}")]
         hint = f" Load {os.path.join(path, inside[0])}." if inside else ""
+        if not inside and any(re.fullmatch(r"seed\d+\.npz", name) for name in os.listdir(path)):
+            hint = f" It is that of an ensemble: npr.ensemble.load({path!r})."
         raise CheckpointError(f"{path} is a folder, and not the file of an agent.{hint}") from None
     except FileNotFoundError as error:
         if not os.path.exists(f"{path}.npz"):

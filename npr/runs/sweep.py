@@ -155,6 +155,8 @@ def sweep(
 
 def points_of(config: RunConfig, seeds: Any, settings: Mapping[str, Any]) -> list[RunConfig]:
     """The runs of a sweep. Raises ConfigError."""
+    if "seed" in settings:
+        raise ConfigError(f"A sweep has no setting 'seed'; use seeds={settings['seed']!r}.")
     check_names(config.kind.__name__, settings, config.kind.settings)
     lists = {name: _values(name, one) for name, one in settings.items() if _is_list(one)}
     single = {name: one for name, one in settings.items() if name not in lists}
@@ -168,7 +170,7 @@ def points_of(config: RunConfig, seeds: Any, settings: Mapping[str, Any]) -> lis
                     f"{error} A list holds the values of a grid: if {name}={settings[name]!r} is "
                     "one value, write it as a tuple."
                 ) from None
-    if _is_list(seeds):
+    if _is_list(seeds) or isinstance(seeds, tuple):
         chosen = _values("seeds", seeds)
     else:
         chosen = [*range(whole("seeds", seeds))]

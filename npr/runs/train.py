@@ -123,6 +123,11 @@ def resume(
         path = _newest(folder)
         if path is None and (folder / names.FINAL).is_file():
             raise ConfigError(f"{folder} has no checkpoint to go on from, only {names.FINAL}.")
+        if path is None and total_timesteps is not None:
+            raise ConfigError(
+                f"{folder} has no checkpoint, so it begins at step 0. Resume it without "
+                "total_timesteps first, or train another run."
+            )
         with _recorded(folder, copy):
             if path is None:  # it was stopped before the first checkpoint
                 _say(f"{folder} has no checkpoint: it begins at step 0.")

@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,22 @@ def sigint_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def importable_main() -> Iterator[None]:
+    """Within it, processes that start do not import a program that is not a file, as one that is
+    read from stdin, which multiprocessing would have them do."""
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if path is None or os.path.exists(path):
+        yield
+        return
+    main.__file__ = None
+    try:
+        yield
+    finally:
+        main.__file__ = path
 
 
 def ignore_terminal() -> None:

@@ -50,6 +50,8 @@ def note_on_threads(agent: Any) -> str:
 
 def _advice(agent: Any) -> Iterator[str]:
     batch_size = getattr(agent, "batch_size", 0)
+    if agent.engine != "processes" and not agent.n_workers:
+        yield f"engine={agent.engine!r} runs workers, and there are none. Pass n_workers too."
     if isinstance(agent, Replay) and batch_size > agent.buffer_size:
         yield (
             f"batch_size={batch_size:,} is more than buffer_size={agent.buffer_size:,} "

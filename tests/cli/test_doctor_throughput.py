@@ -1,5 +1,6 @@
 """npr doctor --throughput ENV: what is measured, with a clock that tests turn, and the advice."""
 
+import argparse
 import dataclasses
 import multiprocessing
 import types
@@ -9,9 +10,11 @@ import gymnasium
 import numpy as np
 import pytest
 
+from npr.cli import doctor
 from npr.cli import doctor_throughput as throughput
 from npr.distributed import costs as model
 from npr.distributed.costs import Costs, Line, Link
+from npr.errors import ConfigError
 
 
 class Time:
@@ -257,3 +260,11 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(npr, capsys, words, te
         status, (out, err) = error.code, capsys.readouterr()
     assert status == 2 and out == "" and text in err
     assert "Traceback" not in err and len(err.splitlines()) == 1
+
+
+def test_flags_without_an_environment_are_refused():
+    parser = argparse.ArgumentParser()
+    doctor.arguments(parser)
+    for flags in (["--ray"], ["--algorithm", "sac"], ["--seconds", "3"]):
+        with pytest.raises(ConfigError, match=f"{flags[0]} is for --throughput ENV"):
+            doctor.run(parser.parse_args(flags))

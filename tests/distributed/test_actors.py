@@ -25,7 +25,7 @@ import npr
 from npr.distributed import actors as module
 from npr.distributed import collected
 from npr.distributed.processes import Processes
-from npr.errors import ConfigError, EnvContractError, EnvCrashedError, ResumeWarning
+from npr.errors import ConfigError, ConfigWarning, EnvContractError, EnvCrashedError, ResumeWarning
 from npr.files import checkpoint
 from npr.settings import Replay
 
@@ -524,6 +524,31 @@ def test_a_program_without_a_guard_is_told(tmp_path):
     assert 'put the call under `if __name__ == "__main__":`' in result.stderr.splitlines()[-2]
 
 
+def test_a_program_read_from_stdin_has_actors_but_not_its_own_environments(tmp_path):
+    code = """
+import gymnasium
+import npr
+from npr.errors import ConfigError
+
+def make():
+    return gymnasium.make("CartPole-v1")
+
+agent = npr.PPO("CartPole-v1", n_workers=1, n_envs=1, n_steps=50, verbose=0)
+print(agent.learn(50).num_timesteps)
+try:
+    npr.PPO(make, n_workers=1, verbose=0).learn(50)
+except ConfigError as error:
+    print(error)
+"""
+    found = subprocess.run(
+        [sys.executable, "-"], input=code, env=environment(), cwd=tmp_path, text=True,
+        capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    steps, error = found.stdout.splitlines()
+    assert steps == "50" and "Put it in a module, or register it and pass its id." in error
+
+
 # ---- what cannot have actors
 
 
@@ -599,6 +624,12 @@ def test_the_environments_of_an_agent_that_is_forgotten_are_closed(tmp_path):
         time.sleep(0.02)
     assert path.exists()
     multiprocessing.active_children()  # which reaps it
+
+
+def test_an_engine_without_workers_is_pointed_out():
+    agent = small_agent("PPO", engine="ray")
+    with pytest.warns(ConfigWarning, match="there are none. Pass n_workers too"):
+        agent.learn(40)
 
 
 def test_n_envs_follows_n_workers_unless_it_is_given():

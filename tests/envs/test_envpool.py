@@ -329,6 +329,12 @@ def test_a_pool_that_returns_some_environments_is_refused():
         npr.PPO(pool_of("CartPole-v1", 4, batch_size=2), verbose=0)
 
 
+def test_a_pool_with_another_interface_is_refused():
+    pool = envpool.make_dm("CartpoleSwingup-v1", num_envs=2)
+    with pytest.raises(ConfigError, match="takes pools of envpool.make_gymnasium, got DmcCartpole"):
+        npr.PPO(pool, verbose=0)
+
+
 def test_a_missing_package_is_named_and_importing_npr_imports_no_engine():
     code = """
 import sys

@@ -42,6 +42,9 @@ def test_a_file_of_numpy_and_a_folder_are_refused(tmp_path):
         npr.load(tmp_path / "a.npz")
     with pytest.raises(CheckpointError, match=r"is a folder, and not the file of an agent\.$"):
         npr.load(tmp_path)
+    (tmp_path / "seed3.npz").touch()
+    with pytest.raises(CheckpointError, match=r"of an ensemble: npr\.ensemble\.load\("):
+        npr.load(tmp_path)
 
 
 @pytest.mark.parametrize(

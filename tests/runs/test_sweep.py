@@ -67,6 +67,7 @@ def test_invalid_values_are_refused(settings, message):
         ({"engine": "threads"}, "engine must be 'processes' or 'ray', got 'threads'"),
         ({"num_cpus": 2}, "num_cpus=2 is for engine='ray'"),
         ({"jobs": 0}, "jobs must be"),
+        ({"seed": [0, 1]}, r"no setting 'seed'; use seeds=\[0, 1\]"),
         ({"env": len}, "Register it with Gymnasium"),
         ({"algorithm": "QLaerning"}, "did you mean QLearning"),
     ],

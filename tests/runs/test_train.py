@@ -302,6 +302,8 @@ def test_a_run_without_checkpoint_begins_again(tmp_path, capsys):
     for name in ("config.json", "progress.csv", "monitor.csv", "evaluations.npz", "best.npz"):
         (run / name).write_bytes((whole / name).read_bytes())
     (run / "notes.md").write_text("mine")
+    with pytest.raises(ConfigError, match="no checkpoint.* without total_timesteps first"):
+        resume(run, total_timesteps=10)
     resume(run)
     assert f"{run} has no checkpoint: it begins at step 0." in capsys.readouterr().err
     assert_same(run, whole)
