@@ -16,7 +16,7 @@ from npr.envs import engines
 from npr.envs.batched import NOT_RESUMABLE, BatchedEnv, Record, State
 from npr.envs.make import is_vector, make_env, open_envs
 from npr.envs.remake import EnvOfFile, is_normalizing
-from npr.errors import ConfigError, EnvCrashedError
+from npr.errors import ConfigError, ResumeWarning, describe_error
 from npr.files.generators import generator_state
 from npr.settings import Replay
 
@@ -70,7 +70,7 @@ class ActorEnvs(BatchedEnv):
         self.lag = 0  # the most updates that an action was older than, since the last row of a log
         self._actors: Actors | None = None
         self._pending: tuple[Request, int] | None = None  # not answered, and n_updates before
-        self._left_with: bytes | None = None  # weights by which the steps to show were collected
+        self._left_with: Any = None  # `_policy` by which the steps to show were collected
         self._position: State | None = None  # that the actors must be brought to
         self._forget_block()
 
@@ -215,10 +215,8 @@ class ActorEnvs(BatchedEnv):
 
     def _next_block(self, steps: int, missing: np.ndarray | None, stop: Stop) -> None:
         """Receive the next block, and request the one after it if that may be ahead."""
-        self._return_to_position()
         request, self._version = self._pending or self._request(steps, missing)
         answers = [self.actors.answer(i, stop) for i in range(len(self.shares))]
-        self._pending = None
         most = max(one.steps for one in answers)
         parts = [[one] for one in answers]
         if any(one.steps < most for one in answers):  # their episodes ended before those of others
@@ -230,6 +228,7 @@ class ActorEnvs(BatchedEnv):
                 self.actors.send(i, "collect", rest)
             for i in late:
                 parts[i].append(self.actors.answer(i, stop))
+        self._pending = None  # all answers are here
         self._take(parts, most)
         if self.is_ahead and self._remaining(most) > 0:
             self._request(steps, None, in_hand=most)
@@ -309,10 +308,12 @@ class ActorEnvs(BatchedEnv):
     def claim(self) -> None:
         super().claim()
         left, self._left_with = self._left_with, None
-        if left is not None and left != weights_of(self.agent).tobytes():
-            # the next steps were collected with another policy: go back
+        changed = left is not None and left != self._policy()
+        if self.s is not None and not self.is_ahead and (changed or self._pending is not None):
+            # the next steps are of another policy or rollout, or some answers are missing
             self._position = self.state()
             self._drop_block()
+        self._return_to_position()
 
     def leave(self) -> None:
         if self._t < self._steps or self._pending is not None:
@@ -321,8 +322,13 @@ class ActorEnvs(BatchedEnv):
                 self._drop_block()
                 self.s = None
             else:
-                self._left_with = weights_of(self.agent).tobytes()
+                self._left_with = self._policy()
         super().leave()
+
+    def _policy(self) -> tuple[bytes, dict[str, Any]]:
+        """What the steps of a block depend on: weights, and settings such as n_steps."""
+        agent = self.agent
+        return weights_of(agent).tobytes(), {name: getattr(agent, name) for name in agent.settings}
 
     def _drop_block(self) -> None:
         """Drop the steps that were collected and not shown yet."""
@@ -346,8 +352,9 @@ class ActorEnvs(BatchedEnv):
             self._drop_answers()
         found = self._actors.positions(0 if interrupted else self._t)
         if found is not None:
-            joined = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
-            actions = [one["actions"] for one in found if len(one["actions"])]  # else of no type
+            names = "seed", "start", "taken"
+            joined = {name: np.concatenate([one[name] for one in found]) for name in names}
+            actions = [one["actions"] for one in found if len(one["actions"])]  # else of no shape
             joined["actions"] = np.concatenate(actions or [np.empty(0)])
             state |= {"s": self.s.copy(), **joined}
         if interrupted:
@@ -355,11 +362,24 @@ class ActorEnvs(BatchedEnv):
         return state
 
     def _return_to_position(self) -> None:
-        """Bring the actors back to where the agent is, if they are ahead of it."""
+        """Bring the actors back to where the agent is, if they are ahead of it; else new episodes
+        begin, with a ResumeWarning."""
         position, self._position = self._position, None
-        why = None if position is None else self._replay(position)
+        if position is None or self.s is None:
+            return
+        try:
+            why = self._replay(position)
+        except ActorError as error:
+            self._drop_answers()
+            why = f"repeating them raised {describe_error(error.error)}"
         if why is not None:
-            raise EnvCrashedError(f"The actors cannot go back to an earlier step: {why}.")
+            self.s = None
+            warnings.warn(
+                "The actors are ahead of the agent, and cannot go back to its step in their "
+                f"episodes: {why}. New episodes begin.",
+                ResumeWarning,
+                stacklevel=5,
+            )
 
     def _replay(self, state: State) -> str | None:
         if self.is_ahead or "taken" not in state:
@@ -376,6 +396,8 @@ class ActorEnvs(BatchedEnv):
         why: str | None = next((one for one in answers if one is not None), None)
         if why is None:
             self.s = state["s"]
+        else:
+            self.actors.ask("undo_resume")
         return why
 
 
