@@ -108,14 +108,18 @@ class ActorEnvs(BatchedEnv):
         """Steps of a block, of which two may be on their way to the agent. Raises ConfigError."""
         agent = self.agent
         each = agent.gradient_steps if agent.gradient_steps >= 0 else agent.train_freq
-        updates = max(each / agent.train_freq, 1e-9) * 2 * self.n  # during a step of two blocks
+        if each == 0:
+            return MOST_STEPS
+        # updates come `each` at once, every train_freq env steps
+        updates = -(-2 * self.n // agent.train_freq) * each  # during a step of two blocks
         if updates > agent.max_lag:
             raise ConfigError(
-                f"max_lag={agent.max_lag} is less than the {updates:.0f} updates that follow two "
+                f"max_lag={agent.max_lag} is less than the {updates:,} updates that follow two "
                 f"steps of {self.n} environments, which are on their way while the agent learns. "
-                f"Use max_lag={int(np.ceil(updates))} or more, or fewer environments."
+                f"Use max_lag={updates} or more, or fewer environments."
             )
-        return int(min(agent.max_lag / updates, MOST_STEPS))
+        steps: int = agent.max_lag // each * agent.train_freq // (2 * self.n)
+        return min(steps, MOST_STEPS)
 
     def bases(self) -> Any:
         return self.probe.bases()
@@ -249,6 +253,8 @@ class ActorEnvs(BatchedEnv):
         counters, actors = self.agent.counters, self.actors
         t = counters.num_timesteps + in_hand * self.n
         steps = min(steps, actors.steps, self._remaining(in_hand))
+        if self.is_ahead:  # by settings that may have changed
+            steps = min(steps, self._steps_within_lag())
         rng = None if self.is_ahead else generator_state(self.agent.rng["explore"])
         weights, settings = actors.policy()
         request = Request(weights, steps, t, counters.end, settings, rng, missing)

@@ -9,11 +9,11 @@ import pytest
 from support.local_actors import LocalEngine
 from support.processes import run
 from support.small_agents import small_agent
-from support.toy_envs import RandomObservation
+from support.toy_envs import CountingEnv, RandomObservation
 
 import npr
 from npr.distributed import actors as module
-from npr.errors import ResumeWarning
+from npr.errors import ConfigError, ResumeWarning
 from npr.files import checkpoint
 
 
@@ -176,6 +176,62 @@ def test_random_runs_have_the_bytes_of_one_process(tmp_path):
                     agent.theta *= np.float32(0.9)
             found.append(files)
         assert found[0] == found[1], (case, n_envs, seed, n_workers, calls)
+
+
+class Failing(CountingEnv):
+    """Its second step raises, or returns a number that is not finite, by turns of its copies."""
+
+    made = 0
+
+    def __init__(self):
+        super().__init__()
+        self.count, self.kind = 0, Failing.made % 2
+        Failing.made += 1
+
+    def step(self, action):
+        self.count += 1
+        observation, *others = super().step(action)
+        if self.count == 2:
+            if self.kind:
+                raise ValueError("boom")
+            observation[0] = np.nan
+        return observation, *others
+
+
+def test_episodes_that_are_dropped_in_one_step_have_the_numbers_of_one_process(tmp_path):
+    found = []
+    for n_workers in (0, 2):
+        Failing.made = n_workers > 0  # the actors' first one is the second that is made
+        agent = small_agent(
+            "PPO", env=Failing, n_envs=4, n_workers=n_workers, nan_obs="terminate",
+            on_env_error="reset",
+        )  # fmt: skip
+        with pytest.warns(RuntimeWarning, match="boom"):
+            agent.learn(40)
+        assert agent.envs.dropped == 4
+        found.append(agent.envs.episode.tolist())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("train_freq", "gradient_steps", "least"), [(1, 1, 6), (7, -1, 7), (3, 2, 4), (7, 2, 2)]
+)
+def test_the_lag_is_bounded_though_updates_come_at_once(train_freq, gradient_steps, least):
+    settings = {"n_envs": 3, "train_freq": train_freq, "gradient_steps": gradient_steps}
+    expected = small_agent("DQN", **settings).learn(200).n_updates
+    for max_lag in (least, least + 1, 40):
+        agent = small_agent("DQN", n_workers=2, max_lag=max_lag, **settings)
+        lags = []
+
+        def note(agent, lags=lags):
+            lags.append(agent.n_updates - agent.envs._version)
+
+        agent.learn(200, callback=note)
+        assert 0 < max(lags) <= max_lag
+        assert agent.n_updates == expected
+    agent = small_agent("DQN", n_workers=2, max_lag=least - 1, **settings)
+    with pytest.raises(ConfigError, match=f"Use max_lag={least} or more"):
+        agent.learn(200)
 
 
 def test_a_program_without_a_guard_and_with_a_wide_network_is_told(tmp_path):
