@@ -198,6 +198,7 @@ class Actor:
         self.spec = column_spec(setup.n, self.envs.observations.size, *self.agent.actions.columns())
         self._rows = np.zeros((setup.total, self.envs.observations.size), FLOAT)
         self._marks: list[list[tuple[int, Mark]]] = []
+        self._seeds_before = list(setup.seeds)
         self.stopped = False
 
     def reset(self) -> np.ndarray:
@@ -243,6 +244,7 @@ class Actor:
                 record = s, np.zeros(envs.n, FLOAT), none, none, none
                 events.append(Event(0, [], [], list(range(envs.n))))
                 self._write(out, 0, s, a, record)
+                self._mark_all(1)
             else:
                 episode = envs.episode
                 record = envs.step(a)
@@ -296,9 +298,9 @@ class Actor:
 
     # ---- positions
 
-    def _mark_all(self) -> None:
+    def _mark_all(self, t: int = 0) -> None:
         if isinstance(self.envs, EnvList):
-            self._marks = [[(0, log.mark())] for log in self.envs.logs]
+            self._marks = [[(t, log.mark())] for log in self.envs.logs]
 
     def _mark(self, i: int, t: int) -> None:
         if self._marks:
@@ -311,6 +313,8 @@ class Actor:
             return None
         logs = self.envs.logs  # type: ignore[attr-defined]
         found = []
+        if self._marks[0][0][0] > t:  # of an actor in whose place this one is
+            return None
         for log, marks in zip(logs, self._marks):
             since, mark = next(one for one in reversed(marks) if one[0] <= t)
             found.append(log.at(mark, t - since))
@@ -324,10 +328,15 @@ class Actor:
 
     def resume(self, state: Mapping[str, np.ndarray]) -> str | None:
         """Bring the environments to a position; returns None, or why that is not possible."""
+        self._seeds_before: list[int | None] = [*self.envs.seeds]
         why = self.envs.resume(dict(state))
         if why is None:
             self._mark_all()
         return why
+
+    def undo_resume(self) -> None:
+        """Let the next reset use the seeds that it would have used without `resume`."""
+        self.envs.seeds = self._seeds_before
 
     def close(self) -> None:
         """Close the environments."""

@@ -61,8 +61,8 @@ class Actors:
         self._calls: list[deque[tuple[str, tuple[Any, ...]]]] = [deque() for _ in shares]
         self._settings = self._settings_now()
         self._engine = _new_engine(agent.engine, len(shares), len(weights_of(agent)), self.spec)
-        held = acting_part(agent)
         try:
+            held = acting_part(agent)
             for i, share in enumerate(shares):
                 self._engine.start(i, self._setup(i, held, [seeds[j] for j in share]))
         except BaseException:

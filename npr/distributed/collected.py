@@ -70,7 +70,7 @@ class ActorEnvs(BatchedEnv):
         self.lag = 0  # the most updates that an action was older than, since the last row of a log
         self._actors: Actors | None = None
         self._pending: tuple[Request, int] | None = None  # not answered, and n_updates before
-        self._left_with: bytes | None = None  # weights by which the steps to show were collected
+        self._left_with: Any = None  # `_policy` by which the steps to show were collected
         self._position: State | None = None  # that the actors must be brought to
         self._forget_block()
 
@@ -296,7 +296,7 @@ class ActorEnvs(BatchedEnv):
     def claim(self) -> None:
         super().claim()
         left, self._left_with = self._left_with, None
-        other_policy = left is not None and left != weights_of(self.agent).tobytes()
+        other_policy = left is not None and left != self._policy()
         if other_policy or (self._pending is not None and not self.is_ahead):
             self._position = self.state()
         if self._position is not None:
@@ -308,7 +308,7 @@ class ActorEnvs(BatchedEnv):
             self._drop_block()
             self.s = None
         elif self._t < self._steps:
-            self._left_with = weights_of(self.agent).tobytes()
+            self._left_with = self._policy()
         super().leave()
 
     def _go_back(self, position: State) -> None:
@@ -323,6 +323,11 @@ class ActorEnvs(BatchedEnv):
                 ResumeWarning,
                 stacklevel=5,
             )
+
+    def _policy(self) -> tuple[bytes, dict[str, Any]]:
+        """What the steps of a block depend on: weights, and settings such as n_steps."""
+        agent = self.agent
+        return weights_of(agent).tobytes(), {name: getattr(agent, name) for name in agent.settings}
 
     def _drop_block(self) -> None:
         """Drop the steps that were collected and not shown yet."""
@@ -346,8 +351,9 @@ class ActorEnvs(BatchedEnv):
             self._drop_answers()
         found = self._actors.positions(0 if interrupted else self._t)
         if found is not None:
-            joined = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
-            actions = [one["actions"] for one in found if len(one["actions"])]  # else of no type
+            names = "seed", "start", "taken"
+            joined = {name: np.concatenate([one[name] for one in found]) for name in names}
+            actions = [one["actions"] for one in found if len(one["actions"])]  # else of no shape
             joined["actions"] = np.concatenate(actions or [np.empty(0)])
             state |= {"s": self.s.copy(), **joined}
         if interrupted:
@@ -373,6 +379,8 @@ class ActorEnvs(BatchedEnv):
         why: str | None = next((one for one in answers if one is not None), None)
         if why is None:
             self.s = state["s"]
+        else:
+            self.actors.ask("undo_resume")
         return why
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
@@ -107,11 +108,14 @@ class _Worker:
         self._columns = _carved(memory, spec, setup)
         self._starting, self._moves_before = True, moves[i]
         self._pipe, other = context.Pipe()
-        target = setup, weights, moves, memory, spec, i, other
-        self.process: BaseProcess = context.Process(
-            target=_work, args=target, name=_NAME, daemon=True
-        )
         try:
+            # not an argument: start() waits until a process has read its arguments, and for ever if
+            # it ends before and they fill the pipe
+            self._written: Any = _written(setup)
+            target = self._written, weights, moves, memory, spec, i, other
+            self.process: BaseProcess = context.Process(
+                target=_work, args=target, name=_NAME, daemon=True
+            )
             with sigint_blocked(), importable_main(), _environment(setup.threads):
                 self.process.start()
         except (AttributeError, TypeError, ValueError) as error:  # of pickle, and its own error
@@ -131,7 +135,7 @@ class _Worker:
     def receive(self, stop: Stop) -> Any:
         if self._starting:
             answer = self._receive(stop, self.setup.start_timeout)
-            self._starting = False
+            self._starting, self._written = False, None
             if answer is not None:  # why it cannot be made
                 return answer
         answer = self._receive(stop, self.setup.timeout)
@@ -226,6 +230,14 @@ def _not_sendable(error: BaseException) -> ConfigError:
     )
 
 
+def _written(setup: Setup) -> Any:
+    """A setup in shared memory."""
+    held = ForkingPickler.dumps(setup)
+    memory = RawArray("B", len(held))
+    np.frombuffer(memory, np.uint8)[:] = np.frombuffer(held, np.uint8)
+    return memory
+
+
 def _vectors(memory: Any) -> np.ndarray:
     """The two vectors of weights in shared memory."""
     return np.frombuffer(memory, FLOAT).reshape(2, -1)
@@ -257,16 +269,17 @@ def _shape(name: str, shape: tuple[int, ...], setup: Setup) -> tuple[int, ...]:
 
 
 def _work(
-    setup: Setup, weights: Any, moves: Any, memory: Any, spec: Spec, i: int, pipe: Connection
+    written: Any, weights: Any, moves: Any, memory: Any, spec: Spec, i: int, pipe: Connection
 ) -> None:
-    """Answer calls until the parent closes the actor, or ends."""
+    """Answer calls until the parent closes the actor, or ends. written: a Setup."""
     moves[i] += 1  # it has begun
     ignore_terminal()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    vectors, columns = _vectors(weights), _carved(memory, spec, setup)
     try:
-        actor = _Stoppable(setup, vectors, moves, i)
+        setup: Setup = ForkingPickler.loads(bytes(written))
+        columns = _carved(memory, spec, setup)
+        actor = _Stoppable(setup, _vectors(weights), moves, i)
     except Exception as error:
         _send(pipe, error)
         return

@@ -128,7 +128,8 @@ class EnvList(BatchedEnv):
                 self.lengths[i] += 1
             self.s = s2
             return s2, r, self._all_false, self._all_false, self.all_valid
-        lost += self._nonfinite_rows(s2, r.tolist(), self.all_valid)
+        # in order: episodes are numbered as if each environment were handled by itself
+        lost = sorted(lost + self._nonfinite_rows(s2, r.tolist(), self.all_valid))
         if ended or lost:
             return self._begin_episodes(s2, r, rewards, ended, lost)
         self._count(rewards, self.all_valid)

@@ -261,7 +261,8 @@ class Run:
         next run."""
         steps, complete = self.agent.steps, False
         self.by_rollout = True
-        self.wanted = lambda: (n_steps - len(steps), None)
+        # more may be held already, if n_steps was lowered
+        self.wanted = lambda: (max(1, n_steps - len(steps)), None)
         for step in self._steps(choose):
             steps.append(step[:-1])
             if len(steps) >= n_steps:
@@ -287,6 +288,7 @@ class Run:
             self._reset()
         ended = [valid & (term | trunc) for *_, term, trunc, valid in steps]
         missing = np.full(envs.n, per_env) - sum(one.astype(int) for one in ended)
+        missing = np.maximum(missing, 0)  # n_episodes may have been lowered
         self.wanted = lambda: (sys.maxsize, missing if steps else np.full(envs.n, per_env))
         for *step, terminated, truncated, valid, _ in self._steps(choose):
             if not steps:
