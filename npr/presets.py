@@ -228,5 +228,6 @@ def name_of(env_id: str) -> tuple[str | None, str] | None:
 
 
 def steps_per_env(n_steps: int, tuned_for: int, n_envs: int) -> int:
-    """The n_steps that give n_envs environments the rollout size that was tuned for others."""
-    return max(1, round(n_steps * tuned_for / n_envs))
+    """The n_steps that give n_envs environments the rollout size that was tuned for others, but at
+    least 16 of the tuned ones: advantages of single steps are no better than the critic."""
+    return max(min(n_steps, 16), round(n_steps * tuned_for / n_envs))

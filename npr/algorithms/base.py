@@ -285,6 +285,8 @@ class Algorithm(Settings, sb3.Methods):
                 vars(self)[name] = one.checked(type(self).__name__, value, self.networks)
             else:
                 setattr(self, name, value)
+        if not self.n_workers and "engine" not in given:
+            vars(self)["engine"] = "processes"  # that of workers which are left out
         number, vector = number_of_envs(self.env), getattr(self.env, "vector", None)
         for name, fixed in (
             ("n_envs", number is not None or vector),

@@ -198,7 +198,7 @@ class Actor:
         self.spec = column_spec(setup.n, self.envs.observations.size, *self.agent.actions.columns())
         self._rows = np.zeros((setup.total, self.envs.observations.size), FLOAT)
         self._marks: list[list[tuple[int, Mark]]] = []
-        self._seeds_before = list(setup.seeds)
+        self._seeds_before: list[int | None] = [*setup.seeds]
         self.stopped = False
 
     def reset(self) -> np.ndarray:
@@ -328,7 +328,7 @@ class Actor:
 
     def resume(self, state: Mapping[str, np.ndarray]) -> str | None:
         """Bring the environments to a position; returns None, or why that is not possible."""
-        self._seeds_before: list[int | None] = [*self.envs.seeds]
+        self._seeds_before = [*self.envs.seeds]
         why = self.envs.resume(dict(state))
         if why is None:
             self._mark_all()

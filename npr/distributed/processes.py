@@ -37,6 +37,11 @@ from npr.system.processes import (
 )
 
 _NAME = "npr actor"  # of the processes
+_IMPORTS = (
+    "It imports the program and the environment: a function or class that is defined at a prompt, "
+    "in a notebook or in a program that is read from stdin is not there. Put it in a module, or "
+    "register it and pass its id."
+)
 
 
 class Processes:
@@ -174,10 +179,8 @@ class _Worker:
             raise ConfigError(GUARD)
         if code == 1 and self._starting and self._moves[self.i] == self._moves_before:
             raise ConfigError(
-                "A process of n_workers has ended before its first call; its error is above. It "
-                "imports the program and the environment: a function or class that is defined at a "
-                "prompt, in a notebook or in a program that is read from stdin is not there. Put "
-                "it in a module, or register it and pass its id."
+                "A process of n_workers has ended before its first call; its error is above. "
+                f"{_IMPORTS}"
             )
         return f"its process (pid {pid}) {how_it_ended(code)}"
 
@@ -278,6 +281,10 @@ def _work(
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         setup: Setup = ForkingPickler.loads(bytes(written))
+    except (AttributeError, ImportError) as error:
+        _send(pipe, ConfigError(f"A process of n_workers cannot begin: {error}. {_IMPORTS}"))
+        return
+    try:
         columns = _carved(memory, spec, setup)
         actor = _Stoppable(setup, _vectors(weights), moves, i)
     except Exception as error:

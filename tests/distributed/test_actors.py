@@ -626,10 +626,13 @@ def test_the_environments_of_an_agent_that_is_forgotten_are_closed(tmp_path):
     multiprocessing.active_children()  # which reaps it
 
 
-def test_an_engine_without_workers_is_pointed_out():
+def test_an_engine_without_workers_is_pointed_out(tmp_path):
     agent = small_agent("PPO", engine="ray")
     with pytest.warns(ConfigWarning, match="there are none. Pass n_workers too"):
         agent.learn(40)
+    small_agent("PPO", n_envs=2, n_workers=2, engine="ray").save(tmp_path / "a.npz")
+    assert npr.load(tmp_path / "a.npz").engine == "ray"
+    assert npr.load(tmp_path / "a.npz", n_workers=0).engine == "processes"
 
 
 def test_n_envs_follows_n_workers_unless_it_is_given():
