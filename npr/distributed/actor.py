@@ -192,7 +192,7 @@ class Actor:
         self.spec = column_spec(setup.n, self.envs.observations.size, *self.agent.actions.columns())
         self._rows = np.zeros((setup.total, self.envs.observations.size), FLOAT)
         self._marks: list[list[tuple[int, Mark]]] = []
-        self._seeds_before = list(setup.seeds)
+        self._seeds_before: list[int | None] = [*setup.seeds]
         self.stopped = False
 
     def reset(self) -> np.ndarray:
