@@ -417,7 +417,7 @@ def test_what_is_done_with_the_values_of_agents_is_done_with_each():
 def test_a_loaded_ensemble_with_workers_is_refused_before_it_learns(tmp_path):
     npr.ensemble(npr.PPO, "CartPole-v1", seeds=[0, 1], verbose=0).save(tmp_path)
     held = npr.ensemble.load(tmp_path, n_workers=1)
-    with pytest.raises(ConfigError, match="in this process, not ActorEnvs"):
+    with pytest.raises(ConfigError, match="in this process; leave out n_workers=1"):
         held.learn(100)
     held.close()
 

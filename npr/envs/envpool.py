@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     SingleEnv = gymnasium.Env[Any, Any]
     VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
 
+# variables by which the import would choose how the program's own plots are drawn
+_CHANGED_BY_IMPORT = ("MPLBACKEND", "MPLCONFIGDIR")
 NO_LIMIT = 2**31 - 1  # max_episode_steps of an environment without a time limit
 # arguments of a pool that do not change its environments
 _OF_POOL = {
@@ -173,6 +176,7 @@ def _quiet() -> Iterator[None]:
 
 def module() -> Any:
     """The package envpool. Raises ConfigError if it is not installed."""
+    before = {name: os.environ.get(name) for name in _CHANGED_BY_IMPORT}
     try:
         import envpool
     except ImportError:
@@ -180,6 +184,12 @@ def module() -> Any:
             "vectorization='envpool' needs EnvPool (Linux, x86-64, Python below 3.14): pip install "
             "'npr-rl[envpool]'"
         ) from None
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
     return envpool
 
 

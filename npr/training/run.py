@@ -112,13 +112,13 @@ class Run:
         self._warn_if_idle()
         warn_of_settings(self.agent, stacklevel=3)
         keep_freed_memory()
-        self.envs.claim()
-        try:
-            with self.interrupts, self.guard, blas_threads(threads_for(widest(self.agent))):
+        with self.interrupts, self.guard, blas_threads(threads_for(widest(self.agent))):
+            self.envs.claim()
+            try:
                 self._train()
-        finally:
-            self.envs.leave()
-            self.progress.close()
+            finally:
+                self.envs.leave()
+                self.progress.close()
         if self.interrupts.requested:
             self._stop(self.interrupts.requested)
 

@@ -175,7 +175,7 @@ def test_the_report_says_where_workers_pay():
 
 def test_advice_leaves_a_rollout_of_a_preset_enough_steps():
     case = throughput.Case(types.SimpleNamespace(preset={"n_steps": 32}), 8, 32)
-    assert case.per_rollout == 256 and [case.steps(n) for n in (8, 16, 256)] == [32, 16, 1]
+    assert case.per_rollout == 256 and [case.steps(n) for n in (8, 16, 256)] == [32, 16, 16]
     held = dataclasses.replace(COSTS, per_rollout=256)
     assert throughput.numbers(held, case) == [1, 8, 16]
     assert throughput.numbers(COSTS, throughput.Case(AGENT, 8, 256)) == [1, 8, 16, 64, 256]

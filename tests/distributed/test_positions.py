@@ -88,7 +88,7 @@ def test_actors_that_cannot_go_back_begin_new_episodes(settings, then):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         agent.learn(100, reset_num_timesteps=False)
-    assert any("cannot go back to its step" in str(one.message) for one in caught)
+    assert any("cannot go back" in str(one.message) for one in caught)
     assert agent.num_timesteps > 180
 
 
@@ -229,9 +229,8 @@ def test_the_lag_is_bounded_though_updates_come_at_once(train_freq, gradient_ste
         agent.learn(200, callback=note)
         assert 0 < max(lags) <= max_lag
         assert agent.n_updates == expected
-    agent = small_agent("DQN", n_workers=2, max_lag=least - 1, **settings)
     with pytest.raises(ConfigError, match=f"Use max_lag={least} or more"):
-        agent.learn(200)
+        small_agent("DQN", n_workers=2, max_lag=least - 1, **settings)
 
 
 def test_a_program_without_a_guard_and_with_a_wide_network_is_told(tmp_path):

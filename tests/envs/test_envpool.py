@@ -8,6 +8,7 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
+from support.processes import run
 from support.recorders import ConsumerRecorder
 
 import npr
@@ -17,7 +18,10 @@ from npr.envs import envpool as pools
 from npr.envs.make import env_id, open_envs, time_limited
 from npr.envs.remake import EnvOfFile, description
 
-envpool = pytest.importorskip("envpool", reason="EnvPool is not installed: npr-rl[envpool]")
+try:
+    envpool = pools.module()
+except npr.ConfigError as error:
+    pytest.skip(str(error), allow_module_level=True)
 
 
 def set_state(env, s):
@@ -350,3 +354,14 @@ print(npr.PPO("Acrobot-v1", n_envs=8, vectorization="auto", verbose=0).envs)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install 'npr-rl[envpool]'" in done.stdout and "EnvList(8" in done.stdout
+
+
+def test_the_import_leaves_the_plots_of_the_program_alone():
+    code = (
+        "import os\n"
+        "from npr.envs.envpool import module\n"
+        "before = dict(os.environ)\n"
+        "module()\n"
+        "print({k for k, v in os.environ.items() if k.startswith('MPL') and before.get(k) != v})\n"
+    )
+    assert run("-c", code).stdout.strip() == "set()"

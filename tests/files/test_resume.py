@@ -283,7 +283,7 @@ def test_a_vector_env_restarts_with_a_warning(tmp_path):
         return gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
 
     _, text = fails_to_resume(env, tmp_path / "a.npz")
-    assert "a VectorEnv and of worker processes (env_timeout) cannot be read" in text
+    assert "a VectorEnv, of worker processes and of actors" in text
     loaded = npr.load(tmp_path / "a.npz")  # in two separate environments
     with pytest.warns(ResumeWarning, match="cannot be read, so their episodes cannot be repeated"):
         loaded.learn()
