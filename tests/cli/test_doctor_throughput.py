@@ -211,6 +211,7 @@ def registered():
     gymnasium.registry.pop("npr/Slow-v0")
 
 
+@pytest.mark.slow
 def test_a_slow_environment(npr, registered):
     status, out, err = npr("doctor", "--throughput", registered, "--seconds", 1)
     assert (status, err) == (0, "")
@@ -232,6 +233,7 @@ def test_an_algorithm_that_learns_from_whole_episodes():
     assert all(line(8) > 0 for line in found.values())
 
 
+@pytest.mark.slow
 def test_an_algorithm_that_replays(npr):
     status, out, err = npr("doctor", "--throughput", "Pendulum-v1", "--algorithm", "sac",
                            "--seconds", 1)  # fmt: skip

@@ -96,8 +96,7 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("saves", [False, True])
-@pytest.mark.parametrize("case", ["PPO", "REINFORCE"])
+@pytest.mark.parametrize(("case", "saves"), [("PPO", False), ("REINFORCE", True)])
 def test_a_run_that_stops_while_it_waits_can_go_on(case, saves, tmp_path):
     """With the bytes of one that did not stop: the answers that it had are collected again."""
     more = {"n_episodes": 7} if case == "REINFORCE" else {}
@@ -233,6 +232,7 @@ def test_the_lag_is_bounded_though_updates_come_at_once(train_freq, gradient_ste
         small_agent("DQN", n_workers=2, max_lag=least - 1, **settings)
 
 
+@pytest.mark.slow
 def test_a_program_without_a_guard_and_with_a_wide_network_is_told(tmp_path):
     """What a process is made of does not fit into a pipe, and it ends before it has read it."""
     script = tmp_path / "script.py"
