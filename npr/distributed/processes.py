@@ -33,6 +33,7 @@ from npr.system.processes import (
     ignore_terminal,
     importable_main,
     sigint_blocked,
+    variables_restored,
     wait_for_end_of_parent,
 )
 
@@ -214,16 +215,9 @@ def _environment(threads: int) -> Iterator[None]:
     changed = {"NPR_BACKEND": "numpy"}
     if threads_set_by_user() is None:
         changed |= dict.fromkeys(THREAD_VARIABLES, str(threads))
-    before = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
-    try:
+    with variables_restored(changed):
+        os.environ.update(changed)
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _not_sendable(error: BaseException) -> ConfigError:

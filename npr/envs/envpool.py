@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ import numpy as np
 
 from npr.envs.contract import action_spec, observation_spec
 from npr.errors import ConfigError, SpaceError, describe_error
+from npr.system.processes import variables_restored
 
 if TYPE_CHECKING:
     import gymnasium
@@ -176,20 +176,14 @@ def _quiet() -> Iterator[None]:
 
 def module() -> Any:
     """The package envpool. Raises ConfigError if it is not installed."""
-    before = {name: os.environ.get(name) for name in _CHANGED_BY_IMPORT}
     try:
-        import envpool
+        with variables_restored(_CHANGED_BY_IMPORT):
+            import envpool
     except ImportError:
         raise ConfigError(
             "vectorization='envpool' needs EnvPool (Linux, x86-64, Python below 3.14): pip install "
             "'npr-rl[envpool]'"
         ) from None
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
     return envpool
 
 

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from multiprocessing import connection, resource_tracker
 
 from npr.errors import ConfigError
@@ -28,6 +28,20 @@ def check_guard(name: str) -> None:
         if process.name == name:
             sys.exit(UNGUARDED)
         raise ConfigError(GUARD)
+
+
+@contextlib.contextmanager
+def variables_restored(names: Iterable[str]) -> Iterator[None]:
+    """Within it, these environment variables may be changed; they are restored at its end."""
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

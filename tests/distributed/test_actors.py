@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import gymnasium
 import numpy as np
 import pytest
+from support.agent_files import without_workers
 from support.processes import environment, run
 from support.proof_size import n_trials
 from support.small_agents import CASES, small_agent
@@ -26,7 +27,6 @@ from npr.distributed import actors as module
 from npr.distributed import collected
 from npr.distributed.processes import Processes
 from npr.errors import ConfigError, ConfigWarning, EnvContractError, EnvCrashedError, ResumeWarning
-from npr.files import checkpoint
 from npr.settings import Replay
 
 REPLAY = [c for c, (name, *_) in CASES.items() if issubclass(getattr(npr, name), Replay)]
@@ -60,15 +60,6 @@ def exists(pid):
     return True
 
 
-def contents(agent, path):
-    """Everything in an agent's file, but the settings of its workers and the versions."""
-    agent.save(path)
-    manifest, arrays = checkpoint.read(path)
-    settings = {k: v for k, v in manifest["settings"].items() if k not in ("n_workers", "max_lag")}
-    kept = {k: v for k, v in manifest.items() if k not in ("settings", "created")}
-    return {**kept, "settings": settings}, {k: x.tobytes() for k, x in arrays.items()}
-
-
 def learned(case, path, n_workers, **settings):
     """What an agent's files hold in the middle of a rollout, at its end, and after another run;
     and the rows of its log."""
@@ -77,12 +68,12 @@ def learned(case, path, n_workers, **settings):
 
     def save_once(agent):
         if not files and agent.num_timesteps >= 50:
-            files.append(contents(agent, path))
+            files.append(without_workers(agent, path))
 
     agent.learn(130, callback=save_once)
-    files.append(contents(agent, path))
+    files.append(without_workers(agent, path))
     agent.learn(70, reset_num_timesteps=False)
-    files.append(contents(agent, path))
+    files.append(without_workers(agent, path))
     rows += agent.logger.episodes if hasattr(agent.logger, "episodes") else []
     agent.close()
     return files, rows
@@ -108,7 +99,7 @@ def test_a_file_continues_with_any_number_of_workers(tmp_path):
         with warnings.catch_warnings():
             warnings.simplefilter("error", ResumeWarning)
             agent.learn(100, reset_num_timesteps=False)
-        found.append(contents(agent, tmp_path / "b.npz"))
+        found.append(without_workers(agent, tmp_path / "b.npz"))
         agent.close()
     assert found[0] == found[1]
 
@@ -122,7 +113,7 @@ def test_steps_collected_with_another_policy_are_collected_again(tmp_path):
         agent.learn(1_000, callback=lambda agent: agent.num_timesteps < 100)
         agent.theta *= 0.5
         agent.learn(100, reset_num_timesteps=False)
-        found.append(contents(agent, tmp_path / "a.npz"))
+        found.append(without_workers(agent, tmp_path / "a.npz"))
         agent.close()
     assert found[0] == found[1]
 
@@ -131,7 +122,7 @@ def test_a_run_that_is_interrupted_while_it_waits_goes_on(tmp_path, monkeypatch)
     """Answers of some actors were received then, in any phase of a block."""
     case, settings = "REINFORCE", SYNCHRONOUS["REINFORCE"]
     agent = small_agent(case, seed=4, **settings).learn(150)
-    expected = contents(agent, tmp_path / "a.npz")
+    expected = without_workers(agent, tmp_path / "a.npz")
     calls, interrupted, receive = 0, 0, Processes.receive
 
     def interrupt(self, i, stop):
@@ -149,7 +140,7 @@ def test_a_run_that_is_interrupted_while_it_waits_goes_on(tmp_path, monkeypatch)
         with contextlib.suppress(KeyboardInterrupt):
             agent.learn(150 - agent.num_timesteps, reset_num_timesteps=False)
     assert interrupted >= 3 and agent.num_timesteps == 150
-    assert contents(agent, tmp_path / "a.npz") == expected
+    assert without_workers(agent, tmp_path / "a.npz") == expected
     agent.close()
 
 
@@ -198,7 +189,7 @@ def test_runs_with_a_replay_buffer_repeat_and_keep_their_ratio(case, tmp_path):
         assert agent.n_updates == small_agent(case, n_envs=2).learn(200).n_updates == 85
         assert 0 < max(lags) <= 12
         assert agent.envs.metrics()["policy_lag"] <= 12
-        found.append(contents(agent, tmp_path / "a.npz"))
+        found.append(without_workers(agent, tmp_path / "a.npz"))
         agent.close()
     assert found[0] == found[1]
 

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from support.agent_files import without_workers
 from support.local_actors import LocalEngine
 from support.processes import run
 from support.small_agents import small_agent
@@ -14,21 +15,11 @@ from support.toy_envs import CountingEnv, RandomObservation
 import npr
 from npr.distributed import actors as module
 from npr.errors import ConfigError, ResumeWarning
-from npr.files import checkpoint
 
 
 @pytest.fixture(autouse=True)
 def local(monkeypatch):
     monkeypatch.setattr(module, "_new_engine", lambda name, *args: LocalEngine(*args))
-
-
-def contents(agent, path):
-    """Everything in an agent's file, but the settings of its workers and the versions."""
-    agent.save(path)
-    manifest, arrays = checkpoint.read(path)
-    settings = {k: v for k, v in manifest["settings"].items() if k not in ("n_workers", "max_lag")}
-    kept = {k: v for k, v in manifest.items() if k not in ("settings", "created")}
-    return {**kept, "settings": settings}, {k: x.tobytes() for k, x in arrays.items()}
 
 
 def stop_at(step):
@@ -41,7 +32,7 @@ def test_a_position_where_some_actors_have_no_actions_of_a_box(tmp_path):
     for n_workers in (0, 3):
         agent = small_agent("PPO-Box", n_envs=3, n_workers=n_workers, max_episode_steps=3)
         agent.learn(100, callback=stop_at(9))
-        found.append(contents(agent, tmp_path / "a.npz"))
+        found.append(without_workers(agent, tmp_path / "a.npz"))
     assert found[0] == found[1]
 
 
@@ -57,7 +48,7 @@ def test_rollouts_that_are_lowered_below_the_steps_at_hand(case, lower, tmp_path
         vars(agent).update(lower)
         agent.learn(100, reset_num_timesteps=False)
         assert agent.n_updates > 0
-        found.append(contents(agent, tmp_path / "a.npz"))
+        found.append(without_workers(agent, tmp_path / "a.npz"))
     assert found[0] == found[1]
 
 
@@ -117,7 +108,7 @@ def test_a_run_that_stops_while_it_waits_can_go_on(case, saves, tmp_path):
             if saves:
                 agent.save(tmp_path / "b.npz")
             agent.learn(200 - agent.num_timesteps, reset_num_timesteps=False)
-        return left[0] <= 0, contents(agent, tmp_path / "a.npz")[1]
+        return left[0] <= 0, without_workers(agent, tmp_path / "a.npz")[1]
 
     _, expected = learn(0)
     stops = 0
@@ -139,7 +130,7 @@ def test_a_position_that_one_actor_cannot_resume_is_dropped_by_all(tmp_path):
         agent = npr.load(tmp_path / "a.npz", env=RandomObservation, n_workers=n_workers)
         with pytest.warns(ResumeWarning, match="New episodes start"):
             agent.learn(100, reset_num_timesteps=False)
-        found.append(contents(agent, tmp_path / "b.npz"))
+        found.append(without_workers(agent, tmp_path / "b.npz"))
     assert found[0] == found[1]
 
 
@@ -168,7 +159,7 @@ def test_random_runs_have_the_bytes_of_one_process(tmp_path):
                     return left[0] > 0
 
                 agent.learn(budget, reset_num_timesteps=reset, callback=stop)
-                files.append(contents(agent, tmp_path / "a.npz"))
+                files.append(without_workers(agent, tmp_path / "a.npz"))
                 if what < 0.3:
                     agent.close()
                 elif what < 0.6:
