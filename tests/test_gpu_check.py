@@ -32,6 +32,7 @@ def record_in(folder):
 
 
 @cuda.needs_compiler
+@pytest.mark.slow
 def test_every_section_runs_on_the_double(tmp_path):
     done = check(tmp_path, "--commit", "abc1234")
     assert done.returncode == 0, done.stdout + done.stderr

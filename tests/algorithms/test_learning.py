@@ -129,6 +129,7 @@ def test_every_preset_has_a_gate():
     assert {env for _, env in gates.NIGHTLY} == set(LONG)
 
 
+@pytest.mark.slow
 def test_sarsa_has_a_better_online_return_than_q_learning():
     """CliffWalking with constant epsilon = .1: by at least ten, and at least -30. The best
     epsilon-greedy policy has -20.7, the optimal path with that exploration -45.8."""
