@@ -115,7 +115,8 @@ class Policy:
         """The policy in the content of a file. Raises an exception if it is not valid."""
         spec, norm = manifest["policy"], None
         if spec["normalize"] is True:
-            norm = ObservationNorm(observations_from_spec(spec["observations"]).size)
+            masks = actions_from_spec(spec["actions"]).mask_size if "masked" in spec else 0
+            norm = ObservationNorm(observations_from_spec(spec["observations"]).size, ignored=masks)
             prefix = "state/obs_norm."
             held = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
             norm.load(held)
@@ -318,7 +319,7 @@ class Policy:
         self._layers = [] if self.sizes is None else layers(self.theta, self.sizes)
         self._activate = ACTIVATIONS[self.activation]
         self._one_row = None
-        if self.sizes is not None and not self._noise_inputs:
+        if self.sizes is not None and not self._noise_inputs and not self.masked:
             self._one_row = one_row(
                 self.observations, self.norm, self._layers, self._activate,
                 self.activation == "relu", self.head,

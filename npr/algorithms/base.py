@@ -404,6 +404,15 @@ class Algorithm(Settings, sb3.Methods):
             self.env_description = description(self.env, made, **(self.env_kwargs or {}))
         return envs
 
+    def note_on_masks(self) -> None:
+        """Say once that the environments have masks of actions, which are not used."""
+        if self.envs.offers_masks and not self.action_masks and "action_masks" not in self._advised:
+            self._advised.add("action_masks")
+            self._say(
+                "the environment says which actions are allowed; they are all tried. With "
+                "action_masks=True the agent chooses among the allowed ones."
+            )
+
     def _say(self, line: str) -> None:
         if self.verbose:
             streams.write(sys.stdout, f"{type(self).__name__}: {line}\n")

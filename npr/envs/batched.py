@@ -98,11 +98,13 @@ class BatchedEnv(abc.ABC):
     all_valid       (n,) True; step returns this same object as `valid` if all rows are valid
     one_by_one      whether the environments are stepped in turn, and not by one call
     acts            whether the environments choose the actions, see npr.distributed
+    offers_masks    whether the environments are known to say which actions are allowed
     mask_size       numbers of a mask of actions at the end of each row of s; 0: there is none
     first           the number of the first environment in messages
     """
 
     one_by_one: ClassVar[bool] = False
+    offers_masks = False
     acts: ClassVar[bool] = False
 
     can_reset_one = True  # whether npr can reset one environment at any time

@@ -104,6 +104,8 @@ class EnvList(BatchedEnv):
             self._write_row(s, i, observation)
             if self.mask_size:
                 self._write_mask(s, i, action_mask(self.envs[i], result[1]))
+            elif not self.offers_masks:
+                self.offers_masks = action_mask(self.envs[i], result[1]) is not None
             resets += 1
             if self.table or all_finite(s[i]):
                 return

@@ -125,6 +125,7 @@ class VectorEnvAdapter(BatchedEnv):
         if not retains_autoreset(base):
             self._resetting = np.zeros(self.n, bool)
         s = self._with_masks(self._encode(checked_reset(result)), result[1])
+        self.offers_masks = "action_mask" in result[1]
         return self._finite_reset(s)
 
     def _reset_rows(self, s: np.ndarray, rows: np.ndarray) -> np.ndarray:

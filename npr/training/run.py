@@ -309,6 +309,7 @@ class Run:
     def _reset(self) -> None:
         """Start a new episode in every environment."""
         self.envs.reset()
+        self.agent.note_on_masks()
         if self.agent.reward_norm:
             self.agent.reward_norm.begin(self.envs.n)
 
@@ -384,7 +385,9 @@ class Run:
                 self._log_if_due(self.logger.iterations)
             progress.update()
             if callback is not None:
-                done = terminated | truncated
+                done, size = terminated | truncated, self.agent.observations.size
+                if self.agent.mask_size:  # which follow the observations
+                    s, s2 = s[:, :size], s2[:, :size]
                 callback.update_locals(
                     {"obs": s, "actions": a, "rewards": r, "new_obs": s2, "dones": done}
                 )

@@ -14,6 +14,7 @@ from gymnasium import spaces
 import npr
 from npr.capture import table
 from support.captured import digest, eager, hashed_metrics, replays, saved_arrays, states
+from support.masked_envs import Hand
 from support.small_agents import RandomEnv
 
 P, C = "Pendulum-v1", "CartPole-v1"
@@ -46,6 +47,9 @@ RUNS = {
         "DQN", "Acrobot-v1",
         {**REPLAY, "normalize_obs": True, "normalize_reward": True, "max_grad_norm": 1.0},
     ),
+    "DQN masked": ("DQN", Hand, {**REPLAY, "action_masks": True, "dueling": True}),
+    "SAC masked": ("SAC", Hand, {**REPLAY, "action_masks": True}),
+    "PPO masked bits": ("PPO", lambda: Hand("multibinary"), {**PPO, "action_masks": True}),
     "DQN elu": ("DQN", C, {**REPLAY, "activation": "elu", "gradient_steps": 2, "n_envs": 3}),
     "PERDQN": ("PERDQN", C, REPLAY),
     "PERDQN dueling": (
