@@ -110,9 +110,8 @@ class MLP:
     def __repr__(self) -> str:
         stack = f"{self.rows} x " if self.rows else ""
         widths = "-".join(map(str, self.sizes))
-        kind = self.activation if type(self.activation) is str else "-".join(self.activation)
-        normalized = ", layer_norm" if self.layer_norm else ""
-        return f"{type(self).__name__}({stack}{widths}, {kind}{normalized})"
+        kind = described(self.activation, self.layer_norm)
+        return f"{type(self).__name__}({stack}{widths}, {kind})"
 
     def init(
         self,
@@ -232,6 +231,12 @@ def shortened(activation: str | Sequence[str]) -> str | list[str]:
     if isinstance(activation, str):
         return activation
     return activation[0] if len({*activation}) == 1 else list(activation)
+
+
+def described(activation: str | Sequence[str], layer_norm: bool) -> str:
+    """The hidden layers, in a text."""
+    kind = activation if isinstance(activation, str) else "-".join(activation)
+    return f"{kind}, layer_norm" if layer_norm else kind
 
 
 def _like(cotangent: Array, x: Array) -> Array:
