@@ -669,10 +669,13 @@ class Algorithm(Settings, sb3.Methods):
         if there and policy is not None and policy.head == head:
             policy.theta[...] = to_host(theta)
         elif policy is None or policy.theta is not theta or policy.head != head:
+            shape: dict[str, Any] = {}
+            if network is not None:
+                names = ("sizes", "activation", "free", "layer_norm")
+                shape = {name: getattr(network, name) for name in names}
             policy = Policy(
-                self.observations, head, to_host(theta),
-                network.sizes if network else None, network.activation if network else "identity",
-                network.free if network else 0, self.obs_norm, self.action_masks,
+                self.observations, head, to_host(theta), norm=self.obs_norm,
+                masked=self.action_masks, **shape,
             )  # fmt: skip
             self._policy = policy
         return policy

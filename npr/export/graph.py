@@ -12,8 +12,9 @@ import numpy as np
 
 from npr.envs.spaces import GroupObservations, Observations
 from npr.errors import ConfigError
-from npr.kernels.mlp import layers
+from npr.kernels.mlp import gains, layers
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
+from npr.nn import activations, normalized
 from npr.policy import ACTIVATIONS, Policy
 
 Array = np.ndarray[Any, Any]
@@ -47,14 +48,21 @@ class Part:
 
 @dataclass(frozen=True)
 class Layer:
-    """activation(W x + b), with one row of W (m, n) per output."""
+    """activation(W x + b), with one row of W (m, n) per output.
+
+    gain   (m,) with layer normalization, activation(LN(W x) * gain + b); else None
+    """
 
     W: Array
     b: Array
     activation: str = "identity"
+    gain: Array | None = None
 
     def __call__(self, x: Array) -> Array:
-        y: Array = ACTIVATIONS[self.activation](x @ self.W.T + self.b)
+        z = x @ self.W.T
+        if self.gain is not None:
+            z = normalized(z) * self.gain
+        y: Array = ACTIVATIONS[self.activation](z + self.b)
         return y
 
 
@@ -334,7 +342,12 @@ def graph_of(policy: Policy) -> Graph:
     if policy.sizes is None:
         return replace(graph, table=policy.theta.argmax(axis=-1))
     stack = [Layer(W.T.copy(), b.copy()) for W, b in layers(policy.theta, policy.sizes)]
-    hidden = tuple(replace(layer, activation=policy.activation) for layer in stack[:-1])
+    names = activations(policy.activation, len(stack) - 1)
+    stretched = gains(policy.theta, policy.sizes) if policy.layer_norm else [None] * len(names)
+    hidden = tuple(
+        replace(layer, activation=name, gain=None if gain is None else gain.copy())
+        for layer, name, gain in zip(stack, names, stretched)
+    )
     output = stack[-1]
     log_std: Layer | Array | None = None
     if head.name == "dueling":  # the value of the state changes no order of the advantages

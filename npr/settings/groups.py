@@ -3,7 +3,7 @@ uses and may change their defaults.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from npr.critics import critic
 from npr.errors import NumericsError
 from npr.nn import MLP
 from npr.settings.schedule import Schedule
-from npr.settings.setting import NetArch, Settings, setting
-
-Activation = Literal["relu", "tanh", "elu", "identity"]
+from npr.settings.setting import Activation, NetArch, Settings, setting
 
 
 def _new_floats(shape: tuple[int, ...]) -> np.ndarray:
@@ -25,7 +23,14 @@ class Networks(Settings):
     """Multi-layer perceptrons."""
 
     net_arch: NetArch = setting([64, 64], "hidden widths, of all networks or by name", fixed=True)
-    activation: Activation = setting("relu", "activation of the hidden layers", fixed=True)
+    activation: Activation = setting(
+        "relu",
+        "activation of the hidden layers; a list has one for each, a dict one or a list by network",
+        fixed=True,
+    )
+    layer_norm: bool = setting(
+        False, "normalize hidden layers before the activation (LayerNorm)", fixed=True
+    )
 
     def widths(self, network: str) -> list[int]:
         """The hidden widths of one network."""
@@ -40,14 +45,18 @@ class Networks(Settings):
     ) -> MLP:
         """The network with this name: its hidden layers are set here, the others by nn.MLP's
         options. The mask of actions at the end of observations is no input."""
-        return MLP(inputs, self.widths(name), outputs, **self._layers(), **options)
+        return MLP(inputs, self.widths(name), outputs, **self._layers(name), **options)
 
     def action_critic(self: Any, n: int, rows: int | None = None) -> MLP:
         """The network Q(theta, s, a), for n numbers per observation."""
-        return critic(n, self.actions, self.widths("qf"), rows=rows, **self._layers())
+        return critic(n, self.actions, self.widths("qf"), rows=rows, **self._layers("qf"))
 
-    def _layers(self: Any) -> dict[str, Any]:
-        return {"activation": self.activation, "ignored": self.mask_size}
+    def _layers(self: Any, name: str) -> dict[str, Any]:
+        by_network = isinstance(self.activation, dict)
+        return {
+            "activation": self.activation[name] if by_network else self.activation,
+            "layer_norm": self.layer_norm, "ignored": self.mask_size,
+        }  # fmt: skip
 
 
 class ActorCritic(Settings):
