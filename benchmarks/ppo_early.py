@@ -38,6 +38,7 @@ VARIANTS = {  # name -> (library, settings of its own)
     "npr": ("npr", {}),
     "sb3": ("sb3", {}),
     "npr, joint_clip": ("npr", {"joint_clip": True}),
+    "sb3, two norms": ("sb3", {"two_norms": True}),
     "npr, vf_share_layers": ("npr", {"vf_share_layers": True}),
 }
 MAIN = ("npr", "sb3")
@@ -76,11 +77,21 @@ def sb3_agent(seed, given):
     from stable_baselines3.common.env_util import make_vec_env
 
     torch.set_num_threads(1)
-    arch = {"net_arch": {"pi": [64, 64], "vf": [64, 64]}}
-    return stable_baselines3.PPO(
-        "MlpPolicy", make_vec_env(ENV, N_ENVS, seed=seed), seed=seed, policy_kwargs=arch,
-        device="cpu", **SETTINGS, **given,
+    agent = stable_baselines3.PPO(
+        "MlpPolicy", make_vec_env(ENV, N_ENVS, seed=seed), seed=seed, device="cpu",
+        policy_kwargs={"net_arch": {"pi": [64, 64], "vf": [64, 64]}}, **SETTINGS,
     )  # fmt: skip
+    if given.get("two_norms"):
+        named, clip = [*agent.policy.named_parameters()], torch.nn.utils.clip_grad.clip_grad_norm_
+        actor = [x for name, x in named if "value" not in name]
+        critic = [x for name, x in named if "value" in name]
+
+        def clip_apart(parameters, max_norm):
+            clip(actor, max_norm)
+            clip(critic, max_norm)
+
+        torch.nn.utils.clip_grad_norm_ = clip_apart
+    return agent
 
 
 AGENTS = {"npr": npr_agent, "sb3": sb3_agent}
@@ -88,7 +99,7 @@ AGENTS = {"npr": npr_agent, "sb3": sb3_agent}
 
 def side(variant, seeds):
     """Print a line of JSON for each seed."""
-    import gymnasium
+    import gymnasium  # here, since a library may be missing in one of two Pythons
 
     library, given = VARIANTS[variant]
     envs = [gymnasium.make(ENV) for _ in range(EPISODES)]

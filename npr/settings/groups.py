@@ -214,7 +214,7 @@ class Proximal(Advantages):
 
     clip_range_vf: Schedule | None = setting(
         None, "how far a value may move in a rollout; None: the critic's loss is not clipped",
-        within="(0, inf)",
+        within="[0, inf)",
     )  # fmt: skip
     joint_clip: bool = setting(
         False, "clip one norm over the gradients of actor and critic, as Stable-Baselines3 does"
