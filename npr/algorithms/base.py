@@ -265,9 +265,9 @@ class Algorithm(Settings, sb3.Methods):
                     )
             object.__setattr__(self, name, value)
 
-    def now(self, schedule: Schedule) -> float:
-        """The current value of a setting that may be a schedule, e.g. "linear:3e-4"."""
-        if isinstance(schedule, (int, float)):
+    def now(self, schedule: Schedule | None) -> Any:
+        """The current value of a setting that may be a schedule, e.g. "linear:3e-4", or None."""
+        if schedule is None or isinstance(schedule, (int, float)):
             return schedule
         return value_at(schedule, self.counters.progress)
 

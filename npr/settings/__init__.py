@@ -10,6 +10,7 @@ from npr.settings.groups import (
     EpsilonGreedy,
     Networks,
     PolicyGradient,
+    Proximal,
     Replay,
     TargetNetwork,
 )
@@ -17,6 +18,6 @@ from npr.settings.schedule import Schedule
 from npr.settings.setting import NetArch, Setting, Settings, setting
 
 __all__ = [
-    "ActorCritic", "Advantages", "EpsilonGreedy", "NetArch", "Networks", "PolicyGradient", "Replay",
-    "Schedule", "Setting", "Settings", "TargetNetwork", "setting",
+    "ActorCritic", "Advantages", "EpsilonGreedy", "NetArch", "Networks", "PolicyGradient",
+    "Proximal", "Replay", "Schedule", "Setting", "Settings", "TargetNetwork", "setting",
 ]  # fmt: skip

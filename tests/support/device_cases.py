@@ -51,6 +51,10 @@ CASES = {
     "PPO Box": ("PPO", "Pendulum-v1", {**_PPO, "clip_range": 0.2}),
     "PPO MultiDiscrete": ("PPO", "MultiDiscrete", {**_PPO, "clip_range": 0.2}),
     "PPO MultiBinary": ("PPO", "MultiBinary", {**_PPO, "clip_range": 0.2}),
+    "PPO, shared layers": (
+        "PPO", "CartPole-v1",
+        {**_PPO, "clip_range_vf": 0.3, "vf_share_layers": True, "target_kl": 1e3},
+    ),
     "PPOKL": ("PPOKL", "Pendulum-v1", _PPO),
     "DDPG": ("DDPG", "Pendulum-v1", _ACTOR),
     "TD3": ("TD3", "Pendulum-v1", _ACTOR),
