@@ -332,6 +332,12 @@ def observations_from_spec(spec: Spec, depth: int = _MAX_DEPTH) -> Observations:
 # ---- actions
 
 
+def spans(widths: Any) -> list[tuple[int, int]]:
+    """Where columns of these widths start and end."""
+    ends = np.cumsum(widths).tolist()
+    return list(zip([0, *ends], ends))
+
+
 class Actions(ABC):
     """The conversion of the agent's actions to the environment's.
 
@@ -430,6 +436,12 @@ def _one_allowed(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
     return index
 
 
+def _one_hot(a: Array, n: int) -> Array:
+    """(..., n) with a 1 at each index of a (...)."""
+    one_hot: Array = (a[..., None] == xp.arange(n)).astype(FLOAT)
+    return one_hot
+
+
 class DiscreteActions(Actions):
     """{"kind": "discrete", "n": 3, "start": 0}: the environment gets start + the agent's index."""
 
@@ -452,8 +464,7 @@ class DiscreteActions(Actions):
         return rng.integers(self.n, size=n) if mask is None else _one_allowed(rng, mask)
 
     def encode(self, a: Array) -> Array:
-        one_hot: Array = xp.eye(self.n, dtype=FLOAT)[a]
-        return one_hot
+        return _one_hot(a, self.n)
 
     def to_env(self, action: Any) -> int:
         return self.start + int(action)
@@ -562,11 +573,10 @@ class MultiDiscreteActions(Actions):
         return ", the masks of its indices one after the other"
 
     def _choice_spans(self) -> list[tuple[int, int]]:
-        ends = np.cumsum(self.nvec).tolist()
-        return list(zip([0, *ends], ends))
+        return spans(self.nvec)
 
     def encode(self, a: Array) -> Array:
-        one_hot = [xp.eye(n, dtype=FLOAT)[a[..., i]] for i, n in enumerate(self.nvec.tolist())]
+        one_hot = [_one_hot(a[..., i], n) for i, n in enumerate(self.nvec.tolist())]
         return xp.concatenate(one_hot, axis=-1)
 
     def to_env(self, action: np.ndarray) -> np.ndarray:
@@ -626,7 +636,7 @@ class GroupActions(Actions):
     {"kind": "group", "keys": [...], "parts": [spec, ...]}.
 
     The agent's action is a row with the columns of all parts, in order; indices and bits are whole
-    numbers in it.
+    numbers in it. Its mask has those of the parts, one after the other.
     """
 
     def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
@@ -646,6 +656,7 @@ class GroupActions(Actions):
                     "float32 does not tell apart. Use fewer, or several indices."
                 )
         self.size = sum(part.size for part in self.parts)
+        self.mask_size = sum(part.mask_size for part in self.parts)
         self.bounded = all(part.bounded for part in self.parts)
         columns = [part.columns() for part in self.parts]
         widths = [math.prod(shape) for shape, _ in columns]
@@ -685,9 +696,31 @@ class GroupActions(Actions):
             for part, x, (_, dtype) in zip(self.parts, self.slices(a), self._columns)
         )
 
-    def uniform(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        rows: np.ndarray = self.join(part.uniform(rng, n) for part in self.parts)
+    def uniform(
+        self, rng: np.random.Generator, n: int, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        pairs = zip(self.parts, self.masks(mask))
+        rows: np.ndarray = self.join(part.uniform(rng, n, one) for part, one in pairs)
         return rows
+
+    def masks(self, mask: Array | None) -> list[Array | None]:
+        """The mask of each part in masks (..., mask_size); None: there is none."""
+        if mask is None:
+            return [None] * len(self.parts)
+        sizes = [part.mask_size for part in self.parts]
+        return [mask[..., i:j] if j > i else None for i, j in spans(sizes)]
+
+    def _mask_layout(self) -> str:
+        return ", the masks of its parts one after the other"
+
+    def _choice_spans(self) -> list[tuple[int, int]]:
+        starts = spans([part.mask_size for part in self.parts])
+        return [
+            (start + i, start + j)
+            for (start, end), part in zip(starts, self.parts)
+            if end > start
+            for i, j in part._choice_spans()
+        ]
 
     def encode(self, a: Array) -> Array:
         encoded = [part.encode(x) for part, x in zip(self.parts, self.split(a))]
@@ -706,12 +739,6 @@ class GroupActions(Actions):
     def _named_parts(self, parts: list[Any]) -> Any:
         """A dict or a tuple of what belongs to the parts."""
         return dict(zip(self.keys, parts)) if self._named else tuple(parts)
-
-
-def spans(widths: Sequence[int]) -> list[tuple[int, int]]:
-    """Where columns of these widths start and end."""
-    ends = np.cumsum(widths).tolist()
-    return list(zip([0, *ends], ends))
 
 
 ACTIONS: dict[str, Callable[[Spec, int], Actions]] = {

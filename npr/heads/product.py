@@ -75,13 +75,15 @@ class ProductHead(StochasticHead):
         noise: np.ndarray = self.actions.join(head.noise(rng, shape) for head in self.parts)
         return noise
 
-    def __call__(self, outputs: Any) -> Product:
-        pairs = zip(self.parts, self._outputs(outputs, concatenate))
-        return Product(self, [head(y) for head, y in pairs], outputs.shape[:-1])
+    def __call__(self, outputs: Any, mask: Array | None = None) -> Product:
+        each = zip(self.parts, self._outputs(outputs, concatenate), self.actions.masks(mask))
+        return Product(self, [head(y, one) for head, y, one in each], outputs.shape[:-1])
 
-    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        pairs = zip(self.parts, self._outputs(y, np.concatenate))
-        a: np.ndarray = self.actions.join(head.choose(x, rng) for head, x in pairs)
+    def choose(
+        self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        each = zip(self.parts, self._outputs(y, np.concatenate), self.actions.masks(mask))
+        a: np.ndarray = self.actions.join(head.choose(x, rng, one) for head, x, one in each)
         return a
 
     def _outputs(self, y: Any, joined: Callable[..., Any]) -> Iterator[Any]:
