@@ -167,6 +167,16 @@ def test_forbidden_parts_are_never_chosen(case, tmp_path):
         policy(s, action_masks=mask[:, :5])
 
 
+def test_the_divergence_of_ppo_kl_is_that_of_masked_policies():
+    agent = agent_of("PPOKL", env=OneLever, n_envs=2, action_masks=True).learn(64)
+    s = agent.envs.s
+    out_old = agent.actor(agent.theta, s)
+    assert agent.divergence(s, out_old) == 0
+    changed = agent.divergence(s, 1.1 * out_old)
+    assert 0 < changed < 0.1, "inf, if the old policy may do what the new one may not"
+    assert agent.n_updates == 2 * 2 * 4, "no rollout stopped for its divergence"
+
+
 def test_without_masks_the_game_with_locked_levers_fails():
     with pytest.raises(npr.NprError, match="the lever is locked"):
         agent_of("PPO", env=OneLever).learn(100)
