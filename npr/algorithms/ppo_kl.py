@@ -111,7 +111,7 @@ class PPOKL(Proximal, ActorCritic, Algorithm):
             R = A + v  # [9]
             data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, R)]
             out_old = self.actor(self.theta, data[0])
-            data += [self.head(out_old).log_prob(data[1]), out_old]
+            data += [self.head(out_old, self.mask(data[0])).log_prob(data[1]), out_old]
             d = self.train_epochs(run, D, data)
             self.adapt(d)
             run.logger.add(
@@ -137,7 +137,7 @@ class PPOKL(Proximal, ActorCritic, Algorithm):
 
     def divergence(self, s, out_old):
         """Mean KL(old || new) over states s, from the actor's outputs before the epochs."""
-        return float(to_host(self.head(out_old).kl(self.pi(self.theta, s)).mean()))
+        return float(to_host(self.head(out_old, self.mask(s)).kl(self.pi(self.theta, s)).mean()))
 
     def adapt(self, d):
         """Adapt lambda towards a KL divergence of target_kl."""
@@ -149,7 +149,7 @@ class PPOKL(Proximal, ActorCritic, Algorithm):
 
     def update(self, s, a, A, R, logp_old, out_old, kl_weight, epsilon_vf=None):
         weight = standardize(A) if self.normalize_advantage and len(A) > 1 else A
-        old = self.head(out_old)
+        old = self.head(out_old, self.mask(s))
 
         def L_KL(theta):
             pi = self.pi(theta, s)

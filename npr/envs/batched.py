@@ -146,7 +146,7 @@ class BatchedEnv(abc.ABC):
         self._next_episode = 0
         self._start_statistics()
         self.finished: list[Episode] = []
-        self._last_actions: Sequence[Any] | np.ndarray = ()
+        self._taken = np.empty(0)  # (n, ...), the agent's actions of the last step
         self._crash_times: collections.deque[float] = collections.deque(maxlen=MAX_CRASHES + 1)
         self._warned_of_nan = self._warned_of_reward = False
         self.first = 0
@@ -285,8 +285,8 @@ class BatchedEnv(abc.ABC):
         self.finished = []
         self.steps += 1
         convert = self.actions.to_envs if self.one_by_one else self.actions.to_env_batch
-        self._last_actions = actions = convert(a)
-        return actions
+        self._taken = a
+        return convert(a)
 
     def _invalidate(
         self, rows: list[int], valid: np.ndarray, r: np.ndarray
@@ -403,8 +403,10 @@ class BatchedEnv(abc.ABC):
         if i is None:
             return text
         steps = self.lengths[i] + stepping
-        action = f"; its last action was {_brief(self._last_actions[i])}" if steps else ""
-        return f"{text}, {steps:,} steps into its episode{action}"
+        text += f", {steps:,} steps into its episode"
+        if not steps or self.actions is None:
+            return text
+        return f"{text}; its last action was {_brief(self.actions.to_env(self._taken[i]))}"
 
     def _handle_crash(
         self, i: int | None, stepping: bool, what: str, error: BaseException | None

@@ -310,8 +310,14 @@ def _widened(value: Any) -> Any:
 def graph_of(policy: Policy) -> Graph:
     """The graph of a policy, in the type of its parameters.
 
-    Raises ConfigError if its parameters are not finite, and for numbers that do not fit float32.
+    Raises ConfigError if its parameters are not finite, for numbers that do not fit float32, and
+    for Dict and Tuple actions.
     """
+    if policy.actions.kind == "group":
+        raise ConfigError(
+            f"Policies of several actions, {policy.actions}, cannot be exported yet: save the "
+            "agent, and load it with npr.infer."
+        )
     check_finite(policy)
     head, spec = policy.head, policy.actions.spec
     name = _SAME.get(head.name, head.name)

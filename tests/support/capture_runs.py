@@ -16,6 +16,7 @@ from npr.capture import table
 from support.captured import digest, eager, hashed_metrics, replays, saved_arrays, states
 from support.masked_envs import Hand
 from support.small_agents import RandomEnv
+from support.toy_envs import Aim
 
 P, C = "Pendulum-v1", "CartPole-v1"
 REPLAY = {
@@ -82,6 +83,7 @@ RUNS = {
     "PPO box": ("PPO", P, {**PPO, "ent_coef": 0.01, "activation": "relu"}),
     "PPO multidiscrete": ("PPO", random_env(spaces.MultiDiscrete([3, 2, 4])), PPO),
     "PPO multibinary": ("PPO", random_env(spaces.MultiBinary((2, 2))), PPO),
+    "PPO hybrid": ("PPO", Aim, PPO),
     "PPO schedules": (
         "PPO", P, {**PPO, "clip_range": "linear:0.3", "learning_rate": "linear:1e-3"}
     ),
@@ -100,6 +102,7 @@ RUNS = {
     "QActorCritic discrete": ("QActorCritic", C, POLICY),
     "QActorCritic box": ("QActorCritic", P, {**POLICY, "baseline_actions": 3}),
     "QActorCritic no baseline": ("QActorCritic", P, {**POLICY, "baseline": False}),
+    "QActorCritic hybrid": ("QActorCritic", Aim, {**POLICY, "baseline_actions": 3}),
     "REINFORCE box": (
         "REINFORCE", P, {**SHORT, "n_envs": 2, "n_episodes": 2, "net_arch": [32, 32]}
     ),
