@@ -212,7 +212,7 @@ class Together:
                 for one in rollouts:
                     next(one, None)  # what follows the update
         for run in self.runs[:1]:
-            run._warn_of_no_update(f"{n_steps:,} steps of each environment", "n_steps")
+            run._warn_of_no_update(f"{n_steps:,} steps of each environment", "n_steps", 7)
 
     def _steps(self, choose: Actions) -> Iterator[list[Any]]:
         """The steps of `Run.steps`, of every agent."""

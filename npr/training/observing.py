@@ -47,7 +47,7 @@ class Observer:
             run.reset()
         elif (cut := envs.cut(s)) is not None:
             agent.steps.end_episodes(run.whole_episodes, cut)
-            if agent.reward_norm:
+            if agent.reward_norm and not agent.steps:  # else it takes the cut from these
                 agent.reward_norm.returns[cut] = 0.0
         envs.see(s)
         with blas_threads(self.threads):

@@ -257,7 +257,7 @@ class Run:
                 stacklevel=5,
             )
 
-    def _warn_of_no_update(self, needed: str, setting: str) -> None:
+    def _warn_of_no_update(self, needed: str, setting: str, stacklevel: int = 9) -> None:
         """Warn if the run has ended before its first rollout was complete."""
         done = self.learned or self._observed or self._t < self.counters.end
         if self.agent.steps and not done:
@@ -266,7 +266,7 @@ class Run:
                 "steps so far are kept for the next call of learn(). Raise total_timesteps, or "
                 f"lower {setting}.",
                 ConfigWarning,
-                stacklevel=8,
+                stacklevel=stacklevel,
             )
 
     # ---- the loop
