@@ -602,12 +602,14 @@ class Algorithm(Settings, sb3.Methods):
         counters = self._next_counters(total_timesteps, reset_num_timesteps, "begin_run")
         self._observe_envs(counters, outputs, log_interval)
 
-    def select_action(self, observation: Any) -> Any:
+    def select_action(self, observation: Any, action_masks: Any = None) -> Any:
         """The environment's action for an observation, chosen as in `learn`: with exploration.
 
         observation   of n_envs environments, as a batch, if there are several; then the result is
                       one, too. If it is not the next observation of the last step, a new episode
                       begins
+        action_masks  for action_masks=True: 1 or True for each action that is allowed, one mask
+                      per environment
 
         `observe` learns from what follows. Raises EnvContractError for an observation that does not
         fit the space, NumericsError if training has diverged.
@@ -618,7 +620,7 @@ class Algorithm(Settings, sb3.Methods):
             self._observe_envs(counters, self._outputs_of(None, None, None), None)
         elif self._learning:
             raise self._is_learning("select_action")
-        return self._observer.select(observation)
+        return self._observer.select(observation, action_masks)
 
     def observe(
         self,
@@ -629,6 +631,7 @@ class Algorithm(Settings, sb3.Methods):
         terminated: Any,
         truncated: Any,
         valid: Any = None,
+        action_masks: Any = None,
     ) -> None:
         """Learn from one step as `learn` would: after the same steps the agent is the same.
 
@@ -641,6 +644,8 @@ class Algorithm(Settings, sb3.Methods):
                            limit or a reset. The next `select_action` then begins a new one
         valid              (n_envs,) False where the step only reset an environment, as in
                            Gymnasium's autoreset mode NEXT_STEP; None: nowhere
+        action_masks       as for `select_action`, at the next observation; not needed where the
+                           episode terminated
 
         Updates run here when they are due, and the log is written. A call that raises ConfigError
         or EnvContractError has changed nothing and can be repeated.
@@ -650,8 +655,9 @@ class Algorithm(Settings, sb3.Methods):
         if self._observer is None:
             raise NOTHING_SELECTED
         self._observer.observe(
-            observation, action, reward, next_observation, terminated, truncated, valid
-        )
+            observation, action, reward, next_observation, terminated, truncated, valid,
+            action_masks,
+        )  # fmt: skip
 
     def _is_learning(self, call: str) -> ConfigError:
         return ConfigError(f"{call}() was called on an agent that is learning; copy it first.")
@@ -669,8 +675,8 @@ class Algorithm(Settings, sb3.Methods):
         if self.envs is None or not self.envs.observed:
             position = self.position()
             self.envs, self._position = ObservedEnvs(
-                self.n_envs, self.observations, self.actions, self.envs, table=self.table,
-                error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
+                self.n_envs, self.observations, self.actions, self.envs, self.mask_size,
+                table=self.table, error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
             ), {}  # fmt: skip
             if position:
                 self._resume_episodes(position)

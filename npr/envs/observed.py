@@ -13,6 +13,10 @@ from npr.envs.contract import on_host
 from npr.envs.spaces import Actions, Observations
 from npr.errors import ConfigError
 
+_NO_MASK = (
+    "action_masks=True needs the actions that are allowed next: select_action(observation, "
+    "action_masks) and observe(..., action_masks=...) for the next observation."
+)
 _ENDED = "begins"  # in state(): the environments whose next observation begins an episode
 
 
@@ -22,9 +26,10 @@ class ObservedEnvs(BatchedEnv):
     `see` takes what the agent acts on next, `take` what followed, and `advance` returns that as the
     step of a run.
 
-    own       the environments that the agent steps in `learn`; None: they are not open
-    waiting   whether a step was taken that `advance` did not return yet
-    others    as for BatchedEnv
+    own         the environments that the agent steps in `learn`; None: they are not open
+    mask_size   numbers of a mask of actions at the end of each row of s; 0: there is none
+    waiting     whether a step was taken that `advance` did not return yet
+    others      as for BatchedEnv
     """
 
     acts = observed = True
@@ -35,11 +40,13 @@ class ObservedEnvs(BatchedEnv):
         observations: Observations,
         actions: Actions,
         own: BatchedEnv | None,
+        mask_size: int,
         *,
         table: bool,
         error_policy: ErrorPolicy,
     ) -> None:
         self.observations, self.actions, self.own = observations, actions, own
+        self.mask_size = mask_size
         self._prepare(n, table, error_policy, owned=own is not None and own.owned)
         self.waiting = False
         self._begins = ~self.all_valid
@@ -81,21 +88,58 @@ class ObservedEnvs(BatchedEnv):
         except ValueError:  # lists of unequal lengths, which `rows` refuses
             return False
 
-    def rows(self, observation: Any) -> np.ndarray:
-        """Rows (n, ...) of n observations, or of one if n = 1. Raises EnvContractError."""
+    def encoded(self, observation: Any) -> np.ndarray:
+        """n observations, or one if n = 1, as rows without masks: (n, size), or (n,) indices for a
+        table. Raises EnvContractError."""
         if self.is_batch(observation):
-            return self._encode(observation)
-        rows = self._empty_rows()
-        self._write_row(rows, 0, observation)
+            rows = self._encode(observation)
+        else:
+            rows = self._empty_rows()
+            self._write_row(rows, 0, observation)
+        return self._without_masks(rows)
+
+    def _without_masks(self, rows: np.ndarray) -> np.ndarray:
+        return rows[:, : self.observations.size] if self.mask_size else rows
+
+    def rows(self, observation: Any, masks: Any, over: np.ndarray) -> np.ndarray:
+        """Rows (n, ...) of observations, as `s`, with masks for all but those that are `over` (n,).
+
+        masks   of n environments, or of one if n = 1; None if there are none
+
+        Raises ConfigError or EnvContractError.
+        """
+        encoded = self.encoded(observation)
+        if not self.mask_size:
+            if masks is not None:
+                raise ConfigError(
+                    "action_masks were given to an agent that was not built with action_masks=True."
+                )
+            return encoded
+        given = masks if self.is_batch(observation) else [masks]
+        if masks is None:
+            given = [None] * self.n
+            if not over.all():
+                raise ConfigError(_NO_MASK)
+        if np.ndim(given) and len(given) != self.n:
+            raise ConfigError(f"{self.n} masks of actions are needed, got {len(given)}.")
+        rows = np.empty((self.n, self.row_size), FLOAT)
+        rows[:, : self.observations.size] = encoded
+        for i, mask in enumerate(given):
+            self._write_mask(rows, i, mask, bool(over[i]))
         return rows
+
+    def is_seen(self, observation: Any) -> bool:
+        """Whether `s` is of these observations."""
+        known = self._without_masks(self.s)  # type: ignore[arg-type]
+        return self.encoded(observation).tobytes() == known.tobytes()
 
     def cut(self, s: np.ndarray) -> np.ndarray | None:
         """The environments (n,) whose episodes were left, since s (n, ...) does not follow their
         last step. New ones are numbered; None: there are none."""
         if self.s is None or s.tobytes() == self.s.tobytes():
             return None
-        other: np.ndarray = s != self.s if self.table else (s != self.s).any(axis=1)
-        other &= ~self._begins
+        other: np.ndarray = self._without_masks(s) != self._without_masks(self.s)
+        other = (other if self.table else other.any(axis=1)) & ~self._begins
         rows = np.flatnonzero(other).tolist()
         for i in rows:
             self.returns[i], self.lengths[i] = 0.0, 0
@@ -112,7 +156,7 @@ class ObservedEnvs(BatchedEnv):
 
     def take(
         self, a: np.ndarray, actions: Any, rewards: Any, observation: Any, terminated: Any,
-        truncated: Any, valid: Any,
+        truncated: Any, valid: Any, masks: Any,
     ) -> None:  # fmt: skip
         """Take a step at `s` that was done elsewhere.
 
@@ -120,6 +164,7 @@ class ObservedEnvs(BatchedEnv):
         rewards        (n,), or one number if n = 1; terminated, truncated: bools of this shape
         observation    the true next ones
         valid          (n,) False where the step only reset an environment; None: nowhere
+        masks          of the next actions, as for `rows`
 
         Raises ConfigError or EnvContractError if they do not fit or, with nan_obs="raise", are not
         finite; then nothing has changed.
@@ -131,7 +176,7 @@ class ObservedEnvs(BatchedEnv):
         ]
         known = self.all_valid if valid is None else self._column("valid", valid, "b")
         known = self.all_valid if known.all() else known
-        s2 = self.rows(observation)
+        s2 = self.rows(observation, masks, over[0])
         self._last_actions = actions if self.is_batch(observation) else [actions]
         r = exact.astype(FLOAT)
         lost = self._nonfinite_rows(s2, r.tolist(), known)

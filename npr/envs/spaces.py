@@ -399,6 +399,13 @@ class Actions(ABC):
                     "episode is over, the environment must say so with terminated=True."
                 )
 
+    def allowed(self, a: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Whether masks (B, mask_size) allow the agent's actions (B, *columns()[0]), (B,)."""
+        starts = [start for start, _ in self._choice_spans()]
+        index = a.reshape(len(a), len(starts)) + np.array(starts)
+        inside: np.ndarray = (np.take_along_axis(masks, index, axis=1) > 0).all(axis=1)
+        return inside
+
     def _choice_spans(self) -> list[tuple[int, int]]:
         """Where the part of a mask for each choice starts and ends."""
         return [(0, self.mask_size)]

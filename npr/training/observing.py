@@ -37,10 +37,10 @@ class Observer:
         keep_freed_memory()
         self._learn()  # from no step: the algorithm says how it chooses actions
 
-    def select(self, observation: Any) -> Any:
+    def select(self, observation: Any, masks: Any) -> Any:
         """The environment's action, see `Algorithm.select_action`."""
         envs, agent, run = self.envs, self.agent, self.run
-        s = envs.rows(observation)
+        s = envs.rows(observation, masks, ~envs.all_valid)
         envs.check_first(s)
         if envs.s is None:
             agent.steps.end_episodes(whole=run.whole_episodes)
@@ -61,19 +61,19 @@ class Observer:
 
     def observe(
         self, observation: Any, action: Any, reward: Any, next_observation: Any, terminated: Any,
-        truncated: Any, valid: Any,
+        truncated: Any, valid: Any, masks: Any,
     ) -> None:  # fmt: skip
         """Learn from one step, see `Algorithm.observe`."""
         envs, run = self.envs, self.run
         if self.chosen is None:
             raise NOTHING_SELECTED
-        if envs.rows(observation).tobytes() != envs.s.tobytes():  # type: ignore[union-attr]
+        if not envs.is_seen(observation):
             raise ConfigError(
                 "observe() got another observation than the last select_action(). Pass the one "
                 "that was acted on first, and the next one after the reward."
             )
         a = self._agents(action, envs.is_batch(observation))
-        envs.take(a, action, reward, next_observation, terminated, truncated, valid)
+        envs.take(a, action, reward, next_observation, terminated, truncated, valid, masks)
         self.chosen = None
         self._learn()
         if self.bounded and run.counters.num_timesteps >= run.counters.end:
@@ -98,6 +98,12 @@ class Observer:
         if given.shape != own.shape:
             raise ConfigError(
                 f"observe() needs {len(own)} actions, as many as environments; got {len(given)}."
+            )
+        mask = self.agent.mask(self.envs.s)
+        if mask is not None and not (allowed := self.agent.actions.allowed(given, mask)).all():
+            raise ConfigError(
+                f"observe() got an action that the mask forbids, in environment "
+                f"{int(allowed.argmin())}: {action!r:.80}."
             )
         same = (given == mine).reshape(len(own), -1).all(axis=1)
         return np.where(same.reshape(-1, *[1] * (own.ndim - 1)), own, given)
