@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
-from support.small_agents import CASES, TABLES, RandomEnv, small_agent
+from support.on_the_double import on_the_double
+from support.small_agents import CASES, TABLES, RandomEnv, parameters, small_agent
 from support.toy_envs import CountingEnv
 
 import npr
+from npr.backend import to_host
 from npr.envs.make import make_env
+from npr.errors import ConfigError, EnvContractError, NumericsError
 from npr.files.parts import arrays_of, parts
 
 STEPS = 120
@@ -221,7 +224,7 @@ def test_an_observation_that_does_not_follow_begins_a_new_episode():
     agent = small_agent("PPO", n_envs=2)
     s = np.arange(8, dtype=np.float32).reshape(2, 4)
     flags = np.zeros(2, bool)
-    for t in range(3):
+    for _ in range(3):
         a = agent.select_action(s)
         agent.observe(s, a, np.ones(2), s + 1, flags, flags)
         s = s + 1
@@ -310,3 +313,283 @@ def test_actions_are_those_that_the_environment_takes(space, n_envs):
             assert space.contains(one) or space.contains(int(one))
         agent.observe(s, a, flags, s, flags, flags)
     assert agent.n_updates and agent.actions.contains(agent.steps[-1][1])
+
+
+# ---- masks
+
+
+class Digits(gymnasium.Env):
+    """Of the digits that are left one must be taken; the last one ends the episode."""
+
+    observation_space, action_space = spaces.MultiBinary(4), spaces.Discrete(4)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = np.ones(4, np.int8)
+        return self.left.copy(), {"action_mask": self.left.copy()}
+
+    def step(self, action):
+        if not self.left[action]:
+            raise ValueError(f"{action} was taken")
+        self.left[action] = 0
+        over = not self.left.any()
+        return self.left.copy(), float(action), over, False, {"action_mask": self.left.copy()}
+
+
+@pytest.mark.parametrize("case", ["PPO", "DQN-n", "SAC-Discrete", "REINFORCE"])
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_masks_travel_with_observed_steps(case, n_envs):
+    settings = {"n_envs": n_envs, "action_masks": True, "normalize_obs": True}
+    agent, learned = (small_agent(case, Digits, **settings) for _ in range(2))
+    if case == "REINFORCE" and n_envs > 1:
+        pytest.skip("learn() resets environments in the middle of their episodes")
+    learned.learn(STEPS)
+    envs = [Digits() for _ in range(n_envs)]
+    s, masks = [], []
+    for env in envs:
+        one, info = env.reset()
+        s.append(one)
+        masks.append(info["action_mask"])
+    agent.begin_run(STEPS)
+    while agent.num_timesteps < STEPS:
+        a = agent.select_action(*(x if n_envs > 1 else x[0] for x in (s, masks)))
+        actions = a if n_envs > 1 else [a]
+        s2, r, over, _, infos = zip(*(env.step(one) for env, one in zip(envs, actions)))
+        masks = [info["action_mask"] for info in infos]
+        given = [s, a, r, s2, over, [False] * n_envs]
+        if n_envs == 1:
+            given = [s[0], a, r[0], s2[0], over[0], False]
+        after = None if all(over) else masks if n_envs > 1 else masks[0]
+        agent.observe(*given, action_masks=after)
+        s = list(s2)
+        for i in np.flatnonzero(over):
+            s[i], info = envs[i].reset()
+            masks[i] = info["action_mask"]
+    assert_same(agent, learned)
+
+
+def test_masks_that_are_missing_wrong_or_not_wanted_are_refused():
+    agent, plain = (small_agent("PPO", Digits, action_masks=masks) for masks in (True, False))
+    s, mask = np.ones(4, np.int8), [1, 1, 0, 1]
+    with pytest.raises(ConfigError, match="not built with action_masks=True"):
+        plain.select_action(s, mask)
+    with pytest.raises(ConfigError, match="needs the actions that are allowed next: select_action"):
+        agent.select_action(s)
+    with pytest.raises(EnvContractError, match=r"as the mask of actions, Discrete\(4\) needs 4"):
+        agent.select_action(s, mask[:3])
+    a = agent.select_action(s, mask)
+    with pytest.raises(ConfigError, match="got an action that the mask forbids, in environment 0"):
+        agent.observe(s, 2, 0.0, s, False, False, action_masks=mask)
+    with pytest.raises(ConfigError, match="needs the actions that are allowed next"):
+        agent.observe(s, a, 0.0, s, False, False)
+    agent.observe(s, a, 0.0, s, True, False)
+    assert agent.steps[0][3][0, -4:].tolist() == [1, 1, 1, 1]
+    several = small_agent("PPO", Digits, action_masks=True, n_envs=2)
+    with pytest.raises(ConfigError, match="2 masks of actions are needed, got 1"):
+        several.select_action(np.ones((2, 4), np.int8), [mask])
+
+
+# ---- errors
+
+
+def unchanged(agent):
+    agent.save("agent.npz")
+    with open("agent.npz", "rb") as file:
+        return file.read()
+
+
+GOOD = {"reward": 0.0, "next_observation": np.ones(4, np.float32), "terminated": False,
+        "truncated": False}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "match"),
+    [
+        ({"reward": "1"}, ConfigError, r"needs reward as a number, got '1'"),
+        ({"reward": [1.0, 2.0]}, ConfigError, r"needs reward as a number, .*\(float64\(2,\)\)"),
+        ({"terminated": 0}, ConfigError, "needs terminated as a bool, got 0"),
+        ({"truncated": None}, ConfigError, "needs truncated as a bool, got None"),
+        ({"valid": [True, True]}, ConfigError, "needs valid as a bool, got"),
+        ({"reward": np.nan}, EnvContractError, "returned a non-finite reward .nan."),
+        ({"next_observation": np.full(4, np.inf)}, EnvContractError, "non-finite observation"),
+        ({"next_observation": np.ones(3)}, EnvContractError, r"of shape \(3,\), the space says"),
+        ({"next_observation": [[1], 2]}, EnvContractError, "the space says numbers of shape"),
+        ({"action": 2}, ConfigError, r"The action .*2.* is outside Discrete\(2\)"),
+        ({"action": "left"}, ConfigError, r"An action of Discrete\(2\) must be whole numbers"),
+        ({"observation": np.ones(4)}, ConfigError, "another observation than the last select_act"),
+    ],
+    ids=str,
+)
+def test_a_step_that_does_not_fit_is_refused_and_can_be_repeated(wrong, error, match):
+    agent = small_agent("DQN")
+    s = np.zeros(4, np.float32)
+    a = agent.select_action(s)
+    before = unchanged(agent)
+    given = {"observation": s, "action": a, **GOOD}
+    with pytest.raises(error, match=match):
+        agent.observe(**{**given, **wrong})
+    assert unchanged(agent) == before
+    agent.observe(**given)
+    assert agent.num_timesteps == 1
+
+
+def test_steps_of_several_environments_have_one_row_each():
+    agent = small_agent("DQN", n_envs=2)
+    s, flags = np.zeros((2, 4), np.float32), np.zeros(2, bool)
+    with pytest.raises(EnvContractError, match="observations of 1 environments, it has 2"):
+        agent.select_action(s[:1])
+    with pytest.raises(EnvContractError, match="observations of 1 environments, it has 2"):
+        agent.select_action(s[0])
+    a = agent.select_action(s)
+    with pytest.raises(ConfigError, match=r"needs reward as numbers of shape \(2,\), got 1.0"):
+        agent.observe(s, a, 1.0, s, flags, flags)
+    with pytest.raises(ConfigError, match=r"needs terminated as bools of shape \(2,\)"):
+        agent.observe(s, a, flags, s, [False] * 3, flags)
+    with pytest.raises(ConfigError, match="needs 2 actions, as many as environments; got 1"):
+        agent.observe(s, [0], flags, s, flags, flags)
+
+
+def test_numbers_that_are_not_finite_can_end_the_episode_instead():
+    agent = small_agent("PPO", nan_obs="terminate")
+    s = np.zeros(4, np.float32)
+    agent.observe(s, agent.select_action(s), 1.0, s, False, False)
+    with pytest.warns(RuntimeWarning, match="Its episode was dropped"):
+        agent.observe(s, agent.select_action(s), np.nan, s, False, False)
+    assert (agent.num_timesteps, agent.envs.dropped) == (1, 1)
+    assert agent.envs.lengths == [0] and agent.logger.episode_count == 0
+    with pytest.raises(EnvContractError, match="non-finite observation"):
+        agent.select_action(np.full(4, np.nan))
+
+
+def test_every_step_needs_a_selected_action():
+    agent = small_agent("Sarsa")
+    with pytest.raises(ConfigError, match=r"observe\(\) needs a call of select_action\(\)"):
+        agent.observe(36, 0, -1.0, 24, False, False)
+    agent.observe(36, agent.select_action(36), -1.0, 24, False, False)
+    with pytest.raises(ConfigError, match="needs a call of select_action"):
+        agent.observe(24, 0, -1.0, 12, False, False)
+    agent.select_action(24)
+    agent.learn(10)
+    with pytest.raises(ConfigError, match="needs a call of select_action"):
+        agent.observe(24, 0, -1.0, 12, False, False)
+
+
+def test_an_agent_that_is_learning_is_not_observed():
+    agent = small_agent("DQN")
+    s = np.zeros(4, np.float32)
+
+    def within(agent):
+        calls = [
+            lambda: agent.select_action(s),
+            lambda: agent.observe(s, 0, 0.0, s, False, False),
+            agent.begin_run,
+        ]
+        for call in calls:
+            with pytest.raises(
+                ConfigError, match=r"\w+\(\) was called on an agent that is learning"
+            ):
+                call()
+
+    agent.learn(3, callback=within)
+    next(agent.iterate(3))
+    agent.select_action(s)
+
+
+def test_the_arguments_of_a_run_are_checked():
+    agent = small_agent("DQN")
+    for given, match in [
+        ({"total_timesteps": 1.5}, "must be a whole number of env steps"),
+        ({"reset_num_timesteps": None}, "reset_num_timesteps must be True or False"),
+        ({"log_interval": 0}, "log_interval must be a whole number"),
+        ({"log_dir": "runs"}, "needs a log to write there"),
+    ]:
+        with pytest.raises(ConfigError, match=match):
+            agent.begin_run(**given)
+    assert not agent.envs.observed
+
+
+def test_training_that_diverges_says_so_and_ends_the_run():
+    agent = small_agent("DDPG", learning_starts=0)
+    loop = Loop(*env_like(agent))
+    loop.steps(agent, 20)
+    agent.phi[:] = np.nan
+    with pytest.raises(NumericsError, match="chose an action that is not finite at step 20: phi"):
+        loop.steps(agent, 1)
+
+    class Fails(npr.DQN):
+        def update(self, *batch):
+            raise ValueError("no update")
+
+    agent = Fails("CartPole-v1", verbose=0, learning_starts=2, train_freq=1)
+    loop = Loop(*env_like(agent))
+    loop.steps(agent, 1)
+    with pytest.raises(ValueError, match="no update"):
+        loop.steps(agent, 1)
+    assert agent.num_timesteps == 2 and not agent._learning
+    agent.select_action(loop.s)
+
+
+# ---- budgets and logs
+
+
+def test_a_run_ends_with_its_budget_and_steps_go_on_with_the_last_values(tmp_path):
+    agent = small_agent("QLearning", learning_rate="linear:0.5")
+    loop = Loop(*env_like(agent))
+    agent.begin_run(40, log="csv", log_dir=tmp_path)
+    loop.steps(agent, 40)
+    assert agent.progress == 1 and agent.now(agent.learning_rate) == 0
+    rows = (tmp_path / "progress.csv").read_text().splitlines()
+    learned = small_agent("QLearning", learning_rate="linear:0.5")
+    learned.learn(40, log="csv", log_dir=tmp_path / "learned")
+    others = (tmp_path / "learned" / "progress.csv").read_text().splitlines()
+    assert rows[0] == others[0] and len(rows) == len(others)
+    before = agent.Q.tobytes()
+    loop.steps(agent, 3)
+    assert agent.Q.tobytes() == before and (agent.num_timesteps, agent.end) == (43, 40)
+    agent.begin_run(10)
+    assert (agent.num_timesteps, agent.end, agent.progress) == (0, 10, 0.0)
+
+
+def test_without_a_budget_a_run_has_that_of_learn():
+    agent = npr.QLearning("CliffWalking-v1", verbose=0)
+    agent.select_action(36)
+    learned = npr.QLearning("CliffWalking-v1", verbose=0)
+    learned.learn(callback=lambda agent: False)
+    assert agent.end == learned.end > 0
+
+
+class OnlySpaces(gymnasium.Env):
+    """Says what a robot sees and does; it is stepped elsewhere."""
+
+    observation_space = spaces.Box(-1, 1, (2,))
+    action_space = spaces.Box(-1, 1, (1,))
+
+
+def test_an_environment_that_has_only_spaces_is_enough(tmp_path):
+    agent = npr.SAC(OnlySpaces, verbose=0, learning_starts=4, batch_size=4, net_arch=[8])
+    s = np.zeros(2)
+    for _ in range(8):
+        agent.observe(s, agent.select_action(s), 1.0, s, False, False)
+    assert agent.n_updates == 5
+    agent.save(tmp_path / "robot.npz")
+    loaded = npr.load(tmp_path / "robot.npz")
+    assert repr(loaded.select_action(s)) == repr(agent.select_action(s))
+    assert "SAC" in repr(loaded) and loaded.policy.actions.kind == "box"
+
+
+# ---- devices
+
+
+@on_the_double
+def test_observed_steps_on_a_device_are_those_of_learn():
+    for case in ("DQN", "PPO", "SAC", "REINFORCE"):
+        agent, learned = small_agent(case), small_agent(case).learn(80)
+        loop = Loop(*env_like(agent))
+        agent.begin_run(80)
+        loop.steps(agent, 80)
+        mine, theirs = parameters(agent), parameters(learned)
+        assert to_host(agent.acts_by()[2]).tobytes() == to_host(learned.acts_by()[2]).tobytes()
+        assert mine.keys() == theirs.keys() and agent.n_updates == learned.n_updates
+        pieces = small_agent(case)
+        assert len(list(pieces.iterate(80))) == 80
+        assert to_host(pieces.acts_by()[2]).tobytes() == to_host(learned.acts_by()[2]).tobytes()
