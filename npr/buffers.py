@@ -507,18 +507,20 @@ class Steps(list[Any]):
     def __repr__(self) -> str:
         return f"Steps({len(self):,} of {self.N} environments)"
 
-    def end_episodes(self, whole: bool) -> None:
+    def end_episodes(self, whole: bool, of: Array | None = None) -> None:
         """Cut the open episodes, which will not go on: the last step counts as truncated.
 
         whole   make their steps invalid instead, as they are not complete episodes
+        of      (N,) the environments whose episodes these are; None: of all
         """
         if not self:
             return
+        of = np.ones(self.N, bool) if of is None else of
         *row, truncated, valid = self[-1]
         if not whole:
-            self[-1] = (*row, np.ones_like(truncated), valid)
+            self[-1] = (*row, truncated | of, valid)
             return
-        complete = np.zeros(self.N, bool)
+        complete = ~of
         for t in range(len(self) - 1, -1, -1):
             *row, terminated, truncated, valid = self[t]
             complete |= valid & (terminated | truncated)

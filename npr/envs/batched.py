@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -22,7 +22,12 @@ from npr.backend import FLOAT
 from npr.envs import state_check
 from npr.envs.contract import NO_MASK, action_spec, all_finite, observation_spec, on_host
 from npr.envs.gymnasium_internals import single_envs
-from npr.envs.spaces import ACTION_KINDS, actions_from_spec, observations_from_spec
+from npr.envs.spaces import (
+    ACTION_KINDS,
+    DiscreteObservations,
+    actions_from_spec,
+    observations_from_spec,
+)
 from npr.errors import (
     ConfigError,
     ConfigWarning,
@@ -99,6 +104,7 @@ class BatchedEnv(abc.ABC):
     one_by_one      whether the environments are stepped in turn, and not by one call
     acts            whether the environments choose the actions, see npr.distributed
     offers_masks    whether the environments are known to say which actions are allowed
+    observed        whether somebody else steps them, see npr.envs.observed
     mask_size       numbers of a mask of actions at the end of each row of s; 0: there is none
     first           the number of the first environment in messages
     """
@@ -106,6 +112,7 @@ class BatchedEnv(abc.ABC):
     one_by_one: ClassVar[bool] = False
     offers_masks = False
     acts: ClassVar[bool] = False
+    observed: ClassVar[bool] = False
 
     can_reset_one = True  # whether npr can reset one environment at any time
     can_replace = True  # whether it can continue after one has crashed
@@ -123,7 +130,6 @@ class BatchedEnv(abc.ABC):
         owned: bool,
         action_masks: bool = False,
     ) -> None:
-        self.n, self.table, self.error_policy, self.owned = n, table, error_policy, owned
         self.observations = observations_from_spec(
             observation_spec(observation_space, scale_images)
         )
@@ -136,9 +142,14 @@ class BatchedEnv(abc.ABC):
         spec = action_spec(action_space)
         self.actions = actions_from_spec(spec) if spec["kind"] in ACTION_KINDS else None
         self.mask_size = self._size_of_masks(action_masks)
-        self._write = self._writer()
+        self._prepare(n, table, error_policy, owned)
         self._seed_source = seeds
         self._draw_seeds()
+
+    def _prepare(self, n: int, table: bool, error_policy: ErrorPolicy, owned: bool) -> None:
+        """Set what does not depend on Gymnasium, of environments with `observations`."""
+        self.n, self.table, self.error_policy, self.owned = n, table, error_policy, owned
+        self._write = self._writer()
         self.s: np.ndarray | None = None
         self.all_valid, self._all_false = np.ones(n, bool), np.zeros(n, bool)
         self._all_false.flags.writeable = False  # returned by every step that ends no episode
@@ -208,7 +219,7 @@ class BatchedEnv(abc.ABC):
                 "The environment was stepped, reset or changed by others since the agent's last "
                 "step, so its episode cannot be continued: a new one begins.",
                 ResumeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         state_check.claim(self.bases(), self)
 
@@ -273,6 +284,33 @@ class BatchedEnv(abc.ABC):
                 self.actions.write_mask(mask, out)  # type: ignore[union-attr]
             except EnvContractError as error:
                 raise self._contract_error(i, error) from None
+
+    def _encode(self, observation: Any) -> np.ndarray:
+        """Rows (n, ...) of a batch of observations."""
+        observation = on_host(observation, "the environment", "observations")
+        if self.observations.kind == "discrete" and np.shape(observation) == (self.n,):
+            discrete = cast(DiscreteObservations, self.observations)
+            indices = discrete.indices(np.asarray(observation))
+            if indices is not None:  # else the rows say which environment returned what
+                return indices if self.table else np.eye(discrete.size, dtype=FLOAT)[indices]
+        if self.observations.kind in ("box", "image"):
+            try:
+                s = self.observations.encode(observation)
+            except EnvContractError as error:
+                raise self._contract_error(None, error) from None
+            count = len(s)
+        else:
+            rows = self.observations.rows(observation)
+            s, count = self._empty_rows(), len(rows)
+            for i, row in enumerate(rows[: self.n]):
+                self._write_row(s, i, row)
+        if count != self.n:
+            raise self._contract_error(
+                None,
+                f"Got observations of {count} environments, it has {self.n}. "
+                "Fix what its reset() and step() return.",
+            )
+        return s
 
     def _begin_step(self, a: np.ndarray) -> Any:
         """Convert the agent's actions to the environments' actions, a sequence or an array."""
@@ -363,7 +401,7 @@ class BatchedEnv(abc.ABC):
                 self._handle_nonfinite(i, *fault, stepping=bool(stepped[i]))
         return rows
 
-    def _check_first(self, s: np.ndarray) -> None:
+    def check_first(self, s: np.ndarray) -> None:
         """Raise EnvContractError for non-finite first observations, whatever nan_obs is."""
         if self.table or all_finite(s):
             return
@@ -468,6 +506,8 @@ class BatchedEnv(abc.ABC):
             return None
         if len(state["episode"]) != self.n:
             return f"it had {len(state['episode'])} environments, now there are {self.n}"
+        if "begins" in state and not self.observed:
+            return "its caller stepped the environments, with agent.observe()"
         state_check.claim(self.bases(), self)
         reason = self._replay(state)
         if reason is None:

@@ -114,7 +114,7 @@ class EnvList(BatchedEnv):
             if self.table or all_finite(s[i]):
                 return
             if self.error_policy.nan_obs == "raise" or resets > MAX_RESETS:
-                self._check_first(np.where(np.arange(self.n)[:, None] == i, s, 0))
+                self.check_first(np.where(np.arange(self.n)[:, None] == i, s, 0))
 
     def step(self, a: np.ndarray) -> Record:
         actions = self._begin_step(a)
