@@ -51,6 +51,14 @@ def _choices(spec: Spec) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+def _array(value: Any) -> np.ndarray:
+    """A value as an array; of dtype object if that is not possible."""
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError):  # lists of unequal lengths
+        return np.empty(0, object)
+
+
 def described(spec: Spec) -> str:
     """A space as short text, in the words of Gymnasium."""
     kind = spec["kind"]
@@ -124,10 +132,7 @@ class Observations(ABC):
 
     def _shaped(self, observation: Any, kinds: str = _REAL) -> np.ndarray:
         """One observation as an array of this shape, of one of these kinds of dtypes."""
-        try:
-            array = np.asarray(observation)
-        except (ValueError, TypeError):  # lists of unequal lengths
-            array = np.empty(0, object)
+        array = _array(observation)
         if array.dtype.kind not in kinds:
             numbers = "numbers" if kinds == _REAL else "whole numbers"
             raise EnvContractError(
@@ -334,11 +339,13 @@ class Actions(ABC):
 
     spec       plain data, see the subclasses
     size       outputs of a network per action: scores of all indices and bits, or means
+    shape      of one of the environment's actions
     mask_size  numbers of a mask, see npr.heads.masks; 0: there are no choices that could be
                forbidden
     """
 
     size: int
+    shape: tuple[int, ...] = ()
     mask_size: int = 0
     enumerable: ClassVar[bool] = False  # whether a network can output all action values
     bounded: bool = True  # whether the environment's actions have finite bounds
@@ -368,10 +375,7 @@ class Actions(ABC):
         """Write one mask of the environment, of any shape with mask_size numbers or bools, to out
         (mask_size,), as ones and zeros. Raises EnvContractError if it does not fit or if nothing
         is allowed."""
-        try:
-            array = np.asarray(mask)
-        except (ValueError, TypeError):  # lists of unequal lengths
-            array = np.empty(0, object)
+        array = _array(mask)
         if array.size != self.mask_size or array.dtype.kind not in _REAL:
             raise EnvContractError(
                 f"Got {reprlib.repr(mask)} as the mask of actions, {self} needs {self.mask_size} "
@@ -415,6 +419,38 @@ class Actions(ABC):
         """`to_env_batch` one by one: discrete actions as Python's int, as environments expect."""
         return self.to_env_batch(actions)
 
+    def from_env(self, action: Any) -> Any:
+        """The agent's action, of shape columns()[0], for one of the environment's: the inverse of
+        `to_env`, for numbers up to rounding.
+
+        Raises ConfigError for an action that is not in the space.
+        """
+        return self.from_env_batch(_array(action)[None])[0]
+
+    @abstractmethod
+    def from_env_batch(self, actions: Any) -> np.ndarray:
+        """The agent's actions (B, *columns()[0]) for the environments' (B, *shape), newly
+        allocated; see `from_env`."""
+
+    def _given(self, actions: Any, kinds: str) -> np.ndarray:
+        """Actions of an environment as an array (B, size), of one of these kinds of dtypes."""
+        array = _array(actions)
+        if array.dtype.kind not in kinds or not array.ndim or array.shape[1:] != self.shape:
+            what = "numbers" if kinds == _REAL else "whole numbers"
+            raise ConfigError(
+                f"An action of {self} must be {what} of shape {self.shape}; got {array.dtype} of "
+                f"shape {array.shape[1:]} in a batch of shape {array.shape}."
+            )
+        return array.reshape(len(array), math.prod(self.shape))
+
+    def _check_inside(self, inside: np.ndarray, actions: np.ndarray) -> None:
+        """Raise ConfigError unless all of `inside` (B, n) is true, about rows of `actions`."""
+        if not inside.all():
+            row = int(np.argmin(inside.all(axis=1)))
+            one = np.asarray(actions)[row]
+            which = f", in row {row} of {len(inside)}" if len(inside) > 1 else ""
+            raise ConfigError(f"The action {reprlib.repr(one.tolist())} is outside {self}{which}.")
+
 
 def _one_allowed(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
     """A random index per row that the mask (B, K) allows, (B,)."""
@@ -454,6 +490,12 @@ class DiscreteActions(Actions):
     def to_envs(self, actions: np.ndarray) -> list[int]:
         indices: list[int] = actions.tolist()
         return [self.start + a for a in indices] if self.start else indices
+
+    def from_env_batch(self, actions: Any) -> np.ndarray:
+        given = self._given(actions, "iu")
+        a = given.astype(INDEX_DTYPE) - self.start
+        self._check_inside((a >= 0) & (a < self.n), given)
+        return a[:, 0]
 
 
 class BoxActions(Actions):
@@ -512,6 +554,14 @@ class BoxActions(Actions):
         scaled: np.ndarray = np.minimum(np.maximum(a * half + middle, low), high)
         return scaled.astype(self.dtype, copy=False)
 
+    def from_env_batch(self, actions: Any) -> np.ndarray:
+        low, high, middle, half = self.bounds
+        given = self._given(actions, _REAL).astype(low.dtype)  # the bounds are rounded alike
+        self._check_inside((low <= given) & (given <= high) & np.isfinite(given), given)
+        bound = np.where(np.isfinite(low) & np.isfinite(high), 1, np.inf)
+        a = (given - middle) / np.where(half == 0, 1, half)  # 0 where one number is possible
+        return np.clip(a, -bound, bound).astype(FLOAT)
+
     def _repeat(self, shape: tuple[int, ...]) -> list[np.ndarray]:
         """The bounds for actions of this shape. Those for few actions are repeated and kept, as
         broadcasting takes longer than the arithmetic."""
@@ -569,6 +619,12 @@ class MultiDiscreteActions(Actions):
         shifted: np.ndarray = (a + self.start).astype(INDEX_DTYPE)
         return shifted
 
+    def from_env_batch(self, actions: Any) -> np.ndarray:
+        given = self._given(actions, "iu")
+        a: np.ndarray = given.astype(INDEX_DTYPE) - self.start
+        self._check_inside((a >= 0) & (a < self.nvec), given)
+        return a
+
 
 class MultiBinaryActions(Actions):
     """{"kind": "multibinary", "shape": [4]}: the environment gets the agent's (size,) bits, in its
@@ -609,6 +665,11 @@ class MultiBinaryActions(Actions):
 
     def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
         return actions.astype(np.int8).reshape(-1, *self.shape)
+
+    def from_env_batch(self, actions: Any) -> np.ndarray:
+        given = self._given(actions, "iub")
+        self._check_inside((given == 0) | (given == 1), given)
+        return given.astype(INDEX_DTYPE)
 
 
 ACTIONS: dict[str, Callable[[Spec], Actions]] = {
