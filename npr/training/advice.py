@@ -58,7 +58,7 @@ def _advice(agent: Any) -> Iterator[str]:
             "transitions, so that every batch repeats some. Raise buffer_size, or lower batch_size."
         )
     bootstraps = isinstance(agent, Networks) and not hasattr(agent, "n_episodes")
-    if bootstraps and agent.gamma == 1 and agent.preset.get("gamma") != 1:
+    if bootstraps and agent.envs and agent.gamma == 1 and agent.preset.get("gamma") != 1:
         limited = agent.max_episode_steps is not None or time_limited(agent.envs.bases()[0])
         if limited is False:
             yield (

@@ -1,0 +1,11 @@
+"""Recorded transitions: as plain arrays, from Minari's datasets, and as rows of a replay buffer.
+
+data = npr.data.minari("D4RL/pen/human-v2")          # needs npr-rl[minari]
+agent.buffer.add_batch(*data)
+agent.imitate(data.observations, data.actions)
+"""
+
+from npr.data.datasets import minari
+from npr.data.transitions import Transitions
+
+__all__ = ["Transitions", "minari"]
