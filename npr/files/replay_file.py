@@ -10,12 +10,13 @@ The rows do not say which of them the episodes that go on ended with: an agent t
 other episodes.
 """
 
+import copy
 import os
 from typing import Any
 
 import numpy as np
 
-from npr.backend import Array, to_host
+from npr.backend import to_host
 from npr.errors import CheckpointError
 from npr.files import migrations
 from npr.files.archive import Arrays, Path, read_archive, write_archive
@@ -24,6 +25,7 @@ from npr.files.parts import Part, arrays_of
 
 _KEYS = {"format", "npr", "replay", "n_step_return", "observations", "actions"}
 _NORMS = ("obs_norm", "reward_norm")
+_NO_COLUMNS = ("position", "newest", "largest")
 _EPISODES = np.empty((0, 2), np.int64)  # the newest row of each: none
 
 
@@ -86,15 +88,16 @@ def _load(agent: Any, manifest: dict[str, Any], arrays: Arrays) -> None:
         raise CheckpointError(f"nothing is known of {sorted(groups)[:5]}.")
     if not agent.actions.contains(state["a"]):
         raise CheckpointError("it contains actions outside of the action space.")
-    missing = [
-        (name, norm, held)
+    missing = {
+        name: held
         for name, held in norms.items()
-        if (norm := getattr(agent, name)) is not None and held is not None
-        and not norm.moments.count
-    ]  # fmt: skip
+        if held and getattr(agent, name) is not None and not getattr(agent, name).moments.count
+    }
+    for name, held in missing.items():
+        _load_moments(copy.deepcopy(getattr(agent, name)), name, held)  # raises before any change
     load_state(agent.buffer, "buffer", state)
-    for name, norm, held in missing:
-        _load_moments(norm, name, held)
+    for name, held in missing.items():
+        _load_moments(getattr(agent, name), name, held)
 
 
 def _fitted(state: Arrays, capacity: int) -> Arrays:
@@ -110,9 +113,7 @@ def _fitted(state: Arrays, capacity: int) -> Arrays:
         state = {**state, "newest": _EPISODES}
     if position < size < capacity:
         state = {
-            name: np.roll(x, -position, axis=0)
-            if x.shape[:1] == (size,) and name != "newest"
-            else x
+            name: x if name in _NO_COLUMNS else np.roll(x, -position, axis=0)
             for name, x in state.items()
         }
         if "next" in state:
@@ -124,5 +125,5 @@ def _fitted(state: Arrays, capacity: int) -> Arrays:
 
 def _load_moments(norm: Part, name: str, held: Arrays) -> None:
     """Take over running moments. The returns of open episodes stay those of the agent."""
-    own: dict[str, Array] = norm.state()
-    load_state(norm, name, {**held, **{"returns": own["returns"] for _ in range("returns" in own)}})
+    open_ones = {key: x for key, x in norm.state().items() if key == "returns"}
+    load_state(norm, name, {**held, **open_ones})
