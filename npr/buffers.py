@@ -9,7 +9,15 @@ import numpy as np
 
 from npr import mirror
 from npr.backend import FLOAT, Array, check_array, on_device, to_device
-from npr.data.transitions import encoded_actions, encoded_observations, flags, follows, numbers
+from npr.data.transitions import (
+    check_allowed,
+    encoded_actions,
+    encoded_masks,
+    encoded_observations,
+    flags,
+    follows,
+    numbers,
+)
 from npr.envs.spaces import INDEX_DTYPE, Actions, Observations
 from npr.errors import ConfigError, ConfigWarning
 from npr.kernels import replay
@@ -219,13 +227,16 @@ class ReplayBuffer:
         self._spaces = observations, actions
 
     def add_batch(self, observations: Any, actions: Any, rewards: Any, next_observations: Any,
-                  terminated: Any, truncated: Any = None) -> int:  # fmt: skip
+                  terminated: Any, truncated: Any = None, action_masks: Any = None,
+                  next_action_masks: Any = None) -> int:  # fmt: skip
         """Store recorded transitions, in the units of the environment; returns how many.
 
         observations, next_observations   (B, ...), or dicts or tuples of such arrays
         actions                           (B, ...)
         rewards                           (B,)
         terminated, truncated             (B,) bool: the world ended, or a time limit did
+        action_masks, next_action_masks   (B, mask_size), for an agent with action_masks=True; None:
+                                          all actions were allowed
 
         With n_step > 1 a return goes on from one row to the next where no episode ended and the
         next observation is that of the next row: so rows of episodes in their order are needed. The
@@ -236,9 +247,10 @@ class ReplayBuffer:
         """
         if self._spaces is None:
             raise ConfigError("add_batch needs the buffer of an agent, agent.buffer; use add.")
-        s = encoded_observations("observations", observations, self._spaces[0])
-        s2 = encoded_observations("next_observations", next_observations, self._spaces[0])
-        a = encoded_actions("actions", actions, self._spaces[1])
+        encoding, own = self._spaces
+        s = encoded_observations("observations", observations, encoding)
+        s2 = encoded_observations("next_observations", next_observations, encoding)
+        a = encoded_actions("actions", actions, own)
         n = len(s)
         if not len(a) == len(s2) == n <= self.capacity:
             raise ConfigError(
@@ -248,6 +260,12 @@ class ReplayBuffer:
         r, ended = numbers("rewards", rewards, n), flags("terminated", terminated, n)
         cut = np.zeros(n, bool) if truncated is None else flags("truncated", truncated, n)
         goes_on = follows(s, s2, ended | cut)
+        size = self._s_size - encoding.size  # of a mask
+        masks = encoded_masks("action_masks", action_masks, n, own, size)
+        next_masks = encoded_masks("next_action_masks", next_action_masks, n, own, size, ended)
+        if size:
+            check_allowed(a, masks, own)
+            s, s2 = np.concatenate([s, masks], axis=1), np.concatenate([s2, next_masks], axis=1)
         rows = (self.position + np.arange(n)) % self.capacity
         newest = self._newest if self.n_step > 1 else None
         self.add(s, a, r, s2, ended, np.empty(0, np.int64))

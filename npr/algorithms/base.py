@@ -621,12 +621,15 @@ class Algorithm(Settings, sb3.Methods):
         epochs: int = 10,
         batch_size: int = 64,
         learning_rate: float = 1e-3,
+        action_masks: Any = None,
     ) -> imitation.Imitation:
         """Behavior cloning: let the policy choose the actions of others, as a start for `learn`.
 
         observations, actions   (B, ...) in the units of the environment
         epochs                  passes through them, in batches in random order
         learning_rate           of an Adam of its own: the optimizers of the agent are not changed
+        action_masks            (B, mask_size), for an agent with action_masks=True; None: all
+                                actions were allowed
 
         It maximizes the log-likelihood of the actions; for DDPG and TD3 it minimizes the squared
         error, and for SoftQ's sampler an energy distance (Gneiting and Raftery 2007, eq. 22).
@@ -638,7 +641,9 @@ class Algorithm(Settings, sb3.Methods):
         Raises ConfigError for an algorithm without an actor (DQN, tables), and for data that are
         not in the spaces; NumericsError if it diverges.
         """
-        return imitation.imitate(self, observations, actions, epochs, batch_size, learning_rate)
+        return imitation.imitate(
+            self, observations, actions, epochs, batch_size, learning_rate, action_masks
+        )
 
     def set_logger(self, outputs: "Iterable[Output] | None") -> None:
         """Write the log of every further learn() to these outputs, see npr.loggers.configure.

@@ -18,6 +18,8 @@ class Transitions(NamedTuple):
     actions                           (B, ...)
     rewards                           (B,)
     terminated, truncated             (B,) bool
+    action_masks, next_action_masks   (B, mask_size) 1 or True for what is allowed at these
+                                      observations, or None
     """
 
     observations: Any
@@ -26,6 +28,8 @@ class Transitions(NamedTuple):
     next_observations: Any
     terminated: np.ndarray
     truncated: np.ndarray
+    action_masks: np.ndarray | None = None
+    next_action_masks: np.ndarray | None = None
 
     def __repr__(self) -> str:
         return f"Transitions({len(self.rewards):,})"
@@ -64,6 +68,44 @@ def encoded_actions(name: str, given: Any, actions: Actions) -> np.ndarray:
         return actions.from_env_batch(given)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
+
+
+def encoded_masks(
+    name: str, given: Any, n: int, actions: Actions, size: int, free: np.ndarray | None = None
+) -> np.ndarray:
+    """Masks (n, size) of ones and zeros; ones for None.
+
+    size   mask_size of the actions, or 0 for an agent without masks, which takes none
+    free   (n,) where a mask has no meaning, and is ones: after the end of an episode
+
+    Raises ConfigError if they do not fit, or allow nothing.
+    """
+    masks = np.ones((n, size), FLOAT)
+    if given is None:
+        return masks
+    if not size:
+        raise ConfigError(f"{name} need an agent with action_masks=True.")
+    array = np.asarray(given)
+    if array.shape != masks.shape or array.dtype.kind not in "fiub":
+        raise ConfigError(
+            f"{name} must be numbers or bools of shape {masks.shape}, 1 for what is allowed; got "
+            f"{array.dtype} of shape {array.shape}."
+        )
+    masks[...] = array != 0
+    if free is not None:
+        masks[free] = 1
+    try:
+        actions.check_allowed(masks)
+    except EnvContractError as error:
+        raise ConfigError(f"{name}: {error}") from None
+    return masks
+
+
+def check_allowed(a: np.ndarray, masks: np.ndarray, actions: Actions) -> None:
+    """Raise ConfigError where a mask (B, mask_size) forbids an action (B, ...) of the agent."""
+    allowed = actions.allowed(a, masks)
+    if not allowed.all():
+        raise ConfigError(f"action_masks forbid the action in row {int(np.argmin(allowed))}.")
 
 
 def numbers(name: str, given: Any, n: int) -> np.ndarray:

@@ -399,6 +399,13 @@ class Actions(ABC):
                     "episode is over, the environment must say so with terminated=True."
                 )
 
+    def allowed(self, a: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """(B,) whether the masks (B, mask_size) allow the agent's actions (B, *columns()[0])."""
+        result, chosen = np.ones(len(a), bool), a.reshape(len(a), -1)
+        for i, (start, _) in enumerate(self._choice_spans()):
+            result &= masks[np.arange(len(a)), start + chosen[:, i]] > 0
+        return result
+
     def _choice_spans(self) -> list[tuple[int, int]]:
         """Where the part of a mask for each choice starts and ends."""
         return [(0, self.mask_size)]

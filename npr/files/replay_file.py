@@ -23,7 +23,7 @@ from npr.files.archive import Arrays, Path, read_archive, write_archive
 from npr.files.checkpoint import load_state
 from npr.files.parts import Part, arrays_of
 
-_KEYS = {"format", "npr", "replay", "n_step_return", "observations", "actions"}
+_KEYS = {"format", "npr", "replay", "n_step_return", "observations", "actions", "action_masks"}
 _NORMS = ("obs_norm", "reward_norm")
 _NO_COLUMNS = ("position", "newest", "largest")
 _EPISODES = np.empty((0, 2), np.int64)  # the newest row of each: none
@@ -47,6 +47,7 @@ def _about(agent: Any) -> dict[str, Any]:
         "n_step_return": agent.buffer.n_step,
         "observations": agent.observations.spec,
         "actions": agent.actions.spec,
+        "action_masks": agent.action_masks,
     }
 
 

@@ -7,7 +7,12 @@ import numpy as np
 
 from npr.autodiff import sqrt, sum, tanh, value_and_grad
 from npr.backend import FLOAT, Array, to_host
-from npr.data.transitions import encoded_actions, encoded_observations
+from npr.data.transitions import (
+    check_allowed,
+    encoded_actions,
+    encoded_masks,
+    encoded_observations,
+)
 from npr.errors import ConfigError, NumericsError
 from npr.heads import SamplerHead, StochasticHead, TanhHead
 from npr.optim import Adam
@@ -34,7 +39,7 @@ class Imitation(NamedTuple):
 
 
 def imitate(agent: Any, observations: Any, actions: Any, epochs: Any, batch_size: Any,
-            learning_rate: Any) -> Imitation:  # fmt: skip
+            learning_rate: Any, action_masks: Any) -> Imitation:  # fmt: skip
     """Run `agent.imitate`, whose arguments these are."""
     loss, noises = _loss_of(agent)
     for name, number in (("epochs", epochs), ("batch_size", batch_size)):
@@ -47,6 +52,10 @@ def imitate(agent: Any, observations: Any, actions: Any, epochs: Any, batch_size
             f"imitate() needs one action for each observation, at least one; got {len(a):,} "
             f"actions and {len(s):,} observations."
         )
+    masks = encoded_masks("action_masks", action_masks, len(s), agent.actions, agent.mask_size)
+    if agent.mask_size:
+        check_allowed(a, masks, agent.actions)
+        s = np.concatenate([s, masks], axis=1)
     if agent.obs_norm is not None:
         if not agent.obs_norm.moments.count:
             agent.obs_norm.add(s)

@@ -99,7 +99,7 @@ class OfflineRun(Run):
     def _nothing(self) -> Transition:
         """The transitions of no environment."""
         shape, dtype = self.agent.actions.columns()
-        s = np.empty((0, self.agent.observations.size), FLOAT)
+        s = np.empty((0, self.agent.row_size), FLOAT)
         r, flags = np.empty(0, FLOAT), np.empty(0, bool)
         return Transition(s, np.empty((0, *shape), dtype), r, s, flags, np.empty(0, np.int64))
 

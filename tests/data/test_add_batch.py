@@ -83,15 +83,17 @@ def test_rows_of_other_episodes_are_not_linked_though_no_end_is_known():
 def test_a_run_goes_on_in_its_own_episode_after_a_batch():
     """Two steps of an episode, a batch, and the next step: the second step is linked to it."""
     agent = live(5, n_step_return=3)  # the fifth step is the second of an episode of four
-    agent.buffer.add_batch(*(x[:7] for x in recorded()))
+    agent.buffer.add_batch(*(x[:7] for x in recorded()[:6]))
     agent.learn(2, reset_num_timesteps=False)
     assert agent.buffer.next[:14].tolist() == [1, 2, -1, 4, 12, 6, 7, -1, 9, 10, 11, -1, 13, -1]
 
 
 def test_a_batch_that_replaces_the_newest_row_of_an_episode_cuts_it():
     agent = live(5, n_step_return=3, buffer_size=8)
-    agent.buffer.add_batch(*(x[:7] for x in recorded()))  # rows 5, 6, 7, 0, 1, 2, 3
-    agent.buffer.add_batch(*(x[:1] for x in recorded()))  # row 4, the newest of the open episode
+    agent.buffer.add_batch(*(x[:7] for x in recorded()[:6]))  # rows 5, 6, 7, 0, 1, 2, 3
+    agent.buffer.add_batch(
+        *(x[:1] for x in recorded()[:6])
+    )  # row 4, the newest of the open episode
     agent.learn(1, reset_num_timesteps=False)
     assert agent.buffer.position == 6 and agent.buffer.next[4] == -1
 
@@ -157,7 +159,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_does_not_fit_is_refused_and_nothing_is_stored(case):
     position, value, message = BAD[case]
-    agent, data = dqn(n_step_return=3, normalize_obs=True), [x[:4] for x in recorded()]
+    agent, data = dqn(n_step_return=3, normalize_obs=True), [x[:4] for x in recorded()[:6]]
     data[position] = value
     with pytest.raises(ConfigError, match=message):
         agent.buffer.add_batch(*data)
@@ -168,13 +170,13 @@ def test_more_than_the_capacity_is_refused():
     agent = dqn(buffer_size=19)
     with pytest.raises(ConfigError, match="at most buffer_size=19; got 20"):
         agent.buffer.add_batch(*recorded())
-    assert agent.buffer.add_batch(*(x[:19] for x in recorded())) == 19
+    assert agent.buffer.add_batch(*(x[:19] for x in recorded()[:6])) == 19
 
 
 def test_an_empty_batch_changes_nothing():
     agent = live(5, n_step_return=3)
     before = agent.buffer.state()
-    assert agent.buffer.add_batch(*(x[:0] for x in recorded())) == 0
+    assert agent.buffer.add_batch(*(x[:0] for x in recorded()[:6])) == 0
     for name, array in agent.buffer.state().items():
         assert np.array_equal(array, before[name])
 
@@ -190,3 +192,69 @@ def test_copies_and_files_of_an_agent_take_batches_too(tmp_path):
     agent.save(tmp_path / "agent.npz")
     loaded = npr.load(tmp_path / "agent.npz", env=counting)
     assert loaded.buffer.add_batch(*recorded()) == 20 and loaded.buffer.size == 40
+
+
+# ---- masks of actions
+
+
+class Masked(gym.Env):
+    """Two observations, and a mask of actions of some kind."""
+
+    observation_space = spaces.Box(-1, 1, (2,))
+
+    def __init__(self, action_space):
+        self.action_space = action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def action_masks(self):
+        return np.ones(4, bool)
+
+    def step(self, action):
+        return *self.reset()[:1], 0.0, False, False, {}
+
+
+def test_rows_of_an_agent_with_masks_end_with_them():
+    agent = small_agent("DQN", Masked(spaces.Discrete(4)), action_masks=True, n_step_return=2)
+    s, masks = np.eye(3, 2), np.array([[1, 0, 1, 1], [0, 1, 0, 0], [1, 1, 1, 1]], bool)
+    following = np.array([[0, 1, 0, 0], [1, 1, 0, 1], [0, 0, 0, 0]], bool)
+    agent.buffer.add_batch(
+        s[:2], [2, 1], [0, 0], s[1:], [False, False], None, masks[:2], following[:2]
+    )
+    assert agent.buffer.s[:2].tolist() == [[1, 0, 1, 0, 1, 1], [0, 1, 0, 1, 0, 0]]
+    assert agent.buffer.s2[:2].tolist() == [[0, 1, 0, 1, 0, 0], [0, 0, 1, 1, 0, 1]]
+    assert agent.buffer.next[:2].tolist() == [1, -1]
+    # nothing is allowed where no action follows, and without a mask all is
+    agent.buffer.add_batch(s[2:], [3], [0], s[2:], [True], None, None, following[2:])
+    assert agent.buffer.s[2].tolist() == agent.buffer.s2[2].tolist() == [0, 0, 1, 1, 1, 1]
+    with pytest.raises(ConfigError, match="next_action_masks: A mask allows no action"):
+        agent.buffer.add_batch(s[2:], [3], [0], s[2:], [False], None, None, following[2:])
+    with pytest.raises(ConfigError, match="action_masks forbid the action in row 1"):
+        agent.buffer.add_batch(s[:2], [2, 0], [0, 0], s[1:], [0, 0], None, masks[:2])
+    with pytest.raises(ConfigError, match=r"action_masks must be .* of shape \(2, 4\)"):
+        agent.buffer.add_batch(s[:2], [2, 0], [0, 0], s[1:], [0, 0], None, masks)
+    assert agent.buffer.size == 3
+
+
+def test_masks_need_an_agent_with_masks():
+    agent = small_agent("DQN", Masked(spaces.Discrete(4)))
+    s = np.zeros((1, 2))
+    with pytest.raises(ConfigError, match="need an agent with action_masks=True"):
+        agent.buffer.add_batch(s, [3], [0], s, [True], None, np.ones((1, 4)))
+
+
+@pytest.mark.parametrize(
+    ("space", "a", "mask"),
+    [
+        (spaces.Discrete(4, start=5), [5, 6, 7, 8], [1, 0, 1, 1]),
+        (spaces.MultiDiscrete([2, 2]), [[0, 0], [1, 0], [0, 1], [1, 1]], [1, 0, 1, 1]),
+        (spaces.MultiBinary(2), [[0, 0], [1, 0], [0, 1], [1, 1]], [1, 0, 1, 1]),
+    ],
+    ids=str,
+)
+def test_whether_a_mask_allows_an_action(space, a, mask):
+    actions = npr.PPO(Masked(space), action_masks=True, verbose=0).actions
+    found = actions.allowed(actions.from_env_batch(np.array(a)), np.tile(mask, (4, 1)))
+    assert found.tolist() == [True, False, True, space.shape == ()]
