@@ -105,6 +105,8 @@ def _fitted(state: Arrays, capacity: int) -> Arrays:
     """The state of a buffer that can continue in one of another capacity: oldest row first, if it
     is a ring that cannot go on where it was."""
     size, position = len(state["r"]), int(state["position"])
+    if not 0 <= position <= size:
+        raise CheckpointError(f"{size} transitions cannot continue at row {position}.")
     if size > capacity:
         raise CheckpointError(
             f"it holds {size:,} transitions, more than buffer_size={capacity:,}. Build the agent "

@@ -45,6 +45,8 @@ def imitate(agent: Any, observations: Any, actions: Any, epochs: Any, batch_size
     for name, number in (("epochs", epochs), ("batch_size", batch_size)):
         if not is_whole(number) or number < 1:
             raise ConfigError(f"{name} must be a whole number above 0, got {number!r}.")
+    if not isinstance(learning_rate, (int, float)) or not 0 < learning_rate < np.inf:
+        raise ConfigError(f"learning_rate must be a number above 0, got {learning_rate!r}.")
     s = encoded_observations("observations", observations, agent.observations)
     a = encoded_actions("actions", actions, agent.actions)
     if len(s) != len(a) or not len(a):

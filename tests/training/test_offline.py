@@ -176,8 +176,8 @@ def test_it_is_refused_while_the_agent_learns():
 
 def test_exact_values_are_found_from_each_transition_once():
     agent = npr.DQN(
-        TwoStates, seed=0, verbose=0, gamma=0.9, net_arch=[], learning_rate="linear:0.1", batch_size=16,
-        target_update_interval=10,
+        TwoStates, seed=0, verbose=0, gamma=0.9, net_arch=[], learning_rate="linear:0.1",
+        batch_size=16, target_update_interval=10,
     )  # fmt: skip
     s, a = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     agent.buffer.add_batch(s, a, [0, 1, 2, 3], [0, 1, 0, 1], a + s == 2)
