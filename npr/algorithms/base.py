@@ -15,7 +15,7 @@ import numpy as np
 
 from npr import presets
 from npr.backend import Array, check_array, to_host
-from npr.buffers import Steps
+from npr.buffers import ReplayBuffer, Steps
 from npr.callbacks import Callback, as_callback
 from npr.capture import capture_methods
 from npr.distributed.collected import ActorEnvs
@@ -25,7 +25,7 @@ from npr.envs.observed import ObservedEnvs
 from npr.envs.remake import EnvOfFile, description
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
-from npr.files import checkpoint
+from npr.files import checkpoint, replay_file
 from npr.files.parts import Snapshot, instances, parts
 from npr.heads import Head
 from npr.kernels.rows import Kept
@@ -38,7 +38,7 @@ from npr.settings import Schedule, Settings, sb3, setting
 from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
 from npr.system import memory, streams
-from npr.training import cloning, evaluation, restoring, saving
+from npr.training import cloning, evaluation, imitation, offline, restoring, saving
 from npr.training.acting import Acting
 from npr.training.advice import note_on_batches, note_on_threads
 from npr.training.counters import Counters
@@ -358,6 +358,8 @@ class Algorithm(Settings, sb3.Methods):
         own = set(vars(self))
         with memory.explain_full_device(vars(self)):
             self.build()
+        for buffer in instances(self, ReplayBuffer).values():
+            buffer.set_spaces(observations, actions)
         self._optimizers = instances(self, Optimizer) if self.rates else {}
         self.set_learning_rate()
         # a fixed list or dict may be changed in place; a file holds what the agent was built with
@@ -752,6 +754,65 @@ class Algorithm(Settings, sb3.Methods):
         self._learning = False
         run.outputs.close()
 
+    def learn_offline(
+        self,
+        updates: int,
+        callback: "Callable[[Self], Any] | Callback | Iterable[Any] | None" = None,
+        progress_bar: bool | None = None,
+        log_interval: int | None = None,
+        save_path: "str | os.PathLike[str] | None" = None,
+        save_freq: int | None = None,
+        log: "str | Output | Iterable[str | Output] | None" = None,
+        log_dir: "str | os.PathLike[str] | None" = None,
+    ) -> Self:
+        """Make a number of updates from the replay buffer as it is, without environments, and
+        return the agent.
+
+        The arguments are those of `learn`, where every step is an update: schedules go over these
+        updates, and target_update_interval, log_interval, save_freq and the intervals of callbacks
+        count them. learning_starts, train_freq and gradient_steps have no effect. Callbacks are
+        called after every update; num_timesteps of the agent does not change.
+
+        Warns once of extrapolation errors. Raises ConfigError for an algorithm without a replay
+        buffer, and for an empty buffer.
+        """
+        offline.learn_offline(
+            self, updates, as_callback(callback), progress_bar, log_interval, save_path, save_freq,
+            self._outputs_of(log, log_dir, log_interval),
+        )  # fmt: skip
+        return self
+
+    def imitate(
+        self,
+        observations: Any,
+        actions: Any,
+        epochs: int = 10,
+        batch_size: int = 64,
+        learning_rate: float = 1e-3,
+        action_masks: Any = None,
+    ) -> imitation.Imitation:
+        """Behavior cloning: let the policy choose the actions of others, as a start for `learn`.
+
+        observations, actions   (B, ...) in the units of the environment
+        epochs                  passes through them, in batches in random order
+        learning_rate           of an Adam of its own: the optimizers of the agent are not changed
+        action_masks            (B, mask_size), for an agent with action_masks=True; None: all
+                                actions were allowed
+
+        It maximizes the log-likelihood of the actions; for DDPG and TD3 it minimizes the squared
+        error, and for SoftQ's sampler an energy distance (Gneiting and Raftery 2007, eq. 22).
+        Critics are not trained. A target network of the actor is set to it, and steps that `learn`
+        has kept for its next rollout are dropped. With normalize_obs the first observations that
+        the agent gets are those of the data, if it has had none.
+
+        Returns the losses of the epochs, and how close the actions of the policy are to the data.
+        Raises ConfigError for an algorithm without an actor (DQN, tables), and for data that are
+        not in the spaces; NumericsError if it diverges.
+        """
+        return imitation.imitate(
+            self, observations, actions, epochs, batch_size, learning_rate, action_masks
+        )
+
     def set_logger(self, outputs: "Iterable[Output] | None") -> None:
         """Write the log of every further learn() to these outputs, see npr.loggers.configure.
 
@@ -1000,6 +1061,30 @@ class Algorithm(Settings, sb3.Methods):
         """
         saving.check_path("path", path)
         checkpoint.save(self, path)
+
+    def save_replay_buffer(self, path: "str | os.PathLike[str]") -> None:
+        """Save the transitions of the replay buffer alone, with the running moments of
+        normalize_obs and normalize_reward, to one file without pickle.
+
+        Raises ConfigError for an algorithm without one, or if the path is not one of a file, and
+        OSError if the file cannot be written.
+        """
+        saving.check_path("path", path)
+        offline.buffer_of(self, "save_replay_buffer")
+        replay_file.save(self, path)
+
+    def load_replay_buffer(self, path: "str | os.PathLike[str]") -> None:
+        """Replace the transitions of the replay buffer by those of a file.
+
+        It must be that of an agent with the same spaces, n_step_return and kind of buffer. Its
+        buffer_size may be another one, if the transitions fit. The running moments are taken over
+        if the agent has none. Episodes that went on do not go on.
+
+        Raises CheckpointError, and changes nothing, if the file is damaged or does not fit.
+        """
+        saving.check_path("path", path)
+        offline.buffer_of(self, "load_replay_buffer")
+        replay_file.load(self, path)
 
     def export(self, path: "str | os.PathLike[str]", **options: Any) -> "Exported":
         """Write the policy for use without npr: C, Python, JavaScript, ONNX and others, by suffix.

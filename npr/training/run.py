@@ -114,7 +114,7 @@ class Run:
         outputs: Outputs,
     ) -> None:
         self.agent = agent
-        self.counters: Counters = agent.counters
+        self.counters: Counters = agent.counters.clock
         self.logger: Logger = agent.logger
         self.envs = agent.envs
         self.callback, self.save_path = callback, save_path
