@@ -2,6 +2,7 @@
 values of all actions are computed at once, or as an input.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from npr.autodiff import Tensor, record, stop_gradient
@@ -12,19 +13,17 @@ from npr.kernels import pick as kernels
 from npr.nn import MLP
 
 
-def critic(n: int, actions: Actions, hidden: list[int], activation: str,
-           rows: int | None = None) -> MLP:  # fmt: skip
-    """The network Q(theta, s, a) for states (B, n) and these actions; `rows` as in nn.MLP."""
+def critic(n: int, actions: Actions, hidden: Sequence[int], **options: Any) -> MLP:
+    """The network Q(theta, s, a) for states (B, n) and these actions; options as in nn.MLP."""
     kind = OutputCritic if actions.enumerable else InputCritic
-    return kind(n, actions, hidden, activation, rows)
+    return kind(n, actions, hidden, **options)
 
 
 class OutputCritic(MLP):
     """For Discrete actions: one output per action."""
 
-    def __init__(self, n: int, actions: Actions, hidden: list[int], activation: str,
-                 rows: int | None = None):  # fmt: skip
-        super().__init__(n, hidden, actions.size, activation, rows=rows)
+    def __init__(self, n: int, actions: Actions, hidden: Sequence[int], **options: Any):
+        super().__init__(n, hidden, actions.size, **options)
 
     def __call__(self, theta: Any, s: Any, a: Array | None = None) -> Any:
         """Values (B,) or (rows, B) of actions (B,); a=None: of all actions, (B, K)."""
@@ -63,9 +62,8 @@ def pick(q: Any, a: Array) -> Any:
 class InputCritic(MLP):
     """For other actions: inputs of the network, concatenated with the state."""
 
-    def __init__(self, n: int, actions: Actions, hidden: list[int], activation: str,
-                 rows: int | None = None):  # fmt: skip
-        super().__init__([n, actions.size], hidden, None, activation, rows=rows)
+    def __init__(self, n: int, actions: Actions, hidden: Sequence[int], **options: Any):
+        super().__init__([n, actions.size], hidden, None, **options)
         self.actions = actions
 
     def __call__(self, theta: Any, s: Any, a: Any) -> Any:

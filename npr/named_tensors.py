@@ -33,7 +33,7 @@ def tensors_of(policy: Policy) -> Arrays:
         if policy.free:
             named["log_std"] = policy.theta[-policy.free :].copy()
     if policy.norm is not None:
-        moments = {**policy.norm.state(), "scale": policy.norm.scaling[1]}
+        moments = {**policy.norm.state(), "scale": policy.norm.of_observations[1]}
         named |= {f"norm.{key}": np.array(value) for key, value in moments.items()}
     return named
 
@@ -51,7 +51,7 @@ def policy_of(spec: Mapping[str, Any], named: Arrays) -> Policy:
         scale = _take(left, "norm.scale", (size,))  # before memory of this size is allocated
         norm = ObservationNorm(size)
         norm.load({key: _take(left, f"norm.{key}") for key in ("count", "mean", "squares")})
-        if not np.array_equal(scale, norm.scaling[1]):
+        if not np.array_equal(scale, norm.of_observations[1]):
             raise ConfigError("norm.scale is not 1 / sqrt(norm.squares / norm.count + 1e-8).")
     if spec["sizes"] is None:
         theta = _take(left, "table")

@@ -55,6 +55,8 @@ class MLP:
     rows        a stack of that many networks: theta (rows, size), result (rows, B, ...)
     free        further outputs that do not depend on the input (a log standard deviation), at
                 the end of theta and of the result
+    ignored     numbers that may follow those of the first input, which are not read: a mask of
+                actions
 
     x is (B, inputs) or (inputs,); the result (B, outputs) or (outputs,). Plain arrays in, plain
     arrays out. Where theta or x is a Tensor, only the cotangents of the Tensors are computed.
@@ -69,6 +71,7 @@ class MLP:
         out: str = "identity",
         rows: int | None = None,
         free: int = 0,
+        ignored: int = 0,
     ) -> None:
         for name in (activation, out):
             if name not in ACTIVATIONS:
@@ -80,6 +83,7 @@ class MLP:
         widths = [np.sum(inputs), *hidden, 1 if outputs is None else outputs]
         self.sizes = [int(n) for n in widths]  # they may be NumPy's
         self.outputs, self.rows, self.free = outputs, rows, free
+        self.ignored, self._first = ignored, int(np.ravel(inputs)[0])
         self.activation = activation
         self.size = sum((n + 1) * m for n, m in zip(self.sizes, self.sizes[1:])) + free
         self._shape = (rows, self.size) if rows else (self.size,)  # of theta
@@ -129,6 +133,8 @@ class MLP:
     def __call__(self, theta: Any, *xs: Any) -> Any:
         wants_theta = type(theta) is Tensor
         plain = theta.data if wants_theta else theta
+        if self.ignored and xs[0].shape[-1] == self._first + self.ignored:
+            xs = (xs[0][..., : self._first], *xs[1:])
         inputs = [x.data if type(x) is Tensor else x for x in xs]
         networks, x = self._kernel_arguments(plain, inputs)
         N, B, K = len(networks), len(x), self.sizes[-1]

@@ -52,13 +52,17 @@ class Moments:
 
 
 class ObservationNorm:
-    """Observations standardized by their running mean and variance, clipped to [-clip, clip]."""
+    """Observations standardized by their running mean and variance, clipped to [-clip, clip].
+
+    size      numbers per observation
+    ignored   numbers that follow them in a row, which stay as they are: a mask of actions
+    """
 
     group = "state"  # in an agent's file: npr.files.parts
 
-    def __init__(self, size: int, clip: float = 10.0) -> None:
-        self.moments, self.clip = Moments(size), clip
-        self._mean, self._scale = np.empty(size, FLOAT), np.empty(size, FLOAT)
+    def __init__(self, size: int, clip: float = 10.0, ignored: int = 0) -> None:
+        self.moments, self.clip, self._size = Moments(size), clip, size
+        self._mean, self._scale = np.zeros(size + ignored, FLOAT), np.ones(size + ignored, FLOAT)
         self._refresh()
 
     def __repr__(self) -> str:
@@ -67,12 +71,12 @@ class ObservationNorm:
 
     def add(self, rows: Array) -> None:
         """Include observations (B, size) that were acted on."""
-        self.moments.add(rows)
+        self.moments.add(rows[:, : self._size])
         self._refresh()
 
     def _refresh(self) -> None:
-        self._mean[...] = self.moments.mean
-        self._scale[...] = 1 / np.sqrt(self.moments.variance + EPS)
+        self._mean[: self._size] = self.moments.mean
+        self._scale[: self._size] = 1 / np.sqrt(self.moments.variance + EPS)
 
     def share(self, mean: Array, scale: Array) -> None:
         """Keep what `scaling` returns in these arrays, which have its values, from now on."""
@@ -80,13 +84,21 @@ class ObservationNorm:
 
     @property
     def scaling(self) -> tuple[Array, Array]:
-        """The mean (size,) and the factor (size,) of what differs from it: always these arrays,
+        """The mean (size + ignored,) and the factor of what differs from it: always these arrays,
         until `share`."""
         return self._mean, self._scale
 
+    @property
+    def of_observations(self) -> tuple[Array, Array]:
+        """`scaling` of the numbers of observations alone, (size,) each."""
+        return self._mean[: self._size], self._scale[: self._size]
+
     def __call__(self, rows: Array) -> Array:
-        """Normalized rows (..., size), a new array."""
-        rows = (rows - self._mean) * self._scale
+        """Normalized rows (..., size + ignored) or (..., size), a new array."""
+        mean, scale = self._mean, self._scale
+        if rows.shape[-1:] != mean.shape:
+            mean, scale = self.of_observations
+        rows = (rows - mean) * scale
         return np.clip(rows, -self.clip, self.clip, out=rows)
 
     def state(self) -> dict[str, Array]:

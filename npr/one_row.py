@@ -70,7 +70,7 @@ def one_row(
 def _normalized(norm: ObservationNorm | None) -> Function | None:
     if norm is None:
         return None
-    mean, scale = norm.scaling
+    mean, scale = norm.of_observations
     low, high = np.full_like(mean, -norm.clip), np.full_like(mean, norm.clip)
 
     def normalized(x: Array) -> Array:

@@ -3,14 +3,16 @@
 `predict`, `act` and `evaluate` call it, and files contain it. It runs on the host, with NumPy only.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from npr.backend import FLOAT
 from npr.envs.contract import all_finite
 from npr.envs.spaces import Observations, actions_from_spec, observations_from_spec
-from npr.errors import ConfigError, EnvContractError
+from npr.errors import ConfigError, ConfigWarning, EnvContractError
 from npr.heads import HEADS, Head, TableHead
 from npr.kernels.mlp import layers
 from npr.nn import composed, identity
@@ -21,6 +23,7 @@ _SPEC = (
     "observations", "actions", "head", "sizes", "activation", "free", "epsilon", "temperature",
     "normalize",
 )  # fmt: skip
+_OPTIONAL = ("masked",)  # of a spec
 
 
 def _relu(x: np.ndarray) -> np.ndarray:
@@ -61,6 +64,7 @@ class Policy:
     activation    of the hidden layers
     free          number of outputs at the end of theta that do not depend on the observation
     norm          running moments that normalize observations; acting does not update them
+    masked        whether it was trained with masks of actions: calls without one give a warning
 
     Raises ConfigError if these do not match.
     """
@@ -74,7 +78,9 @@ class Policy:
         activation: str = "identity",
         free: int = 0,
         norm: ObservationNorm | None = None,
+        masked: bool = False,
     ):
+        self.masked = masked
         self.observations, self.head, self.actions = observations, head, head.actions
         self.theta, self.norm = theta, norm
         self.sizes, self.activation, self.free = sizes, activation, free
@@ -87,7 +93,7 @@ class Policy:
         cls, spec: Mapping[str, Any], theta: np.ndarray, norm: ObservationNorm | None = None
     ) -> "Policy":
         """The policy described by `spec` (plain data), with these parameters."""
-        if set(spec) != set(_SPEC):
+        if {*spec} - {*_OPTIONAL} != {*_SPEC} or spec.get("masked", True) is not True:
             raise ConfigError(
                 f"The spec of a policy has {', '.join(_SPEC)}; got {', '.join(spec)}."
             )
@@ -101,7 +107,7 @@ class Policy:
         return cls(
             observations_from_spec(spec["observations"]),
             HEADS[spec["head"]](actions, spec["epsilon"], spec["temperature"]),
-            theta, spec["sizes"], spec["activation"], spec["free"], norm,
+            theta, spec["sizes"], spec["activation"], spec["free"], norm, "masked" in spec,
         )  # fmt: skip
 
     @classmethod
@@ -128,6 +134,7 @@ class Policy:
             "free": self.free,
             "epsilon": float(self.head.epsilon),
             "temperature": self.head.temperature,
+            **({"masked": True} if self.masked else {}),
         }
 
     def __repr__(self) -> str:
@@ -144,16 +151,26 @@ class Policy:
         observation: Any,
         deterministic: bool = True,
         rng: np.random.Generator | None = None,
+        action_masks: Any = None,
     ) -> Any:
-        """The environment's action for one observation, or a batch of actions for a batch."""
+        """The environment's action for one observation, or a batch of actions for a batch.
+
+        action_masks   1 or True for what is allowed, (mask_size,) or (B, mask_size); None: all is
+                       allowed, with a ConfigWarning where the policy was trained with masks
+        """
         one_row = self._one_row
         if one_row is not None and deterministic and observation.__class__ is np.ndarray:
-            action = one_row(observation)
+            action = one_row(observation) if action_masks is None else None
             if action is not None:
                 return action
         if observation.__class__ is tuple:
             self._check_tuple(observation)
-        a = self.choose(self.encode(observation), deterministic, rng)
+        x, masks = self.encode(observation), None
+        if action_masks is not None:
+            masks = self._masks(action_masks, len(x))
+        elif self.masked:
+            self._warn_of_no_masks()
+        a = self.choose(x, deterministic, rng, masks)
         if self.observations.batched(observation):
             return self.actions.to_env_batch(a)
         return self.actions.to_env(a[0])
@@ -185,16 +202,53 @@ class Policy:
             raise EnvContractError(_nonfinite(rows))
         return rows if self.norm is None else self.norm(rows)
 
+    def _masks(self, masks: Any, B: int) -> np.ndarray:
+        """Masks (B, mask_size) as numbers. Raises EnvContractError if they do not fit."""
+        size = self.actions.mask_size
+        if not size:
+            raise ConfigError(f"action_masks have no meaning for {self.actions}: leave them out.")
+        out = np.empty((B, size), FLOAT)
+        given = np.asarray(masks)
+        if given.shape == (B, size) and given.dtype.kind in "fiub":
+            out[...] = given != 0
+            self.actions.check_allowed(out)
+        elif B == 1:
+            self.actions.write_mask(masks, out[0])
+        else:
+            raise EnvContractError(
+                f"Got action_masks of shape {given.shape} for {B} observations with the actions "
+                f"{self.actions}; the shape must be {(B, size)}."
+            )
+        return out
+
+    def _warn_of_no_masks(self) -> None:
+        warnings.warn(
+            "This policy was trained with masks of actions. Without one it may choose an action "
+            "that the environment does not allow: pass action_masks.",
+            ConfigWarning,
+            stacklevel=3,
+        )
+
     def choose(
-        self, x: np.ndarray, deterministic: bool = True, rng: np.random.Generator | None = None
+        self,
+        x: np.ndarray,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+        masks: np.ndarray | None = None,
     ) -> np.ndarray:
-        """The agent's actions (B, ...) for rows x, before scaling to the action space."""
+        """The agent's actions (B, ...) for rows x, before scaling to the action space.
+
+        masks   (B, mask_size) of ones and zeros. They may follow the observations in x instead
+        """
         rng = None if deterministic else rng or np.random.default_rng()
+        size = self.observations.size
+        if masks is None and x.ndim == 2 and x.shape[1] > size:
+            x, masks = x[:, :size], x[:, size:]
         if self._noise_inputs:
             shape = len(x), self._noise_inputs
             noise = np.zeros(shape, x.dtype) if rng is None else rng.standard_normal(shape, x.dtype)
             x = np.concatenate([x, noise], axis=-1)
-        return self.head.choose(self.outputs(x), rng)
+        return self.head.choose(self.outputs(x), rng, masks)
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """The network's outputs (B, K) for rows x; the rows of the table for indices x."""

@@ -21,7 +21,7 @@ every_kind = pytest.mark.parametrize("kind", SPECS)
 def example(kind, rows=None):
     """A critic of one hidden layer, theta, states and actions."""
     actions, rng = actions_from_spec(SPECS[kind]), np.random.default_rng(0)
-    Q = critic(N, actions, [5], "tanh", rows)
+    Q = critic(N, actions, [5], activation="tanh", rows=rows)
     theta = Q.init(rng).astype(np.float64)
     return Q, theta, rng.standard_normal((6, N)), actions.uniform(rng, 6)
 

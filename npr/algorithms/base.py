@@ -113,6 +113,11 @@ class Algorithm(Settings, sb3.Methods):
     flatten_images: bool = setting(
         False, "accept images (uint8, three axes): flatten and divide them by 255", fixed=True
     )
+    action_masks: bool = setting(
+        False,
+        'choose only actions that info["action_mask"] or env.action_masks() allows',
+        fixed=True,
+    )
     nan_obs: Literal["raise", "terminate"] = setting(
         "raise", "on non-finite observations or rewards; terminate: drop the episode", fixed=True
     )
@@ -341,8 +346,11 @@ class Algorithm(Settings, sb3.Methods):
         self._outputs: Outputs | None = None  # of set_logger
         self._optimizers: dict[str, Any] = {}  # of the agent, at the start of a run
         self._advised: set[str] = set()  # warnings about settings that were given
-        self.steps = Steps(self.n_envs, observations.size, *actions.columns())
-        self.obs_norm = ObservationNorm(observations.size) if self.normalize_obs else None
+        self.mask_size = actions.mask_size if self.action_masks and not self.table else 0
+        self.row_size = observations.size + self.mask_size
+        self.steps = Steps(self.n_envs, self.row_size, *actions.columns())
+        norm = ObservationNorm(observations.size, ignored=self.mask_size)
+        self.obs_norm = norm if self.normalize_obs else None
         self.reward_norm = RewardNorm(self.n_envs, self.gamma) if self.normalize_reward else None
         own = set(vars(self))
         with memory.explain_full_device(vars(self)):
@@ -360,12 +368,18 @@ class Algorithm(Settings, sb3.Methods):
         """Make networks, parameters, optimizers and buffers."""
         raise NotImplementedError
 
+    def mask(self, s: Array) -> Array | None:
+        """The masks (..., mask_size) at the end of rows s (..., row_size) of observations; None
+        without action_masks."""
+        return s[..., -self.mask_size :] if self.mask_size else None
+
     def _open_envs(self) -> Any:
         entropy, spawn_key = self._env_seeds
         seeds = np.random.SeedSequence(entropy, spawn_key=spawn_key)
         options: dict[str, Any] = {
             "max_episode_steps": self.max_episode_steps, "env_kwargs": self._env_kwargs(),
             "scale_images": self.flatten_images, "vectorization": self.vectorization,
+            "action_masks": self.action_masks,
             "error_policy": ErrorPolicy(self.nan_obs, self.on_env_error),
         }  # fmt: skip
         envs: BatchedEnv
@@ -433,7 +447,7 @@ class Algorithm(Settings, sb3.Methods):
     def _resize(self, n: int) -> None:
         """Prepare what depends on the number of environments."""
         if n != self.steps.N:
-            self.steps = Steps(n, self.observations.size, *self.actions.columns())
+            self.steps = Steps(n, self.row_size, *self.actions.columns())
             if self.reward_norm:
                 self.reward_norm.begin(n)
 
@@ -649,7 +663,7 @@ class Algorithm(Settings, sb3.Methods):
             policy = Policy(
                 self.observations, head, to_host(theta),
                 network.sizes if network else None, network.activation if network else "identity",
-                network.free if network else 0, self.obs_norm,
+                network.free if network else 0, self.obs_norm, self.action_masks,
             )  # fmt: skip
             self._policy = policy
         return policy
@@ -666,13 +680,21 @@ class Algorithm(Settings, sb3.Methods):
         state: Any = None,
         episode_start: Any = None,
         deterministic: bool = False,
+        action_masks: Any = None,
     ) -> tuple[Any, Any]:
-        """(action, None) for one observation or a batch, with Stable-Baselines3's signature."""
-        return self.policy(observation, deterministic, self.rng["act"]), None
+        """(action, None) for one observation or a batch, with Stable-Baselines3's signature.
 
-    def act(self, observation: Any, deterministic: bool = True) -> Any:
-        """The environment's action for one observation or a batch."""
-        return self.policy(observation, deterministic, self.rng["act"])
+        action_masks   as for `act`
+        """
+        return self.policy(observation, deterministic, self.rng["act"], action_masks), None
+
+    def act(self, observation: Any, deterministic: bool = True, action_masks: Any = None) -> Any:
+        """The environment's action for one observation or a batch.
+
+        action_masks   1 or True for each action that is allowed, one mask per observation; None:
+                       all are, with a warning if the agent was trained with action_masks=True
+        """
+        return self.policy(observation, deterministic, self.rng["act"], action_masks)
 
     def evaluate(
         self,
@@ -704,7 +726,7 @@ class Algorithm(Settings, sb3.Methods):
         return evaluation.evaluate(
             self.policy, self.evaluation_env if env is None else env, int(episodes),
             checked_seed("evaluate", seed), deterministic, int(episode_limit),
-            self.max_episode_steps,
+            self.max_episode_steps, self.action_masks,
         )  # fmt: skip
 
     def evaluation_env(self) -> Any:

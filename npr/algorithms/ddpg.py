@@ -38,7 +38,6 @@ from npr.backend import FLOAT
 from npr.buffers import ReplayBuffer
 from npr.heads import TanhHead
 from npr.losses import mse
-from npr.nn import MLP
 from npr.noise import NOISES
 from npr.optim import Adam, polyak
 from npr.settings import ActorCritic, NetArch, Replay, Schedule, setting
@@ -74,14 +73,14 @@ class DDPG(Replay, ActorCritic, Algorithm):
     def build(self):
         n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
         rate = self.now(self.learning_rate)
-        self.actor = MLP(n, self.widths("pi"), D, self.activation, out="tanh")
-        self.Q = MLP([n, D], self.widths("qf"), None, self.activation, rows=self.n_critics)
+        self.actor = self.network("pi", n, D, out="tanh")
+        self.Q = self.action_critic(n, rows=self.n_critics)
         self.theta = self.Q.init(rng)  # [1]
         self.phi = self.actor.init(rng)
         self.theta_bar, self.phi_bar = self.theta.copy(), self.phi.copy()  # [2]
         self.adam_theta, self.adam_phi = Adam(self.theta, rate), Adam(self.phi, rate)
         self.buffer = ReplayBuffer(  # [3]
-            self.buffer_size, n, (D,), FLOAT, self.gamma, self.n_step_return,
+            self.buffer_size, self.row_size, (D,), FLOAT, self.gamma, self.n_step_return,
             self.obs_norm, self.reward_norm,
         )  # fmt: skip
         self.disturbance = NOISES[self.action_noise](D, self.exploration_noise)

@@ -35,10 +35,8 @@ from npr.autodiff import max, mean, value_and_grad
 from npr.backend import Array, to_device, to_host, xp
 from npr.buffers import ReplayBuffer
 from npr.critics import pick
-from npr.envs.spaces import INDEX_DTYPE
-from npr.heads import ArgmaxHead, DuelingHead
+from npr.heads import ArgmaxHead, DuelingHead, masked, uniform_choice
 from npr.losses import td_huber
-from npr.nn import MLP
 from npr.optim import Adam, clip_norm, polyak
 from npr.settings import EpsilonGreedy, Replay, Schedule, TargetNetwork, setting
 
@@ -66,22 +64,22 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
     def build(self):
         rate = self.now(self.learning_rate)
         outputs = self.actions.size + self.dueling
-        self.net = MLP(self.observations.size, self.widths("qf"), outputs, self.activation)
+        self.net = self.network("qf", self.observations.size, outputs)
         self.theta = self.net.init(self.rng["init"])  # [1]
         self.theta_bar = self.theta.copy()  # [2]
         self.adam = Adam(self.theta, rate)
         self.buffer = ReplayBuffer(  # [3]
-            self.buffer_size, self.observations.size, gamma=self.gamma, n_step=self.n_step_return,
+            self.buffer_size, self.row_size, gamma=self.gamma, n_step=self.n_step_return,
             obs_norm=self.obs_norm, reward_norm=self.reward_norm,
         )  # fmt: skip
 
     def Q(self, theta, s):
-        """The values of all actions at s, (B, K)."""
+        """The values of all actions at s, (B, K); -inf where a mask forbids one."""
         y = self.net(theta, s)
-        if not self.dueling:
-            return y
-        V, A = y[:, :1], y[:, 1:]
-        return V + A - mean(A, axis=-1, keepdims=True)
+        if self.dueling:
+            V, A = y[:, :1], y[:, 1:]
+            y = V + A - mean(A, axis=-1, keepdims=True)
+        return masked(y, self.mask(s))
 
     def acts_by(self):
         head = DuelingHead if self.dueling else ArgmaxHead
@@ -104,7 +102,7 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
 
     def choose(self, s, noise, epsilon):
         """Actions (n,) at s (n, size), from uniform noise (2, n)."""
-        other = (noise[1] * self.actions.size).astype(INDEX_DTYPE)
+        other = uniform_choice(noise[1], self.actions.size, self.mask(s))
         return xp.where(noise[0] < epsilon, other, self.Q(self.theta, s).argmax(axis=-1))
 
     def target(self, r, s2, terminated, gamma) -> Array:

@@ -37,7 +37,6 @@ from npr.errors import ConfigError
 from npr.heads import policy_head
 from npr.kernels import gae, standardize
 from npr.losses import clipped_surrogate, mse
-from npr.nn import MLP
 from npr.optim import Adam, clip_norm
 from npr.settings import ActorCritic, Advantages, Schedule, setting
 from npr.training.logger import explained_variance
@@ -67,8 +66,8 @@ class PPO(Advantages, ActorCritic, Algorithm):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
         head = self.head = policy_head(self.actions)
-        self.actor = MLP(n, self.widths("pi"), head.outputs, self.activation, free=head.free)
-        self.critic = MLP(n, self.widths("vf"), None, self.activation)
+        self.actor = self.network("pi", n, head.outputs, free=head.free)
+        self.critic = self.network("vf", n)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
         self.adam_theta = Adam(self.theta, rate, eps=1e-5)
@@ -76,7 +75,7 @@ class PPO(Advantages, ActorCritic, Algorithm):
 
     def pi(self, theta, s):
         """The distribution of actions at s."""
-        return self.head(self.actor(theta, s))
+        return self.head(self.actor(theta, s), self.mask(s))
 
     def V(self, phi, s):
         return self.critic(phi, s)

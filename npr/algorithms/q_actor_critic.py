@@ -27,10 +27,8 @@ Measured, mean return: CartPole-v1 479.7 in 150,000 steps (11 runs).
 from npr.algorithms.base import Algorithm
 from npr.autodiff import exp, value_and_grad
 from npr.backend import xp
-from npr.critics import critic
 from npr.envs.spaces import ACTION_KINDS
 from npr.heads import policy_head
-from npr.nn import MLP
 from npr.optim import Adam, clip_norm
 from npr.settings import ActorCritic, PolicyGradient, Schedule, setting
 
@@ -55,8 +53,8 @@ class QActorCritic(PolicyGradient, ActorCritic, Algorithm):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
         head = self.head = policy_head(self.actions)
-        self.actor = MLP(n, self.widths("pi"), head.outputs, self.activation, free=head.free)
-        self.Q = critic(n, self.actions, self.widths("qf"), self.activation)
+        self.actor = self.network("pi", n, head.outputs, free=head.free)
+        self.Q = self.action_critic(n)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.w = self.Q.init(rng, "orthogonal", 0.01)  # initially all actions have similar values
         self.adam_theta, self.adam_w = (
@@ -66,7 +64,7 @@ class QActorCritic(PolicyGradient, ActorCritic, Algorithm):
 
     def pi(self, theta, s):
         """The distribution of actions at s."""
-        return self.head(self.actor(theta, s))
+        return self.head(self.actor(theta, s), self.mask(s))
 
     def mean_Q(self, w, s, pi, noises):
         """E Q(w, s, .) under pi: exact for Discrete actions, else the mean over one action per

@@ -40,11 +40,9 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import min, value_and_grad
 from npr.backend import FLOAT, to_host, xp
 from npr.buffers import ReplayBuffer
-from npr.critics import critic
 from npr.errors import ConfigError
 from npr.heads import policy_head
 from npr.losses import mse
-from npr.nn import MLP
 from npr.noise import NOISES
 from npr.optim import Adam, polyak
 from npr.settings import ActorCritic, NetArch, Replay, Schedule, setting
@@ -91,8 +89,8 @@ class SAC(Replay, ActorCritic, Algorithm):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
         self.head = policy_head(self.actions, squashed=True)
-        self.actor = MLP(n, self.widths("pi"), self.head.outputs, self.activation)
-        self.Q = critic(n, self.actions, self.widths("qf"), self.activation, rows=2)
+        self.actor = self.network("pi", n, self.head.outputs)
+        self.Q = self.action_critic(n, rows=2)
         self.phi = self.actor.init(rng)  # [1]
         self.theta = self.Q.init(rng)  # (2, size): one row per critic
         self.log_alpha = xp.log(xp.full(1, first_alpha(self.ent_coef) or 1e-30, FLOAT))
@@ -100,8 +98,8 @@ class SAC(Replay, ActorCritic, Algorithm):
         self.adam_phi, self.adam_theta = Adam(self.phi, rate), Adam(self.theta, rate)
         self.adam_alpha = Adam(self.log_alpha, rate)
         self.buffer = ReplayBuffer(  # [3]
-            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return,
-            self.obs_norm, self.reward_norm,
+            self.buffer_size, self.row_size, *self.actions.columns(), self.gamma,
+            self.n_step_return, self.obs_norm, self.reward_norm,
         )  # fmt: skip
         self.H_bar = self.entropy_target()
         if self.action_noise:
@@ -120,6 +118,13 @@ class SAC(Replay, ActorCritic, Algorithm):
             )
         return H_bar
 
+    def entropy_at(self, s):
+        """H_bar; at s (B, n) with masks it is 0.6 times that of all actions that are allowed."""
+        mask = self.mask(s)
+        if mask is None or self.target_entropy != "auto":
+            return self.H_bar
+        return 0.6 * xp.log(mask.sum(axis=-1))
+
     @property
     def alpha(self) -> float:
         """The current temperature, a float."""
@@ -129,7 +134,7 @@ class SAC(Replay, ActorCritic, Algorithm):
 
     def pi(self, phi, s):
         """The distribution of actions at s."""
-        return self.head(self.actor(phi, s))
+        return self.head(self.actor(phi, s), self.mask(s))
 
     def acts_by(self):
         return self.head, self.actor, self.phi
@@ -182,7 +187,7 @@ class SAC(Replay, ActorCritic, Algorithm):
 
         metrics = {"critic_loss": critic_loss, "actor_loss": actor_loss}
         if isinstance(self.ent_coef, str):
-            g = -(logp + self.H_bar).mean(keepdims=True)
+            g = -(logp + self.entropy_at(s)).mean(keepdims=True)
             metrics["ent_coef_loss"] = self.log_alpha * g
             self.adam_alpha.step(self.log_alpha, g)  # [14]
 

@@ -33,10 +33,8 @@ Measured, mean return: Pendulum-v1 -141.6 in 10,000 steps (3 runs).
 from npr.algorithms.base import Algorithm
 from npr.autodiff import min, value_and_grad
 from npr.buffers import ReplayBuffer
-from npr.critics import critic
 from npr.heads import policy_head
 from npr.losses import mse
-from npr.nn import MLP
 from npr.optim import Adam, polyak
 from npr.settings import ActorCritic, NetArch, Replay, setting
 
@@ -56,9 +54,9 @@ class SACS(Replay, ActorCritic, Algorithm):
         rate = self.now(self.learning_rate)
         n, rng = self.observations.size, self.rng["init"]
         self.head = policy_head(self.actions, squashed=True)
-        self.actor = MLP(n, self.widths("pi"), self.head.outputs, self.activation)
-        self.Q = critic(n, self.actions, self.widths("qf"), self.activation, rows=2)
-        self.V = MLP(n, self.widths("vf"), None, self.activation)
+        self.actor = self.network("pi", n, self.head.outputs)
+        self.Q = self.action_critic(n, rows=2)
+        self.V = self.network("vf", n)
         self.phi = self.actor.init(rng)
         self.theta = self.Q.init(rng)  # (2, size): one row per critic
         self.psi = self.V.init(rng)
@@ -66,13 +64,13 @@ class SACS(Replay, ActorCritic, Algorithm):
         self.adam_phi, self.adam_theta = Adam(self.phi, rate), Adam(self.theta, rate)
         self.adam_psi = Adam(self.psi, rate)
         self.buffer = ReplayBuffer(  # [1]
-            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return,
-            self.obs_norm, self.reward_norm,
+            self.buffer_size, self.row_size, *self.actions.columns(), self.gamma,
+            self.n_step_return, self.obs_norm, self.reward_norm,
         )  # fmt: skip
 
     def pi(self, phi, s):
         """The distribution of actions at s."""
-        return self.head(self.actor(phi, s))
+        return self.head(self.actor(phi, s), self.mask(s))
 
     @property
     def alpha(self) -> float:

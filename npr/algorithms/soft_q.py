@@ -48,12 +48,10 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import grad, log, logsumexp, sum, tanh, value_and_grad, vjp
 from npr.backend import xp
 from npr.buffers import ReplayBuffer
-from npr.critics import critic
 from npr.errors import ConfigError
-from npr.heads import Categorical, CategoricalHead, SamplerHead, log_slope
+from npr.heads import Categorical, CategoricalHead, SamplerHead, log_slope, masked
 from npr.kernels import svgd_bandwidth, svgd_direction
 from npr.losses import mse
-from npr.nn import MLP
 from npr.optim import Adam, polyak
 from npr.settings import ActorCritic, NetArch, Replay, TargetNetwork, setting
 
@@ -97,7 +95,7 @@ class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
     def build(self):
         rate = self.now(self.learning_rate)
         n, D, rng = self.observations.size, self.actions.size, self.rng["init"]
-        self.Q = critic(n, self.actions, self.widths("qf"), self.activation)
+        self.Q = self.action_critic(n)
         self.theta = self.Q.init(rng)  # [1]
         self.theta_bar = self.theta.copy()  # [2]
         self.adam_theta = Adam(self.theta, rate)
@@ -108,12 +106,12 @@ class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
                 "sampler, so that there is no actor. Leave it out."
             )
         if self.sampled:
-            self.f = MLP([n, D], self.widths("pi"), D, self.activation)
+            self.f = self.network("pi", [n, D], D)
             self.phi = self.f.init(rng)
             self.adam_phi = Adam(self.phi, rate)
         self.buffer = ReplayBuffer(  # [3]
-            self.buffer_size, n, *self.actions.columns(), self.gamma, self.n_step_return,
-            self.obs_norm, self.reward_norm,
+            self.buffer_size, self.row_size, *self.actions.columns(), self.gamma,
+            self.n_step_return, self.obs_norm, self.reward_norm,
         )  # fmt: skip
 
     @property
@@ -144,7 +142,7 @@ class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
     def choose(self, s, xi):
         """Actions at s (n, size), from the random numbers of `head.noise`."""
         if not self.sampled:
-            return Categorical(self.Q(self.theta, s) / self.ent_coef).choose(xi)
+            return Categorical(self.Q_all(self.theta, s) / self.ent_coef).choose(xi)
         return tanh(self.f(self.phi, s, xi))  # [6]
 
     def noise(self):
@@ -160,11 +158,15 @@ class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
         s = xp.broadcast_to(s[:, None], (len(s), K, s.shape[1]))
         return self.Q(theta, s, a if a.ndim == 3 else xp.broadcast_to(a, (len(s), K, D)))
 
+    def Q_all(self, theta, s):
+        """Q of all Discrete actions at s, (B, K); -inf where a mask forbids one."""
+        return masked(self.Q(theta, s), self.mask(s))
+
     def V(self, theta, s, a):
         """The soft value of s (B,), from actions a (K, D) drawn uniformly in [-1, 1]^D."""
         alpha = self.ent_coef
         if not self.sampled:
-            return alpha * logsumexp(self.Q(theta, s) / alpha, axis=-1)
+            return alpha * logsumexp(self.Q_all(theta, s) / alpha, axis=-1)
         K, D = a.shape
         log_mean = logsumexp(self.Q_particles(theta, s, a) / alpha, axis=-1) - math.log(K)
         return alpha * (log_mean + D * math.log(2))  # q is 2^-D

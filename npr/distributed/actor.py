@@ -195,8 +195,10 @@ class Actor:
         )
         self.envs.seeds, self.envs.first = list(setup.seeds), setup.first
         vars(self.agent)["envs"] = self.envs  # whose episodes the noise of actions depends on
-        self.spec = column_spec(setup.n, self.envs.observations.size, *self.agent.actions.columns())
-        self._rows = np.zeros((setup.total, self.envs.observations.size), FLOAT)
+        size = self.envs.row_size
+        self.spec = column_spec(setup.n, size, *self.agent.actions.columns())
+        self._rows = np.zeros((setup.total, size), FLOAT)
+        self._rows[:, self.envs.observations.size :] = 1  # a mask of the others' actions
         self._marks: list[list[tuple[int, Mark]]] = []
         self._seeds_before: list[int | None] = [*setup.seeds]
         self.stopped = False

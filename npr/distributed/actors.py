@@ -52,7 +52,7 @@ class Actors:
         self._agent, self._source, self._options = agent, source, options
         self._shares, self._new_seeds, self._ahead = shares, new_seeds, ahead
         self.n = sum(map(len, shares))
-        self.spec = column_spec(1, agent.observations.size, *agent.actions.columns())
+        self.spec = column_spec(1, agent.row_size, *agent.actions.columns())
         row = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self.spec.values())
         self.steps = max(1, _BLOCK_BYTES // (row * max(map(len, shares))))
         self.restarts = 0

@@ -64,6 +64,7 @@ class ActorEnvs(BatchedEnv):
             agent.n_envs, self.probe.observation_space, self.probe.action_space, seeds,
             table=False, scale_images=agent.flatten_images,
             error_policy=options["error_policy"], owned=True,
+            action_masks=options["action_masks"],
         )  # fmt: skip
         self.agent, self._first_seeds = agent, [seed for seed in self.seeds if seed is not None]
         self.is_ahead = isinstance(agent, Replay)  # whether the next block is collected meanwhile

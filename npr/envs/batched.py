@@ -12,7 +12,7 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from npr.backend import FLOAT
 from npr.envs import state_check
-from npr.envs.contract import action_spec, all_finite, observation_spec, on_host
+from npr.envs.contract import NO_MASK, action_spec, all_finite, observation_spec, on_host
 from npr.envs.gymnasium_internals import single_envs
 from npr.envs.spaces import ACTION_KINDS, actions_from_spec, observations_from_spec
 from npr.errors import (
@@ -98,6 +98,7 @@ class BatchedEnv(abc.ABC):
     all_valid       (n,) True; step returns this same object as `valid` if all rows are valid
     one_by_one      whether the environments are stepped in turn, and not by one call
     acts            whether the environments choose the actions, see npr.distributed
+    mask_size       numbers of a mask of actions at the end of each row of s; 0: there is none
     first           the number of the first environment in messages
     """
 
@@ -118,6 +119,7 @@ class BatchedEnv(abc.ABC):
         scale_images: bool,
         error_policy: ErrorPolicy,
         owned: bool,
+        action_masks: bool = False,
     ) -> None:
         self.n, self.table, self.error_policy, self.owned = n, table, error_policy, owned
         self.observations = observations_from_spec(
@@ -128,10 +130,11 @@ class BatchedEnv(abc.ABC):
                 f"An observation must hold at least one number, got {observation_space}; wrap the "
                 "environment with gymnasium.wrappers.TransformObservation to make it a Box."
             )
+        self.observation_space, self.action_space = observation_space, action_space
         spec = action_spec(action_space)
         self.actions = actions_from_spec(spec) if spec["kind"] in ACTION_KINDS else None
-        self._write = self.observations.write_index if table else self.observations.write
-        self.observation_space, self.action_space = observation_space, action_space
+        self.mask_size = self._size_of_masks(action_masks)
+        self._write = self._writer()
         self._seed_source = seeds
         self._draw_seeds()
         self.s: np.ndarray | None = None
@@ -223,13 +226,51 @@ class BatchedEnv(abc.ABC):
     def _empty_rows(self) -> np.ndarray:
         if self.table:
             return np.empty(self.n, np.int64)
-        return np.empty((self.n, self.observations.size), FLOAT)
+        return np.empty((self.n, self.row_size), FLOAT)
+
+    @property
+    def row_size(self) -> int:
+        """Numbers per row of `s`: an observation, then the mask of the actions that are allowed."""
+        return self.observations.size + self.mask_size
+
+    def _size_of_masks(self, action_masks: bool) -> int:
+        if not action_masks:
+            return 0
+        size = 0 if self.actions is None else self.actions.mask_size
+        if not size:
+            raise SpaceError(
+                f"action_masks=True needs Discrete, MultiDiscrete or MultiBinary actions, got "
+                f"{self.action_space}. Leave it out."
+            )
+        return size
+
+    def _writer(self) -> Callable[[np.ndarray, int, Any], None]:
+        """Writes one observation to row i of rows."""
+        observations = self.observations
+        if self.table:
+            return observations.write_index
+        if not self.mask_size:
+            return observations.write
+        return lambda rows, i, one: observations.write(rows[:, : observations.size], i, one)
 
     def _write_row(self, rows: np.ndarray, i: int, observation: Any) -> None:
         try:
             self._write(rows, i, observation)
         except EnvContractError as error:
             raise self._contract_error(i, cause_of(error, observation)) from None
+
+    def _write_mask(self, rows: np.ndarray, i: int, mask: Any, terminated: bool = False) -> None:
+        """Write the mask of env i to the end of its row; all ones if its episode is over."""
+        out = rows[i, -self.mask_size :]
+        if terminated:
+            out[...] = 1
+        else:
+            try:
+                if mask is None:
+                    raise EnvContractError(NO_MASK)
+                self.actions.write_mask(mask, out)  # type: ignore[union-attr]
+            except EnvContractError as error:
+                raise self._contract_error(i, error) from None
 
     def _begin_step(self, a: np.ndarray) -> Any:
         """Convert the agent's actions to the environments' actions, a sequence or an array."""

@@ -162,6 +162,22 @@ def success(info: Any) -> bool | None:
     return None if value is None else bool(np.all(value))
 
 
+def action_mask(env: Any, info: Any) -> Any:
+    """The mask of the actions that an environment allows next: info["action_mask"], or what its
+    method action_masks() returns; None: it has neither."""
+    mask = info.get("action_mask")
+    if mask is None and env.has_wrapper_attr("action_masks"):
+        mask = env.get_wrapper_attr("action_masks")()
+    return mask
+
+
+NO_MASK = (
+    "action_masks=True needs the actions that are allowed next: reset() and step() must return "
+    'them as info["action_mask"], or the environment must have a method action_masks(). Leave '
+    "action_masks out if all actions are always allowed."
+)
+
+
 def _reward(reward: Any) -> float:
     """A reward that is no Python float: any real number is accepted, also in an array of size 1."""
     if isinstance(reward, (np.ndarray, np.bool_)) and reward.size == 1:

@@ -18,7 +18,7 @@ from npr.envs.batched import (
     State,
     cause_of,
 )
-from npr.envs.contract import all_finite, checked_reset, checked_step, success
+from npr.envs.contract import action_mask, all_finite, checked_reset, checked_step, success
 from npr.envs.episode_log import MAX_ACTIONS, MAX_BYTES, TOO_LONG, EpisodeLog
 from npr.errors import ConfigError, EnvContractError, SpaceError, describe_error
 
@@ -42,6 +42,7 @@ class EnvList(BatchedEnv):
         scale_images: bool = False,
         error_policy: ErrorPolicy,
         owned: bool,
+        action_masks: bool = False,
     ) -> None:
         self.envs = envs
         self.logs = [EpisodeLog(env) for env in envs]
@@ -61,6 +62,7 @@ class EnvList(BatchedEnv):
         super().__init__(
             len(envs), observation_space, action_space, seeds, table=table,
             scale_images=scale_images, error_policy=error_policy, owned=owned,
+            action_masks=action_masks,
         )  # fmt: skip
 
     def bases(self) -> Sequence[gymnasium.Env[Any, Any]]:
@@ -100,6 +102,8 @@ class EnvList(BatchedEnv):
             except EnvContractError as error:
                 raise self._contract_error(i, error) from None
             self._write_row(s, i, observation)
+            if self.mask_size:
+                self._write_mask(s, i, action_mask(self.envs[i], result[1]))
             resets += 1
             if self.table or all_finite(s[i]):
                 return
@@ -161,6 +165,9 @@ class EnvList(BatchedEnv):
             self._write(s2, i, observation)
         except EnvContractError as error:
             raise self._contract_error(i, cause_of(error, observation)) from None
+        if self.mask_size:
+            mask = None if terminated else action_mask(self.envs[i], result[4])
+            self._write_mask(s2, i, mask, terminated)
         r[i] = reward
         if terminated or truncated:
             ended[i] = terminated, truncated, success(result[4])
@@ -216,10 +223,13 @@ class EnvList(BatchedEnv):
                     f"the episode of env {i} is longer than {MAX_ACTIONS:,} steps or "
                     f"{MAX_BYTES >> 20} MB of actions, and no more are kept"
                 )
-            observation = log.replay(seed, state["start"][i], taken)
-            if observation is None:
+            last = log.replay(seed, state["start"][i], taken)
+            if last is None:
                 return f"the actions of env {i} do not lead to the same step of its episode"
+            observation, info = last
             self._write_row(s, i, observation)
+            if self.mask_size:
+                self._write_mask(s, i, action_mask(self.envs[i], info))
         if s.tobytes() != state["s"].tobytes():
             return (
                 "its actions lead to other observations than before: it uses randomness or state "

@@ -103,21 +103,21 @@ class EpisodeLog:
         return mark.seed, mark.start, held.reshape(-1, *like.shape)
 
     def replay(self, seed: int, start: np.ndarray, actions: np.ndarray) -> Any:
-        """Repeat a logged episode, and log it. Returns the last observation, or None if the
-        episode cannot be repeated or ended early."""
+        """Repeat a logged episode, and log it. Returns the last observation and info, or None if
+        the episode cannot be repeated or ended early."""
         if seed == UNKNOWN:
             return None
         if seed == CONTINUED:
             set_generator_state(self.env.unwrapped.np_random, start)
         reset_seed = None if seed == CONTINUED else seed
         self.begin(reset_seed)
-        observation, _ = self.env.reset(seed=reset_seed)
+        observation, info = self.env.reset(seed=reset_seed)
         for action in actions:
             of_env = action.item() if actions.dtype.kind == "i" and actions.ndim == 1 else action
             if not self.env.action_space.contains(of_env):
                 return None
             self.add(of_env)
-            observation, _, terminated, truncated, _ = self.env.step(of_env)
+            observation, _, terminated, truncated, info = self.env.step(of_env)
             if terminated or truncated:
                 return None
-        return observation
+        return observation, info

@@ -11,7 +11,13 @@ import numpy as np
 from npr.backend import FLOAT
 from npr.envs import engines, envpool, state_check, workers
 from npr.envs.batched import RAISE, BatchedEnv, ErrorPolicy
-from npr.envs.contract import checked_reset, checked_step, observation_spec, success
+from npr.envs.contract import (
+    action_mask,
+    checked_reset,
+    checked_step,
+    observation_spec,
+    success,
+)
 from npr.envs.env_list import EnvList
 from npr.envs.gymnasium_internals import constructor_arguments, single_envs
 from npr.envs.remake import EnvOfFile
@@ -162,6 +168,7 @@ def open_envs(
     table: bool = False,
     scale_images: bool = False,
     error_policy: ErrorPolicy = RAISE,
+    action_masks: bool = False,
     env_timeout: float | None = None,
     vectorization: engines.Vectorization | None = None,
     say: Callable[[str], object] | None = None,
@@ -171,6 +178,7 @@ def open_envs(
     max_episode_steps, env_kwargs   as for `make_env`, or for the engine
     table          observations are indices of a table, from a Discrete space
     scale_images   images are divided by 255
+    action_masks   rows of observations end with the mask of actions that the environment gives
     env_timeout    seconds that one call may take; each environment gets a worker process.
                    None: no limit
     vectorization  the engine that steps them, see `npr.envs.engines`. None: "sync", or "async"
@@ -183,6 +191,7 @@ def open_envs(
 
     given: dict[str, Any] = {
         "table": table, "scale_images": scale_images, "error_policy": error_policy,
+        "action_masks": action_masks,
     }  # fmt: skip
     if vectorization is not None:
         engines.check(env, vectorization, env_timeout)
@@ -290,16 +299,21 @@ def _make_checked(
         def reset(
             self, *, seed: int | None = None, options: dict[str, Any] | None = None
         ) -> tuple[Any, dict[str, Any]]:
-            result = self.env.reset(seed=seed, options=options)
+            observation, info = result = self.env.reset(seed=seed, options=options)
             observations.row(checked_reset(result), row)
-            return result
+            return observation, self._sent(info)
 
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             result = self.env.step(action)
             observation, *others = checked_step(result)
             observations.row(observation, row)
-            succeeded = success(result[4])
-            return observation, *others, {} if succeeded is None else {"is_success": succeeded}
+            return observation, *others, self._sent(result[4])
+
+        def _sent(self, info: dict[str, Any]) -> dict[str, Any]:
+            """What npr uses of an info."""
+            succeeded, mask = success(info), action_mask(self.env, info)
+            sent = {} if succeeded is None else {"is_success": succeeded}
+            return sent if mask is None else {**sent, "action_mask": mask}
 
     checked = CheckedEnv(make_env(env, max_episode_steps, env_kwargs))
     observations = observations_from_spec(observation_spec(checked.observation_space))

@@ -332,11 +332,14 @@ class Actions(ABC):
     An agent's action is an index (discrete), numbers in [-1, 1] (box), indices (multidiscrete) or
     bits (multibinary).
 
-    spec    plain data, see the subclasses
-    size    outputs of a network per action: scores of all indices and bits, or means
+    spec       plain data, see the subclasses
+    size       outputs of a network per action: scores of all indices and bits, or means
+    mask_size  numbers of a mask, see npr.heads.masks; 0: there are no choices that could be
+               forbidden
     """
 
     size: int
+    mask_size: int = 0
     enumerable: ClassVar[bool] = False  # whether a network can output all action values
     bounded: bool = True  # whether the environment's actions have finite bounds
 
@@ -355,8 +358,46 @@ class Actions(ABC):
         """Whether all of (..., *columns()[0]) are valid actions of the agent."""
 
     @abstractmethod
-    def uniform(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """n uniformly random actions of the agent, (n, *columns()[0])."""
+    def uniform(
+        self, rng: np.random.Generator, n: int, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        """n uniformly random actions of the agent, (n, *columns()[0]); of those that the mask
+        (n, mask_size) allows."""
+
+    def write_mask(self, mask: Any, out: np.ndarray) -> None:
+        """Write one mask of the environment, of any shape with mask_size numbers or bools, to out
+        (mask_size,), as ones and zeros. Raises EnvContractError if it does not fit or if nothing
+        is allowed."""
+        try:
+            array = np.asarray(mask)
+        except (ValueError, TypeError):  # lists of unequal lengths
+            array = np.empty(0, object)
+        if array.size != self.mask_size or array.dtype.kind not in _REAL:
+            raise EnvContractError(
+                f"Got {reprlib.repr(mask)} as the mask of actions, {self} needs {self.mask_size} "
+                f"numbers or bools{self._mask_layout()}: 1 for what is allowed."
+            )
+        out[...] = array.reshape(-1) != 0
+        self.check_allowed(out)
+
+    def _mask_layout(self) -> str:
+        return ""
+
+    def check_allowed(self, masks: np.ndarray) -> None:
+        """Raise EnvContractError where one of the masks (..., mask_size) allows no action."""
+        for start, end in self._choice_spans():
+            if not masks[..., start:end].any(axis=-1).all():
+                which = (
+                    "" if end - start == self.mask_size else f" in its numbers {start}-{end - 1}"
+                )
+                raise EnvContractError(
+                    f"A mask allows no action{which}, so that {self} has no valid one. If the "
+                    "episode is over, the environment must say so with terminated=True."
+                )
+
+    def _choice_spans(self) -> list[tuple[int, int]]:
+        """Where the part of a mask for each choice starts and ends."""
+        return [(0, self.mask_size)]
 
     def encode(self, a: Array) -> Array:
         """A batch of the agent's actions as a critic's inputs, (..., size) on the device."""
@@ -375,6 +416,14 @@ class Actions(ABC):
         return self.to_env_batch(actions)
 
 
+def _one_allowed(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
+    """A random index per row that the mask (B, K) allows, (B,)."""
+    allowed = np.cumsum(mask > 0, axis=-1)
+    number = (rng.random(len(mask)) * allowed[:, -1]).astype(INDEX_DTYPE)
+    index: np.ndarray = (allowed <= number[:, None]).sum(axis=-1)
+    return index
+
+
 class DiscreteActions(Actions):
     """{"kind": "discrete", "n": 3, "start": 0}: the environment gets start + the agent's index."""
 
@@ -382,7 +431,7 @@ class DiscreteActions(Actions):
 
     def __init__(self, spec: Spec):
         super().__init__(spec)
-        self.n = self.size = _count(spec["n"])
+        self.n = self.size = self.mask_size = _count(spec["n"])
         self.start = _first(spec["start"])
 
     def columns(self) -> tuple[tuple[int, ...], np.dtype]:
@@ -391,8 +440,10 @@ class DiscreteActions(Actions):
     def contains(self, a: np.ndarray) -> bool:
         return bool(((a >= 0) & (a < self.n)).all())
 
-    def uniform(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        return rng.integers(self.n, size=n)
+    def uniform(
+        self, rng: np.random.Generator, n: int, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        return rng.integers(self.n, size=n) if mask is None else _one_allowed(rng, mask)
 
     def to_env(self, action: Any) -> int:
         return self.start + int(action)
@@ -442,7 +493,9 @@ class BoxActions(Actions):
     def contains(self, a: np.ndarray) -> bool:
         return bool(np.isfinite(a).all())
 
-    def uniform(self, rng: np.random.Generator, n: int) -> np.ndarray:
+    def uniform(
+        self, rng: np.random.Generator, n: int, mask: np.ndarray | None = None
+    ) -> np.ndarray:
         return rng.uniform(-1, 1, (n, self.size)).astype(FLOAT)
 
     def to_env(self, action: np.ndarray) -> np.ndarray:
@@ -479,7 +532,7 @@ class MultiDiscreteActions(Actions):
         super().__init__(spec)
         nvec, start = _choices(spec)
         self.shape, self.nvec, self.start = nvec.shape, nvec.ravel(), start.ravel()
-        self.size = int(self.nvec.sum())
+        self.size = self.mask_size = int(self.nvec.sum())
 
     def columns(self) -> tuple[tuple[int, ...], np.dtype]:
         return (len(self.nvec),), INDEX_DTYPE
@@ -487,8 +540,20 @@ class MultiDiscreteActions(Actions):
     def contains(self, a: np.ndarray) -> bool:
         return bool(((a >= 0) & (a < self.nvec)).all())
 
-    def uniform(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        return rng.integers(self.nvec, size=(n, len(self.nvec)))
+    def uniform(
+        self, rng: np.random.Generator, n: int, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        if mask is None:
+            return rng.integers(self.nvec, size=(n, len(self.nvec)))
+        parts = [_one_allowed(rng, mask[:, i:j]) for i, j in self._choice_spans()]
+        return np.stack(parts, axis=-1)
+
+    def _mask_layout(self) -> str:
+        return ", the masks of its indices one after the other"
+
+    def _choice_spans(self) -> list[tuple[int, int]]:
+        ends = np.cumsum(self.nvec).tolist()
+        return list(zip([0, *ends], ends))
 
     def encode(self, a: Array) -> Array:
         one_hot = [xp.eye(n, dtype=FLOAT)[a[..., i]] for i, n in enumerate(self.nvec.tolist())]
@@ -513,6 +578,7 @@ class MultiBinaryActions(Actions):
         super().__init__(spec)
         self.shape = tuple(_count(n) for n in spec["shape"])
         self.size = math.prod(self.shape)
+        self.mask_size = 2 * self.size
 
     def columns(self) -> tuple[tuple[int, ...], np.dtype]:
         return (self.size,), INDEX_DTYPE
@@ -520,8 +586,20 @@ class MultiBinaryActions(Actions):
     def contains(self, a: np.ndarray) -> bool:
         return bool(((a >= 0) & (a < 2)).all())
 
-    def uniform(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        return rng.integers(2, size=(n, self.size))
+    def uniform(
+        self, rng: np.random.Generator, n: int, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        bits = rng.integers(2, size=(n, self.size))
+        if mask is not None:
+            zero, one = mask[:, 0::2] > 0, mask[:, 1::2] > 0
+            bits = np.where(zero & one, bits, one).astype(INDEX_DTYPE)
+        return bits
+
+    def _mask_layout(self) -> str:
+        return ", two per bit, for 0 and for 1"
+
+    def _choice_spans(self) -> list[tuple[int, int]]:
+        return [(i, i + 2) for i in range(0, self.mask_size, 2)]
 
     def encode(self, a: Array) -> Array:
         return a.astype(FLOAT)

@@ -11,7 +11,7 @@ import numpy as np
 from npr.backend import FLOAT
 from npr.envs import envpool, workers
 from npr.envs.batched import LARGE_REWARD, MAX_RESETS, BatchedEnv, ErrorPolicy, Record
-from npr.envs.contract import all_finite, checked_reset, on_host, success
+from npr.envs.contract import NO_MASK, action_mask, all_finite, checked_reset, on_host, success
 from npr.envs.gymnasium_internals import (
     error_origin,
     last_observations,
@@ -41,6 +41,7 @@ class VectorEnvAdapter(BatchedEnv):
         table: bool = False,
         scale_images: bool = False,
         error_policy: ErrorPolicy,
+        action_masks: bool = False,
         reopen: Callable[[], gymnasium.vector.VectorEnv[Any, Any, Any]] | None = None,
     ) -> None:
         mode = env.metadata.get("autoreset_mode")
@@ -60,6 +61,7 @@ class VectorEnvAdapter(BatchedEnv):
         super().__init__(
             env.num_envs, *envpool.spaces_of(env), seeds, table=table,
             scale_images=scale_images, error_policy=error_policy, owned=self.can_replace,
+            action_masks=action_masks,
         )  # fmt: skip
         self._resetting = np.zeros(self.n, bool)  # NEXT_STEP: rows that the next step only resets
 
@@ -122,12 +124,14 @@ class VectorEnvAdapter(BatchedEnv):
         self.seeds = [None] * self.n
         if not retains_autoreset(base):
             self._resetting = np.zeros(self.n, bool)
-        return self._finite_reset(self._encode(checked_reset(result)))
+        s = self._with_masks(self._encode(checked_reset(result)), result[1])
+        return self._finite_reset(s)
 
     def _reset_rows(self, s: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """s with first observations of new episodes in `rows`, (n,) bools."""
-        observation = checked_reset(self.env.reset(options={"reset_mask": rows.copy()}))
-        return np.where(rows if self.table else rows[:, None], self._encode(observation), s)
+        result = self.env.reset(options={"reset_mask": rows.copy()})
+        first = self._with_masks(self._encode(checked_reset(result)), result[1], ~rows)
+        return np.where(rows if self.table else rows[:, None], first, s)
 
     def _finite_reset(self, s: np.ndarray) -> np.ndarray:
         """First observations; with nan_obs="terminate" rows that are not finite are reset again."""
@@ -152,8 +156,9 @@ class VectorEnvAdapter(BatchedEnv):
         done = terminated | truncated
         if self.mode == "NEXT_STEP":
             self._resetting = done
-        s = self._encode(observation)
-        s2 = self._final_observations(s, done, info) if self.mode == "SAME_STEP" else s
+        same_step = self.mode == "SAME_STEP"  # then s and info are those after the reset
+        s = self._with_masks(self._encode(observation), info, None if same_step else terminated)
+        s2 = self._final_observations(s, terminated, truncated, info) if same_step else s
         lost: list[int] = []
         if not (all_finite(r) and (self.table or all_finite(s2))):
             lost = self._nonfinite_rows(s2, r.tolist(), valid)
@@ -209,14 +214,58 @@ class VectorEnvAdapter(BatchedEnv):
             for i in np.flatnonzero(valid & (abs(rewards) > LARGE_REWARD)).tolist()[:1]:
                 self._warn_of_reward(i, float(rewards[i]))
 
-    def _final_observations(self, s: np.ndarray, done: np.ndarray, info: Any) -> np.ndarray:
+    def _final_observations(
+        self, s: np.ndarray, terminated: np.ndarray, truncated: np.ndarray, info: Any
+    ) -> np.ndarray:
         """True next observations in SAME_STEP mode, where s holds those after the reset."""
+        done = terminated | truncated
         if not done.any():
             return s
         s2 = s.copy()
         for i in np.flatnonzero(done).tolist():
             self._write_row(s2, i, info["final_obs"][i] if "final_obs" in info else None)
+            if self.mask_size:
+                masks = (info.get("final_info") or {}).get("action_mask")
+                mask = None if masks is None else masks[i]
+                self._write_mask(s2, i, mask, bool(terminated[i]))
         return s2
+
+    def _with_masks(
+        self, rows: np.ndarray, info: Any, over: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Rows of observations with the masks of the actions that are allowed next.
+
+        over   (n,) rows whose masks do not matter; None: all do
+        """
+        if not self.mask_size:
+            return rows
+        masks, known = self._masks_of(info)
+        if over is not None:
+            known = known | over
+        if not known.all():
+            raise self._contract_error(int((~known).argmax()), NO_MASK)
+        out = np.ones((self.n, self.row_size), FLOAT)
+        out[:, : self.observations.size] = rows
+        for i, mask in enumerate(masks):
+            self._write_mask(out, i, mask, over is not None and bool(over[i]))
+        return out
+
+    def _masks_of(self, info: Any) -> tuple[Any, np.ndarray]:
+        """The mask of each environment, and whether it is known (n,)."""
+        if isinstance(info, dict) and "action_mask" in info:
+            return info["action_mask"], np.asarray(info.get("_action_mask", self.all_valid))
+        base = self.env.unwrapped
+        inner = single_envs(base)
+        if inner:
+            masks = [action_mask(env, {}) for env in inner]
+        elif isinstance(info, dict) and hasattr(base, "call"):
+            try:
+                masks = base.call("action_masks")
+            except Exception as error:  # of any library
+                raise self._contract_error(None, NO_MASK) from error
+        else:
+            masks = [None] * self.n
+        return masks, np.array([mask is not None for mask in masks])
 
     def _success(self, info: Any, i: int) -> bool | None:
         """Whether the episode of env i, which has ended, was a success; None: unknown."""

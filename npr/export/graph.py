@@ -323,7 +323,7 @@ def graph_of(policy: Policy) -> Graph:
         low, high = np.zeros(policy.actions.size), np.ones(policy.actions.size)
     norm = None
     if policy.norm is not None:
-        mean, scale = policy.norm.scaling
+        mean, scale = policy.norm.of_observations
         norm = Norm(mean.copy(), scale.copy(), policy.norm.clip)
     graph = Graph(
         tuple(_parts(policy.observations)), norm, (),
@@ -374,7 +374,7 @@ def check_finite(policy: Policy) -> None:
     float32."""
     arrays = {"parameters": policy.theta}
     if policy.norm is not None:
-        arrays |= dict(zip(("means", "scales"), policy.norm.scaling))
+        arrays |= dict(zip(("means", "scales"), policy.norm.of_observations))
     for name, array in arrays.items():
         with np.errstate(over="ignore"):
             finite = np.isfinite(array.astype(np.float32)).all()

@@ -25,13 +25,14 @@ from npr.heads.discrete import (
     MultiCategorical,
     MultiCategoricalHead,
 )
+from npr.heads.masks import masked, uniform_choice
 from npr.heads.values import ArgmaxHead, DuelingHead, TableHead
 
 __all__ = [
     "HEADS", "ArgmaxHead", "Bernoulli", "BernoulliHead", "Categorical", "CategoricalHead",
     "Distribution", "DuelingHead", "Gaussian", "GaussianHead", "Head", "MultiCategorical",
     "MultiCategoricalHead", "SamplerHead", "StochasticHead", "TableHead", "TanhGaussian",
-    "TanhGaussianHead", "TanhHead", "log_slope", "policy_head",
+    "TanhGaussianHead", "TanhHead", "log_slope", "masked", "policy_head", "uniform_choice",
 ]  # fmt: skip
 
 HEADS: dict[str, type[Head]] = {

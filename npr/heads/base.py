@@ -128,10 +128,13 @@ class Head(ABC):
         return normal(rng, (*shape, self.noise_inputs))
 
     @abstractmethod
-    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    def choose(
+        self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
+    ) -> np.ndarray:
         """The agent's actions (B, ...) for outputs y (B, outputs + free), with NumPy only.
 
-        rng   None: the deterministic action
+        rng    None: the deterministic action
+        mask   (B, mask_size) of the actions that are allowed, see npr.heads.masks; None: all
         """
 
 
@@ -153,4 +156,6 @@ class StochasticHead(Head):
         return self.distribution.random(rng, (*shape, *self.actions.columns()[0]))
 
     @abstractmethod
-    def __call__(self, outputs: Any) -> Distribution: ...
+    def __call__(self, outputs: Any, mask: Array | None = None) -> Distribution:
+        """The distribution of actions, in which those that `mask` (..., mask_size) forbids have
+        probability 0; None: all are allowed."""

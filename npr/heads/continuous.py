@@ -71,13 +71,15 @@ class GaussianHead(StochasticHead):
     def free(self) -> int:
         return self.actions.size
 
-    def __call__(self, outputs: Any) -> Gaussian:
+    def __call__(self, outputs: Any, mask: Array | None = None) -> Gaussian:
         return Gaussian(outputs)
 
     def metrics(self, theta: Array) -> dict[str, Array]:
         return {"std": xp.exp(theta[-self.free :])}
 
-    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    def choose(
+        self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
+    ) -> np.ndarray:
         D = self.actions.size
         return y[:, :D] if rng is None else _normal(y[:, :D], y[:, D:], rng)
 
@@ -217,10 +219,12 @@ class TanhGaussianHead(StochasticHead):
     def noise_size(self) -> int:
         return self.actions.size
 
-    def __call__(self, outputs: Any) -> TanhGaussian:
+    def __call__(self, outputs: Any, mask: Array | None = None) -> TanhGaussian:
         return TanhGaussian(outputs)
 
-    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    def choose(
+        self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
+    ) -> np.ndarray:
         D = self.actions.size
         u = y[:, :D]
         if rng is not None:
@@ -237,7 +241,9 @@ class TanhHead(Head):
 
     name, kinds = "tanh", ("box",)
 
-    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    def choose(
+        self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
+    ) -> np.ndarray:
         a: np.ndarray = np.tanh(y)
         return a
 

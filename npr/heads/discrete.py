@@ -13,6 +13,7 @@ from npr.envs.spaces import INDEX_DTYPE, MultiDiscreteActions
 from npr.errors import ConfigError
 from npr.heads import device
 from npr.heads.base import Distribution, StochasticHead, node, uniform
+from npr.heads.masks import masked, masked_bits
 from npr.kernels import categorical
 
 # ---- one of K
@@ -133,11 +134,14 @@ class CategoricalHead(StochasticHead):
     name, kinds = "categorical", ("discrete",)
     distribution = Categorical
 
-    def __call__(self, outputs: Any) -> Categorical:
+    def __call__(self, outputs: Any, mask: Array | None = None) -> Categorical:
+        outputs = masked(outputs, mask)
         return Categorical(outputs if self.temperature == 1 else outputs / self.temperature)
 
-    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        return _choose(y / self.temperature, rng)
+    def choose(
+        self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        return _choose(masked(y, mask) / self.temperature, rng)
 
 
 def _choose(logits: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
@@ -203,10 +207,13 @@ class MultiCategoricalHead(StochasticHead):
     distribution = MultiCategorical
     actions: MultiDiscreteActions
 
-    def __call__(self, outputs: Any) -> MultiCategorical:
-        return MultiCategorical(outputs, self.actions.nvec)
+    def __call__(self, outputs: Any, mask: Array | None = None) -> MultiCategorical:
+        return MultiCategorical(masked(outputs, mask), self.actions.nvec)
 
-    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    def choose(
+        self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        y = masked(y, mask)
         parts = [_choose(y[:, i:j], rng) for i, j in _spans(self.actions.nvec)]
         return np.stack(parts, axis=-1)
 
@@ -275,9 +282,12 @@ class BernoulliHead(StochasticHead):
     name, kinds = "bernoulli", ("multibinary",)
     distribution = Bernoulli
 
-    def __call__(self, outputs: Any) -> Bernoulli:
-        return Bernoulli(outputs)
+    def __call__(self, outputs: Any, mask: Array | None = None) -> Bernoulli:
+        return Bernoulli(masked_bits(outputs, mask))
 
-    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    def choose(
+        self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        y = masked_bits(y, mask)
         on: np.ndarray = y > 0 if rng is None else rng.random(y.shape) < _probability(y, np)
         return on.astype(INDEX_DTYPE)

@@ -3,18 +3,24 @@
 import numpy as np
 
 from npr.heads.base import Head
+from npr.heads.masks import masked
 
 
 class ArgmaxHead(Head):
-    """Outputs are the values of discrete actions."""
+    """Outputs are the values of discrete actions; -inf is that of an action that is not allowed."""
 
     name, kinds = "argmax", ("discrete",)
 
-    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    def choose(
+        self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        y = masked(y, mask)
         a: np.ndarray = y.argmax(axis=-1)
         if rng is not None and self.epsilon:
             random = rng.random(len(a)) < self.epsilon
-            a = np.where(random, self.actions.uniform(rng, len(a)), a)
+            allowed = y > -np.inf
+            other = self.actions.uniform(rng, len(a), None if allowed.all() else allowed)
+            a = np.where(random, other, a)
         return a
 
 
@@ -33,5 +39,7 @@ class DuelingHead(ArgmaxHead):
     def outputs(self) -> int:
         return 1 + self.actions.size
 
-    def choose(self, y: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        return super().choose(y[:, 1:], rng)
+    def choose(
+        self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        return super().choose(y[:, 1:], rng, mask)

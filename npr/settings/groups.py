@@ -2,12 +2,15 @@
 uses and may change their defaults.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from npr.backend import FLOAT, Array, to_device, to_host
+from npr.critics import critic
 from npr.errors import NumericsError
+from npr.nn import MLP
 from npr.settings.schedule import Schedule
 from npr.settings.setting import NetArch, Settings, setting
 
@@ -27,6 +30,24 @@ class Networks(Settings):
     def widths(self, network: str) -> list[int]:
         """The hidden widths of one network."""
         return self.net_arch[network] if isinstance(self.net_arch, dict) else self.net_arch
+
+    def network(
+        self: Any,
+        name: str,
+        inputs: int | Sequence[int],
+        outputs: int | None = None,
+        **options: Any,
+    ) -> MLP:
+        """The network with this name: its hidden layers are set here, the others by nn.MLP's
+        options. The mask of actions at the end of observations is no input."""
+        return MLP(inputs, self.widths(name), outputs, **self._layers(), **options)
+
+    def action_critic(self: Any, n: int, rows: int | None = None) -> MLP:
+        """The network Q(theta, s, a), for n numbers per observation."""
+        return critic(n, self.actions, self.widths("qf"), rows=rows, **self._layers())
+
+    def _layers(self: Any) -> dict[str, Any]:
+        return {"activation": self.activation, "ignored": self.mask_size}
 
 
 class ActorCritic(Settings):
@@ -80,7 +101,7 @@ class Replay(Networks):
         learning_starts, then those of `choose`, with the noise of `disturbance` if there is one."""
         rng, n = self.rng["explore"], len(s)
         if self.counters.num_timesteps < self.learning_starts:
-            drawn: np.ndarray = self.actions.uniform(rng, n)
+            drawn: np.ndarray = self.actions.uniform(rng, n, self.mask(s))
             return drawn
         head, *_ = self.acts_by()
         a: np.ndarray = to_host(self.choose(to_device(s), to_device(head.noise(rng, (n,)))))

@@ -63,6 +63,7 @@ def evaluate(
     deterministic: bool,
     episode_limit: int,
     max_episode_steps: int | None = None,
+    action_masks: bool = False,
 ) -> Evaluation:
     """Run a policy for complete episodes.
 
@@ -72,6 +73,7 @@ def evaluate(
     seed               for the first reset and for sampled actions: same seed, same episodes
     episode_limit      steps after which an episode is cut, with a ConfigWarning
     max_episode_steps  steps after which an episode ends, as for the agent; None: no such limit
+    action_masks       whether the environment says which actions are allowed
 
     Raises SpaceError if the spaces are not those of the policy, EnvCrashedError if the environment
     raises, and EnvContractError if it violates Gymnasium's API; both name the step.
@@ -82,7 +84,7 @@ def evaluate(
     envs = open_envs(
         env, 1, seeds, max_episode_steps=replaced, table=policy.sizes is None,
         scale_images=policy.observations.images,
-        error_policy=EVALUATION,
+        error_policy=EVALUATION, action_masks=action_masks,
     )  # fmt: skip
     played: list[Episode] = []
     limit = min(episode_limit, max_episode_steps or episode_limit)
