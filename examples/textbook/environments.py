@@ -1,4 +1,4 @@
-"""Environments of Sutton and Barto, "Reinforcement Learning: An Introduction", 2nd edition, 2018."""
+"""Environments of Sutton and Barto 2018, "Reinforcement Learning: An Introduction"."""
 
 import gymnasium as gym
 import numpy as np
