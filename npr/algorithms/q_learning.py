@@ -19,6 +19,10 @@ Departures from JoyRL's pseudocode: the value of a terminal state is masked rath
 zero in the table (8); the assignment of 9 is reversed there; episodes can also be truncated, which
 is not terminal (10); ties are broken at random, and epsilon follows a schedule (5).
 
+Siblings: double=True keeps two tables; a random one is updated, with the other's value of its own
+best a' (8), and actions are chosen by their mean (van Hasselt 2010). trace_decay > 0 is Watkins's
+Q(lambda), whose traces are cut at actions that are not the best (Sutton and Barto 2018, 12.10).
+
 Measured, mean return: CliffWalking-v1 -13.0 in 20,000 steps (3 runs); FrozenLake-v1 0.75 in 300,000
 steps (3 runs); FrozenLake8x8-v1 0.87 in 1,000,000 steps (3 runs); Taxi-v4 7.84 in 300,000 steps (3
 runs).
@@ -28,32 +32,34 @@ import numpy as np
 
 from npr.algorithms.base import Algorithm
 from npr.heads import TableHead
-from npr.settings import EpsilonGreedy, Schedule, setting
+from npr.settings import Schedule, Tabular, setting
 
 
-class QLearning(EpsilonGreedy, Algorithm):
+class QLearning(Tabular, Algorithm):
     """Tabular Q-learning, for Discrete observations and actions."""
 
     learning_rate: Schedule = setting(0.5, "step size alpha", within="[0, 10]")
+    double: bool = setting(False, "two tables: one chooses a', the other has its value", fixed=True)
 
     action_kinds = ("discrete",)
-    table = True
+    table = cuts_traces = True
 
     def build(self):
-        self.Q = np.zeros((self.observations.size, self.actions.size))  # [1]
+        self.Q = self.zeros()  # [1]
 
     def acts_by(self):
         return TableHead(self.actions, self.exploration_final_eps), None, self.Q
 
     def _train(self, run):
-        for s, a, r, s2, terminated, _ in run.transitions(self.explore):  # [2-4, 6]
-            self.update(s, a, r, s2, terminated)
+        rows = self.returns(run.transitions(self.explore))  # [2-4, 6]
+        for s, a, r, s2, terminated, episode, gamma in rows:
+            self.update(s, a, r, s2, terminated, gamma, episode, self.coin())
         # [9-11] are in transitions: it continues from s2, or from a reset
 
     def explore(self, s):
         return np.array([self.epsilon_greedy(self.Q[x]) for x in s.tolist()])  # [5]
 
-    def update(self, s, a, r, s2, terminated):  # [7]
-        before, q = self.Q.item(s, a), self.Q[s2]
-        y = r + self.gamma * (1 - terminated) * q.item(q.argmax())  # faster than q.max()
-        self.Q[s, a] = before + self.now(self.learning_rate) * (y - before)  # [8]
+    def update(self, s, a, r, s2, terminated, gamma, episode, coin=0):  # [7]
+        Q, other = (self.tables[coin], self.tables[1 - coin]) if self.double else (self.Q, self.Q)
+        y = r + gamma * (1 - terminated) * other.item(s2, Q[s2].argmax())
+        self.credit(s, a, y, episode, coin)  # [8]

@@ -16,8 +16,9 @@ from npr.settings.groups import (
 )
 from npr.settings.schedule import Schedule
 from npr.settings.setting import NetArch, Setting, Settings, setting
+from npr.settings.tables import Tabular
 
 __all__ = [
     "ActorCritic", "Advantages", "EpsilonGreedy", "NetArch", "Networks", "PolicyGradient",
-    "Proximal", "Replay", "Schedule", "Setting", "Settings", "TargetNetwork", "setting",
+    "Proximal", "Replay", "Schedule", "Setting", "Settings", "Tabular", "TargetNetwork", "setting",
 ]  # fmt: skip

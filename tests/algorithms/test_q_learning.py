@@ -14,7 +14,7 @@ from npr import NumericsError
 def test_q_learning_steps_by_hand(terminated, expected):
     agent = q_learning(learning_rate=0.1, gamma=0.9)
     agent.Q[:] = [[1, 2], [3, 5]]
-    agent.update(0, 0, 1.0, 1, terminated)
+    agent.update(0, 0, 1.0, 1, terminated, gamma=0.9, episode=0)
     assert agent.Q[0, 0] == pytest.approx(expected)
     assert agent.Q.tolist()[1] == [3, 5]
 

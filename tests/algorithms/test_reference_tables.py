@@ -48,7 +48,7 @@ def test_q_learning():
     agent.Q[:] = [[0.5, -1.0], [2.0, 1.5]]
     Q = agent.Q.tolist()
     for s, a, r, s2, terminated in WALK:
-        agent.update(s, a, r, s2, terminated)
+        agent.update(s, a, r, s2, terminated, gamma=0.9, episode=0)
         y = r if terminated else r + 0.9 * max(Q[s2])
         Q = table_step(Q, s, a, y, 0.3)
         assert_close(agent.Q, np.array(Q))
@@ -64,7 +64,7 @@ def test_sarsa(expected):
     agent.Q[:] = [[0.5, -1.0], [2.0, 1.5]]
     Q = agent.Q.tolist()
     for (s, a, r, s2, terminated), a2 in zip(WALK, [0, 1, 1, 0, 0, 1]):
-        agent.update(s, a, r, s2, a2, terminated)
+        agent.update(s, a, r, s2, a2, terminated, gamma=0.9, episode=0)
         chances = [0.8 if q == max(Q[s2]) else 0.2 for q in Q[s2]]
         value = sum(p * q for p, q in zip(chances, Q[s2])) if expected else Q[s2][a2]
         y = r if terminated else r + 0.9 * value

@@ -14,7 +14,7 @@ def test_sarsa_steps_by_hand(expected, value):
         exploration_final_eps=0.1,
     )  # fmt: skip
     agent.Q[:] = [[1, 2], [3, 5]]
-    agent.update(0, 0, 1.0, 1, 0, False)
+    agent.update(0, 0, 1.0, 1, 0, False, gamma=0.9, episode=0)
     assert agent.Q[0, 0] == pytest.approx(value)
 
 
@@ -44,10 +44,10 @@ def test_sarsa_takes_the_action_of_its_update(n_envs):
     learned, taken = {}, []
     original = agent.update
 
-    def update(s, a, r, s2, a2, terminated):
+    def update(s, a, r, s2, a2, terminated, *rest):
         learned.setdefault("rows", []).append((int(s2), int(a2), bool(terminated)))
         taken.append((int(s), int(a)))
-        original(s, a, r, s2, a2, terminated)
+        original(s, a, r, s2, a2, terminated, *rest)
 
     agent.update = update
     agent.learn(60 * n_envs)

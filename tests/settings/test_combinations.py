@@ -81,7 +81,7 @@ def test_episodes_may_have_one_step(case):
 @pytest.mark.parametrize("case, n", pairs("n_step_return"))
 def test_n_step_returns_end_with_the_episode(case, n, length):
     agent = learn_without_warning(small_agent(case, n_step_return=50, max_episode_steps=length))
-    assert agent.n_updates > 0
+    assert agent.Q.any() if agent.table else agent.n_updates > 0
 
 
 @pytest.mark.parametrize("starts", [0, 1, 2, 15])
