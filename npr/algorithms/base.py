@@ -669,6 +669,12 @@ class Algorithm(Settings, sb3.Methods):
         return policy
 
     @property
+    def masked_tables(self) -> tuple[str, ...]:
+        """The names of tables with -inf for actions that a mask forbids, that of the policy
+        first."""
+        return ()
+
+    @property
     def policy_parameters(self) -> str:
         """The name of the attribute with the policy's parameters."""
         *_, theta = self.acts_by()

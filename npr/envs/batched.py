@@ -23,6 +23,7 @@ from npr.envs import state_check
 from npr.envs.contract import NO_MASK, action_spec, all_finite, observation_spec, on_host
 from npr.envs.gymnasium_internals import single_envs
 from npr.envs.spaces import ACTION_KINDS, actions_from_spec, observations_from_spec
+from npr.envs.table_masks import TableMasks
 from npr.errors import (
     ConfigError,
     ConfigWarning,
@@ -99,11 +100,13 @@ class BatchedEnv(abc.ABC):
     one_by_one      whether the environments are stepped in turn, and not by one call
     acts            whether the environments choose the actions, see npr.distributed
     mask_size       numbers of a mask of actions at the end of each row of s; 0: there is none
+    masks           those of a table, whose rows have none; None: there are none
     first           the number of the first environment in messages
     """
 
     one_by_one: ClassVar[bool] = False
     acts: ClassVar[bool] = False
+    masks: TableMasks | None = None
 
     can_reset_one = True  # whether npr can reset one environment at any time
     can_replace = True  # whether it can continue after one has crashed
@@ -134,6 +137,8 @@ class BatchedEnv(abc.ABC):
         spec = action_spec(action_space)
         self.actions = actions_from_spec(spec) if spec["kind"] in ACTION_KINDS else None
         self.mask_size = self._size_of_masks(action_masks)
+        if table and self.mask_size:
+            self.masks = TableMasks(self.observations.size, self.mask_size)
         self._write = self._writer()
         self._seed_source = seeds
         self._draw_seeds()
@@ -260,8 +265,10 @@ class BatchedEnv(abc.ABC):
             raise self._contract_error(i, cause_of(error, observation)) from None
 
     def _write_mask(self, rows: np.ndarray, i: int, mask: Any, terminated: bool = False) -> None:
-        """Write the mask of env i to the end of its row; all ones if its episode is over."""
-        out = rows[i, -self.mask_size :]
+        """Write the mask of env i to the end of its row; all ones if its episode is over. That of a
+        table is noted, and depends on its observation."""
+        table = self.masks
+        out = rows[i, -self.mask_size :] if table is None else np.empty(self.mask_size, FLOAT)
         if terminated:
             out[...] = 1
         else:
@@ -269,6 +276,8 @@ class BatchedEnv(abc.ABC):
                 if mask is None:
                     raise EnvContractError(NO_MASK)
                 self.actions.write_mask(mask, out)  # type: ignore[union-attr]
+                if table is not None:
+                    table.note(int(rows[i]), out)
             except EnvContractError as error:
                 raise self._contract_error(i, error) from None
 
