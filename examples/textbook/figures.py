@@ -51,7 +51,7 @@ def picture(title, across, up):
 
 def cliff(quick):
     """Example 6.6: Sarsa takes the safe path, and so it gets more while it explores."""
-    runs, episodes = (2, 60) if quick else (60, 500)
+    runs, episodes = (1, 30) if quick else (60, 500)
     title = f"Cliff walking, example 6.6 ({runs} runs)"
     figure, axes = picture(title, "episode", "sum of rewards during the episode")
     for algorithm in (npr.Sarsa, npr.QLearning):
@@ -67,8 +67,8 @@ def cliff(quick):
 
 def expected(quick):
     """Figure 6.3: the mean over next actions allows large step sizes."""
-    rates = (0.1, 0.5, 1.0) if quick else np.arange(0.1, 1.05, 0.1).round(1).tolist()
-    first, early, long, late = (1, 20, 1, 40) if quick else (20, 100, 2, 1_500)
+    rates = (0.5, 1.0) if quick else np.arange(0.1, 1.05, 0.1).round(1).tolist()
+    first, early, long, late = (1, 10, 1, 15) if quick else (20, 100, 2, 1_500)
     title = f"Cliff walking, figure 6.3 ({first} runs of {early} and {long} of {late:,} episodes)"
     figure, axes = picture(title, "step size", "mean sum of rewards per episode")
     kinds = {
@@ -108,7 +108,7 @@ def steps_of(agent, env):
 def windy(quick):
     """Example 6.5: the slope of the curve becomes that of the shortest path, 15 steps; with the
     moves of a king it has 7 (exercise 6.9)."""
-    runs, steps = (1, 4_000) if quick else (10, 8_000)
+    runs, steps = (1, 1_500) if quick else (10, 8_000)
     title = f"Windy gridworld, example 6.5 and exercise 6.9 ({runs} runs)"
     figure, axes = picture(title, "time steps", "episodes")
     for kings, label in ((False, "four moves"), (True, "king's moves")):
