@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # for editors; at run time __getattr__ imports each name at i
     from npr import (
         autodiff,
         callbacks,
+        data,
         heads,
         infer,
         kernels,
@@ -71,8 +72,8 @@ __all__ = [
     "clone", "debug_anomaly", "load", "sweep",
     "QLearning", "Sarsa", "DQN", "PERDQN", "REINFORCE", "QActorCritic", "A2C", "PPO", "PPOKL",
     "DDPG", "TD3", "SoftQ", "SACS", "SAC",
-    "autodiff", "callbacks", "ensemble", "export", "heads", "infer", "kernels", "loggers", "nn",
-    "optim", "plot", "presets", "report", "runs", "tune",
+    "autodiff", "callbacks", "data", "ensemble", "export", "heads", "infer", "kernels", "loggers",
+    "nn", "optim", "plot", "presets", "report", "runs", "tune",
     "NprError", "BackendError", "CheckpointError", "ConfigError", "EnvContractError",
     "EnvCrashedError", "GradientError", "NumericsError", "SpaceError", "UnknownNameError",
     "CheckpointWarning", "ConfigWarning", "LogWarning", "ResumeWarning",

@@ -9,7 +9,16 @@ import numpy as np
 
 from npr import mirror
 from npr.backend import FLOAT, Array, check_array, on_device, to_device
-from npr.envs.spaces import INDEX_DTYPE
+from npr.data.transitions import (
+    check_allowed,
+    encoded_actions,
+    encoded_masks,
+    encoded_observations,
+    flags,
+    follows,
+    numbers,
+)
+from npr.envs.spaces import INDEX_DTYPE, Actions, Observations
 from npr.errors import ConfigError, ConfigWarning
 from npr.kernels import replay
 from npr.kernels.native import Native
@@ -150,6 +159,7 @@ class ReplayBuffer:
         self._s_size, self._a_shape = s_size, a_shape
         self._shapes = (s_size,), a_shape, (), (s_size,), ()  # of the columns, without rows
         self._types = {**dict.fromkeys(widths, FLOAT), "a": np.dtype(a_dtype)}
+        self._spaces: tuple[Observations, Actions] | None = None
         self._mirror: Mirror | None = None  # the rows on a device
         self._on_host = False  # whether they do not fit there
         if n_step > 1:
@@ -186,7 +196,9 @@ class ReplayBuffer:
         episode   (N,) numbers of the episodes they belong to; needed for n_step > 1
         """
         n, start = len(r), self.position
-        if n > self.capacity:
+        if not 0 < n <= self.capacity:
+            if not n:
+                return
             raise ConfigError(
                 f"{n} transitions at once do not fit a replay buffer of {self.capacity}; "
                 "raise buffer_size to at least n_envs."
@@ -209,6 +221,63 @@ class ReplayBuffer:
         self.size = min(self.size + n, self.capacity)
         if self._mirror is not None:
             self._mirror.unsent = min(self._mirror.unsent + n, self.capacity)
+
+    def set_spaces(self, observations: Observations, actions: Actions) -> None:
+        """Say what `add_batch` encodes transitions by."""
+        self._spaces = observations, actions
+
+    def add_batch(self, observations: Any, actions: Any, rewards: Any, next_observations: Any,
+                  terminated: Any, truncated: Any = None, action_masks: Any = None,
+                  next_action_masks: Any = None) -> int:  # fmt: skip
+        """Store recorded transitions, in the units of the environment; returns how many.
+
+        observations, next_observations   (B, ...), or dicts or tuples of such arrays
+        actions                           (B, ...)
+        rewards                           (B,)
+        terminated, truncated             (B,) bool: the world ended, or a time limit did
+        action_masks, next_action_masks   (B, mask_size), for an agent with action_masks=True; None:
+                                          all actions were allowed
+
+        With n_step > 1 a return goes on from one row to the next where no episode ended and the
+        next observation is that of the next row: so rows of episodes in their order are needed. The
+        running moments of normalize_obs and normalize_reward include the batch.
+
+        Raises ConfigError, and stores nothing, for wrong shapes and types, numbers that are not
+        finite, actions that are not in the space, and more transitions than the capacity.
+        """
+        if self._spaces is None:
+            raise ConfigError("add_batch needs the buffer of an agent, agent.buffer; use add.")
+        encoding, own = self._spaces
+        s = encoded_observations("observations", observations, encoding)
+        s2 = encoded_observations("next_observations", next_observations, encoding)
+        a = encoded_actions("actions", actions, own)
+        n = len(s)
+        if not len(a) == len(s2) == n <= self.capacity:
+            raise ConfigError(
+                f"add_batch needs as many actions and next_observations as observations, and at "
+                f"most buffer_size={self.capacity:,}; got {len(a):,}, {len(s2):,} and {n:,}."
+            )
+        r, ended = numbers("rewards", rewards, n), flags("terminated", terminated, n)
+        cut = np.zeros(n, bool) if truncated is None else flags("truncated", truncated, n)
+        goes_on = follows(s, s2, ended | cut)
+        size = self._s_size - encoding.size  # of a mask
+        masks = encoded_masks("action_masks", action_masks, n, own, size)
+        next_masks = encoded_masks("next_action_masks", next_action_masks, n, own, size, ended)
+        if size:
+            check_allowed(a, masks, own)
+            s, s2 = np.concatenate([s, masks], axis=1), np.concatenate([s2, next_masks], axis=1)
+        rows = (self.position + np.arange(n)) % self.capacity
+        newest = self._newest if self.n_step > 1 else None
+        self.add(s, a, r, s2, ended, np.empty(0, np.int64))
+        if newest is not None:
+            self.next[rows] = np.where(goes_on, (rows + 1) % self.capacity, -1)
+            lost = np.isin(list(newest.values()), rows)  # overwritten
+            self._newest = IntegerMap(item for item, gone in zip(newest.items(), lost) if not gone)
+        if self.obs_norm is not None:
+            self.obs_norm.add(s)
+        if self.reward_norm is not None:
+            self.reward_norm.add_sequence(r, goes_on)
+        return n
 
     def _store(self, start: int, *columns: Array) -> None:
         """Store transitions in columns of any kind, from row `start` on."""
@@ -507,18 +576,20 @@ class Steps(list[Any]):
     def __repr__(self) -> str:
         return f"Steps({len(self):,} of {self.N} environments)"
 
-    def end_episodes(self, whole: bool) -> None:
+    def end_episodes(self, whole: bool, of: Array | None = None) -> None:
         """Cut the open episodes, which will not go on: the last step counts as truncated.
 
         whole   make their steps invalid instead, as they are not complete episodes
+        of      (N,) the environments whose episodes these are; None: of all
         """
         if not self:
             return
+        of = np.ones(self.N, bool) if of is None else of
         *row, truncated, valid = self[-1]
         if not whole:
-            self[-1] = (*row, np.ones_like(truncated), valid)
+            self[-1] = (*row, truncated | of, valid)
             return
-        complete = np.zeros(self.N, bool)
+        complete = ~of
         for t in range(len(self) - 1, -1, -1):
             *row, terminated, truncated, valid = self[t]
             complete |= valid & (terminated | truncated)

@@ -48,7 +48,7 @@ class Callback:
 
     model           the agent
     n_calls         calls of _on_step
-    num_timesteps   env steps of the agent
+    num_timesteps   env steps of the agent; in learn_offline() updates of the run
     logger          of the agent: logger.record("my/key", 1.0) adds a value to the next row
     training_env    the environments of the agent
     locals          of the last step: obs, actions, rewards, new_obs and dones, (n_envs, ...); the
@@ -68,8 +68,8 @@ class Callback:
 
     @property
     def num_timesteps(self) -> int:
-        """Env steps of the agent."""
-        return int(self.model.num_timesteps)
+        """Env steps of the agent; in learn_offline() updates of the run."""
+        return int(self.model.counters.clock.num_timesteps)
 
     @property
     def logger(self) -> Any:
@@ -676,7 +676,7 @@ class ProgressBarCallback(Callback):
         self._bar: Any = None
 
     def _on_training_start(self) -> None:
-        total = self.model.end - self.num_timesteps
+        total = self.model.counters.clock.end - self.num_timesteps
         self._bar = self._tqdm(total=total, unit="step", desc=type(self.model).__name__)
         self._start = self.num_timesteps
 

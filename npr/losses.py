@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.autodiff import Tensor, record, stop_gradient
+from npr.autodiff import Tensor, clip, maximum, record, stop_gradient
 from npr.autodiff.tensor import times
 from npr.backend import Array, empty_like, on_device, xp
 from npr.errors import ConfigError
@@ -37,6 +37,26 @@ def clipped_surrogate(ratio: Any, A: Array, epsilon: float) -> Any:
         L, [ratio], lambda g: [times(g / plain.size, slope)],
         "clipped_surrogate", (ratio, A),
     )  # fmt: skip
+
+
+def clipped_mse(v: Any, R: Array, A: Array, epsilon: Any = None) -> Any:
+    """The mean of max((v - R)^2, (clip(v, v_old - epsilon, v_old + epsilon) - R)^2).
+
+    v         (B,) values, differentiable
+    R, A      (B,) their targets, and advantages R - v_old: v_old are the values when both were made
+    epsilon   None: mse(v, R)
+    Source: ppo2 of OpenAI's baselines; Engstrom et al. 2020. Stable-Baselines3 takes the second
+    square alone, which has no gradient either for a value that has left the range away from R.
+    """
+    if epsilon is None:
+        return mse(v, R)
+    if not v.shape == R.shape == A.shape:
+        raise ConfigError(
+            f"clipped_mse needs v, R and A of one shape, got {v.shape}, {R.shape} and {A.shape}."
+        )
+    v_old = R - A
+    error, held = v - R, clip(v, v_old - epsilon, v_old + epsilon) - R
+    return maximum(error * error, held * held).mean()
 
 
 @functools.lru_cache(maxsize=16)

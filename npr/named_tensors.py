@@ -1,6 +1,8 @@
 """The parameters of a policy under the names and in the shapes that PyTorch gives them.
 
 layers.0.weight (m, n), layers.0.bias (m,), ...   of the network's layers
+layer_norms.0.weight (m,), layer_norms.0.bias     of hidden layers that are normalized, which have
+                                                  no layers.0.bias
 log_std (D,)                                      where it does not depend on the observation
 table (states, actions)                           of a table
 norm.count (), norm.mean (n,), norm.squares (n,)  moments that normalize observations
@@ -14,7 +16,7 @@ import numpy as np
 
 from npr.envs.spaces import observations_from_spec
 from npr.errors import ConfigError
-from npr.kernels.mlp import layers
+from npr.kernels.mlp import gains, layers
 from npr.normalize import ObservationNorm
 from npr.policy import Policy
 
@@ -27,9 +29,12 @@ def tensors_of(policy: Policy) -> Arrays:
     if policy.sizes is None:
         named["table"] = policy.theta.copy()
     else:
+        stretched = gains(policy.theta, policy.sizes) if policy.layer_norm else []
         for i, (W, b) in enumerate(layers(policy.theta, policy.sizes)):
             named[f"layers.{i}.weight"] = W.T.copy()
-            named[f"layers.{i}.bias"] = b.copy()
+            named[_bias(i, len(stretched))] = b.copy()
+        for i, gain in enumerate(stretched):
+            named[f"layer_norms.{i}.weight"] = gain.copy()
         if policy.free:
             named["log_std"] = policy.theta[-policy.free :].copy()
     if policy.norm is not None:
@@ -57,9 +62,12 @@ def policy_of(spec: Mapping[str, Any], named: Arrays) -> Policy:
         theta = _take(left, "table")
     else:
         pieces = []
+        normalized = spec["sizes"][1:-1] if spec.get("layer_norm") else []
         for i, (n, m) in enumerate(zip(spec["sizes"], spec["sizes"][1:])):
             pieces.append(_take(left, f"layers.{i}.weight", (m, n)).T.ravel())
-            pieces.append(_take(left, f"layers.{i}.bias", (m,)))
+            pieces.append(_take(left, _bias(i, len(normalized)), (m,)))
+        for i, m in enumerate(normalized):
+            pieces.append(_take(left, f"layer_norms.{i}.weight", (m,)))
         if spec["free"]:
             pieces.append(_take(left, "log_std", (spec["free"],)))
         if len({piece.dtype for piece in pieces}) > 1:
@@ -68,6 +76,11 @@ def policy_of(spec: Mapping[str, Any], named: Arrays) -> Policy:
     if left:
         raise ConfigError(f"The policy has nothing for the tensors {sorted(left)[:5]}.")
     return Policy.from_spec(spec, theta, norm)
+
+
+def _bias(layer: int, normalized: int) -> str:
+    """The name of the bias of a layer, of which the first `normalized` ones are so."""
+    return f"layer_norms.{layer}.bias" if layer < normalized else f"layers.{layer}.bias"
 
 
 def _take(left: Arrays, name: str, shape: tuple[int, ...] | None = None) -> Any:

@@ -4,8 +4,9 @@
 node on the tape, in one kernel call each way. On the small networks of reinforcement learning the
 cost is Python per operation, not arithmetic.
 
-theta holds, layer after layer, W (n, m) row-major, then b (m,). A stack of equal networks (twin
-critics) has one row of theta each.
+theta holds, layer after layer, W (n, m) row-major, then b (m,); then the gains of layer
+normalization, if there is one, then the free outputs. A stack of equal networks (twin critics) has
+one row of theta each.
 """
 
 import math
@@ -19,7 +20,7 @@ from npr.backend import FLOAT, Array, contiguous, empty_like, on_device, to_devi
 from npr.errors import ConfigError
 from npr.kernels import mlp
 from npr.kernels.jit import available
-from npr.kernels.mlp import layers
+from npr.kernels.mlp import EPSILON, gains, layers
 
 Function = Callable[[Any], Any]
 
@@ -35,12 +36,25 @@ def elu(z: Any) -> Any:
 ACTIVATIONS: dict[str, Function] = {"relu": relu, "tanh": tanh, "elu": elu, "identity": identity}
 
 
-def composed(layers: Sequence[tuple[Any, Any]], x: Any, activation: Function = relu,
-             out: Function = identity) -> Any:  # fmt: skip
-    """What an MLP computes: x (B, n) -> (B, m), from layers(theta, sizes), of Tensors or arrays."""
+def normalized(x: Any) -> Any:
+    """Rows x (..., n), without their mean and divided by their standard deviation: layer
+    normalization (Ba et al. 2016)."""
+    x = x - x.mean(axis=-1, keepdims=True)
+    return x / ((x * x).mean(axis=-1, keepdims=True) + EPSILON) ** 0.5
+
+
+def composed(layers: Sequence[tuple[Any, Any]], x: Any,
+             activation: Function | Sequence[Function] = relu, out: Function = identity,
+             gains: Sequence[Any] = ()) -> Any:  # fmt: skip
+    """What an MLP computes: x (B, n) -> (B, m), from layers(theta, sizes), of Tensors or arrays.
+
+    activation  of all hidden layers, or of each
+    gains       of the hidden layers, if they are normalized
+    """
     *hidden, (W, b) = layers
-    for V, c in hidden:
-        x = activation(x @ V + c)
+    for i, (V, c) in enumerate(hidden):
+        x = normalized(x @ V) * gains[i] + c if gains else x @ V + c
+        x = activation(x) if callable(activation) else activation[i](x)
     return out(x @ W + b)
 
 
@@ -50,13 +64,14 @@ class MLP:
     inputs      numbers per row, or a list of them: the inputs are concatenated in that order
     hidden      widths of the hidden layers, e.g. [64, 64]; [] is a linear map
     outputs     numbers per row; None for one number without an axis, shape (B,)
-    activation  of the hidden layers: relu, tanh, elu or identity
+    activation  of the hidden layers: relu, tanh, elu or identity; or a list with one for each
     out         activation of the output
     rows        a stack of that many networks: theta (rows, size), result (rows, B, ...)
     free        further outputs that do not depend on the input (a log standard deviation), at
                 the end of theta and of the result
     ignored     numbers that may follow those of the first input, which are not read: a mask of
                 actions
+    layer_norm  hidden layers normalize before the activation: act(LN(x W) * gain + b)
 
     x is (B, inputs) or (inputs,); the result (B, outputs) or (outputs,). Plain arrays in, plain
     arrays out. Where theta or x is a Tensor, only the cotangents of the Tensors are computed.
@@ -67,36 +82,36 @@ class MLP:
         inputs: int | Sequence[int],
         hidden: Sequence[int],
         outputs: int | None = None,
-        activation: str = "relu",
+        activation: str | Sequence[str] = "relu",
         out: str = "identity",
         rows: int | None = None,
         free: int = 0,
         ignored: int = 0,
+        layer_norm: bool = False,
     ) -> None:
-        for name in (activation, out):
-            if name not in ACTIVATIONS:
-                raise ConfigError(
-                    f"activation={name!r} is not known; use {', '.join(ACTIVATIONS)}."
-                )
+        names = [*activations(activation, len(hidden)), *activations(out, 1)]
         if free and outputs is None:
             raise ConfigError(f"free={free} needs outputs to stand beside; outputs is None.")
         widths = [np.sum(inputs), *hidden, 1 if outputs is None else outputs]
         self.sizes = [int(n) for n in widths]  # they may be NumPy's
         self.outputs, self.rows, self.free = outputs, rows, free
         self.ignored, self._first = ignored, int(np.ravel(inputs)[0])
-        self.activation = activation
-        self.size = sum((n + 1) * m for n, m in zip(self.sizes, self.sizes[1:])) + free
+        self.activation, self.layer_norm = shortened(activation), layer_norm
+        normalized = sum(self.sizes[1:-1]) if layer_norm else 0
+        self.size = sum((n + 1) * m for n, m in zip(self.sizes, self.sizes[1:])) + normalized + free
         self._shape = (rows, self.size) if rows else (self.size,)  # of theta
         self._out = () if outputs is None else (outputs + free,)  # of a row of the result
-        codes = mlp.ACTIVATIONS.index(activation), mlp.ACTIVATIONS.index(out)
-        self._plan = np.array(self.sizes), *codes  # arguments of the kernels
+        codes = [mlp.ACTIVATIONS.index(name) for name in names]
+        self._plan = np.array(self.sizes), np.array(codes), layer_norm  # arguments of the kernels
         self._units = sum(self.sizes[1:])
+        self._work = mlp.work_size(self.sizes, layer_norm, 1, 1)  # per row of the batch
         self._name = "MLP " + "-".join(map(str, self.sizes))
 
     def __repr__(self) -> str:
         stack = f"{self.rows} x " if self.rows else ""
         widths = "-".join(map(str, self.sizes))
-        return f"{type(self).__name__}({stack}{widths}, {self.activation})"
+        kind = described(self.activation, self.layer_norm)
+        return f"{type(self).__name__}({stack}{widths}, {kind})"
 
     def init(
         self,
@@ -109,6 +124,7 @@ class MLP:
 
         scheme    "fan_in": W and b uniform in +-1/sqrt(n). "orthogonal": W orthogonal with gain
                   sqrt(2), and `out_gain` in the last layer; b zero.
+                  Layers that are normalized have b zero and gains of one.
         free      value of the free outputs
         """
         if scheme not in ("fan_in", "orthogonal"):
@@ -120,10 +136,14 @@ class MLP:
                 n, m = W.shape
                 if scheme == "fan_in":
                     W[...] = rng.uniform(-1, 1, (n, m)) / math.sqrt(n)
-                    b[...] = rng.uniform(-1, 1, m) / math.sqrt(n)
                 else:
                     W[...] = (out_gain if W is last[0] else math.sqrt(2)) * _orthogonal(rng, n, m)
+                if scheme == "fan_in" and (W is last[0] or not self.layer_norm):
+                    b[...] = rng.uniform(-1, 1, m) / math.sqrt(n)
+                else:
                     b[...] = 0
+            for gain in gains(row, self.sizes) if self.layer_norm else ():
+                gain[...] = 1
         return to_device(theta if self.rows else theta[0])
 
     def layers(self, theta: Array) -> list[list[tuple[Array, Array]]]:
@@ -138,9 +158,9 @@ class MLP:
         inputs = [x.data if type(x) is Tensor else x for x in xs]
         networks, x = self._kernel_arguments(plain, inputs)
         N, B, K = len(networks), len(x), self.sizes[-1]
-        values = empty_like(x, N * B * self._units)
+        values = empty_like(x, N * B * self._work)
         mlp.forward(networks, x, *self._plan, values)
-        y = values[N * B * (self._units - K) :]  # those of the last layer
+        y = values[N * B * (self._units - K) : N * B * self._units]  # those of the last layer
         if self.free:
             y = mlp.add_free(y.reshape(N, B, K), networks, self.free)
         y = y.reshape((*self._shape[:-1], *inputs[0].shape[:-1], *self._out))
@@ -189,6 +209,34 @@ class MLP:
         scratch = empty_like(x, mlp.scratch_size(self.sizes, len(x)) if native else 0)
         mlp.backward(networks, x, *self._plan, values, g, dtheta, dx, scratch)
         return dtheta, dx
+
+
+def activations(activation: str | Sequence[str], count: int) -> list[str]:
+    """The activation of each of `count` hidden layers. Raises ConfigError for an unknown name, and
+    for a list of another length."""
+    each = [activation] * count if isinstance(activation, str) else list(activation)
+    for name in (activation,) if isinstance(activation, str) else each:
+        if name not in tuple(ACTIVATIONS):
+            raise ConfigError(f"activation={name!r} is not known; use {', '.join(ACTIVATIONS)}.")
+    if len(each) != count:
+        raise ConfigError(
+            f"activation={each!r} has {len(each)} names for {count} hidden layers; give one for "
+            "each, or one name for all."
+        )
+    return each
+
+
+def shortened(activation: str | Sequence[str]) -> str | list[str]:
+    """A list of equal activations as one name; anything else as it is."""
+    if isinstance(activation, str):
+        return activation
+    return activation[0] if len({*activation}) == 1 else list(activation)
+
+
+def described(activation: str | Sequence[str], layer_norm: bool) -> str:
+    """The hidden layers, in a text."""
+    kind = activation if isinstance(activation, str) else "-".join(activation)
+    return f"{kind}, layer_norm" if layer_norm else kind
 
 
 def _like(cotangent: Array, x: Array) -> Array:

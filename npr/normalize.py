@@ -133,6 +133,16 @@ class RewardNorm:
         self.moments.add(self.returns[valid, None])
         self.returns[done] = 0.0
 
+    def add_sequence(self, r: Array, goes_on: Array) -> None:
+        """Include rewards (B,) that are not of these environments, in the order of their episodes;
+        goes_on (B,): whether the next one belongs to the same episode."""
+        total, past = 0.0, []
+        for reward, more in zip(r.tolist(), goes_on.tolist()):
+            total = self.gamma * total + reward
+            past.append(total)
+            total *= more
+        self.moments.add(np.reshape(past, (-1, 1)))
+
     def begin(self, n_envs: int) -> None:
         """Start new episodes in this many environments."""
         self.returns = np.zeros(n_envs)

@@ -15,6 +15,7 @@ from npr.backend import FLOAT
 from npr.envs.contract import all_finite
 from npr.envs.spaces import Observations
 from npr.heads import Head
+from npr.nn import normalized as layer_normalized
 from npr.normalize import ObservationNorm
 
 Array = np.ndarray[Any, Any]
@@ -24,13 +25,14 @@ _FEW = 16  # numbers that Python adds in less time than a call of NumPy takes
 
 def one_row(
     observations: Observations, norm: ObservationNorm | None, stack: list[tuple[Array, Array]],
-    activation: Function, is_relu: bool, head: Head,
+    gains: list[Array], activations: list[Function | None], head: Head,
 ) -> Callable[[Array], Any] | None:  # fmt: skip
     """A function from an observation, an array, to the environment's action; or None where
     observations are not arrays of numbers, or this head is not supported.
 
     stack        (W, b) of the layers: views, which may change
-    activation   of the hidden layers; relu has a faster form
+    gains        of the hidden layers, if they are normalized: views, too
+    activations  of the hidden layers; None is relu, which has a faster form
 
     The function returns None for a batch, and for an observation of another shape, or that is not
     finite or not numbers.
@@ -39,7 +41,9 @@ def one_row(
     if finish is None or observations.kind not in ("box", "multibinary"):
         return None
     is_flat = shape == (observations.size,)
-    hidden, (W, b) = [(V, c, np.zeros_like(c)) for V, c in stack[:-1]], stack[-1]
+    each = zip(stack[:-1], gains or [None] * len(activations), activations)
+    hidden = [(V, c, gain, f, np.zeros_like(c)) for (V, c), gain, f in each]
+    W, b = stack[-1]
     normalized, few = _normalized(norm), observations.size <= _FEW
     isfinite, maximum = math.isfinite, np.maximum
 
@@ -56,10 +60,13 @@ def one_row(
             return None
         if normalized is not None:
             x = normalized(x)
-        for V, c, zeros in hidden:
+        for V, c, gain, function, zeros in hidden:
             x = x.dot(V)
+            if gain is not None:
+                x = layer_normalized(x)
+                x *= gain
             x += c
-            x = maximum(x, zeros, out=x) if is_relu else activation(x)
+            x = maximum(x, zeros, out=x) if function is None else function(x)
         x = x.dot(W)
         x += b
         return finish(x)

@@ -203,6 +203,13 @@ def clip_norm(g: Array, max_norm: float) -> Array:
     return g
 
 
+def clip_joint_norm(g: Array, h: Array, max_norm: float) -> None:
+    """Scale g and h, both flat, by the same number in place so that the Euclidean norm of the two
+    together is at most max_norm; unchanged where it is not finite."""
+    both = clip_norm(xp.concatenate([_flat(g), _flat(h)]), max_norm)
+    g[...], h[...] = both[: g.size], both[g.size :]
+
+
 def polyak(theta_bar: Array, theta: Array, tau: float) -> None:
     """theta_bar <- tau theta + (1 - tau) theta_bar, in place."""
     steps.polyak(_flat(theta_bar), _same_shape("target's source", theta, theta_bar), tau)

@@ -14,8 +14,8 @@ from npr.envs.contract import all_finite
 from npr.envs.spaces import Observations, actions_from_spec, observations_from_spec
 from npr.errors import ConfigError, ConfigWarning, EnvContractError
 from npr.heads import HEADS, Head, TableHead
-from npr.kernels.mlp import layers
-from npr.nn import composed, identity
+from npr.kernels.mlp import gains, layers
+from npr.nn import activations, composed, described, identity
 from npr.normalize import ObservationNorm
 from npr.one_row import one_row
 
@@ -23,7 +23,7 @@ _SPEC = (
     "observations", "actions", "head", "sizes", "activation", "free", "epsilon", "temperature",
     "normalize",
 )  # fmt: skip
-_OPTIONAL = ("masked",)  # of a spec
+_OPTIONAL = ("masked", "layer_norm")  # of a spec: True, or left out
 
 
 def _relu(x: np.ndarray) -> np.ndarray:
@@ -61,10 +61,11 @@ class Policy:
     head          how an action is chosen from the network's outputs
     theta         the flat parameter vector (npr.nn), or a table (states, actions); not copied
     sizes         widths of the network's layers, input first; None: theta is a table
-    activation    of the hidden layers
+    activation    of the hidden layers; a list has one for each
     free          number of outputs at the end of theta that do not depend on the observation
     norm          running moments that normalize observations; acting does not update them
     masked        whether it was trained with masks of actions: calls without one give a warning
+    layer_norm    whether hidden layers are normalized before the activation
 
     Raises ConfigError if these do not match.
     """
@@ -75,12 +76,13 @@ class Policy:
         head: Head,
         theta: np.ndarray,
         sizes: list[int] | None = None,
-        activation: str = "identity",
+        activation: str | list[str] = "identity",
         free: int = 0,
         norm: ObservationNorm | None = None,
         masked: bool = False,
+        layer_norm: bool = False,
     ):
-        self.masked = masked
+        self.masked, self.layer_norm = masked, layer_norm
         self.observations, self.head, self.actions = observations, head, head.actions
         self.theta, self.norm = theta, norm
         self.sizes, self.activation, self.free = sizes, activation, free
@@ -93,7 +95,8 @@ class Policy:
         cls, spec: Mapping[str, Any], theta: np.ndarray, norm: ObservationNorm | None = None
     ) -> "Policy":
         """The policy described by `spec` (plain data), with these parameters."""
-        if {*spec} - {*_OPTIONAL} != {*_SPEC} or spec.get("masked", True) is not True:
+        optional = [spec[name] for name in _OPTIONAL if name in spec]
+        if {*spec} - {*_OPTIONAL} != {*_SPEC} or any(value is not True for value in optional):
             raise ConfigError(
                 f"The spec of a policy has {', '.join(_SPEC)}; got {', '.join(spec)}."
             )
@@ -108,6 +111,7 @@ class Policy:
             observations_from_spec(spec["observations"]),
             HEADS[spec["head"]](actions, spec["epsilon"], spec["temperature"]),
             theta, spec["sizes"], spec["activation"], spec["free"], norm, "masked" in spec,
+            "layer_norm" in spec,
         )  # fmt: skip
 
     @classmethod
@@ -115,7 +119,8 @@ class Policy:
         """The policy in the content of a file. Raises an exception if it is not valid."""
         spec, norm = manifest["policy"], None
         if spec["normalize"] is True:
-            norm = ObservationNorm(observations_from_spec(spec["observations"]).size)
+            masks = actions_from_spec(spec["actions"]).mask_size if "masked" in spec else 0
+            norm = ObservationNorm(observations_from_spec(spec["observations"]).size, ignored=masks)
             prefix = "state/obs_norm."
             held = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
             norm.load(held)
@@ -134,13 +139,13 @@ class Policy:
             "free": self.free,
             "epsilon": float(self.head.epsilon),
             "temperature": self.head.temperature,
-            **({"masked": True} if self.masked else {}),
+            **{name: True for name in _OPTIONAL if getattr(self, name)},
         }
 
     def __repr__(self) -> str:
         hidden = [] if self.sizes is None else self.sizes[1:-1]
         path = " -> ".join(map(str, [self.observations, *hidden, self.actions]))
-        kind = "table" if self.sizes is None else self.activation
+        kind = "table" if self.sizes is None else described(self.activation, self.layer_norm)
         normalized = ", normalized observations" if self.norm else ""
         return f"Policy({path}, {kind}, head {self.head.name!r}{normalized})"
 
@@ -256,7 +261,7 @@ class Policy:
         if self.sizes is None:
             y = self.theta[x]
             return y
-        y = composed(self._layers, x, self._activate)
+        y = composed(self._layers, x, self._activations, gains=self._gains)
         if self.free:
             free = np.broadcast_to(self.theta[-self.free :], (len(y), self.free))
             y = np.concatenate([y, free], axis=-1)
@@ -266,10 +271,6 @@ class Policy:
 
     def _check_head(self) -> None:
         head, name = self.head, self.head.name
-        if self.activation not in tuple(ACTIVATIONS):
-            raise ConfigError(
-                f"activation={self.activation!r} is not known; use {', '.join(ACTIVATIONS)}."
-            )
         if self.actions.kind not in head.kinds or not 0 < head.temperature < np.inf:
             raise ConfigError(
                 f"The head {name!r} at temperature {head.temperature!r} does not support "
@@ -279,9 +280,10 @@ class Policy:
         if not 0 <= head.epsilon <= 1:
             raise ConfigError(f"epsilon must be a probability, got {head.epsilon!r}.")
         table = isinstance(head, TableHead)
-        if table is not (self.sizes is None) or (table and self.norm is not None):
+        normal = self.norm is not None or self.layer_norm
+        if table is not (self.sizes is None) or (table and normal):
             raise ConfigError(
-                "A table has neither sizes nor norm, a network has sizes; got "
+                "A table has neither sizes nor norm nor layer_norm, a network has sizes; got "
                 f"sizes={self.sizes!r} and norm={self.norm!r} for the head {name!r}."
             )
 
@@ -297,6 +299,7 @@ class Policy:
         inputs = self.observations.size + self.head.noise_inputs
         outputs = self.head.outputs + self.head.free
         if sizes is None:
+            activations(self.activation, 0)
             if theta.shape != (inputs, outputs):
                 raise ConfigError(
                     f"The table must have shape {(inputs, outputs)}, got {theta.shape}."
@@ -309,26 +312,32 @@ class Policy:
                 f"A network of widths {sizes} and {free} free outputs does not map {inputs} inputs "
                 f"to {outputs} outputs, as the head {self.head.name!r} needs."
             )
+        activations(self.activation, len(sizes) - 2)
         needed = sum(n * m + m for n, m in zip(sizes, sizes[1:])) + free
+        needed += sum(sizes[1:-1]) if self.layer_norm else 0
         if theta.shape != (needed,):
             raise ConfigError(f"Widths {sizes} need {needed} parameters, got {theta.shape}.")
 
     def _prepare(self) -> None:
         """Precompute what acting needs. Weights and biases are views of theta."""
         self._noise_inputs = self.head.noise_inputs
-        self._layers = [] if self.sizes is None else layers(self.theta, self.sizes)
-        self._activate = ACTIVATIONS[self.activation]
+        sizes = self.sizes or []
+        self._layers = layers(self.theta, sizes) if sizes else []
+        self._gains = gains(self.theta, sizes) if self.layer_norm else []
+        each = activations(self.activation, max(len(sizes) - 2, 0))
+        self._activations = [ACTIVATIONS[name] for name in each]
         self._one_row = None
-        if self.sizes is not None and not self._noise_inputs:
+        if sizes and not self._noise_inputs and not self.masked:
             self._one_row = one_row(
-                self.observations, self.norm, self._layers, self._activate,
-                self.activation == "relu", self.head,
+                self.observations, self.norm, self._layers, self._gains,
+                [None if name == "relu" else ACTIVATIONS[name] for name in each], self.head,
             )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
         # without the views, which would not share memory with theta in a copy
         state = vars(self).copy()
-        del state["_layers"], state["_activate"], state["_one_row"]
+        for name in ("_layers", "_gains", "_activations", "_one_row"):
+            del state[name]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ LAYERS = {
     "system": 1, "files": 1, "autodiff": 1, "kernels": 1,
     "nn": 2, "optim": 2, "losses": 2, "noise": 2, "normalize": 2, "mirror": 2, "envs": 2,
     "heads": 3, "critics": 3, "buffers": 3, "one_row": 3, "policy": 3, "named_tensors": 3,
-    "infer": 3, "traces": 3,
+    "infer": 3, "data": 3, "traces": 3,
     "settings": 4, "presets": 4, "loggers": 4,
     "capture": 5, "distributed": 5, "export": 5, "plot": 5, "training": 5,
     "callbacks": 6, "algorithms": 6,

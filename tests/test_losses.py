@@ -5,7 +5,7 @@ import pytest
 
 from npr import ConfigError
 from npr.autodiff import clip, grad, gradcheck, huber, minimum, pick, value_and_grad, where
-from npr.losses import clipped_surrogate, mse, td_huber
+from npr.losses import clipped_mse, clipped_surrogate, mse, td_huber
 
 RNG = np.random.default_rng(0)
 Q, A, Y = 2 * RNG.standard_normal((6, 3)), np.array([0, 2, 1, 1, 0, 2]), RNG.standard_normal(6)
@@ -61,6 +61,40 @@ def test_mse_refuses_targets_that_would_broadcast_x():
     """(B,) and (B, 1) would broadcast to all pairs: a wrong loss without an error."""
     with pytest.raises(ConfigError, match=r"x of shape \(6,\), got \(6, 1\)"):
         mse(Y, Y[:, None])
+
+
+def test_clipped_mse_by_hand():
+    """v_old = 0 and a range of 1. Within it the error counts, and beyond it the larger one: that
+    of v, if v went beyond R; that of the end of the range, a constant, if v is nearer to R."""
+    v, R = np.array([0.5, 2.0, 2.0, -3.0]), np.array([1.0, 0.0, 3.0, -4.0])
+    loss, g = value_and_grad(lambda v: clipped_mse(v, R, R, 1.0))(v)
+    assert loss == (0.25 + 4 + 4 + 9) / 4 == clipped_mse(v, R, R, 1.0)
+    np.testing.assert_allclose(g, [-0.25, 1, 0, 0])
+    # Stable-Baselines3 takes the error of the clipped value alone
+    assert ((np.clip(v, -1, 1) - R) ** 2).mean() == (0.25 + 1 + 4 + 9) / 4
+
+
+def test_clipped_mse_without_a_range_is_mse_to_the_bit():
+    v, R, A = RNG.standard_normal((3, 9)).astype(np.float32)
+    for got, expected in zip(
+        value_and_grad(lambda v: clipped_mse(v, R, A))(v), value_and_grad(lambda v: mse(v, R))(v)
+    ):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_the_gradient_of_clipped_mse_is_that_of_its_differences():
+    v, R, A = RNG.standard_normal((3, 40))
+    gradcheck(lambda v: clipped_mse(v, R, A, 0.5), v)
+    g = grad(lambda v: clipped_mse(v, R, A, 0.5))(v)
+    assert 0 < (g == 0).sum() < 40
+    v, R, A = (x.astype(np.float32) for x in (v, R, A))
+    loss, g = value_and_grad(lambda v: clipped_mse(v, R, A, 0.5))(v)
+    assert loss.dtype == g.dtype == np.float32
+
+
+def test_clipped_mse_refuses_other_shapes():
+    with pytest.raises(ConfigError, match=r"of one shape, got \(6,\), \(6, 1\) and \(6,\)"):
+        clipped_mse(Y, Y[:, None], Y, 0.2)
 
 
 def test_clipped_surrogate_equals_its_composition():

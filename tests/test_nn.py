@@ -11,7 +11,7 @@ from functools import partial
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 from npr import autodiff as ad
 from npr import nn
@@ -19,16 +19,17 @@ from npr.autodiff import gradcheck, vjp
 from npr.backend import FLOAT
 from npr.errors import ConfigError
 from npr.kernels import mlp as kernels
-from npr.nn import ACTIVATIONS, MLP, layers
+from npr.nn import ACTIVATIONS, MLP, gains, layers
 
 # --- the definition ------------------------------------------------------------------------------
 
 
-def composed(theta, *xs, widths, activation="relu", out="identity", free=0):
+def composed(theta, *xs, widths, activation="relu", out="identity", free=0, layer_norm=False):
     """npr.nn.composed of concatenated inputs, with free outputs beside it."""
     x, size = ad.concatenate(list(xs), axis=-1), theta.shape[0] - free
-    network = layers(theta[:size], widths)
-    y = nn.composed(network, x, ACTIVATIONS[activation], ACTIVATIONS[out])
+    network, stretched = layers(theta[:size], widths), gains(theta[:size], widths)
+    each = [ACTIVATIONS[name] for name in nn.activations(activation, len(widths) - 2)]
+    y = nn.composed(network, x, each, ACTIVATIONS[out], stretched if layer_norm else ())
     if free:
         y = ad.concatenate([y, theta[size:] + np.zeros((*y.shape[:-1], free))], axis=-1)
     return y
@@ -90,17 +91,52 @@ def test_the_gradient_equals_finite_differences(activation):
     gradcheck(lambda x: mlp(theta, x), x, tolerance=1e-6)
 
 
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    st.lists(st.integers(2, 5), min_size=1, max_size=3),
+    st.data(),
+    st.sampled_from([None, 2]),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_gradient_of_normalized_layers_equals_finite_differences(hidden, data, rows, seed):
+    names = st.sampled_from(sorted(ACTIVATIONS))
+    activation = [data.draw(names) for _ in hidden]
+    mlp = MLP([2, 1], hidden, 2, activation, rows=rows, free=1, layer_norm=True)
+    theta, s = numbers(*((rows,) if rows else ()), mlp.size, seed=seed), numbers(3, 2, seed=seed)
+    a = numbers(3, 1, seed=seed)
+    assume(all(_is_smooth(mlp, network, s, a) for network in theta.reshape(-1, mlp.size)))
+    gradcheck(lambda theta: mlp(theta, s, a), theta, tolerance=1e-5)
+    gradcheck(lambda a: mlp(theta, s, a), a, tolerance=1e-5)
+
+
+def _is_smooth(mlp, theta, s, a):
+    """Whether no hidden value is near the kink of relu, and no row is nearly constant."""
+    x = np.concatenate([s, a], axis=-1)
+    for (W, b), gain, name in zip(layers(theta, mlp.sizes), gains(theta, mlp.sizes),
+                                  nn.activations(mlp.activation, len(mlp.sizes) - 2)):  # fmt: skip
+        z = x @ W
+        if z.std(axis=-1).min() < 0.03:
+            return False
+        z = nn.normalized(z) * gain + b
+        if name in ("relu", "elu") and np.abs(z).min() < 1e-3:
+            return False
+        x = np.asarray(ACTIVATIONS[name](z))
+    return True
+
+
 @st.composite
 def architectures(draw):
     sizes = st.integers(1, 4)
     rows, batch = draw(st.none() | st.integers(1, 3)), draw(st.integers(0, 5))
+    hidden, names = draw(st.lists(sizes, max_size=3)), st.sampled_from(sorted(ACTIVATIONS))
     spec = {
         "inputs": draw(sizes | st.lists(sizes, min_size=1, max_size=3)),
-        "hidden": draw(st.lists(sizes, max_size=3)),
+        "hidden": hidden,
         "outputs": draw(sizes),
-        "activation": draw(st.sampled_from(sorted(ACTIVATIONS))),
-        "out": draw(st.sampled_from(sorted(ACTIVATIONS))),
+        "activation": draw(names | st.tuples(*[names] * len(hidden))),
+        "out": draw(names),
         "free": draw(st.integers(0, 2)),
+        "layer_norm": draw(st.booleans()),
     }
     return spec, rows, batch
 
@@ -116,9 +152,7 @@ def test_the_node_equals_the_composed_network_for_any_architecture(drawn):
     reference = partial(
         composed,
         widths=[sum(inputs), *spec["hidden"], spec["outputs"]],
-        activation=spec["activation"],
-        out=spec["out"],
-        free=spec["free"],
+        **{name: spec[name] for name in ("activation", "out", "free", "layer_norm")},
     )
     xs = [numbers(batch, n, seed=i) for i, n in enumerate(inputs)]
 
@@ -142,6 +176,41 @@ def test_by_hand():
     x = np.array([[2.0], [-2.0]])
     np.testing.assert_array_equal(nn.composed(layers(theta, [1, 1, 1]), x), [[3.5], [0.5]])
     np.testing.assert_array_equal(MLP(1, [1], 1)(theta, x), [[3.5], [0.5]])
+
+
+def test_a_normalized_layer_by_hand():
+    """Rows (-1, 1) and (1, 3) have means 0 and 2, and standard deviation 1."""
+    theta = np.array([1, 0, 0, 1, 10, 20, 1, 1, 0.5, 3, 4])  # W and b of two layers, gains
+    x, factor = np.array([[-1.0, 1.0], [1.0, 3.0]]), 1 / np.sqrt(1 + 1e-5)
+    mlp = MLP(2, [2], 1, "identity", layer_norm=True)
+    expected = (10 - 3 * factor) + (20 + 4 * factor) + 0.5
+    np.testing.assert_allclose(mlp(theta, x), [[expected], [expected]], rtol=1e-12)
+
+
+def test_a_constant_row_is_normalized_to_zeros():
+    """Its variance is zero, and gradients are finite."""
+    mlp = MLP(2, [3], 1, layer_norm=True)
+    theta, x = np.ones(mlp.size), numbers(4, 2)
+    y, gradient = cotangents(lambda theta: mlp(theta, x), theta, np.ones((4, 1)))
+    np.testing.assert_allclose(y, 4, rtol=1e-9)
+    assert np.isfinite(gradient).all()
+
+
+def test_the_gains_follow_the_layers():
+    mlp = MLP(3, [4, 5], 2, rows=2, free=1, layer_norm=True)
+    theta = mlp.init(np.random.default_rng(0), free=-0.5)
+    assert mlp.size == 3 * 4 + 4 + 4 * 5 + 5 + 5 * 2 + 2 + 4 + 5 + 1 and theta.shape == (
+        2,
+        mlp.size,
+    )
+    for row, network in zip(theta, mlp.layers(theta)):
+        flat = np.concatenate([part.ravel() for layer in network for part in layer])
+        np.testing.assert_array_equal(row[: len(flat)], flat)
+        np.testing.assert_array_equal(row[len(flat) :], [1] * 9 + [-0.5])
+        np.testing.assert_array_equal(np.concatenate([b for _, b in network[:-1]]), 0)
+        assert network[-1][1].all()  # the last layer is not normalized
+    orthogonal = mlp.init(np.random.default_rng(0), "orthogonal")
+    np.testing.assert_array_equal(orthogonal[:, -10:-1], 1)
 
 
 # --- shapes of inputs and outputs ----------------------------------------------------------------
@@ -230,9 +299,10 @@ def test_free_outputs_are_the_last_entries_of_theta():
 # --- types, memory, cost -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_float32_stays_float32(activation):
-    mlp = MLP([2, 1], [5], 2, activation, "tanh", rows=2, free=1)
+def test_float32_stays_float32(activation, layer_norm):
+    mlp = MLP([2, 1], [5], 2, activation, "tanh", rows=2, free=1, layer_norm=layer_norm)
     theta, s = numbers(2, mlp.size, dtype=np.float32), numbers(4, 2, dtype=np.float32)
     a, v = numbers(4, 1, dtype=np.float32), numbers(2, 4, 3, dtype=np.float32)
     assert mlp(theta, s, a).dtype == np.float32
@@ -269,7 +339,7 @@ def test_plain_arrays_give_a_plain_array():
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_theta_inputs_and_cotangents_are_not_modified(activation):
-    mlp = MLP([2, 1], [3], 2, activation, activation, rows=2, free=1)
+    mlp = MLP([2, 1], [3], 2, activation, activation, rows=2, free=1, layer_norm=True)
     theta, s, a, v = numbers(2, mlp.size), numbers(4, 2), numbers(4, 1), numbers(2, 4, 3)
     for array in (theta, s, a, v):
         array.flags.writeable = False
@@ -414,10 +484,25 @@ def test_equal_generators_draw_equal_parameters():
 # --- invalid arguments ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("setting", [{"activation": "gelu"}, {"out": "gelu"}])
+@pytest.mark.parametrize(
+    "setting", [{"activation": "gelu"}, {"activation": ["gelu"]}, {"out": "gelu"}]
+)
 def test_an_unknown_activation_is_refused(setting):
     with pytest.raises(ConfigError, match="activation='gelu' is not known; use relu, tanh, elu,"):
         MLP(2, [3], 1, **setting)
+
+
+@pytest.mark.parametrize("activation", [[], ["relu", "tanh"]])
+def test_another_number_of_activations_than_of_hidden_layers_is_refused(activation):
+    with pytest.raises(ConfigError, match=f"has {len(activation)} names for 1 hidden layers; give"):
+        MLP(2, [3], 1, activation)
+
+
+def test_equal_activations_are_one():
+    assert MLP(2, [3, 4], 1, ["tanh", "tanh"]).activation == "tanh"
+    assert repr(MLP(2, [3, 4], 1, ["tanh", "elu"], rows=2, layer_norm=True)) == (
+        "MLP(2 x 2-3-4-1, tanh-elu, layer_norm)"
+    )
 
 
 def test_an_unknown_scheme_is_refused():

@@ -7,7 +7,7 @@ import pytest
 
 from npr.backend import FLOAT
 from npr.errors import ConfigError
-from npr.optim import SGD, Adam, RMSprop, clip_norm, polyak
+from npr.optim import SGD, Adam, RMSprop, clip_joint_norm, clip_norm, polyak
 
 # --- the published updates, for one number and its gradients -------------------------------------
 
@@ -140,6 +140,29 @@ def test_clip_norm_keeps_the_direction(shape, dtype):
 @pytest.mark.parametrize("g", [[0.3, -0.4], [0.0, 0.0]])
 def test_clip_norm_does_not_change_short_gradients(g):
     np.testing.assert_array_equal(clip_norm(np.array(g), 0.6), g)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [2, 40])
+def test_a_joint_norm_keeps_the_direction_of_both(dtype, n):
+    g, h = np.zeros(n, dtype), np.zeros(3, dtype)
+    g[-1], h[0] = 3, -4
+    clip_joint_norm(g, h, 0.5)
+    np.testing.assert_allclose([g[-1], h[0]], [0.3, -0.4], rtol=1e-6)
+    assert np.count_nonzero(g) == np.count_nonzero(h) == 1 and g.dtype == h.dtype == dtype
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_joint_norm_that_is_not_finite_changes_nothing(wrong):
+    g, h = np.array([3.0, 4.0]), np.array([wrong])
+    clip_joint_norm(g, h, 0.5)
+    np.testing.assert_array_equal([*g, *h], [3, 4, wrong])
+
+
+def test_a_short_joint_norm_changes_nothing():
+    g, h = np.array([0.3, 0.1]), np.array([-0.4])
+    clip_joint_norm(g, h, 0.6)
+    assert [*g, *h] == [0.3, 0.1, -0.4]
 
 
 # --- Polyak averaging ----------------------------------------------------------------------------

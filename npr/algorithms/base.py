@@ -7,7 +7,7 @@ import functools
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import InitVar
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -15,16 +15,17 @@ import numpy as np
 
 from npr import presets
 from npr.backend import Array, check_array, to_host
-from npr.buffers import Steps
+from npr.buffers import ReplayBuffer, Steps
 from npr.callbacks import Callback, as_callback
 from npr.capture import capture_methods
 from npr.distributed.collected import ActorEnvs
 from npr.envs.batched import BatchedEnv, ErrorPolicy
 from npr.envs.make import env_id, env_name, has_limit_below, is_vector, number_of_envs, open_envs
+from npr.envs.observed import ObservedEnvs
 from npr.envs.remake import EnvOfFile, description
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
-from npr.files import checkpoint
+from npr.files import checkpoint, replay_file
 from npr.files.parts import Snapshot, instances, parts
 from npr.heads import Head
 from npr.kernels.rows import Kept
@@ -37,12 +38,13 @@ from npr.settings import Schedule, Settings, sb3, setting
 from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, documentation, is_whole, near
 from npr.system import memory, streams
-from npr.training import cloning, evaluation, restoring, saving
+from npr.training import cloning, evaluation, imitation, offline, restoring, saving
 from npr.training.acting import Acting
 from npr.training.advice import note_on_batches, note_on_threads
 from npr.training.counters import Counters
 from npr.training.logger import Logger
-from npr.training.run import DEFAULT_BUDGET, Run
+from npr.training.observing import NOTHING_SELECTED, Observer
+from npr.training.run import DEFAULT_BUDGET, Run, Step
 from npr.training.space_checks import check_same_spaces, check_spaces
 
 if TYPE_CHECKING:
@@ -265,9 +267,9 @@ class Algorithm(Settings, sb3.Methods):
                     )
             object.__setattr__(self, name, value)
 
-    def now(self, schedule: Schedule) -> float:
-        """The current value of a setting that may be a schedule, e.g. "linear:3e-4"."""
-        if isinstance(schedule, (int, float)):
+    def now(self, schedule: Schedule | None) -> Any:
+        """The current value of a setting that may be a schedule, e.g. "linear:3e-4", or None."""
+        if schedule is None or isinstance(schedule, (int, float)):
             return schedule
         return value_at(schedule, self.counters.progress)
 
@@ -343,6 +345,7 @@ class Algorithm(Settings, sb3.Methods):
         self._captured: Any = None  # recorded calls, see npr.capture
         self._normal: Kept[tuple[int, ...], Any] = Kept()  # memory of `normal`
         self._described = self._learning = False
+        self._observer: Observer | None = None  # of a run whose environments the caller steps
         self._outputs: Outputs | None = None  # of set_logger
         self._optimizers: dict[str, Any] = {}  # of the agent, at the start of a run
         self._advised: set[str] = set()  # warnings about settings that were given
@@ -355,6 +358,8 @@ class Algorithm(Settings, sb3.Methods):
         own = set(vars(self))
         with memory.explain_full_device(vars(self)):
             self.build()
+        for buffer in instances(self, ReplayBuffer).values():
+            buffer.set_spaces(observations, actions)
         self._optimizers = instances(self, Optimizer) if self.rates else {}
         self.set_learning_rate()
         # a fixed list or dict may be changed in place; a file holds what the agent was built with
@@ -403,6 +408,15 @@ class Algorithm(Settings, sb3.Methods):
             made = envs.described()
             self.env_description = description(self.env, made, **(self.env_kwargs or {}))
         return envs
+
+    def note_on_masks(self) -> None:
+        """Say once that the environments have masks of actions, which are not used."""
+        if self.envs.offers_masks and not self.action_masks and "action_masks" not in self._advised:
+            self._advised.add("action_masks")
+            self._say(
+                "the environment says which actions are allowed; they are all tried. With "
+                "action_masks=True the agent chooses among the allowed ones."
+            )
 
     def _say(self, line: str) -> None:
         if self.verbose:
@@ -461,6 +475,7 @@ class Algorithm(Settings, sb3.Methods):
         """
         if self._learning:
             raise ConfigError("set_env() was called on an agent that is learning.")
+        self._end_observation()
         before, position = dict(vars(self)), self.position()
         own: dict[str, Any] = {"env": env, "env_id": env_id(env), "env_kwargs": env_kwargs}
         try:
@@ -550,6 +565,156 @@ class Algorithm(Settings, sb3.Methods):
             self._end(run)
         return self
 
+    def iterate(
+        self,
+        total_timesteps: int | None = None,
+        callback: "Callable[[Self], Any] | Callback | Iterable[Any] | None" = None,
+        progress_bar: bool | None = None,
+        log_interval: int | None = None,
+        reset_num_timesteps: bool = True,
+        save_path: "str | os.PathLike[str] | None" = None,
+        save_freq: int | None = None,
+        log: "str | Output | Iterable[str | Output] | None" = None,
+        log_dir: "str | os.PathLike[str] | None" = None,
+    ) -> Iterator[Step]:
+        """Learn as `learn` does with the same arguments, and yield a Step after every step of the
+        environments and the updates that followed it.
+
+        The run begins with the first Step that is asked for. Leaving the loop, or closing the
+        iterator, ends it as if a callback had returned False. Between two steps the agent may be
+        saved, evaluated and changed; it is still learning, so that another run is refused, and
+        Ctrl-C takes effect in the next step.
+        """
+        run = self._begin(
+            total_timesteps, callback, progress_bar, log_interval, reset_num_timesteps, save_path,
+            save_freq, log, log_dir,
+        )  # fmt: skip
+        try:
+            yield from run.steps()
+        finally:
+            self._end(run)
+
+    def begin_run(
+        self,
+        total_timesteps: int | None = None,
+        reset_num_timesteps: bool = True,
+        log_interval: int | None = None,
+        log: "str | Output | Iterable[str | Output] | None" = None,
+        log_dir: "str | os.PathLike[str] | None" = None,
+    ) -> None:
+        """Begin a run whose environments the caller steps, with `select_action` and `observe`.
+
+        The arguments are those of `learn`. Schedules follow the budget; steps beyond it are learned
+        from too, with the values that they have at its end. Without this call the first
+        `select_action` goes on with the agent's last run, or begins one with the preset's budget.
+        """
+        saving.check_arguments(None, log_interval, reset_num_timesteps)
+        outputs = self._outputs_of(log, log_dir, log_interval)
+        counters = self._next_counters(total_timesteps, reset_num_timesteps, "begin_run")
+        self._observe_envs(counters, outputs, log_interval)
+
+    def select_action(self, observation: Any, action_masks: Any = None) -> Any:
+        """The environment's action for an observation, chosen as in `learn`: with exploration.
+
+        observation   of n_envs environments, as a batch, if there are several; then the result is
+                      one, too. If it is not the next observation of the last step, a new episode
+                      begins
+        action_masks  for action_masks=True: 1 or True for each action that is allowed, one mask
+                      per environment
+
+        `observe` learns from what follows. Raises EnvContractError for an observation that does not
+        fit the space, NumericsError if training has diverged.
+        """
+        if self._observer is None:
+            counters = self._next_counters(None, True, "select_action")
+            counters = self.counters if self.counters.end else counters
+            self._observe_envs(counters, self._outputs_of(None, None, None), None)
+        elif self._learning:
+            raise self._is_learning("select_action")
+        return self._observer.select(observation, action_masks)
+
+    def observe(
+        self,
+        observation: Any,
+        action: Any,
+        reward: Any,
+        next_observation: Any,
+        terminated: Any,
+        truncated: Any,
+        valid: Any = None,
+        action_masks: Any = None,
+    ) -> None:
+        """Learn from one step as `learn` would: after the same steps the agent is the same.
+
+        observation        that of the last `select_action`
+        action             what was done: the action that it returned, or another one of the
+                           environment's space
+        reward             a number; (n_envs,) for several environments, as the flags
+        next_observation   the true one, also where the episode ended
+        terminated         whether the episode ended there; truncated: whether it was cut, by a time
+                           limit or a reset. The next `select_action` then begins a new one
+        valid              (n_envs,) False where the step only reset an environment, as in
+                           Gymnasium's autoreset mode NEXT_STEP; None: nowhere
+        action_masks       as for `select_action`, at the next observation; not needed where the
+                           episode terminated
+
+        Updates run here when they are due, and the log is written. A call that raises ConfigError
+        or EnvContractError has changed nothing and can be repeated.
+        """
+        if self._learning:
+            raise self._is_learning("observe")
+        if self._observer is None:
+            raise NOTHING_SELECTED
+        self._observer.observe(
+            observation, action, reward, next_observation, terminated, truncated, valid,
+            action_masks,
+        )  # fmt: skip
+
+    def _is_learning(self, call: str) -> ConfigError:
+        return ConfigError(f"{call}() was called on an agent that is learning; copy it first.")
+
+    def _next_counters(self, total_timesteps: Any, reset: bool, call: str) -> Counters:
+        """Those of a run that begins now. Raises ConfigError if the agent is learning."""
+        if self._learning:
+            raise self._is_learning(call)
+        default = self.preset.get("total_timesteps", DEFAULT_BUDGET)
+        return self.counters.next_run(total_timesteps, default, reset)
+
+    def _observe_envs(self, counters: Counters, outputs: Outputs, log_interval: Any) -> None:
+        """Begin a run in environments that the caller steps."""
+        self._end_observation()
+        if self.envs is None or not self.envs.observed:
+            position = self.position()
+            self.envs, self._position = ObservedEnvs(
+                self.n_envs, self.observations, self.actions, self.envs,
+                self.actions.mask_size if self.action_masks else 0, table=self.table,
+                error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
+            ), {}  # fmt: skip
+            if position:
+                self._resume_episodes(position)
+        run = self._open(counters, None, False, log_interval, None, None, outputs)
+        self._learning = False
+        self._observer = Observer(self, run)
+
+    def _end_observation(self) -> None:
+        """End the run of `observe`, if there is one."""
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.end()
+
+    def _leave_observed_envs(self) -> None:
+        """Go back from environments that the caller steps to the agent's own ones, in which new
+        episodes begin."""
+        self._end_observation()
+        if self.envs is None or not self.envs.observed:
+            return
+        self._position = {**self.envs.state(), "open": np.array(False)}
+        self.envs = self.envs.own
+        if self.envs is not None:
+            self.envs.s = None
+            self.envs.resume(self._position)
+            self._position = {}
+
     def _begin(
         self, total_timesteps: Any, callback: Any, progress_bar: Any, log_interval: Any,
         reset_num_timesteps: Any, save_path: Any, save_freq: Any, log: Any, log_dir: Any,
@@ -558,14 +723,20 @@ class Algorithm(Settings, sb3.Methods):
         saving.check_target(save_path, save_freq)
         saving.check_arguments(progress_bar, log_interval, reset_num_timesteps)
         callbacks, outputs = as_callback(callback), self._outputs_of(log, log_dir, log_interval)
-        if self._learning:
-            raise ConfigError("learn() was called on an agent that is learning; copy it first.")
-        default = self.preset.get("total_timesteps", DEFAULT_BUDGET)
-        counters = self.counters.next_run(total_timesteps, default, reset_num_timesteps)
+        counters = self._next_counters(total_timesteps, reset_num_timesteps, "learn")
+        self._leave_observed_envs()
         if self.envs is None:
             self._reopen_envs(counters.num_timesteps)
         if callbacks is not None:
             callbacks.init_callback(self)
+        return self._open(
+            counters, callbacks, progress_bar, log_interval, save_path, save_freq, outputs
+        )
+
+    def _open(
+        self, counters: Counters, callback: Callback | None, progress_bar: Any, log_interval: Any,
+        save_path: Any, save_freq: Any, outputs: Outputs,
+    ) -> Run:  # fmt: skip
         own = {name: getattr(self, name) for name in self.settings}
         about = {"algorithm": type(self).__name__, "env": self.env_name, "seed": self.seed, **own}
         title = f"{type(self).__name__} {self.env_name}"
@@ -575,7 +746,7 @@ class Algorithm(Settings, sb3.Methods):
         self._optimizers = instances(self, Optimizer)
         self._describe(counters.end - counters.num_timesteps)
         self.logger.begin(counters.num_timesteps)
-        run = Run(self, callbacks, progress_bar, log_interval, save_path, save_freq, outputs)
+        run = Run(self, callback, progress_bar, log_interval, save_path, save_freq, outputs)
         self._learning = True
         return run
 
@@ -583,6 +754,65 @@ class Algorithm(Settings, sb3.Methods):
         """A run of `_begin` has ended, in whatever way."""
         self._learning = False
         run.outputs.close()
+
+    def learn_offline(
+        self,
+        updates: int,
+        callback: "Callable[[Self], Any] | Callback | Iterable[Any] | None" = None,
+        progress_bar: bool | None = None,
+        log_interval: int | None = None,
+        save_path: "str | os.PathLike[str] | None" = None,
+        save_freq: int | None = None,
+        log: "str | Output | Iterable[str | Output] | None" = None,
+        log_dir: "str | os.PathLike[str] | None" = None,
+    ) -> Self:
+        """Make a number of updates from the replay buffer as it is, without environments, and
+        return the agent.
+
+        The arguments are those of `learn`, where every step is an update: schedules go over these
+        updates, and target_update_interval, log_interval, save_freq and the intervals of callbacks
+        count them. learning_starts, train_freq and gradient_steps have no effect. Callbacks are
+        called after every update; num_timesteps of the agent does not change.
+
+        Warns once of extrapolation errors. Raises ConfigError for an algorithm without a replay
+        buffer, and for an empty buffer.
+        """
+        offline.learn_offline(
+            self, updates, as_callback(callback), progress_bar, log_interval, save_path, save_freq,
+            self._outputs_of(log, log_dir, log_interval),
+        )  # fmt: skip
+        return self
+
+    def imitate(
+        self,
+        observations: Any,
+        actions: Any,
+        epochs: int = 10,
+        batch_size: int = 64,
+        learning_rate: float = 1e-3,
+        action_masks: Any = None,
+    ) -> imitation.Imitation:
+        """Behavior cloning: let the policy choose the actions of others, as a start for `learn`.
+
+        observations, actions   (B, ...) in the units of the environment
+        epochs                  passes through them, in batches in random order
+        learning_rate           of an Adam of its own: the optimizers of the agent are not changed
+        action_masks            (B, mask_size), for an agent with action_masks=True; None: all
+                                actions were allowed
+
+        It maximizes the log-likelihood of the actions; for DDPG and TD3 it minimizes the squared
+        error, and for SoftQ's sampler an energy distance (Gneiting and Raftery 2007, eq. 22).
+        Critics are not trained. A target network of the actor is set to it, and steps that `learn`
+        has kept for its next rollout are dropped. With normalize_obs the first observations that
+        the agent gets are those of the data, if it has had none.
+
+        Returns the losses of the epochs, and how close the actions of the policy are to the data.
+        Raises ConfigError for an algorithm without an actor (DQN, tables), and for data that are
+        not in the spaces; NumericsError if it diverges.
+        """
+        return imitation.imitate(
+            self, observations, actions, epochs, batch_size, learning_rate, action_masks
+        )
 
     def set_logger(self, outputs: "Iterable[Output] | None") -> None:
         """Write the log of every further learn() to these outputs, see npr.loggers.configure.
@@ -633,8 +863,8 @@ class Algorithm(Settings, sb3.Methods):
         """What to call the environment in a text, in which its id may be missing."""
         if self.env is None:
             return self.env_id or "no environment"
-        opened = self.envs and env_name(self.envs.bases()[0])  # by a function without a name
-        return env_name(self.env) or opened or "a function"
+        opened = [*map(env_name, self.envs.bases()[:1])] if self.envs else []
+        return env_name(self.env) or "".join(filter(None, opened)) or "a function"
 
     # ---- acting
 
@@ -660,10 +890,13 @@ class Algorithm(Settings, sb3.Methods):
         if there and policy is not None and policy.head == head:
             policy.theta[...] = to_host(theta)
         elif policy is None or policy.theta is not theta or policy.head != head:
+            shape: dict[str, Any] = {}
+            if network is not None:
+                names = ("sizes", "activation", "free", "layer_norm")
+                shape = {name: getattr(network, name) for name in names}
             policy = Policy(
-                self.observations, head, to_host(theta),
-                network.sizes if network else None, network.activation if network else "identity",
-                network.free if network else 0, self.obs_norm, self.action_masks,
+                self.observations, head, to_host(theta), norm=self.obs_norm,
+                masked=self.action_masks, **shape,
             )  # fmt: skip
             self._policy = policy
         return policy
@@ -836,6 +1069,30 @@ class Algorithm(Settings, sb3.Methods):
         saving.check_path("path", path)
         checkpoint.save(self, path)
 
+    def save_replay_buffer(self, path: "str | os.PathLike[str]") -> None:
+        """Save the transitions of the replay buffer alone, with the running moments of
+        normalize_obs and normalize_reward, to one file without pickle.
+
+        Raises ConfigError for an algorithm without one, or if the path is not one of a file, and
+        OSError if the file cannot be written.
+        """
+        saving.check_path("path", path)
+        offline.buffer_of(self, "save_replay_buffer")
+        replay_file.save(self, path)
+
+    def load_replay_buffer(self, path: "str | os.PathLike[str]") -> None:
+        """Replace the transitions of the replay buffer by those of a file.
+
+        It must be that of an agent with the same spaces, n_step_return and kind of buffer. Its
+        buffer_size may be another one, if the transitions fit. The running moments are taken over
+        if the agent has none. Episodes that went on do not go on.
+
+        Raises CheckpointError, and changes nothing, if the file is damaged or does not fit.
+        """
+        saving.check_path("path", path)
+        offline.buffer_of(self, "load_replay_buffer")
+        replay_file.load(self, path)
+
     def export(self, path: "str | os.PathLike[str]", **options: Any) -> "Exported":
         """Write the policy for use without npr: C, Python, JavaScript, ONNX and others, by suffix.
 
@@ -851,6 +1108,7 @@ class Algorithm(Settings, sb3.Methods):
 
     def close(self) -> None:
         """Close the environments. The agent can still act, evaluate and save."""
+        self._end_observation()
         if self.envs is not None:
             self._position = self.envs.state()
             self.envs.close()
@@ -894,6 +1152,7 @@ class Algorithm(Settings, sb3.Methods):
             "envs": None,
             "_policy": None,
             "_learning": False,
+            "_observer": None,
             "_outputs": None,
             "_optimizers": {},
             "env": self._env_of_copy(),

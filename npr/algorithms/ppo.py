@@ -32,17 +32,18 @@ run); LunarLanderContinuous-v3 255.3 in 1,000,000 steps (1 run).
 
 from npr.algorithms.base import Algorithm
 from npr.autodiff import exp, value_and_grad
+from npr.backend import to_host
 from npr.envs.spaces import ACTION_KINDS
 from npr.errors import ConfigError
 from npr.heads import policy_head
 from npr.kernels import gae, standardize
-from npr.losses import clipped_surrogate, mse
-from npr.optim import Adam, clip_norm
-from npr.settings import ActorCritic, Advantages, Schedule, setting
+from npr.losses import clipped_mse, clipped_surrogate
+from npr.optim import Adam
+from npr.settings import ActorCritic, Proximal, Schedule, setting
 from npr.training.logger import explained_variance
 
 
-class PPO(Advantages, ActorCritic, Algorithm):
+class PPO(Proximal, ActorCritic, Algorithm):
     """Proximal policy optimization with a clipped surrogate, for all kinds of actions."""
 
     n_envs: int = 8
@@ -50,12 +51,14 @@ class PPO(Advantages, ActorCritic, Algorithm):
     batch_size: int = setting(64, "steps per minibatch", within="[1, inf)")
     clip_range: Schedule = setting(0.2, "clip range of the ratio", within="[0, inf)")  # [2]
     n_epochs: int = setting(10, "epochs K per rollout", within="[1, inf)")  # [3]
+    target_kl: float | None = setting(None, "epochs end at 1.5 of this KL", within="(0, inf)")
 
     networks = ("pi", "vf")
     rates = {"adam_theta": "actor_lr", "adam_phi": "critic_lr"}
     action_kinds = ACTION_KINDS
 
     def check(self):
+        super().check()
         if self.batch_size < 2 and self.normalize_advantage:
             raise ConfigError(
                 f"{type(self).__name__}: batch_size=1 has no standard deviation to normalize "
@@ -70,6 +73,7 @@ class PPO(Advantages, ActorCritic, Algorithm):
         self.critic = self.network("vf", n)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
+        self.share_layers()
         self.adam_theta = Adam(self.theta, rate, eps=1e-5)
         self.adam_phi = Adam(self.phi, rate, eps=1e-5)
 
@@ -86,46 +90,50 @@ class PPO(Advantages, ActorCritic, Algorithm):
     def _train(self, run):
         for D in run.rollouts(self.n_steps, self.explore):  # [4-6]
             self.set_learning_rate()
-            epsilon = self.now(self.clip_range)
+            epsilon, epsilon_vf = self.now(self.clip_range), self.now(self.clip_range_vf)
             s, a, r, s2, terminated, done = D.arrays()
             v, v2 = self.V(self.phi, s), self.V(self.phi, s2)
             A = gae(r, v, v2, terminated, done, self.gamma, self.gae_lambda)  # [9]
             R = A + v  # [8]
             data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, R)]
             data.append(self.pi(self.theta, data[0]).log_prob(data[1]))
-            self.train_epochs(run, D, data, epsilon)
+            self.train_epochs(run, D, data, epsilon, epsilon_vf)
             run.logger.add({"explained_variance": explained_variance(v, R, D.rows())})
         # [16]
 
-    def train_epochs(self, run, D, data, epsilon):
+    def train_epochs(self, run, D, data, epsilon, epsilon_vf):
         """The epochs of a rollout."""
         for _ in range(self.n_epochs):  # [7]
             for batch in D.batches(data, self.batch_size, self.rng["sample"]):
-                run.updated(self.update(*batch, epsilon))
+                metrics = self.update(*batch, epsilon, epsilon_vf)
+                run.updated(metrics)
+                if self.target_kl and to_host(metrics["approx_kl"].mean()) > 1.5 * self.target_kl:
+                    return
         # [15]
 
-    def update(self, s, a, A, R, logp_old, epsilon):
-        if self.normalize_advantage and len(A) > 1:
-            A = standardize(A)
+    def update(self, s, a, A, R, logp_old, epsilon, epsilon_vf=None):
+        weight = standardize(A) if self.normalize_advantage and len(A) > 1 else A
 
         def L_clip(theta):
             pi = self.pi(theta, s)
             log_ratio = pi.log_prob(a) - logp_old
             ratio = exp(log_ratio)  # [10]
-            L = clipped_surrogate(ratio, A, epsilon)  # [11]
+            L = clipped_surrogate(ratio, weight, epsilon)  # [11]
             entropy = pi.entropy().mean()
             objective = L + self.ent_coef * entropy if self.ent_coef else L
             return -objective, (L, ratio, log_ratio, entropy)
 
         (_, (L, ratio, log_ratio, entropy)), g = value_and_grad(L_clip, has_aux=True)(self.theta)
-        self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [12]
 
-        def L_V(phi):  # [13]
-            loss = mse(self.V(phi, s), R)
+        def L_V(phi):
+            loss = clipped_mse(self.V(phi, s), R, A, epsilon_vf)
             return self.vf_coef * loss, loss
 
-        (_, value_loss), g = value_and_grad(L_V, has_aux=True)(self.phi)
-        self.adam_phi.step(self.phi, clip_norm(g, self.max_grad_norm))  # [14]
+        (_, value_loss), h = value_and_grad(L_V, has_aux=True)(self.phi)
+        self.clip_gradients(g, h)
+        self.adam_theta.step(self.theta, g)  # [12]
+        self.adam_phi.step(self.phi, h)  # [13, 14]
+        self.share_layers()
         return {
             "policy_gradient_loss": -L,
             "value_loss": value_loss,

@@ -49,13 +49,13 @@ from npr.envs.spaces import ACTION_KINDS
 from npr.errors import ConfigError
 from npr.heads import policy_head
 from npr.kernels import gae, standardize
-from npr.losses import mse
-from npr.optim import Adam, clip_norm
-from npr.settings import ActorCritic, Advantages, setting
+from npr.losses import clipped_mse
+from npr.optim import Adam
+from npr.settings import ActorCritic, Proximal, setting
 from npr.training.logger import explained_variance
 
 
-class PPOKL(Advantages, ActorCritic, Algorithm):
+class PPOKL(Proximal, ActorCritic, Algorithm):
     """Proximal policy optimization with a KL penalty, for all kinds of actions."""
 
     n_envs: int = 8
@@ -72,6 +72,7 @@ class PPOKL(Advantages, ActorCritic, Algorithm):
     action_kinds = ACTION_KINDS
 
     def check(self):
+        super().check()
         if self.batch_size < 2 and self.normalize_advantage:
             raise ConfigError(
                 f"{type(self).__name__}: batch_size=1 has no standard deviation to normalize "
@@ -86,6 +87,7 @@ class PPOKL(Advantages, ActorCritic, Algorithm):
         self.critic = self.network("vf", n)
         self.theta = self.actor.init(rng, "orthogonal", 0.01, self.log_std_init)  # [1]
         self.phi = self.critic.init(rng, "orthogonal", 1.0)
+        self.share_layers()
         self.adam_theta = Adam(self.theta, rate, eps=1e-5)
         self.adam_phi = Adam(self.phi, rate, eps=1e-5)
         self.kl_weight = np.array([self.kl_coef])  # lambda, on the host
@@ -109,7 +111,7 @@ class PPOKL(Advantages, ActorCritic, Algorithm):
             R = A + v  # [9]
             data = [x.reshape(-1, *x.shape[2:]) for x in (s, a, A, R)]
             out_old = self.actor(self.theta, data[0])
-            data += [self.head(out_old).log_prob(data[1]), out_old]
+            data += [self.head(out_old, self.mask(data[0])).log_prob(data[1]), out_old]
             d = self.train_epochs(run, D, data)
             self.adapt(d)
             run.logger.add(
@@ -123,10 +125,10 @@ class PPOKL(Advantages, ActorCritic, Algorithm):
 
     def train_epochs(self, run, D, data):
         """The epochs of a rollout; returns the KL divergence after the last one."""
-        rows = D.rows()
+        rows, epsilon_vf = D.rows(), self.now(self.clip_range_vf)
         for _ in range(self.n_epochs):  # [8]
             for batch in D.batches(data, self.batch_size, self.rng["sample"]):
-                run.updated(self.update(*batch, self.kl_weight.item()))
+                run.updated(self.update(*batch, self.kl_weight.item(), epsilon_vf))
             d = self.divergence(data[0][rows], data[-1][rows])
             if d > 4 * self.target_kl:
                 break
@@ -135,7 +137,7 @@ class PPOKL(Advantages, ActorCritic, Algorithm):
 
     def divergence(self, s, out_old):
         """Mean KL(old || new) over states s, from the actor's outputs before the epochs."""
-        return float(to_host(self.head(out_old).kl(self.pi(self.theta, s)).mean()))
+        return float(to_host(self.head(out_old, self.mask(s)).kl(self.pi(self.theta, s)).mean()))
 
     def adapt(self, d):
         """Adapt lambda towards a KL divergence of target_kl."""
@@ -145,29 +147,30 @@ class PPOKL(Advantages, ActorCritic, Algorithm):
             self.kl_weight /= self.kl_scale  # [21, 22]
         np.clip(self.kl_weight, 1e-4, 1e2, out=self.kl_weight)
 
-    def update(self, s, a, A, R, logp_old, out_old, kl_weight):
-        if self.normalize_advantage and len(A) > 1:
-            A = standardize(A)
-        old = self.head(out_old)
+    def update(self, s, a, A, R, logp_old, out_old, kl_weight, epsilon_vf=None):
+        weight = standardize(A) if self.normalize_advantage and len(A) > 1 else A
+        old = self.head(out_old, self.mask(s))
 
         def L_KL(theta):
             pi = self.pi(theta, s)
             log_ratio = pi.log_prob(a) - logp_old
             ratio = exp(log_ratio)  # [11]
-            L = (ratio * A - kl_weight * old.kl(pi)).mean()  # [12]
+            L = (ratio * weight - kl_weight * old.kl(pi)).mean()  # [12]
             entropy = pi.entropy().mean()
             objective = L + self.ent_coef * entropy if self.ent_coef else L
             return -objective, (L, entropy)
 
         (_, (L, entropy)), g = value_and_grad(L_KL, has_aux=True)(self.theta)
-        self.adam_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [13]
 
-        def L_V(phi):  # [14]
-            loss = mse(self.V(phi, s), R)
+        def L_V(phi):
+            loss = clipped_mse(self.V(phi, s), R, A, epsilon_vf)
             return self.vf_coef * loss, loss
 
-        (_, value_loss), g = value_and_grad(L_V, has_aux=True)(self.phi)
-        self.adam_phi.step(self.phi, clip_norm(g, self.max_grad_norm))  # [15]
+        (_, value_loss), h = value_and_grad(L_V, has_aux=True)(self.phi)
+        self.clip_gradients(g, h)
+        self.adam_theta.step(self.theta, g)  # [13]
+        self.adam_phi.step(self.phi, h)  # [14, 15]
+        self.share_layers()
         return {
             "policy_gradient_loss": -L,
             "value_loss": value_loss,

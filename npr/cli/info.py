@@ -17,6 +17,7 @@ from typing import Any
 from npr.errors import CheckpointError, ConfigError
 from npr.files import archive, checkpoint, policy_file
 from npr.files.run_folder import BEST, CHECKPOINTS, CONFIG, FINAL, LATEST, PROGRESS
+from npr.nn import described
 from npr.runs.folder import check_is_run
 from npr.system import streams
 from npr.system.memory import format_bytes
@@ -140,9 +141,8 @@ def _file_lines(found: Mapping[str, Any]) -> list[str]:
     if found["npr"]:
         file += f", written by npr {found['npr']}"
     sizes = policy["sizes"]
-    network = (
-        "table" if sizes is None else f"{' -> '.join(map(str, sizes))}, {policy['activation']}"
-    )
+    layers = described(policy["activation"], "layer_norm" in policy)
+    network = "table" if sizes is None else f"{' -> '.join(map(str, sizes))}, {layers}"
     normalized = ", normalized observations" if policy.get("normalize") else ""
     arrays = found["arrays"]
     total = sum(one["bytes"] for one in arrays.values())

@@ -8,6 +8,7 @@ from typing import Any
 
 from npr import presets
 from npr.cli import flags
+from npr.envs.spaces import ACTION_SPACES
 from npr.errors import ConfigError, SpaceError
 from npr.runs.config import algorithm
 from npr.runs.typed import import_modules
@@ -16,10 +17,6 @@ from npr.system import streams
 HELP = "list the algorithms and what they support, the presets, or the environments"
 
 _WHATS = ("algorithms", "presets", "envs")
-_SPACES = {
-    "discrete": "Discrete", "box": "Box", "multidiscrete": "MultiDiscrete",
-    "multibinary": "MultiBinary",
-}  # fmt: skip
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,14 +117,14 @@ def _described(kind: Any) -> dict[str, Any]:
     return {
         "name": kind.__name__,
         "description": first.partition(", for ")[0],
-        "actions": [_SPACES[one] for one in kind.action_kinds],
+        "actions": [name for one in kind.action_kinds for name in ACTION_SPACES[one]],
         "needs_bounds": kind.needs_bounds,
         "observations": "Discrete" if kind.table else "any",
     }
 
 
 def _actions(one: dict[str, Any]) -> str:
-    if len(one["actions"]) == len(_SPACES):
+    if len(one["actions"]) == sum(map(len, ACTION_SPACES.values())):
         return "any"
     bounded = " (bounded)" if one["needs_bounds"] else ""
     return " ".join(f"{name}{bounded if name == 'Box' else ''}" for name in one["actions"])

@@ -234,7 +234,7 @@ class Ensemble(Sequence[Any]):
             train(together.agents, together)
             for run in [*together.runs]:
                 try:
-                    run._check_policy()
+                    run.check_policy()
                 except NumericsError as error:
                     together.lose(run, error)
             together.drop_lost()

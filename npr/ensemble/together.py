@@ -201,20 +201,18 @@ class Together:
         )
 
     def rollouts(self, n_steps: int, choose: Actions) -> Iterator[Any]:
-        complete = False
         for run in self.runs:
             run.by_rollout = True
         for steps in self._steps(choose):
             for run, step in zip(self.runs, steps):
                 run.agent.steps.append(step[:-1])
             if len(self.runs[0].agent.steps) >= n_steps:
-                complete = True
                 rollouts = [run._normalized(run._rollout()) for run in self.runs]
                 yield Each([next(one) for one in rollouts])
                 for one in rollouts:
                     next(one, None)  # what follows the update
-        if not complete:
-            self.runs[0]._warn_of_no_update(f"{n_steps:,} steps of each environment", "n_steps")
+        for run in self.runs[:1]:
+            run._warn_of_no_update(f"{n_steps:,} steps of each environment", "n_steps", 7)
 
     def _steps(self, choose: Actions) -> Iterator[list[Any]]:
         """The steps of `Run.steps`, of every agent."""
@@ -239,7 +237,7 @@ class Together:
         begins = [run for run in self.runs if run.envs.s is None]
         for run in begins:
             run.agent.steps.end_episodes(whole=False)
-            run._reset()
+            run.reset()
         if begins and any(self._norms):
             self._join_norms()  # the returns of rewards begin anew
 

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -22,7 +22,12 @@ from npr.backend import FLOAT
 from npr.envs import state_check
 from npr.envs.contract import NO_MASK, action_spec, all_finite, observation_spec, on_host
 from npr.envs.gymnasium_internals import single_envs
-from npr.envs.spaces import ACTION_KINDS, actions_from_spec, observations_from_spec
+from npr.envs.spaces import (
+    ACTION_KINDS,
+    DiscreteObservations,
+    actions_from_spec,
+    observations_from_spec,
+)
 from npr.envs.table_masks import TableMasks
 from npr.errors import (
     ConfigError,
@@ -99,13 +104,17 @@ class BatchedEnv(abc.ABC):
     all_valid       (n,) True; step returns this same object as `valid` if all rows are valid
     one_by_one      whether the environments are stepped in turn, and not by one call
     acts            whether the environments choose the actions, see npr.distributed
+    offers_masks    whether the environments are known to say which actions are allowed
+    observed        whether somebody else steps them, see npr.envs.observed
     mask_size       numbers of a mask of actions at the end of each row of s; 0: there is none
     masks           those of a table, whose rows have none; None: there are none
     first           the number of the first environment in messages
     """
 
     one_by_one: ClassVar[bool] = False
+    offers_masks = False
     acts: ClassVar[bool] = False
+    observed: ClassVar[bool] = False
     masks: TableMasks | None = None
 
     can_reset_one = True  # whether npr can reset one environment at any time
@@ -124,7 +133,6 @@ class BatchedEnv(abc.ABC):
         owned: bool,
         action_masks: bool = False,
     ) -> None:
-        self.n, self.table, self.error_policy, self.owned = n, table, error_policy, owned
         self.observations = observations_from_spec(
             observation_spec(observation_space, scale_images)
         )
@@ -137,11 +145,16 @@ class BatchedEnv(abc.ABC):
         spec = action_spec(action_space)
         self.actions = actions_from_spec(spec) if spec["kind"] in ACTION_KINDS else None
         self.mask_size = self._size_of_masks(action_masks)
+        self._prepare(n, table, error_policy, owned)
+        self._seed_source = seeds
+        self._draw_seeds()
+
+    def _prepare(self, n: int, table: bool, error_policy: ErrorPolicy, owned: bool) -> None:
+        """Set what does not depend on Gymnasium, of environments with `observations`."""
+        self.n, self.table, self.error_policy, self.owned = n, table, error_policy, owned
         if table and self.mask_size:
             self.masks = TableMasks(self.observations.size, self.mask_size)
         self._write = self._writer()
-        self._seed_source = seeds
-        self._draw_seeds()
         self.s: np.ndarray | None = None
         self.all_valid, self._all_false = np.ones(n, bool), np.zeros(n, bool)
         self._all_false.flags.writeable = False  # returned by every step that ends no episode
@@ -149,7 +162,7 @@ class BatchedEnv(abc.ABC):
         self._next_episode = 0
         self._start_statistics()
         self.finished: list[Episode] = []
-        self._last_actions: Sequence[Any] | np.ndarray = ()
+        self._taken = np.empty(0)  # (n, ...), the agent's actions of the last step
         self._crash_times: collections.deque[float] = collections.deque(maxlen=MAX_CRASHES + 1)
         self._warned_of_nan = self._warned_of_reward = False
         self.first = 0
@@ -211,7 +224,7 @@ class BatchedEnv(abc.ABC):
                 "The environment was stepped, reset or changed by others since the agent's last "
                 "step, so its episode cannot be continued: a new one begins.",
                 ResumeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         state_check.claim(self.bases(), self)
 
@@ -281,6 +294,33 @@ class BatchedEnv(abc.ABC):
             except EnvContractError as error:
                 raise self._contract_error(i, error) from None
 
+    def _encode(self, observation: Any) -> np.ndarray:
+        """Rows (n, ...) of a batch of observations."""
+        observation = on_host(observation, "the environment", "observations")
+        if self.observations.kind == "discrete" and np.shape(observation) == (self.n,):
+            discrete = cast(DiscreteObservations, self.observations)
+            indices = discrete.indices(np.asarray(observation))
+            if indices is not None:  # else the rows say which environment returned what
+                return indices if self.table else np.eye(discrete.size, dtype=FLOAT)[indices]
+        if self.observations.kind in ("box", "image"):
+            try:
+                s = self.observations.encode(observation)
+            except EnvContractError as error:
+                raise self._contract_error(None, error) from None
+            count = len(s)
+        else:
+            rows = self.observations.rows(observation)
+            s, count = self._empty_rows(), len(rows)
+            for i, row in enumerate(rows[: self.n]):
+                self._write_row(s, i, row)
+        if count != self.n:
+            raise self._contract_error(
+                None,
+                f"Got observations of {count} environments, it has {self.n}. "
+                "Fix what its reset() and step() return.",
+            )
+        return s
+
     def _begin_step(self, a: np.ndarray) -> Any:
         """Convert the agent's actions to the environments' actions, a sequence or an array."""
         if self.actions is None:
@@ -292,8 +332,8 @@ class BatchedEnv(abc.ABC):
         self.finished = []
         self.steps += 1
         convert = self.actions.to_envs if self.one_by_one else self.actions.to_env_batch
-        self._last_actions = actions = convert(a)
-        return actions
+        self._taken = a
+        return convert(a)
 
     def _invalidate(
         self, rows: list[int], valid: np.ndarray, r: np.ndarray
@@ -370,7 +410,7 @@ class BatchedEnv(abc.ABC):
                 self._handle_nonfinite(i, *fault, stepping=bool(stepped[i]))
         return rows
 
-    def _check_first(self, s: np.ndarray) -> None:
+    def check_first(self, s: np.ndarray) -> None:
         """Raise EnvContractError for non-finite first observations, whatever nan_obs is."""
         if self.table or all_finite(s):
             return
@@ -410,8 +450,10 @@ class BatchedEnv(abc.ABC):
         if i is None:
             return text
         steps = self.lengths[i] + stepping
-        action = f"; its last action was {_brief(self._last_actions[i])}" if steps else ""
-        return f"{text}, {steps:,} steps into its episode{action}"
+        text += f", {steps:,} steps into its episode"
+        if not steps or self.actions is None:
+            return text
+        return f"{text}; its last action was {_brief(self.actions.to_env(self._taken[i]))}"
 
     def _handle_crash(
         self, i: int | None, stepping: bool, what: str, error: BaseException | None
@@ -473,6 +515,8 @@ class BatchedEnv(abc.ABC):
             return None
         if len(state["episode"]) != self.n:
             return f"it had {len(state['episode'])} environments, now there are {self.n}"
+        if "begins" in state and not self.observed:
+            return "its caller stepped the environments, with agent.observe()"
         state_check.claim(self.bases(), self)
         reason = self._replay(state)
         if reason is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from npr.envs.spaces import ACTION_KINDS
 from npr.errors import EnvContractError, SpaceError
 
 if TYPE_CHECKING:
@@ -43,24 +44,28 @@ def observation_spec(space: gymnasium.Space[Any], scale_images: bool = False) ->
         return {"kind": "multidiscrete", "nvec": space.nvec.tolist(), "start": space.start.tolist()}
     if isinstance(space, gs.MultiBinary):
         return {"kind": "multibinary", "shape": list(space.shape)}
-    if isinstance(space, gs.Dict):
-        keys, parts = list(space.spaces), list(space.spaces.values())
-    elif isinstance(space, gs.Tuple):
-        keys, parts = [*range(len(space.spaces))], list(space.spaces)
-    else:
+    members = parts_of(space)
+    if members is None:
         raise SpaceError(
             f"npr's networks need observations of fixed size, got {space}; wrap the environment "
             "with gymnasium.wrappers.TransformObservation to make them a Box."
         )
-    return {
-        "kind": "group",
-        "keys": keys,
-        "parts": [observation_spec(part, scale_images) for part in parts],
-    }
+    parts = [observation_spec(part, scale_images) for part in members.values()]
+    return {"kind": "group", "keys": list(members), "parts": parts}
+
+
+def parts_of(space: gymnasium.Space[Any]) -> dict[Any, gymnasium.Space[Any]] | None:
+    """The parts of a Dict or Tuple by key; None for other spaces."""
+    import gymnasium.spaces as gs
+
+    if isinstance(space, gs.Dict):
+        return dict(space.spaces)
+    return dict(enumerate(space.spaces)) if isinstance(space, gs.Tuple) else None
 
 
 def action_spec(space: gymnasium.Space[Any]) -> dict[str, Any]:
-    """A Gymnasium action space as the plain data that `Actions` takes."""
+    """A Gymnasium action space as the plain data that `Actions` takes; of a kind that is none of
+    ACTION_KINDS if npr does not support it, or one of its parts."""
     import gymnasium.spaces as gs
 
     if isinstance(space, gs.Discrete):
@@ -75,6 +80,11 @@ def action_spec(space: gymnasium.Space[Any]) -> dict[str, Any]:
         return {"kind": "multidiscrete", "nvec": space.nvec.tolist(), "start": space.start.tolist()}
     if isinstance(space, gs.MultiBinary):
         return {"kind": "multibinary", "shape": list(space.shape)}
+    members = parts_of(space)
+    if members and (isinstance(space, gs.Tuple) or all(isinstance(key, str) for key in members)):
+        parts = [action_spec(part) for part in members.values()]
+        unknown = [part for part in parts if part["kind"] not in ACTION_KINDS]
+        return unknown[0] if unknown else {"kind": "group", "keys": list(members), "parts": parts}
     dtype = f" of {space.dtype}" if isinstance(space, gs.Box) else ""
     return {"kind": type(space).__name__.lower() + dtype}
 

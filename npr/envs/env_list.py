@@ -20,6 +20,7 @@ from npr.envs.batched import (
 )
 from npr.envs.contract import action_mask, all_finite, checked_reset, checked_step, success
 from npr.envs.episode_log import MAX_ACTIONS, MAX_BYTES, TOO_LONG, EpisodeLog
+from npr.envs.spaces import GroupActions
 from npr.errors import ConfigError, EnvContractError, SpaceError, describe_error
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ class EnvList(BatchedEnv):
         action_masks: bool = False,
     ) -> None:
         self.envs = envs
-        self.logs = [EpisodeLog(env) for env in envs]
         observation_space, action_space = envs[0].observation_space, envs[0].action_space
         for i, env in enumerate(envs[1:], 1):
             if env is envs[0]:
@@ -64,6 +64,10 @@ class EnvList(BatchedEnv):
             scale_images=scale_images, error_policy=error_policy, owned=owned,
             action_masks=action_masks,
         )  # fmt: skip
+        # of a Dict or Tuple the agent's action is kept, which is one row of numbers
+        self._logs_rows = isinstance(self.actions, GroupActions)
+        to_env = self.actions.to_env if self._logs_rows else None
+        self.logs = [EpisodeLog(env, to_env) for env in envs]
 
     def bases(self) -> Sequence[gymnasium.Env[Any, Any]]:
         return self.envs
@@ -104,11 +108,13 @@ class EnvList(BatchedEnv):
             self._write_row(s, i, observation)
             if self.mask_size:
                 self._write_mask(s, i, action_mask(self.envs[i], result[1]))
+            elif not self.offers_masks:
+                self.offers_masks = action_mask(self.envs[i], result[1]) is not None
             resets += 1
             if self.table or all_finite(s[i]):
                 return
             if self.error_policy.nan_obs == "raise" or resets > MAX_RESETS:
-                self._check_first(np.where(np.arange(self.n)[:, None] == i, s, 0))
+                self.check_first(np.where(np.arange(self.n)[:, None] == i, s, 0))
 
     def step(self, a: np.ndarray) -> Record:
         actions = self._begin_step(a)
@@ -149,7 +155,7 @@ class EnvList(BatchedEnv):
 
         How an episode ended is added to `ended`, an environment that failed to `crashed`.
         """
-        self.logs[i].add(action)
+        self.logs[i].add(self._taken[i] if self._logs_rows else action)
         try:
             result = self.envs[i].step(action)
         except Exception as error:

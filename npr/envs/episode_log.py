@@ -8,6 +8,7 @@ observation with the saved one. So a file contains no objects.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -43,10 +44,13 @@ class EpisodeLog:
     """The start of an environment's current episode, and the actions since.
 
     start    (WORDS,) uint64, state of the generator; used if seed is CONTINUED
+    to_env   makes the environment's action from what is logged; None: that is the action itself
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        self.env = env
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], to_env: Callable[[Any], Any] | None = None
+    ) -> None:
+        self.env, self.to_env = env, to_env
         self.seed, self.start = UNKNOWN, np.zeros(WORDS, np.uint64)
         self._like: Any = np.empty(0)  # an action, for dtype and shape
         self._bytes, self._limit = bytearray(), 0
@@ -113,10 +117,11 @@ class EpisodeLog:
         self.begin(reset_seed)
         observation, info = self.env.reset(seed=reset_seed)
         for action in actions:
-            of_env = action.item() if actions.dtype.kind == "i" and actions.ndim == 1 else action
+            taken = action.item() if actions.dtype.kind == "i" and actions.ndim == 1 else action
+            of_env = taken if self.to_env is None else self.to_env(taken)
             if not self.env.action_space.contains(of_env):
                 return None
-            self.add(of_env)
+            self.add(taken)
             observation, _, terminated, truncated, info = self.env.step(of_env)
             if terminated or truncated:
                 return None

@@ -9,7 +9,7 @@ import math
 import operator
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +20,8 @@ from npr.errors import ConfigError, EnvContractError
 INDEX_DTYPE = np.dtype(np.int64)  # of discrete actions
 Spec = dict[str, Any]
 _REAL = "fiub"  # kinds of dtypes whose values are numbers
-_MAX_DEPTH = 8  # of nested observation spaces
+_MAX_DEPTH = 8  # of nested spaces
+_MAX_CHOICES = 1 << 24  # whose indices are exact as float32
 _NAMES = {"box": "Box", "image": "Image", "multibinary": "MultiBinary"}
 _FIX = "Fix the environment's observation_space or what reset() and step() return."
 
@@ -49,6 +50,22 @@ def _choices(spec: Spec) -> tuple[np.ndarray, np.ndarray]:
     return np.array(counts, INDEX_DTYPE).reshape(shape), np.array(firsts, INDEX_DTYPE).reshape(
         shape
     )
+
+
+def _keys(spec: Spec) -> list[Any]:
+    """The keys in a spec of kind group, one for each part."""
+    keys, n = spec["keys"], len(spec["parts"])
+    if not isinstance(keys, list) or len(keys) != n or len({*keys}) < n:
+        raise ConfigError(f"A space of several parts needs a key for each, got {keys!r}.")
+    return keys
+
+
+def _array(value: Any) -> np.ndarray:
+    """A value as an array; of dtype object if that is not possible."""
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError):  # lists of unequal lengths
+        return np.empty(0, object)
 
 
 def described(spec: Spec) -> str:
@@ -124,10 +141,7 @@ class Observations(ABC):
 
     def _shaped(self, observation: Any, kinds: str = _REAL) -> np.ndarray:
         """One observation as an array of this shape, of one of these kinds of dtypes."""
-        try:
-            array = np.asarray(observation)
-        except (ValueError, TypeError):  # lists of unequal lengths
-            array = np.empty(0, object)
+        array = _array(observation)
         if array.dtype.kind not in kinds:
             numbers = "numbers" if kinds == _REAL else "whole numbers"
             raise EnvContractError(
@@ -264,11 +278,8 @@ class GroupObservations(Observations):
 
     def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
         super().__init__(spec)
-        self.keys, parts = spec["keys"], spec["parts"]
-        listed = isinstance(self.keys, list) and len(self.keys) == len(parts)
-        if not listed or len({*self.keys}) < len(parts):
-            raise ConfigError(f"A space of several parts needs a key for each, got {self.keys!r}.")
-        self.parts = [observations_from_spec(part, depth - 1) for part in parts]
+        self.keys = _keys(spec)
+        self.parts = [observations_from_spec(part, depth - 1) for part in spec["parts"]]
         self.size = sum(part.size for part in self.parts)
         self.images = any(part.images for part in self.parts)
 
@@ -326,19 +337,27 @@ def observations_from_spec(spec: Spec, depth: int = _MAX_DEPTH) -> Observations:
 # ---- actions
 
 
+def spans(widths: Any) -> list[tuple[int, int]]:
+    """Where columns of these widths start and end."""
+    ends = np.cumsum(widths).tolist()
+    return list(zip([0, *ends], ends))
+
+
 class Actions(ABC):
     """The conversion of the agent's actions to the environment's.
 
-    An agent's action is an index (discrete), numbers in [-1, 1] (box), indices (multidiscrete) or
-    bits (multibinary).
+    An agent's action is an index (discrete), numbers in [-1, 1] (box), indices (multidiscrete),
+    bits (multibinary), or one row of numbers with all of these (group).
 
     spec       plain data, see the subclasses
     size       outputs of a network per action: scores of all indices and bits, or means
+    shape      of one of the environment's actions
     mask_size  numbers of a mask, see npr.heads.masks; 0: there are no choices that could be
                forbidden
     """
 
     size: int
+    shape: tuple[int, ...] = ()
     mask_size: int = 0
     enumerable: ClassVar[bool] = False  # whether a network can output all action values
     bounded: bool = True  # whether the environment's actions have finite bounds
@@ -368,10 +387,7 @@ class Actions(ABC):
         """Write one mask of the environment, of any shape with mask_size numbers or bools, to out
         (mask_size,), as ones and zeros. Raises EnvContractError if it does not fit or if nothing
         is allowed."""
-        try:
-            array = np.asarray(mask)
-        except (ValueError, TypeError):  # lists of unequal lengths
-            array = np.empty(0, object)
+        array = _array(mask)
         if array.size != self.mask_size or array.dtype.kind not in _REAL:
             raise EnvContractError(
                 f"Got {reprlib.repr(mask)} as the mask of actions, {self} needs {self.mask_size} "
@@ -395,6 +411,13 @@ class Actions(ABC):
                     "episode is over, the environment must say so with terminated=True."
                 )
 
+    def allowed(self, a: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Whether masks (B, mask_size) allow the agent's actions (B, *columns()[0]), (B,)."""
+        starts = [start for start, _ in self._choice_spans()]
+        index = a.reshape(len(a), len(starts)) + np.array(starts)
+        inside: np.ndarray = (np.take_along_axis(masks, index, axis=1) > 0).all(axis=1)
+        return inside
+
     def _choice_spans(self) -> list[tuple[int, int]]:
         """Where the part of a mask for each choice starts and ends."""
         return [(0, self.mask_size)]
@@ -408,12 +431,44 @@ class Actions(ABC):
         """The environment's action for one of the agent's."""
 
     @abstractmethod
-    def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
-        """The environments' actions (B, ...) for a batch of the agent's."""
+    def to_env_batch(self, actions: np.ndarray) -> Any:
+        """The environments' actions (B, ...) for a batch of the agent's, as a VectorEnv expects."""
 
-    def to_envs(self, actions: np.ndarray) -> np.ndarray | list[int]:
+    def to_envs(self, actions: np.ndarray) -> Any:
         """`to_env_batch` one by one: discrete actions as Python's int, as environments expect."""
         return self.to_env_batch(actions)
+
+    def from_env(self, action: Any) -> Any:
+        """The agent's action, of shape columns()[0], for one of the environment's: the inverse of
+        `to_env`, for numbers up to rounding.
+
+        Raises ConfigError for an action that is not in the space.
+        """
+        return self.from_env_batch(_array(action)[None])[0]
+
+    @abstractmethod
+    def from_env_batch(self, actions: Any) -> np.ndarray:
+        """The agent's actions (B, *columns()[0]) for the environments' (B, *shape), newly
+        allocated; see `from_env`."""
+
+    def _given(self, actions: Any, kinds: str) -> np.ndarray:
+        """Actions of an environment as an array (B, size), of one of these kinds of dtypes."""
+        array = _array(actions)
+        if array.dtype.kind not in kinds or not array.ndim or array.shape[1:] != self.shape:
+            what = "numbers" if kinds == _REAL else "whole numbers"
+            raise ConfigError(
+                f"An action of {self} must be {what} of shape {self.shape}; got {array.dtype} of "
+                f"shape {array.shape[1:]} in a batch of shape {array.shape}."
+            )
+        return array.reshape(len(array), math.prod(self.shape))
+
+    def _check_inside(self, inside: np.ndarray, actions: np.ndarray) -> None:
+        """Raise ConfigError unless all of `inside` (B, n) is true, about rows of `actions`."""
+        if not inside.all():
+            row = int(np.argmin(inside.all(axis=1)))
+            one = np.asarray(actions)[row]
+            which = f", in row {row} of {len(inside)}" if len(inside) > 1 else ""
+            raise ConfigError(f"The action {reprlib.repr(one.tolist())} is outside {self}{which}.")
 
 
 def _one_allowed(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
@@ -424,12 +479,18 @@ def _one_allowed(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
     return index
 
 
+def _one_hot(a: Array, n: int) -> Array:
+    """(..., n) with a 1 at each index of a (...)."""
+    one_hot: Array = (a[..., None] == xp.arange(n)).astype(FLOAT)
+    return one_hot
+
+
 class DiscreteActions(Actions):
     """{"kind": "discrete", "n": 3, "start": 0}: the environment gets start + the agent's index."""
 
     enumerable = True
 
-    def __init__(self, spec: Spec):
+    def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
         super().__init__(spec)
         self.n = self.size = self.mask_size = _count(spec["n"])
         self.start = _first(spec["start"])
@@ -445,6 +506,9 @@ class DiscreteActions(Actions):
     ) -> np.ndarray:
         return rng.integers(self.n, size=n) if mask is None else _one_allowed(rng, mask)
 
+    def encode(self, a: Array) -> Array:
+        return _one_hot(a, self.n)
+
     def to_env(self, action: Any) -> int:
         return self.start + int(action)
 
@@ -455,6 +519,12 @@ class DiscreteActions(Actions):
         indices: list[int] = actions.tolist()
         return [self.start + a for a in indices] if self.start else indices
 
+    def from_env_batch(self, actions: Any) -> np.ndarray:
+        given = self._given(actions, "iu")
+        a = given.astype(INDEX_DTYPE) - self.start
+        self._check_inside((a >= 0) & (a < self.n), given)
+        return a[:, 0]
+
 
 class BoxActions(Actions):
     """{"kind": "box", "shape": [2], "dtype": "float32", "low": [...], "high": [...]}, bounds flat.
@@ -463,7 +533,7 @@ class BoxActions(Actions):
     without finite bounds (None in a file: JSON has no infinity) is neither scaled nor clipped.
     """
 
-    def __init__(self, spec: Spec):
+    def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
         super().__init__(spec)
         self.shape = tuple(_count(n) for n in spec["shape"])
         self.dtype = np.dtype({"float32": "f4", "float64": "f8", "float16": "f2"}[spec["dtype"]])
@@ -512,6 +582,14 @@ class BoxActions(Actions):
         scaled: np.ndarray = np.minimum(np.maximum(a * half + middle, low), high)
         return scaled.astype(self.dtype, copy=False)
 
+    def from_env_batch(self, actions: Any) -> np.ndarray:
+        low, high, middle, half = self.bounds
+        given = self._given(actions, _REAL).astype(low.dtype)  # the bounds are rounded alike
+        self._check_inside((low <= given) & (given <= high) & np.isfinite(given), given)
+        bound = np.where(np.isfinite(low) & np.isfinite(high), 1, np.inf)
+        a = (given - middle) / np.where(half == 0, 1, half)  # 0 where one number is possible
+        return np.clip(a, -bound, bound).astype(FLOAT)
+
     def _repeat(self, shape: tuple[int, ...]) -> list[np.ndarray]:
         """The bounds for actions of this shape. Those for few actions are repeated and kept, as
         broadcasting takes longer than the arithmetic."""
@@ -528,7 +606,7 @@ class MultiDiscreteActions(Actions):
     """{"kind": "multidiscrete", "nvec": [3, 2], "start": [0, 0]}, of any shape: the environment
     gets start + the agent's (len(nvec),) indices, in its shape."""
 
-    def __init__(self, spec: Spec):
+    def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
         super().__init__(spec)
         nvec, start = _choices(spec)
         self.shape, self.nvec, self.start = nvec.shape, nvec.ravel(), start.ravel()
@@ -552,11 +630,10 @@ class MultiDiscreteActions(Actions):
         return ", the masks of its indices one after the other"
 
     def _choice_spans(self) -> list[tuple[int, int]]:
-        ends = np.cumsum(self.nvec).tolist()
-        return list(zip([0, *ends], ends))
+        return spans(self.nvec)
 
     def encode(self, a: Array) -> Array:
-        one_hot = [xp.eye(n, dtype=FLOAT)[a[..., i]] for i, n in enumerate(self.nvec.tolist())]
+        one_hot = [_one_hot(a[..., i], n) for i, n in enumerate(self.nvec.tolist())]
         return xp.concatenate(one_hot, axis=-1)
 
     def to_env(self, action: np.ndarray) -> np.ndarray:
@@ -569,12 +646,18 @@ class MultiDiscreteActions(Actions):
         shifted: np.ndarray = (a + self.start).astype(INDEX_DTYPE)
         return shifted
 
+    def from_env_batch(self, actions: Any) -> np.ndarray:
+        given = self._given(actions, "iu")
+        a: np.ndarray = given.astype(INDEX_DTYPE) - self.start
+        self._check_inside((a >= 0) & (a < self.nvec), given)
+        return a
+
 
 class MultiBinaryActions(Actions):
     """{"kind": "multibinary", "shape": [4]}: the environment gets the agent's (size,) bits, in its
     shape."""
 
-    def __init__(self, spec: Spec):
+    def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
         super().__init__(spec)
         self.shape = tuple(_count(n) for n in spec["shape"])
         self.size = math.prod(self.shape)
@@ -610,19 +693,176 @@ class MultiBinaryActions(Actions):
     def to_env_batch(self, actions: np.ndarray) -> np.ndarray:
         return actions.astype(np.int8).reshape(-1, *self.shape)
 
+    def from_env_batch(self, actions: Any) -> np.ndarray:
+        given = self._given(actions, "iub")
+        self._check_inside((given == 0) | (given == 1), given)
+        return given.astype(INDEX_DTYPE)
 
-ACTIONS: dict[str, Callable[[Spec], Actions]] = {
+
+class GroupActions(Actions):
+    """Dict (string keys) or Tuple (0, 1, ... as keys) of other actions, which may be groups:
+    {"kind": "group", "keys": [...], "parts": [spec, ...]}.
+
+    The agent's action is a row with the columns of all parts, in order; indices and bits are whole
+    numbers in it. Its mask has those of the parts, one after the other.
+    """
+
+    def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
+        super().__init__(spec)
+        self.keys = _keys(spec)
+        self._named = all(isinstance(key, str) for key in self.keys)
+        if not self.keys or not (self._named or self.keys == [*range(len(self.keys))]):
+            raise ConfigError(
+                f"A Dict of actions needs strings as keys, a Tuple 0, 1, ...; got {self.keys!r}."
+            )
+        self.parts = [actions_from_spec(part, depth - 1) for part in spec["parts"]]
+        for part in self.parts:
+            counts = getattr(part, "nvec", getattr(part, "n", 0))
+            if np.max(counts, initial=0) > _MAX_CHOICES:
+                raise ConfigError(
+                    f"{part} in a Dict or Tuple of actions has more than 2^24 choices, which "
+                    "float32 does not tell apart. Use fewer, or several indices."
+                )
+        self.size = sum(part.size for part in self.parts)
+        self.mask_size = sum(part.mask_size for part in self.parts)
+        self.bounded = all(part.bounded for part in self.parts)
+        columns = [part.columns() for part in self.parts]
+        widths = [math.prod(shape) for shape, _ in columns]
+        self.width = sum(widths)
+        # of each part: its columns, all or one of them, and their type
+        self._columns = [
+            (slice(i, j) if shape else i, dtype)
+            for (i, j), (shape, dtype) in zip(spans(widths), columns)
+        ]
+
+    def columns(self) -> tuple[tuple[int, ...], np.dtype]:
+        return (self.width,), FLOAT
+
+    def slices(self, rows: Array) -> list[Array]:
+        """The columns of each part in rows (..., width): (...) of an index, else (..., D)."""
+        return [rows[..., columns] for columns, _ in self._columns]
+
+    def split(self, a: Array) -> list[Array]:
+        """The action of each part in rows a (..., width), as its own type."""
+        pairs = [(a[..., columns], dtype) for columns, dtype in self._columns]
+        return [x if dtype.kind == "f" else x.astype(dtype) for x, dtype in pairs]
+
+    def join(self, parts: Iterable[Any], concatenate: Callable[..., Any] = np.concatenate) -> Any:
+        """The inverse of `split`.
+
+        concatenate   (arrays, axis=-1) for the memory that they are in
+        """
+        pairs = zip(self._columns, parts)
+        joined = [x[..., None] if isinstance(columns, int) else x for (columns, _), x in pairs]
+        return concatenate([x if x.dtype.kind == "f" else x.astype(FLOAT) for x in joined], axis=-1)
+
+    def contains(self, a: np.ndarray) -> bool:
+        if not np.isfinite(a).all():
+            return False
+        return all(
+            part.contains(x) and (dtype.kind == "f" or not (x % 1).any())
+            for part, x, (_, dtype) in zip(self.parts, self.slices(a), self._columns)
+        )
+
+    def uniform(
+        self, rng: np.random.Generator, n: int, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        pairs = zip(self.parts, self.masks(mask))
+        rows: np.ndarray = self.join(part.uniform(rng, n, one) for part, one in pairs)
+        return rows
+
+    def masks(self, mask: Array | None) -> list[Array | None]:
+        """The mask of each part in masks (..., mask_size); None: there is none."""
+        if mask is None:
+            return [None] * len(self.parts)
+        sizes = [part.mask_size for part in self.parts]
+        return [mask[..., i:j] if j > i else None for i, j in spans(sizes)]
+
+    def _mask_layout(self) -> str:
+        return ", the masks of its parts one after the other"
+
+    def _choice_spans(self) -> list[tuple[int, int]]:
+        starts = spans([part.mask_size for part in self.parts])
+        return [
+            (start + i, start + j)
+            for (start, end), part in zip(starts, self.parts)
+            if end > start
+            for i, j in part._choice_spans()
+        ]
+
+    def encode(self, a: Array) -> Array:
+        encoded = [part.encode(x) for part, x in zip(self.parts, self.split(a))]
+        return xp.concatenate(encoded, axis=-1)
+
+    def to_env(self, action: np.ndarray) -> Any:
+        return self._named_parts([p.to_env(x) for p, x in zip(self.parts, self.split(action))])
+
+    def to_env_batch(self, actions: np.ndarray) -> Any:
+        pairs = zip(self.parts, self.split(actions))
+        return self._named_parts([part.to_env_batch(x) for part, x in pairs])
+
+    def to_envs(self, actions: np.ndarray) -> list[Any]:
+        return [self.to_env(action) for action in actions]
+
+    def allowed(self, a: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        inside = np.ones(len(a), bool)
+        for part, x, mask in zip(self.parts, self.split(a), self.masks(masks)):
+            if mask is not None:
+                inside &= part.allowed(x, mask)
+        return inside
+
+    def from_env(self, action: Any) -> np.ndarray:
+        pairs = zip(self.parts, self._members(action))
+        row: np.ndarray = self.join([np.asarray(part.from_env(x)) for part, x in pairs])
+        return row
+
+    def from_env_batch(self, actions: Any) -> np.ndarray:
+        """As for others: a dict or tuple of batches, or a list of single actions."""
+        if isinstance(actions, list):
+            rows = [self.from_env(one) for one in actions]
+            return np.array(rows, FLOAT).reshape(len(rows), self.width)
+        pairs = zip(self.parts, self._members(actions))
+        batch: np.ndarray = self.join([part.from_env_batch(x) for part, x in pairs])
+        return batch
+
+    def _members(self, action: Any) -> list[Any]:
+        """The parts of an environment's action, or of a batch. Raises ConfigError."""
+        kind = dict if self._named else tuple
+        if isinstance(action, kind) and len(action) == len(self.keys):
+            try:
+                return [action[key] for key in self.keys]
+            except KeyError:
+                pass
+        raise ConfigError(
+            f"An action of {self} must be a {kind.__name__} with the parts {self.keys}; got "
+            f"{reprlib.repr(action)}."
+        )
+
+    def _named_parts(self, parts: list[Any]) -> Any:
+        """A dict or a tuple of what belongs to the parts."""
+        return dict(zip(self.keys, parts)) if self._named else tuple(parts)
+
+
+ACTIONS: dict[str, Callable[[Spec, int], Actions]] = {
     "discrete": DiscreteActions,
     "box": BoxActions,
     "multidiscrete": MultiDiscreteActions,
     "multibinary": MultiBinaryActions,
+    "group": GroupActions,
 }
 ACTION_KINDS = tuple(ACTIONS)
+# of Gymnasium, by kind of actions
+ACTION_SPACES = {
+    "discrete": ("Discrete",), "box": ("Box",), "multidiscrete": ("MultiDiscrete",),
+    "multibinary": ("MultiBinary",), "group": ("Dict", "Tuple"),
+}  # fmt: skip
 
 
-def actions_from_spec(spec: Spec) -> Actions:
-    """The actions of a spec."""
+def actions_from_spec(spec: Spec, depth: int = _MAX_DEPTH) -> Actions:
+    """The actions of a spec; `depth` limits the nesting of groups."""
+    if depth == 0:
+        raise ConfigError("Action spaces are nested more than eight deep.")
     kind = spec["kind"]
     if kind not in ACTION_KINDS:
         raise ConfigError(f"Action kind {kind!r} is not known; use {ACTION_KINDS}.")
-    return ACTIONS[kind](spec)
+    return ACTIONS[kind](spec, depth)

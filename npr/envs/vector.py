@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from npr.envs.gymnasium_internals import (
     stalls_while_resetting,
     takes_seed_list,
 )
-from npr.envs.spaces import DiscreteObservations
 from npr.errors import ConfigError, EnvContractError, EnvCrashedError, describe_error
 
 if TYPE_CHECKING:
@@ -125,6 +124,7 @@ class VectorEnvAdapter(BatchedEnv):
         if not retains_autoreset(base):
             self._resetting = np.zeros(self.n, bool)
         s = self._with_masks(self._encode(checked_reset(result)), result[1])
+        self.offers_masks = "action_mask" in result[1]
         return self._finite_reset(s)
 
     def _reset_rows(self, s: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -141,7 +141,7 @@ class VectorEnvAdapter(BatchedEnv):
                 if not bad.any():
                     break
                 s = self._reset_rows(s, bad)
-        self._check_first(s)
+        self.check_first(s)
         return s
 
     def step(self, a: np.ndarray) -> Record:
@@ -175,7 +175,7 @@ class VectorEnvAdapter(BatchedEnv):
                 return self._restart(error, stepping=False)
             s2[lost] = s[lost]
         elif s is not s2:
-            self._check_first(s)
+            self.check_first(s)
         self.s = s
         return s2, r, terminated, truncated, valid
 
@@ -247,7 +247,7 @@ class VectorEnvAdapter(BatchedEnv):
         out = rows
         if not self.table:
             out = np.ones((self.n, self.row_size), FLOAT)
-            out[:, : self.observations.size] = rows
+            out[:, : self.observations.size] = rows[:, : self.observations.size]
         for i, mask in enumerate(masks):
             self._write_mask(out, i, mask, over is not None and bool(over[i]))
         return out
@@ -280,33 +280,6 @@ class VectorEnvAdapter(BatchedEnv):
         if value.shape[:1] != (self.n,) or known.shape != (self.n,) or not known[i]:
             return None
         return success({"is_success": value[i]})
-
-    def _encode(self, observation: Any) -> np.ndarray:
-        """Rows (n, ...) of a batch of observations."""
-        observation = on_host(observation, "the environment", "observations")
-        if self.observations.kind == "discrete" and np.shape(observation) == (self.n,):
-            discrete = cast(DiscreteObservations, self.observations)
-            indices = discrete.indices(np.asarray(observation))
-            if indices is not None:  # else the rows say which environment returned what
-                return indices if self.table else np.eye(discrete.size, dtype=FLOAT)[indices]
-        if self.observations.kind in ("box", "image"):
-            try:
-                s = self.observations.encode(observation)
-            except EnvContractError as error:
-                raise self._contract_error(None, error) from None
-            count = len(s)
-        else:
-            rows = self.observations.rows(observation)
-            s, count = self._empty_rows(), len(rows)
-            for i, row in enumerate(rows[: self.n]):
-                self._write_row(s, i, row)
-        if count != self.n:
-            raise self._contract_error(
-                None,
-                f"Got observations of {count} environments, it has {self.n}. "
-                "Fix what its reset() and step() return.",
-            )
-        return s
 
     def _restart(self, error: Exception, stepping: bool) -> Record:
         """Reset everything after an error; returns a record without a valid row."""

@@ -13,8 +13,9 @@ import numpy as np
 from npr.backend import is_finite
 from npr.envs.spaces import GroupObservations, Observations
 from npr.errors import ConfigError
-from npr.kernels.mlp import layers
+from npr.kernels.mlp import gains, layers
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
+from npr.nn import activations, normalized
 from npr.policy import ACTIVATIONS, Policy
 
 Array = np.ndarray[Any, Any]
@@ -48,14 +49,21 @@ class Part:
 
 @dataclass(frozen=True)
 class Layer:
-    """activation(W x + b), with one row of W (m, n) per output."""
+    """activation(W x + b), with one row of W (m, n) per output.
+
+    gain   (m,) with layer normalization, activation(LN(W x) * gain + b); else None
+    """
 
     W: Array
     b: Array
     activation: str = "identity"
+    gain: Array | None = None
 
     def __call__(self, x: Array) -> Array:
-        y: Array = ACTIVATIONS[self.activation](x @ self.W.T + self.b)
+        z = x @ self.W.T
+        if self.gain is not None:
+            z = normalized(z) * self.gain
+        y: Array = ACTIVATIONS[self.activation](z + self.b)
         return y
 
 
@@ -303,8 +311,14 @@ def _widened(value: Any) -> Any:
 def graph_of(policy: Policy) -> Graph:
     """The graph of a policy, in the type of its parameters.
 
-    Raises ConfigError if its parameters are not finite, and for numbers that do not fit float32.
+    Raises ConfigError if its parameters are not finite, for numbers that do not fit float32, and
+    for Dict and Tuple actions.
     """
+    if policy.actions.kind == "group":
+        raise ConfigError(
+            f"Policies of several actions, {policy.actions}, cannot be exported yet: save the "
+            "agent, and load it with npr.infer."
+        )
     check_finite(policy)
     head, spec = policy.head, policy.actions.spec
     name = _SAME.get(head.name, head.name)
@@ -337,7 +351,12 @@ def graph_of(policy: Policy) -> Graph:
         epsilon = 0.0 if masked else graph.epsilon
         return replace(graph, table=policy.theta.argmax(axis=-1), epsilon=epsilon)
     stack = [Layer(W.T.copy(), b.copy()) for W, b in layers(policy.theta, policy.sizes)]
-    hidden = tuple(replace(layer, activation=policy.activation) for layer in stack[:-1])
+    names = activations(policy.activation, len(stack) - 1)
+    stretched = gains(policy.theta, policy.sizes) if policy.layer_norm else [None] * len(names)
+    hidden = tuple(
+        replace(layer, activation=name, gain=None if gain is None else gain.copy())
+        for layer, name, gain in zip(stack, names, stretched)
+    )
     output = stack[-1]
     log_std: Layer | Array | None = None
     if head.name == "dueling":  # the value of the state changes no order of the advantages

@@ -231,6 +231,8 @@ def fingerprint(graph: Graph) -> str:
     def add(value: Any) -> None:
         if is_dataclass(value):
             for field in fields(value):
+                if field.default is None and getattr(value, field.name) is None:
+                    continue  # so that others keep their digest
                 digest.update(field.name.encode())
                 add(getattr(value, field.name))
         elif isinstance(value, tuple):

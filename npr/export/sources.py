@@ -47,7 +47,7 @@ def source_of(agent: Any) -> Source:
             "npr.export(agent, 'policy.h')."
         )
     described = agent.env_description
-    opened = agent.env if agent.envs is None else agent.envs.bases()[-1]
+    opened = ((agent.envs and agent.envs.bases()) or [agent.env])[-1]
     name = agent.env_id or described.get("id") or env_id(opened)
     return Source(
         agent.policy, type(agent).__name__,

@@ -249,6 +249,10 @@ def load(path: Path, env: object, registry: Mapping[str, type[A]]) -> A:
             f"{file} holds the policy alone, which acts but cannot learn on: use "
             f"npr.infer.load({file!r}), or load the file that agent.save(path) wrote."
         )
+    if "replay" in manifest:  # npr.files.replay_file
+        raise CheckpointError(
+            f"{file} holds a replay buffer alone: use agent.load_replay_buffer({file!r})."
+        )
     try:
         with memory.explain_full_device(manifest["settings"]):
             return _rebuild(manifest, arrays, env, registry)
@@ -306,12 +310,16 @@ def _load_parts(agent: Agent, manifest: Manifest, rest: Arrays) -> None:
             continue
         state = _take_all(rest, f"{part.group}/{name}.")
         if state or part.group == "optim" or not manifest.get("without_episode"):
-            _load_state(part, name, state)
+            load_state(part, name, state)
         if _counts(part):
             part.load_counters(_counters_of(part, name, counters))
 
 
-def _load_state(part: Part, name: str, state: Arrays) -> None:
+def load_state(part: Part, name: str, state: Arrays) -> None:
+    """Load the state of one part. Raises CheckpointError, and changes nothing, if it is not valid.
+
+    name   of the part, for errors
+    """
     key, expected = f"{part.group}/{name}", part.state().keys()
     if missing := sorted(expected - state.keys()):
         raise CheckpointError(f"{key}.{missing[0]} is missing.")

@@ -6,7 +6,6 @@ HEADS (name in a policy file -> class) and policy_head. To add a head, add a cla
 HEADS.
 """
 
-from npr.envs.spaces import Actions
 from npr.heads.base import Distribution, Head, StochasticHead
 from npr.heads.continuous import (
     Gaussian,
@@ -26,31 +25,21 @@ from npr.heads.discrete import (
     MultiCategoricalHead,
 )
 from npr.heads.masks import masked, uniform_choice
+from npr.heads.product import Product, ProductHead, policy_head
 from npr.heads.values import ArgmaxHead, DuelingHead, TableHead
 
 __all__ = [
     "HEADS", "ArgmaxHead", "Bernoulli", "BernoulliHead", "Categorical", "CategoricalHead",
     "Distribution", "DuelingHead", "Gaussian", "GaussianHead", "Head", "MultiCategorical",
-    "MultiCategoricalHead", "SamplerHead", "StochasticHead", "TableHead", "TanhGaussian",
-    "TanhGaussianHead", "TanhHead", "log_slope", "masked", "policy_head", "uniform_choice",
+    "MultiCategoricalHead", "Product", "ProductHead", "SamplerHead", "StochasticHead", "TableHead",
+    "TanhGaussian", "TanhGaussianHead", "TanhHead", "log_slope", "masked", "policy_head",
+    "uniform_choice",
 ]  # fmt: skip
 
 HEADS: dict[str, type[Head]] = {
     head.name: head
     for head in (
         TableHead, ArgmaxHead, DuelingHead, CategoricalHead, MultiCategoricalHead, BernoulliHead,
-        GaussianHead, TanhGaussianHead, TanhHead, SamplerHead,
+        GaussianHead, TanhGaussianHead, TanhHead, SamplerHead, ProductHead,
     )
 }  # fmt: skip
-
-_STOCHASTIC = (CategoricalHead, MultiCategoricalHead, BernoulliHead)
-
-
-def policy_head(actions: Actions, squashed: bool = False) -> StochasticHead:
-    """The head of a stochastic policy over these actions.
-
-    squashed   for Box actions. True: tanh of a Gaussian, whose log standard deviation depends on
-               the observation; False: a Gaussian, whose log standard deviation is a free parameter
-    """
-    heads = (*_STOCHASTIC, TanhGaussianHead if squashed else GaussianHead)
-    return next(head(actions) for head in heads if actions.kind in head.kinds)

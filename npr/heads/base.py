@@ -1,7 +1,9 @@
 """Base classes of heads and distributions."""
 
+import functools
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,10 +22,8 @@ class Distribution(ABC):
     differentiable in them.
     """
 
-    @staticmethod
-    @abstractmethod
-    def random(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        """Random numbers as `sample` needs them, on the host."""
+    # (rng, shape) -> random numbers as `sample` needs them, on the host
+    random: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
     @property
     @abstractmethod
@@ -67,6 +67,11 @@ class Distribution(ABC):
 def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Uniform numbers in [0, 1)."""
     return rng.random(shape, FLOAT)
+
+
+def total(parts: Iterable[Any]) -> Any:
+    """The sum of numbers of independent parts of an action."""
+    return functools.reduce(operator.add, parts)
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,18 +1,16 @@
 """Heads for discrete actions: one of K choices, several choices, or independent bits."""
 
-import functools
-import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from npr.autodiff import Tensor, exp, record, sigmoid, softplus, stop_gradient, sum, where
 from npr.backend import Array, contiguous, xp
-from npr.envs.spaces import INDEX_DTYPE, MultiDiscreteActions
+from npr.envs.spaces import INDEX_DTYPE, MultiDiscreteActions, spans
 from npr.errors import ConfigError
 from npr.heads import device
-from npr.heads.base import Distribution, StochasticHead, node, uniform
+from npr.heads.base import Distribution, StochasticHead, node, total, uniform
 from npr.heads.masks import masked, masked_bits
 from npr.kernels import categorical
 
@@ -167,7 +165,7 @@ class MultiCategorical(Distribution):
     random = staticmethod(uniform)
 
     def __init__(self, logits: Any, nvec: Any):
-        self.parts = [Categorical(logits[..., i:j]) for i, j in _spans(nvec)]
+        self.parts = [Categorical(logits[..., i:j]) for i, j in spans(nvec)]
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -181,23 +179,13 @@ class MultiCategorical(Distribution):
         return xp.stack([part.mode() for part in self.parts], axis=-1)
 
     def log_prob(self, a: Array) -> Any:
-        return _total(part.log_prob(a[..., i]) for i, part in enumerate(self.parts))
+        return total(part.log_prob(a[..., i]) for i, part in enumerate(self.parts))
 
     def entropy(self) -> Any:
-        return _total(part.entropy() for part in self.parts)
+        return total(part.entropy() for part in self.parts)
 
     def kl(self, other: "MultiCategorical") -> Any:
-        return _total(p.kl(q) for p, q in zip(self.parts, other.parts))
-
-
-def _spans(nvec: Any) -> list[tuple[int, int]]:
-    """Where the logits of each choice start and end."""
-    ends = np.cumsum(nvec).tolist()
-    return list(zip([0, *ends], ends))
-
-
-def _total(parts: Iterable[Any]) -> Any:
-    return functools.reduce(operator.add, parts)
+        return total(p.kl(q) for p, q in zip(self.parts, other.parts))
 
 
 class MultiCategoricalHead(StochasticHead):
@@ -214,7 +202,7 @@ class MultiCategoricalHead(StochasticHead):
         self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
     ) -> np.ndarray:
         y = masked(y, mask)
-        parts = [_choose(y[:, i:j], rng) for i, j in _spans(self.actions.nvec)]
+        parts = [_choose(y[:, i:j], rng) for i, j in spans(self.actions.nvec)]
         return np.stack(parts, axis=-1)
 
 
@@ -255,7 +243,7 @@ class Bernoulli(Distribution):
     def entropy(self) -> Any:
         if device.used(self.logits):
             return device.number("Bernoulli.entropy", self.logits.shape[-1], self.logits)
-        return sum(_total(p * _possible(p, x) for p, x in self._values()), axis=-1)
+        return sum(total(p * _possible(p, x) for p, x in self._values()), axis=-1)
 
     def kl(self, other: "Bernoulli") -> Any:
         if device.used(self.logits, other.logits):
@@ -263,7 +251,7 @@ class Bernoulli(Distribution):
             return device.divergence("Bernoulli.kl", D, self.logits, other.logits)
         pairs = zip(self._values(), other._values())
         terms = (p * (_possible(p, y) - _possible(p, x)) for (p, x), (_, y) in pairs)
-        return sum(_total(terms), axis=-1)
+        return sum(total(terms), axis=-1)
 
 
 def _possible(p: Any, x: Any) -> Any:

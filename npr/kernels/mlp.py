@@ -1,10 +1,15 @@
 """The forward and backward pass of a stack of dense networks, one kernel each.
 
-theta  (rows, size) one network per row: for each layer W (n, m) row-major, then b (m,)
+theta  (rows, size) one network per row: for each layer W (n, m) row-major, then b (m,); with
+       `normal`, then the gains (m,) of each hidden layer
 x      (B, n) the input of all of them
 sizes  widths of the layers, input first
-hidden, out  activations of the hidden layers and of the last, as indices of ACTIVATIONS
-work   flat, the values of every layer after the input: a block (rows, B, m) each
+activations  of the layers, as indices of ACTIVATIONS
+normal  whether hidden layers are act(LN(x W) * gain + b) instead of act(x W + b), where LN
+       subtracts the mean of a row and divides by its standard deviation (Ba et al. 2016)
+work   flat, of work_size numbers: the values of every layer after the input, a block (rows, B, m)
+       each; with `normal`, then LN(x W) of each hidden layer, a block (rows, B, m) each, and what
+       its rows were multiplied by, a block (rows, B) each
 
 Without Numba, or without the BLAS of npr.kernels.blas, the reference implementations run, one
 array operation after the other. On a device they run for large products, which cuBLAS computes
@@ -23,6 +28,7 @@ from npr.kernels.cuda import mlp as cuda
 from npr.kernels.jit import Kernel
 
 _SMALL = 4096  # numbers of a matrix that is transposed before the product
+EPSILON = 1e-5  # added to the variance of a row
 ACTIVATIONS = ("relu", "tanh", "elu", "identity")
 RELU, TANH, ELU, IDENTITY = range(4)
 
@@ -169,6 +175,71 @@ def _bias_backward_loop(g: Array, h: Array, out: Array) -> None:
             out[j] += row[j]
 
 
+def _sum(x: Array) -> Any:
+    """The sum of x (n,)."""
+    total = x.dtype.type(0)
+    for i in range(x.shape[0]):
+        total += x[i]
+    return total
+
+
+def _dot(x: Array, y: Array) -> Any:
+    """The sum of the products of x and y, both (n,)."""
+    total = x.dtype.type(0)
+    for i in range(x.shape[0]):
+        total += x[i] * y[i]
+    return total
+
+
+def _normalize_reference(z: Array, gain: Array, scale: Array, y: Array) -> None:
+    """z <- scale (z - mean of the row), with scale <- 1 / sqrt(variance of the row + EPSILON), and
+    y <- z * gain; z, y (B, n), gain (n,), scale (B,)."""
+    z -= z.mean(axis=1, keepdims=True)
+    scale[...] = 1 / xp.sqrt((z * z).mean(axis=1) + EPSILON)
+    z *= scale[:, None]
+    xp.multiply(z, gain, out=y)
+
+
+def _normalize_loop(z: Array, gain: Array, scale: Array, y: Array) -> None:
+    one, n, small = z.dtype.type(1), z.dtype.type(z.shape[1]), z.dtype.type(EPSILON)
+    for i in range(z.shape[0]):
+        row, to = z[i], y[i]
+        mean = _sum(row) / n
+        for j in range(z.shape[1]):
+            row[j] -= mean
+        factor = one / math.sqrt(_dot(row, row) / n + small)
+        scale[i] = factor
+        for j in range(z.shape[1]):
+            row[j] *= factor
+            to[j] = row[j] * gain[j]
+
+
+def _normalize_backward_reference(
+    g: Array, z: Array, gain: Array, scale: Array, out: Array
+) -> None:
+    """g <- the cotangent of what `normalize` got, from that of its y, and out <- that of gain;
+    z and scale are what it wrote; g, z (B, n), gain, out (n,), scale (B,)."""
+    xp.sum(g * z, axis=0, out=out)
+    g *= gain
+    mean, along = g.mean(axis=1, keepdims=True), (g * z).mean(axis=1, keepdims=True)
+    g -= mean
+    g -= z * along
+    g *= scale[:, None]
+
+
+def _normalize_backward_loop(g: Array, z: Array, gain: Array, scale: Array, out: Array) -> None:
+    n = g.dtype.type(g.shape[1])
+    out[:] = g.dtype.type(0)
+    for i in range(g.shape[0]):
+        row, value, factor = g[i], z[i], scale[i]
+        for j in range(g.shape[1]):
+            out[j] += row[j] * value[j]
+            row[j] *= gain[j]
+        mean, along = _sum(row) / n, _dot(row, value) / n
+        for j in range(g.shape[1]):
+            row[j] = (row[j] - mean - value[j] * along) * factor
+
+
 bias = Kernel(_bias_loop, _bias_reference, partial(cuda.bias, IDENTITY))
 bias_relu = Kernel(_bias_relu_loop, _bias_relu_reference, partial(cuda.bias, RELU))
 bias_tanh = Kernel(_bias_tanh_loop, _bias_tanh_reference, partial(cuda.bias, TANH))
@@ -183,6 +254,11 @@ tanh_backward = Kernel(
     _tanh_backward_loop, _tanh_backward_reference, partial(cuda.bias_backward, TANH)
 )
 elu_backward = Kernel(_elu_backward_loop, _elu_backward_reference, partial(cuda.bias_backward, ELU))
+_SUMS = (_sum, _dot)
+normalize = Kernel(_normalize_loop, _normalize_reference, cuda.normalize, sums=_SUMS)
+normalize_backward = Kernel(
+    _normalize_backward_loop, _normalize_backward_reference, cuda.normalize_backward, sums=_SUMS
+)
 _FORWARD = (bias_relu, bias_tanh, bias_elu, bias)  # in the order of ACTIVATIONS
 _BACKWARD = (relu_backward, tanh_backward, elu_backward, bias_backward)
 
@@ -199,40 +275,83 @@ def layers(theta: Any, sizes: Sequence[int]) -> list[tuple[Any, Any]]:
     return views
 
 
-def _values(work: Array, rows: int, B: int, sizes: Sequence[int]) -> list[Array]:
-    """The blocks of work, (rows, B, m) each."""
+def gains(theta: Any, sizes: Sequence[int]) -> list[Any]:
+    """[gain, ...] of the hidden layers of one network (size,), as views: they follow what `layers`
+    gives."""
+    views, start = [], sum((n + 1) * m for n, m in zip(sizes, sizes[1:]))
+    for m in sizes[1:-1]:
+        views.append(theta[start : start + m])
+        start += m
+    return views
+
+
+def work_size(sizes: Sequence[int], normal: bool, rows: int, B: int) -> int:
+    """The numbers of `work`."""
+    return rows * B * (sum(sizes[1:]) + (sum(sizes[1:-1]) + len(sizes) - 2 if normal else 0))
+
+
+def _values(work: Array, rows: int, B: int, sizes: Sequence[int]) -> list[list[Array]]:
+    """The blocks of work: of the layers' values, (rows, B, m) each; of those that are normalized;
+    and of their scales, (rows, B) each. The last two are shorter without `normal`."""
     blocks, start = [], 0
-    for m in sizes[1:]:
-        blocks.append(work[start : start + rows * B * m].reshape(rows, B, m))
-        start += rows * B * m
+    for shapes in (
+        [(rows, B, m) for m in sizes[1:]],
+        [(rows, B, m) for m in sizes[1:-1]],
+        [(rows, B)] * (len(sizes) - 2),
+    ):
+        kind = []
+        for shape in shapes:
+            end = start + math.prod(shape)
+            if end <= work.size:
+                kind.append(work[start:end].reshape(shape))
+            start = end
+        blocks.append(kind)
     return blocks
 
 
-def _forward_reference(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
+def _forward_reference(theta: Array, x: Array, sizes: Array, activations: Array, normal: bool,
                        work: Array) -> None:  # fmt: skip
     """work <- the values of every layer."""
-    sizes = sizes.tolist()
-    blocks = _values(work, len(theta), len(x), sizes)
+    sizes, codes = sizes.tolist(), activations.tolist()
+    blocks, normalized, scales = _values(work, len(theta), len(x), sizes)
     for row, network in enumerate(theta):
-        h = x
+        h, stretched = x, gains(network, sizes)
         for layer, (W, b) in enumerate(layers(network, sizes)):
-            z = xp.dot(h, W, out=blocks[layer][row])
-            _FORWARD[out if layer == len(sizes) - 2 else hidden](z, b)
+            z = blocks[layer][row]
+            if normal and layer < len(sizes) - 2:
+                y = xp.dot(h, W, out=normalized[layer][row])
+                normalize(y, stretched[layer], scales[layer][row], z)
+            else:
+                xp.dot(h, W, out=z)
+            _FORWARD[codes[layer]](z, b)
             h = z
 
 
-def _forward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
+def _forward_loop(theta: Array, x: Array, sizes: Array, activations: Array, normal: bool,
                   work: Array) -> None:  # fmt: skip
     rows, B, last = theta.shape[0], x.shape[0], sizes.shape[0] - 2
+    units = used = 0
+    for layer in range(last + 1):
+        units += sizes[layer + 1]
+        used += (sizes[layer] + 1) * sizes[layer + 1]
+    beyond = rows * B * units  # where LN(x W) of the first layer begins in work
+    factors = beyond + rows * B * (units - sizes[last + 1])
     for row in range(rows):
-        h, start, block = x, 0, 0
+        h, start, block, gain = x, 0, 0, used
         for layer in range(last + 1):
             n, m = sizes[layer], sizes[layer + 1]
             middle, first = start + n * m, block + row * B * m
             W, b = matrix(theta[row, start:middle], n, m), theta[row, middle : middle + m]
             z = matrix(work[first : first + B * m], B, m)
-            product(h, W, z, False, False, False)
-            activation = out if layer == last else hidden
+            if normal and layer < last:
+                y = matrix(work[beyond + first : beyond + first + B * m], B, m)
+                product(h, W, y, False, False, False)
+                scale = factors + (layer * rows + row) * B
+                _normalize_loop(y, theta[row, gain : gain + m], work[scale : scale + B], z)
+                gain += m
+            else:
+                product(h, W, z, False, False, False)
+            activation = activations[layer]
             if activation == RELU:
                 _bias_relu_loop(z, b)
             elif activation == TANH:
@@ -244,7 +363,7 @@ def _forward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
             h, start, block = z, middle + m, block + rows * B * m
 
 
-def _backward_reference(theta: Array, x: Array, sizes: Array, hidden: int, out: int,
+def _backward_reference(theta: Array, x: Array, sizes: Array, activations: Array, normal: bool,
                         work: Array, g: Array, dtheta: Array, dx: Array,
                         scratch: Array) -> None:  # fmt: skip
     """dtheta, dx <- cotangents of theta and x from g (rows, B, m), that of the last layer.
@@ -252,20 +371,26 @@ def _backward_reference(theta: Array, x: Array, sizes: Array, hidden: int, out: 
     An empty dtheta or dx is not computed. The free outputs at the end of dtheta are not written.
     scratch, of scratch_size numbers, is used on the host alone.
     """
-    sizes = sizes.tolist()
+    sizes, codes = sizes.tolist(), activations.tolist()
     rows, B, last = len(theta), len(x), len(sizes) - 2
-    blocks = _values(work, rows, B, sizes)
+    blocks, normalized, scales = _values(work, rows, B, sizes)
     if dx.size:
         dx[...] = 0
     for row in range(rows):
-        network, slopes = layers(theta[row], sizes), None
+        network, stretched = layers(theta[row], sizes), gains(theta[row], sizes)
+        slopes, dgains = None, []
         if dtheta.size:
-            slopes = layers(dtheta[row], sizes)
+            slopes, dgains = layers(dtheta[row], sizes), gains(dtheta[row], sizes)
         grad = g[row].copy()
         for layer in range(last, -1, -1):
             W, b = network[layer]
             dW, db = slopes[layer] if slopes else (None, xp.empty_like(b))
-            _BACKWARD[out if layer == last else hidden](grad, blocks[layer][row], db)
+            _BACKWARD[codes[layer]](grad, blocks[layer][row], db)
+            if normal and layer < last:
+                dgain = dgains[layer] if dgains else xp.empty_like(b)
+                normalize_backward(
+                    grad, normalized[layer][row], stretched[layer], scales[layer][row], dgain
+                )
             if slopes:
                 xp.dot((blocks[layer - 1][row] if layer else x).T, grad, out=dW)
             if layer:
@@ -299,8 +424,9 @@ def _times_transposed(grad: Array, W: Array, into: Array, spare: Array) -> None:
         product(grad, W, into, False, True, False)
 
 
-def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int, work: Array,
-                   g: Array, dtheta: Array, dx: Array, scratch: Array) -> None:  # fmt: skip
+def _backward_loop(theta: Array, x: Array, sizes: Array, activations: Array, normal: bool,
+                   work: Array, g: Array, dtheta: Array, dx: Array,
+                   scratch: Array) -> None:  # fmt: skip
     rows, B, last = theta.shape[0], x.shape[0], sizes.shape[0] - 2
     # the cotangents of one layer after the other are in the first and second part of scratch
     first = second = widest = 0
@@ -314,11 +440,17 @@ def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int, 
             widest = m
     second_part, sums = scratch[B * first :], scratch[B * (first + second) :]
     spare = sums[widest:]
+    units = 0
+    for layer in range(last + 1):
+        units += sizes[layer + 1]
+    beyond = rows * B * units  # where LN(x W) of the first layer begins in work
+    factors = beyond + rows * B * (units - sizes[last + 1])
     for row in range(rows):
         start, block = 0, 0  # the ends of the last layer
         for layer in range(last + 1):
             m = sizes[layer + 1]
             start, block = start + (sizes[layer] + 1) * m, block + rows * B * m
+        gain = start + units - sizes[last + 1]  # the end of the gains
         grad = matrix(scratch[: B * sizes[last + 1]], B, sizes[last + 1])
         for i in range(B):
             for j in range(sizes[last + 1]):
@@ -330,7 +462,7 @@ def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int, 
             at = block + row * B * m
             h = matrix(work[at : at + B * m], B, m)
             db = dtheta[row, middle : middle + m] if dtheta.size else sums[:m]
-            activation = out if layer == last else hidden
+            activation = activations[layer]
             if activation == RELU:
                 _relu_backward_loop(grad, h, db)
             elif activation == TANH:
@@ -339,6 +471,13 @@ def _backward_loop(theta: Array, x: Array, sizes: Array, hidden: int, out: int, 
                 _elu_backward_loop(grad, h, db)
             else:
                 _bias_backward_loop(grad, h, db)
+            if normal and layer < last:
+                y = matrix(work[beyond + at : beyond + at + B * m], B, m)
+                gain, scale = gain - m, factors + (layer * rows + row) * B
+                dgain = dtheta[row, gain : gain + m] if dtheta.size else sums[:m]
+                _normalize_backward_loop(
+                    grad, y, theta[row, gain : gain + m], work[scale : scale + B], dgain
+                )
             W = matrix(theta[row, start:middle], n, m)
             if dtheta.size:
                 dW = matrix(dtheta[row, start:middle], n, m)
@@ -369,10 +508,14 @@ def _backward_device(theta: Array, x: Array, sizes: Array, *rest: Any) -> None:
 _CALLS = (
     _bias_relu_loop, _bias_tanh_loop, _bias_elu_loop, _bias_loop,
     _relu_backward_loop, _tanh_backward_loop, _elu_backward_loop, _bias_backward_loop,
-    _times_transposed,
+    _times_transposed, _normalize_loop, _normalize_backward_loop,
 )  # fmt: skip
-forward = Kernel(_forward_loop, _forward_reference, _forward_device, calls=_CALLS, library=blas)
-backward = Kernel(_backward_loop, _backward_reference, _backward_device, calls=_CALLS, library=blas)
+forward = Kernel(
+    _forward_loop, _forward_reference, _forward_device, calls=_CALLS, sums=_SUMS, library=blas
+)
+backward = Kernel(
+    _backward_loop, _backward_reference, _backward_device, calls=_CALLS, sums=_SUMS, library=blas
+)
 
 # ---- inputs and free outputs
 

@@ -10,6 +10,7 @@ from npr.settings.groups import (
     EpsilonGreedy,
     Networks,
     PolicyGradient,
+    Proximal,
     Replay,
     TargetNetwork,
 )
@@ -18,6 +19,6 @@ from npr.settings.setting import NetArch, Setting, Settings, setting
 from npr.settings.tables import Tabular
 
 __all__ = [
-    "ActorCritic", "Advantages", "EpsilonGreedy", "NetArch", "Networks", "PolicyGradient", "Replay",
-    "Schedule", "Setting", "Settings", "Tabular", "TargetNetwork", "setting",
+    "ActorCritic", "Advantages", "EpsilonGreedy", "NetArch", "Networks", "PolicyGradient",
+    "Proximal", "Replay", "Schedule", "Setting", "Settings", "Tabular", "TargetNetwork", "setting",
 ]  # fmt: skip

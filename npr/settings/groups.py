@@ -3,18 +3,17 @@ uses and may change their defaults.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
 from npr.backend import FLOAT, Array, to_device, to_host
 from npr.critics import critic
-from npr.errors import NumericsError
+from npr.errors import ConfigError, NumericsError
 from npr.nn import MLP
+from npr.optim import clip_joint_norm, clip_norm
 from npr.settings.schedule import Schedule
-from npr.settings.setting import NetArch, Settings, setting
-
-Activation = Literal["relu", "tanh", "elu", "identity"]
+from npr.settings.setting import Activation, NetArch, Settings, setting
 
 
 def _new_floats(shape: tuple[int, ...]) -> np.ndarray:
@@ -25,7 +24,14 @@ class Networks(Settings):
     """Multi-layer perceptrons."""
 
     net_arch: NetArch = setting([64, 64], "hidden widths, of all networks or by name", fixed=True)
-    activation: Activation = setting("relu", "activation of the hidden layers", fixed=True)
+    activation: Activation = setting(
+        "relu",
+        "activation of the hidden layers; a list has one for each, a dict one or a list by network",
+        fixed=True,
+    )
+    layer_norm: bool = setting(
+        False, "normalize hidden layers before the activation (LayerNorm)", fixed=True
+    )
 
     def widths(self, network: str) -> list[int]:
         """The hidden widths of one network."""
@@ -40,14 +46,18 @@ class Networks(Settings):
     ) -> MLP:
         """The network with this name: its hidden layers are set here, the others by nn.MLP's
         options. The mask of actions at the end of observations is no input."""
-        return MLP(inputs, self.widths(name), outputs, **self._layers(), **options)
+        return MLP(inputs, self.widths(name), outputs, **self._layers(name), **options)
 
     def action_critic(self: Any, n: int, rows: int | None = None) -> MLP:
         """The network Q(theta, s, a), for n numbers per observation."""
-        return critic(n, self.actions, self.widths("qf"), rows=rows, **self._layers())
+        return critic(n, self.actions, self.widths("qf"), rows=rows, **self._layers("qf"))
 
-    def _layers(self: Any) -> dict[str, Any]:
-        return {"activation": self.activation, "ignored": self.mask_size}
+    def _layers(self: Any, name: str) -> dict[str, Any]:
+        by_network = isinstance(self.activation, dict)
+        return {
+            "activation": self.activation[name] if by_network else self.activation,
+            "layer_norm": self.layer_norm, "ignored": self.mask_size,
+        }  # fmt: skip
 
 
 class ActorCritic(Settings):
@@ -211,3 +221,53 @@ class Advantages(PolicyGradient):
         0.5, "weight of the critic's loss, before gradient clipping", within="[0, inf)"
     )
     normalize_advantage: bool = setting(True, "standardize the advantages of each batch")
+
+
+class Proximal(Advantages):
+    """Options of PPO's critic and gradients that are not in the papers. phi is the critic's vector,
+    and `actor` and `critic` are the networks."""
+
+    clip_range_vf: Schedule | None = setting(
+        None, "how far a value may move in a rollout; None: the critic's loss is not clipped",
+        within="[0, inf)",
+    )  # fmt: skip
+    joint_clip: bool = setting(
+        False, "clip one norm over the gradients of actor and critic, as Stable-Baselines3 does"
+    )
+    vf_share_layers: bool = setting(
+        False, "actor and critic have the same hidden layers, and one norm is clipped", fixed=True
+    )
+
+    def check(self) -> None:
+        super().check()
+        if self.vf_share_layers and self.widths("pi") != self.widths("vf"):
+            raise ConfigError(
+                f"{type(self).__name__}: vf_share_layers=True needs equal hidden layers of pi and "
+                f"vf, got net_arch={self.net_arch}."
+            )
+
+    def share_layers(self: Any) -> None:
+        """With vf_share_layers: copy the actor's hidden layers to phi."""
+        if self.vf_share_layers:
+            n = self._shared
+            self.phi[:n] = self.theta[:n]
+
+    def clip_gradients(self: Any, g: Array, h: Array) -> None:
+        """Clip the gradients g in theta and h in phi, in place. With vf_share_layers g gets what h
+        has of the shared layers."""
+        if self.vf_share_layers:
+            n = self._shared
+            shared, other = g[:n], h[:n]
+            shared += other
+            other[...] = 0
+        if self.vf_share_layers or self.joint_clip:
+            clip_joint_norm(g, h, self.max_grad_norm)
+        else:
+            clip_norm(g, self.max_grad_norm)
+            clip_norm(h, self.max_grad_norm)
+
+    @property
+    def _shared(self: Any) -> int:
+        """How many numbers at the beginning of theta and phi are parameters of hidden layers."""
+        sizes = self.critic.sizes[:-1]
+        return sum((n + 1) * m for n, m in zip(sizes, sizes[1:]))

@@ -32,7 +32,7 @@ SETTINGS = {  # arguments of a constructor
     "clip_range_vf": "the loss of the critic is not clipped; leave it out",
     "n_steps": "the steps of an n-step return are n_step_return, and REINFORCE has n_episodes",
     "target_update_interval": "its target networks move by tau after every update; leave it out",
-    "target_kl": "it does not stop its epochs early: use PPOKL, or lower n_epochs",
+    "target_kl": "it does not stop its epochs early: use PPO or PPOKL, or lower n_epochs",
     "rms_prop_eps": "it is 1e-5; leave it out",
     "support_multi_env": _NOT_NEEDED,
     "supported_action_spaces": _NOT_NEEDED,

@@ -26,6 +26,10 @@ from npr.errors import ConfigError
 from npr.settings import sb3, schedule
 
 NetArch = list[int] | dict[str, list[int]]  # hidden widths of all networks, or by network
+_Name = Literal["relu", "tanh", "elu", "identity"]
+_ACTIVATIONS = typing.get_args(_Name)
+# of all hidden layers, of each, or by network
+Activation = _Name | list[str] | dict[str, str | list[str]]
 
 _HINTS = {"polyak": "tau (tau = 1 - polyak)", "lr": "learning_rate"} | dict.fromkeys(
     ("actor_lr", "critic_lr", "alpha_lr"), "learning_rate"
@@ -124,7 +128,7 @@ class Setting:
         """The value, converted to the setting's type. Raises ConfigError if it is not valid.
 
         owner     name of the class, for the message
-        networks  names of the networks that net_arch may contain
+        networks  names of the networks that net_arch and activation may contain
         """
         kinds = _kinds(self.type)
         if value is None and type(None) in kinds:
@@ -133,6 +137,8 @@ class Setting:
         value = _typed(where, value, kinds)
         if self.type == NetArch:
             value = _widths(where, value, networks)
+        if self.type == Activation:
+            return _activations(where, value, networks)
         others = [part for part in _parts(self.type) if typing.get_origin(part) is not Literal]
         if self.choices and type(value) not in others and value not in self.choices:
             names = [other.__name__ for other in others if other is not type(None)]
@@ -375,6 +381,19 @@ def _widths(where: str, arch: Any, networks: tuple[str, ...]) -> NetArch:
     if isinstance(arch, dict):
         return {name: [int(n) for n in widths] for name, widths in arch.items()}
     return [int(n) for n in arch]
+
+
+def _activations(where: str, value: Any, networks: tuple[str, ...]) -> Activation:
+    """Activations by layer or by network. Raises ConfigError if they are not valid."""
+    by_network = value if isinstance(value, dict) else dict.fromkeys(networks, value)
+    by_network = {plain(name): plain(one) for name, one in by_network.items()}
+    each = [one if type(one) is list else [one] for one in by_network.values()]
+    if set(by_network) != set(networks) or not all(x in _ACTIVATIONS for one in each for x in one):
+        raise ConfigError(
+            f"{where} must be {' or '.join(map(repr, _ACTIVATIONS))}, a list with one for each "
+            f"hidden layer, or a dict of these for {' and '.join(networks)}; got {value!r}."
+        )
+    return by_network if isinstance(value, dict) else plain(value)
 
 
 if sys.version_info >= (3, 14):

@@ -37,8 +37,10 @@ class Acting:
     @classmethod
     def of(cls, agent: Any) -> "Acting | None":
         """That of an agent whose run begins; None if its parameters are on the host."""
+        if ON_HOST:
+            return None
         *_, theta = agent.acts_by()
-        if ON_HOST or isinstance(theta, np.ndarray):
+        if isinstance(theta, np.ndarray):
             return None
         held: Acting | None = agent._acting
         if held is not None:

@@ -59,7 +59,10 @@ def _advice(agent: Any) -> Iterator[str]:
         )
     bootstraps = isinstance(agent, Networks) and not hasattr(agent, "n_episodes")
     if bootstraps and agent.gamma == 1 and agent.preset.get("gamma") != 1:
-        limited = agent.max_episode_steps is not None or time_limited(agent.envs.bases()[0])
+        opened = agent.envs.bases() if agent.envs else []
+        limited = agent.max_episode_steps is not None or (
+            time_limited(opened[0]) if opened else None
+        )
         if limited is False:
             yield (
                 "gamma=1 on an environment without a time limit: values grow without bound if an "

@@ -29,6 +29,11 @@ class Counters:
             return 1.0 if self.end else 0.0
         return self.num_timesteps / self.end
 
+    @property
+    def clock(self) -> "Counters":
+        """What the budget, intervals and rows of the log of a run are counted in: env steps."""
+        return self
+
     def updated(self) -> None:
         """Count an update."""
         self.n_updates += 1

@@ -2,14 +2,15 @@
 over, with budget, progress, callback, signals and saving.
 
 The collected steps are part of the agent, not of a generator, so that a run can be interrupted by
-an exception at any step, saved and continued.
+an exception at any step, saved and continued. For the same reason `_train` can be entered again for
+every step, which is how a run pauses after each of them.
 """
 
 import itertools
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from npr.autodiff.anomaly import first_bad
 from npr.backend import is_finite, to_host
 from npr.buffers import Rollout
+from npr.envs.batched import Episode
 from npr.envs.contract import all_finite
 from npr.errors import (
     ConfigError,
@@ -55,6 +57,34 @@ class Transition(NamedTuple):
     episode: np.ndarray  # numbers of the episodes
 
 
+class Step(NamedTuple):
+    """One step of all n environments, after the updates that followed it.
+
+    num_timesteps      env steps so far; n_updates: updates so far
+    observations       (n, size) network inputs that were acted on, or (n,) indices for a table
+    actions            (n, ...) of the agent: indices, or numbers from -1 to 1
+    rewards            (n,)
+    next_observations  as observations; the true ones, also where an episode ended
+    terminated         (n,); truncated: (n,)
+    valid              (n,) False where the step only reset an environment
+    episodes           (return, length, success) of those that ended in this step
+    metrics            what the last update of this step returned; empty if there was none. Arrays
+                       are valid until the next step
+    """
+
+    num_timesteps: int
+    n_updates: int
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    next_observations: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    valid: np.ndarray
+    episodes: list[Episode]
+    metrics: Mapping[str, Any]
+
+
 def _rows(columns: tuple[np.ndarray, ...]) -> Iterator[tuple[Any, ...]]:
     """The rows of columns (n,), as Python numbers."""
     return zip(*map(np.ndarray.tolist, columns))
@@ -84,7 +114,7 @@ class Run:
         outputs: Outputs,
     ) -> None:
         self.agent = agent
-        self.counters: Counters = agent.counters
+        self.counters: Counters = agent.counters.clock
         self.logger: Logger = agent.logger
         self.envs = agent.envs
         if self.envs.masks is not None:
@@ -99,7 +129,14 @@ class Run:
         self.iterated = False  # whether the last step completed a rollout that was learned from
         self.collecting = False  # whether the callback knows that steps are collected
         self.whole_episodes = False  # whether updates need complete ones
+        self.learned = False  # whether a rollout was complete
         self.last_steps = 0  # env steps of the last step of all environments
+        self.metrics: Mapping[str, Any] = {}  # of the last update of a step
+        self.acting: Acting | None = None
+        self.choose: Callable[[np.ndarray], np.ndarray]  # of the algorithm, once it has begun
+        self._observed: bool = self.envs.observed
+        self._pauses = self._stopped = False  # after each step; by the callback
+        self._paused_at: Step | None = None
         # the steps that follow with the same policy, and the episodes that it waits for, for actors
         self.wanted: Callable[[], tuple[int, np.ndarray | None]] = lambda: (sys.maxsize, None)
         self.interrupts = Interrupts()
@@ -111,27 +148,44 @@ class Run:
 
     def execute(self) -> None:
         """Run the algorithm until the budget is used, the callback or a signal stops it."""
+        for _ in self._execute():
+            pass
+
+    def steps(self) -> Iterator[Step]:
+        """`execute` with a pause after every step; to close the iterator ends the run there."""
+        self._pauses = True
+        yield from self._execute()
+
+    def _execute(self) -> Iterator[Step]:
         self._warn_if_idle()
-        warn_of_settings(self.agent, stacklevel=3)
+        warn_of_settings(self.agent, stacklevel=4)
         keep_freed_memory()
         with self.interrupts, self.guard, blas_threads(threads_for(widest(self.agent))):
             self.envs.claim()
             try:
-                self._train()
+                yield from self._train()
             finally:
                 self.envs.leave()
                 self.progress.close()
         if self.interrupts.requested:
             self._stop(self.interrupts.requested)
 
-    def _train(self) -> None:
+    def _train(self) -> Iterator[Step]:
         """Run the algorithm, and save the agent at the end or if it fails."""
         try:
             if self.callback is not None:
                 self.callback.on_training_start({"self": self.agent}, {})
             with memory.explain_full_device(vars(self.agent)):
                 self.guard.run(self.agent._train, self)
-                self._check_policy()
+                while self._paused_at is not None:
+                    step, self._paused_at = self._paused_at, None
+                    try:
+                        yield step
+                    except GeneratorExit:
+                        break
+                    if self._t < self.counters.end and not self._stopped:
+                        self.guard.run(self.agent._train, self)
+                self.check_policy()
             self.finish()
         except BaseException as error:  # the callback may raise anything
             # Ctrl-C on a terminal reaches worker processes too, and then the step fails
@@ -171,7 +225,7 @@ class Run:
                 stacklevel=2,
             )
 
-    def _check_policy(self) -> None:
+    def check_policy(self) -> None:
         agent = self.agent
         *_, theta = agent.acts_by()
         if not is_finite(to_host(theta), agent.policy_parameters in agent.masked_tables):
@@ -203,19 +257,19 @@ class Run:
                 f"{agent.learning_starts:,} and train_freq={agent.train_freq:,} leave none to "
                 f"steps {start + 1:,} to {end:,}. Lower them, or raise total_timesteps.",
                 ConfigWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
-    def _warn_of_no_update(self, needed: str, setting: str) -> None:
-        """Warn that the run has ended before its first rollout was complete."""
-        counters = self.counters
-        if self.agent.steps and counters.num_timesteps >= counters.end:
+    def _warn_of_no_update(self, needed: str, setting: str, stacklevel: int = 9) -> None:
+        """Warn if the run has ended before its first rollout was complete."""
+        done = self.learned or self._observed or self._t < self.counters.end
+        if self.agent.steps and not done:
             warnings.warn(
                 f"{type(self.agent).__name__}: no update was made, since one needs {needed}. The "
                 "steps so far are kept for the next call of learn(). Raise total_timesteps, or "
                 f"lower {setting}.",
                 ConfigWarning,
-                stacklevel=7,
+                stacklevel=stacklevel,
             )
 
     # ---- the loop
@@ -262,18 +316,17 @@ class Run:
     ) -> Iterator[Rollout]:
         """Yield Rollouts of n_steps of all environments. Further steps stay in agent.steps, for the
         next run."""
-        steps, complete = self.agent.steps, False
+        steps = self.agent.steps
         self.by_rollout = True
         # more may be held already, if n_steps was lowered
         self.wanted = lambda: (max(1, n_steps - len(steps)), None)
         for step in self._steps(choose):
             steps.append(step[:-1])
             if len(steps) >= n_steps:
-                complete, D = True, self._rollout()
+                D = self._rollout()
                 if D.valid.any():  # else every environment only reset itself
                     yield from self._normalized(D)
-        if not complete:
-            self._warn_of_no_update(f"{n_steps:,} steps of each environment", "n_steps")
+        self._warn_of_no_update(f"{n_steps:,} steps of each environment", "n_steps")
 
     def episodes(
         self, n_episodes: int, choose: Callable[[np.ndarray], np.ndarray]
@@ -284,11 +337,11 @@ class Run:
         end first would favor short episodes. Further steps of an environment are dropped. When the
         budget ends within a rollout, its steps stay in agent.steps, for the next run.
         """
-        envs, steps, complete = self.envs, self.agent.steps, False
+        envs, steps = self.envs, self.agent.steps
         per_env, self.whole_episodes = -(-n_episodes // envs.n), True
         self.by_rollout = True
         if not steps and any(envs.lengths):
-            self._reset()
+            self.reset()
         ended = [valid & (term | trunc) for *_, term, trunc, valid in steps]
         missing = np.full(envs.n, per_env) - sum(one.astype(int) for one in ended)
         missing = np.maximum(missing, 0)  # n_episodes may have been lowered
@@ -300,18 +353,17 @@ class Run:
             steps.append((*step, terminated, truncated, valid))
             missing = missing - (valid & (terminated | truncated))
             if not missing.any():
-                complete = True
                 yield from self._normalized(self._rollout(whole=True))
                 if envs.n > 1:
-                    self._reset()
-        if not complete:
-            self._warn_of_no_update(
-                f"{n_episodes} complete episodes", "n_episodes, or set max_episode_steps"
-            )
+                    self.reset()
+        self._warn_of_no_update(
+            f"{n_episodes} complete episodes", "n_episodes, or set max_episode_steps"
+        )
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         """Start a new episode in every environment."""
         self.envs.reset()
+        self.agent.note_on_masks()
         if self.agent.reward_norm:
             self.agent.reward_norm.begin(self.envs.n)
 
@@ -319,6 +371,7 @@ class Run:
         """The rollout of agent.steps, which is emptied; whole: of its complete episodes only."""
         D = Rollout(self.agent.steps)
         self.agent.steps.clear()
+        self.learned = True
         if whole:
             ended = (D.done > 0) & D.valid
             D.valid &= np.logical_or.accumulate(ended[::-1])[::-1]
@@ -350,34 +403,40 @@ class Run:
 
     def _steps(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[Any, ...]]:
         """Yield (s, a, r, s2, terminated, truncated, valid, episode) of every step."""
-        envs, counters, obs_norm = self.envs, self.counters, self.agent.obs_norm
-        expected = envs.n, *self.agent.actions.columns()[0]
+        envs, counters = self.envs, self.counters
         callback, progress, interrupts = self.callback, self.progress, self.interrupts
-        acting = None if envs.acts else Acting.of(self.agent)
+        observed = self._observed
+        if self.acting is None and (observed or not envs.acts):
+            self.acting = Acting.of(self.agent)
+        acting = self.acting
         if acting is not None:
             choose = acting.on_host(self.agent, choose)
-        while counters.num_timesteps < counters.end:
+        self.choose = choose
+        self._expected = envs.n, *self.agent.actions.columns()[0]
+        while envs.waiting if observed else counters.num_timesteps < counters.end:
             if callback is not None and not self.collecting:
                 self.collecting = True
                 callback.on_rollout_start()
             if envs.s is None:  # at the start, after a step that failed, or one of others
                 self.agent.steps.end_episodes(whole=self.whole_episodes)
-                self._reset()
+                self.reset()
             if envs.acts:
                 s, a, episode, record = envs.advance(*self.wanted(), self._stop_waiting)
             else:
                 s, episode = envs.s, envs.episode
-                a = choose(s if obs_norm is None else obs_norm(s))
-                if a.shape != expected:
-                    raise self._bad_shape(a.shape, expected)
-                if a.dtype.kind == "f" and not all_finite(a):
-                    raise self._bad_action()
+                a = self.action_at(s)
                 record = envs.step(a)
             s2, r, terminated, truncated, valid = record
             n = envs.n if valid is envs.all_valid else int(valid.sum())
             self.last_steps = n
             counters.num_timesteps += n
+            self.metrics = {}
             yield s, a, r, s2, terminated, truncated, valid, episode
+            if self._pauses:
+                self._paused_at = Step(
+                    counters.num_timesteps, counters.n_updates, s, a, r, s2, terminated, truncated,
+                    valid, envs.finished, self.metrics,
+                )  # fmt: skip
             if acting is not None:
                 acting.updated(self.agent)
             if envs.finished:
@@ -387,11 +446,14 @@ class Run:
                 self._log_if_due(self.logger.iterations)
             progress.update()
             if callback is not None:
-                done = terminated | truncated
+                done, size = terminated | truncated, self.agent.observations.size
+                if self.agent.mask_size:  # which follow the observations
+                    s, s2 = s[:, :size], s2[:, :size]
                 callback.update_locals(
                     {"obs": s, "actions": a, "rewards": r, "new_obs": s2, "dones": done}
                 )
                 if not callback.on_step():
+                    self._stopped = True
                     return
                 if envs.used_by_others():
                     envs.claim()
@@ -400,6 +462,21 @@ class Run:
                 saving.save_or_warn(self.agent, self.save_path)
             if interrupts.requested and counters.num_timesteps < counters.end:
                 raise _Stopped
+            if self._pauses:
+                return
+
+    def action_at(self, s: np.ndarray) -> np.ndarray:
+        """The agent's actions (n, ...) for the next step, at s (n, ...) of the environments.
+
+        Raises ConfigError or NumericsError if `choose` of the algorithm returned no such actions.
+        """
+        obs_norm = self.agent.obs_norm
+        a = self.choose(s if obs_norm is None else obs_norm(s))
+        if a.shape != self._expected:
+            raise self._bad_shape(a.shape, self._expected)
+        if a.dtype.kind == "f" and not all_finite(a):
+            raise self._bad_action()
+        return a
 
     def _stop_waiting(self) -> None:
         if self.interrupts.requested:
@@ -449,6 +526,7 @@ class Run:
     def updated(self, metrics: dict[str, Any]) -> None:
         """Count an update and log its metrics: numbers, or arrays whose mean is logged."""
         self.counters.updated()
+        self.metrics = metrics
         self.logger.add(metrics)
         skipped = self.guard.check(self.counters.n_updates)
         if skipped:

@@ -92,7 +92,7 @@ def rescue(agent: Agent, reason: str, path: Path | None = None) -> str:
     path    None: a new file in the working directory
     """
     where = f"step {agent.num_timesteps:,} of {agent.end:,}"
-    if agent.position()["steps"] <= 1:
+    if agent.position().get("steps", 0) <= 1 and not agent.n_updates:
         return f"Nothing was saved, since nothing was learned yet ({where})."
     file = os.fsdecode(path or _free_name(agent, reason))
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from npr.envs.batched import BatchedEnv
 from npr.envs.contract import is_image
-from npr.envs.spaces import Actions, Observations
+from npr.envs.spaces import ACTION_SPACES, Actions, Observations
 from npr.errors import ConfigError, SpaceError
 
 
@@ -27,13 +27,14 @@ def check_spaces(agent: Any, envs: BatchedEnv, registry: Mapping[str, Any]) -> N
     actions = envs.actions
     kind = actions.kind if actions else type(space).__name__
     if kind not in agent.action_kinds:
-        wanted = " or ".join(k.capitalize() for k in agent.action_kinds)
+        wanted = " or ".join(name for k in agent.action_kinds for name in ACTION_SPACES[k])
         fits = ", ".join(
             n
             for n, c in registry.items()
             if kind in c.action_kinds and (not c.table or envs.observations.kind == "discrete")
         )
-        advice = f"for {kind} actions use {fits}." if fits else _action_advice(space)
+        names = " and ".join(ACTION_SPACES.get(kind, ()))
+        advice = f"for {names} actions use {fits}." if fits else _action_advice(space)
         raise SpaceError(f"{name} needs a {wanted} action space, got {space}; {advice}")
     if agent.needs_bounds and actions and not actions.bounded:
         raise SpaceError(
@@ -88,7 +89,14 @@ def _action_advice(space: Any) -> str:
             "declare whole numbers as MultiDiscrete, for A2C, PPO and REINFORCE: "
             f"{_WRAPPERS}.TransformAction(env, lambda a: a.astype({str(space.dtype)!r}), {code})."
         )
-    return f"wrap the environment with {_WRAPPERS}.TransformAction to make it Discrete or a Box."
+    first = ""
+    if isinstance(space, (gs.Dict, gs.Tuple)):
+        first = (
+            "a Dict or Tuple needs parts that are Discrete, MultiDiscrete, MultiBinary or a Box of "
+            "floats, a Dict strings as keys; "
+        )
+    wrapper = f"{_WRAPPERS}.TransformAction"
+    return f"{first}wrap the environment with {wrapper} to make it Discrete or a Box."
 
 
 def _table_advice(space: Any) -> str:

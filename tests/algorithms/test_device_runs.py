@@ -107,7 +107,8 @@ def rounds(case, steps):
 def test_an_update_takes_one_upload_and_one_download(case):
     """An update uploads its batch with noise and weights. TD errors are downloaded with the
     policy that acts, after a round of updates. PPO also uploads an order of the steps per epoch,
-    and once what its minibatches consist of; PPOKL downloads a divergence per epoch."""
+    and once what its minibatches consist of; PPOKL downloads a divergence per epoch, and PPO with
+    target_kl one per update."""
     outcome, (name, _, settings) = part(case, "learn"), device_cases.CASES[case]
     crossed, updates = outcome["counts"], outcome["updates"]
     n = rounds(case, device_cases.STEPS) or updates
@@ -117,7 +118,7 @@ def test_an_update_takes_one_upload_and_one_download(case):
     assert crossed["synchronizations"] == 0, "no metric was read"
     # at the start the policy that acts, at the end a check, while learning those skipped
     checks = 2 + updates // 100 * outcome["optimizers"]
-    divergences = epochs if name == "PPOKL" else 0
+    divergences = {"PPOKL": epochs, "PPO": updates * ("target_kl" in settings)}.get(name, 0)
     assert crossed["downloads"] == n + divergences + checks
     assert crossed["uploads"] + crossed["downloads"] - checks <= 2 * updates
 

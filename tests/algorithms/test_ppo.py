@@ -6,6 +6,7 @@ from support.agent_factories import ppo
 from support.oracles import F, check_every_gradient, random_batch, rows
 from support.small_agents import run_of
 
+import npr
 from npr.autodiff import clip, exp, minimum, value_and_grad
 
 
@@ -80,3 +81,88 @@ def test_advantages_are_normalized_with_the_unbiased_standard_deviation():
         assert -4 * loss["policy_gradient_loss"] / (np.exp(0.1) - 1) == pytest.approx(
             expected, 1e-3
         )
+
+
+# ---- options
+
+
+def kl_of_updates(steps=16, **settings):
+    """The agent after so many steps, and for each update its approximate KL and theta after it."""
+    agent = ppo(n_epochs=6, learning_rate=1e-2, **settings)
+    seen, update = [], agent.update
+
+    def recorded(*batch):
+        metrics = update(*batch)
+        seen.append((metrics["approx_kl"].mean(), agent.theta.copy()))
+        return metrics
+
+    agent.update = recorded
+    agent.learn(steps)
+    return agent, seen
+
+
+def test_target_kl_ends_the_epochs_after_the_first_minibatch_beyond_it():
+    """The updates until then are those of a run without it, to the bit."""
+    _, free = kl_of_updates()
+    kl = [x for x, _ in free]
+    target = float(max(kl[:6]) / 1.5) * 0.999
+    first = next(i for i, x in enumerate(kl) if x > 1.5 * target)
+    agent, seen = kl_of_updates(target_kl=target)
+    assert 0 < first < len(free) - 1 and len(seen) == agent.n_updates == first + 1
+    np.testing.assert_array_equal(agent.theta, free[first][1])
+
+
+def test_target_kl_holds_for_each_rollout():
+    target = 2e-3
+    agent, seen = kl_of_updates(96, target_kl=target)
+    rollouts, left = 0, 0
+    for kl, _ in seen:
+        left = left or 12  # updates of six epochs
+        left = 0 if kl > 1.5 * target else left - 1
+        rollouts += left == 0
+    assert rollouts == 6 and left == 0
+    assert 6 < agent.n_updates < 72
+
+
+def test_a_target_kl_that_is_never_reached_changes_no_bit():
+    a, b = (ppo(target_kl=target).learn(64) for target in (None, 1e6))
+    np.testing.assert_array_equal(a.theta, b.theta)
+    np.testing.assert_array_equal(a.phi, b.phi)
+
+
+@pytest.mark.parametrize("algorithm", [npr.PPO, npr.PPOKL])
+def test_shared_layers_are_equal_after_learning_and_loading(tmp_path, algorithm):
+    given = {"net_arch": [8, 5], "n_envs": 1, "n_steps": 16, "batch_size": 8, "verbose": 0}
+    agent = algorithm("Pendulum-v1", seed=0, vf_share_layers=True, **given)
+    n = (3 + 1) * 8 + (8 + 1) * 5
+    first = agent.theta[:n].copy()
+    np.testing.assert_array_equal(first, agent.phi[:n])
+    agent.learn(32)
+    agent.save(tmp_path / "agent.npz")
+    loaded = npr.load(tmp_path / "agent.npz")
+    for one in (agent, loaded):
+        one.learn(32, reset_num_timesteps=False)
+        np.testing.assert_array_equal(one.theta[:n], one.phi[:n])
+    assert np.abs(first - agent.theta[:n]).max() > 1e-4
+    np.testing.assert_array_equal(agent.theta, loaded.theta)
+    np.testing.assert_array_equal(agent.phi, loaded.phi)
+
+
+def test_shared_layers_need_equal_widths():
+    equal = ppo(net_arch={"pi": [8], "vf": [8]}, vf_share_layers=True)
+    assert equal.theta.shape == (4 * 8 + 8 + 8 * 2 + 2,)
+    with pytest.raises(npr.ConfigError, match="equal hidden layers of pi and vf, got net_arch="):
+        ppo(net_arch={"pi": [8], "vf": [8, 8]}, vf_share_layers=True)
+
+
+def test_the_clip_range_of_values_may_be_a_schedule_or_none():
+    agent = ppo(clip_range_vf="linear:0.4:0.2")
+    seen, update = [], agent.update
+    agent.update = lambda *batch: seen.append(batch[-1]) or update(*batch)
+    agent.learn(32)
+    assert seen[0] == pytest.approx(0.3) and seen[-1] == 0.2
+    agent.clip_range_vf = None
+    agent.learn(16)
+    assert seen[-1] is None
+    with pytest.raises(npr.ConfigError, match=r"clip_range_vf must be at least 0"):
+        ppo(clip_range_vf=-0.2)

@@ -7,10 +7,13 @@ import pytest
 from support.scalar_reference import (
     HEADS,
     NO_CLIP,
+    RATE,
     RecordedUpdate,
     Reference,
+    assert_close,
     both_kinds,
     exp,
+    gradient,
     lists,
     log_softmax,
     make,
@@ -165,6 +168,107 @@ def test_ppo_kl(monkeypatch, kind, normalize):
     reference.descend("theta", penalized_loss(head, s, a, A, out_old, 0.7, 0.3))
     reference.descend("phi", value_loss(s, R, 0.4))
     reference.agrees(caught)
+
+
+def ppo_update(monkeypatch, kind, **settings):
+    """An update of PPO from random parameters: (what was recorded, the reference before it, the
+    loss of theta, s and R)."""
+    agent = make("PPO", kind, ent_coef=0.3, vf_coef=0.4, normalize_advantage=False, **settings)
+    caught, head = RecordedUpdate(monkeypatch, agent, "theta", "phi"), HEADS[kind]
+    agent.share_layers()
+    reference = Reference(agent, "theta", "phi")
+    s, a, A, R = policy_data(kind)
+    logp_old = [
+        head.log_prob(head.actor(reference.theta, x), i) - shift
+        for x, i, shift in zip(*lists(s, a), [0.4, 0.5, -0.6, -0.4, 0.1, -0.2])
+    ]
+    epsilon_vf = agent.now(agent.clip_range_vf)
+    agent.update(s, a, A, R, np.array(logp_old), 0.25, epsilon_vf)
+    s, a, A, R = lists(s, a, A, R)
+    return caught, reference, clipped_loss(head, s, a, A, logp_old, 0.25, 0.3), s, R
+
+
+@both_kinds
+def test_ppo_with_a_clipped_value_loss(monkeypatch, kind):
+    """The advantages are R - v_old. The values are beyond both ends of the range, and within."""
+    epsilon = 2.1
+    caught, reference, policy_part, s, R = ppo_update(monkeypatch, kind, clip_range_vf=epsilon)
+    _, _, A, _ = policy_data(kind)
+    old = [y - advantage for y, advantage in zip(R, A.tolist())]
+    moved = [V(reference.phi, x)[0] - v for x, v in zip(s, old)]
+    assert min(moved) < -epsilon and max(moved) > epsilon and min(map(abs, moved)) < epsilon
+
+    def value_part(phi):
+        total = 0.0
+        for x, y, v in zip(s, R, old):
+            value = V(phi, x)[0]
+            held = min(max(value, v - epsilon), v + epsilon)
+            total = total + max(square(value - y), square(held - y))
+        return 0.4 * total / len(s)
+
+    reference.descend("theta", policy_part)
+    reference.descend("phi", value_part)
+    reference.agrees(caught)
+
+
+@both_kinds
+def test_ppo_with_one_norm_of_both_gradients(monkeypatch, kind):
+    caught, reference, policy_part, s, R = ppo_update(
+        monkeypatch, kind, joint_clip=True, max_grad_norm=0.3
+    )
+    parts = ("theta", policy_part), ("phi", value_loss(s, R, 0.4))
+    gradients = [gradient(loss, getattr(reference, name))[1] for name, loss in parts]
+    norm = math.sqrt(sum(square(x) for g in gradients for x in g.tolist()))
+    assert norm > 0.3
+    for (name, _), g, got in zip(parts, gradients, caught.gradients):
+        g *= 0.3 / (norm + 1e-6)
+        assert_close(got, g)
+        expected = np.array(getattr(reference, name)) - RATE * g
+        assert_close(getattr(caught.agent, name), expected)
+
+
+@both_kinds
+@pytest.mark.parametrize("max_norm", [NO_CLIP, 0.3])
+def test_ppo_with_shared_layers(monkeypatch, kind, max_norm):
+    """One vector of the actor and the output layer of the critic, one loss, one norm."""
+    caught, reference, policy_part, s, R = ppo_update(
+        monkeypatch, kind, vf_share_layers=True, max_grad_norm=max_norm
+    )
+    n, hidden = len(reference.theta), (2 + 1) * 3
+    assert reference.phi[:hidden] == reference.theta[:hidden]
+    value_part = value_loss(s, R, 0.4)
+
+    def loss(w):
+        return policy_part(w[:n]) + value_part(w[:hidden] + w[n:])
+
+    w = reference.theta + reference.phi[hidden:]
+    value, g = gradient(loss, w)
+    norm = math.sqrt(sum(square(x) for x in g.tolist()))
+    g *= min(1.0, max_norm / (norm + 1e-6))
+    assert norm > 0.3 and sum(caught.losses) == pytest.approx(value, rel=1e-9)
+    after, theta, phi = np.array(w) - RATE * g, caught.agent.theta, caught.agent.phi
+    assert_close(theta, after[:n])
+    assert_close(phi, np.concatenate([after[:hidden], after[n:]]))
+
+
+@both_kinds
+@pytest.mark.parametrize(
+    "options", [{"clip_range_vf": 0.3}, {"joint_clip": True}, {"vf_share_layers": True}]
+)
+def test_an_update_of_ppo_kl_equals_one_of_ppo_with_every_option(kind, options):
+    """Without a clip range and with a weight of zero both have the same loss."""
+    given = {"learning_rate": 3e-3, "max_grad_norm": 0.5, **options}
+    ppo, ppo_kl = (make(name, kind, **given) for name in ("PPO", "PPOKL"))
+    s, a, A, R = policy_data(kind)
+    s, A, R = (x.astype(ppo.theta.dtype) for x in (s, A, R))
+    a = a if kind == "discrete" else a.astype(s.dtype)
+    out = ppo.actor(ppo.theta, s)
+    epsilon_vf, logp = ppo.now(ppo.clip_range_vf), ppo.head(out).log_prob(a)
+    for _ in range(3):
+        ppo.update(s, a, A, R, logp, 1e6, epsilon_vf)
+        ppo_kl.update(s, a, A, R, logp, out, 0.0, epsilon_vf)
+    np.testing.assert_allclose(ppo.theta, ppo_kl.theta, atol=1e-6)
+    np.testing.assert_allclose(ppo.phi, ppo_kl.phi, atol=1e-6)
 
 
 @both_kinds

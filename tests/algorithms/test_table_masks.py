@@ -203,3 +203,19 @@ def test_a_masked_table_is_exported(tmp_path):
     assert [scope["act"]([s]) for s in range(4)] == [agent.act(s) for s in range(4)]
     with pytest.raises(ConfigError, match="stochastic=True needs a policy that samples"):
         agent.export(tmp_path / "policy.py", episodes=0, stochastic=True)
+
+
+def test_masks_of_observed_steps():
+    agent, env = sarsa(Locked, action_masks=True), Locked(ends=0.2)
+    s, info = env.reset(seed=0)
+    for _ in range(300):
+        a = agent.select_action(s, info["action_mask"])
+        s2, r, terminated, truncated, info = env.step(a)
+        agent.observe(s, a, r, s2, terminated, truncated, action_masks=info["action_mask"])
+        if terminated or truncated:
+            s2, info = env.reset()
+        s = s2
+    assert (np.isneginf(agent.Q) == (MASKS == 0)).all()
+    agent.select_action(0, MASKS[0])
+    with pytest.raises(ConfigError, match="an action that the mask forbids"):
+        agent.observe(0, 2, 0.0, 1, False, False, action_masks=MASKS[1])

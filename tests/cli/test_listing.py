@@ -12,6 +12,7 @@ from support.small_agents import CASES, RandomEnv
 import npr as library
 from npr import presets
 from npr.cli import listing
+from npr.envs.spaces import ACTION_SPACES
 from npr.errors import SpaceError
 
 ALGORITHMS = [name for name in library.__all__ if name in presets.PRESETS]
@@ -44,7 +45,7 @@ def test_json_has_the_same(npr):
     assert [*found] == ALGORITHMS
     for name, one in found.items():
         kind = getattr(library, name)
-        assert [kind.lower() for kind in one["actions"]] == [*kind.action_kinds]
+        assert one["actions"] == [name for k in kind.action_kinds for name in ACTION_SPACES[k]]
         assert one["observations"] == ("Discrete" if kind.table else "any")
 
 

@@ -14,7 +14,7 @@ from npr.backend import FLOAT
 from npr.envs.contract import action_spec
 from npr.envs.make import open_envs
 from npr.envs.spaces import actions_from_spec
-from npr.errors import SpaceError
+from npr.errors import ConfigError, SpaceError
 
 
 def box(low, high, shape=None, dtype=np.float32):
@@ -135,3 +135,88 @@ def test_a_step_with_an_action_space_of_another_kind_is_refused():
     envs.reset()
     with pytest.raises(SpaceError, match=r"action space of kind discrete or .*, got Text"):
         envs.step(np.zeros(1, int))
+
+
+# ---- from the environment's actions to the agent's
+
+SPACES = [
+    spaces.Discrete(3, start=-1),
+    spaces.MultiDiscrete([[2, 3], [1, 4]], start=[[0, -1], [5, 0]]),
+    spaces.MultiBinary((2, 2)),
+    spaces.Box(np.array([-2, 0.1], np.float32), np.array([0.5, 0.7], np.float32)),
+    spaces.Box(-1, 3, (2, 3), np.float64),
+    spaces.Box(np.array([3, -np.inf, 0], np.float32), np.array([3, np.inf, np.inf], np.float32)),
+]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_actions_of_the_environment_are_converted_back(space):
+    actions = actions_from_spec(action_spec(space))
+    space.seed(0)
+    given = [space.sample() for _ in range(50)]
+    a = actions.from_env_batch(np.stack(given))
+    shape, dtype = actions.columns()
+    assert a.shape == (50, *shape) and a.dtype == dtype and actions.contains(a)
+    for one, own in zip(given, a):
+        single = actions.from_env(one)
+        assert np.shape(single) == shape and np.array_equal(single, own)
+        assert np.array_equal(actions.from_env(np.asarray(one).tolist()), own)
+        np.testing.assert_allclose(actions.to_env(own), one, rtol=1e-6, atol=1e-6)
+    finite = actions.uniform(np.random.default_rng(0), 50)
+    back = actions.from_env_batch(actions.to_env_batch(finite))
+    if space.shape == (3,):  # the first number is constant, the last at least 0
+        finite = finite * [0, 1, 1] * (finite >= [-2, -2, 0])
+    np.testing.assert_allclose(back, finite, atol=1e-6)
+    assert actions.from_env_batch(np.stack(given)[:0]).shape == (0, *shape)
+
+
+@given(finite, finite, st.floats(0, 1, width=32))
+def test_every_action_within_the_bounds_is_one_from_minus_one_to_one(low, high, share):
+    low, high = sorted((low, high))
+    for dtype in (np.float32, np.float64):
+        one = np.clip(np.full(1, low + share * (high - low), dtype), low, high)
+        a = box(low, high, (1,), dtype).from_env(one)
+        assert -1 <= a[0] <= 1
+
+
+@pytest.mark.parametrize(
+    ("space", "outside"),
+    [
+        (spaces.Discrete(3, start=-1), 2),
+        (spaces.Discrete(3), -1),
+        (spaces.MultiDiscrete([2, 3]), [1, 3]),
+        (spaces.MultiBinary(2), [0, 2]),
+        (spaces.Box(-1, 1, (2,)), [0.0, 1.0001]),
+        (spaces.Box(-1, 1, (2,)), [np.nan, 0.0]),
+        (spaces.Box(-np.inf, np.inf, (1,)), [np.inf]),
+    ],
+    ids=str,
+)
+def test_actions_outside_of_the_space_are_refused(space, outside):
+    actions = actions_from_spec(action_spec(space))
+    with pytest.raises(ConfigError, match=r"The action .* is outside \w+\("):
+        actions.from_env(outside)
+    batch = np.stack([np.asarray(space.sample()), np.asarray(outside)])
+    with pytest.raises(ConfigError, match=r"is outside \w+\(.*, in row 1 of 2"):
+        actions.from_env_batch(batch)
+
+
+@pytest.mark.parametrize(
+    ("space", "wrong"),
+    [
+        (spaces.Discrete(3), 1.0),
+        (spaces.Discrete(3), [1]),
+        (spaces.Discrete(3), None),
+        (spaces.MultiDiscrete([2, 3]), [1, 1, 1]),
+        (spaces.MultiBinary(2), "ab"),
+        (spaces.Box(-1, 1, (2,)), [0.0]),
+        (spaces.Box(-1, 1, (2,)), [[0.0], [0.0, 1.0]]),
+    ],
+    ids=str,
+)
+def test_actions_of_another_shape_or_type_are_refused(space, wrong):
+    actions = actions_from_spec(action_spec(space))
+    with pytest.raises(ConfigError, match=r"An action of \w+\(.* must be (whole )?numbers of"):
+        actions.from_env(wrong)
+    with pytest.raises(ConfigError, match=r"An action of \w+\(.* must be (whole )?numbers of"):
+        actions.from_env_batch([wrong])

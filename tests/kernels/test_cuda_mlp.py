@@ -30,8 +30,8 @@ CUBLAS = {"CUBLAS_WORK": 0}, (2, 9, [3, 5, 4])
 PARTS = {"PART": 7, "MOST_PARTS": 3}, (2, 23, [3, 33, 2])
 
 
-def either(kernel, constants, theta, x, sizes, *rest):
-    """One of the kernels of networks, with `sizes` as a list.
+def either(kernel, constants, theta, x, sizes, activations, *rest):
+    """One of the kernels of networks, with `sizes` and `activations` as lists.
 
     constants   replace those of npr.kernels.cuda.mlp
     """
@@ -39,7 +39,7 @@ def either(kernel, constants, theta, x, sizes, *rest):
         for name, value in constants.items():
             stack.enter_context(mock.patch.object(launches, name, value))
         implementation = kernel.device if on_device() else kernel.reference
-        implementation(theta, x, np.array(sizes), *rest)
+        implementation(theta, x, np.array(sizes), np.array(activations), *rest)
 
 
 def forward(*args):
@@ -50,18 +50,19 @@ def backward(*args):
     either(mlp.backward, *args)
 
 
-def network(rows, B, sizes, hidden=RELU, out=IDENTITY):
-    """theta, x, sizes, hidden, out."""
+def network(rows, B, sizes, hidden=RELU, out=IDENTITY, normal=False):
+    """theta, x, sizes, activations, normal."""
     rng = np.random.default_rng([rows, B, *sizes])
-    size = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])) + FREE
+    size = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])) + normal * sum(sizes[1:-1]) + FREE
     theta = rng.uniform(-1, 1, (rows, size)) / np.sqrt(max(sizes))
-    return theta, rng.uniform(-1, 1, (B, sizes[0])), sizes, hidden, out
+    activations = [hidden] * (len(sizes) - 2) + [out]
+    return theta, rng.uniform(-1, 1, (B, sizes[0])), sizes, activations, normal
 
 
-def values_of(theta, x, sizes, hidden, out):
+def values_of(theta, x, sizes, activations, normal):
     """The argument `work`, which forward writes."""
-    work = np.full(len(theta) * len(x) * sum(sizes[1:]), np.nan)
-    mlp.forward.reference(theta, x, np.array(sizes), hidden, out, work)
+    work = np.full(mlp.work_size(sizes, normal, len(theta), len(x)), np.nan)
+    mlp.forward.reference(theta, x, np.array(sizes), np.array(activations), normal, work)
     return work
 
 
@@ -113,6 +114,48 @@ def test_activations(hidden, out):
     args = network(2, 5, [3, 6, 4, 2], hidden, out)
     check_forward(args, launches=3)
     check_backward(args, launches=3 + (out != IDENTITY))
+
+
+def test_every_layer_has_its_own_activation():
+    theta, x, sizes, _, normal = network(2, 5, [3, 6, 4, 2])
+    args = theta, x, sizes, [TANH, ELU, RELU], normal
+    check_forward(args, launches=3)
+    check_backward(args, launches=4)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_one_more_launch_per_normalized_layer(shape):
+    """Forward; backward two, for rows and for the sums over the batch."""
+    _, B, sizes = shape
+    hidden, args = len(sizes) - 2, network(*shape, TANH, normal=True)
+    check_forward(args, launches=len(sizes) - 1 + hidden if B else 0)
+    divided = int(B > launches.PART)
+    check_backward(args, launches=len(sizes) - 1 + divided + (2 if B else 1) * hidden)
+
+
+@pytest.mark.parametrize("wants_theta, wants_x", [(True, False), (False, True), (False, False)])
+def test_only_what_is_wanted_is_computed_of_normalized_layers(wants_theta, wants_x):
+    args = network(2, 300, [3, 40, 4, 2], normal=True)
+    expected = 2 + (wants_theta or wants_x) + 2 + 3 * wants_theta
+    check_backward(args, launches=expected, wants_theta=wants_theta, wants_x=wants_x)
+
+
+@pytest.mark.parametrize("constants, shape", [LARGE_TILES, PARTS, CUBLAS])
+def test_normalized_layers_in_large_tiles_parts_and_by_cublas(constants, shape):
+    args = network(*shape, ELU, normal=True)
+    check_forward(args, constants)
+    check_backward(args, constants)
+
+
+@pytest.mark.parametrize("n", [1, 9, 70])
+def test_rows_are_normalized(n):
+    rng = np.random.default_rng(n)
+    z, gain, y = rng.standard_normal((70, n)), rng.standard_normal(n), np.empty((70, n))
+    cuda.check(mlp.normalize, z, gain, np.empty(70), y, tolerance=TOLERANCE, launches=1)
+    g, scale = rng.standard_normal((70, n)), rng.uniform(0.1, 10, 70)
+    cuda.check(
+        mlp.normalize_backward, g, z, gain, scale, np.empty(n), tolerance=TOLERANCE, launches=2
+    )
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,10 @@ def test_its_settings_are_refused_with_advice(name, advice):
 
 def test_a_name_that_an_algorithm_has_is_not_refused():
     assert "target_kl" in SETTINGS
-    assert small_agent("PPOKL", target_kl=0.5).target_kl == 0.5
-    with pytest.raises(ConfigError, match="PPO has no setting 'target_kl'; .*use PPOKL"):
-        small_agent("PPO", target_kl=0.5)
+    for case in ("PPO", "PPOKL"):
+        assert small_agent(case, target_kl=0.5).target_kl == 0.5
+    with pytest.raises(ConfigError, match="A2C has no setting 'target_kl'; .*use PPO or PPOKL"):
+        small_agent("A2C", target_kl=0.5)
 
 
 def test_mlp_policy_is_accepted_first_or_by_name():

@@ -14,7 +14,9 @@ from gymnasium import spaces
 import npr
 from npr.capture import table
 from support.captured import digest, eager, hashed_metrics, replays, saved_arrays, states
+from support.masked_envs import Hand
 from support.small_agents import RandomEnv
+from support.toy_envs import Aim
 
 P, C = "Pendulum-v1", "CartPole-v1"
 REPLAY = {
@@ -46,6 +48,9 @@ RUNS = {
         "DQN", "Acrobot-v1",
         {**REPLAY, "normalize_obs": True, "normalize_reward": True, "max_grad_norm": 1.0},
     ),
+    "DQN masked": ("DQN", Hand, {**REPLAY, "action_masks": True, "dueling": True}),
+    "SAC masked": ("SAC", Hand, {**REPLAY, "action_masks": True}),
+    "PPO masked bits": ("PPO", lambda: Hand("multibinary"), {**PPO, "action_masks": True}),
     "DQN elu": ("DQN", C, {**REPLAY, "activation": "elu", "gradient_steps": 2, "n_envs": 3}),
     "PERDQN": ("PERDQN", C, REPLAY),
     "PERDQN dueling": (
@@ -78,11 +83,17 @@ RUNS = {
     "PPO box": ("PPO", P, {**PPO, "ent_coef": 0.01, "activation": "relu"}),
     "PPO multidiscrete": ("PPO", random_env(spaces.MultiDiscrete([3, 2, 4])), PPO),
     "PPO multibinary": ("PPO", random_env(spaces.MultiBinary((2, 2))), PPO),
+    "PPO hybrid": ("PPO", Aim, PPO),
     "PPO schedules": (
         "PPO", P, {**PPO, "clip_range": "linear:0.3", "learning_rate": "linear:1e-3"}
     ),
     "PPO last minibatch": ("PPO", C, {**PPO, "batch_size": 20, "normalize_advantage": False}),
     "PPO normalized": ("PPO", P, {**PPO, "normalize_obs": True, "normalize_reward": True}),
+    "PPO options": (
+        "PPO", P, {**PPO, "target_kl": 1e-4, "clip_range_vf": "linear:0.3", "joint_clip": True}
+    ),
+    "PPO shared layers": ("PPO", C, {**PPO, "vf_share_layers": True}),
+    "PPOKL options": ("PPOKL", P, {**PPO, "clip_range_vf": 0.2, "vf_share_layers": True}),
     "PPOKL discrete": ("PPOKL", C, PPO),
     "PPOKL box": ("PPOKL", P, PPO),
     "A2C rmsprop": ("A2C", C, {**POLICY, "n_envs": 4}),
@@ -91,6 +102,7 @@ RUNS = {
     "QActorCritic discrete": ("QActorCritic", C, POLICY),
     "QActorCritic box": ("QActorCritic", P, {**POLICY, "baseline_actions": 3}),
     "QActorCritic no baseline": ("QActorCritic", P, {**POLICY, "baseline": False}),
+    "QActorCritic hybrid": ("QActorCritic", Aim, {**POLICY, "baseline_actions": 3}),
     "REINFORCE box": (
         "REINFORCE", P, {**SHORT, "n_envs": 2, "n_episodes": 2, "net_arch": [32, 32]}
     ),

@@ -16,6 +16,7 @@ import numpy as np
 import npr
 from npr.backend import BACKEND, FLOAT, to_device, to_host, xp
 from npr.training.acting import Acting
+from support.masked_envs import Hand
 from support.small_agents import RandomEnv, next_update
 
 STEPS = 300  # env steps of the short learn
@@ -50,6 +51,10 @@ CASES = {
     "PPO Box": ("PPO", "Pendulum-v1", {**_PPO, "clip_range": 0.2}),
     "PPO MultiDiscrete": ("PPO", "MultiDiscrete", {**_PPO, "clip_range": 0.2}),
     "PPO MultiBinary": ("PPO", "MultiBinary", {**_PPO, "clip_range": 0.2}),
+    "PPO, shared layers": (
+        "PPO", "CartPole-v1",
+        {**_PPO, "clip_range_vf": 0.3, "vf_share_layers": True, "target_kl": 1e3},
+    ),
     "PPOKL": ("PPOKL", "Pendulum-v1", _PPO),
     "DDPG": ("DDPG", "Pendulum-v1", _ACTOR),
     "TD3": ("TD3", "Pendulum-v1", _ACTOR),
@@ -60,11 +65,15 @@ CASES = {
     "SAC": ("SAC", "Pendulum-v1", _SAC),
     "SAC, fixed temperature": ("SAC", "Pendulum-v1", {**_SAC, "ent_coef": 0.2}),
     "SAC Discrete": ("SAC", "CartPole-v1", _SAC),
+    "DQN masked": ("DQN", "Hand", {**_DQN, "action_masks": True}),
+    "PPO masked": ("PPO", "Hand", {**_PPO, "clip_range": 0.2, "action_masks": True}),
 }  # fmt: skip
 JOINT = {"MultiDiscrete": gs.MultiDiscrete([3, 2]), "MultiBinary": gs.MultiBinary(3)}
 
 
 def environment(name):
+    if name == "Hand":
+        return Hand
     if name not in JOINT:
         return name
     return lambda: RandomEnv(gs.Box(-1, 1, (2,), np.float32), JOINT[name])
@@ -108,7 +117,8 @@ def exploring(case):
     agent.assign({name: value for name, value in greedy.items() if name in agent.settings})
     for _ in range(2):
         for n in (1, 2, 5):
-            s = rng.standard_normal((n, agent.observations.size)).astype(FLOAT)
+            s = rng.standard_normal((n, agent.row_size)).astype(FLOAT)
+            s[:, agent.observations.size :] = 1  # masks
             acting = Acting.of(agent)
             choose = acting.on_host(agent, agent.explore) if acting else agent.explore
             agent.envs.episode = np.arange(n)

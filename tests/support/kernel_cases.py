@@ -9,7 +9,7 @@ import numpy as np
 
 import npr.kernels
 from npr.kernels.jit import Kernel
-from npr.kernels.mlp import scratch_size
+from npr.kernels.mlp import scratch_size, work_size
 
 KERNELS = {
     name.lstrip("_"): kernel
@@ -65,23 +65,47 @@ def slow_bias_backward(g, h, out):
         out[j] = math.fsum(g[:, j])
 
 
-def slow_network(theta, x, sizes, hidden, out):
-    """[(W, its slice of theta, input, output, derivative of the activation)] of every layer."""
+def slow_network(theta, x, sizes, activations, normal):
+    """[(W, its slice of theta, input, output, derivative of the activation, the normalized rows and
+    what they were multiplied by, the gains and their slice)] of every layer."""
     f = [lambda z: max(z, 0), math.tanh, lambda z: z if z > 0 else math.expm1(z), lambda z: z]
     df = [
         lambda y: float(y > 0), lambda y: 1 - y * y, lambda y: 1 if y > 0 else y + 1, lambda y: 1,
     ]  # fmt: skip
     layers, start = [], 0
+    at = sum((n + 1) * m for n, m in zip(sizes, sizes[1:]))  # of the gains
     for layer, (n, m) in enumerate(zip(sizes, sizes[1:])):
-        code = out if layer == len(sizes) - 2 else hidden
         W, y = theta[start : start + n * m].reshape(n, m), np.zeros((len(x), m))
         for i, j in np.ndindex(y.shape):
-            z = sum(x[i, k] * W[k, j] for k in range(n)) + theta[start + n * m + j]
-            y[i, j] = f[code](z)
-        slope = np.array([df[code](value) for value in y.ravel()]).reshape(y.shape)
-        layers.append((W, start, x, y, slope))
-        x, start = y, start + (n + 1) * m
+            y[i, j] = sum(x[i, k] * W[k, j] for k in range(n))
+        scale, z, gain = np.ones(len(x)), np.zeros_like(y), np.ones(m)
+        if normal and layer < len(sizes) - 2:
+            gain = theta[at : at + m]
+            slow_normalize(y, gain, scale, z)
+            y, z = z, y
+        for i, j in np.ndindex(y.shape):
+            y[i, j] = f[activations[layer]](y[i, j] + theta[start + n * m + j])
+        slope = np.array([df[activations[layer]](value) for value in y.ravel()]).reshape(y.shape)
+        layers.append((W, start, x, y, slope, z, scale, gain, at))
+        x, start, at = y, start + (n + 1) * m, at + m
     return layers
+
+
+def slow_normalize(z, gain, scale, y):
+    for i, row in enumerate(z):
+        mean = math.fsum(row) / len(row)
+        scale[i] = 1 / math.sqrt(math.fsum((x - mean) ** 2 for x in row) / len(row) + 1e-5)
+        z[i] = [(x - mean) * scale[i] for x in row]
+        y[i] = [x * k for x, k in zip(z[i], gain)]
+
+
+def slow_normalize_backward(g, z, gain, scale, out):
+    """The Jacobian, entry by entry: dz_j / dx_k = scale (1{j = k} - 1/n - z_j z_k / n)."""
+    out[:] = [math.fsum(g[:, j] * z[:, j]) for j in range(len(out))]
+    for i, (row, n) in enumerate(zip(g * gain, [len(gain)] * len(g))):
+        for k in range(n):
+            slopes = [(j == k) - 1 / n - z[i, j] * z[i, k] / n for j in range(n)]
+            g[i, k] = scale[i] * math.fsum(slopes * row)
 
 
 def slow_join(parts):
@@ -102,22 +126,34 @@ def slow_split_free(g, free, dtheta):
     return g[..., :-free]
 
 
-def slow_forward(theta, x, sizes, hidden, out, work):
-    networks = [slow_network(row, x, sizes, hidden, out) for row in theta]
-    work[:] = [v for layer in zip(*networks) for _, _, _, y, _ in layer for v in y.ravel()]
+def slow_forward(theta, x, sizes, activations, normal, work):
+    networks = [slow_network(row, x, sizes, activations, normal) for row in theta]
+    layers = [*zip(*networks)]
+    hidden = layers[:-1] if normal else []
+    numbers = [one[3] for layer in layers for one in layer]
+    numbers += [one[5] for layer in hidden for one in layer]
+    numbers += [one[6] for layer in hidden for one in layer]
+    work[:] = [v for array in numbers for v in array.ravel()]
 
 
-def slow_backward(theta, x, sizes, hidden, out, work, g, dtheta, dx, scratch):
+def slow_backward(theta, x, sizes, activations, normal, work, g, dtheta, dx, scratch):
     dx[...] = 0
-    for row, network in enumerate(slow_network(row, x, sizes, hidden, out) for row in theta):
+    for row, network in enumerate(
+        slow_network(one, x, sizes, activations, normal) for one in theta
+    ):
         grad = g[row]
-        for W, start, h, _, slope in reversed(network):
+        for layer in range(len(network) - 1, -1, -1):
+            W, start, h, _, slope, z, scale, gain, at = network[layer]
             grad, (n, m) = grad * slope, W.shape
+            if dtheta.size:
+                dtheta[row, start + n * m : start + (n + 1) * m] = grad.sum(axis=0)
+            if normal and layer < len(network) - 1:
+                dgain = dtheta[row, at : at + m] if dtheta.size else np.zeros(m)
+                slow_normalize_backward(grad, z, gain, scale, dgain)
             if dtheta.size:
                 for k, j in np.ndindex(n, m):
                     products = [h[i, k] * grad[i, j] for i in range(len(x))]
                     dtheta[row, start + k * m + j] = sum(products)
-                dtheta[row, start + n * m : start + (n + 1) * m] = grad.sum(axis=0)
             grad = np.array([[sum(W[k] * one) for k in range(n)] for one in grad]).reshape(-1, n)
         if dx.size:
             dx += grad
@@ -485,21 +521,22 @@ def direction_of(d):
 
 
 def network_of(d):
-    """(theta with one extra number, x, sizes, hidden, out, work)."""
+    """(theta with one extra number, x, sizes, activations, normal, work)."""
     sizes = d.rng.integers(1, 4, d.rng.integers(2, 5))
-    size, rows = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])) + 1, d.rng.integers(1, 3)
-    hidden, out = d.rng.integers(4, size=2).tolist()
-    work = np.zeros(rows * d.B * sizes[1:].sum(), d.dtype)
-    return d.normal(rows, size), d.normal(d.B, sizes[0]), sizes, hidden, out, work
+    normal, rows = bool(d.rng.integers(2)), d.rng.integers(1, 3)
+    size = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])) + normal * sizes[1:-1].sum() + 1
+    activations = d.rng.integers(4, size=len(sizes) - 1)
+    work = np.zeros(work_size(sizes.tolist(), normal, rows, d.B), d.dtype)
+    return d.normal(rows, size), d.normal(d.B, sizes[0]), sizes, activations, normal, work
 
 
 def backward_of(d):
-    theta, x, sizes, hidden, out, work = network_of(d)
-    slow_forward(theta, x, sizes, hidden, out, work)
+    theta, x, sizes, activations, normal, work = network_of(d)
+    slow_forward(theta, x, sizes, activations, normal, work)
     g, nothing = d.normal(len(theta), d.B, sizes[-1]), np.zeros((0, 0), d.dtype)
     dtheta, dx = (nothing if d.rng.random() < 0.3 else np.zeros_like(y) for y in (theta, x))
     scratch = np.zeros(scratch_size(sizes.tolist(), d.B), d.dtype)
-    return theta, x, sizes, hidden, out, work, g, dtheta, dx, scratch
+    return theta, x, sizes, activations, normal, work, g, dtheta, dx, scratch
 
 
 def logp_of(d):
@@ -547,6 +584,14 @@ CASES = {
     "bias_tanh": (slow_bias_tanh, lambda d: (5 * d.table(), d.row())),
     "bias_elu": (slow_bias_elu, lambda d: (d.table(), d.row())),
     "elu_backward": (slow_elu_backward, lambda d: (d.table(), np.expm1(-d.table()), d.row())),
+    "normalize": (
+        slow_normalize,
+        lambda d: (d.table(), d.row(), d.normal(d.B), d.table()),
+    ),
+    "normalize_backward": (
+        slow_normalize_backward,
+        lambda d: (d.table(), d.table(), d.row(), d.normal(d.B) ** 2, d.row()),
+    ),
     "forward": (slow_forward, network_of),
     "backward": (slow_backward, backward_of),
     "join": (slow_join, lambda d: ([d.normal(d.B + 1, 2), d.normal(d.B + 1, d.n)],)),

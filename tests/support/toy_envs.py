@@ -283,3 +283,38 @@ class FaultyEnv(CountingEnv):
         if self.step_fault is not None and self._is_faulty(self.steps):
             return self.step_fault(*result)
         return result
+
+
+class Aim(gym.Env):
+    """Pull the right one of two levers to the right place, both said by the observation; episodes
+    of five steps.
+
+    Its reward needs both parts of the action: 1 - 2 |place - target|, at least 0, on the right
+    lever, 0 on the other. A third part, of bits and choices, does nothing.
+    """
+
+    def __init__(self):
+        self.observation_space = spaces.Box(-1, 1, (2,), np.float32)
+        self.action_space = spaces.Dict(
+            lever=spaces.Discrete(2, start=1),
+            place=spaces.Box(-2, 2, (1,), np.float32),
+            idle=spaces.Tuple([spaces.MultiBinary(2), spaces.MultiDiscrete([3, 2])]),
+        )
+
+    def _observe(self):
+        self.lever = int(self.np_random.integers(1, 3))
+        self.target = self.np_random.uniform(-0.8, 0.8)
+        return np.array([2 * self.lever - 3, self.target], np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        if not self.action_space.contains(action):
+            raise ValueError(f"{action!r} is not in {self.action_space}")
+        self.t += 1
+        error = abs(float(action["place"][0]) / 2 - self.target)
+        reward = max(0.0, 1 - 2 * error) if action["lever"] == self.lever else 0.0
+        return self._observe(), reward, False, self.t == 5, {}

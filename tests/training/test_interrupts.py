@@ -246,7 +246,7 @@ def test_a_signal_at_the_end_of_a_run_saves_the_finished_run(case, moment, capfd
     if moment == "the last step":
         given["callback"] = raise_signal_at(40, signal.SIGINT)
     elif moment == "after it":
-        monkeypatch.setattr("npr.training.run.Run._check_policy", interrupt)
+        monkeypatch.setattr("npr.training.run.Run.check_policy", interrupt)
     else:
         save = agent.save
         agent.save = lambda path: (interrupt(), save(path))

@@ -4,7 +4,8 @@
 //
 // A block computes one tile of a product of matrices, in a fixed order of its sums.
 
-enum { RELU, TANH, ELU, IDENTITY };  // in the order of npr.kernels.mlp.ACTIVATIONS
+// In the order of npr.kernels.mlp.ACTIVATIONS; PRODUCT is none of them: the bias is not added.
+enum { RELU, TANH, ELU, IDENTITY, PRODUCT };
 
 __device__ real activate(real z, int activation) {
   if (activation == RELU) return z < 0 ? real(0) : z;  // NaN stays NaN
@@ -177,7 +178,7 @@ __device__ void forward(const real *theta, int stride, int start, const real *h,
   product(shared, Operand<Tile, true>{h + row * h_next, n, B}, Operand<Tile, false>{W, m, m}, i0,
           j0, B, m, 0, n, [&](int, int j) { return b[j]; },
           [&](int i, int j, real sum, real bias) {
-            z[i * m + j] = activate(sum + bias, activation);
+            z[i * m + j] = activation == PRODUCT ? sum : activate(sum + bias, activation);
           });
 }
 
@@ -257,6 +258,65 @@ extern "C" __global__ void add_parts(const real *slopes, real *dtheta, int rows,
   real sum = 0;
   for (int part = 0; part < parts; part++) sum += slopes[part * index_t(rows) * stride + at];
   dtheta[at] = sum;
+}
+
+// ---- normalized rows: z, g, y, out (rows, B, m), of `all_rows` = rows B rows; scale (rows, B);
+// theta (rows, stride) holds gains (m,) from column `gain` on, and biases (m,) from `bias` on
+
+// z <- scale (z - its mean), with scale <- 1 / sqrt(its variance + 1e-5);
+// y <- activate(z * gain + bias); biases may be null.
+extern "C" __global__ void __launch_bounds__(128)
+    normalize(const real *gains, int stride, int gain, const real *biases, int bias, real *z,
+              real *scale, real *y, int all_rows, int B, int m, int activation, int lanes) {
+  const index_t i = row_of(lanes);
+  if (i >= all_rows) return;
+  const int lane = lane_of(lanes);
+  gains += i / B * stride + gain;
+  z += i * m, y += i * m;
+  real sum = 0, squares = 0;
+  for (int j = lane; j < m; j += lanes) sum += z[j];
+  const real mean = row_sum(sum, lanes) / m;
+  for (int j = lane; j < m; j += lanes) squares += (z[j] - mean) * (z[j] - mean);
+  const real factor = 1 / sqrt(row_sum(squares, lanes) / m + real(1e-5));
+  if (lane == 0) scale[i] = factor;
+  for (int j = lane; j < m; j += lanes) {
+    z[j] = (z[j] - mean) * factor;
+    const real b = biases ? biases[i / B * stride + bias + j] : real(0);
+    y[j] = activate(z[j] * gains[j] + b, activation);
+  }
+}
+
+// out <- the cotangent of what normalize got, from g, that of z * gain; out may be g.
+extern "C" __global__ void __launch_bounds__(128)
+    normalize_backward(const real *gains, int stride, int gain, const real *g, const real *z,
+                       const real *scale, real *out, int all_rows, int B, int m, int lanes) {
+  const index_t i = row_of(lanes);
+  if (i >= all_rows) return;
+  const int lane = lane_of(lanes);
+  gains += i / B * stride + gain;
+  g += i * m, z += i * m, out += i * m;
+  real sum = 0, along = 0;
+  for (int j = lane; j < m; j += lanes) {
+    sum += g[j] * gains[j];
+    along += g[j] * gains[j] * z[j];
+  }
+  sum = row_sum(sum, lanes) / m;
+  along = row_sum(along, lanes) / m;
+  for (int j = lane; j < m; j += lanes) out[j] = scale[i] * (g[j] * gains[j] - sum - z[j] * along);
+}
+
+// dgains <- the sums of g * z over the batch, dbiases <- those of g; dbiases may be null.
+extern "C" __global__ void normal_sums(const real *g, const real *z, real *dgains, int stride,
+                                       int gain, real *dbiases, int bias, int rows, int B, int m) {
+  const index_t e = THREAD, row = e / m, j = e % m;
+  if (row >= rows) return;
+  real sum = 0, along = 0;
+  for (index_t i = row * B; i < (row + 1) * B; i++) {
+    sum += g[i * m + j];
+    along += g[i * m + j] * z[i * m + j];
+  }
+  dgains[row * stride + gain + j] = along;
+  if (dbiases) dbiases[row * stride + bias + j] = sum;
 }
 
 // ---- without a product
