@@ -169,10 +169,16 @@ class EpsilonGreedy(Settings):
 
     def epsilon_greedy(self: Any, q: np.ndarray) -> int:
         """A random action with probability epsilon, else the argmax of q (K,). Ties are broken at
-        random. Raises NumericsError if the largest value is not a number."""
+        random. With action_masks, one of value -inf is never chosen.
+
+        Raises NumericsError if the largest value is not a number.
+        """
         chance, draw = self.rng["explore"].random(2).tolist()  # the same as one after the other
         if chance < self.epsilon:
-            return int(draw * len(q))
+            if not self.action_masks:
+                return int(draw * len(q))
+            allowed = np.flatnonzero(q > -np.inf)
+            return int(allowed[int(draw * len(allowed))])
         a, values = int(q.argmax()), q.tolist()  # a list is faster to search, if there are few
         largest = values[a]
         if largest != largest:  # argmax finds NaN first
