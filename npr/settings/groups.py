@@ -140,6 +140,36 @@ class Replay(Networks):
         return drawn
 
 
+class Critics(Settings):
+    """Several critics, and how many of them a target asks."""
+
+    n_critics: int = setting(
+        2, "critics, of which the target uses the minimum", within="[1, inf)", fixed=True
+    )
+    n_target_critics: int | None = setting(
+        None,
+        "critics of a target, drawn for each update; the actor then uses the mean of all (REDQ); "
+        "None: all",
+        within="[1, inf)",
+    )
+
+    def check(self) -> None:
+        super().check()
+        if (self.n_target_critics or 1) > self.n_critics:
+            raise ConfigError(
+                f"{type(self).__name__}: n_target_critics={self.n_target_critics} is more than "
+                f"n_critics={self.n_critics}; a target uses some of them, or all."
+            )
+
+    def target_critics(self: Any) -> np.ndarray | None:
+        """The critics (n_target_critics,) of the next target, distinct and in random order; None:
+        all. Chen et al. 2021, algorithm 1."""
+        if self.n_target_critics is None:
+            return None
+        drawn: np.ndarray = self.rng["noise"].permutation(self.n_critics)[: self.n_target_critics]
+        return drawn
+
+
 class TargetNetwork(Settings):
     """A target network that is updated at intervals."""
 

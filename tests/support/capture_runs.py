@@ -75,6 +75,7 @@ RUNS = {
     "TD3 three critics": (
         "TD3", P, {**REPLAY, "net_arch": {"pi": [16], "qf": [32, 32]}, "n_critics": 3}
     ),
+    "SAC redq": ("SAC", P, {**REPLAY, "n_critics": 3, "n_target_critics": 2, "layer_norm": True}),
     "SoftQ u": ("SoftQ", P, {**REPLAY, "svgd_space": "u", "n_particles": 8}),
     "SoftQ a": ("SoftQ", P, {**REPLAY, "svgd_space": "a", "n_particles": 8}),
     "SoftQ legacy": ("SoftQ", P, {**REPLAY, "svgd_space": "legacy", "n_particles": 8}),

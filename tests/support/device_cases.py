@@ -64,6 +64,9 @@ CASES = {
     "SACS": ("SACS", "Pendulum-v1", _ACTOR),
     "SAC": ("SAC", "Pendulum-v1", _SAC),
     "SAC, fixed temperature": ("SAC", "Pendulum-v1", {**_SAC, "ent_coef": 0.2}),
+    "SAC, REDQ, normalized layers": (
+        "SAC", "Pendulum-v1", {**_SAC, "n_critics": 4, "n_target_critics": 2, "layer_norm": True},
+    ),
     "SAC Discrete": ("SAC", "CartPole-v1", _SAC),
     "DQN masked": ("DQN", "Hand", {**_DQN, "action_masks": True}),
     "PPO masked": ("PPO", "Hand", {**_PPO, "clip_range": 0.2, "action_masks": True}),
