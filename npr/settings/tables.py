@@ -125,7 +125,7 @@ class Tabular(EpsilonGreedy):
         alpha is learning_rate / N^visit_power, N the visits to the pair so far.
         """
         Q, alpha = self.Q, self.learning_rate
-        if alpha.__class__ is not float:  # the call costs a twentieth of an update
+        if alpha.__class__ is not float:  # faster than a call for every number
             alpha = self.now(alpha)
         if self._plain:
             before = Q.item(s, a)
