@@ -68,7 +68,7 @@ def cliff(quick):
 def expected(quick):
     """Figure 6.3: the mean over next actions allows large step sizes."""
     rates = (0.5, 1.0) if quick else np.arange(0.1, 1.05, 0.1).round(1).tolist()
-    first, early, long, late = (1, 10, 1, 15) if quick else (20, 100, 2, 1_500)
+    first, early, long, late = (1, 10, 1, 15) if quick else (10, 100, 1, 1_000)
     title = f"Cliff walking, figure 6.3 ({first} runs of {early} and {long} of {late:,} episodes)"
     figure, axes = picture(title, "step size", "mean sum of rewards per episode")
     kinds = {
@@ -131,7 +131,8 @@ def windy(quick):
 
 def walk(quick, choices, label, title):
     """Error of the values, over the first ten episodes, for step sizes and other settings."""
-    runs, rates = (1, [0.2, 0.4]) if quick else (20, np.linspace(0, 1, 21)[1:].tolist())
+    steps = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    runs, rates = (1, (0.2, 0.4)) if quick else (10, steps)
     axes_title = f"19-state random walk, {title} ({runs} runs)"
     figure, axes = picture(axes_title, "step size", "RMS error over the first 10 episodes")
 
@@ -176,7 +177,7 @@ def trace(quick):
 
 def bias(quick):
     """Figure 6.5: Q-learning goes left, since the largest of ten estimates is too large."""
-    runs, episodes = (5, 40) if quick else (400, 300)
+    runs, episodes = (5, 40) if quick else (200, 300)
     title = f"Maximization bias, figure 6.5 ({runs} runs)"
     figure, axes = picture(title, "episode", "% left actions from A")
     for label, settings in (("Q-learning", {}), ("Double Q-learning", {"double": True})):
