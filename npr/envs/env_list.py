@@ -156,7 +156,7 @@ class EnvList(BatchedEnv):
 
         How an episode ended is added to `ended`, an environment that failed to `crashed`.
         """
-        self.logs[i].add(self._taken[i] if self._logs_rows else action)
+        self.logs[i].add(self._chosen[i] if self._logs_rows else action)
         try:
             result = self.envs[i].step(action)
         except Exception as error:
