@@ -162,7 +162,7 @@ class BatchedEnv(abc.ABC):
         self._next_episode = 0
         self._start_statistics()
         self.finished: list[Episode] = []
-        self._taken = np.empty(0)  # (n, ...), the agent's actions of the last step
+        self._chosen = np.empty(0)  # (n, ...), the agent's actions of the last step
         self._crash_times: collections.deque[float] = collections.deque(maxlen=MAX_CRASHES + 1)
         self._warned_of_nan = self._warned_of_reward = False
         self.first = 0
@@ -332,7 +332,7 @@ class BatchedEnv(abc.ABC):
         self.finished = []
         self.steps += 1
         convert = self.actions.to_envs if self.one_by_one else self.actions.to_env_batch
-        self._taken = a
+        self._chosen = a
         return convert(a)
 
     def _invalidate(
@@ -453,7 +453,7 @@ class BatchedEnv(abc.ABC):
         text += f", {steps:,} steps into its episode"
         if not steps or self.actions is None:
             return text
-        return f"{text}; its last action was {_brief(self.actions.to_env(self._taken[i]))}"
+        return f"{text}; its last action was {_brief(self.actions.to_env(self._chosen[i]))}"
 
     def _handle_crash(
         self, i: int | None, stepping: bool, what: str, error: BaseException | None

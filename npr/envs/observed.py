@@ -157,12 +157,12 @@ class ObservedEnvs(BatchedEnv):
     # ---- steps
 
     def take(
-        self, a: np.ndarray, actions: Any, rewards: Any, observation: Any, terminated: Any,
-        truncated: Any, valid: Any, masks: Any,
+        self, a: np.ndarray, rewards: Any, observation: Any, terminated: Any, truncated: Any,
+        valid: Any, masks: Any,
     ) -> None:  # fmt: skip
         """Take a step at `s` that was done elsewhere.
 
-        a              (n, ...) the agent's actions; actions: those of the environments
+        a              (n, ...) the agent's actions
         rewards        (n,), or one number if n = 1; terminated, truncated: bools of this shape
         observation    the true next ones
         valid          (n,) False where the step only reset an environment; None: nowhere
@@ -179,7 +179,7 @@ class ObservedEnvs(BatchedEnv):
         known = self.all_valid if valid is None else self._column("valid", valid, "b")
         known = self.all_valid if known.all() else known
         s2 = self.rows(observation, masks, over[0])
-        self._last_actions = actions if self.is_batch(observation) else [actions]
+        self._chosen = a
         r = exact.astype(FLOAT)
         lost = self._nonfinite_rows(s2, r.tolist(), known)
         if lost:

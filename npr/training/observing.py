@@ -73,7 +73,7 @@ class Observer:
                 "that was acted on first, and the next one after the reward."
             )
         a = self._agents(action, envs.is_batch(observation))
-        envs.take(a, action, reward, next_observation, terminated, truncated, valid, masks)
+        envs.take(a, reward, next_observation, terminated, truncated, valid, masks)
         self.chosen = None
         self._learn()
         if self.bounded and run.counters.num_timesteps >= run.counters.end:
