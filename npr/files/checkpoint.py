@@ -224,6 +224,15 @@ def changes(earlier: Mapping[str, str]) -> str:
 # ---- loading
 
 
+def check_no_replay(path: Path, manifest: Manifest) -> None:
+    """Raise CheckpointError for the manifest of npr.files.replay_file."""
+    if "replay" in manifest:
+        file = os.fsdecode(path)
+        raise CheckpointError(
+            f"{file} holds a replay buffer alone: use agent.load_replay_buffer({file!r})."
+        )
+
+
 def read(path: Path) -> tuple[Manifest, Arrays]:
     """The manifest and the arrays of a file, in the current format.
 
@@ -231,6 +240,7 @@ def read(path: Path) -> tuple[Manifest, Arrays]:
     truncated or not an npr file.
     """
     manifest, arrays = read_archive(path)
+    check_no_replay(path, manifest)
     return migrations.migrate(os.fsdecode(path), manifest, arrays)
 
 
@@ -248,10 +258,6 @@ def load(path: Path, env: object, registry: Mapping[str, type[A]]) -> A:
         raise CheckpointError(
             f"{file} holds the policy alone, which acts but cannot learn on: use "
             f"npr.infer.load({file!r}), or load the file that agent.save(path) wrote."
-        )
-    if "replay" in manifest:  # npr.files.replay_file
-        raise CheckpointError(
-            f"{file} holds a replay buffer alone: use agent.load_replay_buffer({file!r})."
         )
     try:
         with memory.explain_full_device(manifest["settings"]):
