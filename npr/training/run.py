@@ -432,6 +432,9 @@ class Run:
             counters.num_timesteps += n
             self.metrics = {}
             yield s, a, r, s2, terminated, truncated, valid, episode
+            if self.agent.mask_size:  # masks follow the observations
+                size = self.agent.observations.size
+                s, s2 = s[:, :size], s2[:, :size]
             if self._pauses:
                 self._paused_at = Step(
                     counters.num_timesteps, counters.n_updates, s, a, r, s2, terminated, truncated,
@@ -446,9 +449,7 @@ class Run:
                 self._log_if_due(self.logger.iterations)
             progress.update()
             if callback is not None:
-                done, size = terminated | truncated, self.agent.observations.size
-                if self.agent.mask_size:  # which follow the observations
-                    s, s2 = s[:, :size], s2[:, :size]
+                done = terminated | truncated
                 callback.update_locals(
                     {"obs": s, "actions": a, "rewards": r, "new_obs": s2, "dones": done}
                 )
