@@ -38,7 +38,6 @@ VARIANTS = {  # name -> (library, settings of its own)
     "npr": ("npr", {}),
     "sb3": ("sb3", {}),
     "npr, joint_clip": ("npr", {"joint_clip": True}),
-    "sb3, two norms": ("sb3", {"two_norms": True}),
     "npr, vf_share_layers": ("npr", {"vf_share_layers": True}),
 }
 MAIN = ("npr", "sb3")
@@ -77,21 +76,10 @@ def sb3_agent(seed, given):
     from stable_baselines3.common.env_util import make_vec_env
 
     torch.set_num_threads(1)
-    agent = stable_baselines3.PPO(
+    return stable_baselines3.PPO(
         "MlpPolicy", make_vec_env(ENV, N_ENVS, seed=seed), seed=seed, device="cpu",
-        policy_kwargs={"net_arch": {"pi": [64, 64], "vf": [64, 64]}}, **SETTINGS,
+        policy_kwargs={"net_arch": {"pi": [64, 64], "vf": [64, 64]}}, **SETTINGS, **given,
     )  # fmt: skip
-    if given.get("two_norms"):
-        named, clip = [*agent.policy.named_parameters()], torch.nn.utils.clip_grad.clip_grad_norm_
-        actor = [x for name, x in named if "value" not in name]
-        critic = [x for name, x in named if "value" in name]
-
-        def clip_apart(parameters, max_norm):
-            clip(actor, max_norm)
-            clip(critic, max_norm)
-
-        torch.nn.utils.clip_grad_norm_ = clip_apart
-    return agent
 
 
 AGENTS = {"npr": npr_agent, "sb3": sb3_agent}
@@ -199,8 +187,7 @@ def run_target_kl(held, seeds):
                 continue
             began = time.process_time()
             agent = npr.PPO(ENV, seed=seed, verbose=0, target_kl=limit)
-            budget = npr.presets.preset("PPO", ENV)["total_timesteps"]
-            agent.learn(budget)
+            agent.learn()  # the preset's budget
             done[str(seed)] = {
                 "return": agent.evaluate(episodes=20, seed=20_000).mean,
                 "updates": agent.n_updates,
