@@ -43,7 +43,7 @@ from npr.training.acting import Acting
 from npr.training.advice import note_on_batches, note_on_threads
 from npr.training.counters import Counters
 from npr.training.logger import Logger
-from npr.training.observing import NOTHING_SELECTED, Observer
+from npr.training.observing import Observer, nothing_selected
 from npr.training.run import DEFAULT_BUDGET, Run, Step
 from npr.training.space_checks import check_same_spaces, check_spaces
 
@@ -664,7 +664,7 @@ class Algorithm(Settings, sb3.Methods):
         if self._learning:
             raise self._is_learning("observe")
         if self._observer is None:
-            raise NOTHING_SELECTED
+            raise nothing_selected()
         self._observer.observe(
             observation, action, reward, next_observation, terminated, truncated, valid,
             action_masks,

@@ -88,10 +88,10 @@ class ObservedEnvs(BatchedEnv):
         except ValueError:  # lists of unequal lengths, which `rows` refuses
             return False
 
-    def encoded(self, observation: Any) -> np.ndarray:
-        """n observations, or one if n = 1, as rows without masks: (n, size), or (n,) indices for a
-        table. Raises EnvContractError."""
-        if self.is_batch(observation):
+    def encoded(self, observation: Any, batched: bool) -> np.ndarray:
+        """n observations, or one that is not batched, as rows without masks: (n, size), or (n,)
+        indices for a table. Raises EnvContractError."""
+        if batched:
             rows = self._encode(observation)
         else:
             rows = self._empty_rows()
@@ -101,21 +101,21 @@ class ObservedEnvs(BatchedEnv):
     def _without_masks(self, rows: np.ndarray) -> np.ndarray:
         return rows if self.table else rows[:, : self.observations.size]
 
-    def rows(self, observation: Any, masks: Any, over: np.ndarray) -> np.ndarray:
+    def rows(self, observation: Any, batched: bool, masks: Any, over: np.ndarray) -> np.ndarray:
         """Rows (n, ...) of observations, as `s`, with masks for all but those that are `over` (n,).
 
-        masks   of n environments, or of one if n = 1; None if there are none
+        masks   of n environments, or one that is not batched; None if there are none
 
         Raises ConfigError or EnvContractError.
         """
-        encoded = self.encoded(observation)
+        encoded = self.encoded(observation, batched)
         if not self.mask_size:
             if masks is not None:
                 raise ConfigError(
                     "action_masks were given to an agent that was not built with action_masks=True."
                 )
             return encoded
-        given = masks if self.is_batch(observation) else [masks]
+        given = masks if batched else [masks]
         if masks is None:
             given = [None] * self.n
             if not over.all():
@@ -130,10 +130,10 @@ class ObservedEnvs(BatchedEnv):
             self._write_mask(rows, i, mask, bool(over[i]))
         return rows
 
-    def is_seen(self, observation: Any) -> bool:
+    def is_seen(self, observation: Any, batched: bool) -> bool:
         """Whether `s` is of these observations."""
         known = self._without_masks(self.s)  # type: ignore[arg-type]
-        return self.encoded(observation).tobytes() == known.tobytes()
+        return self.encoded(observation, batched).tobytes() == known.tobytes()
 
     def cut(self, s: np.ndarray) -> np.ndarray | None:
         """The environments (n,) whose episodes were left, since s (n, ...) does not follow their
@@ -157,14 +157,14 @@ class ObservedEnvs(BatchedEnv):
     # ---- steps
 
     def take(
-        self, a: np.ndarray, rewards: Any, observation: Any, terminated: Any, truncated: Any,
-        valid: Any, masks: Any,
+        self, a: np.ndarray, rewards: Any, observation: Any, batched: bool, terminated: Any,
+        truncated: Any, valid: Any, masks: Any,
     ) -> None:  # fmt: skip
         """Take a step at `s` that was done elsewhere.
 
         a              (n, ...) the agent's actions
         rewards        (n,), or one number if n = 1; terminated, truncated: bools of this shape
-        observation    the true next ones
+        observation    the true next ones, or one that is not batched
         valid          (n,) False where the step only reset an environment; None: nowhere
         masks          of the next actions, as for `rows`
 
@@ -176,9 +176,10 @@ class ObservedEnvs(BatchedEnv):
             self._column(name, flags, "b")
             for name, flags in (("terminated", terminated), ("truncated", truncated))
         ]
-        known = self.all_valid if valid is None else self._column("valid", valid, "b")
-        known = self.all_valid if known.all() else known
-        s2 = self.rows(observation, masks, over[0])
+        known = self.all_valid
+        if valid is not None and not (stepped := self._column("valid", valid, "b")).all():
+            known = stepped
+        s2 = self.rows(observation, batched, masks, over[0])
         self._chosen = a
         r = exact.astype(FLOAT)
         lost = self._nonfinite_rows(s2, r.tolist(), known)
@@ -192,6 +193,8 @@ class ObservedEnvs(BatchedEnv):
 
     def _column(self, name: str, values: Any, kinds: str) -> np.ndarray:
         """One number or flag for each environment, as an array (n,)."""
+        if self.n == 1 and values.__class__ is (bool if kinds == "b" else float):
+            return np.array([values])
         try:
             array = np.asarray(on_host(values, "observe()", name))
         except (ValueError, TypeError):  # lists of unequal lengths

@@ -3,6 +3,7 @@
 The run is that of `learn`, entered again for every step.
 """
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from npr.system.blas import blas_threads, keep_freed_memory, threads_for
 from npr.training.advice import warn_of_settings, widest
 from npr.training.run import Run
 
-NOTHING_SELECTED = ConfigError(
-    "observe() needs a call of select_action() before it, with the same observation: what it "
-    "chooses next depends on it. The action that was done may be another one."
-)
+
+def nothing_selected() -> ConfigError:
+    return ConfigError(
+        "observe() needs a call of select_action() before it, with the same observation. The "
+        "action that was done may be another one."
+    )
 
 
 class Observer:
@@ -30,7 +33,7 @@ class Observer:
     def __init__(self, agent: Any, run: Run) -> None:
         self.agent, self.run = agent, run
         self.envs: ObservedEnvs = run.envs
-        self.threads = threads_for(widest(agent))
+        self.threads = 0 if agent.table else threads_for(widest(agent))
         self.bounded = run.start < run.counters.end  # whether the budget ends in this run
         self.chosen: tuple[np.ndarray, Any] | None = None  # the agent's actions, as returned
         warn_of_settings(agent, stacklevel=4)
@@ -40,7 +43,8 @@ class Observer:
     def select(self, observation: Any, masks: Any) -> Any:
         """The environment's action, see `Algorithm.select_action`."""
         envs, agent, run = self.envs, self.agent, self.run
-        s = envs.rows(observation, masks, ~envs.all_valid)
+        batched = envs.is_batch(observation)
+        s = envs.rows(observation, batched, masks, ~envs.all_valid)
         envs.check_first(s)
         if envs.s is None:
             agent.steps.end_episodes(whole=run.whole_episodes)
@@ -50,9 +54,9 @@ class Observer:
             if agent.reward_norm and not agent.steps:  # else it takes the cut from these
                 agent.reward_norm.returns[cut] = 0.0
         envs.see(s)
-        with blas_threads(self.threads):
+        with self._thread_limit():
             a = run.action_at(s)
-        if envs.is_batch(observation):
+        if batched:
             action = agent.actions.to_env_batch(a)
         else:
             action = agent.actions.to_envs(a)[0]
@@ -66,14 +70,15 @@ class Observer:
         """Learn from one step, see `Algorithm.observe`."""
         envs, run = self.envs, self.run
         if self.chosen is None:
-            raise NOTHING_SELECTED
-        if not envs.is_seen(observation):
+            raise nothing_selected()
+        batched = envs.is_batch(observation)
+        if not envs.is_seen(observation, batched):
             raise ConfigError(
                 "observe() got another observation than the last select_action(). Pass the one "
                 "that was acted on first, and the next one after the reward."
             )
-        a = self._agents(action, envs.is_batch(observation))
-        envs.take(a, reward, next_observation, terminated, truncated, valid, masks)
+        a = self._agents(action, batched)
+        envs.take(a, reward, next_observation, batched, terminated, truncated, valid, masks)
         self.chosen = None
         self._learn()
         if self.bounded and run.counters.num_timesteps >= run.counters.end:
@@ -114,23 +119,29 @@ class Observer:
         agent, run = self.agent, self.run
         agent._learning = True
         try:
-            with blas_threads(self.threads), memory.explain_full_device(vars(agent)):
+            with self._thread_limit(), memory.explain_full_device(vars(agent)):
                 run.guard.run(agent._train, run)
         except BaseException:
-            agent._observer, self.bounded = None, False
-            self.end()
+            agent._observer = None
+            self._close()
             raise
         finally:
             agent._learning = False
 
     def end(self) -> None:
         """End the run: its log is complete."""
-        run = self.run
-        run.guard.__exit__(None, None, None)
         try:
-            run.finish()
+            self.run.finish()
         finally:
-            run.outputs.close()
+            self._close()
+
+    def _close(self) -> None:
+        self.run.guard.__exit__(None, None, None)
+        self.run.outputs.close()
+
+    def _thread_limit(self) -> contextlib.AbstractContextManager[None]:
+        """That of a run. Other code of the caller has its own."""
+        return blas_threads(self.threads) if self.threads else contextlib.nullcontext()
 
 
 def _copied(action: Any) -> Any:

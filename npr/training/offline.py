@@ -138,6 +138,7 @@ def learn_offline(agent: Any, updates: Any, callbacks: Any, progress_bar: Any, l
                 f"normalize_{name}=True has no statistics yet. Fill the buffer with "
                 "agent.buffer.add_batch(...), which computes them."
             )
+    agent._end_observation()
     if callbacks is not None:
         callbacks.init_callback(agent)
     name, before, logger = type(agent).__name__, agent.counters, agent.logger

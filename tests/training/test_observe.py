@@ -26,6 +26,8 @@ SINGLE = [(case, {}) for case in CASES] + [
     ("QLearning", {"normalize_reward": True}),
     ("Sarsa", {"expected": True, "learning_rate": "linear:0.5"}),
     ("DDPG", {"action_noise": "ou", "n_step_return": 2}),
+    ("QLearning", {"double": True, "n_step_return": 3}),
+    ("Sarsa", {"trace_decay": 0.9}),
     ("PPO", AIM),
 ]
 
@@ -194,6 +196,21 @@ def test_learn_and_observe_take_turns():
     assert agent.num_timesteps == 70
 
 
+def test_updates_from_a_fixed_buffer_come_between_observed_steps():
+    agent, learned = (small_agent("DQN", learning_starts=0) for _ in range(2))
+    learned.learn(40)
+    loop = Loop(*env_like(agent))
+    agent.begin_run(60)
+    loop.steps(agent, 40)
+    for one in (agent, learned):
+        with pytest.warns(npr.ConfigWarning, match="extrapolation"):
+            one.learn_offline(3)
+    loop.steps(agent, 20)
+    learned.learn(20, reset_num_timesteps=False)
+    assert agent.num_timesteps == learned.num_timesteps == 60
+    assert agent.n_updates == learned.n_updates
+
+
 def test_an_episode_of_learn_goes_on_if_its_observation_is_the_next():
     agent, learned = (
         small_agent("A2C", CountingEnv(plan=[(50, "truncated")]), max_episode_steps=None)
@@ -317,6 +334,25 @@ def test_actions_are_those_that_the_environment_takes(space, n_envs):
             assert space.contains(one) or space.contains(int(one))
         agent.observe(s, a, flags, s, flags, flags)
     assert agent.n_updates and agent.actions.contains(agent.steps[-1][1])
+
+
+def test_actions_of_several_parts_are_learned_from():
+    space = spaces.Dict({"move": spaces.Box(-2, 2, (2,)), "key": spaces.Discrete(3)})
+    env = partial(RandomEnv, spaces.Box(-1, 1, (2,)), space)
+    agent = small_agent("PPO", env, env_kwargs={})
+    s = np.zeros(2, np.float32)
+    for change in (False, True):
+        action = agent.select_action(s)
+        (own,), _ = agent._observer.chosen
+        assert space.contains(action)
+        if change:
+            action["move"][:] = 1.0, -1.0
+            action["key"] = (action["key"] + 1) % 3
+        agent.observe(s, action, 0.0, s, False, False)
+        a = agent.steps[-1][1][0]
+        assert a.tolist() == ([0.5, -0.5, action["key"]] if change else own.tolist()) or (
+            a.tolist() == [action["key"], 0.5, -0.5]
+        )
 
 
 # ---- masks
