@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from npr.backend import FLOAT, Array, to_device, to_host
-from npr.critics import critic
+from npr.critics import OwnCritic, critic
 from npr.errors import ConfigError, NumericsError
 from npr.nn import MLP
 from npr.optim import clip_joint_norm, clip_norm
+from npr.own_network import BoundNetwork, OwnNetwork
 from npr.settings.schedule import Schedule
 from npr.settings.setting import Activation, NetArch, Settings, setting
 
@@ -23,7 +24,12 @@ def _new_floats(shape: tuple[int, ...]) -> np.ndarray:
 class Networks(Settings):
     """Multi-layer perceptrons."""
 
-    net_arch: NetArch = setting([64, 64], "hidden widths, of all networks or by name", fixed=True)
+    net_arch: NetArch = setting(
+        [64, 64],
+        "hidden widths, of all networks or by name; by name also a network of your own: an object "
+        "with size, init(rng) and __call__(theta, *inputs)",
+        fixed=True,
+    )
     activation: Activation = setting(
         "relu",
         "activation of the hidden layers; a list has one for each, a dict one or a list by network",
@@ -33,8 +39,8 @@ class Networks(Settings):
         False, "normalize hidden layers before the activation (LayerNorm)", fixed=True
     )
 
-    def widths(self, network: str) -> list[int]:
-        """The hidden widths of one network."""
+    def widths(self, network: str) -> list[int] | OwnNetwork:
+        """The hidden widths of one network, or the user's own network."""
         return self.net_arch[network] if isinstance(self.net_arch, dict) else self.net_arch
 
     def network(
@@ -43,13 +49,19 @@ class Networks(Settings):
         inputs: int | Sequence[int],
         outputs: int | None = None,
         **options: Any,
-    ) -> MLP:
+    ) -> MLP | BoundNetwork:
         """The network with this name: its hidden layers are set here, the others by nn.MLP's
         options. The mask of actions at the end of observations is no input."""
+        own = self.widths(name)
+        if isinstance(own, OwnNetwork):
+            return BoundNetwork(own, name, inputs, outputs, ignored=self.mask_size, **options)
         return MLP(inputs, self.widths(name), outputs, **self._layers(name), **options)
 
-    def action_critic(self: Any, n: int, rows: int | None = None) -> MLP:
+    def action_critic(self: Any, n: int, rows: int | None = None) -> MLP | OwnCritic:
         """The network Q(theta, s, a), for n numbers per observation."""
+        own = self.widths("qf")
+        if isinstance(own, OwnNetwork):
+            return OwnCritic(own, n, self.actions, rows=rows, ignored=self.mask_size)
         return critic(n, self.actions, self.widths("qf"), rows=rows, **self._layers("qf"))
 
     def _layers(self: Any, name: str) -> dict[str, Any]:
@@ -264,26 +276,30 @@ class Proximal(Advantages):
 
     def check(self) -> None:
         super().check()
-        if self.vf_share_layers and self.widths("pi") != self.widths("vf"):
+        if not self.vf_share_layers:
+            return
+        pi, vf = self.widths("pi"), self.widths("vf")
+        activations = self.activation if isinstance(self.activation, dict) else {"": ""}
+        if pi != vf or isinstance(pi, OwnNetwork) or len({*map(str, activations.values())}) > 1:
             raise ConfigError(
                 f"{type(self).__name__}: vf_share_layers=True needs equal hidden layers of pi and "
-                f"vf, got net_arch={self.net_arch}."
+                f"vf, got net_arch={self.net_arch} and activation={self.activation!r}."
             )
 
     def share_layers(self: Any) -> None:
         """With vf_share_layers: copy the actor's hidden layers to phi."""
         if self.vf_share_layers:
-            n = self._shared
-            self.phi[:n] = self.theta[:n]
+            for of_actor, of_critic in self._shared:
+                self.phi[of_critic] = self.theta[of_actor]
 
     def clip_gradients(self: Any, g: Array, h: Array) -> None:
         """Clip the gradients g in theta and h in phi, in place. With vf_share_layers g gets what h
         has of the shared layers."""
         if self.vf_share_layers:
-            n = self._shared
-            shared, other = g[:n], h[:n]
-            shared += other
-            other[...] = 0
+            for of_actor, of_critic in self._shared:
+                shared, other = g[of_actor], h[of_critic]
+                shared += other
+                other[...] = 0
         if self.vf_share_layers or self.joint_clip:
             clip_joint_norm(g, h, self.max_grad_norm)
         else:
@@ -291,7 +307,14 @@ class Proximal(Advantages):
             clip_norm(h, self.max_grad_norm)
 
     @property
-    def _shared(self: Any) -> int:
-        """How many numbers at the beginning of theta and phi are parameters of hidden layers."""
+    def _shared(self: Any) -> list[tuple[slice, slice]]:
+        """Where theta and phi have the parameters of hidden layers: first W and b, then gains."""
         sizes = self.critic.sizes[:-1]
-        return sum((n + 1) * m for n, m in zip(sizes, sizes[1:]))
+        begin = sum((n + 1) * m for n, m in zip(sizes, sizes[1:]))
+        if not self.layer_norm:
+            return [(slice(begin), slice(begin))]
+        gains = []
+        for network in (self.actor, self.critic):
+            start = begin + (sizes[-1] + 1) * network.sizes[-1]
+            gains.append(slice(start, start + sum(sizes[1:])))
+        return [(slice(begin), slice(begin)), (gains[0], gains[1])]
