@@ -27,7 +27,7 @@ class ObservedEnvs(BatchedEnv):
     step of a run.
 
     own         the environments that the agent steps in `learn`; None: they are not open
-    mask_size   numbers of a mask of actions at the end of each row of s; 0: there is none
+    mask_size   numbers of a mask of actions; 0: there is none
     waiting     whether a step was taken that `advance` did not return yet
     others      as for BatchedEnv
     """
@@ -99,7 +99,7 @@ class ObservedEnvs(BatchedEnv):
         return self._without_masks(rows)
 
     def _without_masks(self, rows: np.ndarray) -> np.ndarray:
-        return rows[:, : self.observations.size] if self.mask_size else rows
+        return rows if self.table else rows[:, : self.observations.size]
 
     def rows(self, observation: Any, masks: Any, over: np.ndarray) -> np.ndarray:
         """Rows (n, ...) of observations, as `s`, with masks for all but those that are `over` (n,).
@@ -122,8 +122,10 @@ class ObservedEnvs(BatchedEnv):
                 raise ConfigError(_NO_MASK)
         if np.ndim(given) and len(given) != self.n:
             raise ConfigError(f"{self.n} masks of actions are needed, got {len(given)}.")
-        rows = np.empty((self.n, self.row_size), FLOAT)
-        rows[:, : self.observations.size] = encoded
+        rows = encoded
+        if not self.table:
+            rows = np.empty((self.n, self.row_size), FLOAT)
+            rows[:, : self.observations.size] = encoded
         for i, mask in enumerate(given):
             self._write_mask(rows, i, mask, bool(over[i]))
         return rows

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from npr.backend import is_finite
 from npr.envs.spaces import GroupObservations, Observations
 from npr.errors import ConfigError
 from npr.kernels.mlp import gains, layers
@@ -351,7 +352,9 @@ def graph_of(policy: Policy) -> Graph:
     )  # fmt: skip
     _check_fits(graph)
     if policy.sizes is None:
-        return replace(graph, table=policy.theta.argmax(axis=-1))
+        masked = np.isneginf(policy.theta).any()  # a random action might be one of those
+        epsilon = 0.0 if masked else graph.epsilon
+        return replace(graph, table=policy.theta.argmax(axis=-1), epsilon=epsilon)
     stack = [Layer(W.T.copy(), b.copy()) for W, b in layers(policy.theta, policy.sizes)]
     names = activations(policy.activation, len(stack) - 1)
     stretched = gains(policy.theta, policy.sizes) if policy.layer_norm else [None] * len(names)
@@ -401,7 +404,8 @@ def check_finite(policy: Policy) -> None:
         arrays |= dict(zip(("means", "scales"), policy.norm.of_observations))
     for name, array in arrays.items():
         with np.errstate(over="ignore"):
-            finite = np.isfinite(array.astype(np.float32)).all()
+            table = policy.masked and policy.sizes is None and array is policy.theta
+            finite = is_finite(array.astype(np.float32), table)
         if not finite:
             raise ConfigError(
                 f"The {name} of the policy contain NaN or infinite values: training has diverged. "

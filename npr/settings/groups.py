@@ -10,7 +10,7 @@ import numpy as np
 from npr.backend import FLOAT, Array, to_device, to_host
 from npr.critics import OwnCritic, critic
 from npr.errors import ConfigError, NumericsError
-from npr.nn import MLP
+from npr.nn import MLP, shortened
 from npr.optim import clip_joint_norm, clip_norm
 from npr.own_network import BoundNetwork, OwnNetwork
 from npr.settings.schedule import Schedule
@@ -211,10 +211,16 @@ class EpsilonGreedy(Settings):
 
     def epsilon_greedy(self: Any, q: np.ndarray) -> int:
         """A random action with probability epsilon, else the argmax of q (K,). Ties are broken at
-        random. Raises NumericsError if the largest value is not a number."""
+        random. With action_masks, one of value -inf is never chosen.
+
+        Raises NumericsError if the largest value is not a number.
+        """
         chance, draw = self.rng["explore"].random(2).tolist()  # the same as one after the other
         if chance < self.epsilon:
-            return int(draw * len(q))
+            if not self.action_masks:
+                return int(draw * len(q))
+            allowed = np.flatnonzero(q > -np.inf)
+            return int(allowed[int(draw * len(allowed))])
         a, values = int(q.argmax()), q.tolist()  # a list is faster to search, if there are few
         largest = values[a]
         if largest != largest:  # argmax finds NaN first
@@ -276,11 +282,11 @@ class Proximal(Advantages):
 
     def check(self) -> None:
         super().check()
-        if not self.vf_share_layers:
-            return
-        pi, vf = self.widths("pi"), self.widths("vf")
-        activations = self.activation if isinstance(self.activation, dict) else {"": ""}
-        if pi != vf or isinstance(pi, OwnNetwork) or len({*map(str, activations.values())}) > 1:
+        pi = self.widths("pi")
+        alike = pi == self.widths("vf") and not isinstance(pi, OwnNetwork)
+        if isinstance(self.activation, dict):
+            alike &= shortened(self.activation["pi"]) == shortened(self.activation["vf"])
+        if self.vf_share_layers and not alike:
             raise ConfigError(
                 f"{type(self).__name__}: vf_share_layers=True needs equal hidden layers of pi and "
                 f"vf, got net_arch={self.net_arch} and activation={self.activation!r}."
@@ -288,18 +294,16 @@ class Proximal(Advantages):
 
     def share_layers(self: Any) -> None:
         """With vf_share_layers: copy the actor's hidden layers to phi."""
-        if self.vf_share_layers:
-            for of_actor, of_critic in self._shared:
-                self.phi[of_critic] = self.theta[of_actor]
+        for of_theta, of_phi in self._shared:
+            self.phi[of_phi] = self.theta[of_theta]
 
     def clip_gradients(self: Any, g: Array, h: Array) -> None:
         """Clip the gradients g in theta and h in phi, in place. With vf_share_layers g gets what h
         has of the shared layers."""
-        if self.vf_share_layers:
-            for of_actor, of_critic in self._shared:
-                shared, other = g[of_actor], h[of_critic]
-                shared += other
-                other[...] = 0
+        for of_theta, of_phi in self._shared:
+            shared, other = g[of_theta], h[of_phi]
+            shared += other
+            other[...] = 0
         if self.vf_share_layers or self.joint_clip:
             clip_joint_norm(g, h, self.max_grad_norm)
         else:
@@ -308,13 +312,13 @@ class Proximal(Advantages):
 
     @property
     def _shared(self: Any) -> list[tuple[slice, slice]]:
-        """Where theta and phi have the parameters of hidden layers: first W and b, then gains."""
-        sizes = self.critic.sizes[:-1]
-        begin = sum((n + 1) * m for n, m in zip(sizes, sizes[1:]))
-        if not self.layer_norm:
-            return [(slice(begin), slice(begin))]
-        gains = []
-        for network in (self.actor, self.critic):
-            start = begin + (sizes[-1] + 1) * network.sizes[-1]
-            gains.append(slice(start, start + sum(sizes[1:])))
-        return [(slice(begin), slice(begin)), (gains[0], gains[1])]
+        """Where theta and phi have the parameters that are shared: layers, and gains of these."""
+        if not self.vf_share_layers:
+            return []
+        *sizes, last = self.actor.sizes
+        n, output = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])), sizes[-1] + 1
+        shared = [(slice(n), slice(n))]
+        if self.layer_norm:
+            first = n + output * last
+            shared.append((slice(first, first + sum(sizes[1:])), slice(n + output, None)))
+        return shared

@@ -62,6 +62,17 @@ class Tabular(EpsilonGreedy):
         self._plain = not (self.double or self.visit_power or self.trace_decay)
         return np.zeros((S, K))
 
+    @property
+    def masked_tables(self: Any) -> tuple[str, ...]:
+        names = ("Q", "tables") if self.double else ("Q",)
+        return names if self.action_masks else ()
+
+    def expectation(self: Any, q: np.ndarray) -> float:
+        """The mean of q (K,) over the actions of the epsilon-greedy policy."""
+        allowed = q[q > -np.inf] if self.action_masks else q
+        mean: float = (1 - self.epsilon) * q.max() + self.epsilon * allowed.mean()
+        return mean
+
     def coin(self: Any) -> int:
         """0, or with double=True the number of the table to update, 0 or 1 at random."""
         return int(self.rng["sample"].random() < 0.5) if self.double else 0

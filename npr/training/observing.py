@@ -99,7 +99,8 @@ class Observer:
             raise ConfigError(
                 f"observe() needs {len(own)} actions, as many as environments; got {len(given)}."
             )
-        mask = self.agent.mask(self.envs.s)
+        table, s = self.envs.masks, self.envs.s
+        mask = self.agent.mask(s) if table is None else table.allowed[s]
         if mask is not None and not (allowed := self.agent.actions.allowed(given, mask)).all():
             raise ConfigError(
                 f"observe() got an action that the mask forbids, in environment "

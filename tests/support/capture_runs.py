@@ -94,7 +94,9 @@ RUNS = {
         "PPO", P, {**PPO, "target_kl": 1e-4, "clip_range_vf": "linear:0.3", "joint_clip": True}
     ),
     "PPO shared layers": ("PPO", C, {**PPO, "vf_share_layers": True}),
-    "PPOKL options": ("PPOKL", P, {**PPO, "clip_range_vf": 0.2, "vf_share_layers": True}),
+    "PPOKL options": (
+        "PPOKL", P, {**PPO, "clip_range_vf": 0.2, "vf_share_layers": True, "layer_norm": True}
+    ),
     "PPOKL discrete": ("PPOKL", C, PPO),
     "PPOKL box": ("PPOKL", P, PPO),
     "A2C rmsprop": ("A2C", C, {**POLICY, "n_envs": 4}),
