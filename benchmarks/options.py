@@ -19,6 +19,12 @@ import npr
 RECORD = Path(__file__).with_name("options.json")
 Tricks = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "action_masks.py"))["Tricks"]
 MASKS = {"action_masks": True}
+MANY_UPDATES = {"gradient_steps": 20, "train_freq": 1}
+REDQ = {"n_critics": 10, "n_target_critics": 2}
+CRITICS = {
+    "plain": {}, "layer_norm": {"layer_norm": True}, "REDQ": REDQ,
+    "both": {"layer_norm": True, **REDQ},
+}  # fmt: skip
 
 # part -> (algorithm, environment, its name, steps, settings, {label: further settings})
 CASES = {
@@ -29,6 +35,8 @@ CASES = {
         ("DQN", "Taxi-v4", "Taxi-v4", 100_000, {}, {"plain": {}, "masks": MASKS}),
         ("QLearning", "Taxi-v4", "Taxi-v4", 20_000, {}, {"plain": {}, "masks": MASKS}),
     ],
+    "critics": [("SAC", "Pendulum-v1", "Pendulum-v1", 1_500, MANY_UPDATES, CRITICS)],
+    "hopper": [("SAC", "Hopper-v5", "Hopper-v5", 20_000, MANY_UPDATES, CRITICS)],
 }
 
 

@@ -12,12 +12,31 @@ from npr.errors import ConfigError
 from npr.kernels import mlp as networks
 from npr.kernels import pick as kernels
 from npr.nn import MLP
+from npr.own_network import BoundNetwork, OwnNetwork
 
 
 def critic(n: int, actions: Actions, hidden: Sequence[int], **options: Any) -> MLP:
     """The network Q(theta, s, a) for states (B, n) and these actions; options as in nn.MLP."""
     kind = OutputCritic if actions.enumerable else InputCritic
     return kind(n, actions, hidden, **options)
+
+
+class OwnCritic(BoundNetwork):
+    """A network of the user's: of (theta, s) for Discrete actions, (B, K), and of (theta, s, a) for
+    others, (B,)."""
+
+    def __init__(self, own: OwnNetwork, n: int, actions: Actions, **options: Any) -> None:
+        inputs = n if actions.enumerable else [n, actions.size]
+        outputs = actions.size if actions.enumerable else None
+        super().__init__(own, "qf", inputs, outputs, **options)
+        self.actions = actions
+
+    def __call__(self, theta: Any, s: Any, a: Any = None) -> Any:
+        """Values (B,) or (rows, B) of actions; for Discrete ones also a=None: of all, (B, K)."""
+        if not self.actions.enumerable:
+            return super().__call__(theta, s, self.actions.encode(a))
+        q = super().__call__(theta, s)
+        return q if a is None else pick(q, a)
 
 
 class OutputCritic(MLP):

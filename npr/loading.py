@@ -1,9 +1,13 @@
 """Agents from files, and from other agents: npr.load and npr.clone."""
 
+import functools
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from npr import algorithms  # noqa: F401  (they register themselves)
+from npr import (
+    algorithms,  # noqa: F401  (they register themselves)
+    own_network,
+)
 from npr.algorithms.base import REGISTRY, Algorithm
 from npr.errors import ConfigError
 from npr.files import checkpoint
@@ -24,9 +28,11 @@ def load(
                that the file describes. Loading never makes an environment, and never runs code from
                the file.
     settings   new values, e.g. learning_rate=1e-4 or n_envs=4; ConfigError for those that the
-               agent was built with, such as net_arch
+               agent was built with, such as net_arch. Networks of your own code, which no file
+               holds, are given by net_arch={"pi": network}
     """
-    agent = checkpoint.load(path, env, REGISTRY)
+    prepare = functools.partial(own_network.restored, given=settings.get("net_arch"))
+    agent = checkpoint.load(path, env, REGISTRY, prepare)
     agent.override(settings)
     return agent
 

@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from npr.backend import FLOAT, is_finite
+from npr.backend import FLOAT, is_finite, on_host
 from npr.envs.contract import all_finite
 from npr.envs.spaces import Observations, actions_from_spec, observations_from_spec
-from npr.errors import ConfigError, ConfigWarning, EnvContractError
+from npr.errors import CheckpointError, ConfigError, ConfigWarning, EnvContractError
 from npr.heads import HEADS, Head, TableHead
 from npr.kernels.mlp import gains, layers
 from npr.nn import activations, composed, described, identity
 from npr.normalize import ObservationNorm
 from npr.one_row import one_row
+from npr.own_network import BoundNetwork
 
 _SPEC = (
     "observations", "actions", "head", "sizes", "activation", "free", "epsilon", "temperature",
     "normalize",
 )  # fmt: skip
-_OPTIONAL = ("masked", "layer_norm")  # of a spec: True, or left out
+_OPTIONAL = ("masked", "layer_norm", "own")  # of a spec: True, or left out
 
 
 def _relu(x: np.ndarray) -> np.ndarray:
@@ -66,6 +67,7 @@ class Policy:
     norm          running moments that normalize observations; acting does not update them
     masked        whether it was trained with masks of actions: calls without one give a warning
     layer_norm    whether hidden layers are normalized before the activation
+    network       the user's own network, of which `sizes` are the inputs and outputs; else None
 
     Raises ConfigError if these do not match.
     """
@@ -81,8 +83,9 @@ class Policy:
         norm: ObservationNorm | None = None,
         masked: bool = False,
         layer_norm: bool = False,
+        network: BoundNetwork | None = None,
     ):
-        self.masked, self.layer_norm = masked, layer_norm
+        self.masked, self.layer_norm, self.network = masked, layer_norm, network
         self.observations, self.head, self.actions = observations, head, head.actions
         self.theta, self.norm = theta, norm
         self.sizes, self.activation, self.free = sizes, activation, free
@@ -99,6 +102,11 @@ class Policy:
         if {*spec} - {*_OPTIONAL} != {*_SPEC} or any(value is not True for value in optional):
             raise ConfigError(
                 f"The spec of a policy has {', '.join(_SPEC)}; got {', '.join(spec)}."
+            )
+        if "own" in spec:
+            raise CheckpointError(
+                "this policy has a network of the user's own code, which no file holds; npr.load "
+                "takes it: npr.load(path, net_arch={'pi': network})."
             )
         if spec["head"] not in tuple(HEADS):
             raise ConfigError(
@@ -127,6 +135,11 @@ class Policy:
         return cls.from_spec(spec, arrays[manifest["policy_parameters"]], norm)
 
     @property
+    def own(self) -> bool:
+        """Whether its network is the user's own."""
+        return self.network is not None
+
+    @property
     def spec(self) -> dict[str, Any]:
         """The policy without its parameters, as plain data for a file."""
         return {
@@ -146,6 +159,7 @@ class Policy:
         hidden = [] if self.sizes is None else self.sizes[1:-1]
         path = " -> ".join(map(str, [self.observations, *hidden, self.actions]))
         kind = "table" if self.sizes is None else described(self.activation, self.layer_norm)
+        kind = "own network" if self.own else kind
         normalized = ", normalized observations" if self.norm else ""
         return f"Policy({path}, {kind}, head {self.head.name!r}{normalized})"
 
@@ -261,6 +275,10 @@ class Policy:
         if self.sizes is None:
             y = self.theta[x]
             return y
+        if self.network is not None:
+            with on_host():
+                y = self.network.linear(self.theta, x)
+            return y
         y = composed(self._layers, x, self._activations, gains=self._gains)
         if self.free:
             free = np.broadcast_to(self.theta[-self.free :], (len(y), self.free))
@@ -315,13 +333,15 @@ class Policy:
         activations(self.activation, len(sizes) - 2)
         needed = sum(n * m + m for n, m in zip(sizes, sizes[1:])) + free
         needed += sum(sizes[1:-1]) if self.layer_norm else 0
+        if self.network is not None:
+            needed = self.network.size
         if theta.shape != (needed,):
             raise ConfigError(f"Widths {sizes} need {needed} parameters, got {theta.shape}.")
 
     def _prepare(self) -> None:
         """Precompute what acting needs. Weights and biases are views of theta."""
         self._noise_inputs = self.head.noise_inputs
-        sizes = self.sizes or []
+        sizes = [] if self.sizes is None or self.own else self.sizes
         self._layers = layers(self.theta, sizes) if sizes else []
         self._gains = gains(self.theta, sizes) if self.layer_norm else []
         each = activations(self.activation, max(len(sizes) - 2, 0))

@@ -69,6 +69,7 @@ def test_agents_are_those_of_single_runs_to_the_bit(tmp_path, case):
         ("PPO", {"normalize_obs": True, "normalize_reward": True, "clip_range": "linear:0.2"}),
         ("PPO-Box", {"n_envs": 3, "n_steps": 5, "normalize_obs": True}),
         ("PPO", {"target_kl": 1e-4, "clip_range_vf": "linear:0.2", "vf_share_layers": True}),
+        ("SAC", {"n_critics": 3, "n_target_critics": 2, "layer_norm": True}),
         ("PPOKL", {"target_kl": 1e-5, "n_epochs": 4, "learning_rate": 3e-3}),  # epochs end early
         ("QActorCritic", {"n_envs": 3, "actor_lr": "linear:1e-3"}),
     ],

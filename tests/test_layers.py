@@ -19,7 +19,8 @@ from support.source_files import SOURCES, module_path
 LAYERS = {
     "errors": 0, "version": 0, "backend": 0,
     "system": 1, "files": 1, "autodiff": 1, "kernels": 1,
-    "nn": 2, "optim": 2, "losses": 2, "noise": 2, "normalize": 2, "mirror": 2, "envs": 2,
+    "nn": 2, "own_network": 2, "optim": 2, "losses": 2, "noise": 2, "normalize": 2, "mirror": 2,
+    "envs": 2,
     "heads": 3, "critics": 3, "buffers": 3, "one_row": 3, "policy": 3, "named_tensors": 3,
     "infer": 3, "data": 3, "traces": 3,
     "settings": 4, "presets": 4, "loggers": 4,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from npr import presets
+from npr import own_network, presets
 from npr.backend import Array, check_array, to_host
 from npr.buffers import ReplayBuffer, Steps
 from npr.callbacks import Callback, as_callback
@@ -33,6 +33,7 @@ from npr.loggers import Output, Outputs, configure
 from npr.nn import MLP
 from npr.normalize import ObservationNorm, RewardNorm
 from npr.optim import Optimizer
+from npr.own_network import BoundNetwork
 from npr.policy import Policy
 from npr.settings import Schedule, Settings, sb3, setting
 from npr.settings.schedule import value_at
@@ -232,7 +233,7 @@ class Algorithm(Settings, sb3.Methods):
         check_names(owner, given, self.settings)
         own = _settings_for(env, preset.get("max_episode_steps"))
         for key, value in {**self.defaults(), **preset, **own, **given}.items():
-            setattr(self, key, copy.deepcopy(value))
+            setattr(self, key, copy.deepcopy(own_network.wrapped(value)))
         if self.preset and "n_steps" in self.settings and "n_steps" not in given:
             held, tuned_for = vars(self), preset.get("n_envs", self.settings["n_envs"].default)
             held["n_steps"] = presets.steps_per_env(held["n_steps"], tuned_for, self.n_envs)
@@ -868,7 +869,7 @@ class Algorithm(Settings, sb3.Methods):
 
     # ---- acting
 
-    def acts_by(self) -> tuple[Head, MLP | None, Array]:
+    def acts_by(self) -> tuple[Head, MLP | BoundNetwork | None, Array]:
         """The head, the network (None: a table) and the parameters of the policy."""
         raise NotImplementedError
 
@@ -894,6 +895,8 @@ class Algorithm(Settings, sb3.Methods):
             if network is not None:
                 names = ("sizes", "activation", "free", "layer_norm")
                 shape = {name: getattr(network, name) for name in names}
+                if isinstance(network, BoundNetwork):
+                    shape["network"] = network
             policy = Policy(
                 self.observations, head, to_host(theta), norm=self.obs_norm,
                 masked=self.action_masks, **shape,
@@ -1042,7 +1045,7 @@ class Algorithm(Settings, sb3.Methods):
     # ---- files
 
     def setting_values(self) -> dict[str, Any]:
-        """The settings by name; fixed ones as they were when the agent was built.
+        """The settings by name, as plain data; fixed ones as they were when the agent was built.
 
         Raises ConfigError if one was made invalid in ways that are not checked, such as in place:
         a file with it would not load.
@@ -1058,7 +1061,7 @@ class Algorithm(Settings, sb3.Methods):
             self.check()
         except ConfigError as error:
             raise ConfigError(f"{error} Set it to a valid value; nothing was saved.") from None
-        return held
+        return own_network.plain(held)
 
     def save(self, path: "str | os.PathLike[str]") -> None:
         """Save the complete agent to one file, without pickle. No suffix is added to the path.

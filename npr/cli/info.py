@@ -143,6 +143,7 @@ def _file_lines(found: Mapping[str, Any]) -> list[str]:
         file += f", written by npr {found['npr']}"
     sizes = policy["sizes"]
     layers = described(policy["activation"], "layer_norm" in policy)
+    layers = "own network" if "own" in policy else layers
     network = "table" if sizes is None else f"{' -> '.join(map(str, sizes))}, {layers}"
     normalized = ", normalized observations" if policy.get("normalize") else ""
     arrays = found["arrays"]

@@ -319,6 +319,11 @@ def graph_of(policy: Policy) -> Graph:
             f"Policies of several actions, {policy.actions}, cannot be exported yet: save the "
             "agent, and load it with npr.infer."
         )
+    if policy.own:
+        raise ConfigError(
+            "A network of your own code cannot be exported: npr does not know what it computes. "
+            "Export an agent with hidden widths in net_arch, or keep the file of agent.save(path)."
+        )
     check_finite(policy)
     head, spec = policy.head, policy.actions.spec
     name = _SAME.get(head.name, head.name)

@@ -14,7 +14,7 @@ A file has these arrays, and a manifest with the settings, the policy and the co
 import os
 import platform
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, Self, TypeGuard, TypeVar
 
 import numpy as np
@@ -67,7 +67,7 @@ class Agent(Protocol):
         """Updates so far."""
 
     def setting_values(self) -> dict[str, Any]:
-        """The settings by name."""
+        """The settings by name, plain data."""
 
     @property
     def logger(self) -> Any:
@@ -244,11 +244,17 @@ def read(path: Path) -> tuple[Manifest, Arrays]:
     return migrations.migrate(os.fsdecode(path), manifest, arrays)
 
 
-def load(path: Path, env: object, registry: Mapping[str, type[A]]) -> A:
+def load(
+    path: Path,
+    env: object,
+    registry: Mapping[str, type[A]],
+    prepare: Callable[[Any], Any] | None = None,
+) -> A:
     """Load the agent in a file.
 
     env         environment to continue in; None: the environment id in the file, if any
     registry    class of each algorithm by name: a name in a file is looked up here only
+    prepare     makes the settings of the agent from those in the file
 
     Raises FileNotFoundError if there is no file, and CheckpointError if anything in it is invalid.
     """
@@ -260,6 +266,8 @@ def load(path: Path, env: object, registry: Mapping[str, type[A]]) -> A:
             f"npr.infer.load({file!r}), or load the file that agent.save(path) wrote."
         )
     try:
+        if prepare is not None:
+            manifest["settings"] = prepare(manifest["settings"])
         with memory.explain_full_device(manifest["settings"]):
             return _rebuild(manifest, arrays, env, registry)
     except CheckpointError as error:

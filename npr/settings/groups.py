@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from npr.backend import FLOAT, Array, to_device, to_host
-from npr.critics import critic
+from npr.critics import OwnCritic, critic
 from npr.errors import ConfigError, NumericsError
 from npr.nn import MLP, shortened
 from npr.optim import clip_joint_norm, clip_norm
+from npr.own_network import BoundNetwork, OwnNetwork
 from npr.settings.schedule import Schedule
 from npr.settings.setting import Activation, NetArch, Settings, setting
 
@@ -23,7 +24,12 @@ def _new_floats(shape: tuple[int, ...]) -> np.ndarray:
 class Networks(Settings):
     """Multi-layer perceptrons."""
 
-    net_arch: NetArch = setting([64, 64], "hidden widths, of all networks or by name", fixed=True)
+    net_arch: NetArch = setting(
+        [64, 64],
+        "hidden widths, of all networks or by name; by name also a network of your own: an object "
+        "with size, init(rng) and __call__(theta, *inputs)",
+        fixed=True,
+    )
     activation: Activation = setting(
         "relu",
         "activation of the hidden layers; a list has one for each, a dict one or a list by network",
@@ -33,8 +39,8 @@ class Networks(Settings):
         False, "normalize hidden layers before the activation (LayerNorm)", fixed=True
     )
 
-    def widths(self, network: str) -> list[int]:
-        """The hidden widths of one network."""
+    def widths(self, network: str) -> list[int] | OwnNetwork:
+        """The hidden widths of one network, or the user's own network."""
         return self.net_arch[network] if isinstance(self.net_arch, dict) else self.net_arch
 
     def network(
@@ -43,13 +49,19 @@ class Networks(Settings):
         inputs: int | Sequence[int],
         outputs: int | None = None,
         **options: Any,
-    ) -> MLP:
+    ) -> MLP | BoundNetwork:
         """The network with this name: its hidden layers are set here, the others by nn.MLP's
         options. The mask of actions at the end of observations is no input."""
+        own = self.widths(name)
+        if isinstance(own, OwnNetwork):
+            return BoundNetwork(own, name, inputs, outputs, ignored=self.mask_size, **options)
         return MLP(inputs, self.widths(name), outputs, **self._layers(name), **options)
 
-    def action_critic(self: Any, n: int, rows: int | None = None) -> MLP:
+    def action_critic(self: Any, n: int, rows: int | None = None) -> MLP | OwnCritic:
         """The network Q(theta, s, a), for n numbers per observation."""
+        own = self.widths("qf")
+        if isinstance(own, OwnNetwork):
+            return OwnCritic(own, n, self.actions, rows=rows, ignored=self.mask_size)
         return critic(n, self.actions, self.widths("qf"), rows=rows, **self._layers("qf"))
 
     def _layers(self: Any, name: str) -> dict[str, Any]:
@@ -270,7 +282,8 @@ class Proximal(Advantages):
 
     def check(self) -> None:
         super().check()
-        alike = self.widths("pi") == self.widths("vf")
+        pi = self.widths("pi")
+        alike = pi == self.widths("vf") and not isinstance(pi, OwnNetwork)
         if isinstance(self.activation, dict):
             alike &= shortened(self.activation["pi"]) == shortened(self.activation["vf"])
         if self.vf_share_layers and not alike:

@@ -23,9 +23,11 @@ from typing import Any, ClassVar, Literal, dataclass_transform
 import numpy as np
 
 from npr.errors import ConfigError
+from npr.own_network import OwnNetwork, wrapped
 from npr.settings import sb3, schedule
 
-NetArch = list[int] | dict[str, list[int]]  # hidden widths of all networks, or by network
+# hidden widths of all networks, or by network; there also a network of the user's
+NetArch = list[int] | dict[str, list[int] | OwnNetwork]
 _Name = Literal["relu", "tanh", "elu", "identity"]
 _ACTIVATIONS = typing.get_args(_Name)
 # of all hidden layers, of each, or by network
@@ -368,10 +370,11 @@ def _typed(where: str, value: Any, kinds: tuple[Any, ...]) -> Any:
 def _widths(where: str, arch: Any, networks: tuple[str, ...]) -> NetArch:
     """The hidden widths as Python integers. Raises ConfigError if they are not valid."""
     if isinstance(arch, dict):
-        arch = {plain(name): plain(widths) for name, widths in arch.items()}
+        arch = wrapped({plain(name): plain(widths) for name, widths in arch.items()})
     by_network = arch if isinstance(arch, dict) else dict.fromkeys(networks, arch)
     if set(by_network) != set(networks) or not all(
-        type(widths) is list and all(is_whole(n) and n > 0 for n in widths)
+        isinstance(widths, OwnNetwork)
+        or (type(widths) is list and all(is_whole(n) and n > 0 for n in widths))
         for widths in by_network.values()
     ):
         raise ConfigError(
@@ -379,7 +382,10 @@ def _widths(where: str, arch: Any, networks: tuple[str, ...]) -> NetArch:
             f"for {' and '.join(networks)}; got {arch!r}."
         )
     if isinstance(arch, dict):
-        return {name: [int(n) for n in widths] for name, widths in arch.items()}
+        return {
+            name: widths if isinstance(widths, OwnNetwork) else [int(n) for n in widths]
+            for name, widths in arch.items()
+        }
     return [int(n) for n in arch]
 
 

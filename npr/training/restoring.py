@@ -7,6 +7,7 @@ from npr.backend import Array
 from npr.envs.spaces import observations_from_spec
 from npr.errors import CheckpointError
 from npr.files.checkpoint import count
+from npr.own_network import is_network
 from npr.policy import Policy
 
 _ACTIONS = ("buffer/buffer.a", "state/steps.a")
@@ -17,11 +18,14 @@ def check_before(manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
 
     So a small file cannot create a large network. Raises an exception of any type.
     """
-    Policy.from_file(manifest, arrays)
+    if "own" not in manifest["policy"]:
+        Policy.from_file(manifest, arrays)
     held = sum(array.size for array in arrays.values())
     n_inputs = observations_from_spec(manifest["policy"]["observations"]).size
     arch = manifest["settings"].get("net_arch", [])
     for widths in arch.values() if isinstance(arch, Mapping) else [arch]:
+        if is_network(widths):
+            continue
         for n, m in zip([n_inputs, *widths], widths):
             if count(n) * count(m) > held:
                 raise CheckpointError(
