@@ -55,3 +55,10 @@ def keep(part, rows):
     merged = {row["case"]: row for row in held.get(part, [])}
     merged |= {row["case"]: row for row in rows}
     write(RESULTS, {**held, "machine": machine(), part: list(merged.values())})
+
+
+def keep_rows(path, rows, key):
+    """Put rows into a file: a row replaces the one with the same values of these keys."""
+    held = json.loads(path.read_text())["rows"] if path.exists() else []
+    merged = {json.dumps([row[k] for k in key]): row for row in [*held, *rows]}
+    write(path, {"machine": machine(), "rows": list(merged.values())})

@@ -156,6 +156,18 @@ def check_array(what: str, array: Any, shape: tuple[int, ...], dtype: Any) -> No
         raise ConfigError(f"{what} holds numbers that are not finite.")
 
 
+def is_finite(array: Any, masked: bool = False) -> bool:
+    """Whether a host array has finite numbers only.
+
+    masked   it is a table (..., S, K), in which -inf is the value of an action that is not allowed,
+             but not of all actions of a state
+    """
+    finite = np.isfinite(array)
+    if masked:
+        return bool((finite | np.isneginf(array)).all() and finite.any(axis=-1).all())
+    return bool(finite.all())
+
+
 MISSING = "not installed"
 
 

@@ -9,6 +9,7 @@ from npr.autodiff import Tensor, record, stop_gradient
 from npr.backend import Array, contiguous, empty_like
 from npr.envs.spaces import Actions
 from npr.errors import ConfigError
+from npr.kernels import mlp as networks
 from npr.kernels import pick as kernels
 from npr.nn import MLP
 
@@ -31,6 +32,16 @@ class OutputCritic(MLP):
         if a is None:
             return q
         return pick(q, a)
+
+
+def chosen(theta: Array, index: Array | None) -> Array:
+    """The parameters (M, size) of the critics `index` (M,) of theta (N, size), a copy; None: theta
+    itself. Gradients do not pass: it is for targets."""
+    if index is None:
+        return theta
+    out = empty_like(theta, (len(index), theta.shape[1]))
+    networks.chosen(theta, index, out)
+    return out
 
 
 def pick(q: Any, a: Array) -> Any:

@@ -66,7 +66,8 @@ class MLP:
     outputs     numbers per row; None for one number without an axis, shape (B,)
     activation  of the hidden layers: relu, tanh, elu or identity; or a list with one for each
     out         activation of the output
-    rows        a stack of that many networks: theta (rows, size), result (rows, B, ...)
+    rows        a stack of that many networks: theta (rows, size), result (rows, B, ...); theta may
+                have other rows, such as some of them
     free        further outputs that do not depend on the input (a log standard deviation), at
                 the end of theta and of the result
     ignored     numbers that may follow those of the first input, which are not read: a mask of
@@ -163,7 +164,7 @@ class MLP:
         y = values[N * B * (self._units - K) : N * B * self._units]  # those of the last layer
         if self.free:
             y = mlp.add_free(y.reshape(N, B, K), networks, self.free)
-        y = y.reshape((*self._shape[:-1], *inputs[0].shape[:-1], *self._out))
+        y = y.reshape((*plain.shape[:-1], *inputs[0].shape[:-1], *self._out))
         if not wants_theta and Tensor not in map(type, xs):
             return y
         wanted = [i for i, t in enumerate(xs) if type(t) is Tensor]
@@ -185,7 +186,7 @@ class MLP:
         x = inputs[0] if len(inputs) == 1 else mlp.join(inputs)
         if x.shape[-1] != self.sizes[0]:
             raise ConfigError(f"This network takes {self.sizes[0]} inputs, got shape {x.shape}.")
-        if theta.shape != self._shape:
+        if theta.shape != self._shape and not (self.rows and theta.shape[1:] == (self.size,)):
             raise ConfigError(
                 f"This network has parameters of shape {self._shape}, got theta of shape "
                 f"{theta.shape}."

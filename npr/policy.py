@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.backend import FLOAT
+from npr.backend import FLOAT, is_finite
 from npr.envs.contract import all_finite
 from npr.envs.spaces import Observations, actions_from_spec, observations_from_spec
 from npr.errors import ConfigError, ConfigWarning, EnvContractError
@@ -173,7 +173,7 @@ class Policy:
         x, masks = self.encode(observation), None
         if action_masks is not None:
             masks = self._masks(action_masks, len(x))
-        elif self.masked:
+        elif self.masked and self.sizes is not None:  # a table has those of what it has seen
             self._warn_of_no_masks()
         a = self.choose(x, deterministic, rng, masks)
         if self.observations.batched(observation):
@@ -290,7 +290,8 @@ class Policy:
     def _check_theta(self) -> None:
         """Check that parameters are finite and match the layer widths, and widths the spaces."""
         theta, sizes, free = self.theta, self.sizes, self.free
-        if theta.dtype.kind != "f" or not np.isfinite(theta).all():
+        masked_table = self.masked and sizes is None
+        if theta.dtype.kind != "f" or not is_finite(theta, masked_table):
             raise ConfigError(
                 "The parameters of this policy are not finite floating-point numbers. If training "
                 "has diverged, use an earlier file of the agent."

@@ -231,6 +231,17 @@ def test_rows_of_theta_are_separate_networks():
     np.testing.assert_allclose(both, pulled[0] + pulled[1], rtol=1e-12)
 
 
+def test_theta_may_have_some_of_the_rows():
+    mlp = MLP(3, [4], 2, rows=4)
+    theta, x, v = numbers(4, mlp.size), numbers(6, 3), numbers(2, 6, 2)
+    np.testing.assert_array_equal(mlp(theta[[3, 1]], x), mlp(theta, x)[[3, 1]])
+    y, gradient = cotangents(lambda theta: mlp(theta, x), theta[[3, 1]], v)
+    whole = np.zeros((4, 6, 2))
+    whole[[3, 1]] = v
+    expected = cotangents(lambda theta: mlp(theta, x), theta, whole)[1]
+    np.testing.assert_array_equal(gradient, expected[[3, 1]])
+
+
 def test_outputs_none_gives_no_output_axis():
     flat, column = MLP(3, [4], None), MLP(3, [4], 1)
     theta, x, v = numbers(flat.size), numbers(6, 3), numbers(6)

@@ -23,19 +23,19 @@ LIMIT = 10**9  # steps of a run that ends after a number of episodes
 
 
 def learned(algorithm, env, episodes, seed, after=None, **settings):
-    """An agent after so many episodes; `after` is called with it at the end of each."""
+    """An agent after so many episodes, with their returns and lengths (episodes,); `after` is
+    called with the agent at the end of each."""
+    played = []
 
     def ended(agent):
+        played.extend((one.ret, one.length) for one in agent.envs.finished)
         if after is not None and agent.envs.finished:
             after(agent)
-        return agent.logger.episode_count < episodes
+        return len(played) < episodes
 
     given = {**GREEDY, "max_episode_steps": None, **settings}
-    return algorithm(env, seed=seed, verbose=0, **given).learn(LIMIT, ended)
-
-
-def returns(agent):
-    return np.array([total for total, _ in agent.logger.episodes])
+    agent = algorithm(env, seed=seed, verbose=0, **given).learn(LIMIT, ended)
+    return agent, *np.array(played).T
 
 
 def picture(title, across, up):
@@ -51,12 +51,12 @@ def picture(title, across, up):
 
 def cliff(quick):
     """Example 6.6: Sarsa takes the safe path, and so it gets more while it explores."""
-    runs, episodes = (2, 60) if quick else (60, 500)
+    runs, episodes = (1, 30) if quick else (60, 500)
     title = f"Cliff walking, example 6.6 ({runs} runs)"
     figure, axes = picture(title, "episode", "sum of rewards during the episode")
     for algorithm in (npr.Sarsa, npr.QLearning):
         make = functools.partial(learned, algorithm, "CliffWalking-v1", episodes)
-        curve = np.mean([returns(make(i, learning_rate=0.5)) for i in range(runs)], axis=0)
+        curve = np.mean([make(i, learning_rate=0.5)[1] for i in range(runs)], axis=0)
         smooth = np.convolve(curve, np.full(10, 0.1), "valid")
         axes.plot(np.arange(9, episodes), smooth, label=algorithm.__name__)
         print(f"cliff: {algorithm.__name__} {curve[episodes // 2 :].mean():.1f} per episode")
@@ -67,8 +67,8 @@ def cliff(quick):
 
 def expected(quick):
     """Figure 6.3: the mean over next actions allows large step sizes."""
-    rates = (0.1, 0.5, 1.0) if quick else np.arange(0.1, 1.05, 0.1).round(1).tolist()
-    first, early, long, late = (1, 20, 1, 40) if quick else (20, 100, 2, 1_500)
+    rates = (0.5, 1.0) if quick else np.arange(0.1, 1.05, 0.1).round(1).tolist()
+    first, early, long, late = (1, 10, 1, 15) if quick else (10, 100, 1, 1_000)
     title = f"Cliff walking, figure 6.3 ({first} runs of {early} and {long} of {late:,} episodes)"
     figure, axes = picture(title, "step size", "mean sum of rewards per episode")
     kinds = {
@@ -80,7 +80,7 @@ def expected(quick):
         for runs, episodes, style in ((first, early, ":"), (long, late, "-")):
             make = functools.partial(learned, algorithm, "CliffWalking-v1", episodes, **settings)
             means = [
-                np.mean([returns(make(i, learning_rate=rate)).mean() for i in range(runs)])
+                np.mean([make(i, learning_rate=rate)[1].mean() for i in range(runs)])
                 for rate in rates
             ]
             kind = "first" if episodes == early else "all"
@@ -108,15 +108,16 @@ def steps_of(agent, env):
 def windy(quick):
     """Example 6.5: the slope of the curve becomes that of the shortest path, 15 steps; with the
     moves of a king it has 7 (exercise 6.9)."""
-    runs, steps = (1, 4_000) if quick else (10, 8_000)
+    runs, steps = (1, 1_500) if quick else (10, 8_000)
     title = f"Windy gridworld, example 6.5 and exercise 6.9 ({runs} runs)"
     figure, axes = picture(title, "time steps", "episodes")
     for kings, label in ((False, "four moves"), (True, "king's moves")):
         done, lengths = np.zeros((runs, steps + 1)), []
         for i in range(runs):
-            env = functools.partial(WindyGrid, kings)
-            agent = npr.Sarsa(env, seed=i, verbose=0, learning_rate=0.5, **GREEDY).learn(steps)
-            ends = np.cumsum([length for _, length in agent.logger.episodes])
+            agent = npr.Sarsa(
+                functools.partial(WindyGrid, kings), seed=i, verbose=0, learning_rate=0.5, **GREEDY
+            ).learn(steps)
+            ends = agent.logger.history.rows()[:, 0]
             done[i] = np.searchsorted(ends, np.arange(steps + 1), "right")
             lengths.append(steps_of(agent, WindyGrid(kings)))
         axes.plot(done.mean(axis=0), label=label)
@@ -130,7 +131,8 @@ def windy(quick):
 
 def walk(quick, choices, label, title):
     """Error of the values, over the first ten episodes, for step sizes and other settings."""
-    runs, rates = (1, [0.2, 0.4]) if quick else (20, np.linspace(0, 1, 21)[1:].tolist())
+    steps = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    runs, rates = (1, (0.2, 0.4)) if quick else (10, steps)
     axes_title = f"19-state random walk, {title} ({runs} runs)"
     figure, axes = picture(axes_title, "step size", "RMS error over the first 10 episodes")
 
@@ -175,15 +177,14 @@ def trace(quick):
 
 def bias(quick):
     """Figure 6.5: Q-learning goes left, since the largest of ten estimates is too large."""
-    runs, episodes = (5, 40) if quick else (400, 300)
+    runs, episodes = (5, 40) if quick else (200, 300)
     title = f"Maximization bias, figure 6.5 ({runs} runs)"
     figure, axes = picture(title, "episode", "% left actions from A")
     for label, settings in (("Q-learning", {}), ("Double Q-learning", {"double": True})):
         make = functools.partial(learned, npr.QLearning, MaximizationBias, episodes)
         left = np.zeros(episodes)
         for i in range(runs):
-            agent = make(i, learning_rate=0.1, action_masks=True, **settings)
-            left += np.array([length for _, length in agent.logger.episodes]) == 2
+            left += make(i, learning_rate=0.1, action_masks=True, **settings)[2] == 2
         axes.plot(np.arange(1, episodes + 1), 100 * left / runs, label=label)
         print(f"bias: {label}, {100 * left[:50].mean() / runs:.0f}% left in the first 50 episodes, "
               f"{100 * left[-50:].mean() / runs:.0f}% in the last 50")  # fmt: skip

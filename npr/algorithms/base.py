@@ -686,8 +686,9 @@ class Algorithm(Settings, sb3.Methods):
         if self.envs is None or not self.envs.observed:
             position = self.position()
             self.envs, self._position = ObservedEnvs(
-                self.n_envs, self.observations, self.actions, self.envs, self.mask_size,
-                table=self.table, error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
+                self.n_envs, self.observations, self.actions, self.envs,
+                self.actions.mask_size if self.action_masks else 0, table=self.table,
+                error_policy=ErrorPolicy(self.nan_obs, self.on_env_error),
             ), {}  # fmt: skip
             if position:
                 self._resume_episodes(position)
@@ -899,6 +900,12 @@ class Algorithm(Settings, sb3.Methods):
             )  # fmt: skip
             self._policy = policy
         return policy
+
+    @property
+    def masked_tables(self) -> tuple[str, ...]:
+        """The names of tables with -inf for actions that a mask forbids, that of the policy
+        first."""
+        return ()
 
     @property
     def policy_parameters(self) -> str:

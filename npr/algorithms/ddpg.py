@@ -21,7 +21,9 @@ Lillicrap et al. 2016, eq. 4-6; twin critics, delay and target noise: Fujimoto e
 Departures from JoyRL's pseudocode: it has one loop, without episodes and resets of environment and
 noise (4); terminated is stored and masks the target (7, 11); the assignment of 8 is reversed there;
 13 is an ascent. The first learning_starts actions are uniform. In 11, TD3 uses the minimum of two
-critics and adds clipped noise to the action; it runs 13 and 14 in every second update only.
+critics and adds clipped noise to the action; it runs 13 and 14 in every second update only. With
+n_target_critics, 11 uses the minimum of so many critics, drawn for each update, and 13 the mean of
+all.
 
 Measured, mean return: Pendulum-v1 -142.4 in 10,000 steps (3 runs); MountainCarContinuous-v0 90.4 in
 40,000 steps (3 runs); LunarLanderContinuous-v3 252.5 in 300,000 steps (1 run); TD3: Pendulum-v1
@@ -36,14 +38,15 @@ from npr.algorithms.base import Algorithm
 from npr.autodiff import clip, min, value_and_grad
 from npr.backend import FLOAT
 from npr.buffers import ReplayBuffer
+from npr.critics import chosen
 from npr.heads import TanhHead
 from npr.losses import mse
 from npr.noise import NOISES
 from npr.optim import Adam, polyak
-from npr.settings import ActorCritic, NetArch, Replay, Schedule, setting
+from npr.settings import ActorCritic, Critics, NetArch, Replay, Schedule, setting
 
 
-class DDPG(Replay, ActorCritic, Algorithm):
+class DDPG(Replay, Critics, ActorCritic, Algorithm):
     """Deep deterministic policy gradient, for bounded Box actions."""
 
     learning_rate: Schedule = 1e-3
@@ -54,9 +57,7 @@ class DDPG(Replay, ActorCritic, Algorithm):
     exploration_noise: float = setting(
         0.1, "scale of the noise, for actions in [-1, 1]", within="[0, inf)", fixed=True
     )
-    n_critics: int = setting(
-        1, "critics, of which y uses the minimum; TD3: 2", within="[1, inf)", fixed=True
-    )
+    n_critics: int = 1
     policy_delay: int = setting(
         1, "critic updates per update of actor and targets; TD3: 2", within="[1, inf)"
     )
@@ -100,10 +101,11 @@ class DDPG(Replay, ActorCritic, Algorithm):
             self.buffer.add(*transition)  # [7]; [8] is in interact
             for _ in range(run.updates_due()):  # [9]
                 self.set_learning_rate()
-                noise = [self.target_noise()]
-                batch = self.buffer.sample(self.batch_size, self.rng["sample"], noise)  # [10]
+                noise = self.target_noise(), self.target_critics()
+                n, rng = self.batch_size, self.rng["sample"]
+                *batch, some = self.buffer.sample(n, rng, noise)  # [10]
                 delayed = self.n_updates % self.policy_delay > 0
-                run.updated(self.update(*batch, delayed))
+                run.updated(self.update(*batch, delayed, some))
         # [15]
 
     def choose(self, s, noise):
@@ -115,9 +117,10 @@ class DDPG(Replay, ActorCritic, Algorithm):
         bound = self.target_noise_clip
         return np.clip(self.target_policy_noise * e, -bound, bound)
 
-    def update(self, s, a, r, s2, terminated, gamma, noise, delayed=False):
+    def update(self, s, a, r, s2, terminated, gamma, noise, delayed=False, some=None):
         a2 = clip(self.mu(self.phi_bar, s2) + noise, -1, 1)
-        y = r + gamma * (1 - terminated) * min(self.Q(self.theta_bar, s2, a2), axis=0)  # [11]
+        q2 = self.Q(chosen(self.theta_bar, some), s2, a2)
+        y = r + gamma * (1 - terminated) * min(q2, axis=0)  # [11]
 
         def L(theta):
             return self.n_critics * mse(self.Q(theta, s, a), y)  # sum of the critics' means
@@ -128,7 +131,8 @@ class DDPG(Replay, ActorCritic, Algorithm):
             return {"critic_loss": critic_loss}
 
         def minus_J(phi):
-            return -self.Q(self.theta, s, self.mu(phi, s))[0].mean()
+            q = self.Q(self.theta, s, self.mu(phi, s))
+            return -(q[0] if some is None else q).mean()
 
         actor_loss, g = value_and_grad(minus_J)(self.phi)
         self.adam_phi.step(self.phi, g)  # [13]

@@ -68,7 +68,6 @@ class Sarsa(Tabular, Algorithm):
                          for x, b in zip(s.tolist(), a)])  # fmt: skip
 
     def update(self, s, a, r, s2, a2, terminated, gamma, episode):  # [8]
-        q = self.Q[s2]
-        v = (1 - self.epsilon) * q.max() + self.epsilon * q.mean() if self.expected else q.item(a2)
+        v = self.expectation(self.Q[s2]) if self.expected else self.Q.item(s2, a2)
         y = r + gamma * (1 - terminated) * v
         self.credit(s, a, y, episode)  # [9]

@@ -228,6 +228,7 @@ _TITLES = {
     "Algorithm": "settings of all algorithms",
     "Networks": "networks",
     "Replay": "replay buffer and updates",
+    "Critics": "critics",
     "TargetNetwork": "target network",
     "EpsilonGreedy": "exploration",
     "PolicyGradient": "policy gradient",

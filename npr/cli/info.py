@@ -76,6 +76,7 @@ def of_file(path: Path, verify: bool = False) -> dict[str, Any]:
     if verify:
         archive.read_archive(path)
     manifest, headers = archive.read_headers(path)
+    checkpoint.check_no_replay(path, manifest)
     policy = dict(manifest["policy"])
     theta = headers[manifest["policy_parameters"]]
     policy["parameters"] = theta.bytes // theta.dtype.itemsize

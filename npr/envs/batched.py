@@ -28,6 +28,7 @@ from npr.envs.spaces import (
     actions_from_spec,
     observations_from_spec,
 )
+from npr.envs.table_masks import TableMasks
 from npr.errors import (
     ConfigError,
     ConfigWarning,
@@ -106,6 +107,7 @@ class BatchedEnv(abc.ABC):
     offers_masks    whether the environments are known to say which actions are allowed
     observed        whether somebody else steps them, see npr.envs.observed
     mask_size       numbers of a mask of actions at the end of each row of s; 0: there is none
+    masks           those of a table, whose rows have none; None: there are none
     first           the number of the first environment in messages
     """
 
@@ -113,6 +115,7 @@ class BatchedEnv(abc.ABC):
     offers_masks = False
     acts: ClassVar[bool] = False
     observed: ClassVar[bool] = False
+    masks: TableMasks | None = None
 
     can_reset_one = True  # whether npr can reset one environment at any time
     can_replace = True  # whether it can continue after one has crashed
@@ -149,6 +152,8 @@ class BatchedEnv(abc.ABC):
     def _prepare(self, n: int, table: bool, error_policy: ErrorPolicy, owned: bool) -> None:
         """Set what does not depend on Gymnasium, of environments with `observations`."""
         self.n, self.table, self.error_policy, self.owned = n, table, error_policy, owned
+        if table and self.mask_size:
+            self.masks = TableMasks(self.observations.size, self.mask_size)
         self._write = self._writer()
         self.s: np.ndarray | None = None
         self.all_valid, self._all_false = np.ones(n, bool), np.zeros(n, bool)
@@ -157,7 +162,7 @@ class BatchedEnv(abc.ABC):
         self._next_episode = 0
         self._start_statistics()
         self.finished: list[Episode] = []
-        self._taken = np.empty(0)  # (n, ...), the agent's actions of the last step
+        self._chosen = np.empty(0)  # (n, ...), the agent's actions of the last step
         self._crash_times: collections.deque[float] = collections.deque(maxlen=MAX_CRASHES + 1)
         self._warned_of_nan = self._warned_of_reward = False
         self.first = 0
@@ -273,8 +278,10 @@ class BatchedEnv(abc.ABC):
             raise self._contract_error(i, cause_of(error, observation)) from None
 
     def _write_mask(self, rows: np.ndarray, i: int, mask: Any, terminated: bool = False) -> None:
-        """Write the mask of env i to the end of its row; all ones if its episode is over."""
-        out = rows[i, -self.mask_size :]
+        """Write the mask of env i to the end of its row; all ones if its episode is over. That of a
+        table is noted, and depends on its observation."""
+        table = self.masks
+        out = rows[i, -self.mask_size :] if table is None else np.empty(self.mask_size, FLOAT)
         if terminated:
             out[...] = 1
         else:
@@ -282,6 +289,8 @@ class BatchedEnv(abc.ABC):
                 if mask is None:
                     raise EnvContractError(NO_MASK)
                 self.actions.write_mask(mask, out)  # type: ignore[union-attr]
+                if table is not None:
+                    table.note(int(rows[i]), out)
             except EnvContractError as error:
                 raise self._contract_error(i, error) from None
 
@@ -323,7 +332,7 @@ class BatchedEnv(abc.ABC):
         self.finished = []
         self.steps += 1
         convert = self.actions.to_envs if self.one_by_one else self.actions.to_env_batch
-        self._taken = a
+        self._chosen = a
         return convert(a)
 
     def _invalidate(
@@ -444,7 +453,7 @@ class BatchedEnv(abc.ABC):
         text += f", {steps:,} steps into its episode"
         if not steps or self.actions is None:
             return text
-        return f"{text}; its last action was {_brief(self.actions.to_env(self._taken[i]))}"
+        return f"{text}; its last action was {_brief(self.actions.to_env(self._chosen[i]))}"
 
     def _handle_crash(
         self, i: int | None, stepping: bool, what: str, error: BaseException | None

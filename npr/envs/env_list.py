@@ -65,8 +65,9 @@ class EnvList(BatchedEnv):
             action_masks=action_masks,
         )  # fmt: skip
         # of a Dict or Tuple the agent's action is kept, which is one row of numbers
-        self._logs_rows = isinstance(self.actions, GroupActions)
-        to_env = self.actions.to_env if self._logs_rows else None
+        group = self.actions if isinstance(self.actions, GroupActions) else None
+        self._logs_rows = group is not None
+        to_env = None if group is None else group.to_env
         self.logs = [EpisodeLog(env, to_env) for env in envs]
 
     def bases(self) -> Sequence[gymnasium.Env[Any, Any]]:
@@ -155,7 +156,7 @@ class EnvList(BatchedEnv):
 
         How an episode ended is added to `ended`, an environment that failed to `crashed`.
         """
-        self.logs[i].add(self._taken[i] if self._logs_rows else action)
+        self.logs[i].add(self._chosen[i] if self._logs_rows else action)
         try:
             result = self.envs[i].step(action)
         except Exception as error:

@@ -27,7 +27,7 @@ class ObservedEnvs(BatchedEnv):
     step of a run.
 
     own         the environments that the agent steps in `learn`; None: they are not open
-    mask_size   numbers of a mask of actions at the end of each row of s; 0: there is none
+    mask_size   numbers of a mask of actions; 0: there is none
     waiting     whether a step was taken that `advance` did not return yet
     others      as for BatchedEnv
     """
@@ -99,7 +99,7 @@ class ObservedEnvs(BatchedEnv):
         return self._without_masks(rows)
 
     def _without_masks(self, rows: np.ndarray) -> np.ndarray:
-        return rows[:, : self.observations.size] if self.mask_size else rows
+        return rows if self.table else rows[:, : self.observations.size]
 
     def rows(self, observation: Any, masks: Any, over: np.ndarray) -> np.ndarray:
         """Rows (n, ...) of observations, as `s`, with masks for all but those that are `over` (n,).
@@ -122,8 +122,10 @@ class ObservedEnvs(BatchedEnv):
                 raise ConfigError(_NO_MASK)
         if np.ndim(given) and len(given) != self.n:
             raise ConfigError(f"{self.n} masks of actions are needed, got {len(given)}.")
-        rows = np.empty((self.n, self.row_size), FLOAT)
-        rows[:, : self.observations.size] = encoded
+        rows = encoded
+        if not self.table:
+            rows = np.empty((self.n, self.row_size), FLOAT)
+            rows[:, : self.observations.size] = encoded
         for i, mask in enumerate(given):
             self._write_mask(rows, i, mask, bool(over[i]))
         return rows
@@ -155,12 +157,12 @@ class ObservedEnvs(BatchedEnv):
     # ---- steps
 
     def take(
-        self, a: np.ndarray, actions: Any, rewards: Any, observation: Any, terminated: Any,
-        truncated: Any, valid: Any, masks: Any,
+        self, a: np.ndarray, rewards: Any, observation: Any, terminated: Any, truncated: Any,
+        valid: Any, masks: Any,
     ) -> None:  # fmt: skip
         """Take a step at `s` that was done elsewhere.
 
-        a              (n, ...) the agent's actions; actions: those of the environments
+        a              (n, ...) the agent's actions
         rewards        (n,), or one number if n = 1; terminated, truncated: bools of this shape
         observation    the true next ones
         valid          (n,) False where the step only reset an environment; None: nowhere
@@ -177,7 +179,7 @@ class ObservedEnvs(BatchedEnv):
         known = self.all_valid if valid is None else self._column("valid", valid, "b")
         known = self.all_valid if known.all() else known
         s2 = self.rows(observation, masks, over[0])
-        self._last_actions = actions if self.is_batch(observation) else [actions]
+        self._chosen = a
         r = exact.astype(FLOAT)
         lost = self._nonfinite_rows(s2, r.tolist(), known)
         if lost:

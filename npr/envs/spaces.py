@@ -446,6 +446,10 @@ class Actions(ABC):
         """
         return self.from_env_batch(_array(action)[None])[0]
 
+    def leaves(self, a: np.ndarray) -> list[tuple["Actions", np.ndarray]]:
+        """The actions that are no groups, each with what is its own of the agent's a (B, ...)."""
+        return [(self, a)]
+
     @abstractmethod
     def from_env_batch(self, actions: Any) -> np.ndarray:
         """The agent's actions (B, *columns()[0]) for the environments' (B, *shape), newly
@@ -822,8 +826,17 @@ class GroupActions(Actions):
             rows = [self.from_env(one) for one in actions]
             return np.array(rows, FLOAT).reshape(len(rows), self.width)
         pairs = zip(self.parts, self._members(actions))
-        batch: np.ndarray = self.join([part.from_env_batch(x) for part, x in pairs])
+        parts = [part.from_env_batch(x) for part, x in pairs]
+        if len({*map(len, parts)}) > 1:
+            raise ConfigError(
+                f"The parts of a batch of {self} must have the same number of actions; got "
+                f"{[*map(len, parts)]}."
+            )
+        batch: np.ndarray = self.join(parts)
         return batch
+
+    def leaves(self, a: np.ndarray) -> list[tuple[Actions, np.ndarray]]:
+        return [leaf for part, x in zip(self.parts, self.split(a)) for leaf in part.leaves(x)]
 
     def _members(self, action: Any) -> list[Any]:
         """The parts of an environment's action, or of a batch. Raises ConfigError."""

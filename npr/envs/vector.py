@@ -244,8 +244,10 @@ class VectorEnvAdapter(BatchedEnv):
             known = known | over
         if not known.all():
             raise self._contract_error(int((~known).argmax()), NO_MASK)
-        out = np.ones((self.n, self.row_size), FLOAT)
-        out[:, : self.observations.size] = rows[:, : self.observations.size]
+        out = rows
+        if not self.table:
+            out = np.ones((self.n, self.row_size), FLOAT)
+            out[:, : self.observations.size] = rows[:, : self.observations.size]
         for i, mask in enumerate(masks):
             self._write_mask(out, i, mask, over is not None and bool(over[i]))
         return out

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from npr.backend import is_finite
 from npr.envs.spaces import GroupObservations, Observations, spans
 from npr.errors import ConfigError
 from npr.kernels.mlp import gains, layers
@@ -469,7 +470,8 @@ def check_finite(policy: Policy) -> None:
         arrays |= dict(zip(("means", "scales"), policy.norm.of_observations))
     for name, array in arrays.items():
         with np.errstate(over="ignore"):
-            finite = np.isfinite(array.astype(np.float32)).all()
+            table = policy.masked and policy.sizes is None and array is policy.theta
+            finite = is_finite(array.astype(np.float32), table)
         if not finite:
             raise ConfigError(
                 f"The {name} of the policy contain NaN or infinite values: training has diverged. "

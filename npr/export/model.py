@@ -133,8 +133,9 @@ def _doubt(
         error = abs(action - graph.widened()(rows.astype(np.float64), wide)) / unit
         doubt = np.nan_to_num(error.max(axis=-1) / _ROUNDING, nan=np.inf)
         return doubt
-    if noise is None:
-        return np.zeros(len(rows))
+    if noise is None:  # of a table; a mask must leave one of the actions that it knows
+        doubt = (graph(rows, None, mask) < graph.start[0]) * 2.0
+        return doubt
     shifts = np.float32([-1e-4, 1e-4])
     near = [graph(rows, noise + shift, mask).reshape(len(rows), -1) for shift in shifts]
     changed: Array = (near[0] != near[1]).any(axis=-1) * 2.0

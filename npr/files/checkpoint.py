@@ -24,6 +24,7 @@ from npr.backend import (
     NUMBA,
     Array,
     installed,
+    is_finite,
     to_device,
     to_host,
 )
@@ -79,6 +80,10 @@ class Agent(Protocol):
     @property
     def policy_parameters(self) -> str:
         """The name of the attribute with the policy's parameters."""
+
+    @property
+    def masked_tables(self) -> tuple[str, ...]:
+        """The names of attributes that may have -inf, see npr.backend.is_finite."""
 
     def position(self) -> dict[str, Any]:
         """The position of the environments in their episodes, as arrays."""
@@ -141,7 +146,7 @@ def save(agent: Agent, path: Path, without: Collection[str] = ()) -> None:
     arrays |= {
         f"rng/{purpose}": np.asarray(generator_state(rng)) for purpose, rng in agent.rng.items()
     }
-    _check_finite(arrays)
+    _check_finite(arrays, {f"params/{name}" for name in agent.masked_tables})
     write_archive(path, _manifest(agent), arrays)
 
 
@@ -157,10 +162,10 @@ def _check_complete(agent: Agent, without: Collection[str]) -> None:
         )
 
 
-def _check_finite(arrays: Arrays) -> None:
+def _check_finite(arrays: Arrays, masked: Collection[str]) -> None:
     for key, array in arrays.items():
         floats = key.startswith("params/") and array.dtype.kind == "f"
-        if floats and not np.isfinite(array).all():
+        if floats and not is_finite(array, key in masked):
             raise NumericsError(
                 f"{key} contains NaN or infinite values: training has diverged. Nothing was "
                 "written, so that an earlier file is kept; lower learning_rate and train again."
@@ -219,6 +224,15 @@ def changes(earlier: Mapping[str, str]) -> str:
 # ---- loading
 
 
+def check_no_replay(path: Path, manifest: Manifest) -> None:
+    """Raise CheckpointError for the manifest of npr.files.replay_file."""
+    if "replay" in manifest:
+        file = os.fsdecode(path)
+        raise CheckpointError(
+            f"{file} holds a replay buffer alone: use agent.load_replay_buffer({file!r})."
+        )
+
+
 def read(path: Path) -> tuple[Manifest, Arrays]:
     """The manifest and the arrays of a file, in the current format.
 
@@ -226,6 +240,7 @@ def read(path: Path) -> tuple[Manifest, Arrays]:
     truncated or not an npr file.
     """
     manifest, arrays = read_archive(path)
+    check_no_replay(path, manifest)
     return migrations.migrate(os.fsdecode(path), manifest, arrays)
 
 
@@ -243,10 +258,6 @@ def load(path: Path, env: object, registry: Mapping[str, type[A]]) -> A:
         raise CheckpointError(
             f"{file} holds the policy alone, which acts but cannot learn on: use "
             f"npr.infer.load({file!r}), or load the file that agent.save(path) wrote."
-        )
-    if "replay" in manifest:  # npr.files.replay_file
-        raise CheckpointError(
-            f"{file} holds a replay buffer alone: use agent.load_replay_buffer({file!r})."
         )
     try:
         with memory.explain_full_device(manifest["settings"]):
@@ -300,7 +311,8 @@ def _load_parts(agent: Agent, manifest: Manifest, rest: Arrays) -> None:
     counters = manifest["counters"]
     for name, part in parts(agent).items():
         if is_array(part):
-            _fill(part, f"params/{name}", _take(rest, f"params/{name}"))
+            held = _take(rest, f"params/{name}")
+            _fill(part, f"params/{name}", held, name in agent.masked_tables)
             continue
         state = _take_all(rest, f"{part.group}/{name}.")
         if state or part.group == "optim" or not manifest.get("without_episode"):
@@ -345,13 +357,13 @@ def _take_all(arrays: Arrays, prefix: str) -> Arrays:
     return {key.removeprefix(prefix): arrays.pop(key) for key in keys}
 
 
-def _fill(array: Array, key: str, held: Any) -> None:
+def _fill(array: Array, key: str, held: Any, masked: bool) -> None:
     """Copy an array of a file to an array of the agent."""
     if held.shape != array.shape or held.dtype != array.dtype:
         raise CheckpointError(
             f"{key} is {held.dtype}{held.shape}, the agent needs {array.dtype}{array.shape}."
         )
-    if not np.isfinite(held).all():
+    if not is_finite(held, masked):
         raise CheckpointError(f"{key} contains NaN or infinite values.")
     array[...] = held if type(array) is np.ndarray else to_device(held)
 

@@ -517,7 +517,19 @@ backward = Kernel(
     _backward_loop, _backward_reference, _backward_device, calls=_CALLS, sums=_SUMS, library=blas
 )
 
-# ---- inputs and free outputs
+# ---- networks of a stack, inputs and free outputs
+
+
+def _chosen_reference(theta: Array, index: Array, out: Array) -> None:
+    """out (M, size) <- the rows `index` (M,) of theta (rows, size)."""
+    out[...] = theta[index]
+
+
+def _chosen_loop(theta: Array, index: Array, out: Array) -> None:
+    for i in range(out.shape[0]):
+        row = theta[index[i]]
+        for j in range(out.shape[1]):
+            out[i, j] = row[j]
 
 
 def _join_reference(parts: Sequence[Array]) -> Array:
@@ -541,6 +553,7 @@ def _split_free_reference(g: Array, free: int, dtheta: Array) -> Array:
     return g[..., :-free]
 
 
+chosen = Kernel(_chosen_loop, _chosen_reference)
 join = Kernel(None, _join_reference, cuda.join)
 add_free = Kernel(None, _add_free_reference, cuda.add_free)
 split_free = Kernel(None, _split_free_reference, cuda.split_free)

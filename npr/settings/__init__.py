@@ -7,6 +7,7 @@ settings as keyword arguments, attributes and in `help()`.
 from npr.settings.groups import (
     ActorCritic,
     Advantages,
+    Critics,
     EpsilonGreedy,
     Networks,
     PolicyGradient,
@@ -19,6 +20,7 @@ from npr.settings.setting import NetArch, Setting, Settings, setting
 from npr.settings.tables import Tabular
 
 __all__ = [
-    "ActorCritic", "Advantages", "EpsilonGreedy", "NetArch", "Networks", "PolicyGradient",
-    "Proximal", "Replay", "Schedule", "Setting", "Settings", "Tabular", "TargetNetwork", "setting",
+    "ActorCritic", "Advantages", "Critics", "EpsilonGreedy", "NetArch", "Networks",
+    "PolicyGradient", "Proximal", "Replay", "Schedule", "Setting", "Settings", "Tabular",
+    "TargetNetwork", "setting",
 ]  # fmt: skip

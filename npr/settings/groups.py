@@ -10,7 +10,7 @@ import numpy as np
 from npr.backend import FLOAT, Array, to_device, to_host
 from npr.critics import critic
 from npr.errors import ConfigError, NumericsError
-from npr.nn import MLP
+from npr.nn import MLP, shortened
 from npr.optim import clip_joint_norm, clip_norm
 from npr.settings.schedule import Schedule
 from npr.settings.setting import Activation, NetArch, Settings, setting
@@ -140,6 +140,36 @@ class Replay(Networks):
         return drawn
 
 
+class Critics(Settings):
+    """Several critics, and how many of them a target asks."""
+
+    n_critics: int = setting(
+        2, "critics, of which the target uses the minimum", within="[1, inf)", fixed=True
+    )
+    n_target_critics: int | None = setting(
+        None,
+        "critics of a target, drawn for each update; the actor then uses the mean of all (REDQ); "
+        "None: all",
+        within="[1, inf)",
+    )
+
+    def check(self) -> None:
+        super().check()
+        if (self.n_target_critics or 1) > self.n_critics:
+            raise ConfigError(
+                f"{type(self).__name__}: n_target_critics={self.n_target_critics} is more than "
+                f"n_critics={self.n_critics}; a target uses some of them, or all."
+            )
+
+    def target_critics(self: Any) -> np.ndarray | None:
+        """The critics (n_target_critics,) of the next target, distinct and in random order; None:
+        all. Chen et al. 2021, algorithm 1."""
+        if self.n_target_critics is None:
+            return None
+        drawn: np.ndarray = self.rng["noise"].permutation(self.n_critics)[: self.n_target_critics]
+        return drawn
+
+
 class TargetNetwork(Settings):
     """A target network that is updated at intervals."""
 
@@ -169,10 +199,16 @@ class EpsilonGreedy(Settings):
 
     def epsilon_greedy(self: Any, q: np.ndarray) -> int:
         """A random action with probability epsilon, else the argmax of q (K,). Ties are broken at
-        random. Raises NumericsError if the largest value is not a number."""
+        random. With action_masks, one of value -inf is never chosen.
+
+        Raises NumericsError if the largest value is not a number.
+        """
         chance, draw = self.rng["explore"].random(2).tolist()  # the same as one after the other
         if chance < self.epsilon:
-            return int(draw * len(q))
+            if not self.action_masks:
+                return int(draw * len(q))
+            allowed = np.flatnonzero(q > -np.inf)
+            return int(allowed[int(draw * len(allowed))])
         a, values = int(q.argmax()), q.tolist()  # a list is faster to search, if there are few
         largest = values[a]
         if largest != largest:  # argmax finds NaN first
@@ -234,24 +270,25 @@ class Proximal(Advantages):
 
     def check(self) -> None:
         super().check()
-        if self.vf_share_layers and self.widths("pi") != self.widths("vf"):
+        alike = self.widths("pi") == self.widths("vf")
+        if isinstance(self.activation, dict):
+            alike &= shortened(self.activation["pi"]) == shortened(self.activation["vf"])
+        if self.vf_share_layers and not alike:
             raise ConfigError(
                 f"{type(self).__name__}: vf_share_layers=True needs equal hidden layers of pi and "
-                f"vf, got net_arch={self.net_arch}."
+                f"vf, got net_arch={self.net_arch} and activation={self.activation!r}."
             )
 
     def share_layers(self: Any) -> None:
         """With vf_share_layers: copy the actor's hidden layers to phi."""
-        if self.vf_share_layers:
-            n = self._shared
-            self.phi[:n] = self.theta[:n]
+        for of_theta, of_phi in self._shared:
+            self.phi[of_phi] = self.theta[of_theta]
 
     def clip_gradients(self: Any, g: Array, h: Array) -> None:
         """Clip the gradients g in theta and h in phi, in place. With vf_share_layers g gets what h
         has of the shared layers."""
-        if self.vf_share_layers:
-            n = self._shared
-            shared, other = g[:n], h[:n]
+        for of_theta, of_phi in self._shared:
+            shared, other = g[of_theta], h[of_phi]
             shared += other
             other[...] = 0
         if self.vf_share_layers or self.joint_clip:
@@ -261,7 +298,14 @@ class Proximal(Advantages):
             clip_norm(h, self.max_grad_norm)
 
     @property
-    def _shared(self: Any) -> int:
-        """How many numbers at the beginning of theta and phi are parameters of hidden layers."""
-        sizes = self.critic.sizes[:-1]
-        return sum((n + 1) * m for n, m in zip(sizes, sizes[1:]))
+    def _shared(self: Any) -> list[tuple[slice, slice]]:
+        """Where theta and phi have the parameters that are shared: layers, and gains of these."""
+        if not self.vf_share_layers:
+            return []
+        *sizes, last = self.actor.sizes
+        n, output = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])), sizes[-1] + 1
+        shared = [(slice(n), slice(n))]
+        if self.layer_norm:
+            first = n + output * last
+            shared.append((slice(first, first + sum(sizes[1:])), slice(n + output, None)))
+        return shared

@@ -159,8 +159,6 @@ class Methods:
     set_random_seed = _Elsewhere("give the constructor a seed, or npr.clone(agent, seed=1)")
     lr_schedule = _Elsewhere("agent.now(agent.learning_rate) is its current learning rate")
     log_ent_coef = _Elsewhere("agent.alpha is the temperature of SAC, SACS and SoftQ")
-    save_replay_buffer = _Elsewhere("agent.save(path) writes the replay buffer too")
-    load_replay_buffer = _Elsewhere("npr.load(path) restores the replay buffer too")
     replay_buffer = _Elsewhere("the replay buffer of an off-policy algorithm is agent.buffer")
     rollout_buffer = _Elsewhere("agent.steps has the steps that were not learned from yet")
     ep_info_buffer = _Elsewhere("agent.logger.episodes has (return, length) of the last episodes")

@@ -35,6 +35,7 @@ class Tabular(EpsilonGreedy):
     )
 
     double: bool = False  # whether there are two tables
+    tables: Any
     cuts_traces: ClassVar[bool] = False  # at actions that are not the best ones
 
     def check(self: Any) -> None:
@@ -62,6 +63,17 @@ class Tabular(EpsilonGreedy):
         self._plain = not (self.double or self.visit_power or self.trace_decay)
         return np.zeros((S, K))
 
+    @property
+    def masked_tables(self: Any) -> tuple[str, ...]:
+        names = ("Q", "tables") if self.double else ("Q",)
+        return names if self.action_masks else ()
+
+    def expectation(self: Any, q: np.ndarray) -> float:
+        """The mean of q (K,) over the actions of the epsilon-greedy policy."""
+        allowed = q[q > -np.inf] if self.action_masks else q
+        mean: float = (1 - self.epsilon) * q.max() + self.epsilon * allowed.mean()
+        return mean
+
     def coin(self: Any) -> int:
         """0, or with double=True the number of the table to update, 0 or 1 at random."""
         return int(self.rng["sample"].random() < 0.5) if self.double else 0
@@ -74,8 +86,10 @@ class Tabular(EpsilonGreedy):
         """
         if self.recent is self.eligible is None:
             return map(operator.add, rows, itertools.repeat((self.gamma,)))
-        current = self._current(rows)
-        return current if self.recent is None else self._several(current)
+        current: Iterator[tuple[Any, ...]] = self._current(rows)
+        if self.recent is not None:
+            current = self._several(current)
+        return current
 
     def _current(self: Any, rows: Iterable[Row]) -> Iterator[tuple[Any, ...]]:
         """`returns` of one step. Before the rows of each step of the environments it forgets the
@@ -96,7 +110,7 @@ class Tabular(EpsilonGreedy):
             pairs, rewards = recent.setdefault(episode, ([], []))
             pairs.append(s * K + a)
             rewards.append(r)
-            while pairs and (over or len(pairs) == self.n_step_return):
+            while pairs and (over or len(pairs) >= self.n_step_return):
                 R = 0.0
                 for r in reversed(rewards):
                     R = r + gamma * R
@@ -111,7 +125,7 @@ class Tabular(EpsilonGreedy):
         alpha is learning_rate / N^visit_power, N the visits to the pair so far.
         """
         Q, alpha = self.Q, self.learning_rate
-        if alpha.__class__ is not float:
+        if alpha.__class__ is not float:  # faster than a call for every number
             alpha = self.now(alpha)
         if self._plain:
             before = Q.item(s, a)

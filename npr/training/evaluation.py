@@ -129,7 +129,9 @@ def _play(
         s: Any = envs.reset()
         while True in playing.tolist():  # faster than any()
             x = s if policy.norm is None else policy.norm(s)
-            _, _, terminated, truncated, valid = envs.step(policy.choose(x, deterministic, rng))
+            masks = () if envs.masks is None else (envs.masks.allowed[s],)
+            a = policy.choose(x, deterministic, rng, *masks)
+            _, _, terminated, truncated, valid = envs.step(a)
             s = envs.s
             if envs.finished:
                 ended = np.flatnonzero((terminated | truncated) & valid).tolist()

@@ -1,5 +1,6 @@
 """Behavior cloning: the policy of an agent learns to choose the actions of a data set."""
 
+import builtins
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,9 +29,9 @@ class Imitation(NamedTuple):
 
     losses     (epochs,) the mean loss of each epoch, in the course of which the policy changes
     accuracy   the share of the actions that the policy chooses too, all their numbers alike; None
-               for Box actions
+               for Box actions. Of a Dict or Tuple, it is of the parts that are none
     error      the mean absolute difference of the actions that the policy chooses, in the units of
-               the environment; None for other than Box actions
+               the environment; None for other than Box actions, or without such a part
     """
 
     losses: np.ndarray
@@ -120,13 +121,18 @@ def _distance(x: Any, y: Any) -> Any:
 
 def _compared(agent: Any, s: np.ndarray, a: np.ndarray) -> tuple[float | None, float | None]:
     """Accuracy and error of the policy: see Imitation."""
-    policy, actions, total = agent.policy, agent.actions, 0.0
+    policy, actions, right, off = agent.policy, agent.actions, 0, 0.0
+    kinds = [part.kind for part, _ in actions.leaves(a)]
+    numbers = builtins.sum(part.size for part, _ in actions.leaves(a) if part.kind == "box")
     for i in range(0, len(s), _ROWS):
         chosen, wanted = policy.choose(s[i : i + _ROWS]), a[i : i + _ROWS]
-        if actions.kind == "box":
-            off = np.abs(actions.to_env_batch(chosen) - actions.to_env_batch(wanted))
-            total += float(off.sum(dtype=np.float64)) / actions.size
-        else:
-            total += int((chosen == wanted).reshape(len(wanted), -1).all(axis=1).sum())
-    mean = total / len(s)
-    return (None, mean) if actions.kind == "box" else (mean, None)
+        alike = np.ones(len(wanted), bool)
+        for (part, x), (_, y) in zip(actions.leaves(chosen), actions.leaves(wanted)):
+            if part.kind == "box":
+                difference = np.abs(part.to_env_batch(x) - part.to_env_batch(y))
+                off += float(difference.sum(dtype=np.float64)) / numbers
+            else:
+                alike &= (x == y).reshape(len(y), -1).all(axis=1)
+        right += int(alike.sum())
+    n = len(s)
+    return None if {*kinds} == {"box"} else right / n, off / n if "box" in kinds else None

@@ -73,7 +73,7 @@ class Observer:
                 "that was acted on first, and the next one after the reward."
             )
         a = self._agents(action, envs.is_batch(observation))
-        envs.take(a, action, reward, next_observation, terminated, truncated, valid, masks)
+        envs.take(a, reward, next_observation, terminated, truncated, valid, masks)
         self.chosen = None
         self._learn()
         if self.bounded and run.counters.num_timesteps >= run.counters.end:
@@ -99,7 +99,8 @@ class Observer:
             raise ConfigError(
                 f"observe() needs {len(own)} actions, as many as environments; got {len(given)}."
             )
-        mask = self.agent.mask(self.envs.s)
+        table, s = self.envs.masks, self.envs.s
+        mask = self.agent.mask(s) if table is None else table.allowed[s]
         if mask is not None and not (allowed := self.agent.actions.allowed(given, mask)).all():
             raise ConfigError(
                 f"observe() got an action that the mask forbids, in environment "

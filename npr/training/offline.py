@@ -30,7 +30,7 @@ _EXTRAPOLATION = (
 
 def buffer_of(agent: Any, call: str) -> Any:
     """The replay buffer of an agent. Raises ConfigError if it has none, or is learning."""
-    if not isinstance(agent, Replay) or not hasattr(agent, "buffer"):
+    if not (issubclass(type(agent), Replay) and hasattr(agent, "buffer")):
         raise ConfigError(
             f"{call}() needs an algorithm with a replay buffer, such as DQN, DDPG, TD3, SoftQ or "
             f"SAC; {type(agent).__name__} learns from its own steps only."

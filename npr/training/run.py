@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from npr.autodiff.anomaly import first_bad
-from npr.backend import to_host
+from npr.backend import is_finite, to_host
 from npr.buffers import Rollout
 from npr.envs.batched import Episode
 from npr.envs.contract import all_finite
@@ -117,6 +117,8 @@ class Run:
         self.counters: Counters = agent.counters.clock
         self.logger: Logger = agent.logger
         self.envs = agent.envs
+        if self.envs.masks is not None:
+            self.envs.masks.hold([vars(agent)[name] for name in agent.masked_tables])
         self.callback, self.save_path = callback, save_path
         self.log_interval, self.save_freq = int(log_interval or 0), int(save_freq or 0)  # 0: none
         self.outputs = self.logger.outputs = outputs
@@ -224,10 +226,11 @@ class Run:
             )
 
     def check_policy(self) -> None:
-        *_, theta = self.agent.acts_by()
-        if not np.isfinite(to_host(theta)).all():
+        agent = self.agent
+        *_, theta = agent.acts_by()
+        if not is_finite(to_host(theta), agent.policy_parameters in agent.masked_tables):
             raise NumericsError(
-                f"{type(self.agent).__name__}'s policy holds numbers that are not finite: training "
+                f"{type(agent).__name__}'s policy holds numbers that are not finite: training "
                 "has diverged. Lower learning_rate, or check the scale of rewards and "
                 "observations."
             )
@@ -429,6 +432,9 @@ class Run:
             counters.num_timesteps += n
             self.metrics = {}
             yield s, a, r, s2, terminated, truncated, valid, episode
+            if self.agent.mask_size:  # masks follow the observations
+                size = self.agent.observations.size
+                s, s2 = s[:, :size], s2[:, :size]
             if self._pauses:
                 self._paused_at = Step(
                     counters.num_timesteps, counters.n_updates, s, a, r, s2, terminated, truncated,
@@ -443,9 +449,7 @@ class Run:
                 self._log_if_due(self.logger.iterations)
             progress.update()
             if callback is not None:
-                done, size = terminated | truncated, self.agent.observations.size
-                if self.agent.mask_size:  # which follow the observations
-                    s, s2 = s[:, :size], s2[:, :size]
+                done = terminated | truncated
                 callback.update_locals(
                     {"obs": s, "actions": a, "rewards": r, "new_obs": s2, "dones": done}
                 )

@@ -225,7 +225,7 @@ def test_an_environment_that_offers_masks_is_said_once(capsys):
     assert "chooses among the allowed ones" not in capsys.readouterr().out
 
 
-def test_callbacks_see_observations_without_masks():
+def test_callbacks_and_iterations_see_observations_without_masks():
     seen = []
 
     class Look(npr.callbacks.Callback):
@@ -234,4 +234,7 @@ def test_callbacks_see_observations_without_masks():
             return True
 
     masked_agent("DQN").learn(5, callback=Look())
+    for step in masked_agent("DQN").iterate(5):
+        seen.append((step.observations.shape, step.next_observations.shape))
     assert set(seen) == {((1, K), (1, K))}
+    assert len(seen) == 10

@@ -32,7 +32,13 @@ def on_numpy(case):
     return device_cases.one_update(case)
 
 
-ALL = pytest.mark.parametrize("case", device_cases.CASES)
+ALL = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.slow) if "REDQ" in case else case
+        for case in device_cases.CASES
+    ],
+)
 
 
 @ALL

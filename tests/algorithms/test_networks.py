@@ -1,9 +1,16 @@
-"""Settings of networks, from the constructor to files and policies: layer normalization, and an
-activation for each layer."""
+"""Settings of networks, from the constructor to files and policies: layer normalization, an
+activation for each layer, several critics."""
 
 import numpy as np
 import pytest
-from support.small_agents import CASES, TABLES, observations, small_agent, trained
+from support.small_agents import (
+    CASES,
+    TABLES,
+    assert_same_parameters,
+    observations,
+    small_agent,
+    trained,
+)
 
 import npr
 from npr.errors import ConfigError
@@ -142,3 +149,51 @@ def test_settings_fit_a_command_line():
     ):  # fmt: skip
         assert parse(npr.SAC, settings["activation"], word) == value
     assert parse(npr.SAC, settings["layer_norm"], "true") is True
+
+
+# ---- several critics
+
+
+REDQ = {"n_critics": 4, "n_target_critics": 2}
+
+
+@pytest.mark.parametrize("case", ["SAC", "SAC-Discrete", "SACS", "DDPG", "TD3"])
+def test_a_run_with_several_critics_resumes_to_the_bit(case, tmp_path):
+    agent = small_agent(case, **REDQ)
+    assert agent.theta.shape == (4, agent.Q.size)
+    agent.learn(60).save(tmp_path / "agent.npz")
+    agent.learn(60, reset_num_timesteps=False)
+    again = npr.load(tmp_path / "agent.npz").learn(60, reset_num_timesteps=False)
+    assert_same_parameters(agent, again)
+
+
+def test_the_critics_of_a_target_are_distinct_and_uniform():
+    agent = small_agent("SAC", **REDQ)
+    drawn = np.array([agent.target_critics() for _ in range(6_000)])
+    assert drawn.shape == (6_000, 2) and (drawn[:, 0] != drawn[:, 1]).all()
+    pairs = np.bincount(np.sort(drawn, axis=1) @ [4, 1], minlength=16)
+    expected = np.zeros(16)
+    expected[[1, 2, 3, 6, 7, 11]] = 1_000
+    assert np.abs(pairs - expected).max() < 5 * np.sqrt(1_000)
+    assert small_agent("SAC", n_critics=4).target_critics() is None
+
+
+def test_a_target_without_a_number_of_critics_draws_nothing():
+    """So that the noise of others stays what it was."""
+    agent = small_agent("TD3")
+    before = agent.rng["noise"].bit_generator.state
+    agent.target_critics()
+    assert agent.rng["noise"].bit_generator.state == before
+
+
+@pytest.mark.parametrize("case", ["SAC", "SACS", "DDPG", "TD3"])
+def test_a_target_cannot_ask_more_critics_than_there_are(case):
+    message = "n_target_critics=3 is more than n_critics=2; a target uses some of them, or all"
+    with pytest.raises(ConfigError, match=message):
+        small_agent(case, n_critics=2, n_target_critics=3)
+    agent = small_agent(case, n_critics=2)
+    with pytest.raises(ConfigError, match=message):
+        agent.n_target_critics = 3
+    assert agent.n_target_critics is None
+    with pytest.raises(ConfigError, match="n_target_critics must be at least 1, got 0"):
+        agent.n_target_critics = 0

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from support.agent_factories import ppo
 from support.oracles import F, check_every_gradient, random_batch, rows
+from support.scalar_reference import RATE, RecordedUpdate, both_kinds, make
 from support.small_agents import run_of
 
 import npr
-from npr.autodiff import clip, exp, minimum, value_and_grad
+from npr.autodiff import clip, concatenate, exp, minimum, value_and_grad
 
 
 @pytest.mark.parametrize(
@@ -148,11 +149,54 @@ def test_shared_layers_are_equal_after_learning_and_loading(tmp_path, algorithm)
     np.testing.assert_array_equal(agent.phi, loaded.phi)
 
 
-def test_shared_layers_need_equal_widths():
-    equal = ppo(net_arch={"pi": [8], "vf": [8]}, vf_share_layers=True)
-    assert equal.theta.shape == (4 * 8 + 8 + 8 * 2 + 2,)
+@both_kinds
+@pytest.mark.parametrize("widths", [[], [4, 3]])
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_a_step_with_shared_layers_is_one_of_one_vector(monkeypatch, kind, widths, layer_norm):
+    """w holds theta, then the critic's output layer. Its critic takes the layers, and the gains,
+    which follow all layers, from theta."""
+    agent = make("PPO", kind, net_arch=widths, layer_norm=layer_norm, vf_share_layers=True,
+                 normalize_advantage=False, max_grad_norm=0.05, vf_coef=0.4)  # fmt: skip
+    RecordedUpdate(monkeypatch, agent, "theta", "phi")
+    agent.share_layers()
+    sizes, n = agent.actor.sizes, agent.theta.size
+    output = (sizes[-2] + 1) * sizes[-1]
+    hidden = sum((i + 1) * j for i, j in zip(sizes, sizes[1:])) - output
+    gains = sum(widths) if layer_norm else 0
+
+    def phi_of(w):
+        first = hidden + output
+        return concatenate([w[:hidden], w[n:], w[first : first + gains]])
+
+    rng = np.random.default_rng(2)
+    s, a, A, _, _ = random_batch(rng, s=2, a=None if kind == "discrete" else 2)
+    R, logp = rng.standard_normal((2, len(A)))
+
+    def loss(w):
+        ratio = exp(agent.pi(w[:n], s).log_prob(a) - logp)
+        L = minimum(ratio * A, clip(ratio, 0.8, 1.2) * A).mean()
+        return 0.4 * ((agent.V(phi_of(w), s) - R) ** 2).mean() - L
+
+    own = agent.phi[hidden : hidden + sizes[-2] + 1]
+    w = np.concatenate([agent.theta, own])
+    np.testing.assert_array_equal(agent.phi, phi_of(w))
+    _, g = value_and_grad(loss)(w)
+    assert np.linalg.norm(g) > 0.05
+    w -= RATE * g * 0.05 / (np.linalg.norm(g) + 1e-6)
+    agent.update(s, a, A, R, logp, 0.2)
+    np.testing.assert_allclose(agent.theta, w[:n], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(agent.phi, phi_of(w), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "different",
+    [{"net_arch": {"pi": [8], "vf": [8, 8]}}, {"activation": {"pi": "tanh", "vf": "relu"}}],
+)
+def test_shared_layers_must_be_equal(different):
+    equal = {"net_arch": {"pi": [8], "vf": [8]}, "activation": {"pi": ["relu"], "vf": "relu"}}
+    assert ppo(**equal, vf_share_layers=True).theta.shape == (4 * 8 + 8 + 8 * 2 + 2,)
     with pytest.raises(npr.ConfigError, match="equal hidden layers of pi and vf, got net_arch="):
-        ppo(net_arch={"pi": [8], "vf": [8, 8]}, vf_share_layers=True)
+        ppo(**{**equal, **different}, vf_share_layers=True)
 
 
 def test_the_clip_range_of_values_may_be_a_schedule_or_none():

@@ -326,3 +326,27 @@ def test_a_plain_agent_has_no_further_state():
     for agent in (q_learning(), sarsa()):
         assert agent.N is agent.recent is agent.eligible is agent.tables is None
         assert agent.coin() == 0
+
+
+# ---- steps of the caller
+
+
+@pytest.mark.parametrize("sibling", SIBLINGS)
+def test_observed_steps_are_learned_from_as_in_a_run(sibling):
+    name, settings = SIBLINGS[sibling]
+
+    def cliff():
+        return gym.make("CliffWalking-v1", max_episode_steps=15)
+
+    def agent():  # with an epsilon that does not depend on the budget
+        given = {"exploration_initial_eps": 0.3, "exploration_final_eps": 0.3, **settings}
+        return getattr(npr, name)(cliff, seed=0, verbose=0, **given)
+
+    one, other, env = agent().learn(100), agent(), cliff()
+    s, _ = env.reset()
+    for _ in range(100):
+        a = other.select_action(s)
+        s2, r, terminated, truncated, _ = env.step(a)
+        other.observe(s, a, r, s2, terminated, truncated)
+        s = env.reset()[0] if terminated or truncated else s2
+    assert other.Q.any() and other.Q.tobytes() == one.Q.tobytes()

@@ -94,6 +94,46 @@ def test_a_row_that_is_no_action_is_noticed(column, value):
     assert not actions_of(NESTED).contains(row)
 
 
+@every_space
+def test_the_agents_action_is_found_again(name):
+    actions = actions_of(SPACES[name])
+    rows = actions.uniform(np.random.default_rng(0), 30)
+    for found in (
+        actions.from_env_batch(actions.to_env_batch(rows)),
+        actions.from_env_batch(actions.to_envs(rows)),
+        np.array([actions.from_env(actions.to_env(row)) for row in rows]),
+    ):
+        assert found.dtype == FLOAT
+        np.testing.assert_allclose(found, rows, atol=1e-6)
+        for (part, x), (_, y) in zip(actions.leaves(found), actions.leaves(rows)):
+            assert part.kind == "box" or x.tolist() == y.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"gear": 3}, "Discrete"),
+        ({"wheel": np.array([1.5, 0])}, "Box"),
+        ({"other": 1}, "must be a dict with the parts"),
+        ({"more": []}, "must be a tuple with the parts"),
+    ],
+)
+def test_an_action_outside_of_the_space_has_no_row(change, match):
+    actions = actions_of(NESTED)
+    action = actions.to_env(actions.uniform(np.random.default_rng(0), 1)[0])
+    actions.from_env(action)
+    with pytest.raises(ConfigError, match=match):
+        actions.from_env({**action, **change})
+    with pytest.raises(ConfigError, match="must be a dict"):
+        actions.from_env([0, 1])
+
+
+def test_a_batch_with_parts_of_other_lengths_has_no_rows():
+    actions = actions_of(SPACES["Tuple"])
+    with pytest.raises(ConfigError, match=r"the same number of actions; got \[2, 3\]"):
+        actions.from_env_batch((np.zeros(2, int), np.zeros((3, 1, 2), np.float32)))
+
+
 @pytest.mark.parametrize("kind", SYNC_KINDS)
 @every_space
 def test_environments_get_actions_in_their_space(kind, name):

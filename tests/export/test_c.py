@@ -40,7 +40,7 @@ def inputs():
         usual = cases.rows(model.policy, N - N // 4)
         rows = np.concatenate([usual, cases.corners(model.policy, N // 4)])
         noise = draw_noise(model.graph, N, np.random.default_rng(4))
-        masks = cases.masks(model.graph, N)
+        masks = cases.masks(model.graph, rows)
         actions = cases.actions(model.policy, rows, masks).reshape(N, -1)
         drawn[name] = rows, noise, masks, actions
     return drawn

@@ -8,6 +8,7 @@ from support.hostile_files import edited, put
 from support.small_agents import small_agent
 
 import npr
+from npr.cli.info import of_file
 from npr.errors import CheckpointError, ConfigError
 from npr.files.archive import read_archive, write_archive
 
@@ -128,8 +129,9 @@ def test_files_of_agents_and_of_buffers_are_not_mixed_up(tmp_path):
         agent.load_replay_buffer(tmp_path / "agent.npz")
     with pytest.raises(CheckpointError, match=r"use agent\.load_replay_buffer\('.*buffer\.npz'\)"):
         npr.load(tmp_path / "buffer.npz")
-    with pytest.raises(CheckpointError):
-        npr.infer.load(tmp_path / "buffer.npz")
+    for read in (npr.infer.load, of_file):
+        with pytest.raises(CheckpointError, match="holds a replay buffer alone"):
+            read(tmp_path / "buffer.npz")
     with pytest.raises(FileNotFoundError):
         agent.load_replay_buffer(tmp_path / "none.npz")
 

@@ -162,7 +162,6 @@ def test_policy_kwargs_of_a_wrong_kind_or_place_are_refused(tmp_path):
         ("train", r"agent\.learn\(total_timesteps\)"),
         ("collect_rollouts", r"agent\.learn\(total_timesteps\)"),
         ("set_parameters", r"npr\.load"),
-        ("save_replay_buffer", r"agent\.save\(path\) writes the replay buffer"),
         ("get_parameters", r"agent\.policy\.theta .* get_params\(\) has the settings"),
         ("set_random_seed", r"give the constructor a seed, or npr\.clone\(agent, seed=1\)"),
         ("lr_schedule", r"agent\.now\(agent\.learning_rate\)"),

@@ -75,6 +75,7 @@ RUNS = {
     "TD3 three critics": (
         "TD3", P, {**REPLAY, "net_arch": {"pi": [16], "qf": [32, 32]}, "n_critics": 3}
     ),
+    "SAC redq": ("SAC", P, {**REPLAY, "n_critics": 3, "n_target_critics": 2, "layer_norm": True}),
     "SoftQ u": ("SoftQ", P, {**REPLAY, "svgd_space": "u", "n_particles": 8}),
     "SoftQ a": ("SoftQ", P, {**REPLAY, "svgd_space": "a", "n_particles": 8}),
     "SoftQ legacy": ("SoftQ", P, {**REPLAY, "svgd_space": "legacy", "n_particles": 8}),
@@ -93,7 +94,9 @@ RUNS = {
         "PPO", P, {**PPO, "target_kl": 1e-4, "clip_range_vf": "linear:0.3", "joint_clip": True}
     ),
     "PPO shared layers": ("PPO", C, {**PPO, "vf_share_layers": True}),
-    "PPOKL options": ("PPOKL", P, {**PPO, "clip_range_vf": 0.2, "vf_share_layers": True}),
+    "PPOKL options": (
+        "PPOKL", P, {**PPO, "clip_range_vf": 0.2, "vf_share_layers": True, "layer_norm": True}
+    ),
     "PPOKL discrete": ("PPOKL", C, PPO),
     "PPOKL box": ("PPOKL", P, PPO),
     "A2C rmsprop": ("A2C", C, {**POLICY, "n_envs": 4}),

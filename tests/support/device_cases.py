@@ -55,6 +55,7 @@ CASES = {
         "PPO", "CartPole-v1",
         {**_PPO, "clip_range_vf": 0.3, "vf_share_layers": True, "target_kl": 1e3},
     ),
+    "QActorCritic Dict": ("QActorCritic", "Dict", {**_ON_POLICY, "n_steps": 8}),
     "PPOKL": ("PPOKL", "Pendulum-v1", _PPO),
     "DDPG": ("DDPG", "Pendulum-v1", _ACTOR),
     "TD3": ("TD3", "Pendulum-v1", _ACTOR),
@@ -64,11 +65,17 @@ CASES = {
     "SACS": ("SACS", "Pendulum-v1", _ACTOR),
     "SAC": ("SAC", "Pendulum-v1", _SAC),
     "SAC, fixed temperature": ("SAC", "Pendulum-v1", {**_SAC, "ent_coef": 0.2}),
+    "SAC, REDQ, normalized layers": (
+        "SAC", "Pendulum-v1", {**_SAC, "n_critics": 4, "n_target_critics": 2, "layer_norm": True},
+    ),
     "SAC Discrete": ("SAC", "CartPole-v1", _SAC),
     "DQN masked": ("DQN", "Hand", {**_DQN, "action_masks": True}),
     "PPO masked": ("PPO", "Hand", {**_PPO, "clip_range": 0.2, "action_masks": True}),
 }  # fmt: skip
-JOINT = {"MultiDiscrete": gs.MultiDiscrete([3, 2]), "MultiBinary": gs.MultiBinary(3)}
+JOINT = {
+    "MultiDiscrete": gs.MultiDiscrete([3, 2]), "MultiBinary": gs.MultiBinary(3),
+    "Dict": gs.Dict(a=gs.Discrete(3), b=gs.Box(-1, 1, (2,)), c=gs.MultiBinary(2)),
+}  # fmt: skip
 
 
 def environment(name):
@@ -153,11 +160,26 @@ def short_learn(case, folder):
         "metrics": {key: value for key, value in seen.items() if key.startswith("train/")},
         "saved": saved,
         "loaded": loaded,
-        "actions": [np.asarray(a).tolist() for a in actions],
-        "random": [np.asarray(a).tolist() for a in random],
-        "on host": all(isinstance(a, np.ndarray) or np.isscalar(a) for a in actions + random),
+        "actions": [rows(a).tolist() for a in actions],
+        "random": [rows(a).tolist() for a in random],
+        "on host": all(map(on_host, actions + random)),
         "updates of the loaded": other.n_updates,
     }
+
+
+def rows(action):
+    """An action or a batch of them as one array; the parts of a Dict one after the other."""
+    if not isinstance(action, dict):
+        return np.asarray(action)
+    parts = [np.asarray(part) for part in action.values()]
+    batched = parts[0].ndim > 0  # the first part is a number
+    joined = [x.reshape(len(x) if batched else 1, -1) for x in parts]
+    return np.concatenate(joined, axis=-1)[slice(None) if batched else 0]
+
+
+def on_host(action):
+    parts = action.values() if isinstance(action, dict) else [action]
+    return all(isinstance(part, np.ndarray) or np.isscalar(part) for part in parts)
 
 
 def plain(arrays):

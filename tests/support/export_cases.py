@@ -84,6 +84,10 @@ def policy(name, seed=0):
     head = HEADS[head_name](actions_from_spec(ACTIONS[actions]), *settings)
     if hidden is None:
         theta = rng.standard_normal((spaces.size, head.outputs)).astype(np.float32)
+        if given.get("masked"):  # -inf is the value of what was not allowed
+            forbidden = rng.random(theta.shape) < 0.4
+            forbidden[np.arange(len(theta)), rng.integers(head.outputs, size=len(theta))] = False
+            theta[forbidden] = -np.inf
         return Policy(spaces, head, theta, masked=given.get("masked", False))
     free = 0 if given.get("both") else head.free
     sizes = [spaces.size + head.noise_inputs, *hidden, head.outputs + head.free - free]
@@ -152,9 +156,14 @@ def corners(policy, n=1_000, seed=3):
     return np.where(rng.integers(2, size=(n, drawn.shape[1])), drawn.max(axis=0), drawn.min(axis=0))
 
 
-def masks(graph, n, seed=5):
-    """Masks (n, graph.mask) of actions; None if the graph takes none."""
-    return draw_masks(graph, n, np.random.default_rng(seed)) if graph.mask else None
+def masks(graph, rows, seed=5):
+    """Masks (n, graph.mask) of actions for rows (n, numbers); None if the graph takes none."""
+    if not graph.mask:
+        return None
+    drawn = draw_masks(graph, len(rows), np.random.default_rng(seed))
+    if graph.table is not None:  # it knows of actions that are not allowed
+        drawn[graph(rows, None, drawn) < graph.start[0]] = 1
+    return drawn
 
 
 def forbidden(graph, actions, masks):

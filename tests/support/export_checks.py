@@ -69,7 +69,7 @@ def expected(case):
     graph = model.graph
     usual = cases.rows(policy, OBSERVATIONS - OBSERVATIONS // 4)
     rows = np.concatenate([usual, cases.corners(policy, OBSERVATIONS // 4)])
-    masks = cases.masks(graph, len(rows))
+    masks = cases.masks(graph, rows)
     sure = decided(graph, rows, masks)
     rows, masks = rows[sure].astype(np.float32), None if masks is None else masks[sure]
     noise = draw_noise(graph, len(rows), np.random.default_rng(3))
@@ -98,7 +98,8 @@ def mutants(model):
     change an action of the tests."""
     graph, found = model.graph, {}
     if graph.table is not None:
-        found["an action of the table"] = replace(graph, table=graph.table[::-1].copy())
+        table = np.sort(graph.table, axis=-1) if graph.mask else graph.table[::-1].copy()
+        found["an action of the table"] = replace(graph, table=table)
     else:
         first = (*graph.hidden, graph.output)[0]
         W = first.W.copy()

@@ -108,6 +108,11 @@ def slow_normalize_backward(g, z, gain, scale, out):
             g[i, k] = scale[i] * math.fsum(slopes * row)
 
 
+def slow_chosen(theta, index, out):
+    for i, j in np.ndindex(out.shape):
+        out[i, j] = theta[index[i], j]
+
+
 def slow_join(parts):
     return np.array([[x for part in parts for x in part[i]] for i in range(len(parts[0]))])
 
@@ -594,6 +599,10 @@ CASES = {
     ),
     "forward": (slow_forward, network_of),
     "backward": (slow_backward, backward_of),
+    "chosen": (
+        slow_chosen,
+        lambda d: (d.normal(4, d.n), d.rng.permutation(4)[: d.B], d.normal(min(d.B, 4), d.n)),
+    ),
     "join": (slow_join, lambda d: ([d.normal(d.B + 1, 2), d.normal(d.B + 1, d.n)],)),
     "add_free": (slow_add_free, lambda d: (d.normal(2, d.B, 3), d.normal(2, d.n + 2), d.n)),
     "split_free": (

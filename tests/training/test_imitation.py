@@ -83,6 +83,18 @@ def test_several_choices_count_as_one_action(space, expert):
     assert result.accuracy == np.mean((agent.act(s) == expert(s)).all(axis=1)) > 0.95
 
 
+def test_choices_and_numbers_of_a_dict_are_compared_apart():
+    space = spaces.Dict(lever=spaces.Discrete(2, start=1), place=spaces.Box(-2, 2, (1,)))
+    agent = npr.PPO(Parts(space), seed=0, verbose=0, n_envs=1, net_arch=[32])
+    s = observations(1_000, 2)
+    expert = {"lever": 1 + (s[:, 0] > 0), "place": 1.5 * np.tanh(s[:, 1:]).astype(np.float32)}
+    result = agent.imitate(s, expert, epochs=30, learning_rate=3e-3)
+    chosen = agent.act(s)
+    assert result.accuracy == np.mean(chosen["lever"] == expert["lever"]) > 0.95
+    assert result.error == pytest.approx(np.abs(chosen["place"] - expert["place"]).mean(), rel=1e-5)
+    assert result.error < 0.1, "of places from -1.2 to 1.2"
+
+
 def test_a_mixture_of_actions_is_learned_as_probabilities():
     """Three of four times action 1: maximum likelihood gives 3/4, in nats log 4 - 3/4 log 3."""
     agent = npr.PPO("CartPole-v1", seed=0, verbose=0, n_envs=1, net_arch=[])

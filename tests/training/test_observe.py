@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from support.on_the_double import on_the_double
 from support.small_agents import CASES, TABLES, RandomEnv, parameters, small_agent
-from support.toy_envs import CountingEnv
+from support.toy_envs import Aim, CountingEnv
 
 import npr
 from npr.backend import to_host
@@ -19,12 +19,14 @@ from npr.errors import ConfigError, EnvContractError, NumericsError
 from npr.files.parts import arrays_of, parts
 
 STEPS = 120
+AIM = {"env": Aim, "max_episode_steps": None}  # with a Dict of actions
 SINGLE = [(case, {}) for case in CASES] + [
     ("DQN-n", {"normalize_obs": True, "normalize_reward": True}),
     ("PPO-Box", {"normalize_obs": True, "normalize_reward": True}),
     ("QLearning", {"normalize_reward": True}),
     ("Sarsa", {"expected": True, "learning_rate": "linear:0.5"}),
     ("DDPG", {"action_noise": "ou", "n_step_return": 2}),
+    ("PPO", AIM),
 ]
 
 
@@ -107,9 +109,11 @@ class BatchLoop:
             self.s = s
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_observed_batches_are_those_of_learn(case):
-    agent, learned = (small_agent(case, n_envs=2) for _ in range(2))
+@pytest.mark.parametrize(
+    ("case", "settings"), [*((case, {}) for case in CASES), ("A2C", AIM)], ids=str
+)
+def test_observed_batches_are_those_of_learn(case, settings):
+    agent, learned = (small_agent(case, n_envs=2, **settings) for _ in range(2))
     learned.learn(STEPS)
     loop = BatchLoop(agent, AutoresetMode.DISABLED)
     agent.begin_run(STEPS)
