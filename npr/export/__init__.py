@@ -27,7 +27,7 @@ from npr.export.c.writing import checked_name
 from npr.export.card import Card
 from npr.export.episodes import KEPT, Played, play, thinned
 from npr.export.graph import Array, Graph, graph_of
-from npr.export.model import Model, fingerprint, with_tests
+from npr.export.model import Model, draw_masks, fingerprint, with_tests
 from npr.export.quantize import DTYPES, quantized
 from npr.export.sources import Source, source_of
 from npr.files.archive import read_headers
@@ -227,7 +227,11 @@ def model_of(
     integer = quantized(graph, dtype, seen)
     again, _ = _played(source, integer, env, episodes if played else 0, seed)
     before, after = (None if one is None else one.evaluation for one in (played, again))
-    cost = checked(graph, integer, seen, before, after, *limits)
+    masks = None
+    if graph.mask:
+        by_env = given is None and played is not None
+        masks = played.masks if by_env else draw_masks(graph, len(seen), np.random.default_rng(0))
+    cost = checked(graph, integer, seen, before, after, *limits, masks)
     card = replace(_card(source, integer, again, note), quantized=cost)
     return with_tests(source.policy, integer, card, seen)
 

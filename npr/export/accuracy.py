@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from npr.envs.spaces import spans
 from npr.errors import ConfigError
 from npr.export.card import Quantized
 from npr.export.graph import Array, Graph
@@ -34,31 +35,37 @@ class Errors:
     near: float = 0.0
 
 
-def compare(graph: Graph, integer: IntegerGraph, observations: Array) -> Errors:
-    """The errors of a quantized policy in observations (B, numbers)."""
-    a, b = graph(observations), integer(observations)
+def compare(
+    graph: Graph, integer: IntegerGraph, observations: Array, masks: Array | None = None
+) -> Errors:
+    """The errors of a quantized policy in observations (B, numbers), with masks (B, graph.mask) of
+    their actions."""
+    a, b = graph(observations, None, masks), integer(observations, None, masks)
     if graph.kind == "box":
         with np.errstate(invalid="ignore"):  # inf - inf
             width = np.asarray(graph.high, np.float64) - graph.low
         error = abs(a.astype(np.float64) - b) / np.where(np.isfinite(width) & (width > 0), width, 1)
         return Errors(float(error.max()), float(error.mean()))
     different = (a != b).reshape(len(a), -1).any(axis=-1)
-    near = different & ~decided(graph, observations)
+    near = different & ~decided(graph, observations, masks)
     y = graph.output(graph.features(graph.encode(observations))).astype(np.float64)
-    return Errors(_loss(graph, y, b), float(different.mean()), float(near.mean()))
+    return Errors(_loss(graph, y, b, masks), float(different.mean()), float(near.mean()))
 
 
-def _loss(graph: Graph, y: Array, actions: Array) -> float:
+def _loss(graph: Graph, y: Array, actions: Array, masks: Array | None) -> float:
     """The largest loss of scores y (B, K) with other actions than the best, see Errors."""
     if not graph.choices:
-        wrong = (y > 0) != (actions > 0)
+        free = True if masks is None else (masks[:, 0::2] > 0) & (masks[:, 1::2] > 0)
+        wrong = ((y > 0) != (actions > 0)) & free
         return float(np.where(wrong, abs(y), 0).max() / max(abs(y).max(), 1e-300))
     losses = [0.0]
     index = (actions - np.array(graph.start)).reshape(len(y), -1).astype(np.int64)
-    for i, scores in enumerate(np.split(y, np.cumsum(graph.choices)[:-1], axis=-1)):
-        best = scores.max(axis=-1)
+    for i, (start, end) in enumerate(spans(graph.choices)):
+        scores = y[:, start:end]
+        allowed = True if masks is None else masks[:, start:end] > 0
+        best = np.where(allowed, scores, -np.inf).max(axis=-1)
         lost = best - np.take_along_axis(scores, index[:, i : i + 1], axis=-1)[:, 0]
-        losses.append(lost.max() / max((best - scores.min(axis=-1)).max(), 1e-300))
+        losses.append(lost.max() / max(np.ptp(scores, axis=-1).max(), 1e-300))
     return float(max(losses))
 
 
@@ -70,6 +77,7 @@ def checked(
     after: Evaluation | None,
     max_error: float,
     max_return_loss: float,
+    masks: Array | None = None,
 ) -> Quantized:
     """What the quantization costs.
 
@@ -77,10 +85,11 @@ def checked(
     max_error        of the mean error
     max_return_loss  of the fall of the mean return, relative to it; twice the standard error of the
                      difference is allowed in any case
+    masks            of the actions in the observations; None: all are allowed
 
     Raises ConfigError if it is more than that.
     """
-    errors, dtype = compare(graph, integer, observations), integer.dtype
+    errors, dtype = compare(graph, integer, observations, masks), integer.dtype
     result = Quantized(
         dtype, graph.kind == "box", errors.largest, errors.mean, errors.near, len(observations),
         None if before is None else before.mean, None if before is None else before.std,

@@ -15,10 +15,12 @@ KEPT = 10_000  # observations
 
 @dataclass(frozen=True)
 class Played:
-    """Episodes: the evaluation, observations (B, numbers) in their order, and their bounds."""
+    """Episodes: the evaluation, observations (B, numbers) in their order, masks (B, graph.mask) of
+    actions, and the bounds of observations."""
 
     evaluation: Evaluation
     observations: Array
+    masks: Array
     low: tuple[float | None, ...]
     high: tuple[float | None, ...]
 
@@ -32,9 +34,11 @@ def play(
     limit   steps of an episode; None: those of the environment
     """
     actor: Any = _Actor(graph, policy)
-    result = evaluate(actor, env, episodes, seed, True, EPISODE_LIMIT, limit)
+    masked = graph.masked
+    result = evaluate(actor, env, episodes, seed, True, EPISODE_LIMIT, limit, masked)
     low, high = bounds_of(getattr(env, "single_observation_space", env.observation_space))
-    return Played(result, thinned(np.concatenate(actor.seen), KEPT), tuple(low), tuple(high))
+    seen, masks = (thinned(np.concatenate(rows), KEPT) for rows in (actor.seen, actor.masks))
+    return Played(result, seen, masks, tuple(low), tuple(high))
 
 
 class _Actor:
@@ -46,11 +50,18 @@ class _Actor:
         self.graph, self.sizes = graph, policy.sizes
         self.observations, self.actions = policy.observations, policy.actions
         self.seen: list[Array] = []
+        self.masks: list[Array] = []
 
-    def choose(self, x: Array, deterministic: bool, rng: np.random.Generator) -> Array:
+    def choose(
+        self, x: Array, deterministic: bool, rng: np.random.Generator, masks: Array | None = None
+    ) -> Array:
+        size = self.observations.size
+        if self.graph.masked and self.sizes is not None:
+            x, masks = x[:, :size], x[:, size:]
         numbers = self.graph.decode(x)
         self.seen.append(numbers)
-        return self.graph.choose(self.graph.encode(numbers))
+        self.masks.append(np.zeros((len(x), 0)) if masks is None else masks)
+        return self.graph.choose(self.graph.encode(numbers), None, masks)
 
 
 def thinned(rows: Array, most: int) -> Array:

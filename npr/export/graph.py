@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from npr.backend import is_finite
-from npr.envs.spaces import GroupObservations, Observations
+from npr.envs.spaces import GroupObservations, Observations, spans
 from npr.errors import ConfigError
 from npr.kernels.mlp import gains, layers
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
@@ -90,7 +90,9 @@ class Graph:
     output        K outputs: scores of choices, log odds of bits, or means of box actions
     log_std       gaussian and tanh_gaussian: the log standard deviations, a Layer of the last
                   hidden values, or an array (D,) that does not depend on them; else None
-    table         the best action of each state (states,), instead of layers; else None
+    table         the best action of each state (states,), instead of layers; with masks all actions
+                  of each (states, K), the best first, and K in place of those whose value is -inf.
+                  Else None
     head          argmax, categorical, multi_categorical, bernoulli, gaussian, tanh_gaussian, tanh,
                   or sampler, whose noise is further inputs of the network
     kind          of actions: discrete, multidiscrete, multibinary or box
@@ -100,6 +102,7 @@ class Graph:
     middle, half  box actions are middle + half * the head's
     epsilon       argmax: the probability of a random action, if noise is given
     temperature   categorical: divides the scores, if noise is given
+    masked        whether it takes masks of actions; always false for box actions
     """
 
     parts: tuple[Part, ...]
@@ -118,6 +121,7 @@ class Graph:
     half: Array
     epsilon: float = 0.0
     temperature: float = 1.0
+    masked: bool = False
 
     # ---- sizes
 
@@ -139,6 +143,18 @@ class Graph:
         return self.actions if self.head in NOISE else 0
 
     @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where the part of a mask for each index or bit starts and ends; none without masks."""
+        if not self.masked:
+            return []
+        return spans(self.choices or [2] * self.actions)
+
+    @property
+    def mask(self) -> int:
+        """Numbers of a mask of actions, see npr.heads.masks; 0: it takes none."""
+        return sum(end - start for start, end in self.spans)
+
+    @property
     def macs(self) -> int:
         """Multiplications of weights for a deterministic action."""
         return sum(layer.W.size for layer in (*self.hidden, self.output))
@@ -150,14 +166,17 @@ class Graph:
 
     # ---- the reference
 
-    def __call__(self, observations: Array, noise: Array | None = None) -> Array:
+    def __call__(
+        self, observations: Array, noise: Array | None = None, mask: Array | None = None
+    ) -> Array:
         """Environments' actions for rows of numbers (B, numbers): (B,) for discrete ones, else
-        (B, actions).
+        (B, actions). An index or bit for which a mask allows nothing is one less than the smallest.
 
         noise   (B, noise), from the distribution in NOISE; None: deterministic actions
+        mask    (B, mask), not 0 for what is allowed; None: all is allowed
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            return self.scale(self.choose(self.encode(observations), noise))
+            return self.scale(self.choose(self.encode(observations), noise, mask))
 
     def outputs(self, observations: Array) -> Array:
         """The outputs (B, K) of a network for rows of numbers; not finite where they overflow."""
@@ -209,24 +228,47 @@ class Graph:
             columns.append(x)
         return np.concatenate(columns, axis=-1).astype(np.float32)
 
-    def choose(self, x: Array, noise: Array | None = None) -> Array:
+    def choose(self, x: Array, noise: Array | None = None, mask: Array | None = None) -> Array:
         """The agent's actions for encoded observations, before scaling to the action space."""
-        if self.table is not None:
-            return self._explored(self.table[x], noise)
-        h = self.features(x, noise)
-        y = self.output(h)
+        if self.table is None:
+            h = self.features(x, noise)
+            return self.chosen(self.output(h), h, noise, mask)
+        best = self.table[x]
+        if self.masked:
+            ranked = best < self.choices[0]
+            if mask is not None:  # those that have no rank are not allowed
+                allowed = np.append(mask > 0, np.zeros((len(mask), 1), bool), axis=-1)
+                ranked = np.take_along_axis(allowed, best, axis=-1)
+            place = self._explored(_nth(ranked, np.zeros(len(x))), noise, ranked)
+            chosen = np.take_along_axis(best, place[:, None], axis=-1)[:, 0]
+            return np.where(place < 0, -1, chosen)
+        return self._explored(best, noise)
+
+    def chosen(
+        self, y: Array, h: Array, noise: Array | None = None, mask: Array | None = None
+    ) -> Array:
+        """`choose` from the outputs y (B, K) and the last hidden values h (B, m)."""
+        allowed = None if mask is None else mask > 0
         if self.head == "argmax":
-            return self._explored(y.argmax(axis=-1), noise)
+            return self._explored(_choice(y, None, allowed), noise, allowed)
         if self.head == "categorical":
             drawn = None if noise is None else noise[:, 0]
-            return _choice(y / y.dtype.type(self.temperature), drawn)
+            return _choice(y / y.dtype.type(self.temperature), drawn, allowed)
         if self.head == "multi_categorical":
-            ends = np.cumsum(self.choices)[:-1]
-            parts = enumerate(np.split(y, ends, axis=-1))
-            chosen = [_choice(p, None if noise is None else noise[:, i]) for i, p in parts]
+            chosen = [
+                _choice(
+                    y[:, start:end],
+                    None if noise is None else noise[:, i],
+                    None if allowed is None else allowed[:, start:end],
+                )
+                for i, (start, end) in enumerate(spans(self.choices))
+            ]
             return np.stack(chosen, axis=-1)
         if self.head == "bernoulli":
             on = y > 0 if noise is None else noise < 0.5 + 0.5 * np.tanh(0.5 * y)
+            if allowed is not None:
+                zero, one = allowed[:, 0::2], allowed[:, 1::2]
+                return np.where(zero, one & on, np.where(one, 1, -1)).astype(np.int64)
             return on.astype(np.int64)
         if noise is not None and self.log_std is not None:
             y = y + np.exp(self.spread(h)) * noise
@@ -258,24 +300,44 @@ class Graph:
         shifted: Array = a + first
         return shifted
 
-    def _explored(self, a: Array, noise: Array | None) -> Array:
-        """Actions a (B,), or with probability epsilon random ones."""
+    def _explored(self, a: Array, noise: Array | None, allowed: Array | None = None) -> Array:
+        """Actions a (B,), or with probability epsilon random ones: numbers among all K, or among
+        those that are allowed (B, K)."""
         if noise is None:
             return a
-        random = np.minimum((noise[:, 1] * self.choices[0]).astype(np.int64), self.choices[0] - 1)
+        if allowed is None:
+            n: Any = self.choices[0]
+            random = np.minimum((noise[:, 1] * n).astype(np.int64), n - 1)
+        else:
+            n = allowed.sum(axis=-1)
+            number = np.minimum((noise[:, 1] * n.astype(noise.dtype)).astype(np.int64), n - 1)
+            random = _nth(allowed, number)
         explored: Array = np.where(noise[:, 0] < self.epsilon, random, a)
         return explored
 
 
-def _choice(scores: Array, noise: Array | None) -> Array:
-    """The first best choice of each row (B, K), or the one at noise (B,) in [0, 1)."""
+def _nth(allowed: Array, number: Array) -> Array:
+    """The places (B,) of the allowed choices (B, K) with these numbers (B,), counted from 0; -1
+    where none is allowed."""
+    place: Array = (np.cumsum(allowed, axis=-1) <= number[:, None]).sum(axis=-1)
+    return np.where(allowed.any(axis=-1), place, -1)
+
+
+def _choice(scores: Array, noise: Array | None, allowed: Array | None = None) -> Array:
+    """The first best choice of each row (B, K), or the one at noise (B,) in [0, 1), among those
+    that are allowed (B, K); -1 where none is."""
+    last: Any = scores.shape[-1] - 1
+    if allowed is not None:
+        scores = np.where(allowed, scores, scores.dtype.type(-np.inf))
+        last = last - allowed[:, ::-1].argmax(axis=-1)
+    chosen: Array
     if noise is None:
-        best: Array = scores.argmax(axis=-1)
-        return best
-    reached = np.cumsum(np.exp(scores - scores.max(axis=-1, keepdims=True)), axis=-1)
-    below: Array = (reached <= noise[:, None] * reached[:, -1:]).sum(axis=-1)
-    chosen: Array = np.minimum(below, scores.shape[-1] - 1)
-    return chosen
+        chosen = scores.argmax(axis=-1)
+    else:
+        reached = np.cumsum(np.exp(scores - scores.max(axis=-1, keepdims=True)), axis=-1)
+        below: Array = (reached <= noise[:, None] * reached[:, -1:]).sum(axis=-1)
+        chosen = np.minimum(below, last)
+    return chosen if allowed is None else np.where(allowed.any(axis=-1), chosen, -1)
 
 
 def bounds(x: Array) -> list[float | None]:
@@ -349,12 +411,11 @@ def graph_of(policy: Policy) -> Graph:
         tuple(_parts(policy.observations)), norm, (),
         Layer(np.zeros((0, 0), np.float32), nothing), None, None,
         name, kind, choices, start, low, high, middle, half, head.epsilon, head.temperature,
+        policy.masked and kind != "box",
     )  # fmt: skip
     _check_fits(graph)
     if policy.sizes is None:
-        masked = np.isneginf(policy.theta).any()  # a random action might be one of those
-        epsilon = 0.0 if masked else graph.epsilon
-        return replace(graph, table=policy.theta.argmax(axis=-1), epsilon=epsilon)
+        return replace(graph, table=_ranked(policy.theta, graph.masked))
     stack = [Layer(W.T.copy(), b.copy()) for W, b in layers(policy.theta, policy.sizes)]
     names = activations(policy.activation, len(stack) - 1)
     stretched = gains(policy.theta, policy.sizes) if policy.layer_norm else [None] * len(names)
@@ -372,6 +433,16 @@ def graph_of(policy: Policy) -> Graph:
         log_std = free if policy.free else _rows(output, slice(D, None))
         output = _rows(output, slice(D))
     return replace(graph, hidden=hidden, output=output, log_std=log_std)
+
+
+def _ranked(values: Array, masked: bool) -> Array:
+    """`Graph.table` of a table of action values (states, K)."""
+    if not masked:
+        best: Array = values.argmax(axis=-1)
+        return best
+    order: Array = np.argsort(-values, axis=-1, kind="stable")
+    worst = np.isneginf(np.take_along_axis(values, order, axis=-1))
+    return np.where(worst, values.shape[-1], order)
 
 
 def _check_fits(graph: Graph) -> None:

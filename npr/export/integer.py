@@ -107,13 +107,13 @@ class IntegerGraph(Graph):
         """The integers (B, n) for rows of numbers, as int64."""
         return rounded(self.inputs(observations), self.center, self.gain, self.most)
 
-    def choose(self, x: Array, noise: Array | None = None) -> Array:
+    def choose(self, x: Array, noise: Array | None = None, mask: Array | None = None) -> Array:
         if self.squashed and not (noise is not None and self.head == "tanh_gaussian"):
             z = self.output.integers(self.features(x, noise))
             a = np.sign(z) * between(TANH, abs(z), self.output.point)
             squashed: Array = a.astype(np.float32) / np.float32(ONE)
             return squashed
-        return super().choose(x, noise)
+        return super().choose(x, noise, mask)
 
     def features(self, x: Array, noise: Array | None = None) -> Array:
         """The last hidden integers (B, m)."""

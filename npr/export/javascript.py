@@ -24,35 +24,73 @@ _SAMPLE = """
  * @param {number | ArrayLike<number>} obs  as for act
  * @param {ArrayLike<number>} noise  meta.noise.numbers numbers, from meta.noise.distribution:
  *     uniform in [0, 1), or standard normal
- * @returns {$ACTION}
+$MASK_COMMENT * @returns {$ACTION}
  * @throws {RangeError} as act does, and for noise of another length
  */
-export function sample(obs, noise) {
+export function sample(obs, noise$MASK) {
   if (noise?.length !== policy.noise) {
     throw new RangeError(`Noise has length ${policy.noise}, got ${noise?.length}.`);
   }
-  return /** @type {$ACTION} */ (toEnvironment(choose(encode(obs), noise)));
+  return /** @type {$ACTION} */ (toEnvironment(choose(encode(obs), noise, $ALLOWED)));
 }
 """
-_LARGEST = "largest(floats(tests.actions), act)"
+_MASK_COMMENT = """\
+ * @param {ArrayLike<number | boolean> | null} [mask]  meta.mask.numbers numbers, not 0 for what is
+ *     allowed now: those of each index one after the other; two for each bit, for 0 and for 1.
+ *     Without it all is allowed
+"""
+_MASKS = """\
+// ---- masks of actions
+
+/** @type {(mask: ArrayLike<number | boolean> | null) => boolean[] | null} */
+function checked(mask) {
+  if (mask === null) return null;
+  const numbers = meta.mask.numbers;
+  if (mask.length !== numbers) {
+    throw new RangeError(`A mask has length ${numbers}, got ${mask.length}.`);
+  }
+  const allowed = Array.from(mask, Boolean);
+  let from = 0;
+  for (const n of policy.mask) {
+    if (!allowed.slice(from, (from += n)).includes(true)) {
+      throw new RangeError(`The mask allows nothing in its numbers ${from - n} to ${from - 1}.`);
+    }
+  }
+  return allowed;
+}
+
+"""
+_OF_TEST = ", floats(tests.masks).subarray(i * meta.mask.numbers, (i + 1) * meta.mask.numbers)"
+# what stands for a word in the template, with masks and without
+_MASKED = {
+    "MASK": (", mask = null", ""),
+    "MASK_COMMENT": (_MASK_COMMENT, ""),
+    "MASK_ERROR": (",\n *     and for such a mask, or one that allows nothing", ""),
+    "MASKS": (_MASKS, ""),
+    "ALLOWED": ("checked(mask)", "null"),
+    "OF_TEST": (_OF_TEST, ""),
+}
+_LARGEST = "largest(floats(tests.actions), (obs, i) => act(obs$OF_TEST))"
 _LARGEST_OF_BOTH = f"""Math.max({_LARGEST}, largest(floats(tests.sampled), (obs, i) => {{
     const noise = floats(tests.noise).subarray(i * policy.noise, (i + 1) * policy.noise);
-    return sample(obs, noise);
+    return sample(obs, noise$OF_TEST);
   }}))"""
 
 
 def source(model: Model, *, stochastic: bool = False, file: str = "policy.js") -> str:
     """An ES module with `act(obs)`, `selftest()` and `meta`; `sample(obs, noise)` if stochastic.
+    With masks of actions, `act(obs, mask)` and `sample(obs, noise, mask)`.
 
     file   its name, for the comment
     """
     graph, card = model.graph, model.card
     sampled = stochastic and graph.noise > 0
-    action = "number" if graph.kind == "discrete" else "number[]"
+    words = {name: pair[0] if graph.mask else pair[1] for name, pair in _MASKED.items()}
+    words["ACTION"] = "number" if graph.kind == "discrete" else "number[]"
     return filled(_TEMPLATE.read_text(encoding="utf-8"), {
-        "SAMPLE": _SAMPLE.replace("$ACTION", action) if sampled else "",
-        "LARGEST": _LARGEST_OF_BOTH if sampled else _LARGEST,
-        "ACTION": action,
+        **words,
+        "SAMPLE": filled(_SAMPLE, words) if sampled else "",
+        "LARGEST": filled(_LARGEST_OF_BOTH if sampled else _LARGEST, words),
         "FILE": text(f"./{file}"),
         "TITLE": text(card.title)[1:-1],
         "MEASURED": text(card.measured)[1:-1],

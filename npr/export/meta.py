@@ -13,7 +13,7 @@ from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 
 
 def meta_of(model: Model) -> dict[str, Any]:
-    """The card, and what observations, actions and noise are, for JSON.
+    """The card, and what observations, actions, noise and masks are, for JSON.
 
     low and high are the bounds of each number of an observation and of an action, null where there
     are none; choices and start those of each index.
@@ -30,7 +30,8 @@ def meta_of(model: Model) -> dict[str, Any]:
     elif graph.choices:
         action |= {"choices": list(graph.choices), "start": list(graph.start)}
     noise = {"numbers": graph.noise, "distribution": NOISE[graph.head]} if graph.noise else None
-    return {**card, "observation": observation, "action": action, "noise": noise}
+    mask = {"numbers": graph.mask} if graph.mask else None
+    return {**card, "observation": observation, "action": action, "noise": noise, "mask": mask}
 
 
 def data_of(graph: Graph, sampled: bool) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def data_of(graph: Graph, sampled: bool) -> dict[str, Any]:
         "inputs": stack[0].W.shape[1] if stack else 1,
         "head": graph.head,
         "kind": graph.kind,
-        "table": None if graph.table is None else graph.table.tolist(),
+        "table": _table(graph),
         "norm": norm and {"mean": norm.mean, "scale": norm.scale, "clip": float(norm.clip)},
         "layers": [_layer(layer) for layer in stack],
         "spread": _layer(spread) if isinstance(spread, Layer) else spread,
@@ -62,7 +63,16 @@ def data_of(graph: Graph, sampled: bool) -> dict[str, Any]:
         "epsilon": float(graph.epsilon),
         "temperature": float(graph.temperature),
         "noise": graph.noise,
+        "mask": [end - start for start, end in graph.spans],
     }  # fmt: skip
+
+
+def _table(graph: Graph) -> list[Any] | None:
+    """The best action of each state; with masks a list of its actions, the best first."""
+    if graph.table is None:
+        return None
+    rows: list[Any] = graph.table.tolist()
+    return [[a for a in row if a < graph.choices[0]] for row in rows] if graph.mask else rows
 
 
 def _layer(layer: Layer) -> dict[str, Any]:
@@ -74,6 +84,8 @@ def _layer(layer: Layer) -> dict[str, Any]:
 def tests_of(model: Model, sampled: bool) -> dict[str, Array]:
     """The tests that a file carries."""
     tests = {"observations": model.observations, "actions": model.actions}
+    if model.graph.mask:
+        tests["masks"] = model.masks
     return {**tests, "noise": model.noise, "sampled": model.sampled} if sampled else tests
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from npr.envs.spaces import spans
 from npr.errors import ConfigError
 from npr.export.card import Card
 from npr.export.episodes import thinned
@@ -18,6 +19,7 @@ _LARGEST_TESTS = 1 << 15  # numbers in all observations of the tests
 _FEWEST = 4  # tests, where there are so many observations
 _ROUNDING = 2e-6  # of the action's range, by the rounding of sums in a test: the tolerance is 1e-5
 _DRAWS = 8  # of noise for a test
+_LATER = ("gain", "masked")  # fields that digests leave out where they are not used
 _FAR = 12.0  # deviations of the normalization, or units where there is no bound
 
 
@@ -32,6 +34,7 @@ class Model:
     actions        the deterministic actions for them (T,) or (T, actions)
     noise          (T, graph.noise), from its distribution; empty for deterministic policies
     sampled        the actions for these, like `actions`
+    masks          of the tests (T, graph.mask), 0 and 1; empty for policies without masks
     """
 
     policy: Policy
@@ -41,6 +44,7 @@ class Model:
     actions: Array
     noise: Array
     sampled: Array
+    masks: Array
 
 
 def with_tests(policy: Policy, graph: Graph, card: Card, seen: Array | None) -> Model:
@@ -57,10 +61,22 @@ def with_tests(policy: Policy, graph: Graph, card: Card, seen: Array | None) -> 
     pool = _pool(graph, card, seen, rng)
     most = max(4, min(TESTS, _LARGEST_TESTS // graph.numbers))
     rows = _chosen(graph, pool, most)
-    noise = _steady_noise(graph, rows, rng)
-    actions = graph(rows)
-    sampled = graph(rows, noise) if graph.noise else actions
-    return Model(policy, graph, card, rows, actions, noise, sampled)
+    masks = _steady_masks(graph, rows, rng)
+    mask = masks if graph.mask else None
+    noise = _steady_noise(graph, rows, mask, rng)
+    actions = graph(rows, None, mask)
+    sampled = graph(rows, noise, mask) if graph.noise else actions
+    return Model(policy, graph, card, rows, actions, noise, sampled, masks)
+
+
+def draw_masks(graph: Graph, n: int, rng: np.random.Generator) -> Array:
+    """Masks of n actions (n, graph.mask), 0 and 1: about half of the choices are allowed, at least
+    one of each index and bit."""
+    drawn: Array = np.zeros((n, graph.mask), np.uint8)
+    for start, end in graph.spans:
+        drawn[:, start:end] = rng.integers(2, size=(n, end - start))
+        drawn[np.arange(n), rng.integers(start, end, size=n)] = 1
+    return drawn
 
 
 def draw_noise(graph: Graph, n: int, rng: np.random.Generator) -> Array:
@@ -72,36 +88,40 @@ def draw_noise(graph: Graph, n: int, rng: np.random.Generator) -> Array:
     return drawn
 
 
-def decided(graph: Graph, rows: Array) -> Array:
+def decided(graph: Graph, rows: Array, mask: Array | None = None) -> Array:
     """Whether the deterministic action of each row (B, numbers) holds for outputs that differ by a
     thousandth of the largest."""
     if graph.table is not None or graph.kind == "box":
         return np.ones(len(rows), bool)
-    sure: Array = _margin(graph, graph.outputs(rows)) > 1e-3
+    sure: Array = _margin(graph, graph.outputs(rows), mask) > 1e-3
     return sure
 
 
-def _margin(graph: Graph, y: Array) -> Array:
+def _margin(graph: Graph, y: Array, mask: Array | None) -> Array:
     """By how much outputs (B, K) may differ until another index or bit is chosen (B,), relative to
     the largest of them."""
     if graph.head == "bernoulli":
-        margin = abs(y).min(axis=-1)
+        free = True if mask is None else (mask[:, 0::2] > 0) & (mask[:, 1::2] > 0)
+        margin = np.where(free, abs(y), np.inf).min(axis=-1)
     else:
         margin = np.full(len(y), np.inf)
-        for scores in np.split(y, np.cumsum(graph.choices)[:-1], axis=-1):
-            if scores.shape[-1] > 1:
-                best = np.partition(scores, -2, axis=-1)
+        allowed = y if mask is None else np.where(mask > 0, y, -np.inf)
+        for start, end in spans(graph.choices):
+            if end - start > 1:
+                best = np.partition(allowed[:, start:end], -2, axis=-1)
                 margin = np.minimum(margin, best[:, -1] - best[:, -2])
     relative: Array = margin / np.maximum(abs(y).max(axis=-1), 1e-30)
     return relative
 
 
-def _doubt(graph: Graph, rows: Array, noise: Array | None = None) -> Array:
+def _doubt(
+    graph: Graph, rows: Array, noise: Array | None = None, mask: Array | None = None
+) -> Array:
     """How much the action of each row (B, numbers) depends on the last digits of sums; at most 1
     is little."""
     doubt: Array
     if graph.table is None and graph.kind != "box" and noise is None:
-        doubt = 1e-3 / np.maximum(_margin(graph, graph.outputs(rows)), 1e-30)
+        doubt = 1e-3 / np.maximum(_margin(graph, graph.outputs(rows), mask), 1e-30)
         return doubt
     if graph.kind == "box":
         if isinstance(graph, IntegerGraph):
@@ -113,22 +133,36 @@ def _doubt(graph: Graph, rows: Array, noise: Array | None = None) -> Array:
         error = abs(action - graph.widened()(rows.astype(np.float64), wide)) / unit
         doubt = np.nan_to_num(error.max(axis=-1) / _ROUNDING, nan=np.inf)
         return doubt
-    if noise is None:
-        return np.zeros(len(rows))
-    near = [graph(rows, noise + np.float32(e)).reshape(len(rows), -1) for e in (-1e-4, 1e-4)]
+    if noise is None:  # of a table; a mask must leave one of the actions that it knows
+        doubt = (graph(rows, None, mask) < graph.start[0]) * 2.0
+        return doubt
+    shifts = np.float32([-1e-4, 1e-4])
+    near = [graph(rows, noise + shift, mask).reshape(len(rows), -1) for shift in shifts]
     changed: Array = (near[0] != near[1]).any(axis=-1) * 2.0
     return changed
 
 
-def _steady_noise(graph: Graph, rows: Array, rng: np.random.Generator) -> Array:
+def _steady_masks(graph: Graph, rows: Array, rng: np.random.Generator) -> Array:
+    """Masks for each of the rows: drawn again, and ones at last, where the last digits of sums
+    matter."""
+    masks = draw_masks(graph, len(rows), rng)
+    if graph.mask:
+        for _ in range(_DRAWS):
+            again = _doubt(graph, rows, None, masks) > 1
+            masks[again] = draw_masks(graph, int(again.sum()), rng)
+        masks[_doubt(graph, rows, None, masks) > 1] = 1
+    return masks
+
+
+def _steady_noise(graph: Graph, rows: Array, mask: Array | None, rng: np.random.Generator) -> Array:
     """Noise for each of the rows: drawn again, and zero at last, where the last digits of sums
     matter."""
     noise = draw_noise(graph, len(rows), rng)
     if graph.noise:
         for _ in range(_DRAWS):
-            again = _doubt(graph, rows, noise) > 1
+            again = _doubt(graph, rows, noise, mask) > 1
             noise[again] = draw_noise(graph, int(again.sum()), rng)
-        noise[_doubt(graph, rows, noise) > 1] = 0
+        noise[_doubt(graph, rows, noise, mask) > 1] = 0
     return noise
 
 
@@ -231,10 +265,11 @@ def fingerprint(graph: Graph) -> str:
     def add(value: Any) -> None:
         if is_dataclass(value):
             for field in fields(value):
-                if field.default is None and getattr(value, field.name) is None:
-                    continue  # so that others keep their digest
+                one = getattr(value, field.name)
+                if field.name in _LATER and one is field.default:
+                    continue
                 digest.update(field.name.encode())
-                add(getattr(value, field.name))
+                add(one)
         elif isinstance(value, tuple):
             digest.update(b"(%d" % len(value))
             for one in value:

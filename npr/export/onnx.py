@@ -4,6 +4,10 @@
                                         (B,) int64 for a Discrete space
                                         scores (B, outputs) float32: action values or logits
     noise (B, noise) float32         -> sampled, like action
+    mask (B, mask) bool              what is allowed, of policies that were trained with masks
+
+An index or bit for which a mask allows nothing is one less than the smallest. Scores are those
+without the mask.
 
 Everything is inside: one-hot encoding, normalization, squashing, scaling and clipping. An index
 that is not valid has no row of a table, which is an error, and a row of zeros for a network.
@@ -39,12 +43,16 @@ def source(model: Model, *, stochastic: bool = False) -> bytes:
     graph, nodes = model.graph, _Nodes(onnx)
     sampled = stochastic and graph.noise > 0
     inputs = [nodes.port("observation", np.float32, graph.numbers)]
+    mask = None
+    if graph.mask:
+        inputs.append(nodes.port("mask", np.bool_, graph.mask))
+        mask = "mask"
     x = nodes.encoded(graph)
     width = () if graph.kind == "discrete" else (graph.actions,)
     kind = np.float32 if graph.kind == "box" else np.int64
     outputs = [nodes.port("action", kind, *width)]
     y, h = nodes.outputs(graph, x, None)
-    nodes.give("action", nodes.scaled(graph, nodes.chosen(graph, y, h, None)))
+    nodes.give("action", nodes.scaled(graph, nodes.chosen(graph, y, h, None, mask)))
     if graph.table is None and graph.kind != "box":
         outputs.append(nodes.port("scores", np.float32, len(graph.output.b)))
         nodes.give("scores", y)
@@ -53,7 +61,7 @@ def source(model: Model, *, stochastic: bool = False) -> bytes:
         outputs.append(nodes.port("sampled", kind, *width))
         if graph.head == "sampler":
             y, h = nodes.outputs(graph, x, "noise")
-        nodes.give("sampled", nodes.scaled(graph, nodes.chosen(graph, y, h, "noise")))
+        nodes.give("sampled", nodes.scaled(graph, nodes.chosen(graph, y, h, "noise", mask)))
     text = f"{model.card.title}\n{model.card.measured}"
     made = nodes.helper.make_model(
         nodes.helper.make_graph(nodes.made, "policy", inputs, outputs, nodes.constants),
@@ -91,6 +99,8 @@ def selftest(path: str | os.PathLike[str]) -> float:
         card, tests = json.loads(held["card"]), json.loads(held["tests"])
         given = {"observation": np.array(tests["observations"], np.float32)}
         pairs = [("action", "actions")]
+        if "masks" in tests:
+            given["mask"] = np.array(tests["masks"], bool)
         if "noise" in tests:
             given["noise"] = np.array(tests["noise"], np.float32)
             pairs.append(("sampled", "sampled"))
@@ -136,8 +146,8 @@ class _Nodes:
     def cast(self, x: str, dtype: Any) -> str:
         return self.add("Cast", x, to=self.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
-    def columns(self, x: str, begin: int, end: int) -> str:
-        bounds = [self.constant([n], _INDEX) for n in (begin, end, 1)]  # and the axis
+    def columns(self, x: str, begin: int, end: int, step: int = 1) -> str:
+        bounds = [self.constant([n], _INDEX) for n in (begin, end, 1, step)]  # 1 is the axis
         return self.add("Slice", x, *bounds)
 
     # ---- the steps of Graph
@@ -194,26 +204,31 @@ class _Nodes:
         op = _ACTIVATIONS.get(layer.activation)
         return self.add(op, y) if op else y
 
-    def chosen(self, graph: Graph, y: str, h: str, noise: str | None) -> str:
+    def chosen(self, graph: Graph, y: str, h: str, noise: str | None, mask: str | None) -> str:
         """The agent's actions."""
         if graph.head == "argmax":
-            best = y if graph.table is not None else self.choice(y, None)
-            return self.explored(graph, best, noise) if noise else best
+            if graph.table is not None and mask:
+                return self.ranked(graph, y, noise, mask)
+            best = y if graph.table is not None else self.choice(y, None, mask)
+            return self.explored(graph, best, noise, mask) if noise else best
         if graph.head == "categorical":
             scores = self.add("Div", y, self.constant(graph.temperature, _FLOAT))
-            return self.choice(scores, noise and self.columns(noise, 0, 1))
+            return self.choice(scores, noise and self.columns(noise, 0, 1), mask)
         if graph.head == "multi_categorical":
             one, chosen, begin = self.constant([1], _INDEX), [], 0
             for i, n in enumerate(graph.choices):
                 scores = self.columns(y, begin, begin + n)
                 drawn = noise and self.columns(noise, i, i + 1)
-                chosen.append(self.add("Unsqueeze", self.choice(scores, drawn), one))
+                part = mask and self.columns(mask, begin, begin + n)
+                chosen.append(self.add("Unsqueeze", self.choice(scores, drawn, part), one))
                 begin += n
             return self.add("Concat", *chosen, axis=1)
         if graph.head == "bernoulli":
             if noise:
-                return self.cast(self.add("Less", noise, self.add("Sigmoid", y)), _INDEX)
-            return self.cast(self.add("Greater", y, self.constant(0, _FLOAT)), _INDEX)
+                on = self.add("Less", noise, self.add("Sigmoid", y))
+            else:
+                on = self.add("Greater", y, self.constant(0, _FLOAT))
+            return self.bits(graph, self.cast(on, _INDEX), mask)
         if noise and graph.log_std is not None:
             spread = self.add("Mul", self.add("Exp", self.spread(graph, h)), noise)
             y = self.add("Add", y, spread)
@@ -228,10 +243,40 @@ class _Nodes:
             return x
         return self.add("Clip", x, *self.clip(LOG_STD_MIN, LOG_STD_MAX))
 
-    def choice(self, scores: str, noise: str | None) -> str:
+    def bits(self, graph: Graph, on: str, mask: str | None) -> str:
+        """Bits `on`, or what the mask allows; -1 where it allows neither 0 nor 1."""
+        if not mask:
+            return on
+        zero, one = (self.columns(mask, i, graph.mask, 2) for i in (0, 1))
+        values = [self.constant(n, _INDEX) for n in (0, 1, -1)]
+        known = self.add("Where", one, values[1], self.add("Where", zero, values[0], values[2]))
+        return self.add("Where", self.add("And", zero, one), on, known)
+
+    def ranked(self, graph: Graph, order: str, noise: str | None, mask: str) -> str:
+        """The actions of a table of all actions, the best first."""
+        axis, n = self.constant([1], _INDEX), graph.choices[0]
+        known = self.add("Less", order, self.constant(n, _INDEX))
+        action = self.add("Min", order, self.constant(n - 1, _INDEX))
+        open_ = self.add("And", known, self.add("GatherElements", mask, action, axis=1))
+        place = self.add("ArgMax", self.cast(open_, _INDEX), axis=1, keepdims=0)
+        if noise:
+            place = self.explored(graph, place, noise, open_)
+        place = self.add("Unsqueeze", place, axis)
+        chosen = self.add("Squeeze", self.add("GatherElements", order, place, axis=1), axis)
+        return self.if_any(open_, chosen)
+
+    def if_any(self, mask: str, chosen: str) -> str:
+        """The choices (B,), -1 where a mask allows none."""
+        most = self.add("ReduceMax", self.cast(mask, _INDEX), axes=[1], keepdims=0)
+        return self.add("Where", self.cast(most, np.bool_), chosen, self.constant(-1, _INDEX))
+
+    def choice(self, scores: str, noise: str | None, mask: str | None) -> str:
         """The first best choice of each row, or the one at noise (B, 1) in [0, 1)."""
+        if mask:
+            scores = self.add("Where", mask, scores, self.constant(-np.inf, _FLOAT))
         if not noise:
-            return self.add("ArgMax", scores, axis=1, keepdims=0)
+            best = self.add("ArgMax", scores, axis=1, keepdims=0)
+            return self.if_any(mask, best) if mask else best
         axis = self.constant([1], _INDEX)
         largest = self.add("ReduceMax", scores, axes=[1], keepdims=1)
         weights = self.add("Exp", self.add("Sub", scores, largest))
@@ -239,14 +284,28 @@ class _Nodes:
         total = self.add("ReduceSum", weights, axis, keepdims=1)
         below = self.add("LessOrEqual", reached, self.add("Mul", noise, total))
         count = self.add("ReduceSum", self.cast(below, _INDEX), axis, keepdims=0)
+        if mask:
+            allowed = self.cast(mask, _INDEX)
+            last = self.add("ArgMax", allowed, axis=1, keepdims=0, select_last_index=1)
+            return self.if_any(mask, self.add("Min", count, last))
         n = self.add("Gather", self.add("Shape", scores), self.constant(1, _INDEX))
         return self.add("Min", count, self.add("Sub", n, self.constant(1, _INDEX)))
 
-    def explored(self, graph: Graph, best: str, noise: str) -> str:
+    def explored(self, graph: Graph, best: str, noise: str, mask: str | None) -> str:
         n, axis = graph.choices[0], self.constant([1], _INDEX)
         u, v = (self.add("Squeeze", self.columns(noise, i, i + 1), axis) for i in (0, 1))
-        index = self.cast(self.add("Mul", v, self.constant(n, _FLOAT)), _INDEX)
-        random = self.add("Min", index, self.constant(n - 1, _INDEX))
+        if mask:
+            allowed = self.cast(mask, _INDEX)
+            count = self.add("ReduceSum", allowed, axis, keepdims=0)
+            index = self.cast(self.add("Mul", v, self.cast(count, _FLOAT)), _INDEX)
+            number = self.add("Min", index, self.add("Sub", count, self.constant(1, _INDEX)))
+            reached = self.add("CumSum", allowed, self.constant(1, _INDEX))
+            below = self.add("LessOrEqual", reached, self.add("Unsqueeze", number, axis))
+            place = self.add("ReduceSum", self.cast(below, _INDEX), axis, keepdims=0)
+            random = self.if_any(mask, place)
+        else:
+            index = self.cast(self.add("Mul", v, self.constant(n, _FLOAT)), _INDEX)
+            random = self.add("Min", index, self.constant(n - 1, _INDEX))
         return self.add("Where", self.add("Less", u, self.constant(graph.epsilon, _FLOAT)),
                         random, best)  # fmt: skip
 

@@ -41,7 +41,8 @@ def selftest(path: str | os.PathLike[str]) -> float:
     graph = graph_of(policy)
     try:
         rows, want = arrays["tests/observations"], arrays["tests/actions"]
-        got = graph.scale(policy.choose(graph.encode(rows)))
+        masks = arrays["tests/masks"] if graph.mask else None
+        got = graph.scale(policy.choose(graph.encode(rows), masks=masks))
         return largest_error(got, want, ranges(graph))
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(

@@ -16,31 +16,66 @@ from npr.export.model import Model
 
 _TEMPLATE = Path(__file__).parent / "templates" / "policy.py.txt"
 _SAMPLE = '''
-def sample(obs, noise):
+def sample(obs, noise$MASK):
     """The action for one observation that the noise decides: $ACTION.
 
     obs     as for act
     noise   META["noise"]["numbers"] numbers, from META["noise"]["distribution"]: uniform in [0, 1),
             or standard normal
-
+$MASK_OF_SAMPLE
     Raises ValueError as act does, and for noise of another length.
     """
     if len(noise) != POLICY["noise"]:
         raise ValueError("Noise has length %d, got %d." % (POLICY["noise"], len(noise)))
-    return _to_environment(_choose(_encode(obs), noise))
+    return _to_environment(_choose(_encode(obs), noise, $ALLOWED))
 
 '''
-_LARGEST = '_largest(TESTS["actions"], lambda i, obs: act(obs))'
-_SAMPLED = '_largest(TESTS["sampled"], lambda i, obs: sample(obs, TESTS["noise"][i]))'
+_MASK_COMMENT = """\
+    mask  META["mask"]["numbers"] numbers, not 0 for what is allowed now: those of each index one
+          after the other; two for each bit, for 0 and for 1. Without it all is allowed
+"""
+_MASKS = """\
+# ---- masks of actions
+
+
+def _checked(mask):
+    if mask is None:
+        return None
+    if len(mask) != META["mask"]["numbers"]:
+        raise ValueError("A mask has length %d, got %d." % (META["mask"]["numbers"], len(mask)))
+    first = 0
+    for n in POLICY["mask"]:
+        if not any(mask[first : first + n]):
+            text = "The mask allows nothing in its numbers %d to %d."
+            raise ValueError(text % (first, first + n - 1))
+        first += n
+    return mask
+
+
+"""
+# what stands for a word in the template, with masks and without
+_MASKED = {
+    "MASK": (", mask=None", ""),
+    "MASK_COMMENT": (_MASK_COMMENT, ""),
+    "MASK_OF_SAMPLE": ("    mask    as for act\n", ""),
+    "MASK_ERROR": (", and for a\n    mask of another length or that allows nothing", ""),
+    "MASKS": (_MASKS, ""),
+    "ALLOWED": ("_checked(mask)", "None"),
+    "OF_TEST": (', TESTS["masks"][i]', ""),
+}
+_LARGEST = '_largest(TESTS["actions"], lambda i, obs: act(obs$OF_TEST))'
+_SAMPLED = '_largest(TESTS["sampled"], lambda i, obs: sample(obs, TESTS["noise"][i]$OF_TEST))'
 _LINE = 100  # characters
 
 
 def source(model: Model, *, stochastic: bool = False) -> str:
-    """Python with `act(obs)`, `selftest()` and META; `sample(obs, noise)` if stochastic."""
+    """Python with `act(obs)`, `selftest()` and META; `sample(obs, noise)` if stochastic. With masks
+    of actions, `act(obs, mask)` and `sample(obs, noise, mask)`."""
     graph, card = model.graph, model.card
     sampled = stochastic and graph.noise > 0
     number = "float" if graph.kind == "box" else "int"
-    action = number if graph.kind == "discrete" else f"a list of {graph.actions} {number}"
+    words = {name: pair[0] if graph.mask else pair[1] for name, pair in _MASKED.items()}
+    words["ACTION"] = number if graph.kind == "discrete" else f"a list of {graph.actions} {number}"
     data, tests = data_of(graph, sampled), tests_of(model, sampled)
     # differences of observations and means can be small, so these have all their digits
     tests["observations"] = tests["observations"].tolist()
@@ -48,9 +83,9 @@ def source(model: Model, *, stochastic: bool = False) -> str:
         data["norm"]["mean"] = data["norm"]["mean"].tolist()
     largest = f"max(\n        {_LARGEST},\n        {_SAMPLED},\n    )"
     return filled(_TEMPLATE.read_text(encoding="utf-8"), {
-        "SAMPLE": _SAMPLE.replace("$ACTION", action) if sampled else "",
-        "LARGEST": largest if sampled else _LARGEST,
-        "ACTION": action,
+        **words,
+        "SAMPLE": filled(_SAMPLE, words) if sampled else "",
+        "LARGEST": filled(largest if sampled else _LARGEST, words),
         "TITLE": ascii(card.title)[1:-1],
         "MEASURED": ascii(card.measured)[1:-1],
         "VERSION": ascii(card.npr)[1:-1],

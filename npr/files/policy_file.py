@@ -5,7 +5,7 @@ The manifest has the spec of the policy and a card, which says where it comes fr
 
     params/theta                       the parameters
     state/obs_norm.count|mean|squares  the moments, if it normalizes
-    tests/observations|actions         pairs for a self-test
+    tests/observations|actions|masks   of a self-test; masks where it was trained with them
 """
 
 import os
@@ -28,7 +28,7 @@ def encoded(
     spec    of the policy, as plain data
     norm    the state of its normalization; empty if there is none
     card    plain data, with algorithm, env and num_timesteps
-    tests   observations and actions
+    tests   observations and actions, and masks of actions if it was trained with them
     """
     manifest = {"policy": spec, "policy_parameters": PARAMETERS, "card": card}
     arrays = {PARAMETERS: theta, **_named(NORM, norm), **_named(TESTS, tests)}
@@ -42,7 +42,8 @@ def is_policy(manifest: Manifest) -> bool:
 
 def check(path: Path, manifest: Manifest, names: Any) -> None:
     """Raise CheckpointError if the manifest, or the names of arrays, are not those of a policy."""
-    expected = {PARAMETERS, *_named(TESTS, dict.fromkeys(("observations", "actions")))}
+    names_of_tests = ["observations", "actions", *["masks"] * ("masked" in manifest["policy"])]
+    expected = {PARAMETERS, *_named(TESTS, dict.fromkeys(names_of_tests))}
     if manifest["policy"]["normalize"]:
         expected |= {*_named(NORM, dict.fromkeys(("count", "mean", "squares")))}
     for what, found, right in (

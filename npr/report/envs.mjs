@@ -6,6 +6,7 @@
 //
 // An environment has `state`, `observe()` (what the policy is given), `params` (what sliders may
 // change, each a property of the environment) and `starts` (the start states that may be chosen).
+// One that says which actions are allowed has `mask(observation)`.
 
 const f32 = Math.fround;
 const f32s = (numbers) => numbers.map(f32);
@@ -569,6 +570,18 @@ class Taxi extends Grid {
       [next, reward] = [here, terminated ? 20 : -1];
     }
     return [[1, this.encode(row, column, next, goal), reward, terminated]];
+  }
+
+  /** 1 for each action that does something in a state, 0 for the others. */
+  mask(s) {
+    const { row, column, passenger } = this.decode(s);
+    const here = STOPS.findIndex(([r, c]) => r === row && c === column);
+    const moves = this.moves.map((move) => {
+      const [r, c] = this.moved(row, column, move);
+      return r !== row || c !== column;
+    });
+    const inTaxi = passenger === IN_TAXI;
+    return [...moves, !inTaxi && passenger === here, inTaxi && here >= 0].map(Number);
   }
 
   byPress(key) {

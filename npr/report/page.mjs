@@ -60,15 +60,15 @@ function slider({ label, min, max, step, unit = "", value, shown = String, chang
 class Player {
   /**
    * agent    its data, with `live`: { env, kwargs, limit, policy }
-   * act      observation -> action
+   * act      observation, mask of actions -> action
    * small    for a page with many of them
    */
   constructor(agent, act, small) {
     const { env, kwargs, limit } = agent.live;
     this.agent = agent;
-    this.act = act;
     this.small = small;
     this.env = make(env, kwargs, limit);
+    this.act = this.env.mask ? (obs) => act(obs, this.env.mask(obs)) : act;
     this.usual = Object.fromEntries(this.env.params.map(({ key }) => [key, this.env[key]]));
     this.rng = random(1 + this.agent.live.policy);
     this.noise = 0;

@@ -201,8 +201,11 @@ def test_a_masked_table_is_exported(tmp_path):
     scope = {}
     exec((tmp_path / "policy.py").read_text(), scope)
     assert [scope["act"]([s]) for s in range(4)] == [agent.act(s) for s in range(4)]
-    with pytest.raises(ConfigError, match="stochastic=True needs a policy that samples"):
-        agent.export(tmp_path / "policy.py", episodes=0, stochastic=True)
+    agent.export(tmp_path / "policy.py", episodes=5, stochastic=True)
+    exec((tmp_path / "policy.py").read_text(), scope)
+    for s in range(4):
+        drawn = {scope["sample"]([s], (0.0, (i + 0.5) / K)) for i in range(K)}
+        assert drawn == {int(a) for a in np.flatnonzero(agent.Q[s] > -np.inf)}
 
 
 def test_masks_of_observed_steps():

@@ -34,13 +34,15 @@ def headers(libm=True):
 
 @functools.cache
 def inputs():
-    """name -> rows of numbers, noise, and the actions of the policy for these rows."""
+    """name -> rows of numbers, noise, masks, and the actions of the policy for these rows."""
     drawn = {}
     for name, model in headers().models.items():
         usual = cases.rows(model.policy, N - N // 4)
         rows = np.concatenate([usual, cases.corners(model.policy, N // 4)])
         noise = draw_noise(model.graph, N, np.random.default_rng(4))
-        drawn[name] = rows, noise, cases.actions(model.policy, rows).reshape(N, -1)
+        masks = cases.masks(model.graph, rows)
+        actions = cases.actions(model.policy, rows, masks).reshape(N, -1)
+        drawn[name] = rows, noise, masks, actions
     return drawn
 
 
@@ -64,8 +66,9 @@ def outputs(programs):
     def results(build, libm):
         program = programs(build, libm)
         rows = {name: rows for name, (rows, *_) in inputs().items()}
-        noise = {name: noise for name, (_, noise, _) in inputs().items()}
-        return headers(libm).results(program, rows, noise)
+        noise = {name: noise for name, (_, noise, *_) in inputs().items()}
+        masks = {name: masks for name, (*_, masks, _) in inputs().items()}
+        return headers(libm).results(program, rows, noise, masks)
 
     return results
 
@@ -76,7 +79,7 @@ def ranges(graph, actions):
     return np.where(bounded, cases.span(graph), np.ptp(actions, axis=0))
 
 
-def assert_acts_alike(graph, rows, want, got, tolerance=1e-5):
+def assert_acts_alike(graph, rows, want, got, tolerance=1e-5, masks=None):
     """`got` are the exact actions to 1e-5 of their range, where the policy's, `want`, in float32
     have errors of this size too; indices are the same unless two scores nearly tie."""
     if graph.kind == "box":
@@ -86,7 +89,8 @@ def assert_acts_alike(graph, rows, want, got, tolerance=1e-5):
         assert (error > tolerance).mean() < 1e-3
         assert error.max() < 2 * tolerance
         return
-    sure = decided(graph, rows)
+    assert not cases.forbidden(graph, got, masks)
+    sure = decided(graph, rows, masks)
     assert (~sure).mean() < 0.005
     np.testing.assert_array_equal(got[sure], want[sure])
     assert (got == want).all(axis=-1).mean() > 0.999
@@ -95,26 +99,28 @@ def assert_acts_alike(graph, rows, want, got, tolerance=1e-5):
 @every_build
 @pytest.mark.parametrize("name", NAMES)
 def test_actions_are_the_policys(outputs, build, libm, name):
-    rows, _, want = inputs()[name]
-    assert_acts_alike(headers().models[name].graph, rows, want, outputs(build, libm)[name][2])
+    rows, _, masks, want = inputs()[name]
+    got = outputs(build, libm)[name][2]
+    assert_acts_alike(headers().models[name].graph, rows, want, got, masks=masks)
 
 
 @every_build
 @pytest.mark.parametrize("name", NAMES)
 def test_sampled_actions_are_those_for_the_noise(outputs, build, libm, name):
     graph = headers().models[name].graph
-    rows, noise, _ = inputs()[name]
+    rows, noise, masks, _ = inputs()[name]
     got = outputs(build, libm)[name][3]
     if not graph.noise:
         assert got.size == 0
         return
-    want = graph(rows, noise).reshape(N, -1)
+    assert not cases.forbidden(graph, got, masks)
+    want = graph(rows, noise, masks).reshape(N, -1)
     if graph.kind == "box":
         exact = cases.exact(graph, rows, noise)
         assert (abs(got - exact) / ranges(graph, want)).max() < 2e-5
         return
-    near = [graph(rows, noise + np.float32(e)).reshape(N, -1) for e in (-1e-4, 1e-4)]
-    sure = decided(graph, rows) & (near[0] == near[1]).all(axis=-1)
+    near = [graph(rows, noise + np.float32(e), masks).reshape(N, -1) for e in (-1e-4, 1e-4)]
+    sure = decided(graph, rows, masks) & (near[0] == near[1]).all(axis=-1)
     assert sure.mean() > 0.98
     np.testing.assert_array_equal(got[sure], want[sure])
     assert (got == want).all(axis=-1).mean() > 0.999

@@ -75,6 +75,70 @@ def test_panels_are_groups_of_eight_rows_column_by_column():
     )
 
 
+# ---- masks of actions
+
+
+def test_masks_by_hand(tmp_path):
+    discrete, bits = model("argmax-linear"), model("bernoulli-masked")
+    # scores 0, 2, 1 of the actions -1, 0, 1; log odds of bits -1, 1, -1, 1
+    output = Layer(np.zeros((3, 5)), np.array([0.0, 2.0, 1.0]))
+    discrete = dataclasses.replace(discrete.graph, output=output)
+    hidden = bits.graph.hidden[0]
+    output = Layer(np.zeros((4, len(hidden.b))), np.array([-1.0, 1.0, -1.0, 1.0]))
+    bits = dataclasses.replace(bits.graph, output=output)
+    sources = {
+        "d.h": source(rebuilt_of("argmax-linear", discrete), stochastic=True, name="d"),
+        "b.h": source(rebuilt_of("bernoulli-masked", bits), stochastic=True, name="b"),
+    }
+    main = """\
+#include <stdio.h>
+#define D_IMPLEMENTATION
+#include "d.h"
+#define B_IMPLEMENTATION
+#include "b.h"
+static void show(const unsigned char *mask)
+{
+    const float obs[D_OBS_DIM] = {0}, best[] = {0.9f, 0.0f}, any[] = {0.0f, 0.99f};
+    printf("%d %d %d, ", d_act(obs, mask), d_sample(obs, mask, best), d_sample(obs, mask, any));
+}
+static void show_bits(const unsigned char *mask)
+{
+    const float obs[B_OBS_DIM] = {0}, noise[] = {0.1f, 0.1f, 0.9f, 0.9f};
+    float a[B_ACT_DIM], c[B_ACT_DIM];
+    int i;
+    b_act(obs, mask, a);
+    b_sample(obs, mask, noise, c);
+    for (i = 0; i < 4; i++) {
+        printf("%g%g ", (double)a[i], (double)c[i]);
+    }
+}
+int main(void)
+{
+    const unsigned char none[8] = {0}, other[] = {1, 0, 1}, one[] = {1, 0, 0};
+    const unsigned char bits[] = {1, 1, 1, 0, 0, 1, 0, 0};
+    show(0);
+    show(other);
+    show(one);
+    show(none);
+    printf("%d %d %d %d: ", D_MASK_DIM, B_MASK_DIM, d_selftest(0), b_selftest(0));
+    show_bits(0);
+    show_bits(bits);
+    return 0;
+}
+"""
+    output = run(compiled(tmp_path / "c", {**sources, "main.c": main})).decode()
+    assert output == (
+        "0 0 1, 1 1 1, -1 -1 -1, -2 -2 -2, 3 8 0 0: "
+        "01 11 00 10 01 00 11 -1-1 "
+    )  # fmt: skip
+    assert "The action is -2 if the mask allows nothing" in sources["d.h"]
+
+
+def rebuilt_of(case, graph):
+    """A model of a case with another graph, and new tests."""
+    return with_tests(model(case).policy, graph, model(case).card, None)
+
+
 # ---- tables
 
 

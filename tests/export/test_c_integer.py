@@ -14,7 +14,7 @@ from support.small_agents import small_agent
 from npr.export import model_of
 from npr.export.c import source
 from npr.export.integer import IntegerLayer
-from npr.export.model import draw_noise
+from npr.export.model import draw_masks, draw_noise
 
 N = 10_000  # observations of each policy
 DTYPES = ("int8", "q15")
@@ -35,7 +35,9 @@ static void run_{name}(void)
     put(&worst, sizeof worst);
     while (n-- > 0) {{
         float x[{numbers}], y[{outputs}]{log_std}, action[{actions}];
+        unsigned char mask[{mask} + 1];
         get(x, sizeof x);
+        get(mask, sizeof mask);
         {name}_network(x, y{spread});
         put(y, sizeof y);
         {act}
@@ -66,8 +68,9 @@ def program(models):
         spread = isinstance(graph.log_std, IntegerLayer)
         discrete = graph.kind == "discrete"
 
-        def call(function, *given, name=name, discrete=discrete):
-            call = f"{name}_{function}({', '.join(['x', *given])}"
+        def call(function, *given, name=name, discrete=discrete, graph=graph):
+            given = ["x", *(["mask"] if graph.mask else []), *given]
+            call = f"{name}_{function}({', '.join(given)}"
             return f"action[0] = (float){call});" if discrete else f"{call}, action);"
 
         sample = f"\n        {call('sample', f'x + {graph.numbers}')}"
@@ -81,6 +84,7 @@ def program(models):
                 log_std=f", log_std[{graph.actions}]" * spread,
                 spread=", log_std" * spread,
                 actions=graph.actions,
+                mask=graph.mask,
                 act=call("act"),
                 sample=sample if graph.noise else "",
             )  # fmt: skip
@@ -98,9 +102,12 @@ def headers(models, libm=True):
 
 def results(program, inputs):
     """name -> (failures of the self-test, its largest error, outputs, actions, samples)."""
-    data = b"".join(np.int32(len(x)).tobytes() + x.tobytes() for x in inputs.values())
+    data = b""
+    for x, masks in inputs.values():
+        given = [x.view(np.uint8).reshape(len(x), -1), masks, np.zeros((len(x), 1), np.uint8)]
+        data += np.int32(len(x)).tobytes() + np.concatenate(given, axis=-1).tobytes()
     out, found = run(program, data=data), {}
-    for name, x in inputs.items():
+    for name, (x, _) in inputs.items():
         graph = model(name).graph
         failures, worst = np.frombuffer(out, np.int32, 1)[0], np.frombuffer(out, "f4", 2)[1]
         widths = [len(graph.output.b), graph.actions, graph.actions * bool(graph.noise)]
@@ -113,12 +120,14 @@ def results(program, inputs):
 
 @functools.cache
 def inputs():
-    """name -> numbers of observations (N, numbers), usual and far away, and noise after them."""
+    """name -> numbers of observations (N, numbers), usual and far away, with noise after them; and
+    masks (N, mask)."""
     found = {}
     for name, model in models().items():
         policy, noise = model.policy, draw_noise(model.graph, N, np.random.default_rng(4))
         rows = np.concatenate([cases.rows(policy, N - N // 4), cases.corners(policy, N // 4)])
-        found[name] = np.concatenate([rows, noise], axis=-1).astype(np.float32)
+        x = np.concatenate([rows, noise], axis=-1).astype(np.float32)
+        found[name] = x, draw_masks(model.graph, N, np.random.default_rng(5))
     return found
 
 
@@ -138,19 +147,22 @@ def outputs(tmp_path_factory):
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_integers_in_c_are_those_in_python(build, name, outputs):
-    graph, x = model(name).graph, inputs()[name]
+    graph, (x, masks) = model(name).graph, inputs()[name]
     failures, worst, y, actions, samples = outputs(build)[name]
     rows, noise = np.split(x, [graph.numbers], axis=-1)
     h = graph.features(graph.encode(rows), noise if graph.head == "sampler" else None)
     np.testing.assert_array_equal(y, graph.output(h))
-    want = graph(rows).reshape(N, -1)
+    mask = masks if graph.mask else None
+    want = graph(rows, None, mask).reshape(N, -1)
+    assert not cases.forbidden(graph, actions, mask)
     if graph.kind == "box":  # rounding of float32 in the last steps
         assert (abs(actions - want) / cases.span(graph)).max() < 1e-6
     else:
         np.testing.assert_array_equal(actions, want)
     assert failures == 0 and worst < 1e-6
     if graph.noise:
-        want = graph(rows, noise).reshape(N, -1)
+        want = graph(rows, noise, mask).reshape(N, -1)
+        assert not cases.forbidden(graph, samples, mask)
         same = (
             abs(samples - want) <= 1e-5 * cases.span(graph)
             if graph.kind == "box"

@@ -34,18 +34,23 @@ class Given:
         return np.stack(self.left, axis=-1).reshape(shape).astype(dtype)
 
 
-def compare(policy, noise=False):
+def compare(policy, noise=False, masked=True):
     graph = graph_of(policy)
     rows = cases.rows(policy)
-    rows = rows[decided(graph, rows)]
+    masks = cases.masks(graph, rows) if masked else None
+    sure = decided(graph, rows, masks)
+    rows, masks = rows[sure], None if masks is None else masks[sure]
     observations = [cases.observation(policy, row) for row in rows]
     x = np.concatenate([policy.encode(one) for one in observations])
     drawn = draw_noise(graph, len(rows), np.random.default_rng(2)) if noise else None
     want = policy.actions.to_env_batch(
-        policy.choose(x, not noise, Given(graph, drawn) if noise else None)
+        policy.choose(x, not noise, Given(graph, drawn) if noise else None, masks)
     )
-    got = graph(rows, drawn)
-    assert len(got) > 30
+    got = graph(rows, drawn, masks)
+    assert len(got) > 30 and not cases.forbidden(graph, got, masks)
+    if graph.table is not None and graph.mask and noise:  # numbers of random actions differ
+        random = drawn[:, 0] < graph.epsilon
+        got, want = got[~random], want[~random]
     if graph.kind == "box":
         error = abs(got - want.reshape(got.shape)) / cases.span(graph)
         assert error.max() < 1e-5
@@ -56,6 +61,7 @@ def compare(policy, noise=False):
 @every_case
 def test_deterministic_actions_are_the_policys(case):
     compare(cases.policy(case))
+    compare(cases.policy(case), masked=False)
 
 
 @every_case
@@ -127,6 +133,58 @@ def test_the_fingerprint_depends_on_every_parameter():
         policy.theta[i] += 1e-3
         assert fingerprint(graph_of(policy)) != first
         policy.theta[i] -= 1e-3
+
+
+# ---- masks of actions
+
+
+@pytest.mark.parametrize("case", ["table-started", "argmax-linear"])
+def test_random_actions_are_uniform_among_those_that_a_mask_allows(case):
+    policy = cases.policy(case)
+    if policy.sizes is None:
+        policy.theta[:] = [[0.5, 1.0, 0.0]]
+    graph = graph_of(policy)
+    u = ((np.arange(600) + 0.5) / 600).astype(np.float32)
+    row = np.repeat(cases.rows(cases.policy(case), 1), 600, axis=0)
+    noise = np.stack([np.zeros(600, np.float32), u], axis=-1)
+    for mask in ([1, 0, 1], [0, 1, 0], [1, 1, 1]):
+        got, counts = np.unique(graph(row, noise, np.tile(mask, (600, 1))), return_counts=True)
+        assert got.tolist() == [a - 1 for a in range(3) if mask[a]]  # the smallest is -1
+        assert (counts == 600 // sum(mask)).all()
+
+
+def test_the_last_noise_below_one_gives_an_allowed_action():
+    policy = cases.policy("categorical-identity")
+    graph, rows = graph_of(policy), cases.rows(policy, 200)
+    masks = np.tile([1, 1, 0], (200, 1))
+    for u in (0.0, np.nextafter(np.float32(1), np.float32(0)), 1.0):
+        noise = np.full((200, 1), u, np.float32)
+        assert not cases.forbidden(graph, graph(rows, noise, masks), masks)
+
+
+@pytest.mark.parametrize("case", cases.MASKED)
+def test_a_mask_that_allows_nothing_gives_one_less_than_the_smallest(case):
+    policy = cases.policy(case)
+    graph, rows = graph_of(policy), cases.rows(policy, 20)
+    noise = draw_noise(graph, 20, np.random.default_rng(0))
+    nothing = np.zeros((20, graph.mask))
+    for got in (graph(rows, None, nothing), graph(rows, noise, nothing)):
+        np.testing.assert_array_equal(
+            got.reshape(20, -1), np.tile(graph.start or [0] * graph.actions, (20, 1)) - 1
+        )
+
+
+@pytest.mark.parametrize("case", cases.MASKED)
+def test_masks_of_the_tests_change_actions(case):
+    model = model_of(cases.policy(case))
+    assert not cases.forbidden(model.graph, model.actions, model.masks)
+    assert not cases.forbidden(model.graph, model.sampled, model.masks)
+    free = model.graph(model.observations)
+    assert (model.actions != free).reshape(len(free), -1).any(axis=-1).mean() > 0.2
+
+
+def test_a_digest_is_the_same_as_before_there_were_masks():
+    assert fingerprint(graph_of(cases.policy("gaussian")))[:16] == "056d324b2c7c7092"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -24,14 +24,16 @@ import { readFileSync, writeFileSync } from "node:fs";
 const floats = (path) => new Float32Array(new Uint8Array(readFileSync(path)).buffer);
 const write = (path, rows) => writeFileSync(path, new Float64Array(rows.flat()));
 const found = {};
-for (const [name, n, k] of $CASES) {
+for (const [name, n, k, m] of $CASES) {
   const policy = await import(`./${name}.js`);
   const observations = floats(`${name}.rows`), noise = floats(`${name}.noise`);
+  const masks = m ? floats(`${name}.masks`) : [];
   const actions = [], sampled = [];
   for (let i = 0; i * n < observations.length; i++) {
     const obs = observations.subarray(i * n, i * n + n);
-    actions.push(policy.act(obs));
-    if (k) sampled.push(policy.sample(obs, noise.subarray(i * k, i * k + k)));
+    const mask = m ? [masks.subarray(i * m, i * m + m)] : [];
+    actions.push(policy.act(obs, ...mask));
+    if (k) sampled.push(policy.sample(obs, noise.subarray(i * k, i * k + k), ...mask));
   }
   write(`${name}.actions`, actions);
   write(`${name}.sampled`, sampled);
@@ -59,7 +61,9 @@ def acted(tmp_path_factory):
         (folder / f"{case}.js").write_text(source(want.model, stochastic=True))
         want.rows.astype("<f4").tofile(folder / f"{case}.rows")
         want.noise.astype("<f4").tofile(folder / f"{case}.noise")
-        listed.append([case, graph.numbers, graph.noise])
+        if graph.mask:
+            want.masks.astype("<f4").tofile(folder / f"{case}.masks")
+        listed.append([case, graph.numbers, graph.noise, graph.mask])
     return folder, node.run(folder, ACT.replace("$CASES", json.dumps(listed)))
 
 
@@ -110,6 +114,7 @@ def test_texts_of_the_policy_are_only_texts(tmp_path):
 ERRORS = """
 import { act, sample } from "./policy.js";
 import { act as ofState } from "./table.js";
+import { act as masked } from "./masked.js";
 const message = (run) => { try { return String(run()); } catch (error) { return `${error}`; } };
 console.log(JSON.stringify([
   message(() => act([0, 0, 0, 0, 0])), message(() => act(undefined)),
@@ -117,6 +122,10 @@ console.log(JSON.stringify([
   message(() => sample([0, 0, 0, 0, 0, 0], [0])),
   message(() => ofState(2)), message(() => ofState(40)), message(() => ofState(3.5)),
   message(() => ofState(3) === ofState([3])),
+  message(() => masked([0, 0, 0, 0, 0, 0], [1, 1])),
+  message(() => masked([0, 0, 0, 0, 0, 0], [1, 1, 1, 0, 0, 1])),
+  message(() => masked([0, 0, 0, 0, 0, 0], [false, true, false, true, false, true])),
+  message(() => String(masked([0, 0, 0, 0, 0, 0])) === String(masked([0, 0, 0, 0, 0, 0], null))),
 ]));
 """
 
@@ -124,6 +133,7 @@ console.log(JSON.stringify([
 def test_an_observation_that_is_not_valid_is_an_error(tmp_path):
     (tmp_path / "policy.js").write_text(source(expected("gaussian").model, stochastic=True))
     (tmp_path / "table.js").write_text(source(expected("table-started").model))
+    (tmp_path / "masked.js").write_text(source(expected("multi-masked").model))
     assert node.run(tmp_path, ERRORS) == [
         "RangeError: An observation has length 6, got 5.",
         "RangeError: An observation has length 6, got undefined.",
@@ -134,6 +144,10 @@ def test_an_observation_that_is_not_valid_is_an_error(tmp_path):
             f"RangeError: Number 0 of the observation is {x}, not a whole number from 3 to 39."
             for x in ("2", "40", "3.5")
         ),
+        "true",
+        "RangeError: A mask has length 6, got 2.",
+        "RangeError: The mask allows nothing in its numbers 3 to 4.",
+        "1,5,-1",
         "true",
     ]
 

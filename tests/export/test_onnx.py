@@ -26,6 +26,7 @@ def test_actions_are_the_policys(case):
     want = expected(case)
     graph, run = want.model.graph, session(source(want.model, stochastic=True)).run
     given = {"observation": want.rows} | ({"noise": want.noise} if graph.noise else {})
+    given |= {"mask": want.masks > 0} if graph.mask else {}
     (actions,) = run(["action"], given)
     assert actions.dtype == (np.float32 if graph.kind == "box" else np.int64)
     assert want.error(actions) < TOLERANCE
@@ -40,13 +41,27 @@ def test_inputs_and_outputs_are_named_and_take_any_batch(case):
     width = [] if graph.kind == "discrete" else [graph.actions]
     scores = [] if graph.kind == "box" or graph.table is not None else ["scores"]
     assert [(x.name, x.shape) for x in held.get_inputs()] == [
-        ("observation", ["batch", graph.numbers])
+        ("observation", ["batch", graph.numbers]),
+        *([("mask", ["batch", graph.mask])] if graph.mask else []),
     ]
     assert [x.name for x in held.get_outputs()] == ["action", *scores]
     assert held.get_outputs()[0].shape == ["batch", *width]
     for n in (1, 3):
-        rows = expected(case).rows[:n]
-        assert held.run(["action"], {"observation": rows})[0].shape == (n, *width)
+        given = {"observation": expected(case).rows[:n]}
+        given |= {"mask": expected(case).masks[:n] > 0} if graph.mask else {}
+        assert held.run(["action"], given)[0].shape == (n, *width)
+
+
+@pytest.mark.parametrize("case", cases.MASKED)
+def test_a_mask_that_allows_nothing_gives_one_less_than_the_smallest(case):
+    want = expected(case).first(4)
+    graph = want.model.graph
+    run = session(source(want.model, stochastic=True)).run
+    given = {"observation": want.rows, "noise": want.noise, "mask": np.zeros((4, graph.mask), bool)}
+    for got in run(["action", "sampled"], given):
+        np.testing.assert_array_equal(
+            got.reshape(4, -1), np.tile(graph.start or [0] * graph.actions, (4, 1)) - 1
+        )
 
 
 def test_scores_are_the_outputs_of_the_network():

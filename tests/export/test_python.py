@@ -29,10 +29,13 @@ def test_actions_are_the_policys(case):
     want = expected(case).first(N)
     policy = load(source(want.model, stochastic=True))
     rows, graph = want.rows.tolist(), want.model.graph
-    assert want.error([policy["act"](row) for row in rows]) < TOLERANCE
+    masks = [[one] for one in want.masks.tolist()] if graph.mask else [[]] * len(rows)
+    acted = [policy["act"](row, *mask) for row, mask in zip(rows, masks)]
+    assert want.error(acted) < TOLERANCE
     assert ("sample" in policy) == (graph.noise > 0)
     if graph.noise:
-        sampled = [policy["sample"](*pair) for pair in zip(rows, want.noise.tolist())]
+        given = zip(rows, want.noise.tolist(), masks)
+        sampled = [policy["sample"](row, noise, *mask) for row, noise, mask in given]
         assert want.error(sampled, sampled=True) < TOLERANCE
     assert policy["selftest"]() < TOLERANCE
 
@@ -76,6 +79,20 @@ def test_an_observation_that_is_not_valid_is_an_error():
     for state in (2, 40, 3.5):
         with pytest.raises(ValueError, match="a whole number from 3 to 39"):
             act(state)
+
+
+def test_a_mask_that_is_not_valid_is_an_error():
+    want = expected("multi-masked")
+    policy, obs = load(source(want.model, stochastic=True)), want.rows[0].tolist()
+    assert policy["act"](obs) == policy["act"](obs, None) == policy["act"](obs, [True] * 6)
+    allowed = np.array([False, True, False, True, False, True])
+    assert policy["act"](obs, allowed) == policy["act"](obs, allowed.tolist()) == [1, 5, -1]
+    for act in (policy["act"], lambda obs, mask: policy["sample"](obs, (0.0, 0.0, 0.0), mask)):
+        with pytest.raises(ValueError, match="A mask has length 6, got 5"):
+            act(obs, [1] * 5)
+        with pytest.raises(ValueError, match="allows nothing in its numbers 3 to 4"):
+            act(obs, [1, 1, 1, 0, 0, 1])
+    assert policy["META"]["mask"] == {"numbers": 6}
 
 
 @pytest.mark.filterwarnings("error")

@@ -230,11 +230,15 @@ def test_errors_of_choices_and_bits_by_hand():
     fixed = dataclasses.replace(graph, output=dataclasses.replace(graph.output, W=scores, b=b))
 
     class Other:
-        def __call__(self, rows):
+        def __call__(self, rows, noise=None, mask=None):
             return np.where(np.arange(len(rows)) < 25, 2, 1)
 
     errors = compare(fixed, Other(), usual("argmax")[:100])
     assert (errors.mean, errors.largest, errors.near) == (0.25, 1 / 5, 0.0)
+    masks = np.tile([1, 0, 1, 1, 0], (100, 1))  # 2 is the best, 1 is not allowed
+    masks[25:] = 1
+    errors = compare(dataclasses.replace(fixed, masked=True), Other(), usual("argmax")[:100], masks)
+    assert (errors.mean, errors.largest, errors.near) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("case", [case for case in AGENTS if case not in TABLES])

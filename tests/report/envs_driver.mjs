@@ -30,6 +30,10 @@ const answers = {
     const env = make(id, kwargs);
     return { table: env.table(), first: env.first };
   },
+  masks: ({ id }) => {
+    const env = make(id);
+    return Array.from({ length: env.n }, (_, s) => env.mask(s));
+  },
   episode,
   starts: ({ id, n }) => {
     const env = make(id);

@@ -109,6 +109,12 @@ def test_transition_tables_are_those_of_gymnasium():
         np.testing.assert_allclose(starts, env.initial_state_distrib)
 
 
+def test_masks_of_the_taxi_are_those_of_gymnasium():
+    (got,) = answers({"ask": "masks", "id": "Taxi-v4"})
+    env = gymnasium.make("Taxi-v4").unwrapped
+    assert got == [env.action_mask(state).tolist() for state in range(500)]
+
+
 def test_steps_of_a_grid_are_drawn_from_its_table():
     """From the same state each outcome comes as often as the table says."""
     n, state, action = 3_000, 14, 2

@@ -61,7 +61,7 @@ static void run_{name}(void)
     while (n-- > 0) {{
         float obs[{N}_OBS_DIM], action[{N}_ACT_DIM];
         get(obs, sizeof obs);
-        {act}
+{mask}        {act}
         put(action, sizeof action);
 {sample}    }}
 }}
@@ -115,6 +115,10 @@ class Headers:
     def _function(self, name):
         graph = self.models[name].graph
         given = "(int)obs[0]" if graph.table is not None else "obs"
+        mask = ""
+        if graph.mask:
+            mask = f"        unsigned char mask[{name.upper()}_MASK_DIM];\n"
+            mask, given = f"{mask}        get(mask, sizeof mask);\n", f"{given}, mask"
 
         def call(function, *arguments):
             arguments = ", ".join([given, *arguments])
@@ -130,17 +134,24 @@ class Headers:
             ]  # fmt: skip
             inside = "".join(f"            {line}\n" for line in lines)
             sample = f"        {{\n{inside}        }}\n"
-        return _DRIVER.format(name=name, N=name.upper(), act=call("act"), sample=sample)
+        return _DRIVER.format(
+            name=name, N=name.upper(), act=call("act"), sample=sample, mask=mask
+        )  # fmt: skip
 
-    def results(self, program, rows, noise):
-        """Run a program of all policies, or of those in `rows`, on rows of numbers and noise.
+    def results(self, program, rows, noise, masks=None):
+        """Run a program of all policies, or of those in `rows`, on rows of numbers, noise, and
+        masks where policies take them; None: ones.
 
         Returns name -> (failures of the self-test, its largest error, actions, sampled actions).
         """
         data = b""
         for name, x in rows.items():
-            data += np.int32(len(x)).tobytes()
-            data += np.concatenate([x, noise[name]], axis=-1).astype(np.float32).tobytes()
+            mask = (masks or {}).get(name)
+            if mask is None:
+                mask = np.ones((len(x), self.models[name].graph.mask))
+            given = [x.astype(np.float32), mask.astype(np.uint8), noise[name].astype(np.float32)]
+            given = [np.ascontiguousarray(one).view(np.uint8).reshape(len(x), -1) for one in given]
+            data += np.int32(len(x)).tobytes() + np.concatenate(given, axis=-1).tobytes()
         out, results = run(program, data=data), {}
         for name, x in rows.items():
             graph = self.models[name].graph

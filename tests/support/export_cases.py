@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 
 from npr.envs.spaces import actions_from_spec, observations_from_spec
+from npr.export.model import draw_masks
 from npr.heads import HEADS
 from npr.normalize import ObservationNorm
 from npr.policy import Policy
@@ -46,15 +47,21 @@ OBSERVATIONS = {
 # name -> head, actions, observations, hidden widths, activation, settings
 CASES = {
     "table": ("table", "discrete", "states", None, "identity", {"epsilon": 0.3}),
-    "table-started": ("table", "started", "states", None, "identity", {}),
+    "table-started": ("table", "started", "states", None, "identity", {
+        "epsilon": 0.3, "masked": True,
+    }),
     "argmax": ("argmax", "discrete", "box", [16, 16], "relu", {"epsilon": 0.25}),
     "argmax-one": ("argmax", "one", "box", [4], "relu", {}),
-    "argmax-linear": ("argmax", "started", "bits", [], "relu", {}),
+    "argmax-linear": ("argmax", "started", "bits", [], "relu", {"epsilon": 0.3, "masked": True}),
     "dueling": ("dueling", "discrete", "box", [12], "elu", {"normalize": True}),
     "categorical": ("categorical", "discrete", "dict", [9, 7], "tanh", {"temperature": 0.5}),
-    "categorical-identity": ("categorical", "started", "one_hot", [8], "identity", {}),
+    "categorical-identity": ("categorical", "started", "one_hot", [8], "identity", {
+        "masked": True, "temperature": 2.0,
+    }),
     "multi": ("multi_categorical", "multi", "indices", [16], "relu", {"normalize": True}),
+    "multi-masked": ("multi_categorical", "multi", "box", [6], "elu", {"masked": True}),
     "bernoulli": ("bernoulli", "bits", "image", [8, 8], "tanh", {}),
+    "bernoulli-masked": ("bernoulli", "bits", "box", [5], "relu", {"masked": True}),
     "gaussian": ("gaussian", "box", "box", [16, 16], "tanh", {"normalize": True}),
     "gaussian-free-bounds": ("gaussian", "half", "box", [8], "relu", {}),
     "gaussian-two": ("gaussian", "box", "box", [8], "elu", {"both": True, "normalize": True}),
@@ -64,6 +71,7 @@ CASES = {
     "tanh-linear": ("tanh", "box", "bits", [], "relu", {"normalize": True}),
     "sampler": ("sampler", "box", "box", [16, 8], "relu", {"normalize": True}),
 }  # fmt: skip
+MASKED = [name for name, (*_, given) in CASES.items() if given.get("masked")]
 NETWORKS = [name for name in CASES if not name.startswith("table")]
 
 
@@ -76,7 +84,11 @@ def policy(name, seed=0):
     head = HEADS[head_name](actions_from_spec(ACTIONS[actions]), *settings)
     if hidden is None:
         theta = rng.standard_normal((spaces.size, head.outputs)).astype(np.float32)
-        return Policy(spaces, head, theta)
+        if given.get("masked"):  # -inf is the value of what was not allowed
+            forbidden = rng.random(theta.shape) < 0.4
+            forbidden[np.arange(len(theta)), rng.integers(head.outputs, size=len(theta))] = False
+            theta[forbidden] = -np.inf
+        return Policy(spaces, head, theta, masked=given.get("masked", False))
     free = 0 if given.get("both") else head.free
     sizes = [spaces.size + head.noise_inputs, *hidden, head.outputs + head.free - free]
     size = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])) + free
@@ -84,7 +96,8 @@ def policy(name, seed=0):
     norm = ObservationNorm(spaces.size) if given.get("normalize") else None
     if norm is not None:
         norm.add(rng.normal(1.0, 3.0, (100, spaces.size)))
-    return Policy(spaces, head, theta, sizes, activation, free, norm)
+    masked = given.get("masked", False)
+    return Policy(spaces, head, theta, sizes, activation, free, norm, masked)
 
 
 def rows(policy, n=1_000, seed=1):
@@ -143,10 +156,34 @@ def corners(policy, n=1_000, seed=3):
     return np.where(rng.integers(2, size=(n, drawn.shape[1])), drawn.max(axis=0), drawn.min(axis=0))
 
 
-def exact(graph, numbers, noise=None):
+def masks(graph, rows, seed=5):
+    """Masks (n, graph.mask) of actions for rows (n, numbers); None if the graph takes none."""
+    if not graph.mask:
+        return None
+    drawn = draw_masks(graph, len(rows), np.random.default_rng(seed))
+    if graph.table is not None:  # it knows of actions that are not allowed
+        drawn[graph(rows, None, drawn) < graph.start[0]] = 1
+    return drawn
+
+
+def forbidden(graph, actions, masks):
+    """How many of the actions (n, actions) have an index or bit that a mask (n, mask) forbids."""
+    if masks is None:
+        return 0
+    actions = np.asarray(actions, np.int64).reshape(len(masks), -1)
+    wrong = np.zeros(len(masks), bool)
+    for k, (start, end) in enumerate(graph.spans):
+        index = actions[:, k] - (graph.start[k] if graph.choices else 0)
+        inside = (index >= 0) & (index < end - start)
+        wrong |= ~inside | (masks[np.arange(len(masks)), start + index * inside] == 0)
+    return int(wrong.sum())
+
+
+def exact(graph, numbers, noise=None, mask=None):
     """The actions of a graph in double precision (n, actions)."""
     noise = None if noise is None else noise.astype(np.float64)
-    return graph.widened()(numbers.astype(np.float64), noise).reshape(len(numbers), graph.actions)
+    a = graph.widened()(numbers.astype(np.float64), noise, mask)
+    return a.reshape(len(numbers), graph.actions)
 
 
 def rounding(graph, numbers, noise=None):
@@ -182,6 +219,6 @@ def batch(policy, numbers):
     return take(policy.observations)
 
 
-def actions(policy, numbers):
+def actions(policy, numbers, masks=None):
     """The policy's actions (n, ...) for rows of numbers."""
-    return policy(batch(policy, numbers))
+    return policy(batch(policy, numbers), action_masks=masks)

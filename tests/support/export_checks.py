@@ -27,6 +27,7 @@ class Expected:
     """Observations (n, numbers) of a case and what its policy does: the oracle.
 
     actions, sampled   (n, actions), by the policy, and by the graph for the noise (n, noise)
+    masks              (n, mask) of these actions, None for policies without
     slack, slack_sampled    (n, actions): how far float32 may be from the same sums in float64
     units                   (actions,): what errors are divided by, the range of the space, or of
                             these actions where the space has no end
@@ -38,6 +39,7 @@ class Expected:
     noise: np.ndarray
     actions: np.ndarray
     sampled: np.ndarray
+    masks: np.ndarray | None
     slack: np.ndarray
     slack_sampled: np.ndarray
     units: np.ndarray
@@ -45,11 +47,15 @@ class Expected:
     def first(self, n):
         """The same with n observations, spread over all."""
         every = np.linspace(0, len(self.rows) - 1, min(n, len(self.rows))).astype(int)
-        names = "rows", "noise", "actions", "sampled", "slack", "slack_sampled"
-        return replace(self, **{name: getattr(self, name)[every] for name in names})
+        names = "rows", "noise", "actions", "sampled", "masks", "slack", "slack_sampled"
+        held = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: x if x is None else x[every] for name, x in held.items()})
 
     def error(self, got, sampled=False):
-        """The largest error of actions, in units, beyond what float32 leaves open."""
+        """The largest error of actions, in units, beyond what float32 leaves open; infinite if a
+        mask forbids one of them."""
+        if cases.forbidden(self.model.graph, got, self.masks):
+            return np.inf
         want, slack = (self.sampled, self.slack_sampled) if sampled else (self.actions, self.slack)
         got = np.asarray(got, np.float64).reshape(want.shape)
         error = (abs(got - want) - slack) / self.units
@@ -63,24 +69,28 @@ def expected(case):
     graph = model.graph
     usual = cases.rows(policy, OBSERVATIONS - OBSERVATIONS // 4)
     rows = np.concatenate([usual, cases.corners(policy, OBSERVATIONS // 4)])
-    rows = rows[decided(graph, rows)].astype(np.float32)
+    masks = cases.masks(graph, rows)
+    sure = decided(graph, rows, masks)
+    rows, masks = rows[sure].astype(np.float32), None if masks is None else masks[sure]
     noise = draw_noise(graph, len(rows), np.random.default_rng(3))
-    actions = _flat(cases.actions(policy, rows))
-    sampled = _flat(graph(rows, noise)) if graph.noise else actions
+    actions = _flat(cases.actions(policy, rows, masks))
+    sampled = _flat(graph(rows, noise, masks)) if graph.noise else actions
     # where float32 and float64 choose different indices, both are right
-    slack = _slack(graph, actions, rows)
-    slack_sampled = _slack(graph, sampled, rows, noise) if graph.noise else slack
+    slack = _slack(graph, actions, rows, None, masks)
+    slack_sampled = _slack(graph, sampled, rows, noise, masks) if graph.noise else slack
     width = graph.high - graph.low if graph.kind == "box" else np.ones(graph.actions)
     units = np.where(np.isfinite(width), width, np.ptp(actions, axis=0))
-    return Expected(case, model, rows, noise, actions, sampled, slack, slack_sampled, units)
+    return Expected(
+        case, model, rows, noise, actions, sampled, masks, slack, slack_sampled, units
+    )  # fmt: skip
 
 
-def _slack(graph, actions, *given):
+def _slack(graph, actions, rows, noise, masks):
     """How far other sums of float32 may be from these actions (n, actions)."""
-    own = abs(actions - cases.exact(graph, *given))
+    own = abs(actions - cases.exact(graph, rows, noise, masks))
     if graph.kind != "box":
         return own
-    return np.maximum(own, cases.rounding(graph, *given))
+    return np.maximum(own, cases.rounding(graph, rows, noise))
 
 
 def mutants(model):
@@ -88,7 +98,8 @@ def mutants(model):
     change an action of the tests."""
     graph, found = model.graph, {}
     if graph.table is not None:
-        found["an action of the table"] = replace(graph, table=graph.table[::-1].copy())
+        table = np.sort(graph.table, axis=-1) if graph.mask else graph.table[::-1].copy()
+        found["an action of the table"] = replace(graph, table=table)
     else:
         first = (*graph.hidden, graph.output)[0]
         W = first.W.copy()
@@ -109,7 +120,9 @@ def mutants(model):
         found["another start"] = replace(graph, start=tuple(n + 1 for n in graph.start))
     changed = {}
     for name, wrong in found.items():
-        error = largest_error(wrong(model.observations), model.actions, ranges(graph))
+        mask = model.masks if graph.mask else None
+        got = wrong(model.observations, None, mask)
+        error = largest_error(got, model.actions, ranges(graph))
         if error > 10 * TOLERANCE:
             changed[name] = replace(model, graph=wrong)
     return changed

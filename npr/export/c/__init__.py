@@ -107,6 +107,8 @@ def source(
     }  # fmt: skip
     if stochastic:
         sizes["NOISE_DIM"] = graph.noise
+    if graph.mask:
+        sizes["MASK_DIM"] = graph.mask
     includes = [*network.includes, *(["math.h"] if libm and _calls_libm(code) else [])]
     text = _HEADER.format(
         defines="\n".join(f"#define @{key} {value}" for key, value in sizes.items()),

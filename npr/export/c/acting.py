@@ -8,12 +8,14 @@ from npr.export.graph import Array, Graph, Layer
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 
 _NUMBERS = "const float *obs"
+_MASK = ", const unsigned char *mask"
 
 
 def declarations(graph: Graph, stochastic: bool) -> list[str]:
     """The heads of @act, and of @sample where it is written."""
     observation = "int state" if graph.table is not None else _NUMBERS
     result = "int" if graph.kind == "discrete" else "void"
+    observation += _MASK if graph.mask else ""
     target = "" if graph.kind == "discrete" else ", float *action"
     heads = [f"{result} @act({observation}{target})"]
     if stochastic:
@@ -65,22 +67,16 @@ def network_functions(
 
 def table_functions(graph: Graph, table: Array, stochastic: bool, tables: Tables) -> str:
     """@act and @sample of a policy that is a table of the best actions, packed to bits."""
+    if graph.mask:
+        return _ranked_functions(graph, table, stochastic, tables)
     start, first = graph.parts[0].start or 0, graph.start[0]
     bits = (graph.choices[0] - 1).bit_length()
-    last = start + len(table) - 1
-    lines = [f"state = state < {start} ? {start} : state > {last} ? {last} : state;"]
     if bits:
-        tables.integers("table", packed_bits(table, bits), "unsigned char")
-        bit = "(unsigned long)state" if not start else f"((unsigned long)state - {start}ul)"
-        if start < 0:
-            bit = f"((unsigned long)state + {-start}ul)"
-        reads = ["(unsigned long)@READ_BYTE(p)"]
-        reads += [f"(unsigned long)@READ_BYTE(p + {i}) << {8 * i}" for i in range(1, _bytes(bits))]
-        whole = " | ".join(reads)
+        entry = _packed(table, bits, tables)
         head = [
-            "unsigned long bit, bits;", "const unsigned char *p;", *lines,
-            f"bit = {bit} * {bits}u;", "p = @table + bit / 8u;", f"bits = {whole};",
-            f"return {_plus('(int)(bits >> bit % 8u & ' + str((1 << bits) - 1) + 'u)', first)};",
+            "unsigned long bit, bits;", "const unsigned char *p;", *_nearest(start, len(table)),
+            f"bit = {_row_number(start)} * {bits}u;", *entry[:-1],
+            f"return {_plus(entry[-1], first)};",
         ]  # fmt: skip
     else:
         head = ["(void)state;", f"return {first};"]
@@ -89,6 +85,57 @@ def table_functions(graph: Graph, table: Array, stochastic: bool, tables: Tables
     if stochastic:
         texts.append(_function(heads[1], [*_explored(graph), "return @act(state);"]))
     return "\n\n".join(texts)
+
+
+def _ranked_functions(graph: Graph, table: Array, stochastic: bool, tables: Tables) -> str:
+    """`table_functions` with masks, of the actions of each state, the best first."""
+    n, start, first = graph.choices[0], graph.parts[0].start or 0, graph.start[0]
+    bits = n.bit_length()
+    *entry, value = _packed(table.ravel(), bits, tables)
+    ranked = [
+        "unsigned long bit, bits;", "const unsigned char *p;", "int i, a;",
+        *_nearest(start, len(table)), f"bit = {_row_number(start)} * {n * bits}u;",
+        f"for (i = 0; i < {n}; i++, bit += {bits}u) {{", *(f"    {line}" for line in entry),
+        f"    a = {value};", f"    if (a < {n} && (!mask || mask[a]) && skip-- == 0) {{",
+        "        return a;", "    }", "}", "return -1;",
+    ]  # fmt: skip
+    texts = [
+        "/* The action that is allowed and that `skip` allowed ones are better than; -1: none. */\n"
+        + _function(f"static int @ranked(int state{_MASK}, int skip)", ranked)
+    ]
+    heads = declarations(graph, stochastic)
+    texts.append(_function(heads[0], [f"return {_plus('@ranked(state, mask, 0)', first)};"]))
+    if stochastic:
+        drawn = "@ranked(state, mask, (int)@clamp(noise[1] * (float)n, 0.0f, (float)(n - 1)))"
+        lines = [
+            "int n = 0;", f"if (noise[0] < {number(graph.epsilon)}) {{",
+            "    while (@ranked(state, mask, n) >= 0) {", "        n++;", "    }",
+            f"    return {_plus(drawn, first)};", "}", "return @act(state, mask);",
+        ]  # fmt: skip
+        texts.append(_function(heads[1], lines))
+    return "\n\n".join(texts)
+
+
+def _nearest(start: int, states: int) -> list[str]:
+    """The line that takes a state that there is not to the nearest one."""
+    last = start + states - 1
+    return [f"state = state < {start} ? {start} : state > {last} ? {last} : state;"]
+
+
+def _row_number(start: int) -> str:
+    """The number of a state's row, from 0."""
+    if not start:
+        return "(unsigned long)state"
+    return f"((unsigned long)state {'+' if start < 0 else '-'} {abs(start)}ul)"
+
+
+def _packed(table: Array, bits: int, tables: Tables) -> list[str]:
+    """Lines that read the number at `bit` of a packed table, and its value in C."""
+    tables.integers("table", packed_bits(table, bits), "unsigned char")
+    reads = ["(unsigned long)@READ_BYTE(p)"]
+    reads += [f"(unsigned long)@READ_BYTE(p + {i}) << {8 * i}" for i in range(1, _bytes(bits))]
+    value = f"(int)(bits >> bit % 8u & {(1 << bits) - 1}u)"
+    return ["p = @table + bit / 8u;", f"bits = {' | '.join(reads)};", value]
 
 
 def packed_bits(table: Array, bits: int) -> Array:
@@ -182,15 +229,20 @@ def _chosen(graph: Graph, network: Network, sampled: bool, tables: Tables) -> li
         return [*lines, "@to_bounds(action);"]
     if graph.head == "bernoulli":
         on = "noise[i] < 0.5f + 0.5f * @tanh(0.5f * y[i])" if sampled else "y[i] > 0.0f"
-        return each(graph.actions, f"action[i] = {on} ? 1.0f : 0.0f;")
+        bit = f"@bit_allowed({on}, {_mask_at('2 * i')})" if graph.mask else f"{on} ? 1.0f : 0.0f"
+        return each(graph.actions, f"action[i] = {bit};")
     lines = []
     drawn = sampled and graph.head != "argmax"
     if drawn and graph.temperature != 1:
         lines += each(len(graph.output.b), f"y[i] /= {number(graph.temperature)};")
     first = 0
     for k, (n, start) in enumerate(zip(graph.choices, graph.start)):
-        y = f"y + {first}" if first else "y"
-        index = f"@drawn({y}, {n}, noise[{k}])" if drawn else f"@best({y}, {n})"
+        scores = f"y + {first}" if first else "y"
+        allowed = ""
+        if graph.mask:
+            scores, allowed = f"{scores}, {_mask_at(str(first)) if first else 'mask'}", "_allowed"
+        noise = f", noise[{k}]" if drawn else ""
+        index = f"@{'drawn' if drawn else 'best'}{allowed}({scores}, {n}{noise})"
         value = _plus(index, start)
         if graph.kind == "discrete":
             lines.append(f"return {value};")
@@ -198,6 +250,11 @@ def _chosen(graph: Graph, network: Network, sampled: bool, tables: Tables) -> li
             lines.append(f"action[{k}] = (float)({value});")
         first += n
     return lines
+
+
+def _mask_at(place: str) -> str:
+    """The part of a mask that begins at a place; 0 if there is no mask."""
+    return f"mask ? mask + {place} : 0"
 
 
 def _spread(graph: Graph, tables: Tables) -> list[str]:
@@ -222,5 +279,7 @@ def _explored(graph: Graph) -> list[str]:
         return []
     n = graph.choices[0]
     index = f"(int)@clamp(noise[1] * {number(n)}, 0.0f, {number(n - 1)})"
+    if graph.mask:
+        index = f"@any_allowed(mask, {n}, noise[1])"
     returned = f"    return {_plus(index, graph.start[0])};"
     return [f"if (noise[0] < {number(graph.epsilon)}) {{", returned, "}"]

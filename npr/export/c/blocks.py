@@ -201,6 +201,69 @@ static int @drawn(const float *y, int n, float noise)
     return i;
 }"""
 
+_BEST_ALLOWED = """\
+/* The first of the largest scores that the mask allows; -1 if it allows none. */
+static int @best_allowed(const float *y, const unsigned char *mask, int n)
+{
+    int i, best = -1;
+    for (i = 0; i < n; i++) {
+        if ((!mask || mask[i]) && (best < 0 || y[i] > y[best])) {
+            best = i;
+        }
+    }
+    return best;
+}"""
+
+_DRAWN_ALLOWED = """\
+/* A choice that the mask allows, with the probabilities exp(y) / sum of exp(y) of those; -1 if it
+   allows none. */
+static int @drawn_allowed(const float *y, const unsigned char *mask, int n, float noise)
+{
+    const int best = @best_allowed(y, mask, n);
+    float sum = 0.0f, reached = 0.0f;
+    int i, last = best;
+    for (i = 0; i < n; i++) {
+        sum += !mask || mask[i] ? @exp(y[i] - y[best]) : 0.0f;
+    }
+    for (i = 0; i < n; i++) {
+        if (!mask || mask[i]) {
+            last = i;
+            reached += @exp(y[i] - y[best]);
+            if (reached > noise * sum) {
+                break;
+            }
+        }
+    }
+    return last;
+}"""
+
+_ANY_ALLOWED = """\
+/* A choice that the mask allows, all with the same probability; -1 if it allows none. */
+static int @any_allowed(const unsigned char *mask, int n, float noise)
+{
+    int i, left = 0;
+    for (i = 0; i < n; i++) {
+        left += !mask || mask[i];
+    }
+    left = (int)@clamp(noise * (float)left, 0.0f, (float)(left - 1));
+    for (i = 0; i < n; i++) {
+        if ((!mask || mask[i]) && left-- == 0) {
+            return i;
+        }
+    }
+    return -1;
+}"""
+
+_BIT_ALLOWED = """\
+/* A bit: `on` if the mask allows 0 and 1, else what it allows; -1 if it allows neither. */
+static float @bit_allowed(int on, const unsigned char *mask)
+{
+    if (mask && !(mask[0] && mask[1])) {
+        return mask[1] ? 1.0f : mask[0] ? 0.0f : -1.0f;
+    }
+    return on ? 1.0f : 0.0f;
+}"""
+
 # Each calls only those before it.
 _BLOCKS = {
     "clamp": _CLAMP, "tanh": _TANH, "exp": _EXP, "expm1": _EXPM1, "dense": _DENSE,
@@ -208,6 +271,8 @@ _BLOCKS = {
     "tanh_all": _each("tanh_all", "@tanh(x[i])"),
     "elu_all": _each("elu_all", "x[i] > 0.0f ? x[i] : @expm1(x[i])"),
     "one_hot": _ONE_HOT, "start": _START, "add_row": _ADD_ROW, "best": _BEST, "drawn": _DRAWN,
+    "best_allowed": _BEST_ALLOWED, "drawn_allowed": _DRAWN_ALLOWED, "any_allowed": _ANY_ALLOWED,
+    "bit_allowed": _BIT_ALLOWED,
 }  # fmt: skip
 _LIBM = ("tanh", "exp")  # also functions of math.h, with an f behind their names
 

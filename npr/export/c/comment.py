@@ -21,11 +21,14 @@ def comment(
     file = harmless(file)
     graph, card, upper = model.graph, model.card, name.upper()
     table, discrete = graph.table is not None, graph.kind == "discrete"
-    call = f"int action = {name}_act({'state' if table else 'obs'});"
+    given = f"{'state' if table else 'obs'}{', mask' if graph.mask else ''}"
+    call = f"int action = {name}_act({given});"
     usage = [] if table else [f"float obs[{upper}_OBS_DIM] = {{ ... }};"]
+    if graph.mask:
+        usage.append(f"unsigned char mask[{upper}_MASK_DIM] = {{ ... }};")
     if not discrete:
         usage.append(f"float action[{upper}_ACT_DIM];")
-        call = f"{name}_act(obs, action);"
+        call = f"{name}_act({given}, action);"
     usage = [f"#define {upper}_IMPLEMENTATION", f'#include "{file}"', *usage, call]
     where = [f"    {line}" for line in usage]
     where[0] += "    in one source file of the program"
@@ -34,7 +37,7 @@ def comment(
         f"Written by npr {harmless(card.npr)}. SHA-256 of the parameters:",
         harmless(card.sha256), "", *where, "",
         "Observation, raw numbers as the environment gives them:", *_observation(model), "",
-        *_action(graph), *_sampling(graph, stochastic, name), "",
+        *_action(graph), *_masks(graph), *_sampling(graph, stochastic, name), "",
     ]  # fmt: skip
     lines += [part for note in [*_notes(graph, libm, name), *notes] for part in _wrapped(note)]
     body = "\n".join(f"   {line}".rstrip() for line in lines)
@@ -98,6 +101,28 @@ def _action(graph: Graph) -> list[str]:
     lines = [f"    action[{i}]  {text}" for i, text in enumerate(first[:_MOST_LINES])]
     more = len(first) - _MOST_LINES
     return ["Action:", *lines, *([f"    and {more} more"] if more > 0 else [])]
+
+
+def _masks(graph: Graph) -> list[str]:
+    """What a mask is, and what happens with one that allows nothing."""
+    if not graph.mask:
+        return []
+    rows = []
+    for k, (start, end) in enumerate(graph.spans):
+        first = graph.start[k] if graph.choices else 0
+        name = "the actions" if graph.kind == "discrete" else f"action[{k}] ="
+        places = f"mask[{start}]" if end == start + 1 else f"mask[{start}] to mask[{end - 1}]"
+        values = f"{first}" if end == start + 1 else f"{first} to {first + end - start - 1}"
+        rows.append(f"    {places}  for {name} {values}")
+    more = len(rows) - _MOST_LINES
+    rows = [*rows[:_MOST_LINES], *([f"    and {more} more"] if more > 0 else [])]
+    none = "action[i] is one less than its smallest value"
+    if graph.kind == "discrete":
+        none = f"The action is {graph.start[0] - 1}"
+    return [
+        "", "Mask, 1 for what is allowed now, 0 for what is not; a null pointer allows all:", *rows,
+        f"{none} if the mask allows nothing: check for that.",
+    ]  # fmt: skip
 
 
 def _sampling(graph: Graph, stochastic: bool, name: str) -> list[str]:

@@ -33,13 +33,13 @@ _SELFTEST = """\
 int @selftest(float *max_err)
 {{
     float obs[{n}], action[{d}], error, worst = 0.0f;
-    const float *given = @test_observations, *want = @test_actions;
+{mask}    const float *given = @test_observations, *want = @test_actions;
     int t, i, failures = 0;
     for (t = 0; t < {tests}; t++, want += {d}) {{
         for (i = 0; i < {n}; i++) {{
             obs[i] = @READ_FLOAT(given++);
         }}
-        {act}
+{masked}        {act}
         error = @difference(action, want);
         failures += error > {tolerance};
         worst = error > worst ? error : worst;
@@ -61,11 +61,17 @@ _SAMPLED = """\
         for (i = 0; i < {noise}; i++) {{
             noise[i] = @READ_FLOAT(@test_noise + {noise} * t + i);
         }}
-        {sample}
+{masked}        {sample}
         error = @difference(action, want);
         failures += error > {tolerance};
         worst = error > worst ? error : worst;
     }}
+"""
+
+_MASKED = """\
+        for (i = 0; i < {k}; i++) {{
+            mask[i] = @READ_BYTE(@test_masks + {k} * t + i);
+        }}
 """
 
 
@@ -78,7 +84,11 @@ def selftest(model: Model, stochastic: bool, tables: Tables) -> str:
     if graph.kind == "box":
         tables.floats("test_ranges", np.array([unit or 0.0 for unit in ranges(graph)]))
         scale, unit = _SCALE, "in parts of their range"
-    given = "(int)obs[0]" if graph.table is not None else "obs"
+    given, mask, masked = "(int)obs[0]" if graph.table is not None else "obs", "", ""
+    if graph.mask:
+        tables.integers("test_masks", model.masks, "unsigned char")
+        mask, masked = f"    unsigned char mask[{graph.mask}];\n", _MASKED.format(k=graph.mask)
+        given += ", mask"
 
     def call(function: str, *arguments: str) -> str:
         listed = ", ".join([given, *arguments])
@@ -89,7 +99,7 @@ def selftest(model: Model, stochastic: bool, tables: Tables) -> str:
     words = {
         "n": graph.numbers, "d": graph.actions, "noise": graph.noise, "scale": scale, "unit": unit,
         "tests": len(model.observations), "tolerance": TOLERANCE,
-        "act": call("act"), "sample": call("sample", "noise"),
+        "act": call("act"), "sample": call("sample", "noise"), "mask": mask, "masked": masked,
     }  # fmt: skip
     sampled = ""
     if stochastic:

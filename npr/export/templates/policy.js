@@ -21,7 +21,8 @@ const tests = $TESTS;
  *             out: Float64Array }} Layer
  * @typedef {{ numbers: number, inputs: number, divisor: number, start: number | null }} Part
  * @typedef {{ parts: Part[], inputs: number, head: string, kind: string, layers: Stored[],
- *             table: number[] | null, norm: { mean: string, scale: string, clip: number } | null,
+ *             table: (number | number[])[] | null, mask: number[],
+ *             norm: { mean: string, scale: string, clip: number } | null,
  *             choices: number[], start: number[], low: (number | null)[],
  *             high: (number | null)[], middle: number[], half: number[], ranges: (number | null)[],
  *             epsilon: number, temperature: number, noise: number,
@@ -33,11 +34,11 @@ const tests = $TESTS;
  *
  * @param {number | ArrayLike<number>} obs  the environment's numbers, not normalized, a Dict's
  *     parts in the order of their names; or one number, for a Discrete space
- * @returns {$ACTION}
- * @throws {RangeError} if it has another length, or holds a number that is not valid
+$MASK_COMMENT * @returns {$ACTION}
+ * @throws {RangeError} if it has another length, or holds a number that is not valid$MASK_ERROR
  */
-export function act(obs) {
-  return /** @type {$ACTION} */ (toEnvironment(choose(encode(obs), null)));
+export function act(obs$MASK) {
+  return /** @type {$ACTION} */ (toEnvironment(choose(encode(obs), null, $ALLOWED)));
 }
 $SAMPLE
 /**
@@ -104,25 +105,37 @@ function encode(obs) {
   return x;
 }
 
-// ---- from inputs to the agent's actions; without noise deterministic ones
+$MASKS// ---- from inputs to the agent's actions; without noise deterministic ones
 
-/** @type {(x: Float64Array, noise: ArrayLike<number> | null) => number | number[]} */
-function choose(x, noise) {
-  if (policy.table) return explored(policy.table[x[0]], noise);
+/** @typedef {ArrayLike<number> | null} Noise */
+/** @typedef {boolean[] | null} Allowed */
+
+/** @type {(x: Float64Array, noise: Noise, allowed: Allowed) => number | number[]} */
+function choose(x, noise, allowed) {
+  if (policy.table) {
+    const ranked = [policy.table[x[0]]].flat();
+    const open = ranked.filter((a) => !allowed || allowed[a]);
+    if (!open.length) throw new RangeError("The mask allows no action in this state.");
+    return explored(open[0], noise, policy.mask.length ? open : every());
+  }
   if (noise && policy.head === "sampler") x.set(noise, policy.inputs - policy.noise);
   const y = layers.reduce(dense, x);
   switch (policy.head) {
     case "argmax":
-      return explored(choice(y, undefined), noise);
+      return explored(choice(limited(y, allowed), undefined), noise,
+        every().filter((a) => !allowed || allowed[a]));
     case "categorical":
-      return choice(y.map((value) => value / policy.temperature), noise?.[0]);
+      return choice(limited(y, allowed).map((value) => value / policy.temperature), noise?.[0]);
     case "multi_categorical": {
       let from = 0;
-      return policy.choices.map((n, i) => choice(y.subarray(from, (from += n)), noise?.[i]));
+      const scores = limited(y, allowed);
+      return policy.choices.map((n, i) => choice(scores.subarray(from, (from += n)), noise?.[i]));
     }
     case "bernoulli":
-      return Array.from(y, (value, i) =>
-        Number(noise ? noise[i] < 0.5 + 0.5 * Math.tanh(0.5 * value) : value > 0));
+      return Array.from(y, (value, i) => {
+        if (allowed && allowed[2 * i] !== allowed[2 * i + 1]) return Number(allowed[2 * i + 1]);
+        return Number(noise ? noise[i] < 0.5 + 0.5 * Math.tanh(0.5 * value) : value > 0);
+      });
     case "gaussian":
       return Array.from(noisy(y, x, noise));
     default:
@@ -150,16 +163,22 @@ function choice(scores, noise) {
   if (noise === undefined) return best;
   let total = 0;
   const reached = scores.map((score) => (total += Math.exp(score - scores[best])));
-  return Math.min(reached.filter((sum) => sum <= noise * total).length, scores.length - 1);
+  return Math.min(reached.filter((sum) => sum <= noise * total).length, reached.indexOf(total));
 }
 
-/** @type {(best: number, noise: ArrayLike<number> | null) => number} */
-function explored(best, noise) {
-  const n = policy.choices[0];
-  return noise && noise[0] < policy.epsilon ? Math.min(Math.floor(noise[1] * n), n - 1) : best;
+/** @type {(y: Float64Array, allowed: Allowed) => Float64Array} */
+function limited(y, allowed) {
+  return allowed ? y.map((value, i) => (allowed[i] ? value : -Infinity)) : y;
 }
 
-/** @typedef {ArrayLike<number> | null} Noise */
+/** @type {() => number[]} */
+const every = () => Array.from({ length: policy.choices[0] }, (_, a) => a);
+
+/** @type {(best: number, noise: Noise, open: number[]) => number} */
+function explored(best, noise, open) {
+  const random = noise && noise[0] < policy.epsilon;
+  return random ? open[Math.min(Math.floor(noise[1] * open.length), open.length - 1)] : best;
+}
 
 /** @type {(mean: Float64Array, x: Float64Array, noise: Noise) => Float64Array} */
 function noisy(mean, x, noise) {
