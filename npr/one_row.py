@@ -41,7 +41,8 @@ def one_row(
     if finish is None or observations.kind not in ("box", "multibinary"):
         return None
     is_flat = shape == (observations.size,)
-    each = zip(stack[:-1], gains or [None] * len(activations), activations)
+    scales: list[Any] = gains or [None] * len(activations)
+    each = zip(stack[:-1], scales, activations)
     hidden = [(V, c, gain, f, np.zeros_like(c)) for (V, c), gain, f in each]
     W, b = stack[-1]
     normalized, few = _normalized(norm), observations.size <= _FEW

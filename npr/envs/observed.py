@@ -188,7 +188,7 @@ class ObservedEnvs(BatchedEnv):
             s2[lost] = self.s[lost]  # type: ignore[index]
         if known is not self.all_valid:
             over = [flags & known for flags in over]
-        self._taken = a, exact.tolist(), lost, (s2, r, *over, known)
+        self._taken: tuple[Any, ...] = a, exact.tolist(), lost, (s2, r, *over, known)
         self.waiting = True
 
     def _column(self, name: str, values: Any, kinds: str) -> np.ndarray:

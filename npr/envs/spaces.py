@@ -415,7 +415,8 @@ class Actions(ABC):
         """Whether masks (B, mask_size) allow the agent's actions (B, *columns()[0]), (B,)."""
         starts = [start for start, _ in self._choice_spans()]
         index = a.reshape(len(a), len(starts)) + np.array(starts)
-        inside: np.ndarray = (np.take_along_axis(masks, index, axis=1) > 0).all(axis=1)
+        taken: np.ndarray = np.take_along_axis(masks, index, axis=1)
+        inside: np.ndarray = np.all(taken > 0, axis=1)
         return inside
 
     def _choice_spans(self) -> list[tuple[int, int]]:

@@ -8,7 +8,8 @@ import tokenize
 import pytest
 from support.source_files import PACKAGE
 
-ALGORITHMS = sorted({*(PACKAGE / "algorithms").glob("[!_]*.py")} - {PACKAGE / "algorithms/base.py"})
+SHARED = {PACKAGE / "algorithms" / name for name in ("agent.py", "base.py")}
+ALGORITHMS = sorted({*(PACKAGE / "algorithms").glob("[!_]*.py")} - SHARED)
 BRACKET = re.compile(r"\[\s*(\d+(?:\s*[-,]\s*\d+)*)\s*\]")
 
 
