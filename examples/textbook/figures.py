@@ -155,7 +155,7 @@ def walk(quick, choices, label, title):
         best = int(np.argmin(curve))
         print(f"walk: {label} = {choice}, least error {curve[best]:.3f} at {rates[best]:.2f}")
     axes.set(ylim=(0.25, 0.55), xlim=(0, 1))
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
