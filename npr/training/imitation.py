@@ -84,6 +84,7 @@ def imitate(agent: Any, observations: Any, actions: Any, epochs: Any, batch_size
     if target is not None:  # or it would pull the critic's targets back to the former actor
         target[...] = theta
     agent.steps.clear()  # they were chosen by the former policy
+    agent._acting = None
     return Imitation(losses, *_compared(agent, s, a))
 
 

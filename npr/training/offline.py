@@ -61,7 +61,7 @@ class OfflineCounters(Counters):
 class NoEnvs:
     """What a run asks its environments for, where it has none."""
 
-    n, owned = 0, False
+    n, owned, masks, observed = 0, False, None, False
 
     def claim(self) -> None:
         """There is nothing to use."""
@@ -79,7 +79,10 @@ class OfflineRun(Run):
 
     def __init__(self, agent: Any, *args: Any) -> None:
         super().__init__(agent, *args)
-        self.envs, self.last_steps = NoEnvs(), 1
+        self.last_steps = 1
+
+    def environments(self) -> NoEnvs:
+        return NoEnvs()
 
     def interact(self, choose: Callable[[np.ndarray], np.ndarray]) -> Iterator[Transition]:
         clock, nothing = self.counters, self._nothing()
@@ -116,7 +119,7 @@ class OfflineRun(Run):
         if _EXTRAPOLATION not in agent._advised:
             agent._advised.add(_EXTRAPOLATION)
             text = f"{type(agent).__name__}: {_EXTRAPOLATION}"
-            warnings.warn(text, ConfigWarning, stacklevel=5)
+            warnings.warn(text, ConfigWarning, stacklevel=6)
 
 
 def learn_offline(agent: Any, updates: Any, callbacks: Any, progress_bar: Any, log_interval: Any,

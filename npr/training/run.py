@@ -116,7 +116,7 @@ class Run:
         self.agent = agent
         self.counters: Counters = agent.counters.clock
         self.logger: Logger = agent.logger
-        self.envs = agent.envs
+        self.envs = self.environments()
         if self.envs.masks is not None:
             self.envs.masks.hold([vars(agent)[name] for name in agent.masked_tables])
         self.callback, self.save_path = callback, save_path
@@ -145,6 +145,10 @@ class Run:
         title = f"{type(agent).__name__} {agent.env_name}"
         self.progress = progress_of(title, self.counters, self.logger, shown)
         self.logger.clear_line = self.progress.clear
+
+    def environments(self) -> Any:
+        """Those that it steps."""
+        return self.agent.envs
 
     def execute(self) -> None:
         """Run the algorithm until the budget is used, the callback or a signal stops it."""
