@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from npr import presets
+from npr import own_network, presets
 from npr.algorithms.base import REGISTRY, Algorithm
 from npr.errors import ConfigError
 from npr.files.atomic import replacement
@@ -94,6 +94,11 @@ class RunConfig:
             name: kind.settings[name].checked(owner, value, kind.networks)
             for name, value in self.settings.items()
         }
+        if own_network.plain(settings) != settings:
+            raise ConfigError(
+                "A run is described by a file, which cannot hold a network of your own code: give "
+                "hidden widths in net_arch, or call learn() on an agent with it."
+            )
         if not isinstance(self.env, str) or not self.env:
             raise ConfigError(f"env must be the id of an environment, got {self.env!r}.")
         if not isinstance(self.env_kwargs, dict):

@@ -20,6 +20,7 @@ import npr
 from npr.autodiff import concatenate, relu, tanh
 from npr.errors import CheckpointError, ConfigError
 from npr.files.archive import read_archive
+from npr.runs import RunConfig
 
 NETWORKS = [case for case in CASES if case not in TABLES]
 
@@ -203,11 +204,7 @@ def test_own_and_different_layers_are_not_shared(setting):
         small_agent("PPO-Box", vf_share_layers=True, **different)
 
 
-def test_shared_layers_share_their_gains():
-    agent = small_agent("PPO-Box", vf_share_layers=True, layer_norm=True, net_arch=[8, 6])
-    agent.learn(64)
-    pi, vf = agent.actor, agent.critic
-    own = slice(pi.size - pi.free - 14, pi.size - pi.free)
-    gains = agent.theta[own]
-    assert not np.array_equal(gains, np.ones(14))
-    np.testing.assert_array_equal(gains, agent.phi[vf.size - 14 :])
+def test_a_run_that_a_file_describes_cannot_have_one():
+    config = RunConfig("SAC", "Pendulum-v1", settings={"net_arch": own_of(small_agent("SAC"))})
+    with pytest.raises(ConfigError, match="cannot hold a network of your own code"):
+        config.checked()
