@@ -49,13 +49,11 @@ class Form:
     write     (model, **options) -> the content of the file
     options   the options of `export` that it takes, and "file": the name of the file
     dtypes    of the numbers that it can hold
-    normal    whether it can hold layer normalization
     """
 
     write: Callable[..., str | bytes]
     options: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float32",)
-    normal: bool = False
 
 
 FORMS: dict[str, Form] = {
@@ -63,8 +61,8 @@ FORMS: dict[str, Form] = {
     ".py": Form(python.source, ("stochastic",)),
     ".js": Form(javascript.source, ("stochastic", "file")),
     ".onnx": Form(onnx.source, ("stochastic",)),
-    ".npz": Form(policy_file.archive, normal=True),
-    ".safetensors": Form(policy_file.tensors, normal=True),
+    ".npz": Form(policy_file.archive),
+    ".safetensors": Form(policy_file.tensors),
 }
 
 
@@ -152,8 +150,6 @@ def write(
             "deterministic. Leave it out."
         )
     path = os.fsdecode(path)
-    if not form.normal:
-        _check_not_normal(model.policy, repr(path))
     given: dict[str, Any] = {"stochastic": stochastic, "libm": libm, "name": name}
     given["file"] = os.path.basename(path)
     content = form.write(model, **{key: given[key] for key in form.options})
@@ -210,8 +206,6 @@ def model_of(
     seed = checked_seed("export", seed)
     if seed is None:  # episodes that are compared are the same
         seed = int(np.random.SeedSequence().generate_state(1)[0])
-    if dtype != "float32":
-        _check_not_normal(source.policy, f"dtype={dtype!r}")
     graph = graph_of(source.policy)
     given = None if observations is None else _given(source.policy, graph, observations)
     played, note = _played(source, graph, env, episodes, seed)
@@ -234,16 +228,6 @@ def model_of(
     cost = checked(graph, integer, seen, before, after, *limits, masks)
     card = replace(_card(source, integer, again, note), quantized=cost)
     return with_tests(source.policy, integer, card, seen)
-
-
-def _check_not_normal(policy: Policy, target: str) -> None:
-    """Raise ConfigError for a policy with layer normalization."""
-    if policy.layer_norm:
-        held = " or ".join(f"*{suffix}" for suffix, form in FORMS.items() if form.normal)
-        raise ConfigError(
-            f"{target} cannot hold the layer normalization of this policy. Export it to {held}, or "
-            "train with layer_norm=False."
-        )
 
 
 def _check_replaced(path: str) -> None:

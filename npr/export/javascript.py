@@ -15,6 +15,7 @@ import numpy as np
 from npr.export.graph import Array
 from npr.export.meta import data_of, filled, meta_of, tests_of
 from npr.export.model import Model
+from npr.kernels.mlp import EPSILON
 
 _TEMPLATE = Path(__file__).parent / "templates" / "policy.js"
 _SAMPLE = """
@@ -91,6 +92,7 @@ def source(model: Model, *, stochastic: bool = False, file: str = "policy.js") -
         **words,
         "SAMPLE": filled(_SAMPLE, words) if sampled else "",
         "LARGEST": filled(_LARGEST_OF_BOTH if sampled else _LARGEST, words),
+        "EPSILON": text(EPSILON),
         "FILE": text(f"./{file}"),
         "TITLE": text(card.title)[1:-1],
         "MEASURED": text(card.measured)[1:-1],

@@ -78,7 +78,7 @@ def _table(graph: Graph) -> list[Any] | None:
 def _layer(layer: Layer) -> dict[str, Any]:
     outputs, inputs = layer.W.shape
     sizes = {"inputs": inputs, "outputs": outputs, "activation": layer.activation}
-    return {**sizes, "W": layer.W, "b": layer.b}
+    return {**sizes, "W": layer.W, "b": layer.b, "gain": layer.gain}
 
 
 def tests_of(model: Model, sampled: bool) -> dict[str, Array]:

@@ -15,6 +15,7 @@ that is not valid has no row of a table, which is an error, and a row of zeros f
 
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from npr.errors import CheckpointError, ConfigError
 from npr.export.graph import Array, Graph, Layer, ranges
 from npr.export.meta import largest_error, meta_of, tests_of
 from npr.export.model import Model
+from npr.kernels.mlp import EPSILON
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 from npr.version import __version__
 
@@ -194,13 +196,19 @@ class _Nodes:
             name = f"layers.{i}"
             if graph.head == "sampler" and not noise and i == 0:  # its noise is zero
                 n = layer.W.shape[1] - graph.noise
-                layer, name = Layer(layer.W[:, :n], layer.b, layer.activation), "layers.0.quiet"
+                layer, name = replace(layer, W=layer.W[:, :n]), "layers.0.quiet"
             h, x = x, self.dense(x, layer, name)
         return x, h
 
     def dense(self, x: str, layer: Layer, name: str) -> str:
         W = self.constant(layer.W, _FLOAT, f"{name}.weight")
-        y = self.add("Gemm", x, W, self.constant(layer.b, _FLOAT, f"{name}.bias"), transB=1)
+        b = self.constant(layer.b, _FLOAT, f"{name}.bias")
+        if layer.gain is None:
+            y = self.add("Gemm", x, W, b, transB=1)
+        else:
+            gain = self.constant(layer.gain, _FLOAT, f"{name}.gain")
+            y = self.add("Gemm", x, W, transB=1)
+            y = self.add("LayerNormalization", y, gain, b, epsilon=EPSILON)
         op = _ACTIVATIONS.get(layer.activation)
         return self.add(op, y) if op else y
 

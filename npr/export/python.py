@@ -13,6 +13,7 @@ import numpy as np
 
 from npr.export.meta import data_of, filled, meta_of, tests_of
 from npr.export.model import Model
+from npr.kernels.mlp import EPSILON
 
 _TEMPLATE = Path(__file__).parent / "templates" / "policy.py.txt"
 _SAMPLE = '''
@@ -86,6 +87,7 @@ def source(model: Model, *, stochastic: bool = False) -> str:
         **words,
         "SAMPLE": filled(_SAMPLE, words) if sampled else "",
         "LARGEST": filled(largest if sampled else _LARGEST, words),
+        "EPSILON": str(EPSILON),
         "TITLE": ascii(card.title)[1:-1],
         "MEASURED": ascii(card.measured)[1:-1],
         "VERSION": ascii(card.npr)[1:-1],

@@ -14,7 +14,7 @@ from npr.errors import ConfigError
 from npr.export import graph_of, model_of
 from npr.export.c import source
 from npr.export.c.acting import packed_bits
-from npr.export.c.blocks import EXP_ERROR, TANH_ERROR, with_blocks
+from npr.export.c.blocks import EXP_ERROR, SQRT_ERROR, TANH_ERROR, with_blocks
 from npr.export.c.network import panels
 from npr.export.c.writing import Tables, harmless, named, number
 from npr.export.graph import Layer
@@ -178,9 +178,9 @@ def test_packed_bits():
 
 
 def approximation_errors(folder, step, first="0", last="0x7f800000"):
-    """The largest errors of tanh and exp over every `step`-th float32 of both signs, from the one
-    with the bits `first` to below `last`."""
-    text = "static float both(float x) { return @tanh(x) + @exp(x); }\n"
+    """The largest errors of tanh, exp and sqrt over every `step`-th float32 of both signs, from the
+    one with the bits `first` to below `last`."""
+    text = "static float both(float x) { return @tanh(x) + @exp(x) + @sqrt(x); }\n"
     main = f"""\
 #include <math.h>
 #include <stdio.h>
@@ -188,7 +188,7 @@ def approximation_errors(folder, step, first="0", last="0x7f800000"):
 {named(with_blocks(text, False), "own")}
 int main(void)
 {{
-    double tanh_error = 0, exp_error = 0;
+    double tanh_error = 0, exp_error = 0, sqrt_error = 0;
     for (unsigned long i = {first}; i < {last}; i += {step}) {{
         for (int sign = 0; sign < 2; sign++) {{
             const unsigned bits = (unsigned)i | (unsigned)sign << 31;
@@ -201,27 +201,33 @@ int main(void)
                 e = fabs((double)own_exp(x) / exp((double)x) - 1);
                 exp_error = e > exp_error ? e : exp_error;
             }}
+            if (x > 1e-30) {{
+                e = fabs((double)own_sqrt(x) / sqrt((double)x) - 1);
+                sqrt_error = e > sqrt_error ? e : sqrt_error;
+            }}
         }}
     }}
-    printf("%g %g %g", tanh_error, exp_error, (double)both(0));
+    printf("%g %g %g %g", tanh_error, exp_error, sqrt_error, (double)both(0));
     return 0;
 }}
 """
     return [float(x) for x in run(compiled(folder, {"main.c": main}, flags=["-O2"])).split()]
 
 
-def test_the_stated_errors_of_tanh_and_exp(tmp_path):
-    tanh, exp, _ = approximation_errors(tmp_path / "c", 1009)
+def test_the_stated_errors_of_approximations(tmp_path):
+    tanh, exp, sqrt, _ = approximation_errors(tmp_path / "c", 1009)
     assert TANH_ERROR / 2 < tanh <= TANH_ERROR
     assert EXP_ERROR / 4 < exp <= EXP_ERROR
+    assert SQRT_ERROR / 4 < sqrt <= SQRT_ERROR
 
 
 @pytest.mark.slow
-def test_the_stated_errors_of_tanh_and_exp_over_all_numbers(tmp_path):
+def test_the_stated_errors_of_approximations_over_all_numbers(tmp_path):
     # from 1e-4 to 128; both are 0 or 1 to a better precision below, and constant above
-    tanh, exp, _ = approximation_errors(tmp_path / "c", 1, "0x38d1b717", "0x43000000")
+    tanh, exp, sqrt, _ = approximation_errors(tmp_path / "c", 1, "0x38d1b717", "0x43000000")
     assert tanh <= TANH_ERROR
     assert exp <= EXP_ERROR
+    assert sqrt <= SQRT_ERROR
 
 
 # ---- what the self-test finds

@@ -262,6 +262,12 @@ def test_a_table_is_packed_already():
         model_of(cases.policy("table"), dtype="int8")
 
 
+def test_layer_normalization_needs_floats():
+    with pytest.raises(ConfigError, match="'q15' cannot hold layer normalization.*float32"):
+        model_of(cases.policy("tanh_gaussian-normal"), dtype="q15", episodes=0,
+                 observations=np.zeros((10, 2, 3), np.float32))  # fmt: skip
+
+
 def test_another_dtype_is_refused():
     with pytest.raises(ConfigError, match="'int4' is not known; use 'float32', 'int8' or 'q15'"):
         model_of(cases.policy("tanh"), dtype="int4", observations=usual("tanh").reshape(-1, 2, 3))

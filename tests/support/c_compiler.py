@@ -150,7 +150,11 @@ class Headers:
             if mask is None:
                 mask = np.ones((len(x), self.models[name].graph.mask))
             given = [x.astype(np.float32), mask.astype(np.uint8), noise[name].astype(np.float32)]
-            given = [np.ascontiguousarray(one).view(np.uint8).reshape(len(x), -1) for one in given]
+            widths = [one.shape[1] * one.itemsize for one in given]
+            given = [
+                np.ascontiguousarray(one).reshape(-1).view(np.uint8).reshape(len(x), width)
+                for one, width in zip(given, widths)
+            ]
             data += np.int32(len(x)).tobytes() + np.concatenate(given, axis=-1).tobytes()
         out, results = run(program, data=data), {}
         for name, x in rows.items():

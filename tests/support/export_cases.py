@@ -54,7 +54,12 @@ CASES = {
     "argmax-one": ("argmax", "one", "box", [4], "relu", {}),
     "argmax-linear": ("argmax", "started", "bits", [], "relu", {"epsilon": 0.3, "masked": True}),
     "dueling": ("dueling", "discrete", "box", [12], "elu", {"normalize": True}),
-    "categorical": ("categorical", "discrete", "dict", [9, 7], "tanh", {"temperature": 0.5}),
+    "categorical": (
+        "categorical", "discrete", "dict", [9, 7], ["tanh", "elu"], {"temperature": 0.5},
+    ),
+    "categorical-normal": (
+        "categorical", "discrete", "indices", [8, 5], ["elu", "identity"], {"layer_norm": True},
+    ),
     "categorical-identity": ("categorical", "started", "one_hot", [8], "identity", {
         "masked": True, "temperature": 2.0,
     }),
@@ -67,12 +72,17 @@ CASES = {
     "gaussian-two": ("gaussian", "box", "box", [8], "elu", {"both": True, "normalize": True}),
     "tanh_gaussian": ("tanh_gaussian", "box", "box", [64, 64], "relu", {"normalize": True}),
     "tanh_gaussian-elu": ("tanh_gaussian", "box", "dict", [5], "elu", {}),
+    "tanh_gaussian-normal": (
+        "tanh_gaussian", "box", "box", [17, 6], ["relu", "tanh"],
+        {"layer_norm": True, "normalize": True},
+    ),
     "tanh": ("tanh", "box", "box", [16], "relu", {}),
     "tanh-linear": ("tanh", "box", "bits", [], "relu", {"normalize": True}),
     "sampler": ("sampler", "box", "box", [16, 8], "relu", {"normalize": True}),
 }  # fmt: skip
 MASKED = [name for name, (*_, given) in CASES.items() if given.get("masked")]
-NETWORKS = [name for name in CASES if not name.startswith("table")]
+NORMAL = [name for name in CASES if name.endswith("-normal")]
+NETWORKS = [name for name in CASES if not name.startswith("table") and name not in NORMAL]
 
 
 def policy(name, seed=0):
@@ -91,13 +101,14 @@ def policy(name, seed=0):
         return Policy(spaces, head, theta, masked=given.get("masked", False))
     free = 0 if given.get("both") else head.free
     sizes = [spaces.size + head.noise_inputs, *hidden, head.outputs + head.free - free]
-    size = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])) + free
+    layer_norm = given.get("layer_norm", False)
+    size = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])) + free + sum(hidden) * layer_norm
     theta = rng.standard_normal(size).astype(np.float32) * 0.5
     norm = ObservationNorm(spaces.size) if given.get("normalize") else None
     if norm is not None:
         norm.add(rng.normal(1.0, 3.0, (100, spaces.size)))
     masked = given.get("masked", False)
-    return Policy(spaces, head, theta, sizes, activation, free, norm, masked)
+    return Policy(spaces, head, theta, sizes, activation, free, norm, masked, layer_norm)
 
 
 def rows(policy, n=1_000, seed=1):

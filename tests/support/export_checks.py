@@ -109,6 +109,9 @@ def mutants(model):
         found["a weight"] = _first(graph, replace(first, W=W))
         found["a bias"] = _first(graph, replace(first, b=b))
         found["the order"] = _first(graph, replace(first, W=np.roll(first.W, 1, axis=1)))
+    if any(layer.gain is not None for layer in graph.hidden):
+        hidden = tuple(replace(layer, gain=None) for layer in graph.hidden)
+        found["no layer normalization"] = replace(graph, hidden=hidden)
     if graph.norm is not None:
         found["no clip of observations"] = replace(graph, norm=replace(graph.norm, clip=1e9))
         found["no normalization"] = replace(graph, norm=None)
@@ -131,6 +134,7 @@ def mutants(model):
 KINDS = {
     "an action of the table", "a weight", "a bias", "the order", "no clip of observations",
     "no normalization", "no clip of actions", "another scale", "another start",
+    "no layer normalization",
 }  # fmt: skip
 
 

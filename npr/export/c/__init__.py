@@ -6,7 +6,7 @@ declarations, the tables, the network, the functions around it, and the self-tes
 
 from npr.errors import ConfigError
 from npr.export.c.acting import declarations, network_functions, table_functions
-from npr.export.c.blocks import with_blocks
+from npr.export.c.blocks import LIBM, with_blocks
 from npr.export.c.comment import comment
 from npr.export.c.integer import integer_network
 from npr.export.c.network import Network, float_network
@@ -124,4 +124,4 @@ def source(
 
 def _calls_libm(code: str) -> bool:
     whole = with_blocks(code, True)
-    return any(call in whole for call in ("tanhf(", "expf("))
+    return any(f"{name}f(" in whole for name in LIBM)

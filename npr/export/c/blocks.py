@@ -1,8 +1,11 @@
 """Functions in C that networks and heads call. Those that a text names are written before it."""
 
-# The largest errors of tanh and exp below, in float32 arithmetic; the tests measure them.
+from npr.kernels.mlp import EPSILON
+
+# The largest errors of tanh, exp and sqrt below, in float32 arithmetic; the tests measure them.
 TANH_ERROR = 6e-7
 EXP_ERROR = 3e-7  # relative
+SQRT_ERROR = 2e-7  # relative
 
 _CLAMP = """\
 /* x from low to high; low for NaN. */
@@ -123,6 +126,50 @@ static void @dense(const float *w, const float *b, const float *x, float *y, int
         b++;
     }
 }"""
+
+
+_SQRT = f"""\
+/* The square root of a number from 0, by Newton's method: the largest error is {SQRT_ERROR:.0e} of
+   the result. */
+static float @sqrt(float x)
+{{
+    float power = 1.0f, y;
+    int n;
+    if (!(x > 0.0f && x <= 3.4028235e38f)) {{
+        return x;
+    }}
+    for (; x < 0.25f; x *= 4.0f) {{
+        power *= 0.5f;
+    }}
+    for (; x > 1.0f; x *= 0.25f) {{
+        power *= 2.0f;
+    }}
+    y = 0.35f + 0.66f * x;
+    for (n = 0; n < 3; n++) {{
+        y = 0.5f * (y + x / y);
+    }}
+    return y * power;
+}}"""
+
+_NORMALIZE = f"""\
+/* Layer normalization: x without its mean, divided by its deviation, times gain, plus b. */
+static void @normalize(float *x, const float *gain, const float *b, int n)
+{{
+    float mean = 0.0f, squares = 0.0f, deviation;
+    int i;
+    for (i = 0; i < n; i++) {{
+        mean += x[i];
+    }}
+    mean /= (float)n;
+    for (i = 0; i < n; i++) {{
+        x[i] -= mean;
+        squares += x[i] * x[i];
+    }}
+    deviation = @sqrt(squares / (float)n + {EPSILON}f);
+    for (i = 0; i < n; i++) {{
+        x[i] = x[i] / deviation * @READ_FLOAT(gain + i) + @READ_FLOAT(b + i);
+    }}
+}}"""
 
 
 def _each(name: str, value: str) -> str:
@@ -266,7 +313,8 @@ static float @bit_allowed(int on, const unsigned char *mask)
 
 # Each calls only those before it.
 _BLOCKS = {
-    "clamp": _CLAMP, "tanh": _TANH, "exp": _EXP, "expm1": _EXPM1, "dense": _DENSE,
+    "clamp": _CLAMP, "tanh": _TANH, "exp": _EXP, "expm1": _EXPM1, "sqrt": _SQRT, "dense": _DENSE,
+    "normalize": _NORMALIZE,
     "relu_all": _each("relu_all", "x[i] > 0.0f ? x[i] : 0.0f"),
     "tanh_all": _each("tanh_all", "@tanh(x[i])"),
     "elu_all": _each("elu_all", "x[i] > 0.0f ? x[i] : @expm1(x[i])"),
@@ -274,17 +322,17 @@ _BLOCKS = {
     "best_allowed": _BEST_ALLOWED, "drawn_allowed": _DRAWN_ALLOWED, "any_allowed": _ANY_ALLOWED,
     "bit_allowed": _BIT_ALLOWED,
 }  # fmt: skip
-_LIBM = ("tanh", "exp")  # also functions of math.h, with an f behind their names
+LIBM = ("tanh", "exp", "sqrt")  # also functions of math.h, with an f behind their names
 
 
 def with_blocks(text: str, libm: bool) -> str:
     """A text after the functions that it calls, or with calls of math.h."""
     found: list[str] = []
     for name, block in reversed(_BLOCKS.items()):
-        if f"@{name}(" in text + "".join(found) and not (libm and name in _LIBM):
+        if f"@{name}(" in text + "".join(found) and not (libm and name in LIBM):
             found.append(block)
     whole = "\n\n".join([*reversed(found), text])
     if libm:
-        for name in _LIBM:
+        for name in LIBM:
             whole = whole.replace(f"@{name}(", f"{name}f(")
     return whole

@@ -42,6 +42,8 @@ def float_network(graph: Graph, stochastic: bool, tables: Tables) -> Network:
     layers = layers_of(graph, stochastic)
     raw = _looked_up(graph) and not (spread and not graph.hidden)
     lines: list[str] = []
+    if widths := [len(layer.b) for layer in layers if layer.gain is not None]:
+        tables.floats("zeros", np.zeros(max(widths)))
     macs, sizes = 0, [0, 0]  # sizes of the buffers a and b, which layers write in turn
     source = "x"
     for i, layer in enumerate(layers):
@@ -52,6 +54,10 @@ def float_network(graph: Graph, stochastic: bool, tables: Tables) -> Network:
         else:
             lines.append(_dense(layer, name, source, target, tables))
             macs += layer.W.size
+        if layer.gain is not None:
+            tables.floats(f"g{name}", layer.gain)
+            tables.floats(f"n{name}", layer.b)
+            lines.append(f"@normalize({target}, @g{name}, @n{name}, {m});")
         if not last:
             sizes[i % 2] = max(sizes[i % 2], m)
             source = target
@@ -70,9 +76,11 @@ def float_network(graph: Graph, stochastic: bool, tables: Tables) -> Network:
 
 def _dense(layer: Layer, name: str, source: str, target: str, tables: Tables) -> str:
     tables.floats(f"w{name}", panels(layer.W))
-    tables.floats(f"b{name}", layer.b)
+    bias = "zeros" if layer.gain is not None else f"b{name}"
+    if layer.gain is None:
+        tables.floats(bias, layer.b)
     m, n = layer.W.shape
-    return f"@dense(@w{name}, @b{name}, {source}, {target}, {n}, {m});"
+    return f"@dense(@w{name}, @{bias}, {source}, {target}, {n}, {m});"
 
 
 def _looked_up(graph: Graph) -> bool:
@@ -84,6 +92,8 @@ def _lookup(graph: Graph, layer: Layer, name: str, target: str, tables: Tables) 
     """The first layer for indices: columns of the weights are added. The normalization of ones and
     zeros is in the weights."""
     W, b = layer.W.astype(np.float64), layer.b.astype(np.float64)
+    if layer.gain is not None:  # what is added after the normalization
+        b = np.zeros_like(b)
     if graph.norm is not None:
         zeros, ones = graph.norm(np.zeros(W.shape[1])), graph.norm(np.ones(W.shape[1]))
         W, b = W * (ones - zeros), b + W @ zeros

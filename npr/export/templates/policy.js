@@ -16,9 +16,10 @@ const policy = $POLICY;
 const tests = $TESTS;
 
 /**
- * @typedef {{ W: string, b: string, inputs: number, outputs: number, activation: string }} Stored
- * @typedef {{ W: Float32Array, b: Float32Array, activation: string, inputs: number,
- *             out: Float64Array }} Layer
+ * @typedef {{ W: string, b: string, gain: string | null, inputs: number, outputs: number,
+ *             activation: string }} Stored
+ * @typedef {{ W: Float32Array, b: Float32Array, gain: Float32Array | null, activation: string,
+ *             inputs: number, out: Float64Array }} Layer
  * @typedef {{ numbers: number, inputs: number, divisor: number, start: number | null }} Part
  * @typedef {{ parts: Part[], inputs: number, head: string, kind: string, layers: Stored[],
  *             table: (number | number[])[] | null, mask: number[],
@@ -145,16 +146,29 @@ function choose(x, noise, allowed) {
 
 /** @type {(x: Float64Array, layer: Layer) => Float64Array} */
 function dense(x, layer) {
-  const { W, b, inputs, out, activation } = layer;
+  const { W, b, gain, inputs, out, activation } = layer;
   for (let i = 0, k = 0; i < out.length; i++) {
-    let sum = b[i];
+    let sum = gain ? 0 : b[i];
     for (let j = 0; j < inputs; j++, k++) sum += W[k] * x[j];
+    out[i] = sum;
+  }
+  if (gain) normalize(out, gain, b);
+  for (let i = 0; i < out.length; i++) {
+    let sum = out[i];
     if (activation === "relu") sum = Math.max(sum, 0);
     else if (activation === "tanh") sum = Math.tanh(sum);
     else if (activation === "elu") sum = sum > 0 ? sum : Math.expm1(sum);
     out[i] = sum;
   }
   return out;
+}
+
+/** @type {(x: Float64Array, gain: Float32Array, b: Float32Array) => void} */
+function normalize(x, gain, b) {
+  const mean = x.reduce((sum, value) => sum + value, 0) / x.length;
+  const variance = x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.length;
+  const scale = 1 / Math.sqrt(variance + $EPSILON);
+  for (let i = 0; i < x.length; i++) x[i] = (x[i] - mean) * scale * gain[i] + b[i];
 }
 
 /** @type {(scores: Float64Array, noise: number | undefined) => number} */
@@ -213,8 +227,9 @@ function floats(base64) {
 
 /** @type {(stored: Stored) => Layer} */
 function layer(stored) {
-  const { W, b, outputs } = stored;
-  return { ...stored, W: floats(W), b: floats(b), out: new Float64Array(outputs) };
+  const { W, b, gain, outputs } = stored;
+  const out = new Float64Array(outputs);
+  return { ...stored, W: floats(W), b: floats(b), gain: gain ? floats(gain) : null, out };
 }
 
 const layers = policy.layers.map(layer);
