@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.envs.spaces import observations_from_spec
+from npr.envs.spaces import actions_from_spec, observations_from_spec
 from npr.errors import ConfigError
 from npr.kernels.mlp import gains, layers
 from npr.normalize import ObservationNorm
@@ -54,7 +54,8 @@ def policy_of(spec: Mapping[str, Any], named: Arrays) -> Policy:
     if spec["normalize"] is True:
         size = observations_from_spec(spec["observations"]).size
         scale = _take(left, "norm.scale", (size,))  # before memory of this size is allocated
-        norm = ObservationNorm(size)
+        masks = actions_from_spec(spec["actions"]).mask_size if "masked" in spec else 0
+        norm = ObservationNorm(size, ignored=masks)
         norm.load({key: _take(left, f"norm.{key}") for key in ("count", "mean", "squares")})
         if not np.array_equal(scale, norm.of_observations[1]):
             raise ConfigError("norm.scale is not 1 / sqrt(norm.squares / norm.count + 1e-8).")

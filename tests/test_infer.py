@@ -16,13 +16,27 @@ import npr
 from npr.errors import EnvContractError
 from npr.export import graph_of
 
-FAST = [case for case in cases.NETWORKS if cases.policy(case)._one_row is not None]
+FAST = [case for case in cases.CASES if cases.policy(case)._one_row is not None]
 
 
-def slow(policy, observation):
+def slow(policy, observation, mask=None):
     """The action for one observation, in the way of a batch."""
-    a = policy.choose(policy.encode(observation))
+    a = policy.choose(policy.encode(observation), masks=None if mask is None else mask[None])
     return policy.actions.to_env(a[0])
+
+
+def masks_of(policy, rows):
+    """A mask for each of the rows, None for policies that take none."""
+    masks = cases.masks(graph_of(policy), rows)
+    return [None] * len(rows) if masks is None else masks
+
+
+def leaves(action):
+    """The arrays and numbers of an action, which may be a Dict or Tuple."""
+    if isinstance(action, dict | tuple):
+        parts = action.values() if isinstance(action, dict) else action
+        return [leaf for part in parts for leaf in leaves(part)]
+    return [action]
 
 
 def test_most_policies_of_numbers_have_a_fast_way():
@@ -34,12 +48,15 @@ def test_most_policies_of_numbers_have_a_fast_way():
 @pytest.mark.parametrize("case", cases.CASES)
 def test_one_observation_has_the_action_of_a_batch_of_one(case):
     policy = cases.policy(case)
-    for row in cases.rows(policy, 200):
+    rows = cases.rows(policy, 200)
+    for row, mask in zip(rows, masks_of(policy, rows)):
         observation = cases.observation(policy, row)
-        got, want = policy(observation), slow(policy, observation)
-        assert type(got) is type(want) and np.shape(got) == np.shape(want)
-        assert np.asarray(got).dtype == np.asarray(want).dtype
-        np.testing.assert_array_equal(got, want)
+        a, b = policy(observation, action_masks=mask), slow(policy, observation, mask)
+        assert type(a) is type(b)
+        for got, want in zip(leaves(a), leaves(b), strict=True):
+            assert type(got) is type(want) and np.shape(got) == np.shape(want)
+            assert np.asarray(got).dtype == np.asarray(want).dtype
+            np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "f2", ">f4", "i8", "u1", "?"])
@@ -110,8 +127,10 @@ def test_a_batch_has_the_actions_of_the_graph(case):
     rows = cases.rows(policy, 100)
     batch = [cases.observation(policy, row) for row in rows]
     if not isinstance(batch[0], dict):
-        got = policy(np.array(batch))
-        want = graph_of(policy)(rows).reshape(got.shape)
+        graph = graph_of(policy)
+        masks = cases.masks(graph, rows)
+        got = cases.flat(policy(np.array(batch), action_masks=masks))
+        want = graph(rows, None, masks).reshape(got.shape)
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 

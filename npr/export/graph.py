@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from npr.backend import is_finite
-from npr.envs.spaces import GroupObservations, Observations, spans
+from npr.envs.spaces import Actions, GroupActions, GroupObservations, Observations, spans
 from npr.errors import ConfigError
+from npr.heads import Head, ProductHead
 from npr.kernels.mlp import gains, layers
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 from npr.nn import activations, normalized
@@ -94,8 +95,8 @@ class Graph:
                   of each (states, K), the best first, and K in place of those whose value is -inf.
                   Else None
     head          argmax, categorical, multi_categorical, bernoulli, gaussian, tanh_gaussian, tanh,
-                  or sampler, whose noise is further inputs of the network
-    kind          of actions: discrete, multidiscrete, multibinary or box
+                  sampler, whose noise is further inputs of the network, or product
+    kind          of actions: discrete, multidiscrete, multibinary, box, or group (Dict or Tuple)
     choices       the number of choices of each index; empty for multibinary and box
     start         the smallest action of each index
     low, high     bounds of box actions (D,), infinite ones where there are none
@@ -103,6 +104,10 @@ class Graph:
     epsilon       argmax: the probability of a random action, if noise is given
     temperature   categorical: divides the scores, if noise is given
     masked        whether it takes masks of actions; always false for box actions
+    members       product: a graph for each part of the action, without a network but `output`, the
+                  rows of this one's. Outputs, actions, noise and masks are those of the members,
+                  one after the other
+    label         of a member, its keys in the Dict or Tuple; "" else
     """
 
     parts: tuple[Part, ...]
@@ -122,6 +127,8 @@ class Graph:
     epsilon: float = 0.0
     temperature: float = 1.0
     masked: bool = False
+    members: tuple["Graph", ...] = ()
+    label: str = ""
 
     # ---- sizes
 
@@ -133,6 +140,8 @@ class Graph:
     @property
     def actions(self) -> int:
         """Numbers of an action."""
+        if self.members:
+            return sum(member.actions for member in self.members)
         return len(self.choices) or len(self.low)
 
     @property
@@ -140,13 +149,44 @@ class Graph:
         """Numbers of noise of a sampled action; 0: the policy is deterministic."""
         if self.head == "argmax":
             return 2 if self.epsilon else 0
-        return self.actions if self.head in NOISE else 0
+        return self.actions if self.members or self.head in NOISE else 0
+
+    @property
+    def distributions(self) -> list[str]:
+        """Of each number of noise: uniform or normal."""
+        if self.members:
+            return [one for member in self.members for one in member.distributions]
+        return [NOISE[self.head]] * self.noise if self.noise else []
+
+    @property
+    def whole(self) -> list[bool]:
+        """Whether each number of an action is a whole one."""
+        if self.members:
+            return [one for member in self.members for one in member.whole]
+        return [self.kind != "box"] * self.actions
+
+    @property
+    def smallest(self) -> list[int]:
+        """The smallest value of each index and bit."""
+        if self.members:
+            return [one for member in self.members for one in member.smallest]
+        return [] if self.kind == "box" else list(self.start) or [0] * self.actions
+
+    @property
+    def places(self) -> list[tuple["Graph", slice, slice, slice]]:
+        """Each member, and the places of its outputs, of its actions and noise, and of its mask."""
+        sizes = [(len(one.output.b), one.actions, one.mask) for one in self.members]
+        columns = [[slice(*span) for span in spans(each)] for each in zip(*sizes)]
+        return list(zip(self.members, *columns))
 
     @property
     def spans(self) -> list[tuple[int, int]]:
         """Where the part of a mask for each index or bit starts and ends; none without masks."""
         if not self.masked:
             return []
+        if self.members:
+            widths = [j - i for member in self.members for i, j in member.spans]
+            return spans(widths)
         return spans(self.choices or [2] * self.actions)
 
     @property
@@ -248,6 +288,17 @@ class Graph:
         self, y: Array, h: Array, noise: Array | None = None, mask: Array | None = None
     ) -> Array:
         """`choose` from the outputs y (B, K) and the last hidden values h (B, m)."""
+        if self.members:
+            columns = [
+                member.chosen(
+                    y[:, outputs],
+                    h,
+                    None if noise is None else noise[:, own],
+                    mask[:, allowed] if mask is not None and member.mask else None,
+                )
+                for member, outputs, own, allowed in self.places
+            ]
+            return np.concatenate([a.reshape(len(y), -1).astype(y.dtype) for a in columns], axis=-1)
         allowed = None if mask is None else mask > 0
         if self.head == "argmax":
             return self._explored(_choice(y, None, allowed), noise, allowed)
@@ -292,6 +343,9 @@ class Graph:
 
     def scale(self, a: Array) -> Array:
         """The environments' actions for the agent's."""
+        if self.members:
+            columns = [member.scale(a[:, own]) for member, _, own, _ in self.places]
+            return np.concatenate(columns, axis=-1).astype(a.dtype)
         if self.kind == "box":
             with np.errstate(over="ignore"):  # infinite actions are clipped
                 scaled: Array = np.clip(a * self.half + self.middle, self.low, self.high)
@@ -348,6 +402,8 @@ def bounds(x: Array) -> list[float | None]:
 def ranges(graph: Graph) -> list[float | None]:
     """What errors of each number of an action are divided by: its range, and at least a tenth of
     its largest bound, as float32 has seven digits; None where it has no range."""
+    if graph.members:
+        return [unit for member in graph.members for unit in ranges(member)]
     if graph.kind != "box":
         return [1.0] * graph.actions
     low, high = graph.low.astype(np.float64), graph.high.astype(np.float64)
@@ -373,46 +429,15 @@ def _widened(value: Any) -> Any:
 def graph_of(policy: Policy) -> Graph:
     """The graph of a policy, in the type of its parameters.
 
-    Raises ConfigError if its parameters are not finite, for numbers that do not fit float32, and
-    for Dict and Tuple actions.
+    Raises ConfigError if its parameters are not finite, and for numbers that do not fit float32.
     """
-    if policy.actions.kind == "group":
-        raise ConfigError(
-            f"Policies of several actions, {policy.actions}, cannot be exported yet: save the "
-            "agent, and load it with npr.infer."
-        )
-    if policy.own:
-        raise ConfigError(
-            "A network of your own code cannot be exported: npr does not know what it computes. "
-            "Export an agent with hidden widths in net_arch, or keep the file of agent.save(path)."
-        )
     check_finite(policy)
-    head, spec = policy.head, policy.actions.spec
-    name = _SAME.get(head.name, head.name)
-    kind = policy.actions.kind
-    nothing: Array = np.zeros(0, np.float32)
-    choices: tuple[int, ...] = ()
-    start: tuple[int, ...] = ()
-    low = high = middle = half = nothing
-    if kind == "discrete":
-        choices, start = (spec["n"],), (spec["start"],)
-    elif kind == "multidiscrete":
-        choices = tuple(np.ravel(spec["nvec"]).tolist())
-        start = tuple(np.ravel(spec["start"]).tolist())
-    elif kind == "box":
-        low, high, middle, half = policy.actions.bounds  # type: ignore[attr-defined]
-    else:
-        low, high = np.zeros(policy.actions.size), np.ones(policy.actions.size)
     norm = None
     if policy.norm is not None:
         mean, scale = policy.norm.of_observations
         norm = Norm(mean.copy(), scale.copy(), policy.norm.clip)
-    graph = Graph(
-        tuple(_parts(policy.observations)), norm, (),
-        Layer(np.zeros((0, 0), np.float32), nothing), None, None,
-        name, kind, choices, start, low, high, middle, half, head.epsilon, head.temperature,
-        policy.masked and kind != "box",
-    )  # fmt: skip
+    graph = _acting(policy.actions, policy.head, policy.masked)
+    graph = replace(graph, parts=tuple(_parts(policy.observations)), norm=norm)
     _check_fits(graph)
     if policy.sizes is None:
         return replace(graph, table=_ranked(policy.theta, graph.masked))
@@ -423,16 +448,79 @@ def graph_of(policy: Policy) -> Graph:
         replace(layer, activation=name, gain=None if gain is None else gain.copy())
         for layer, name, gain in zip(stack, names, stretched)
     )
-    output = stack[-1]
-    log_std: Layer | Array | None = None
-    if head.name == "dueling":  # the value of the state changes no order of the advantages
-        output = _rows(output, slice(1, None))
-    elif name in ("gaussian", "tanh_gaussian"):
-        D = policy.actions.size
-        free: Array = policy.theta[len(policy.theta) - policy.free :].copy()
-        log_std = free if policy.free else _rows(output, slice(D, None))
-        output = _rows(output, slice(D))
-    return replace(graph, hidden=hidden, output=output, log_std=log_std)
+    graph = replace(graph, hidden=hidden)
+    free: Array = policy.theta[len(policy.theta) - policy.free :].copy()
+    return _with_outputs(graph, stack[-1], free, policy.head.name == "dueling")
+
+
+def _acting(actions: Actions, head: Head, masked: bool, name: str = "") -> Graph:
+    """The graph without a network: from its outputs to actions."""
+    spec, kind = actions.spec, actions.kind
+    nothing: Array = np.zeros(0, np.float32)
+    choices: tuple[int, ...] = ()
+    start: tuple[int, ...] = ()
+    low = high = middle = half = nothing
+    members: list[Graph] = []
+    if isinstance(actions, GroupActions) and isinstance(head, ProductHead):
+        prefix = f"{name}." if name else ""
+        for key, part, own in zip(actions.keys, actions.parts, head.parts):
+            member = _acting(part, own, masked, f"{prefix}{key}")
+            members += member.members or [member]
+    elif kind == "discrete":
+        choices, start = (spec["n"],), (spec["start"],)
+    elif kind == "multidiscrete":
+        choices = tuple(np.ravel(spec["nvec"]).tolist())
+        start = tuple(np.ravel(spec["start"]).tolist())
+    elif kind == "box":
+        low, high, middle, half = actions.bounds  # type: ignore[attr-defined]
+    else:
+        low, high = np.zeros(actions.size), np.ones(actions.size)
+    return Graph(
+        (), None, (), Layer(np.zeros((0, 0), np.float32), nothing), None, None,
+        _SAME.get(head.name, head.name), kind, choices, start, low, high, middle, half,
+        head.epsilon, head.temperature, masked and kind != "box", tuple(members), name,
+    )  # fmt: skip
+
+
+def _with_outputs(graph: Graph, output: Layer, free: Array, dueling: bool) -> Graph:
+    """The graph with its last layer.
+
+    output   all outputs of the network
+    free     those that do not depend on the observation
+    dueling  whether the first output is the value of the state, which changes no order of the
+             others, the advantages
+    """
+    if dueling:
+        return replace(graph, output=_rows(output, slice(1, None)))
+    if graph.members:
+        return _with_members(graph, output, free)
+    if graph.head not in ("gaussian", "tanh_gaussian"):
+        return replace(graph, output=output)
+    D = graph.actions
+    log_std = free if len(free) else _rows(output, slice(D, None))
+    return replace(graph, output=_rows(output, slice(D)), log_std=log_std)
+
+
+def _with_members(graph: Graph, output: Layer, free: Array) -> Graph:
+    """A product of heads with its last layer. Raises ConfigError if log standard deviations are
+    among its outputs."""
+    members, first, freed = [], 0, 0
+    for member in graph.members:
+        n = sum(member.choices) or member.actions
+        log_std = None
+        if member.head == "gaussian":
+            log_std = free[freed : freed + n]
+            freed += n
+        members.append(
+            replace(member, output=_rows(output, slice(first, first + n)), log_std=log_std)
+        )
+        first += n
+    if (first, freed) != (len(output.b), len(free)):
+        raise ConfigError(
+            "Only Dict and Tuple actions whose deviations do not depend on the observation can be "
+            "exported, as npr's agents have them."
+        )
+    return replace(graph, output=output, members=tuple(members))
 
 
 def _ranked(values: Array, masked: bool) -> Array:
@@ -448,6 +536,8 @@ def _ranked(values: Array, masked: bool) -> Array:
 def _check_fits(graph: Graph) -> None:
     """Raise ConfigError for indices and settings that float32 does not hold: the numbers of
     observations, and in C of actions, have this type."""
+    for member in graph.members:
+        _check_fits(member)
     parts = [(part.start, part.inputs) for part in graph.parts if part.start is not None]
     for start, n in [*zip(graph.start, graph.choices), *parts]:
         if max(abs(start), abs(start + n)) > 1 << 24:

@@ -24,7 +24,7 @@ _SAMPLE = """
  *
  * @param {number | ArrayLike<number>} obs  as for act
  * @param {ArrayLike<number>} noise  meta.noise.numbers numbers, from meta.noise.distribution:
- *     uniform in [0, 1), or standard normal
+ *     uniform in [0, 1), or standard normal; one for each number where it is a list
 $MASK_COMMENT * @returns {$ACTION}
  * @throws {RangeError} as act does, and for noise of another length
  */
@@ -32,7 +32,7 @@ export function sample(obs, noise$MASK) {
   if (noise?.length !== policy.noise) {
     throw new RangeError(`Noise has length ${policy.noise}, got ${noise?.length}.`);
   }
-  return /** @type {$ACTION} */ (toEnvironment(choose(encode(obs), noise, $ALLOWED)));
+  return /** @type {$ACTION} */ (choose(encode(obs), noise, $ALLOWED));
 }
 """
 _MASK_COMMENT = """\

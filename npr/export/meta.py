@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from npr.export.card import observation_names
-from npr.export.graph import NOISE, Array, Graph, Layer, bounds, ranges
+from npr.export.graph import Array, Graph, Layer, bounds, ranges
 from npr.export.model import Model
 from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
 
@@ -16,7 +16,9 @@ def meta_of(model: Model) -> dict[str, Any]:
     """The card, and what observations, actions, noise and masks are, for JSON.
 
     low and high are the bounds of each number of an observation and of an action, null where there
-    are none; choices and start those of each index.
+    are none; choices and start those of each index. A Dict or Tuple of actions has these for each
+    of its parts, whose numbers follow one after the other, and a distribution for each number of
+    the noise.
     """
     graph, card = model.graph, model.card.plain()
     names = observation_names(graph)
@@ -24,14 +26,24 @@ def meta_of(model: Model) -> dict[str, Any]:
         "numbers": graph.numbers, "low": card.pop("low"), "high": card.pop("high"),
         "names": names if any(names) else None,
     }  # fmt: skip
+    action = _action(graph)
+    if graph.members:
+        action["parts"] = [{"name": one.label, **_action(one)} for one in graph.members]
+    noise = None
+    if graph.noise:
+        kinds = graph.distributions
+        noise = {"numbers": graph.noise, "distribution": kinds if graph.members else kinds[0]}
+    mask = {"numbers": graph.mask} if graph.mask else None
+    return {**card, "observation": observation, "action": action, "noise": noise, "mask": mask}
+
+
+def _action(graph: Graph) -> dict[str, Any]:
     action: dict[str, Any] = {"kind": graph.kind, "numbers": graph.actions}
     if graph.kind == "box":
         action |= {"low": bounds(graph.low), "high": bounds(graph.high)}
     elif graph.choices:
         action |= {"choices": list(graph.choices), "start": list(graph.start)}
-    noise = {"numbers": graph.noise, "distribution": NOISE[graph.head]} if graph.noise else None
-    mask = {"numbers": graph.mask} if graph.mask else None
-    return {**card, "observation": observation, "action": action, "noise": noise, "mask": mask}
+    return action
 
 
 def data_of(graph: Graph, sampled: bool) -> dict[str, Any]:
@@ -42,15 +54,30 @@ def data_of(graph: Graph, sampled: bool) -> dict[str, Any]:
     names = "numbers", "inputs", "divisor", "start"
     parts = [dict(zip(names, [getattr(part, name) for name in names])) for part in graph.parts]
     stack = [] if graph.table is not None else [*graph.hidden, graph.output]
-    norm, spread = graph.norm, graph.log_std if sampled else None
+    norm = graph.norm
     return {
         "parts": parts,
         "inputs": stack[0].W.shape[1] if stack else 1,
-        "head": graph.head,
-        "kind": graph.kind,
         "table": _table(graph),
         "norm": norm and {"mean": norm.mean, "scale": norm.scale, "clip": float(norm.clip)},
         "layers": [_layer(layer) for layer in stack],
+        "ranges": ranges(graph),
+        "noise": graph.noise,
+        "mask": [end - start for start, end in graph.spans],
+        **_head(graph, sampled),
+        "members": [_head(member, sampled) for member in graph.members],
+    }
+
+
+def _head(graph: Graph, sampled: bool) -> dict[str, Any]:
+    """What leads from the outputs of a network to an action, see data_of."""
+    spread = graph.log_std if sampled else None
+    return {
+        "head": graph.head,
+        "kind": graph.kind,
+        "outputs": len(graph.output.b),
+        "actions": graph.actions,
+        "masked": graph.mask,
         "spread": _layer(spread) if isinstance(spread, Layer) else spread,
         "clip": [LOG_STD_MIN, LOG_STD_MAX] if graph.head == "tanh_gaussian" else None,
         "choices": list(graph.choices),
@@ -59,11 +86,8 @@ def data_of(graph: Graph, sampled: bool) -> dict[str, Any]:
         "high": bounds(graph.high),
         "middle": bounds(graph.middle),
         "half": bounds(graph.half),
-        "ranges": ranges(graph),
         "epsilon": float(graph.epsilon),
         "temperature": float(graph.temperature),
-        "noise": graph.noise,
-        "mask": [end - start for start, end in graph.spans],
     }  # fmt: skip
 
 

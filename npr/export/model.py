@@ -10,7 +10,7 @@ from npr.envs.spaces import spans
 from npr.errors import ConfigError
 from npr.export.card import Card
 from npr.export.episodes import thinned
-from npr.export.graph import NOISE, Array, Graph, ranges
+from npr.export.graph import Array, Graph, ranges
 from npr.export.integer import IntegerGraph
 from npr.policy import Policy
 
@@ -19,7 +19,12 @@ _LARGEST_TESTS = 1 << 15  # numbers in all observations of the tests
 _FEWEST = 4  # tests, where there are so many observations
 _ROUNDING = 2e-6  # of the action's range, by the rounding of sums in a test: the tolerance is 1e-5
 _DRAWS = 8  # of noise for a test
-_LATER = ("gain", "masked")  # fields that digests leave out where they are not used
+_LATER = (
+    "gain",
+    "masked",
+    "members",
+    "label",
+)  # fields that digests leave out where they are not used
 _FAR = 12.0  # deviations of the normalization, or units where there is no bound
 
 
@@ -83,8 +88,10 @@ def draw_noise(graph: Graph, n: int, rng: np.random.Generator) -> Array:
     """Noise for n sampled actions (n, graph.noise), float32."""
     if not graph.noise:
         return np.zeros((n, 0), np.float32)
-    draw = rng.random if NOISE[graph.head] == "uniform" else rng.standard_normal
-    drawn: Array = draw((n, graph.noise), np.float32)
+    kinds, drawn = graph.distributions, np.empty((n, graph.noise), np.float32)
+    for kind, draw in (("uniform", rng.random), ("normal", rng.standard_normal)):
+        columns = [i for i, one in enumerate(kinds) if one == kind]
+        drawn[:, columns] = draw((n, len(columns)), np.float32)
     return drawn
 
 
@@ -100,6 +107,14 @@ def decided(graph: Graph, rows: Array, mask: Array | None = None) -> Array:
 def _margin(graph: Graph, y: Array, mask: Array | None) -> Array:
     """By how much outputs (B, K) may differ until another index or bit is chosen (B,), relative to
     the largest of them."""
+    if graph.members:
+        margins = [
+            _margin(one, y[:, outputs], mask[:, own] if mask is not None and one.mask else None)
+            for one, outputs, _, own in graph.places
+            if one.kind != "box"
+        ]
+        smallest: Array = np.min(margins, axis=0) if margins else np.full(len(y), np.inf)
+        return smallest
     if graph.head == "bernoulli":
         free = True if mask is None else (mask[:, 0::2] > 0) & (mask[:, 1::2] > 0)
         margin = np.where(free, abs(y), np.inf).min(axis=-1)
@@ -119,27 +134,33 @@ def _doubt(
 ) -> Array:
     """How much the action of each row (B, numbers) depends on the last digits of sums; at most 1
     is little."""
-    doubt: Array
-    if graph.table is None and graph.kind != "box" and noise is None:
-        doubt = 1e-3 / np.maximum(_margin(graph, graph.outputs(rows), mask), 1e-30)
+    doubt: Array = np.zeros(len(rows))
+    whole = np.array(graph.whole)
+    if not (whole.all() or isinstance(graph, IntegerGraph)):
+        doubt = _rounding(graph, rows, noise, mask)
+    if not whole.any():
         return doubt
-    if graph.kind == "box":
-        if isinstance(graph, IntegerGraph):
-            return np.zeros(len(rows))
-        action = graph(rows, noise).astype(np.float64)
-        wide = None if noise is None else noise.astype(np.float64)
-        unit = np.array([x or np.nan for x in ranges(graph)])
-        unit = np.where(np.isnan(unit), np.maximum(1, abs(action)), unit)
-        error = abs(action - graph.widened()(rows.astype(np.float64), wide)) / unit
-        doubt = np.nan_to_num(error.max(axis=-1) / _ROUNDING, nan=np.inf)
-        return doubt
-    if noise is None:  # of a table; a mask must leave one of the actions that it knows
-        doubt = (graph(rows, None, mask) < graph.start[0]) * 2.0
-        return doubt
+    if noise is None and graph.table is not None:
+        # a mask must leave one of the actions that it knows
+        return np.maximum(doubt, (graph(rows, None, mask) < graph.start[0]) * 2.0)
+    if noise is None:
+        margin = _margin(graph, graph.outputs(rows), mask)
+        return np.maximum(doubt, 1e-3 / np.maximum(margin, 1e-30))
     shifts = np.float32([-1e-4, 1e-4])
     near = [graph(rows, noise + shift, mask).reshape(len(rows), -1) for shift in shifts]
-    changed: Array = (near[0] != near[1]).any(axis=-1) * 2.0
-    return changed
+    changed = (near[0] != near[1])[:, whole].any(axis=-1)
+    return np.maximum(doubt, changed * 2.0)
+
+
+def _rounding(graph: Graph, rows: Array, noise: Array | None, mask: Array | None) -> Array:
+    """How far rounding takes the action of each row (B, numbers), in units of _ROUNDING."""
+    action = graph(rows, noise, mask).astype(np.float64)
+    wide = None if noise is None else noise.astype(np.float64)
+    unit = np.array([x or np.nan for x in ranges(graph)])
+    unit = np.where(np.isnan(unit), np.maximum(1, abs(action)), unit)
+    error = abs(action - graph.widened()(rows.astype(np.float64), wide, mask)) / unit
+    doubt: Array = np.nan_to_num(error.max(axis=-1) / _ROUNDING, nan=np.inf)
+    return doubt
 
 
 def _steady_masks(graph: Graph, rows: Array, rng: np.random.Generator) -> Array:
@@ -241,12 +262,11 @@ def _chosen(graph: Graph, pool: Array, most: int) -> Array:
         return pool
     quarter = most // 4
     chosen = [*range(len(pool) - quarter, len(pool))]
-    a = graph(pool)
-    if graph.kind == "box":
-        for i in range(min(a.shape[-1], quarter // 2)):
-            chosen += [int(a[:, i].argmin()), int(a[:, i].argmax())]
-    else:  # one of every action, if there are so many
-        _, first = np.unique(a, axis=0, return_index=True)
+    a, whole = graph(pool).reshape(len(pool), -1), np.array(graph.whole)
+    for i in np.flatnonzero(~whole)[: quarter // 2]:
+        chosen += [int(a[:, i].argmin()), int(a[:, i].argmax())]
+    if whole.any():  # one of every action, if there are so many
+        _, first = np.unique(a[:, whole], axis=0, return_index=True)
         chosen += first[:quarter].tolist()
         near = np.argsort(-_doubt(graph, pool), kind="stable")  # where an error shows
         chosen += near[: most // 2].tolist()

@@ -1,7 +1,8 @@
 """Policies as ONNX models, for onnxruntime and what else reads them.
 
     observation (B, numbers) float32 -> action (B, actions) float32, or int64 for indices and bits;
-                                        (B,) int64 for a Discrete space
+                                        (B,) int64 for a Discrete space; a Dict or Tuple has the
+                                        numbers of its parts, as float32
                                         scores (B, outputs) float32: action values or logits
     noise (B, noise) float32         -> sampled, like action
     mask (B, mask) bool              what is allowed, of policies that were trained with masks
@@ -51,10 +52,10 @@ def source(model: Model, *, stochastic: bool = False) -> bytes:
         mask = "mask"
     x = nodes.encoded(graph)
     width = () if graph.kind == "discrete" else (graph.actions,)
-    kind = np.float32 if graph.kind == "box" else np.int64
+    kind = np.int64 if all(graph.whole) and not graph.members else np.float32
     outputs = [nodes.port("action", kind, *width)]
     y, h = nodes.outputs(graph, x, None)
-    nodes.give("action", nodes.scaled(graph, nodes.chosen(graph, y, h, None, mask)))
+    nodes.give("action", nodes.acted(graph, y, h, None, mask))
     if graph.table is None and graph.kind != "box":
         outputs.append(nodes.port("scores", np.float32, len(graph.output.b)))
         nodes.give("scores", y)
@@ -63,7 +64,7 @@ def source(model: Model, *, stochastic: bool = False) -> bytes:
         outputs.append(nodes.port("sampled", kind, *width))
         if graph.head == "sampler":
             y, h = nodes.outputs(graph, x, "noise")
-        nodes.give("sampled", nodes.scaled(graph, nodes.chosen(graph, y, h, "noise", mask)))
+        nodes.give("sampled", nodes.acted(graph, y, h, "noise", mask))
     text = f"{model.card.title}\n{model.card.measured}"
     made = nodes.helper.make_model(
         nodes.helper.make_graph(nodes.made, "policy", inputs, outputs, nodes.constants),
@@ -121,6 +122,7 @@ class _Nodes:
         self.made: list[Any] = []
         self.constants: list[Any] = []
         self.names: set[str] = set()
+        self.member = ""  # a prefix of names
 
     def port(self, name: str, dtype: Any, *shape: int) -> Any:
         """An input or output of the graph: a batch."""
@@ -212,6 +214,24 @@ class _Nodes:
         op = _ACTIVATIONS.get(layer.activation)
         return self.add(op, y) if op else y
 
+    def acted(self, graph: Graph, y: str, h: str, noise: str | None, mask: str | None) -> str:
+        """The environments' actions."""
+        if not graph.members:
+            return self.scaled(graph, self.chosen(graph, y, h, noise, mask))
+        parts = []
+        for i, (member, outputs, own, allowed) in enumerate(graph.places):
+            self.member = f"{i}."
+            drawn = noise and self.columns(noise, own.start, own.stop)
+            open_ = (
+                self.columns(mask, allowed.start, allowed.stop) if mask and member.mask else None
+            )
+            own_y = self.columns(y, outputs.start, outputs.stop)
+            a = self.scaled(member, self.chosen(member, own_y, h, drawn, open_))
+            if member.kind == "discrete":
+                a = self.add("Unsqueeze", a, self.constant([1], _INDEX))
+            parts.append(a if member.kind == "box" else self.cast(a, _FLOAT))
+        return self.add("Concat", *parts, axis=1)
+
     def chosen(self, graph: Graph, y: str, h: str, noise: str | None, mask: str | None) -> str:
         """The agent's actions."""
         if graph.head == "argmax":
@@ -246,7 +266,7 @@ class _Nodes:
         if isinstance(graph.log_std, Layer):
             x = self.dense(h, graph.log_std, "log_std")
         else:
-            x = self.constant(graph.log_std, _FLOAT, "log_std")
+            x = self.constant(graph.log_std, _FLOAT, f"{self.member}log_std")
         if graph.head != "tanh_gaussian":
             return x
         return self.add("Clip", x, *self.clip(LOG_STD_MIN, LOG_STD_MAX))

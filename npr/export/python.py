@@ -22,13 +22,13 @@ def sample(obs, noise$MASK):
 
     obs     as for act
     noise   META["noise"]["numbers"] numbers, from META["noise"]["distribution"]: uniform in [0, 1),
-            or standard normal
+            or standard normal; one for each number where it is a list
 $MASK_OF_SAMPLE
     Raises ValueError as act does, and for noise of another length.
     """
     if len(noise) != POLICY["noise"]:
         raise ValueError("Noise has length %d, got %d." % (POLICY["noise"], len(noise)))
-    return _to_environment(_choose(_encode(obs), noise, $ALLOWED))
+    return _choose(_encode(obs), noise, $ALLOWED)
 
 '''
 _MASK_COMMENT = """\
@@ -74,7 +74,7 @@ def source(model: Model, *, stochastic: bool = False) -> str:
     of actions, `act(obs, mask)` and `sample(obs, noise, mask)`."""
     graph, card = model.graph, model.card
     sampled = stochastic and graph.noise > 0
-    number = "float" if graph.kind == "box" else "int"
+    number = "float" if graph.kind == "box" else "float or int" if graph.members else "int"
     words = {name: pair[0] if graph.mask else pair[1] for name, pair in _MASKED.items()}
     words["ACTION"] = number if graph.kind == "discrete" else f"a list of {graph.actions} {number}"
     data, tests = data_of(graph, sampled), tests_of(model, sampled)

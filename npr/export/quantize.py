@@ -39,8 +39,8 @@ def quantized(graph: Graph, dtype: str, observations: Array) -> IntegerGraph:
     dtype          int8 or q15
     observations   (B, numbers) that are usual; ranges are taken from them
 
-    Raises ConfigError for tables and layer normalization, for missing observations, for outputs
-    that overflow, and for weights that are too large.
+    Raises ConfigError for tables, layer normalization, Dict and Tuple actions, for missing
+    observations, for outputs that overflow, and for weights that are too large.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype!r} is not known; use 'float32', 'int8' or 'q15'.")
@@ -48,6 +48,11 @@ def quantized(graph: Graph, dtype: str, observations: Array) -> IntegerGraph:
         raise ConfigError(
             f"dtype={dtype!r} is for networks; the table of this policy is packed already. "
             "Leave dtype out."
+        )
+    if graph.members:
+        raise ConfigError(
+            f"dtype={dtype!r} cannot hold Dict and Tuple actions, whose outputs have different "
+            "scales. Use dtype='float32'."
         )
     if any(layer.gain is not None for layer in graph.hidden):
         raise ConfigError(

@@ -7,6 +7,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, iterate
 from support.agent_files import without_workers
+from support.export_cases import flat
 from support.local_actors import LocalEngine
 from support.small_agents import (
     RandomEnv,
@@ -205,10 +206,21 @@ def test_parts_of_other_kinds_are_refused(space):
         agent_of("PPO", env=RandomEnv(spaces.Box(-1, 1, (3,)), space))
 
 
-def test_an_export_is_refused_in_a_sentence(tmp_path):
-    with pytest.raises(ConfigError, match=r"Dict\(lever=.*cannot be exported yet"):
-        agent_of("PPO").export(tmp_path / "policy.h")
-    assert not list(tmp_path.iterdir())
+def test_an_exported_policy_plays_the_game(tmp_path):
+    agent = agent_of("PPO").learn(64)
+    written = agent.export(tmp_path / "policy.py", episodes=4)
+    assert written.model.card.mean == pytest.approx(agent.evaluate(episodes=4, seed=0).mean)
+    scope = {}
+    exec((tmp_path / "policy.py").read_text(), scope)
+    s = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype(np.float32)
+    batch, _ = agent.predict(s, deterministic=True)
+    got = [scope["act"](one) for one in s]
+    np.testing.assert_allclose(got, flat(batch), atol=1e-5)
+    assert scope["META"]["action"]["parts"][0] == {
+        "name": "lever", "kind": "discrete", "numbers": 1, "choices": (2,), "start": (1,),
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="'int8' cannot hold Dict and Tuple actions"):
+        agent.export(tmp_path / "policy.h", dtype="int8", episodes=1)
 
 
 def test_a_file_with_other_actions_is_refused(tmp_path):

@@ -75,25 +75,33 @@ def outputs(programs):
 
 def ranges(graph, actions):
     """The range of each number of an action: where it has no bounds, what it takes."""
-    bounded = np.isfinite(graph.high - graph.low)
+    bounded = np.isfinite(cases.widths(graph))
     return np.where(bounded, cases.span(graph), np.ptp(actions, axis=0))
 
 
 def assert_acts_alike(graph, rows, want, got, tolerance=1e-5, masks=None):
     """`got` are the exact actions to 1e-5 of their range, where the policy's, `want`, in float32
     have errors of this size too; indices are the same unless two scores nearly tie."""
-    if graph.kind == "box":
-        exact, span = cases.exact(graph, rows), ranges(graph, want)
+    assert not cases.forbidden(graph, got, masks)
+    if graph.kind in ("box", "group"):
+        rows, want, got, masks = _decided(graph, rows, want, got, masks)
+        exact, span = cases.exact(graph, rows, None, masks), ranges(graph, want)
         assert (abs(got - exact) / span).max() < tolerance
         error = abs(got - want) / span
         assert (error > tolerance).mean() < 1e-3
         assert error.max() < 2 * tolerance
         return
-    assert not cases.forbidden(graph, got, masks)
     sure = decided(graph, rows, masks)
     assert (~sure).mean() < 0.005
     np.testing.assert_array_equal(got[sure], want[sure])
     assert (got == want).all(axis=-1).mean() > 0.999
+
+
+def _decided(graph, rows, want, got, masks):
+    """The rows whose indices do not nearly tie."""
+    sure = decided(graph, rows, masks) if any(graph.whole) else np.ones(len(rows), bool)
+    assert (~sure).mean() < 0.01
+    return rows[sure], want[sure], got[sure], None if masks is None else masks[sure]
 
 
 @every_build
@@ -119,7 +127,12 @@ def test_sampled_actions_are_those_for_the_noise(outputs, build, libm, name):
         exact = cases.exact(graph, rows, noise)
         assert (abs(got - exact) / ranges(graph, want)).max() < 2e-5
         return
+    whole = np.array(graph.whole)
+    if not whole.all():
+        exact = cases.exact(graph, rows, noise, masks)
+        assert (abs(got - exact) / ranges(graph, want))[:, ~whole].max() < 2e-5
     near = [graph(rows, noise + np.float32(e), masks).reshape(N, -1) for e in (-1e-4, 1e-4)]
+    near, got, want = [one[:, whole] for one in near], got[:, whole], want[:, whole]
     sure = decided(graph, rows, masks) & (near[0] == near[1]).all(axis=-1)
     assert sure.mean() > 0.98
     np.testing.assert_array_equal(got[sure], want[sure])
@@ -171,6 +184,15 @@ def test_batches_hold_the_rows_that_they_are_made_of(case):
     np.testing.assert_array_equal(graph_of(policy).decode(x), rows)
 
 
+def bounds(graph):
+    """The smallest and the largest value of each number of an action."""
+    if graph.members:
+        return [np.concatenate(each) for each in zip(*map(bounds, graph.members))]
+    if graph.choices:
+        return np.array(graph.start), np.array(graph.start) + graph.choices - 1
+    return graph.low, graph.high
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_observations_that_are_not_finite_give_actions_within_the_bounds(programs, value):
     own = headers(False)
@@ -180,8 +202,6 @@ def test_observations_that_are_not_finite_give_actions_within_the_bounds(program
     results = own.results(programs("sanitized", False), rows, noise)
     for name, (_, _, action, sampled) in results.items():
         graph = own.models[name].graph
-        low, high = graph.low, graph.high
-        if graph.choices:
-            low, high = np.array(graph.start), np.array(graph.start) + graph.choices - 1
+        low, high = bounds(graph)
         for a in (action, sampled) if graph.noise else (action,):
             assert ((a >= low) & (a <= high)).all(), name

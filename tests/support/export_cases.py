@@ -26,6 +26,15 @@ ACTIONS = {
         "kind": "box", "shape": [2], "dtype": "float64", "low": [_INF, -1.0], "high": [_INF, 1.0],
     },
 }  # fmt: skip
+ACTIONS["tuple"] = {"kind": "group", "keys": [0, 1], "parts": [ACTIONS["half"], ACTIONS["one"]]}
+ACTIONS["dict"] = {
+    "kind": "group", "keys": ["lever", "more", "place", "switches"],
+    "parts": [
+        ACTIONS["started"],
+        {"kind": "group", "keys": [0, 1], "parts": [ACTIONS["half"], ACTIONS["multi"]]},
+        ACTIONS["box"], ACTIONS["bits"],
+    ],
+}  # fmt: skip
 OBSERVATIONS = {
     "states": {"kind": "discrete", "n": 37, "start": 3},
     "box": {"kind": "box", "shape": [2, 3]},
@@ -78,11 +87,16 @@ CASES = {
     ),
     "tanh": ("tanh", "box", "box", [16], "relu", {}),
     "tanh-linear": ("tanh", "box", "bits", [], "relu", {"normalize": True}),
+    "hybrid": ("product", "dict", "box", [12], "tanh", {"normalize": True, "masked": True}),
+    "hybrid-tuple": ("product", "tuple", "dict", [7], "relu", {}),
     "sampler": ("sampler", "box", "box", [16, 8], "relu", {"normalize": True}),
 }  # fmt: skip
 MASKED = [name for name, (*_, given) in CASES.items() if given.get("masked")]
 NORMAL = [name for name in CASES if name.endswith("-normal")]
-NETWORKS = [name for name in CASES if not name.startswith("table") and name not in NORMAL]
+HYBRID = [name for name in CASES if name.startswith("hybrid")]
+NETWORKS = [  # that can be quantized
+    name for name in CASES if not name.startswith("table") and name not in (*NORMAL, *HYBRID)
+]
 
 
 def policy(name, seed=0):
@@ -104,10 +118,11 @@ def policy(name, seed=0):
     layer_norm = given.get("layer_norm", False)
     size = sum((n + 1) * m for n, m in zip(sizes, sizes[1:])) + free + sum(hidden) * layer_norm
     theta = rng.standard_normal(size).astype(np.float32) * 0.5
-    norm = ObservationNorm(spaces.size) if given.get("normalize") else None
+    masked = given.get("masked", False)
+    ignored = head.actions.mask_size if masked else 0
+    norm = ObservationNorm(spaces.size, ignored=ignored) if given.get("normalize") else None
     if norm is not None:
         norm.add(rng.normal(1.0, 3.0, (100, spaces.size)))
-    masked = given.get("masked", False)
     return Policy(spaces, head, theta, sizes, activation, free, norm, masked, layer_norm)
 
 
@@ -155,10 +170,18 @@ def observation(policy, numbers):
     return take(policy.observations)
 
 
+def widths(graph):
+    """The range of each number of an action, 1 for whole ones; infinite where it has no end."""
+    if graph.members:
+        return np.concatenate([widths(member) for member in graph.members])
+    if graph.choices:
+        return np.ones(graph.actions)
+    return np.asarray(graph.high - graph.low, np.float64)
+
+
 def span(graph):
     """What errors of actions are measured by: their range, or 1 where it has no end (D,)."""
-    width = np.asarray(graph.high - graph.low, np.float64)
-    return np.where(np.isfinite(width), width, 1.0)
+    return np.where(np.isfinite(widths(graph)), widths(graph), 1.0)
 
 
 def corners(policy, n=1_000, seed=3):
@@ -183,8 +206,9 @@ def forbidden(graph, actions, masks):
         return 0
     actions = np.asarray(actions, np.int64).reshape(len(masks), -1)
     wrong = np.zeros(len(masks), bool)
+    columns = np.flatnonzero(graph.whole)
     for k, (start, end) in enumerate(graph.spans):
-        index = actions[:, k] - (graph.start[k] if graph.choices else 0)
+        index = actions[:, columns[k]] - graph.smallest[k]
         inside = (index >= 0) & (index < end - start)
         wrong |= ~inside | (masks[np.arange(len(masks)), start + index * inside] == 0)
     return int(wrong.sum())
@@ -197,7 +221,7 @@ def exact(graph, numbers, noise=None, mask=None):
     return a.reshape(len(numbers), graph.actions)
 
 
-def rounding(graph, numbers, noise=None):
+def rounding(graph, numbers, noise=None, mask=None):
     """How far actions in float32 may be from `exact` ones (n, actions), whatever the order of sums:
     the change of the exact ones if each weight differs by its last two bits, up or down in turn."""
     if graph.table is not None:
@@ -209,7 +233,10 @@ def rounding(graph, numbers, noise=None):
 
     hidden = tuple(moved(layer) for layer in graph.hidden)
     other = dataclasses.replace(graph.widened(), hidden=hidden, output=moved(graph.output))
-    return abs(exact(other, numbers, noise) - exact(graph, numbers, noise))
+    if graph.members:
+        members = [dataclasses.replace(one, output=moved(one.output)) for one in other.members]
+        other = dataclasses.replace(other, members=tuple(members))
+    return abs(exact(other, numbers, noise, mask) - exact(graph, numbers, noise, mask))
 
 
 def batch(policy, numbers):
@@ -231,5 +258,14 @@ def batch(policy, numbers):
 
 
 def actions(policy, numbers, masks=None):
-    """The policy's actions (n, ...) for rows of numbers."""
-    return policy(batch(policy, numbers), action_masks=masks)
+    """The policy's actions (n, ...) for rows of numbers; for a Dict or Tuple (n, actions)."""
+    return flat(policy(batch(policy, numbers), action_masks=masks))
+
+
+def flat(actions):
+    """A batch of actions of a Dict or Tuple as rows of numbers; others as they are."""
+    if isinstance(actions, np.ndarray):
+        return actions
+    parts = actions.values() if isinstance(actions, dict) else actions
+    columns = [np.asarray(flat(part), np.float64) for part in parts]
+    return np.concatenate([one.reshape(len(one), -1) for one in columns], axis=-1)

@@ -78,8 +78,8 @@ def expected(case):
     # where float32 and float64 choose different indices, both are right
     slack = _slack(graph, actions, rows, None, masks)
     slack_sampled = _slack(graph, sampled, rows, noise, masks) if graph.noise else slack
-    width = graph.high - graph.low if graph.kind == "box" else np.ones(graph.actions)
-    units = np.where(np.isfinite(width), width, np.ptp(actions, axis=0))
+    units = [np.inf if unit is None else unit for unit in cases.widths(graph)]
+    units = np.where(np.isfinite(units), units, np.ptp(actions, axis=0))
     return Expected(
         case, model, rows, noise, actions, sampled, masks, slack, slack_sampled, units
     )  # fmt: skip
@@ -88,9 +88,9 @@ def expected(case):
 def _slack(graph, actions, rows, noise, masks):
     """How far other sums of float32 may be from these actions (n, actions)."""
     own = abs(actions - cases.exact(graph, rows, noise, masks))
-    if graph.kind != "box":
+    if graph.kind not in ("box", "group"):
         return own
-    return np.maximum(own, cases.rounding(graph, rows, noise))
+    return np.maximum(own, cases.rounding(graph, rows, noise, masks))
 
 
 def mutants(model):
@@ -121,6 +121,8 @@ def mutants(model):
         found["another scale"] = replace(graph, half=graph.half * 1.01)
     if any(graph.start):
         found["another start"] = replace(graph, start=tuple(n + 1 for n in graph.start))
+    if graph.members and not graph.mask:
+        found["another order of parts"] = replace(graph, members=graph.members[::-1])
     changed = {}
     for name, wrong in found.items():
         mask = model.masks if graph.mask else None
@@ -134,7 +136,7 @@ def mutants(model):
 KINDS = {
     "an action of the table", "a weight", "a bias", "the order", "no clip of observations",
     "no normalization", "no clip of actions", "another scale", "another start",
-    "no layer normalization",
+    "no layer normalization", "another order of parts",
 }  # fmt: skip
 
 

@@ -33,6 +33,8 @@ def network_functions(
     spread = stochastic and isinstance(graph.log_std, Layer)
     outputs = len(graph.output.b)
     texts = [encode, _scale(graph, network, tables), network.text]
+    for i, member in enumerate(graph.members):
+        texts += _part(member, f"part{i}", stochastic, network, tables)
     ram = network.ram
     before, x = [], "obs"
     if encode or noisy:
@@ -50,7 +52,7 @@ def network_functions(
         if sampled and spread:
             lines.append(f"float log_std[{outputs}];")
             ram += 4 * outputs
-        if noisy or _needs_index(graph, sampled):
+        if noisy or (not graph.members and _needs_index(graph, sampled)):
             lines.append("int i;")
         lines += _explored(graph) if sampled else []
         lines += ["@encode(obs, x);"] if encode else []
@@ -60,9 +62,47 @@ def network_functions(
             lines += each(graph.noise, f"x[{inputs} + i] = {'noise[i]' if sampled else '0.0f'};")
         more = (", log_std" if sampled else ", 0") if spread else ""
         lines.append(f"@network({x}, {y}{more});")
-        lines += _chosen(graph, network, sampled, tables)
+        if graph.members:
+            lines += _calls_of_parts(graph, sampled)
+        else:
+            lines += _chosen(graph, network, sampled, tables)
         texts.append(_function(head, lines))
     return "\n\n".join(text for text in texts if text), ram
+
+
+def _part(
+    member: Graph, name: str, stochastic: bool, network: Network, tables: Tables
+) -> list[str]:
+    """The functions @NAME and @NAME_sample of a part of the action, from its outputs, and those
+    that they need; `name` is put before the names of its tables."""
+    given = f"const float *y{_MASK if member.mask else ''}"
+    texts = [_scale(member, network, tables, name)]
+    for sampled in (False, True)[: 1 + stochastic]:
+        noise = ", const float *noise" if sampled else ""
+        head = f"static void @{name}{'_sample' * sampled}({given}{noise}, float *action)"
+        lines = ["int i;"] if member.kind == "box" or _needs_index(member, sampled) else []
+        if member.kind == "box":
+            lines += each(member.actions, "action[i] = y[i];")
+        texts.append(_function(head, [*lines, *_chosen(member, network, sampled, tables, name)]))
+    return texts
+
+
+def _calls_of_parts(graph: Graph, sampled: bool) -> list[str]:
+    """The lines that call the functions of all parts."""
+    lines = []
+    for i, (member, outputs, own, allowed) in enumerate(graph.places):
+        given = [_after("y", outputs.start)]
+        if member.mask:
+            given.append(_mask_at(str(allowed.start)) if allowed.start else "mask")
+        if sampled:
+            given.append(_after("noise", own.start))
+        given.append(_after("action", own.start))
+        lines.append(f"@part{i}{'_sample' * sampled}({', '.join(given)});")
+    return lines
+
+
+def _after(pointer: str, n: int) -> str:
+    return f"{pointer} + {n}" if n else pointer
 
 
 def table_functions(graph: Graph, table: Array, stochastic: bool, tables: Tables) -> str:
@@ -186,8 +226,12 @@ def _encode(graph: Graph, tables: Tables) -> str:
     return _function(f"static void @encode({_NUMBERS}, float *x)", [*index, *lines])
 
 
-def _scale(graph: Graph, network: Network, tables: Tables) -> str:
-    """@to_bounds, from the outputs of a head to box actions; "" for other actions."""
+def _scale(graph: Graph, network: Network, tables: Tables, part: str = "") -> str:
+    """@to_bounds, from the outputs of a head to box actions; "" for other actions.
+
+    part   before its name, for a part of the action
+    """
+    before = f"{part}_" if part else ""
     if graph.kind != "box":
         return ""
     limit = np.finfo(np.float32).max
@@ -196,8 +240,9 @@ def _scale(graph: Graph, network: Network, tables: Tables) -> str:
         half, middle, low, high = (number(row[0]) for row in rows)
     else:
         D = len(graph.low)
-        tables.floats("bounds", np.stack(rows))
-        half, middle, low, high = (f"@READ_FLOAT(@bounds + {k * D} + i)" for k in range(4))
+        name = f"{before}bounds"
+        tables.floats(name, np.stack(rows))
+        half, middle, low, high = (f"@READ_FLOAT(@{name} + {k * D} + i)" for k in range(4))
     squash = graph.head != "gaussian" and not network.squashes
     value = "@tanh(a)" if squash else "a"
     lines = [
@@ -207,7 +252,7 @@ def _scale(graph: Graph, network: Network, tables: Tables) -> str:
         f"    const float low = {low}, high = {high};",
         f"    action[i] = @clamp({value} * half + middle, low, high);", "}",
     ]  # fmt: skip
-    return _function("static void @to_bounds(float *action)", lines)
+    return _function(f"static void @{before}to_bounds(float *action)", lines)
 
 
 def _needs_index(graph: Graph, sampled: bool) -> bool:
@@ -218,15 +263,18 @@ def _needs_index(graph: Graph, sampled: bool) -> bool:
     return sampled and (divided or graph.log_std is not None)
 
 
-def _chosen(graph: Graph, network: Network, sampled: bool, tables: Tables) -> list[str]:
-    """The lines from the outputs to the action."""
+def _chosen(
+    graph: Graph, network: Network, sampled: bool, tables: Tables, part: str = ""
+) -> list[str]:
+    """The lines from the outputs to the action, or to a part of it."""
+    before = f"{part}_" if part else ""
     if graph.kind == "box":
-        lines = _spread(graph, tables) if sampled else []
+        lines = _spread(graph, tables, before) if sampled else []
         if network.squashes and lines:  # of sums, not of its outputs
             lines += each(graph.actions, "action[i] = @tanh(action[i]);")
         elif network.squashes:
             lines.append("@squash(action);")
-        return [*lines, "@to_bounds(action);"]
+        return [*lines, f"@{before}to_bounds(action);"]
     if graph.head == "bernoulli":
         on = "noise[i] < 0.5f + 0.5f * @tanh(0.5f * y[i])" if sampled else "y[i] > 0.0f"
         bit = f"@bit_allowed({on}, {_mask_at('2 * i')})" if graph.mask else f"{on} ? 1.0f : 0.0f"
@@ -244,7 +292,7 @@ def _chosen(graph: Graph, network: Network, sampled: bool, tables: Tables) -> li
         noise = f", noise[{k}]" if drawn else ""
         index = f"@{'drawn' if drawn else 'best'}{allowed}({scores}, {n}{noise})"
         value = _plus(index, start)
-        if graph.kind == "discrete":
+        if graph.kind == "discrete" and not part:
             lines.append(f"return {value};")
         else:
             lines.append(f"action[{k}] = (float)({value});")
@@ -257,8 +305,8 @@ def _mask_at(place: str) -> str:
     return f"mask ? mask + {place} : 0"
 
 
-def _spread(graph: Graph, tables: Tables) -> list[str]:
-    """The lines that add noise to the means."""
+def _spread(graph: Graph, tables: Tables, before: str) -> list[str]:
+    """The lines that add noise to the means; `before` is put before the name of a table."""
     if graph.log_std is None:
         return []
     if isinstance(graph.log_std, Layer):
@@ -268,8 +316,8 @@ def _spread(graph: Graph, tables: Tables) -> list[str]:
         deviation = f"@exp({log_std})"
     else:
         with np.errstate(over="ignore"):  # beyond float32 is an error of `floats`
-            tables.floats("deviation", np.exp(graph.spread(np.zeros(0))))
-        deviation = "@READ_FLOAT(@deviation + i)"
+            tables.floats(f"{before}deviation", np.exp(graph.spread(np.zeros(0))))
+        deviation = f"@READ_FLOAT(@{before}deviation + i)"
     return each(graph.actions, f"action[i] += {deviation} * noise[i];")
 
 

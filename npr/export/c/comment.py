@@ -7,10 +7,13 @@ import numpy as np
 from npr.export.c.blocks import EXP_ERROR, TANH_ERROR
 from npr.export.c.writing import harmless
 from npr.export.card import observation_names
-from npr.export.graph import NOISE, Graph
+from npr.export.graph import Graph
 from npr.export.model import Model
 
 _MOST_LINES = 64
+_DISTRIBUTIONS = {
+    "uniform": "uniform from 0 to below 1", "normal": "from the standard normal distribution",
+}  # fmt: skip
 
 
 def comment(
@@ -87,33 +90,44 @@ def _observation(model: Model) -> list[str]:
 
 
 def _action(graph: Graph) -> list[str]:
-    first = [f"{a} to {a + n - 1}" for n, a in zip(graph.choices, graph.start)]
     if graph.kind == "discrete":
-        return [f"Action: a whole number, {first[0]}."]
+        return [f"Action: a whole number, {_actions(graph)[0].split(',')[0]}."]
     if graph.kind == "multibinary":
         return [f"Action: {graph.actions} numbers, each 0 or 1."]
+    return ["Action:", *_numbered("action", _actions(graph))]
+
+
+def _actions(graph: Graph) -> list[str]:
+    """What each number of an action is."""
+    if graph.members:
+        named = [(harmless(one.label), text) for one in graph.members for text in _actions(one)]
+        return [f"{name}: {text}" for name, text in named]
+    if graph.kind == "multibinary":
+        return ["0 or 1"] * graph.actions
     if graph.kind == "box":
         known = np.isfinite(graph.low) & np.isfinite(graph.high)
         pairs = zip(graph.low.tolist(), graph.high.tolist(), known.tolist())
-        first = [_range(*pair[:2]) if pair[2] else "without bounds" for pair in pairs]
-    else:
-        first = [f"{text}, a whole number" for text in first]
-    lines = [f"    action[{i}]  {text}" for i, text in enumerate(first[:_MOST_LINES])]
-    more = len(first) - _MOST_LINES
-    return ["Action:", *lines, *([f"    and {more} more"] if more > 0 else [])]
+        return [_range(*pair[:2]) if pair[2] else "without bounds" for pair in pairs]
+    return [f"{a} to {a + n - 1}, a whole number" for n, a in zip(graph.choices, graph.start)]
+
+
+def _numbered(name: str, texts: list[str]) -> list[str]:
+    """Lines with the places of an array and what is there."""
+    lines = [f"    {name}[{i}]  {text}" for i, text in enumerate(texts[:_MOST_LINES])]
+    more = len(texts) - _MOST_LINES
+    return [*lines, *([f"    and {more} more"] if more > 0 else [])]
 
 
 def _masks(graph: Graph) -> list[str]:
     """What a mask is, and what happens with one that allows nothing."""
     if not graph.mask:
         return []
-    rows = []
-    for k, (start, end) in enumerate(graph.spans):
-        first = graph.start[k] if graph.choices else 0
+    rows, places = [], np.flatnonzero(graph.whole)
+    for k, first, (start, end) in zip(places, graph.smallest, graph.spans):
         name = "the actions" if graph.kind == "discrete" else f"action[{k}] ="
-        places = f"mask[{start}]" if end == start + 1 else f"mask[{start}] to mask[{end - 1}]"
+        where = f"mask[{start}]" if end == start + 1 else f"mask[{start}] to mask[{end - 1}]"
         values = f"{first}" if end == start + 1 else f"{first} to {first + end - start - 1}"
-        rows.append(f"    {places}  for {name} {values}")
+        rows.append(f"    {where}  for {name} {values}")
     more = len(rows) - _MOST_LINES
     rows = [*rows[:_MOST_LINES], *([f"    and {more} more"] if more > 0 else [])]
     none = "action[i] is one less than its smallest value"
@@ -128,9 +142,11 @@ def _masks(graph: Graph) -> list[str]:
 def _sampling(graph: Graph, stochastic: bool, name: str) -> list[str]:
     if not stochastic:
         return []
-    uniform = NOISE[graph.head] == "uniform"
-    kind = "uniform from 0 to below 1" if uniform else "from the standard normal distribution"
-    return [f"{name}_sample needs {name.upper()}_NOISE_DIM random numbers, {kind}."]
+    kinds, dim = graph.distributions, f"{name.upper()}_NOISE_DIM"
+    if graph.members:
+        return [f"{name}_sample needs {dim} random numbers:",
+                *_numbered("noise", [_DISTRIBUTIONS[kind] for kind in kinds])]  # fmt: skip
+    return [f"{name}_sample needs {dim} random numbers, {_DISTRIBUTIONS[kinds[0]]}."]
 
 
 def _notes(graph: Graph, libm: bool, name: str) -> list[str]:

@@ -81,7 +81,7 @@ def selftest(model: Model, stochastic: bool, tables: Tables) -> str:
     tables.floats("test_observations", model.observations)
     tables.floats("test_actions", model.actions)
     scale, unit = "", "in units"
-    if graph.kind == "box":
+    if not all(graph.whole):
         tables.floats("test_ranges", np.array([unit or 0.0 for unit in ranges(graph)]))
         scale, unit = _SCALE, "in parts of their range"
     given, mask, masked = "(int)obs[0]" if graph.table is not None else "obs", "", ""

@@ -21,13 +21,15 @@ const tests = $TESTS;
  * @typedef {{ W: Float32Array, b: Float32Array, gain: Float32Array | null, activation: string,
  *             inputs: number, out: Float64Array }} Layer
  * @typedef {{ numbers: number, inputs: number, divisor: number, start: number | null }} Part
- * @typedef {{ parts: Part[], inputs: number, head: string, kind: string, layers: Stored[],
- *             table: (number | number[])[] | null, mask: number[],
- *             norm: { mean: string, scale: string, clip: number } | null,
+ * @typedef {{ head: string, kind: string, outputs: number, actions: number, masked: number,
  *             choices: number[], start: number[], low: (number | null)[],
- *             high: (number | null)[], middle: number[], half: number[], ranges: (number | null)[],
- *             epsilon: number, temperature: number, noise: number,
- *             spread: Stored | string | null, clip: [number, number] | null }} Policy
+ *             high: (number | null)[], middle: number[], half: number[], epsilon: number,
+ *             temperature: number, spread: Stored | string | null,
+ *             clip: [number, number] | null }} Head
+ * @typedef {Head & { parts: Part[], inputs: number, layers: Stored[],
+ *             table: (number | number[])[] | null, mask: number[], noise: number,
+ *             norm: { mean: string, scale: string, clip: number } | null,
+ *             ranges: (number | null)[], members: Head[] }} Policy
  */
 
 /**
@@ -39,7 +41,7 @@ $MASK_COMMENT * @returns {$ACTION}
  * @throws {RangeError} if it has another length, or holds a number that is not valid$MASK_ERROR
  */
 export function act(obs$MASK) {
-  return /** @type {$ACTION} */ (toEnvironment(choose(encode(obs), null, $ALLOWED)));
+  return /** @type {$ACTION} */ (choose(encode(obs), null, $ALLOWED));
 }
 $SAMPLE
 /**
@@ -106,7 +108,7 @@ function encode(obs) {
   return x;
 }
 
-$MASKS// ---- from inputs to the agent's actions; without noise deterministic ones
+$MASKS// ---- from inputs to actions; without noise deterministic ones
 
 /** @typedef {ArrayLike<number> | null} Noise */
 /** @typedef {boolean[] | null} Allowed */
@@ -117,20 +119,35 @@ function choose(x, noise, allowed) {
     const ranked = [policy.table[x[0]]].flat();
     const open = ranked.filter((a) => !allowed || allowed[a]);
     if (!open.length) throw new RangeError("The mask allows no action in this state.");
-    return explored(open[0], noise, policy.mask.length ? open : every());
+    return explored(open[0], noise, policy.mask.length ? open : every()) + policy.start[0];
   }
   if (noise && policy.head === "sampler") x.set(noise, policy.inputs - policy.noise);
   const y = layers.reduce(dense, x);
-  switch (policy.head) {
+  if (!policy.members.length) return toEnvironment(policy, chosen(policy, y, x, noise, allowed));
+  let [from, to, place] = [0, 0, 0];
+  return policy.members.flatMap((one) => {
+    const own = noise && Array.from(noise).slice(to, (to += one.actions));
+    const open = allowed && one.masked ? allowed.slice(place, (place += one.masked)) : null;
+    const a = chosen(one, y.subarray(from, (from += one.outputs)), x, own, open);
+    return toEnvironment(one, a);
+  });
+}
+
+/**
+ * @type {(part: Head, y: Float64Array, x: Float64Array, noise: Noise, allowed: Allowed)
+ *     => number | number[]}
+ */
+function chosen(part, y, x, noise, allowed) {
+  switch (part.head) {
     case "argmax":
       return explored(choice(limited(y, allowed), undefined), noise,
         every().filter((a) => !allowed || allowed[a]));
     case "categorical":
-      return choice(limited(y, allowed).map((value) => value / policy.temperature), noise?.[0]);
+      return choice(limited(y, allowed).map((value) => value / part.temperature), noise?.[0]);
     case "multi_categorical": {
       let from = 0;
       const scores = limited(y, allowed);
-      return policy.choices.map((n, i) => choice(scores.subarray(from, (from += n)), noise?.[i]));
+      return part.choices.map((n, i) => choice(scores.subarray(from, (from += n)), noise?.[i]));
     }
     case "bernoulli":
       return Array.from(y, (value, i) => {
@@ -138,9 +155,9 @@ function choose(x, noise, allowed) {
         return Number(noise ? noise[i] < 0.5 + 0.5 * Math.tanh(0.5 * value) : value > 0);
       });
     case "gaussian":
-      return Array.from(noisy(y, x, noise));
+      return Array.from(noisy(part, y, x, noise));
     default:
-      return Array.from(noisy(y, x, noise), Math.tanh);
+      return Array.from(noisy(part, y, x, noise), Math.tanh);
   }
 }
 
@@ -194,20 +211,21 @@ function explored(best, noise, open) {
   return random ? open[Math.min(Math.floor(noise[1] * open.length), open.length - 1)] : best;
 }
 
-/** @type {(mean: Float64Array, x: Float64Array, noise: Noise) => Float64Array} */
-function noisy(mean, x, noise) {
+/** @type {(part: Head, mean: Float64Array, x: Float64Array, noise: Noise) => Float64Array} */
+function noisy(part, mean, x, noise) {
+  const spread = spreads.get(part);
   if (!noise || !spread) return mean;
   const last = layers.at(-2)?.out ?? x;
   const logStd = spread instanceof Float32Array ? Float64Array.from(spread) : dense(last, spread);
-  const [low, high] = policy.clip ?? [-Infinity, Infinity];
+  const [low, high] = part.clip ?? [-Infinity, Infinity];
   return mean.map((m, i) => m + Math.exp(Math.min(Math.max(logStd[i], low), high)) * noise[i]);
 }
 
 // ---- from the agent's actions to the environment's
 
-/** @type {(a: number | number[]) => number | number[]} */
-function toEnvironment(a) {
-  const { kind, start, low, high, middle, half } = policy;
+/** @type {(part: Head, a: number | number[]) => number | number[]} */
+function toEnvironment(part, a) {
+  const { kind, start, low, high, middle, half } = part;
   if (typeof a === "number") return a + start[0];
   if (kind !== "box") return a.map((value, i) => value + (start[i] ?? 0));
   return a.map((value, i) => {
@@ -236,5 +254,7 @@ const layers = policy.layers.map(layer);
 const norm = policy.norm && {
   mean: floats(policy.norm.mean), scale: floats(policy.norm.scale), clip: policy.norm.clip,
 };
-const spread = typeof policy.spread === "string" ? floats(policy.spread)
-  : policy.spread && layer(policy.spread);
+const spreads = new Map([policy, ...policy.members].map((part) => {
+  const { spread } = part;
+  return [part, typeof spread === "string" ? floats(spread) : spread && layer(spread)];
+}));
