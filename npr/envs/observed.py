@@ -213,7 +213,7 @@ class ObservedEnvs(BatchedEnv):
     def advance(self, *_: Any) -> tuple[Any, ...]:
         """(s, a, episode, record) of the step that was taken, which is counted."""
         a, rewards, lost, record = self._taken
-        s2, terminated, truncated, valid = record[0], *record[2:]
+        s2, _, terminated, truncated, valid = record
         done = terminated | truncated
         s, episode = self.s, self.episode
         self.waiting = False
