@@ -142,14 +142,17 @@ def _doubt(
         return doubt
     if noise is None and graph.table is not None:
         # a mask must leave one of the actions that it knows
-        return np.maximum(doubt, (graph(rows, None, mask) < graph.start[0]) * 2.0)
+        doubt = np.maximum(doubt, (graph(rows, None, mask) < graph.start[0]) * 2.0)
+        return doubt
     if noise is None:
         margin = _margin(graph, graph.outputs(rows), mask)
-        return np.maximum(doubt, 1e-3 / np.maximum(margin, 1e-30))
-    shifts = np.float32([-1e-4, 1e-4])
+        doubt = np.maximum(doubt, 1e-3 / np.maximum(margin, 1e-30))
+        return doubt
+    shifts = np.array([-1e-4, 1e-4], np.float32)
     near = [graph(rows, noise + shift, mask).reshape(len(rows), -1) for shift in shifts]
     changed = (near[0] != near[1])[:, whole].any(axis=-1)
-    return np.maximum(doubt, changed * 2.0)
+    doubt = np.maximum(doubt, changed * 2.0)
+    return doubt
 
 
 def _rounding(graph: Graph, rows: Array, noise: Array | None, mask: Array | None) -> Array:
