@@ -15,7 +15,7 @@ KERNELS := heads kernels training/test_nonfinite.py test_backend.py test_buffers
 APART := kernels/test_numba_platforms.py
 
 # tests with packages that are large or rarely needed, which `make test` skips
-SERVICES := loggers algorithms/test_sklearn_habits.py
+SERVICES := loggers data algorithms/test_sklearn_habits.py
 
 .PHONY: demo test test-services test-slow test-nightly prove lint format bench growth pictures gallery gpu embedded clean
 
@@ -33,7 +33,7 @@ test: $(VENV)/.test          ## the test suite; first, without Numba, what compu
 	    $(addprefix --ignore tests/,$(APART)) --ignore-glob 'tests/kernels/test_cuda_*'
 	$(BIN)/python -m pytest -n $(JOBS) --durations 10
 
-test-services: $(VENV)/.test $(VENV)/.test-services  ## with SB3, scikit-learn, W&B and MLflow; a skip is an error
+test-services: $(VENV)/.test $(VENV)/.test-services  ## with SB3, scikit-learn, W&B, MLflow and Minari; a skip is an error
 	NPR_SKIPS=error $(BIN)/python -m pytest -n $(JOBS) $(addprefix tests/,$(SERVICES))
 
 test-slow: $(VENV)/.test     ## slow tests: learning over several seeds

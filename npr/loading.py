@@ -33,6 +33,9 @@ def load(
     """
     prepare = functools.partial(own_network.restored, given=settings.get("net_arch"))
     agent = checkpoint.load(path, env, REGISTRY, prepare)
+    given, own = settings.get("net_arch"), getattr(agent, "net_arch", None)
+    if isinstance(given, dict) and isinstance(own, dict):
+        settings["net_arch"] = {**own, **given}  # networks of widths may be left out
     agent.override(settings)
     return agent
 

@@ -108,5 +108,5 @@ def test_figures_equal_the_measurements():
     assert not stale, f"run python benchmarks/table.py: {stale}"
     written = {path.stem for path in paths} - {"README"}
     assert written == {p.stem for p in (ROOT / "npr" / "algorithms").glob("*.py")} - {
-        "__init__", "base",
+        "__init__", "agent", "base",
     }  # fmt: skip

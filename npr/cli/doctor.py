@@ -52,6 +52,7 @@ EXTRAS = {  # of npr-rl -> its packages
     "envpool": ["envpool"],
     "onnx": ["onnx"],
     "safetensors": ["safetensors"],
+    "minari": ["minari", "h5py"],
     "completion": ["argcomplete"],
     "video": ["pillow", "imageio-ffmpeg"],
 }

@@ -6,7 +6,7 @@ import numpy as np
 
 from npr.backend import FLOAT
 from npr.envs.contract import all_finite
-from npr.envs.spaces import Actions, Observations
+from npr.envs.spaces import Actions, Observations, as_array, zeros_and_ones
 from npr.errors import ConfigError, EnvContractError
 
 
@@ -85,16 +85,16 @@ def encoded_masks(
         return masks
     if not size:
         raise ConfigError(f"{name} need an agent with action_masks=True.")
-    array = np.asarray(given)
+    array = as_array(given)
     if array.shape != masks.shape or array.dtype.kind not in "fiub":
         raise ConfigError(
             f"{name} must be numbers or bools of shape {masks.shape}, 1 for what is allowed; got "
             f"{array.dtype} of shape {array.shape}."
         )
-    masks[...] = array != 0
-    if free is not None:
-        masks[free] = 1
     try:
+        masks[...] = zeros_and_ones(array)
+        if free is not None:
+            masks[free] = 1
         actions.check_allowed(masks)
     except EnvContractError as error:
         raise ConfigError(f"{name}: {error}") from None

@@ -214,12 +214,12 @@ class ObservedEnvs(BatchedEnv):
         """(s, a, episode, record) of the step that was taken, which is counted."""
         a, rewards, lost, record = self._taken
         s2, _, terminated, truncated, valid = record
+        done = terminated | truncated
         s, episode = self.s, self.episode
         self.waiting = False
         self.steps += 1
         self.finished = []
         self._count(rewards, valid)
-        done = terminated | truncated
         if lost or True in done.tolist():
             self._end_episodes(dict.fromkeys(np.flatnonzero(done).tolist()), lost)
         self.s, self._begins = s2, done | ~valid

@@ -60,12 +60,23 @@ def _keys(spec: Spec) -> list[Any]:
     return keys
 
 
-def _array(value: Any) -> np.ndarray:
+def as_array(value: Any) -> np.ndarray:
     """A value as an array; of dtype object if that is not possible."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError):  # lists of unequal lengths
         return np.empty(0, object)
+
+
+def zeros_and_ones(masks: np.ndarray) -> np.ndarray:
+    """Whether each number of masks of actions is 1. Raises EnvContractError for others than 0 and
+    1, such as what is added to logits: 0 for what is allowed there."""
+    ones: np.ndarray = masks == 1
+    if masks.dtype.kind != "b" and (ones != (masks != 0)).any():
+        raise EnvContractError(
+            f"A mask of actions has 1 for what is allowed and 0 for the rest, got {masks!r:.80}."
+        )
+    return ones
 
 
 def described(spec: Spec) -> str:
@@ -141,7 +152,7 @@ class Observations(ABC):
 
     def _shaped(self, observation: Any, kinds: str = _REAL) -> np.ndarray:
         """One observation as an array of this shape, of one of these kinds of dtypes."""
-        array = _array(observation)
+        array = as_array(observation)
         if array.dtype.kind not in kinds:
             numbers = "numbers" if kinds == _REAL else "whole numbers"
             raise EnvContractError(
@@ -387,13 +398,13 @@ class Actions(ABC):
         """Write one mask of the environment, of any shape with mask_size numbers or bools, to out
         (mask_size,), as ones and zeros. Raises EnvContractError if it does not fit or if nothing
         is allowed."""
-        array = _array(mask)
+        array = as_array(mask)
         if array.size != self.mask_size or array.dtype.kind not in _REAL:
             raise EnvContractError(
                 f"Got {reprlib.repr(mask)} as the mask of actions, {self} needs {self.mask_size} "
                 f"numbers or bools{self._mask_layout()}: 1 for what is allowed."
             )
-        out[...] = array.reshape(-1) != 0
+        out[...] = zeros_and_ones(array.reshape(-1))
         self.check_allowed(out)
 
     def _mask_layout(self) -> str:
@@ -445,7 +456,7 @@ class Actions(ABC):
 
         Raises ConfigError for an action that is not in the space.
         """
-        return self.from_env_batch(_array(action)[None])[0]
+        return self.from_env_batch(as_array(action)[None])[0]
 
     def leaves(self, a: np.ndarray) -> list[tuple["Actions", np.ndarray]]:
         """The actions that are no groups, each with what is its own of the agent's a (B, ...)."""
@@ -458,7 +469,7 @@ class Actions(ABC):
 
     def _given(self, actions: Any, kinds: str) -> np.ndarray:
         """Actions of an environment as an array (B, size), of one of these kinds of dtypes."""
-        array = _array(actions)
+        array = as_array(actions)
         if array.dtype.kind not in kinds or not array.ndim or array.shape[1:] != self.shape:
             what = "numbers" if kinds == _REAL else "whole numbers"
             raise ConfigError(

@@ -222,10 +222,10 @@ def model_of(
     again, _ = _played(source, integer, env, episodes if played else 0, seed)
     before, after = (None if one is None else one.evaluation for one in (played, again))
     masks = None
-    if graph.mask and given is None and played is not None:
-        masks = played.masks
-    elif graph.mask:
-        masks = draw_masks(graph, len(seen), np.random.default_rng(0))
+    if graph.mask:
+        masks = None if given is not None or played is None else played.masks
+        if masks is None:
+            masks = draw_masks(graph, len(seen), np.random.default_rng(0))
     cost = checked(graph, integer, seen, before, after, *limits, masks)
     card = replace(_card(source, integer, again, note), quantized=cost)
     return with_tests(source.policy, integer, card, seen)

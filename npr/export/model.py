@@ -142,17 +142,18 @@ def _doubt(
         return doubt
     if noise is None and graph.table is not None:
         # a mask must leave one of the actions that it knows
-        doubt = np.maximum(doubt, (graph(rows, None, mask) < graph.start[0]) * 2.0)
-        return doubt
-    if noise is None:
+        choices: Array = (graph(rows, None, mask) < graph.start[0]) * 2.0
+    elif noise is None:
         margin = _margin(graph, graph.outputs(rows), mask)
-        doubt = np.maximum(doubt, 1e-3 / np.maximum(margin, 1e-30))
-        return doubt
-    shifts = np.array([-1e-4, 1e-4], np.float32)
-    near = [graph(rows, noise + shift, mask).reshape(len(rows), -1) for shift in shifts]
-    changed = (near[0] != near[1])[:, whole].any(axis=-1)
-    doubt = np.maximum(doubt, changed * 2.0)
-    return doubt
+        choices = 1e-3 / np.maximum(margin, 1e-30)
+    else:
+        near = [
+            graph(rows, noise + np.float32(shift), mask).reshape(len(rows), -1)
+            for shift in (-1e-4, 1e-4)
+        ]
+        choices = (near[0] != near[1])[:, whole].any(axis=-1) * 2.0
+    larger: Array = np.maximum(doubt, choices)
+    return larger
 
 
 def _rounding(graph: Graph, rows: Array, noise: Array | None, mask: Array | None) -> Array:

@@ -83,6 +83,8 @@ def imitate(agent: Any, observations: Any, actions: Any, epochs: Any, batch_size
     target = getattr(agent, f"{parameters}_bar", None)
     if target is not None:  # or it would pull the critic's targets back to the former actor
         target[...] = theta
+    if getattr(agent, "vf_share_layers", False):
+        agent.share_layers()
     agent.steps.clear()  # they were chosen by the former policy
     agent._acting = None
     return Imitation(losses, *_compared(agent, s, a))

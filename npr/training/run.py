@@ -134,7 +134,7 @@ class Run:
         self.metrics: Mapping[str, Any] = {}  # of the last update of a step
         self.acting: Acting | None = None
         self.choose: Callable[[np.ndarray], np.ndarray]  # of the algorithm, once it has begun
-        self._observed = self.envs is not None and self.envs.observed
+        self._observed: bool = self.envs.observed
         self._pauses = self._stopped = False  # after each step; by the callback
         self._paused_at: Step | None = None
         # the steps that follow with the same policy, and the episodes that it waits for, for actors

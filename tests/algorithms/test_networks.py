@@ -45,7 +45,7 @@ def test_every_algorithm_learns_and_acts_with_normalized_layers(case):
     np.testing.assert_allclose(acted, outputs(agent, rows), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("case", ["DQN", "PPO-Box", "SoftQ", "SAC"])
+@pytest.mark.parametrize("case", ["PPO-Box", "SoftQ"])
 def test_files_have_normalized_layers(case, tmp_path):
     agent, path = trained(case, normalize_obs=True, **SETTINGS), tmp_path / "agent.npz"
     agent.save(path)
@@ -157,7 +157,7 @@ def test_settings_fit_a_command_line():
 REDQ = {"n_critics": 4, "n_target_critics": 2}
 
 
-@pytest.mark.parametrize("case", ["SAC", "SAC-Discrete", "SACS", "DDPG", "TD3"])
+@pytest.mark.parametrize("case", ["SAC-Discrete", "SACS", "TD3"])
 def test_a_run_with_several_critics_resumes_to_the_bit(case, tmp_path):
     agent = small_agent(case, **REDQ)
     assert agent.theta.shape == (4, agent.Q.size)

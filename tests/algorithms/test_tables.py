@@ -43,7 +43,7 @@ class Walk(gym.Env):
         return self.s, r, terminated, over and not terminated, {}
 
 
-def run(algorithm, n_envs, limit, steps=400, **settings):
+def run(algorithm, n_envs, limit, steps=240, **settings):
     """(Q after the steps, Q before them, log of them and of one more, their number, agent)."""
     log = []
     given = {"learning_rate": 0.1, "gamma": GAMMA, "exploration_initial_eps": 0.5,
@@ -228,7 +228,6 @@ def test_harmonic_steps_without_bootstrapping_average_the_returns_of_every_visit
 @pytest.mark.parametrize(
     "settings",
     [
-        {"n_step_return": 4},
         {"trace_decay": 0.8, "traces": "replacing"},
         {"double": True},
         {"learning_rate": 1.0, "visit_power": 0.7},

@@ -159,3 +159,11 @@ def test_an_environment_that_has_masks_is_known_without_using_them():
 def test_gymnasium_still_has_masks_in_taxi():
     _, info = gym.make("Taxi-v4").reset(seed=0)
     assert info["action_mask"].shape == (6,)
+
+
+@pytest.mark.parametrize("mask", [[0, -np.inf, 0, 0], [1, np.nan, 0, 0], [1, -1, 0, 0], [0.5] * 4])
+def test_a_mask_of_other_numbers_than_zeros_and_ones_is_refused(mask):
+    """What is added to logits has 0 where an action is allowed: the opposite."""
+    actions = actions_from_spec({"kind": "discrete", "n": 4, "start": 0})
+    with pytest.raises(EnvContractError, match="1 for what is allowed and 0 for the rest"):
+        actions.write_mask(mask, np.empty(4, np.float32))

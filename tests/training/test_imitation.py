@@ -224,3 +224,12 @@ def test_it_is_refused_while_the_agent_learns():
     agent = small_agent("PPO")
     with pytest.raises(ConfigError, match="is learning"):
         agent.learn(60, callback=lambda agent: agent.imitate(np.zeros((1, 4)), [0]))
+
+
+def test_a_critic_with_the_layers_of_the_actor_has_those_that_were_learned():
+    agent = small_agent("PPO", vf_share_layers=True, layer_norm=True)
+    s = observations(64, 4)
+    agent.imitate(s, push(s), epochs=2)
+    shared = agent.phi.copy()
+    agent.share_layers()
+    np.testing.assert_array_equal(agent.phi, shared)

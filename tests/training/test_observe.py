@@ -622,7 +622,7 @@ def test_an_environment_that_has_only_spaces_is_enough(tmp_path):
 
 @on_the_double
 def test_observed_steps_on_a_device_are_those_of_learn():
-    for case in ("DQN", "PPO", "SAC", "REINFORCE"):
+    for case in ("PPO", "SAC"):
         agent, learned = small_agent(case), small_agent(case).learn(80)
         loop = Loop(*env_like(agent))
         agent.begin_run(80)
