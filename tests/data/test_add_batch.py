@@ -139,6 +139,8 @@ def test_observations_of_several_parts_and_actions_in_bounds_are_encoded():
 
 
 BAD = {
+    "unequal observations": (0, [[1, 2], [1]], "observations do not fit"),
+    "unequal rewards": (2, [[1, 2], [1]], "rewards must be numbers"),
     "observations of another shape": (0, np.zeros((4, 2)), "observations do not fit"),
     "one observation": (0, np.zeros(3), "observations must be a batch of"),
     "text": (0, [["a", "b", "c"]] * 4, "observations do not fit"),
