@@ -11,7 +11,7 @@ import numpy as np
 
 from npr.backend import FLOAT, is_finite, on_host
 from npr.envs.contract import all_finite
-from npr.envs.spaces import Observations, actions_from_spec, observations_from_spec
+from npr.envs.spaces import Observations, actions_from_spec, as_array, observations_from_spec
 from npr.errors import CheckpointError, ConfigError, ConfigWarning, EnvContractError
 from npr.heads import HEADS, Head, TableHead
 from npr.kernels.mlp import gains, layers
@@ -227,7 +227,7 @@ class Policy:
         if not size:
             raise ConfigError(f"action_masks have no meaning for {self.actions}: leave them out.")
         out = np.empty((B, size), FLOAT)
-        given = np.asarray(masks)
+        given = as_array(masks)
         if given.shape == (B, size) and given.dtype.kind in "fiub":
             out[...] = given != 0
             self.actions.check_allowed(out)

@@ -6,7 +6,7 @@ import numpy as np
 
 from npr.backend import FLOAT
 from npr.envs.contract import all_finite
-from npr.envs.spaces import Actions, Observations
+from npr.envs.spaces import Actions, Observations, as_array
 from npr.errors import ConfigError, EnvContractError
 
 
@@ -51,7 +51,7 @@ def encoded_observations(name: str, given: Any, observations: Observations) -> n
     if not batched:
         raise ConfigError(
             f"{name} must be a batch of {observations}, with one more axis in front than one of "
-            f"them has; got {type(given).__name__} of shape {np.shape(given)}."
+            f"them has; got {type(given).__name__} of shape {as_array(given).shape}."
         )
     if not all_finite(rows):
         row = int(np.argmin(np.isfinite(rows).all(axis=1)))
@@ -85,7 +85,7 @@ def encoded_masks(
         return masks
     if not size:
         raise ConfigError(f"{name} need an agent with action_masks=True.")
-    array = np.asarray(given)
+    array = as_array(given)
     if array.shape != masks.shape or array.dtype.kind not in "fiub":
         raise ConfigError(
             f"{name} must be numbers or bools of shape {masks.shape}, 1 for what is allowed; got "
@@ -110,7 +110,7 @@ def check_allowed(a: np.ndarray, masks: np.ndarray, actions: Actions) -> None:
 
 def numbers(name: str, given: Any, n: int) -> np.ndarray:
     """One finite number per transition, (n,). Raises ConfigError for anything else."""
-    array = np.asarray(given)
+    array = as_array(given)
     if array.shape != (n,) or array.dtype.kind not in "fiub":
         raise ConfigError(
             f"{name} must be numbers of shape {(n,)}, one for each observation; got {array.dtype} "

@@ -60,8 +60,8 @@ def _keys(spec: Spec) -> list[Any]:
     return keys
 
 
-def _array(value: Any) -> np.ndarray:
-    """A value as an array; of dtype object if that is not possible."""
+def as_array(value: Any) -> np.ndarray:
+    """A value as an array; of dtype object and shape (0,) if that is not possible."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError):  # lists of unequal lengths
@@ -125,7 +125,10 @@ class Observations(ABC):
 
     def batched(self, observation: Any) -> bool:
         """Whether this is a batch of observations (one leading axis) and not a single one."""
-        return np.ndim(observation) == len(self.shape or ()) + 1
+        try:
+            return np.ndim(observation) == len(self.shape or ()) + 1
+        except ValueError:  # lists of unequal lengths, which `row` refuses
+            return False
 
     def rows(self, observation: Any) -> Sequence[Any]:
         """The single observations of a batch, or a list of the one given."""
@@ -141,7 +144,7 @@ class Observations(ABC):
 
     def _shaped(self, observation: Any, kinds: str = _REAL) -> np.ndarray:
         """One observation as an array of this shape, of one of these kinds of dtypes."""
-        array = _array(observation)
+        array = as_array(observation)
         if array.dtype.kind not in kinds:
             numbers = "numbers" if kinds == _REAL else "whole numbers"
             raise EnvContractError(
@@ -387,7 +390,7 @@ class Actions(ABC):
         """Write one mask of the environment, of any shape with mask_size numbers or bools, to out
         (mask_size,), as ones and zeros. Raises EnvContractError if it does not fit or if nothing
         is allowed."""
-        array = _array(mask)
+        array = as_array(mask)
         if array.size != self.mask_size or array.dtype.kind not in _REAL:
             raise EnvContractError(
                 f"Got {reprlib.repr(mask)} as the mask of actions, {self} needs {self.mask_size} "
@@ -445,7 +448,7 @@ class Actions(ABC):
 
         Raises ConfigError for an action that is not in the space.
         """
-        return self.from_env_batch(_array(action)[None])[0]
+        return self.from_env_batch(as_array(action)[None])[0]
 
     def leaves(self, a: np.ndarray) -> list[tuple["Actions", np.ndarray]]:
         """The actions that are no groups, each with what is its own of the agent's a (B, ...)."""
@@ -458,7 +461,7 @@ class Actions(ABC):
 
     def _given(self, actions: Any, kinds: str) -> np.ndarray:
         """Actions of an environment as an array (B, size), of one of these kinds of dtypes."""
-        array = _array(actions)
+        array = as_array(actions)
         if array.dtype.kind not in kinds or not array.ndim or array.shape[1:] != self.shape:
             what = "numbers" if kinds == _REAL else "whole numbers"
             raise ConfigError(

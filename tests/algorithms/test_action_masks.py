@@ -204,7 +204,9 @@ def test_without_a_mask_there_is_a_warning():
         agent.act(np.ones(K, np.float32), action_masks=np.ones(K))
 
 
-@pytest.mark.parametrize("masks", [[0, 0, 0, 0], [1, 1], [[1, 1, 1, 1]] * 2, "abc"])
+@pytest.mark.parametrize(
+    "masks", [[0, 0, 0, 0], [1, 1], [[1, 1, 1, 1]] * 2, [[1], [1, 1, 1]], "abc"]
+)
 def test_masks_that_do_not_fit_are_refused(masks):
     with pytest.raises(EnvContractError, match=r"mask|action_masks"):
         masked_agent("PPO").act(np.ones(K, np.float32), action_masks=masks)
