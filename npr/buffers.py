@@ -196,9 +196,9 @@ class ReplayBuffer:
         episode   (N,) numbers of the episodes they belong to; needed for n_step > 1
         """
         n, start = len(r), self.position
-        if not 0 < n <= self.capacity:
-            if not n:
-                return
+        if not n:  # a step of learn_offline
+            return
+        if n > self.capacity:
             raise ConfigError(
                 f"{n} transitions at once do not fit a replay buffer of {self.capacity}; "
                 "raise buffer_size to at least n_envs."

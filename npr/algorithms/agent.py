@@ -388,7 +388,8 @@ class Agent(Settings, sb3.Methods):
 
     def note_on_masks(self) -> None:
         """Say once that the environments have masks of actions, which are not used."""
-        if self.envs.offers_masks and not self.action_masks and "action_masks" not in self._advised:
+        unused = self.envs.offers_masks and not self.action_masks and self.actions.mask_size
+        if unused and "action_masks" not in self._advised:
             self._advised.add("action_masks")
             self._say(
                 "the environment says which actions are allowed; they are all tried. With "

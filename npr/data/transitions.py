@@ -51,7 +51,7 @@ def encoded_observations(name: str, given: Any, observations: Observations) -> n
     if not batched:
         raise ConfigError(
             f"{name} must be a batch of {observations}, with one more axis in front than one of "
-            f"them has; got {type(given).__name__} of shape {np.shape(given)}."
+            f"them has; got {type(given).__name__} of shape {as_array(given).shape}."
         )
     if not all_finite(rows):
         row = int(np.argmin(np.isfinite(rows).all(axis=1)))

@@ -181,6 +181,11 @@ def action_mask(env: Any, info: Any) -> Any:
     return mask
 
 
+def has_action_mask(env: Any, info: Any) -> bool:
+    """Whether `action_mask` has one, without a call of the environment's method."""
+    return info.get("action_mask") is not None or env.has_wrapper_attr("action_masks")
+
+
 NO_MASK = (
     "action_masks=True needs the actions that are allowed next: reset() and step() must return "
     'them as info["action_mask"], or the environment must have a method action_masks(). Leave '

@@ -61,7 +61,7 @@ def _keys(spec: Spec) -> list[Any]:
 
 
 def as_array(value: Any) -> np.ndarray:
-    """A value as an array; of dtype object if that is not possible."""
+    """A value as an array; of dtype object and shape (0,) if that is not possible."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError):  # lists of unequal lengths
@@ -136,7 +136,10 @@ class Observations(ABC):
 
     def batched(self, observation: Any) -> bool:
         """Whether this is a batch of observations (one leading axis) and not a single one."""
-        return np.ndim(observation) == len(self.shape or ()) + 1
+        try:
+            return np.ndim(observation) == len(self.shape or ()) + 1
+        except ValueError:  # lists of unequal lengths, which `row` refuses
+            return False
 
     def rows(self, observation: Any) -> Sequence[Any]:
         """The single observations of a batch, or a list of the one given."""

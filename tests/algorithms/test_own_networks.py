@@ -190,10 +190,16 @@ def test_a_size_and_parameters_that_do_not_match_are_refused():
         small_agent("SAC", net_arch={"pi": net, "qf": [8]})
 
 
-@pytest.mark.parametrize("arch", [Dense(3, 8, 2), {"pi": Dense, "qf": [8]}, {"pi": len, "qf": [8]}])
+@pytest.mark.parametrize("arch", [{"pi": Dense, "qf": [8]}, {"pi": len, "qf": [8]}])
 def test_other_values_are_refused(arch):
     with pytest.raises(ConfigError, match="net_arch must be"):
         small_agent("SAC", net_arch=arch)
+
+
+def test_one_network_alone_has_no_name():
+    message = r"SAC: net_arch must be a dict where .*, \{'pi': \.\.\., 'qf': \.\.\.\} with"
+    with pytest.raises(ConfigError, match=message):
+        small_agent("SAC", net_arch=Dense(3, 8, 2))
 
 
 @pytest.mark.parametrize("setting", ["net_arch", "activation"])

@@ -427,6 +427,19 @@ def test_masks_that_are_missing_wrong_or_not_wanted_are_refused():
     several = small_agent("PPO", Digits, action_masks=True, n_envs=2)
     with pytest.raises(ConfigError, match="2 masks of actions are needed, got 1"):
         several.select_action(np.ones((2, 4), np.int8), [mask])
+    with pytest.raises(ConfigError, match="2 masks of actions are needed, got 1"):
+        several.select_action(np.ones((2, 4), np.int8), 1)
+    with pytest.raises(ConfigError, match="needs the actions that are allowed next: select_action"):
+        several.select_action(np.ones((2, 4), np.int8), [None, mask])
+    with pytest.raises(EnvContractError, match=r"Discrete\(4\) needs 4"):
+        several.select_action(np.ones((2, 4), np.int8), [mask[:3], mask])
+
+
+def test_an_environment_that_ended_needs_no_mask_beside_others():
+    agent, s = small_agent("PPO", Digits, action_masks=True, n_envs=2), np.ones((2, 4), np.int8)
+    a = agent.select_action(s, [[1, 1, 0, 1]] * 2)
+    agent.observe(s, a, [0, 0], s, [True, False], [False] * 2, action_masks=[None, [1, 0, 0, 1]])
+    assert agent.steps[0][3][:, -4:].tolist() == [[1, 1, 1, 1], [1, 0, 0, 1]]
 
 
 # ---- errors
