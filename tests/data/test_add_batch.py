@@ -139,7 +139,7 @@ def test_observations_of_several_parts_and_actions_in_bounds_are_encoded():
 
 
 BAD = {
-    "unequal observations": (0, [[1, 2], [1]], "observations do not fit"),
+    "unequal observations": (0, [[1, 2], [1]], "observations must be a batch"),
     "unequal rewards": (2, [[1, 2], [1]], "rewards must be numbers"),
     "observations of another shape": (0, np.zeros((4, 2)), "observations do not fit"),
     "one observation": (0, np.zeros(3), "observations must be a batch of"),
