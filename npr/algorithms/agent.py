@@ -209,7 +209,8 @@ class Agent(Settings, sb3.Methods):
         check_names(owner, given, self.settings)
         own = _settings_for(env, preset.get("max_episode_steps"))
         for key, value in {**self.defaults(), **preset, **own, **given}.items():
-            setattr(self, key, copy.deepcopy(own_network.wrapped(value)))
+            one = own_network.wrapped(value) if key == "net_arch" else value
+            setattr(self, key, copy.deepcopy(one))
         if self.preset and "n_steps" in self.settings and "n_steps" not in given:
             held, tuned_for = vars(self), preset.get("n_envs", self.settings["n_envs"].default)
             held["n_steps"] = presets.steps_per_env(held["n_steps"], tuned_for, self.n_envs)

@@ -70,7 +70,7 @@ def imitate(agent: Any, observations: Any, actions: Any, epochs: Any, batch_size
         s = agent.obs_norm(s)
     parameters = agent.policy_parameters
     theta = getattr(agent, parameters)
-    adam, losses = Adam(theta, learning_rate), np.empty(epochs)
+    adam, losses = Adam(theta, float(learning_rate)), np.empty(epochs)
     for epoch in range(epochs):
         index, total = agent.rng["sample"].permutation(len(s)), 0.0
         for rows in np.split(index, range(batch_size, len(s), batch_size)):
