@@ -439,9 +439,9 @@ class ReplayBuffer:
 
     def _check_masks(self, state: dict[str, Array]) -> None:
         """Raise ConfigError for masks of actions in a state that are none, or forbid an action."""
-        encoding, actions = self._spaces or (None, None)
-        if encoding is None or self._s_size == encoding.size:
+        if self._spaces is None or self._s_size == self._spaces[0].size:
             return
+        encoding, actions = self._spaces
         masks, next_masks = (
             encoded_masks(f"masks of the replay's column {name!r}", state[name][:, encoding.size :],
                           len(state["r"]), actions, actions.mask_size)
