@@ -36,9 +36,9 @@ export function sample(obs, noise$MASK) {
 }
 """
 _MASK_COMMENT = """\
- * @param {ArrayLike<number | boolean> | null} [mask]  meta.mask.numbers numbers, not 0 for what is
- *     allowed now: those of each index one after the other; two for each bit, for 0 and for 1.
- *     Without it all is allowed
+ * @param {ArrayLike<number | boolean> | null} [mask]  meta.mask.numbers numbers, 1 for what is
+ *     allowed now and 0 for the rest: those of each index one after the other; two for each bit,
+ *     for 0 and for 1. Without it all is allowed
 """
 _MASKS = """\
 // ---- masks of actions
@@ -50,7 +50,12 @@ function checked(mask) {
   if (mask.length !== numbers) {
     throw new RangeError(`A mask has length ${numbers}, got ${mask.length}.`);
   }
-  const allowed = Array.from(mask, Boolean);
+  const allowed = Array.from(mask, (value) => {
+    if (value !== true && value !== false && value !== 0 && value !== 1) {
+      throw new RangeError(`A mask has 1 for what is allowed and 0 for the rest, got ${value}.`);
+    }
+    return Boolean(value);
+  });
   let from = 0;
   for (const n of policy.mask) {
     if (!allowed.slice(from, (from += n)).includes(true)) {

@@ -32,8 +32,9 @@ $MASK_OF_SAMPLE
 
 '''
 _MASK_COMMENT = """\
-    mask  META["mask"]["numbers"] numbers, not 0 for what is allowed now: those of each index one
-          after the other; two for each bit, for 0 and for 1. Without it all is allowed
+    mask  META["mask"]["numbers"] numbers, 1 for what is allowed now and 0 for the rest: those of
+          each index one after the other; two for each bit, for 0 and for 1. Without it all is
+          allowed
 """
 _MASKS = """\
 # ---- masks of actions
@@ -44,6 +45,10 @@ def _checked(mask):
         return None
     if len(mask) != META["mask"]["numbers"]:
         raise ValueError("A mask has length %d, got %d." % (META["mask"]["numbers"], len(mask)))
+    for value in mask:
+        if value not in (0, 1):
+            text = "A mask has 1 for what is allowed and 0 for the rest, got %s."
+            raise ValueError(text % (value,))
     first = 0
     for n in POLICY["mask"]:
         if not any(mask[first : first + n]):

@@ -124,6 +124,7 @@ console.log(JSON.stringify([
   message(() => ofState(3) === ofState([3])),
   message(() => masked([0, 0, 0, 0, 0, 0], [1, 1])),
   message(() => masked([0, 0, 0, 0, 0, 0], [1, 1, 1, 0, 0, 1])),
+  message(() => masked([0, 0, 0, 0, 0, 0], [0, 0, -Infinity, 0, 0, 0])),
   message(() => masked([0, 0, 0, 0, 0, 0], [false, true, false, true, false, true])),
   message(() => String(masked([0, 0, 0, 0, 0, 0])) === String(masked([0, 0, 0, 0, 0, 0], null))),
 ]));
@@ -147,6 +148,7 @@ def test_an_observation_that_is_not_valid_is_an_error(tmp_path):
         "true",
         "RangeError: A mask has length 6, got 2.",
         "RangeError: The mask allows nothing in its numbers 3 to 4.",
+        "RangeError: A mask has 1 for what is allowed and 0 for the rest, got -Infinity.",
         "1,5,-1",
         "true",
     ]

@@ -92,6 +92,8 @@ def test_a_mask_that_is_not_valid_is_an_error():
             act(obs, [1] * 5)
         with pytest.raises(ValueError, match="allows nothing in its numbers 3 to 4"):
             act(obs, [1, 1, 1, 0, 0, 1])
+        with pytest.raises(ValueError, match="1 for what is allowed and 0 for the rest, got -inf"):
+            act(obs, [0, 0, float("-inf"), 0, 0, 0])
     assert policy["META"]["mask"] == {"numbers": 6}
 
 
