@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npr.envs.spaces import ACTION_KINDS
-from npr.errors import EnvContractError, SpaceError
+from npr.errors import EnvContractError, SpaceError, describe_error
 
 if TYPE_CHECKING:
     import gymnasium
@@ -174,11 +174,24 @@ def success(info: Any) -> bool | None:
 
 def action_mask(env: Any, info: Any) -> Any:
     """The mask of the actions that an environment allows next: info["action_mask"], or what its
-    method action_masks() returns; None: it has neither."""
+    method action_masks() returns, or its attribute of this name is; None: it has none.
+
+    Raises EnvContractError if the method fails.
+    """
     mask = info.get("action_mask")
     if mask is None and env.has_wrapper_attr("action_masks"):
-        mask = env.get_wrapper_attr("action_masks")()
+        mask = env.get_wrapper_attr("action_masks")
+        if callable(mask):
+            try:
+                return mask()
+            except Exception as error:  # an environment may raise anything
+                raise EnvContractError(f"action_masks() raised {describe_error(error)}.") from error
     return mask
+
+
+def offers_mask(env: Any, info: Any) -> bool:
+    """Whether `action_mask` would find one. Nothing of the environment is called."""
+    return "action_mask" in info or env.has_wrapper_attr("action_masks")
 
 
 NO_MASK = (

@@ -18,7 +18,14 @@ from npr.envs.batched import (
     State,
     cause_of,
 )
-from npr.envs.contract import action_mask, all_finite, checked_reset, checked_step, success
+from npr.envs.contract import (
+    action_mask,
+    all_finite,
+    checked_reset,
+    checked_step,
+    offers_mask,
+    success,
+)
 from npr.envs.episode_log import MAX_ACTIONS, MAX_BYTES, TOO_LONG, EpisodeLog
 from npr.envs.spaces import GroupActions
 from npr.errors import ConfigError, EnvContractError, SpaceError, describe_error
@@ -108,9 +115,9 @@ class EnvList(BatchedEnv):
                 raise self._contract_error(i, error) from None
             self._write_row(s, i, observation)
             if self.mask_size:
-                self._write_mask(s, i, action_mask(self.envs[i], result[1]))
+                self._write_mask(s, i, self._mask_of(i, result[1]))
             elif not self.offers_masks:
-                self.offers_masks = action_mask(self.envs[i], result[1]) is not None
+                self.offers_masks = offers_mask(self.envs[i], result[1])
             resets += 1
             if self.table or all_finite(s[i]):
                 return
@@ -173,12 +180,19 @@ class EnvList(BatchedEnv):
         except EnvContractError as error:
             raise self._contract_error(i, cause_of(error, observation)) from None
         if self.mask_size:
-            mask = None if terminated else action_mask(self.envs[i], result[4])
+            mask = None if terminated else self._mask_of(i, result[4])
             self._write_mask(s2, i, mask, terminated)
         r[i] = reward
         if terminated or truncated:
             ended[i] = terminated, truncated, success(result[4])
         return reward
+
+    def _mask_of(self, i: int, info: Any) -> Any:
+        """The mask of the actions that env i allows next; None: there is none."""
+        try:
+            return action_mask(self.envs[i], info)
+        except EnvContractError as error:
+            raise self._contract_error(i, error) from error.__cause__
 
     def _begin_episodes(
         self,
@@ -236,7 +250,7 @@ class EnvList(BatchedEnv):
             observation, info = last
             self._write_row(s, i, observation)
             if self.mask_size:
-                self._write_mask(s, i, action_mask(self.envs[i], info))
+                self._write_mask(s, i, self._mask_of(i, info))
         if s.tobytes() != state["s"].tobytes():
             return (
                 "its actions lead to other observations than before: it uses randomness or state "

@@ -25,6 +25,12 @@ from npr.errors import ConfigError, EnvContractError, EnvCrashedError, describe_
 if TYPE_CHECKING:
     import gymnasium
 
+_NO_FINAL_MASK = (
+    "In autoreset mode SAME_STEP the mask at the end of a truncated episode must be in its "
+    'info["action_mask"]: a method action_masks() is asked after the reset. Return it there, or '
+    "use another mode."
+)
+
 
 class VectorEnvAdapter(BatchedEnv):
     """A gymnasium VectorEnv, in the autoreset mode that it declares.
@@ -226,6 +232,8 @@ class VectorEnvAdapter(BatchedEnv):
             self._write_row(s2, i, info["final_obs"][i] if "final_obs" in info else None)
             if self.mask_size:
                 masks = (info.get("final_info") or {}).get("action_mask")
+                if masks is None and not terminated[i]:
+                    raise self._contract_error(i, _NO_FINAL_MASK)
                 mask = None if masks is None else masks[i]
                 self._write_mask(s2, i, mask, bool(terminated[i]))
         return s2
@@ -259,7 +267,12 @@ class VectorEnvAdapter(BatchedEnv):
         base = self.env.unwrapped
         inner = single_envs(base)
         if inner:
-            masks = [action_mask(env, {}) for env in inner]
+            masks = []
+            for i, env in enumerate(inner):
+                try:
+                    masks.append(action_mask(env, {}))
+                except EnvContractError as error:
+                    raise self._contract_error(i, error) from error.__cause__
         elif isinstance(info, dict) and hasattr(base, "call"):
             try:
                 masks = base.call("action_masks")

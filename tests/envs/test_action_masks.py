@@ -71,7 +71,7 @@ def test_vector_environments_in_every_mode(mode, how):
     envs = [functools.partial(Hand, "discrete", how)] * 3
     if how == "method" and mode == AutoresetMode.SAME_STEP:
         env = SyncVectorEnv([functools.partial(Hand, limit=2, how=how)] * 3, autoreset_mode=mode)
-        with pytest.raises(EnvContractError, match="action_mask"):  # of what was before the reset
+        with pytest.raises(EnvContractError, match="SAME_STEP the mask at the end of a truncated"):
             steps_of(opened(env))
         return
     check("discrete", steps_of(opened(SyncVectorEnv(envs, autoreset_mode=mode))))
@@ -154,6 +154,32 @@ def test_an_environment_that_has_masks_is_known_without_using_them():
     plain = open_envs("CartPole-v1", 1, np.random.SeedSequence(0))
     plain.reset()
     assert not plain.offers_masks
+
+
+class Other(Hand):
+    """A Hand whose action_masks is something else."""
+
+    def __init__(self, action_masks):
+        super().__init__(how="")
+        self.action_masks = action_masks
+
+
+@pytest.mark.parametrize("other", [np.ones(K), lambda who: who], ids=["array", "function"])
+def test_what_only_has_the_name_of_masks_is_not_called(other):
+    envs = open_envs(lambda: Other(other), 1, np.random.SeedSequence(0))
+    envs.reset()
+    envs.step(np.array([0]))
+
+
+def test_the_masks_of_an_environment_may_be_an_attribute_and_its_method_may_fail():
+    envs = opened(lambda: Other(np.array([1, 0, 0, 1])))
+    np.testing.assert_array_equal(envs.reset()[0, K:], [1, 0, 0, 1])
+    many = SyncVectorEnv([lambda: Other(lambda who: who)] * 2)
+    for env in (lambda: Other(lambda who: who), many):
+        with pytest.raises(
+            EnvContractError, match=r"env 0, step 0: action_masks\(\) raised TypeEr"
+        ):
+            opened(env).reset()
 
 
 def test_gymnasium_still_has_masks_in_taxi():
