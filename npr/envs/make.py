@@ -306,8 +306,9 @@ def _make_checked(
         def reset(
             self, *, seed: int | None = None, options: dict[str, Any] | None = None
         ) -> tuple[Any, dict[str, Any]]:
-            observation, info = result = self.env.reset(seed=seed, options=options)
+            result = self.env.reset(seed=seed, options=options)
             observations.row(checked_reset(result), row)
+            observation, info = result
             sent = self._sent(info)
             if not action_masks and has_action_mask(self.env, info):
                 sent["action_mask"] = True

@@ -194,6 +194,19 @@ def test_a_method_that_raises_is_a_crash_of_its_environment(after):
     assert tolerant.dropped == (10 if after else 0)
 
 
+class Other(Hand):
+    """A Hand whose action_masks is something else."""
+
+    def __init__(self, action_masks):
+        super().__init__(how="")
+        self.action_masks = action_masks
+
+
+def test_the_masks_of_an_environment_may_be_an_attribute():
+    envs = opened(lambda: Other(np.array([1, 0, 0, 1])))
+    np.testing.assert_array_equal(envs.reset()[0, K:], [1, 0, 0, 1])
+
+
 def test_gymnasium_still_has_masks_in_taxi():
     _, info = gym.make("Taxi-v4").reset(seed=0)
     assert info["action_mask"].shape == (6,)
