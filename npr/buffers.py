@@ -168,6 +168,12 @@ class ReplayBuffer:
             self._newest = IntegerMap()  # episode -> its newest row
         self._prepare()
 
+    def __len__(self) -> int:
+        return self.size
+
+    def __bool__(self) -> bool:
+        return True  # also when empty
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.size:,} of {self.capacity:,} transitions)"
 

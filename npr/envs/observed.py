@@ -87,8 +87,13 @@ class ObservedEnvs(BatchedEnv):
 
     def encoded(self, observation: Any, batched: bool) -> np.ndarray:
         """n observations, or one that is not batched, as rows without masks: (n, size), or (n,)
-        indices for a table. Raises EnvContractError."""
+        indices for a table. Raises ConfigError or EnvContractError."""
         if batched:
+            if self.n > 1 and not self.observations.batched(observation):
+                raise ConfigError(
+                    f"The agent has n_envs={self.n}: pass a batch of {self.n} observations, or "
+                    "build it with n_envs=1 to learn in one environment."
+                )
             rows = self._encode(observation)
         else:
             rows = self._empty_rows()

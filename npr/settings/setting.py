@@ -384,8 +384,9 @@ def _widths(where: str, arch: Any, networks: tuple[str, ...]) -> NetArch:
         for widths in by_network.values()
     ):
         raise ConfigError(
-            f"{where} must be a list of whole numbers above 0, or a dict of such lists "
-            f"for {' and '.join(networks)}; got {arch!r}."
+            f"{where} must be a list of whole numbers above 0, or a dict of such lists, or of "
+            f"networks with size, init(rng) and __call__(theta, *inputs), for "
+            f"{' and '.join(networks)}; got {arch!r}."
         )
     if isinstance(arch, dict):
         return {

@@ -193,7 +193,7 @@ def test_a_size_and_parameters_that_do_not_match_are_refused():
 
 @pytest.mark.parametrize("arch", [{"pi": Dense, "qf": [8]}, {"pi": len, "qf": [8]}])
 def test_other_values_are_refused(arch):
-    with pytest.raises(ConfigError, match="net_arch must be"):
+    with pytest.raises(ConfigError, match=r"net_arch must be .*networks with size, init\(rng\)"):
         small_agent("SAC", net_arch=arch)
 
 

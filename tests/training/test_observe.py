@@ -491,7 +491,7 @@ def test_steps_of_several_environments_have_one_row_each():
     s, flags = np.zeros((2, 4), np.float32), np.zeros(2, bool)
     with pytest.raises(EnvContractError, match="observations of 1 environments, it has 2"):
         agent.select_action(s[:1])
-    with pytest.raises(EnvContractError, match="observations of 1 environments, it has 2"):
+    with pytest.raises(ConfigError, match=r"has n_envs=2: pass a batch.* build it with n_envs=1"):
         agent.select_action(s[0])
     a = agent.select_action(s)
     with pytest.raises(ConfigError, match=r"needs reward as numbers of shape \(2,\), got 1.0"):
