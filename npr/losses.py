@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.autodiff import Tensor, clip, maximum, record, stop_gradient
+from npr.autodiff import Tensor, clip, record, stop_gradient, where
 from npr.autodiff.tensor import times
 from npr.backend import Array, empty_like, on_device, xp
 from npr.errors import ConfigError
@@ -56,7 +56,9 @@ def clipped_mse(v: Any, R: Array, A: Array, epsilon: Any = None) -> Any:
         )
     v_old = R - A
     error, held = v - R, clip(v, v_old - epsilon, v_old + epsilon) - R
-    return maximum(error * error, held * held).mean()
+    squares, others = error * error, held * held
+    # unlike maximum, this has no slope of 0 where a value is NaN: the optimizer skips the step
+    return where(stop_gradient(others) > stop_gradient(squares), others, squares).mean()
 
 
 @functools.lru_cache(maxsize=16)

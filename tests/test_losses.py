@@ -137,3 +137,10 @@ def test_an_infinite_ratio_does_not_matter_where_the_advantage_is_zero():
         np.array([np.inf, 1.1])
     )
     assert loss == 0.55 and g.tolist() == [0, 0.5]
+
+
+def test_a_value_that_is_not_a_number_has_no_slope_of_zero():
+    """Else a critic that has diverged is not noticed."""
+    v, R, A = np.array([1.0, np.nan, 3.0]), np.zeros(3), np.ones(3)
+    loss, slope = value_and_grad(lambda v: clipped_mse(v, R, A, 0.1))(v)
+    assert np.isnan(loss) and np.isnan(slope[1]) and np.isfinite(slope[[0, 2]]).all()
