@@ -256,7 +256,7 @@ class EnvList(BatchedEnv):
             observation, info = last
             self._write_row(s, i, observation)
             if self.mask_size:
-                self._write_mask(s, i, self._mask_of(i, info))
+                self._write_mask(s, i, action_mask(self.envs[i], info))
         if s.tobytes() != state["s"].tobytes():
             return (
                 "its actions lead to other observations than before: it uses randomness or state "
