@@ -168,6 +168,12 @@ class ReplayBuffer:
             self._newest = IntegerMap()  # episode -> its newest row
         self._prepare()
 
+    def __len__(self) -> int:
+        return self.size
+
+    def __bool__(self) -> bool:
+        return True  # also when empty
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.size:,} of {self.capacity:,} transitions)"
 
@@ -196,9 +202,9 @@ class ReplayBuffer:
         episode   (N,) numbers of the episodes they belong to; needed for n_step > 1
         """
         n, start = len(r), self.position
-        if not 0 < n <= self.capacity:
-            if not n:
-                return
+        if not n:  # a step of learn_offline
+            return
+        if n > self.capacity:
             raise ConfigError(
                 f"{n} transitions at once do not fit a replay buffer of {self.capacity}; "
                 "raise buffer_size to at least n_envs."
@@ -422,6 +428,9 @@ class ReplayBuffer:
         links = state.get("next", np.array(-1))
         if (links < -1).any() or (links >= size).any():
             raise ConfigError("The replay's column 'next' has rows out of range.")
+        if not np.isin(state["terminated"], (0, 1)).all():
+            raise ConfigError("The replay's column 'terminated' has other numbers than 0 and 1.")
+        self._check_masks(state)
         if self.n_step > 1:
             newest = IntegerMap()
             newest.load({"items": state["newest"]})
@@ -433,6 +442,18 @@ class ReplayBuffer:
         self.position, self.size = position, size
         if self._mirror is not None:
             self._mirror.unsent = size
+
+    def _check_masks(self, state: dict[str, Array]) -> None:
+        """Raise ConfigError for masks of actions in a state that are none, or forbid an action."""
+        if self._spaces is None or self._s_size == self._spaces[0].size:
+            return
+        encoding, actions = self._spaces
+        masks, next_masks = (
+            encoded_masks(f"masks of the replay's column {name!r}", state[name][:, encoding.size :],
+                          len(state["r"]), actions, actions.mask_size)
+            for name in ("s", "s2")
+        )  # fmt: skip
+        check_allowed(state["a"], masks, actions)
 
 
 class PrioritizedReplayBuffer(ReplayBuffer):
@@ -545,10 +566,11 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         priority, largest = state["priority"], float(state["largest"])
         if priority.shape != state["r"].shape or not 0 < largest < np.inf:
             raise ConfigError("A prioritized replay needs one priority per transition.")
+        tree, rows = SumTree(self.capacity), priority[: self.capacity]  # too many are refused below
+        tree.set(np.arange(len(rows)), rows)
         super().load(state)
         self._waiting = []
-        self._tree, self._largest = SumTree(self.capacity), largest
-        self._tree.set(np.arange(self.size), priority)
+        self._tree, self._largest = tree, largest
 
 
 class Steps(list[Any]):

@@ -46,7 +46,7 @@ def clipped_mse(v: Any, R: Array, A: Array, epsilon: Any = None) -> Any:
     R, A      (B,) their targets, and advantages R - v_old: v_old are the values when both were made
     epsilon   None: mse(v, R)
     Source: ppo2 of OpenAI's baselines; Engstrom et al. 2020. Stable-Baselines3 takes the second
-    square alone, which has no gradient either for a value that has left the range away from R.
+    square alone, whose slope is zero wherever a value has left the range.
     """
     if epsilon is None:
         return mse(v, R)

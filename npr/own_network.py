@@ -64,7 +64,7 @@ def is_network(value: Any) -> bool:
 
 
 def wrapped(value: Any) -> Any:
-    """The value of a setting, with each network of the user's in a dict as an OwnNetwork."""
+    """The value of net_arch, with each network of the user's in a dict as an OwnNetwork."""
     if not isinstance(value, dict):
         return value
     return {name: OwnNetwork(one) if is_network(one) else one for name, one in value.items()}
@@ -72,12 +72,11 @@ def wrapped(value: Any) -> Any:
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as plain data, with the names of classes in place of own networks."""
-    return {
-        name: {key: one.plain if isinstance(one, OwnNetwork) else one for key, one in value.items()}
-        if isinstance(value, dict)
-        else value
-        for name, value in settings.items()
-    }
+    arch = settings.get("net_arch")
+    if not isinstance(arch, dict):
+        return dict(settings)
+    named = {name: one.plain if isinstance(one, OwnNetwork) else one for name, one in arch.items()}
+    return {**settings, "net_arch": named}
 
 
 def restored(settings: Any, given: Any) -> Any:

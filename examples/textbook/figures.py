@@ -87,7 +87,7 @@ def expected(quick):
             axes.plot(rates, means, f"{style}o", color=f"C{k}", ms=3, label=f"{name}, {kind}")
             print(f"expected: {name}, {episodes} episodes, {rates[0]} to {rates[-1]}: "
                   f"{' '.join(f'{x:.0f}' for x in means)}")  # fmt: skip
-    axes.set_ylim(-160, 0)
+    axes.set_ylim(None if quick else -160, 0)
     axes.legend(fontsize="small")
     return figure
 

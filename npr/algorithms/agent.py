@@ -209,7 +209,8 @@ class Agent(Settings, sb3.Methods):
         check_names(owner, given, self.settings)
         own = _settings_for(env, preset.get("max_episode_steps"))
         for key, value in {**self.defaults(), **preset, **own, **given}.items():
-            setattr(self, key, copy.deepcopy(own_network.wrapped(value)))
+            one = own_network.wrapped(value) if key == "net_arch" else value
+            setattr(self, key, copy.deepcopy(one))
         if self.preset and "n_steps" in self.settings and "n_steps" not in given:
             held, tuned_for = vars(self), preset.get("n_envs", self.settings["n_envs"].default)
             held["n_steps"] = presets.steps_per_env(held["n_steps"], tuned_for, self.n_envs)
@@ -388,7 +389,8 @@ class Agent(Settings, sb3.Methods):
 
     def note_on_masks(self) -> None:
         """Say once that the environments have masks of actions, which are not used."""
-        if self.envs.offers_masks and not self.action_masks and "action_masks" not in self._advised:
+        unused = self.envs.offers_masks and not self.action_masks and self.actions.mask_size
+        if unused and "action_masks" not in self._advised:
             self._advised.add("action_masks")
             self._say(
                 "the environment says which actions are allowed; they are all tried. With "

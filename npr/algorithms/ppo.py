@@ -23,7 +23,8 @@ Departures from JoyRL's pseudocode: the advantage is R - V, not V - R (9); theta
 for all epochs, otherwise nothing is ever clipped (7, 11); 8 and 9 are computed once per rollout;
 12 is an ascent, 14 a descent; D is not a replay buffer (4). Advantages are normalized per
 minibatch, both gradient norms are clipped, and truncated episodes bootstrap from the value of the
-final observation.
+final observation. With target_kl the epochs end after the minibatch that exceeds it; Stable-
+Baselines3 leaves out the step of that minibatch.
 
 Measured, mean return: CartPole-v1 500.0 in 60,000 steps (3 runs); Acrobot-v1 -85.7 in 80,000 steps
 (3 runs); Pendulum-v1 -192.3 in 100,000 steps (3 runs); LunarLander-v3 255.4 in 1,000,000 steps (1
@@ -51,7 +52,7 @@ class PPO(Proximal, ActorCritic, Algorithm):
     batch_size: int = setting(64, "steps per minibatch", within="[1, inf)")
     clip_range: Schedule = setting(0.2, "clip range of the ratio", within="[0, inf)")  # [2]
     n_epochs: int = setting(10, "epochs K per rollout", within="[1, inf)")  # [3]
-    target_kl: float | None = setting(None, "epochs end at 1.5 of this KL", within="(0, inf)")
+    target_kl: float | None = setting(None, "epochs end above 1.5 times this KL", within="(0, inf)")
 
     networks = ("pi", "vf")
     rates = {"adam_theta": "actor_lr", "adam_phi": "critic_lr"}

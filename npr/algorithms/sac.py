@@ -123,7 +123,7 @@ class SAC(Replay, Critics, ActorCritic, Algorithm):
         return H_bar
 
     def entropy_at(self, s):
-        """H_bar; at s (B, n) with masks it is 0.6 times that of all actions that are allowed."""
+        """H_bar; with masks 0.6 log of the number of actions that are allowed at s, (B,)."""
         mask = self.mask(s)
         if mask is None or self.target_entropy != "auto":
             return self.H_bar

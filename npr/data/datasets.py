@@ -17,8 +17,7 @@ def minari(dataset: Any, episodes: Sequence[int] | None = None) -> Transitions:
     episodes   the numbers of the episodes to take; None: all
 
     Text and other observations that are no arrays are not supported. Raises ConfigError for an id
-    if Minari is not installed, and for a dataset without episodes; what Minari raises for an id
-    that it does not have is not changed.
+    if Minari is not installed or does not have it, and for a dataset without episodes.
     """
     if isinstance(dataset, str):
         try:
@@ -27,7 +26,13 @@ def minari(dataset: Any, episodes: Sequence[int] | None = None) -> Transitions:
             raise ConfigError(
                 f"npr.data.minari({dataset!r}) needs Minari: pip install 'npr-rl[minari]'"
             ) from None
-        dataset = load_dataset(dataset)
+        try:
+            dataset = load_dataset(dataset)
+        except FileNotFoundError:
+            raise ConfigError(
+                f"Minari has no dataset {dataset!r} on this machine: minari download {dataset}; "
+                "minari list remote has the ids."
+            ) from None
     read = list(dataset.iterate_episodes(episodes))
     if not read:
         raise ConfigError(f"{dataset!r} has no episodes.")

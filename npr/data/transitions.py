@@ -45,13 +45,13 @@ def encoded_observations(name: str, given: Any, observations: Observations) -> n
     try:
         batched = observations.batched(given)
         rows = observations.encode(given) if batched else np.empty(0)
-    except EnvContractError as error:
+    except (EnvContractError, ValueError) as error:  # lists of unequal lengths are a ValueError
         reason = str(error).partition(" Fix the environment")[0]
         raise ConfigError(f"{name} do not fit the agent's {observations}: {reason}") from None
     if not batched:
         raise ConfigError(
             f"{name} must be a batch of {observations}, with one more axis in front than one of "
-            f"them has; got {type(given).__name__} of shape {np.shape(given)}."
+            f"them has; got {type(given).__name__} of shape {as_array(given).shape}."
         )
     if not all_finite(rows):
         row = int(np.argmin(np.isfinite(rows).all(axis=1)))
@@ -110,7 +110,7 @@ def check_allowed(a: np.ndarray, masks: np.ndarray, actions: Actions) -> None:
 
 def numbers(name: str, given: Any, n: int) -> np.ndarray:
     """One finite number per transition, (n,). Raises ConfigError for anything else."""
-    array = np.asarray(given)
+    array = as_array(given)
     if array.shape != (n,) or array.dtype.kind not in "fiub":
         raise ConfigError(
             f"{name} must be numbers of shape {(n,)}, one for each observation; got {array.dtype} "

@@ -257,8 +257,8 @@ class BatchedEnv(abc.ABC):
         size = 0 if self.actions is None else self.actions.mask_size
         if not size:
             raise SpaceError(
-                f"action_masks=True needs Discrete, MultiDiscrete or MultiBinary actions, got "
-                f"{self.action_space}. Leave it out."
+                f"action_masks=True needs Discrete, MultiDiscrete or MultiBinary actions, alone or "
+                f"in a Dict or Tuple, got {self.action_space}. Leave it out."
             )
         return size
 

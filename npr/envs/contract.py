@@ -174,11 +174,19 @@ def success(info: Any) -> bool | None:
 
 def action_mask(env: Any, info: Any) -> Any:
     """The mask of the actions that an environment allows next: info["action_mask"], or what its
-    method action_masks() returns; None: it has neither."""
+    method action_masks() returns, or its attribute of this name is; None: it has none.
+    """
     mask = info.get("action_mask")
     if mask is None and env.has_wrapper_attr("action_masks"):
-        mask = env.get_wrapper_attr("action_masks")()
+        mask = env.get_wrapper_attr("action_masks")
+        if callable(mask):
+            mask = mask()
     return mask
+
+
+def has_action_mask(env: Any, info: Any) -> bool:
+    """Whether `action_mask` has one, without a call of the environment's method."""
+    return info.get("action_mask") is not None or env.has_wrapper_attr("action_masks")
 
 
 NO_MASK = (

@@ -18,7 +18,14 @@ from npr.envs.batched import (
     State,
     cause_of,
 )
-from npr.envs.contract import action_mask, all_finite, checked_reset, checked_step, success
+from npr.envs.contract import (
+    action_mask,
+    all_finite,
+    checked_reset,
+    checked_step,
+    has_action_mask,
+    success,
+)
 from npr.envs.episode_log import MAX_ACTIONS, MAX_BYTES, TOO_LONG, EpisodeLog
 from npr.envs.spaces import GroupActions
 from npr.errors import ConfigError, EnvContractError, SpaceError, describe_error
@@ -97,9 +104,7 @@ class EnvList(BatchedEnv):
                         f"env {self.first + i}: reset() does not take a seed ({error}). This is "
                         "the API of old Gym; define reset(self, *, seed=None, options=None)."
                     ) from error
-                self._handle_crash(
-                    i, False, f"env {self.first + i} raised {describe_error(error)}", error
-                )
+                self._crashed(i, False, error)
                 continue
             self.seeds[i] = None
             try:
@@ -108,9 +113,14 @@ class EnvList(BatchedEnv):
                 raise self._contract_error(i, error) from None
             self._write_row(s, i, observation)
             if self.mask_size:
-                self._write_mask(s, i, action_mask(self.envs[i], result[1]))
+                try:
+                    mask = action_mask(self.envs[i], result[1])
+                except Exception as error:
+                    self._crashed(i, False, error)
+                    continue
+                self._write_mask(s, i, mask)
             elif not self.offers_masks:
-                self.offers_masks = action_mask(self.envs[i], result[1]) is not None
+                self.offers_masks = has_action_mask(self.envs[i], result[1])
             resets += 1
             if self.table or all_finite(s[i]):
                 return
@@ -160,12 +170,7 @@ class EnvList(BatchedEnv):
         try:
             result = self.envs[i].step(action)
         except Exception as error:
-            self._handle_crash(
-                i, True, f"env {self.first + i} raised {describe_error(error)}", error
-            )
-            s2[i] = 0
-            crashed.append(i)
-            return 0.0
+            return self._lost(i, error, s2, crashed)
         observation = None
         try:
             observation, reward, terminated, truncated = checked_step(result)
@@ -173,12 +178,27 @@ class EnvList(BatchedEnv):
         except EnvContractError as error:
             raise self._contract_error(i, cause_of(error, observation)) from None
         if self.mask_size:
-            mask = None if terminated else action_mask(self.envs[i], result[4])
+            try:
+                mask = None if terminated else action_mask(self.envs[i], result[4])
+            except Exception as error:
+                return self._lost(i, error, s2, crashed)
             self._write_mask(s2, i, mask, terminated)
         r[i] = reward
         if terminated or truncated:
             ended[i] = terminated, truncated, success(result[4])
         return reward
+
+    def _lost(self, i: int, error: Exception, s2: np.ndarray, crashed: list[int]) -> float:
+        """Note that env i failed in a step; returns its reward."""
+        self._crashed(i, True, error)
+        s2[i] = 0
+        crashed.append(i)
+        return 0.0
+
+    def _crashed(self, i: int, stepping: bool, error: Exception) -> None:
+        """See `_handle_crash`, for an exception of env i."""
+        what = f"env {self.first + i} raised {describe_error(error)}"
+        self._handle_crash(i, stepping, what, error)
 
     def _begin_episodes(
         self,
@@ -236,7 +256,7 @@ class EnvList(BatchedEnv):
             observation, info = last
             self._write_row(s, i, observation)
             if self.mask_size:
-                self._write_mask(s, i, action_mask(self.envs[i], info))
+                self._write_mask(s, i, self._mask_of(i, info))
         if s.tobytes() != state["s"].tobytes():
             return (
                 "its actions lead to other observations than before: it uses randomness or state "

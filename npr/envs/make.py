@@ -15,6 +15,7 @@ from npr.envs.contract import (
     action_mask,
     checked_reset,
     checked_step,
+    has_action_mask,
     observation_spec,
     success,
 )
@@ -224,7 +225,9 @@ def open_envs(
         owned = not any(map(state_check.in_use, envs))  # a function may return one that exists
         return EnvList(envs, seeds, owned=owned and not single, **given)
     if vectorization == "async":
-        checked = functools.partial(_make_checked, sendable(env), max_episode_steps, env_kwargs)
+        checked = functools.partial(
+            _make_checked, sendable(env), max_episode_steps, env_kwargs, action_masks
+        )
         return _adapted(
             functools.partial(workers.open_workers, checked, n_envs, env_timeout), seeds, given
         )
@@ -291,17 +294,25 @@ def _make_checked(
     env: SingleSource | gymnasium.envs.registration.EnvSpec,
     max_episode_steps: int | None,
     env_kwargs: Mapping[str, Any] | None,
+    action_masks: bool,
 ) -> SingleEnv:
-    """An environment for a worker: what it returns is checked before Gymnasium converts it."""
+    """An environment for a worker: what it returns is checked before Gymnasium converts it.
+
+    action_masks   whether masks of actions are used; if not, an info says only that there are some
+    """
     import gymnasium
 
     class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         def reset(
             self, *, seed: int | None = None, options: dict[str, Any] | None = None
         ) -> tuple[Any, dict[str, Any]]:
-            observation, info = result = self.env.reset(seed=seed, options=options)
+            result = self.env.reset(seed=seed, options=options)
             observations.row(checked_reset(result), row)
-            return observation, self._sent(info)
+            observation, info = result
+            sent = self._sent(info)
+            if not action_masks and has_action_mask(self.env, info):
+                sent["action_mask"] = True
+            return observation, sent
 
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             result = self.env.step(action)
@@ -311,9 +322,12 @@ def _make_checked(
 
         def _sent(self, info: dict[str, Any]) -> dict[str, Any]:
             """What npr uses of an info."""
-            succeeded, mask = success(info), action_mask(self.env, info)
-            sent = {} if succeeded is None else {"is_success": succeeded}
-            return sent if mask is None else {**sent, "action_mask": mask}
+            succeeded, sent = success(info), {}
+            if succeeded is not None:
+                sent["is_success"] = succeeded
+            if action_masks and (mask := action_mask(self.env, info)) is not None:
+                sent["action_mask"] = mask
+            return sent
 
     checked = CheckedEnv(make_env(env, max_episode_steps, env_kwargs))
     observations = observations_from_spec(observation_spec(checked.observation_space))

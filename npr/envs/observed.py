@@ -10,7 +10,7 @@ import numpy as np
 from npr.backend import FLOAT, check_array
 from npr.envs.batched import BatchedEnv, ErrorPolicy, Record, State
 from npr.envs.contract import on_host
-from npr.envs.spaces import Actions, Observations
+from npr.envs.spaces import Actions, Observations, as_array
 from npr.errors import ConfigError
 
 _NO_MASK = (
@@ -83,15 +83,17 @@ class ObservedEnvs(BatchedEnv):
 
     def is_batch(self, observation: Any) -> bool:
         """Whether these are n observations, and not a single one."""
-        try:
-            return self.n > 1 or self.observations.batched(observation)
-        except ValueError:  # lists of unequal lengths, which `rows` refuses
-            return False
+        return self.n > 1 or self.observations.batched(observation)
 
     def encoded(self, observation: Any, batched: bool) -> np.ndarray:
         """n observations, or one that is not batched, as rows without masks: (n, size), or (n,)
-        indices for a table. Raises EnvContractError."""
+        indices for a table. Raises ConfigError or EnvContractError."""
         if batched:
+            if self.n > 1 and not self.observations.batched(observation):
+                raise ConfigError(
+                    f"The agent has n_envs={self.n}: pass a batch of {self.n} observations, or "
+                    "build it with n_envs=1 to learn in one environment."
+                )
             rows = self._encode(observation)
         else:
             rows = self._empty_rows()
@@ -115,18 +117,18 @@ class ObservedEnvs(BatchedEnv):
                     "action_masks were given to an agent that was not built with action_masks=True."
                 )
             return encoded
-        given = masks if batched else [masks]
-        if masks is None:
-            given = [None] * self.n
-            if not over.all():
-                raise ConfigError(_NO_MASK)
-        if np.ndim(given) and len(given) != self.n:
-            raise ConfigError(f"{self.n} masks of actions are needed, got {len(given)}.")
+        given = [None] * self.n if masks is None else masks if batched else [masks]
+        several = isinstance(given, (list, tuple)) or np.ndim(given) > 0
+        if not several or len(given) != self.n:
+            got = f"{len(given)}" if several else f"{given!r:.80}"
+            raise ConfigError(f"{self.n} masks of actions are needed, got {got}.")
         rows = encoded
         if not self.table:
             rows = np.empty((self.n, self.row_size), FLOAT)
             rows[:, : self.observations.size] = encoded
         for i, mask in enumerate(given):
+            if mask is None and not over[i]:
+                raise ConfigError(_NO_MASK)
             self._write_mask(rows, i, mask, bool(over[i]))
         return rows
 
@@ -195,10 +197,7 @@ class ObservedEnvs(BatchedEnv):
         """One number or flag for each environment, as an array (n,)."""
         if self.n == 1 and values.__class__ is (bool if kinds == "b" else float):
             return np.array([values])
-        try:
-            array = np.asarray(on_host(values, "observe()", name))
-        except (ValueError, TypeError):  # lists of unequal lengths
-            array = np.empty(0, object)
+        array = as_array(on_host(values, "observe()", name))
         if not array.ndim and self.n == 1:
             array = array[None]
         if array.shape != (self.n,) or array.dtype.kind not in kinds:

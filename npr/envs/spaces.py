@@ -61,7 +61,7 @@ def _keys(spec: Spec) -> list[Any]:
 
 
 def as_array(value: Any) -> np.ndarray:
-    """A value as an array; of dtype object if that is not possible."""
+    """A value as an array; of dtype object and shape (0,) if that is not possible."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError):  # lists of unequal lengths
@@ -136,7 +136,10 @@ class Observations(ABC):
 
     def batched(self, observation: Any) -> bool:
         """Whether this is a batch of observations (one leading axis) and not a single one."""
-        return np.ndim(observation) == len(self.shape or ()) + 1
+        try:
+            return np.ndim(observation) == len(self.shape or ()) + 1
+        except ValueError:  # lists of unequal lengths, which `row` refuses
+            return False
 
     def rows(self, observation: Any) -> Sequence[Any]:
         """The single observations of a batch, or a list of the one given."""
@@ -369,6 +372,7 @@ class Actions(ABC):
 
     size: int
     shape: tuple[int, ...] = ()
+    _remedy: ClassVar[str] = ""  # how to bring an action into the space
     mask_size: int = 0
     enumerable: ClassVar[bool] = False  # whether a network can output all action values
     bounded: bool = True  # whether the environment's actions have finite bounds
@@ -484,7 +488,9 @@ class Actions(ABC):
             row = int(np.argmin(inside.all(axis=1)))
             one = np.asarray(actions)[row]
             which = f", in row {row} of {len(inside)}" if len(inside) > 1 else ""
-            raise ConfigError(f"The action {reprlib.repr(one.tolist())} is outside {self}{which}.")
+            raise ConfigError(
+                f"The action {reprlib.repr(one.tolist())} is outside {self}{which}.{self._remedy}"
+            )
 
 
 def _one_allowed(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
@@ -548,6 +554,8 @@ class BoxActions(Actions):
     The environment gets low + (a + 1) / 2 (high - low), clipped to the bounds. A dimension
     without finite bounds (None in a file: JSON has no infinity) is neither scaled nor clipped.
     """
+
+    _remedy = " Its numbers must be finite, and clipped or scaled to the bounds of the space."
 
     def __init__(self, spec: Spec, depth: int = _MAX_DEPTH):
         super().__init__(spec)

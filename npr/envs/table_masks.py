@@ -11,8 +11,8 @@ from npr.errors import EnvContractError
 class TableMasks:
     """The actions (S, K) that are allowed at each observation of a table.
 
-    allowed   (S, K) 1 for what is allowed, as far as it is known, else 1
-    known     (S,) whether the environment has said it
+    allowed   (S, K) 1 for what is allowed, or not known yet; 0 for what is not allowed
+    known     (S,) whether the environment has said what is allowed
     values    tables (..., S, K) whose values of actions that are not allowed are held at -inf
     """
 

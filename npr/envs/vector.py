@@ -25,6 +25,12 @@ from npr.errors import ConfigError, EnvContractError, EnvCrashedError, describe_
 if TYPE_CHECKING:
     import gymnasium
 
+_NO_LAST_MASK = (
+    "action_masks=True needs the mask at the last step of an episode that was truncated, which a "
+    "method action_masks() no longer has in autoreset mode SAME_STEP: return it in "
+    'info["action_mask"], or use AutoresetMode.NEXT_STEP.'
+)
+
 
 class VectorEnvAdapter(BatchedEnv):
     """A gymnasium VectorEnv, in the autoreset mode that it declares.
@@ -226,6 +232,8 @@ class VectorEnvAdapter(BatchedEnv):
             self._write_row(s2, i, info["final_obs"][i] if "final_obs" in info else None)
             if self.mask_size:
                 masks = (info.get("final_info") or {}).get("action_mask")
+                if masks is None and not terminated[i]:
+                    raise self._contract_error(i, _NO_LAST_MASK)
                 mask = None if masks is None else masks[i]
                 self._write_mask(s2, i, mask, bool(terminated[i]))
         return s2
@@ -259,7 +267,7 @@ class VectorEnvAdapter(BatchedEnv):
         base = self.env.unwrapped
         inner = single_envs(base)
         if inner:
-            masks = [action_mask(env, {}) for env in inner]
+            masks = [self._asked(i, env) for i, env in enumerate(inner)]
         elif isinstance(info, dict) and hasattr(base, "call"):
             try:
                 masks = base.call("action_masks")
@@ -268,6 +276,14 @@ class VectorEnvAdapter(BatchedEnv):
         else:
             masks = [None] * self.n
         return masks, np.array([mask is not None for mask in masks])
+
+    def _asked(self, i: int, env: Any) -> Any:
+        """The mask that the method of env i returns; None: it has none."""
+        try:
+            return action_mask(env, {})
+        except Exception as error:  # its environments cannot be reset one by one
+            text = f"action_masks() raised {describe_error(error)}. Fix the environment."
+            raise self._contract_error(i, text) from error
 
     def _success(self, info: Any, i: int) -> bool | None:
         """Whether the episode of env i, which has ended, was a success; None: unknown."""

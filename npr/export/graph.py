@@ -429,8 +429,14 @@ def _widened(value: Any) -> Any:
 def graph_of(policy: Policy) -> Graph:
     """The graph of a policy, in the type of its parameters.
 
-    Raises ConfigError if its parameters are not finite, and for numbers that do not fit float32.
+    Raises ConfigError for a network of the user's own, if its parameters are not finite, and for
+    numbers that do not fit float32.
     """
+    if policy.own:
+        raise ConfigError(
+            "A network of your own code cannot be exported: npr does not know what it computes. "
+            "Export an agent with hidden widths in net_arch, or keep the file of agent.save(path)."
+        )
     check_finite(policy)
     norm = None
     if policy.norm is not None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from npr.errors import EnvContractError
 from npr.heads.base import Head
 from npr.heads.masks import masked
 
@@ -28,6 +29,16 @@ class TableHead(ArgmaxHead):
     """An ArgmaxHead for the rows of a table (states, actions) instead of a network."""
 
     name = "table"
+
+    def choose(
+        self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        if mask is not None and not (masked(y, mask) > -np.inf).any(axis=-1).all():
+            raise EnvContractError(
+                "The mask allows only actions that were forbidden at this observation in training. "
+                "A table needs masks that depend on the observation alone."
+            )
+        return super().choose(y, rng, mask)
 
 
 class DuelingHead(ArgmaxHead):

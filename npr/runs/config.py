@@ -18,6 +18,7 @@ from npr.errors import ConfigError
 from npr.files.atomic import replacement
 from npr.files.run_folder import CONFIG
 from npr.loggers import configure
+from npr.settings import sb3
 from npr.settings.setting import check_names, checked_seed, whole
 from npr.training.run import DEFAULT_BUDGET
 
@@ -137,6 +138,8 @@ def algorithm(name: Any) -> type[Algorithm]:
     known = {_letters(one): one for one in REGISTRY}
     key = _letters(name) if isinstance(name, str) else ""
     if key not in known:
+        if name in sb3.ALGORITHMS:
+            raise ConfigError(f"There is no algorithm {name!r}; {sb3.ALGORITHMS[name]}.")
         close = difflib.get_close_matches(key, known, 1)
         advice = f"did you mean {known[close[0]]}?" if close else f"npr has {', '.join(REGISTRY)}."
         raise ConfigError(f"There is no algorithm {name!r}; {advice}")

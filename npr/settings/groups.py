@@ -52,19 +52,20 @@ class Networks(Settings):
     ) -> MLP | BoundNetwork:
         """The network with this name: its hidden layers are set here, the others by nn.MLP's
         options. The mask of actions at the end of observations is no input."""
-        own = self.widths(name)
-        if isinstance(own, OwnNetwork):
-            return BoundNetwork(own, name, inputs, outputs, ignored=self.mask_size, **options)
-        return MLP(inputs, self.widths(name), outputs, **self._layers(name), **options)
+        hidden = self.widths(name)
+        if isinstance(hidden, OwnNetwork):
+            return BoundNetwork(hidden, name, inputs, outputs, ignored=self.mask_size, **options)
+        return MLP(inputs, hidden, outputs, **self._layers(name), **options)
 
     def action_critic(self: Any, n: int, rows: int | None = None) -> MLP | OwnCritic:
         """The network Q(theta, s, a), for n numbers per observation."""
-        own = self.widths("qf")
-        if isinstance(own, OwnNetwork):
-            return OwnCritic(own, n, self.actions, rows=rows, ignored=self.mask_size)
-        return critic(n, self.actions, self.widths("qf"), rows=rows, **self._layers("qf"))
+        hidden = self.widths("qf")
+        if isinstance(hidden, OwnNetwork):
+            return OwnCritic(hidden, n, self.actions, rows=rows, ignored=self.mask_size)
+        return critic(n, self.actions, hidden, rows=rows, **self._layers("qf"))
 
     def _layers(self: Any, name: str) -> dict[str, Any]:
+        """Options of nn.MLP for one network."""
         by_network = isinstance(self.activation, dict)
         return {
             "activation": self.activation[name] if by_network else self.activation,

@@ -32,12 +32,15 @@ SETTINGS = {  # arguments of a constructor
     "clip_range_vf": "the loss of the critic is not clipped; leave it out",
     "n_steps": "the steps of an n-step return are n_step_return, and REINFORCE has n_episodes",
     "target_update_interval": "its target networks move by tau after every update; leave it out",
+    "n_critics": "SAC, SACS, DDPG and TD3 have several critics; leave it out",
     "target_kl": "it does not stop its epochs early: use PPO or PPOKL, or lower n_epochs",
     "rms_prop_eps": "it is 1e-5; leave it out",
     "support_multi_env": _NOT_NEEDED,
     "supported_action_spaces": _NOT_NEEDED,
     "_init_setup_model": _NOT_NEEDED,
 }
+
+ALGORITHMS = {"MaskablePPO": "pass action_masks=True to PPO, or to another algorithm"}
 
 _NO_EXTRACTOR = (
     "npr has no feature extractors. Leave it out, and compute features in a wrapper of the "
@@ -48,7 +51,7 @@ POLICY_KWARGS = {  # keys of policy_kwargs, where they are not settings of the a
     "ortho_init": "algorithms with a policy gradient initialize orthogonally, others do not; leave "
     "it out",
     "log_std_init": "its standard deviation is an output of the network; leave it out",
-    "n_critics": "the number of its critics is fixed; leave it out",
+    "n_critics": SETTINGS["n_critics"],
     "squash_output": "SAC and SACS squash their actions, policy gradients do not; leave it out",
     "full_std": _OF_SDE,
     "use_expln": _OF_SDE,
@@ -160,6 +163,9 @@ class Methods:
     lr_schedule = _Elsewhere("agent.now(agent.learning_rate) is its current learning rate")
     log_ent_coef = _Elsewhere("agent.alpha is the temperature of SAC, SACS and SoftQ")
     replay_buffer = _Elsewhere("the replay buffer of an off-policy algorithm is agent.buffer")
+    buffer = _Elsewhere(
+        "it has no replay buffer; agent.steps has the steps that were not learned from yet"
+    )
     rollout_buffer = _Elsewhere("agent.steps has the steps that were not learned from yet")
     ep_info_buffer = _Elsewhere("agent.logger.episodes has (return, length) of the last episodes")
     device = _Elsewhere("npr.backend.BACKEND is the module that computes, numpy or cupy")

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal, dataclass_transform
 import numpy as np
 
 from npr.errors import ConfigError
-from npr.own_network import OwnNetwork, wrapped
+from npr.own_network import OwnNetwork, is_network, wrapped
 from npr.settings import sb3, schedule
 
 # hidden widths of all networks, or by network; there also a network of the user's
@@ -133,6 +133,12 @@ class Setting:
         networks  names of the networks that net_arch and activation may contain
         """
         kinds = _kinds(self.type)
+        if self.type == NetArch and is_network(value):
+            each = ", ".join(f"{name!r}: ..." for name in networks)
+            raise ConfigError(
+                f"{owner}: {self.name} must be a dict where it has a network of your own, "
+                f"{{{each}}} with the network or hidden widths for each; got {value!r}."
+            )
         if value is None and type(None) in kinds:
             return None
         where = f"{owner}: {self.name}"
@@ -378,8 +384,9 @@ def _widths(where: str, arch: Any, networks: tuple[str, ...]) -> NetArch:
         for widths in by_network.values()
     ):
         raise ConfigError(
-            f"{where} must be a list of whole numbers above 0, or a dict of such lists "
-            f"for {' and '.join(networks)}; got {arch!r}."
+            f"{where} must be a list of whole numbers above 0, or a dict of such lists, or of "
+            f"networks with size, init(rng) and __call__(theta, *inputs), for "
+            f"{' and '.join(networks)}; got {arch!r}."
         )
     if isinstance(arch, dict):
         return {

@@ -39,6 +39,7 @@ class Tabular(EpsilonGreedy):
     cuts_traces: ClassVar[bool] = False  # at actions that are not the best ones
 
     def check(self: Any) -> None:
+        super().check()
         name, n = type(self).__name__, self.n_step_return
         if self.trace_decay and n > 1:
             raise ConfigError(
@@ -84,12 +85,10 @@ class Tabular(EpsilonGreedy):
         With n_step_return > 1, r is the discounted sum of so many rewards from a in s on, s2 what
         they lead to and gamma its discount. They are fewer where an episode ends.
         """
-        if self.recent is self.eligible is None:
+        if self.recent is None and self.eligible is None:
             return map(operator.add, rows, itertools.repeat((self.gamma,)))
         current: Iterator[tuple[Any, ...]] = self._current(rows)
-        if self.recent is not None:
-            current = self._several(current)
-        return current
+        return current if self.recent is None else self._several(current)
 
     def _current(self: Any, rows: Iterable[Row]) -> Iterator[tuple[Any, ...]]:
         """`returns` of one step. Before the rows of each step of the environments it forgets the
@@ -112,8 +111,8 @@ class Tabular(EpsilonGreedy):
             rewards.append(r)
             while pairs and (over or len(pairs) >= self.n_step_return):
                 R = 0.0
-                for r in reversed(rewards):
-                    R = r + gamma * R
+                for reward in reversed(rewards):
+                    R = reward + gamma * R
                 discount = gamma ** len(rewards)
                 del rewards[0]
                 yield *divmod(pairs.pop(0), K), R, s2, terminated, episode, discount

@@ -9,7 +9,7 @@ from npr.envs.make import time_limited
 from npr.errors import ConfigWarning
 from npr.files.parts import instances
 from npr.nn import MLP
-from npr.settings import Networks, Replay
+from npr.settings import Networks, Replay, Tabular
 from npr.system import second_thread
 
 
@@ -57,6 +57,8 @@ def _advice(agent: Any) -> Iterator[str]:
             f"batch_size={batch_size:,} is more than buffer_size={agent.buffer_size:,} "
             "transitions, so that every batch repeats some. Raise buffer_size, or lower batch_size."
         )
+    if isinstance(agent, Tabular) and agent.traces != "accumulating" and not agent.trace_decay:
+        yield f"traces={agent.traces!r} has no effect without trace_decay. Set that too."
     bootstraps = isinstance(agent, Networks) and not hasattr(agent, "n_episodes")
     if bootstraps and agent.gamma == 1 and agent.preset.get("gamma") != 1:
         opened = agent.envs.bases() if agent.envs else []

@@ -17,6 +17,7 @@ from npr.data.transitions import (
 from npr.errors import ConfigError, NumericsError
 from npr.heads import SamplerHead, StochasticHead, TanhHead
 from npr.optim import Adam
+from npr.settings import Proximal
 from npr.settings.setting import is_whole
 from npr.system.staging import upload
 
@@ -46,7 +47,11 @@ def imitate(agent: Any, observations: Any, actions: Any, epochs: Any, batch_size
     for name, number in (("epochs", epochs), ("batch_size", batch_size)):
         if not is_whole(number) or number < 1:
             raise ConfigError(f"{name} must be a whole number above 0, got {number!r}.")
-    if not isinstance(learning_rate, (int, float)) or not 0 < learning_rate < np.inf:
+    if (
+        learning_rate is True
+        or not isinstance(learning_rate, (int, float, np.floating))
+        or (not 0 < learning_rate < np.inf)
+    ):
         raise ConfigError(f"learning_rate must be a number above 0, got {learning_rate!r}.")
     s = encoded_observations("observations", observations, agent.observations)
     a = encoded_actions("actions", actions, agent.actions)
@@ -65,7 +70,7 @@ def imitate(agent: Any, observations: Any, actions: Any, epochs: Any, batch_size
         s = agent.obs_norm(s)
     parameters = agent.policy_parameters
     theta = getattr(agent, parameters)
-    adam, losses = Adam(theta, learning_rate), np.empty(epochs)
+    adam, losses = Adam(theta, float(learning_rate)), np.empty(epochs)
     for epoch in range(epochs):
         index, total = agent.rng["sample"].permutation(len(s)), 0.0
         for rows in np.split(index, range(batch_size, len(s), batch_size)):
@@ -80,6 +85,8 @@ def imitate(agent: Any, observations: Any, actions: Any, epochs: Any, batch_size
                 f"imitate() has diverged: the loss of epoch {epoch + 1} is {losses[epoch]}. Lower "
                 f"learning_rate={learning_rate}."
             )
+    if isinstance(agent, Proximal):
+        agent.share_layers()
     target = getattr(agent, f"{parameters}_bar", None)
     if target is not None:  # or it would pull the critic's targets back to the former actor
         target[...] = theta

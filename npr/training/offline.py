@@ -18,7 +18,7 @@ from npr.settings import Replay
 from npr.settings.setting import is_whole
 from npr.training import saving
 from npr.training.counters import Counters
-from npr.training.run import Run, Transition, _Stopped
+from npr.training.run import Run, Stopped, Transition
 
 _EXTRAPOLATION = (
     "learn_offline() updates from transitions that are not its own: nothing corrects the values of "
@@ -97,7 +97,7 @@ class OfflineRun(Run):
                 self.progress.clear()
                 saving.save_or_warn(self.agent, self.save_path)
             if self.interrupts.requested and clock.num_timesteps < clock.end:
-                raise _Stopped
+                raise Stopped
 
     def _nothing(self) -> Transition:
         """The transitions of no environment."""
@@ -164,5 +164,6 @@ def learn_offline(agent: Any, updates: Any, callbacks: Any, progress_bar: Any, l
         outputs.close()
         logger.start_row()
         logger.last_row = last_row
+        agent._acting = None  # on a device: the next action is chosen by what was learned here
         before.n_updates = agent.n_updates
         agent.counters = before

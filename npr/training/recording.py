@@ -103,7 +103,7 @@ def play(
     try:
         return evaluate(
             policy, env, int(episodes), checked_seed("seed", seed), deterministic, episode_limit,
-            limit,
+            limit, policy.masked,
         )  # fmt: skip
     except EnvCrashedError as error:
         cause = error.__cause__

@@ -90,7 +90,7 @@ def _rows(columns: tuple[np.ndarray, ...]) -> Iterator[tuple[Any, ...]]:
     return zip(*map(np.ndarray.tolist, columns))
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
     """A signal requested a stop, and the agent is in a state that can be saved."""
 
 
@@ -193,11 +193,11 @@ class Run:
             self.finish()
         except BaseException as error:  # the callback may raise anything
             # Ctrl-C on a terminal reaches worker processes too, and then the step fails
-            stopped = isinstance(error, (_Stopped, KeyboardInterrupt, EnvCrashedError))
+            stopped = isinstance(error, (Stopped, KeyboardInterrupt, EnvCrashedError))
             own = self.agent._crash_file
             crash_file = self.save_path if own is None else own
             if stopped and self.interrupts.requested and not self.interrupts.repeated:
-                if not isinstance(error, _Stopped):  # in the middle of a step
+                if not isinstance(error, Stopped):  # in the middle of a step
                     self.save_path = crash_file
                 self._end_callback_of_stopped_run()
                 return
@@ -466,7 +466,7 @@ class Run:
                 self.progress.clear()  # there may be a warning
                 saving.save_or_warn(self.agent, self.save_path)
             if interrupts.requested and counters.num_timesteps < counters.end:
-                raise _Stopped
+                raise Stopped
             if self._pauses:
                 return
 
@@ -485,7 +485,7 @@ class Run:
 
     def _stop_waiting(self) -> None:
         if self.interrupts.requested:
-            raise _Stopped
+            raise Stopped
 
     def _end_collecting(self) -> None:
         """Tell the callback that the steps of a rollout, or before an update, are complete."""

@@ -95,17 +95,11 @@ def test_a_layer_is_that_of_pytorch():
     np.testing.assert_allclose(policy.outputs(x), y.numpy(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("suffix", [".h", ".py", ".js", ".onnx"])
-def test_code_without_layer_normalization_is_refused(suffix, tmp_path):
-    agent = small_agent("SAC", **SETTINGS)
-    with pytest.raises(ConfigError, match=r"cannot hold the layer normalization.*\*\.npz or"):
-        agent.export(tmp_path / f"policy{suffix}", episodes=0)
-    assert not [*tmp_path.iterdir()]
-
-
 def test_integers_without_layer_normalization_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="dtype='int8' cannot hold the layer normalization"):
-        small_agent("SAC", **SETTINGS).export(tmp_path / "policy.h", dtype="int8")
+    agent = small_agent("SAC", **SETTINGS)
+    with pytest.raises(ConfigError, match="dtype='int8' cannot hold layer normalization"):
+        agent.export(tmp_path / "policy.h", dtype="int8")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_networks_may_have_other_activations(tmp_path):

@@ -15,6 +15,7 @@ from support.small_agents import (
     parameters,
     small_agent,
 )
+from support.toy_envs import TwoStates
 
 import npr
 from npr.autodiff import concatenate, relu, tanh
@@ -190,10 +191,27 @@ def test_a_size_and_parameters_that_do_not_match_are_refused():
         small_agent("SAC", net_arch={"pi": net, "qf": [8]})
 
 
-@pytest.mark.parametrize("arch", [Dense(3, 8, 2), {"pi": Dense, "qf": [8]}, {"pi": len, "qf": [8]}])
+@pytest.mark.parametrize("arch", [{"pi": Dense, "qf": [8]}, {"pi": len, "qf": [8]}])
 def test_other_values_are_refused(arch):
-    with pytest.raises(ConfigError, match="net_arch must be"):
+    with pytest.raises(ConfigError, match=r"net_arch must be .*networks with size, init\(rng\)"):
         small_agent("SAC", net_arch=arch)
+
+
+class Sized(TwoStates):
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+
+def test_an_argument_of_an_environment_is_no_network():
+    agent = npr.PPO(Sized, env_kwargs={"part": Dense(3, 8, 2)}, verbose=0)
+    assert type(agent.envs.bases()[0].unwrapped.part) is Dense
+
+
+def test_one_network_alone_has_no_name():
+    message = r"SAC: net_arch must be a dict where .*, \{'pi': \.\.\., 'qf': \.\.\.\} with"
+    with pytest.raises(ConfigError, match=message):
+        small_agent("SAC", net_arch=Dense(3, 8, 2))
 
 
 @pytest.mark.parametrize("setting", ["net_arch", "activation"])

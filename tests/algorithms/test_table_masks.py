@@ -176,6 +176,13 @@ def test_a_policy_takes_a_mask_for_a_call():
             assert agent.act(s, action_masks=np.arange(K) == a) == a
 
 
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_mask_of_a_call_that_leaves_nothing_is_an_error(deterministic):
+    agent = q_learning(Locked, action_masks=True).learn(300)
+    with pytest.raises(EnvContractError, match="were forbidden at this observation in training"):
+        agent.predict(3, action_masks=1 - MASKS[3], deterministic=deterministic)
+
+
 def test_infinite_values_are_refused_elsewhere(tmp_path):
     Q = np.array([[0.0, -np.inf], [1.0, 2.0]])
     assert is_finite(Q, masked=True) and not is_finite(Q)

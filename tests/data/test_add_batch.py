@@ -139,8 +139,12 @@ def test_observations_of_several_parts_and_actions_in_bounds_are_encoded():
 
 
 BAD = {
+    "unequal observations": (0, [[1, 2], [1]], "observations must be a batch"),
+    "unequal rewards": (2, [[1, 2], [1]], "rewards must be numbers"),
     "observations of another shape": (0, np.zeros((4, 2)), "observations do not fit"),
     "one observation": (0, np.zeros(3), "observations must be a batch of"),
+    "rows of unequal lengths": (0, [[1, 2, 3], [1]] * 2, "observations must be a batch of"),
+    "rewards of unequal lengths": (2, [1, [1, 2], 0, 0], "rewards must be numbers"),
     "text": (0, [["a", "b", "c"]] * 4, "observations do not fit"),
     "NaN": (0, np.full((4, 3), np.nan), "observations holds numbers that are not finite"),
     "infinite": (3, np.full((4, 3), np.inf), "next_observations holds .* the first in row 0"),

@@ -71,6 +71,13 @@ def test_an_id_without_minari_says_what_to_install(monkeypatch):
         npr.data.minari("a/b-v0")
 
 
+def test_an_id_that_was_not_downloaded_says_how_to(tmp_path, monkeypatch):
+    pytest.importorskip("minari", reason="Minari (npr-rl[minari]) is not installed")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"no dataset 'a/b-v0' on this.*minari download a/b-v0"):
+        npr.data.minari("a/b-v0")
+
+
 def test_a_dataset_of_minari_fills_a_buffer(tmp_path, monkeypatch):
     minari = pytest.importorskip("minari", reason="Minari (npr-rl[minari]) is not installed")
     pytest.importorskip("h5py", reason="h5py (npr-rl[minari]) is not installed")

@@ -8,9 +8,10 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from support.masked_envs import Blocked, Forgetful, Hand, K
 
+from npr.envs.batched import ErrorPolicy
 from npr.envs.make import open_envs
 from npr.envs.spaces import actions_from_spec
-from npr.errors import EnvContractError, SpaceError
+from npr.errors import EnvContractError, EnvCrashedError, SpaceError
 
 KINDS = ("discrete", "multidiscrete", "multibinary")
 HOWS = ("info", "method")
@@ -71,7 +72,8 @@ def test_vector_environments_in_every_mode(mode, how):
     envs = [functools.partial(Hand, "discrete", how)] * 3
     if how == "method" and mode == AutoresetMode.SAME_STEP:
         env = SyncVectorEnv([functools.partial(Hand, limit=2, how=how)] * 3, autoreset_mode=mode)
-        with pytest.raises(EnvContractError, match="action_mask"):  # of what was before the reset
+        # that of what was before the reset
+        with pytest.raises(EnvContractError, match="env 0, step 2.* no longer has .* SAME_STEP"):
             steps_of(opened(env))
         return
     check("discrete", steps_of(opened(SyncVectorEnv(envs, autoreset_mode=mode))))
@@ -154,6 +156,55 @@ def test_an_environment_that_has_masks_is_known_without_using_them():
     plain = open_envs("CartPole-v1", 1, np.random.SeedSequence(0))
     plain.reset()
     assert not plain.offers_masks
+
+
+class Asking(Hand):
+    """A Hand whose action_masks() raises from step `after` of an episode on."""
+
+    def __init__(self, after):
+        super().__init__(how=None)
+        self.after = after
+
+    def action_masks(self):
+        if self.t >= self.after:
+            raise RuntimeError("no hand")
+        return self.mask()
+
+
+@pytest.mark.parametrize("engine", ["sync", "async"])
+def test_without_masks_the_method_is_not_called(engine):
+    make = functools.partial(Asking, 0)
+    envs = open_envs(make, 1, np.random.SeedSequence(0), vectorization=engine)
+    envs.reset()
+    assert envs.offers_masks
+    envs.close()
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_method_that_raises_is_a_crash_of_its_environment(after):
+    make = functools.partial(Asking, after)
+    with pytest.raises(EnvCrashedError, match="env 0 raised RuntimeError: no hand"):
+        steps_of(opened(make))
+    with pytest.raises(EnvContractError, match=r"env 0, step .* action_masks\(\) raised Runtime"):
+        steps_of(opened(SyncVectorEnv([make])))
+    policy = ErrorPolicy(on_env_error="reset")
+    tolerant = opened(make, error_policy=policy)
+    with pytest.warns(RuntimeWarning, match="no hand"), pytest.raises(EnvCrashedError):
+        steps_of(tolerant, 100)
+    assert tolerant.dropped == (10 if after else 0)
+
+
+class Other(Hand):
+    """A Hand whose action_masks is something else."""
+
+    def __init__(self, action_masks):
+        super().__init__(how="")
+        self.action_masks = action_masks
+
+
+def test_the_masks_of_an_environment_may_be_an_attribute():
+    envs = opened(lambda: Other(np.array([1, 0, 0, 1])))
+    np.testing.assert_array_equal(envs.reset()[0, K:], [1, 0, 0, 1])
 
 
 def test_gymnasium_still_has_masks_in_taxi():

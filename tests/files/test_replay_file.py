@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from support.hostile_files import edited, put
+from support.masked_envs import Hand
 from support.small_agents import small_agent
 
 import npr
@@ -173,6 +174,7 @@ DAMAGE = {
     "a column too few": (lambda arrays: arrays.pop(A + "s2"), "s2 is missing"),
     "a column too many": (lambda arrays: arrays.update({A + "x": np.zeros(50)}), "has no array"),
     "another part": (lambda arrays: arrays.update({"state/x.y": np.zeros(1)}), "nothing is known"),
+    "an end": (changed(A + "terminated", lambda x: with_number(x, 2)), "other numbers than 0 and"),
     "moments": (changed(N + "squares", lambda x: -x), "must be at least 0"),
     "moments of a size": (changed(N + "mean", lambda x: x[1:]), "must be float64"),
     "no moments": (lambda arrays: arrays.pop(N + "mean"), "mean is missing"),
@@ -191,6 +193,44 @@ def test_damaged_files_are_refused_and_change_nothing(case, tmp_path):
     with pytest.raises(CheckpointError, match=message):
         agent.load_replay_buffer(path)
     assert agent.buffer.size == agent.buffer.position == agent.obs_norm.moments.count == 0
+
+
+def test_priorities_that_are_none_change_nothing(tmp_path):
+    path = tmp_path / "buffer.npz"
+    filled("PERDQN").save_replay_buffer(path)
+    manifest, arrays = read_archive(path)
+    arrays[A + "priority"][3] = -1
+    write_archive(path, manifest, arrays)
+    agent = filled("PERDQN", 20)
+    before = agent.buffer.state()
+    with pytest.raises(CheckpointError, match="priorities"):
+        agent.load_replay_buffer(path)
+    for name, array in agent.buffer.state().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("column", ["s", "s2"])
+@pytest.mark.parametrize("mask", [[0, 0, 0, 0], [1, 1, 0.5, 1], [-1, 1, 1, 1]])
+def test_masks_of_a_file_are_checked(column, mask, tmp_path):
+    path, masked = tmp_path / "buffer.npz", {"env": Hand, "action_masks": True}
+    filled(**masked).save_replay_buffer(path)
+    manifest, arrays = read_archive(path)
+    arrays[A + column][3, 4:] = mask
+    write_archive(path, manifest, arrays)
+    agent = small_agent("DQN", **masked)
+    with pytest.raises(CheckpointError, match=f"masks of the replay's column '{column}'"):
+        agent.load_replay_buffer(path)
+    assert not agent.buffer.size
+
+
+def test_an_action_of_a_file_that_its_mask_forbids_is_refused(tmp_path):
+    path, masked = tmp_path / "buffer.npz", {"env": Hand, "action_masks": True}
+    filled(**masked).save_replay_buffer(path)
+    manifest, arrays = read_archive(path)
+    arrays[A + "s"][3, 4:] = np.arange(4) != arrays[A + "a"][3]
+    write_archive(path, manifest, arrays)
+    with pytest.raises(CheckpointError, match="action_masks forbid the action in row 3"):
+        small_agent("DQN", **masked).load_replay_buffer(path)
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,13 @@ def test_vector_environments_without_a_time_limit_are_noticed():
     assert len(advice_to(small_agent("A2C", env=env, gamma=1, max_episode_steps=None))) == 1
 
 
+def test_traces_of_no_effect_cause_one_warning():
+    agent = small_agent("Sarsa", traces="replacing")
+    (text,) = advice_to(agent)
+    assert text == "Sarsa: traces='replacing' has no effect without trace_decay. Set that too."
+    assert not advice_to(small_agent("Sarsa", traces="replacing", trace_decay=0.5))
+
+
 @pytest.mark.parametrize("algorithm", ["QLearning", "Sarsa"])
 def test_tables_and_presets_without_discount_are_not_warned_of(algorithm):
     agent = getattr(npr, algorithm)("CliffWalking-v1", verbose=0)

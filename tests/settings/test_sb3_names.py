@@ -38,6 +38,24 @@ def test_a_name_that_an_algorithm_has_is_not_refused():
         small_agent("A2C", target_kl=0.5)
 
 
+def test_settings_of_some_algorithms_name_them():
+    with pytest.raises(ConfigError, match="DQN has no setting 'n_critics'; SAC, SACS, DDPG and"):
+        small_agent("DQN", n_critics=2)
+
+
+def test_an_algorithm_that_is_a_setting_here():
+    with pytest.raises(AttributeError, match="'MaskablePPO'; pass action_masks=True to PPO"):
+        npr.MaskablePPO  # noqa: B018
+    with pytest.raises(ConfigError, match="no algorithm 'MaskablePPO'; pass action_masks=True"):
+        npr.runs.RunConfig("MaskablePPO", "Taxi-v4").checked()
+
+
+def test_an_agent_without_a_replay_buffer_says_so():
+    with pytest.raises(UnknownNameError, match="A2C has no 'buffer': .*agent.steps has the steps"):
+        small_agent("A2C").buffer  # noqa: B018
+    assert len(small_agent("DQN").buffer) == 0
+
+
 def test_mlp_policy_is_accepted_first_or_by_name():
     assert npr.DQN("MlpPolicy", "CartPole-v1").env_id == "CartPole-v1"
     assert npr.DQN(policy="MlpPolicy", env="CartPole-v1").env_id == "CartPole-v1"

@@ -175,6 +175,13 @@ def test_an_imitator_learns_on_and_resumes_exactly(tmp_path):
     assert np.array_equal(agent.theta, loaded.theta)
 
 
+def test_hidden_layers_that_the_critic_shares_are_those_of_the_new_policy():
+    agent, s = small_agent("PPO", vf_share_layers=True, net_arch=[8]), observations(64, 4)
+    agent.imitate(s, push(s), epochs=1)
+    shared = (4 + 1) * 8
+    assert (agent.phi[:shared] == agent.theta[:shared]).all()
+
+
 def test_observations_are_normalized_by_their_own_moments_at_first():
     agent = small_agent("PPO", net_arch=[32], normalize_obs=True)
     s = 1_000 + 50 * observations(2_000, 4)
@@ -200,6 +207,7 @@ BAD = [
     ({"epochs": 0}, "epochs must be a whole number"),
     ({"batch_size": 1.5}, "batch_size must be a whole number"),
     ({"learning_rate": 0}, "learning_rate must be a number above 0"),
+    ({"learning_rate": True}, "learning_rate must be a number above 0"),
     ({"learning_rate": "linear:1"}, "learning_rate must be a number above 0"),
 ]
 

@@ -427,6 +427,19 @@ def test_masks_that_are_missing_wrong_or_not_wanted_are_refused():
     several = small_agent("PPO", Digits, action_masks=True, n_envs=2)
     with pytest.raises(ConfigError, match="2 masks of actions are needed, got 1"):
         several.select_action(np.ones((2, 4), np.int8), [mask])
+    with pytest.raises(ConfigError, match="2 masks of actions are needed, got 1"):
+        several.select_action(np.ones((2, 4), np.int8), 1)
+    with pytest.raises(ConfigError, match="needs the actions that are allowed next: select_action"):
+        several.select_action(np.ones((2, 4), np.int8), [None, mask])
+    with pytest.raises(EnvContractError, match=r"Discrete\(4\) needs 4"):
+        several.select_action(np.ones((2, 4), np.int8), [mask[:3], mask])
+
+
+def test_an_environment_that_ended_needs_no_mask_beside_others():
+    agent, s = small_agent("PPO", Digits, action_masks=True, n_envs=2), np.ones((2, 4), np.int8)
+    a = agent.select_action(s, [[1, 1, 0, 1]] * 2)
+    agent.observe(s, a, [0, 0], s, [True, False], [False] * 2, action_masks=[None, [1, 0, 0, 1]])
+    assert agent.steps[0][3][:, -4:].tolist() == [[1, 1, 1, 1], [1, 0, 0, 1]]
 
 
 # ---- errors
@@ -478,7 +491,7 @@ def test_steps_of_several_environments_have_one_row_each():
     s, flags = np.zeros((2, 4), np.float32), np.zeros(2, bool)
     with pytest.raises(EnvContractError, match="observations of 1 environments, it has 2"):
         agent.select_action(s[:1])
-    with pytest.raises(EnvContractError, match="observations of 1 environments, it has 2"):
+    with pytest.raises(ConfigError, match=r"has n_envs=2: pass a batch.* build it with n_envs=1"):
         agent.select_action(s[0])
     a = agent.select_action(s)
     with pytest.raises(ConfigError, match=r"needs reward as numbers of shape \(2,\), got 1.0"):

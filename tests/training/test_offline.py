@@ -107,6 +107,13 @@ def test_a_file_of_the_middle_has_the_counts_of_the_agent(tmp_path):
     assert (loaded.n_updates, loaded.num_timesteps, loaded.end) == (5, 39, 39)
 
 
+def test_the_next_action_is_not_one_of_earlier_parameters():
+    agent = filled("DQN")
+    agent._acting = "parameters on a device that the next steps would be chosen by"
+    offline(agent, 1)
+    assert agent.acting_parameters() is None
+
+
 def test_a_callback_stops_it():
     agent = filled("DQN")
     offline(agent, 25, callback=lambda agent: agent.n_updates < 5)

@@ -125,6 +125,31 @@ def test_the_episodes_are_those_of_evaluate(deterministic, tmp_path):
     assert len(set(played.returns)) > 1 or deterministic
 
 
+class OneLeft(Screen):
+    """A Screen that allows only one of its actions, which changes with every step."""
+
+    def reset(self, *, seed=None, options=None):
+        observation, _ = super().reset(seed=seed)
+        return observation, self._allowed()
+
+    def _allowed(self):
+        return {"action_mask": np.arange(2) == self.t % 2}
+
+    def step(self, action):
+        if action != self.t % 2:
+            raise AssertionError(f"{action} is forbidden")
+        return *super().step(action)[:4], self._allowed()
+
+
+def test_masks_are_used_in_episodes_that_are_recorded(tmp_path):
+    agent = small_agent("PPO", OneLeft(render_mode="rgb_array"), action_masks=True)
+    agent.save(tmp_path / "agent.npz")
+    for policy in (agent, npr.infer.load(tmp_path / "agent.npz")):
+        env = OneLeft(render_mode="rgb_array")
+        played = recording.record(policy, tmp_path / "a.gif", env=env, episodes=3)
+        assert played.lengths.tolist() == [4, 4, 4]
+
+
 def test_an_environment_may_be_given_and_stays_open(tmp_path):
     env = gym.make("Screen-v0", render_mode="rgb_array", length=2)
     closed = []
