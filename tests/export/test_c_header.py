@@ -75,6 +75,25 @@ def test_panels_are_groups_of_eight_rows_column_by_column():
     )
 
 
+@pytest.mark.parametrize(
+    ("compiler", "package", "target"),
+    [
+        ("avr-gcc", "gcc-avr avr-libc", ("-mmcu=atmega2560",)),
+        ("arm-none-eabi-gcc", "gcc-arm-none-eabi", ("-mcpu=cortex-m4", "-mthumb")),
+    ],
+)
+def test_compilers_of_small_processors_have_no_warnings(compiler, package, target, tmp_path):
+    needed(compiler, package)
+    uses = []
+    for case in (*cases.MASKED, *cases.NORMAL, "hybrid-tuple"):
+        name = case.replace("-", "_")
+        text = source(model(case), stochastic=True, name=name, libm=False)
+        (tmp_path / f"{name}.h").write_text(text)
+        uses.append(f'#define {name.upper()}_IMPLEMENTATION\n#include "{name}.h"\n')
+    (tmp_path / "all.c").write_text("".join(uses))
+    run(compiler, *target, *STRICT, "-O1", "-c", tmp_path / "all.c", "-o", tmp_path / "all.o")
+
+
 # ---- masks of actions
 
 

@@ -270,7 +270,9 @@ static int @drawn_allowed(const float *y, const unsigned char *mask, int n, floa
     float sum = 0.0f, reached = 0.0f;
     int i, last = best;
     for (i = 0; i < n; i++) {
-        sum += !mask || mask[i] ? @exp(y[i] - y[best]) : 0.0f;
+        if (!mask || mask[i]) {
+            sum += @exp(y[i] - y[best]);
+        }
     }
     for (i = 0; i < n; i++) {
         if (!mask || mask[i]) {
