@@ -163,7 +163,7 @@ class Methods:
     lr_schedule = _Elsewhere("agent.now(agent.learning_rate) is its current learning rate")
     log_ent_coef = _Elsewhere("agent.alpha is the temperature of SAC, SACS and SoftQ")
     replay_buffer = _Elsewhere("the replay buffer of an off-policy algorithm is agent.buffer")
-    buffer = _Elsewhere(
+    buffer: Any = _Elsewhere(  # of those that have none
         "it has no replay buffer; agent.steps has the steps that were not learned from yet"
     )
     rollout_buffer = _Elsewhere("agent.steps has the steps that were not learned from yet")
