@@ -23,6 +23,7 @@ def algorithms_of_npr_only(monkeypatch):
     """Other tests of this process may have registered classes of their own."""
     own = {name: getattr(library, name) for name in ALGORITHMS}
     monkeypatch.setattr("npr.algorithms.base.REGISTRY", own)
+    monkeypatch.setattr("npr.algorithms.base.Algorithm.registry", own)
 
 
 def table(out):
