@@ -234,7 +234,9 @@ def test_an_action_of_a_file_that_its_mask_forbids_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "edit", [put("n_step_return", [1]), put("more", 1), put("actions", None)], ids=str
+    "edit",
+    [put("n_step_return", [1]), put("more", 1), put("actions", None)],
+    ids=["n_step_return", "more", "actions"],
 )
 def test_a_manifest_that_is_not_one_is_refused(edit, tmp_path):
     path = tmp_path / "buffer.npz"

@@ -74,7 +74,7 @@ class Parts(gym.Env):
         (spaces.MultiDiscrete([2, 3], start=[1, 0]), lambda s: (s > 0) + [1, 0]),
         (spaces.MultiBinary(2), lambda s: (s > 0).astype(np.int8)),
     ],
-    ids=str,
+    ids=["MultiDiscrete", "MultiBinary"],
 )
 def test_several_choices_count_as_one_action(space, expert):
     agent = npr.PPO(Parts(space), seed=0, verbose=0, n_envs=1, net_arch=[32])
