@@ -82,7 +82,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        advice = importlib.import_module("npr.settings.sb3").ALGORITHMS.get(name, "")
+        advice = ""
+        if name[:1].isupper():  # else it may be a module, which is imported next
+            advice = importlib.import_module("npr.settings.sb3").ALGORITHMS.get(name, "")
         raise AttributeError(f"module 'npr' has no attribute {name!r}{advice and f'; {advice}'}")
     if name.endswith(("Error", "Warning")):
         return getattr(importlib.import_module("npr.errors"), name)

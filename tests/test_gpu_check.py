@@ -131,6 +131,7 @@ def one_job(tmp_path, monkeypatch):
     return run_it
 
 
+@pytest.mark.slow
 def test_a_job_that_is_cut_off_keeps_its_results(one_job, capsys):
     section = one_job("time.sleep(60)", 12, ["first", "second"])
     assert section["wrong"] == ["1 second cupy graph float32 > process"]

@@ -21,6 +21,7 @@ def environments():
     return module
 
 
+@pytest.mark.slow
 def test_the_figures_are_drawn(tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     command = [sys.executable, str(FOLDER / "figures.py"), "--quick", "--folder", str(tmp_path)]

@@ -241,7 +241,9 @@ def _metavar(one: Setting) -> str:
     if _is_bool(one):
         return "BOOL"
     if choices:
-        return "|".join([*_names(kinds), *map(str, choices)])
+        several = [kind for kind in kinds if kind in (list, dict)]  # of choices
+        single = _names(kind for kind in kinds if kind not in several)
+        return "|".join([*single, *map(str, choices), *_names(several)])
     return "|".join(_names(kinds)) or "VALUE"
 
 

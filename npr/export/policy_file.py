@@ -1,9 +1,10 @@
 """Policies alone, for `npr.infer` and for PyTorch: parameters and moments as they were trained."""
 
+import math
 import os
 
 from npr import infer
-from npr.errors import CheckpointError
+from npr.errors import CheckpointError, EnvContractError
 from npr.export.graph import graph_of, ranges
 from npr.export.meta import largest_error, tests_of
 from npr.export.model import Model
@@ -34,7 +35,8 @@ def selftest(path: str | os.PathLike[str]) -> float:
     that `npr.infer` loads.
 
     It is in units of the action's range, see npr.export.graph.ranges; where it has none, of the
-    action if that is larger than 1.
+    action if that is larger than 1. Infinite if the policy refuses one of them.
+
     Raises CheckpointError for a file that is not valid or has no tests.
     """
     policy, _, arrays = infer.read(path)
@@ -44,6 +46,8 @@ def selftest(path: str | os.PathLike[str]) -> float:
         masks = arrays["tests/masks"] if graph.mask else None
         got = graph.scale(policy.choose(graph.encode(rows), masks=masks))
         return largest_error(got, want, ranges(graph))
+    except EnvContractError:  # it has no action that the mask of a test allows
+        return math.inf
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{os.fsdecode(path)} has no tests: npr.export writes them ({error!r:.200})."

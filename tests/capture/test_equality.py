@@ -27,6 +27,7 @@ def wrong(steps, *labels, **variables):
     return {label: found for label, found in json.loads(done.stdout).items() if found}
 
 
+@pytest.mark.slow
 def test_a_captured_run_in_float64_equals_an_eager_one():
     assert wrong(QUICK, *FLOAT64, NPR_DTYPE="float64") == {}
 

@@ -17,6 +17,8 @@ from support.proof_size import n_trials
 from npr.kernels import object_files
 from npr.kernels.object_files import open_to_others
 
+pytestmark = pytest.mark.slow  # they compile every kernel anew
+
 LEARN = """
 import sys, warnings
 {first}

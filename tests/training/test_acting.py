@@ -50,6 +50,7 @@ class Watched:
         return self
 
 
+@pytest.mark.slow
 @on_the_double
 def test_off_policy_agents_act_by_the_parameters_before_the_last_round():
     for case in OFF_POLICY:
