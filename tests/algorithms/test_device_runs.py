@@ -32,10 +32,20 @@ def on_numpy(case):
     return device_cases.one_update(case)
 
 
+# variants whose code the other cases run too
+LONG = (
+    "REDQ",
+    "legacy",
+    "fixed temperature",
+    "discounted",
+    "MultiBinary",
+    "double, dueling",
+    "TD3",
+)
 ALL = pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=pytest.mark.slow) if "REDQ" in case else case
+        pytest.param(case, marks=pytest.mark.slow) if any(one in case for one in LONG) else case
         for case in device_cases.CASES
     ],
 )

@@ -82,7 +82,11 @@ def uninterrupted(run):
     return _UNINTERRUPTED[run]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    ids=["SIGINT", "SIGTERM"],
+)
 @pytest.mark.parametrize("run, trials", [("QLearning", (1, 25)), ("DQN", (1, 25)),
                                          ("PPO", (1, 25)), ("SAC", (1, 25))])  # fmt: skip
 def test_a_run_stopped_at_any_moment_is_saved_and_resumes_exactly(run, trials, number):
