@@ -18,6 +18,7 @@ import npr
 
 RECORD = Path(__file__).with_name("options.json")
 Tricks = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "action_masks.py"))["Tricks"]
+KEY = "part", "algorithm", "environment", "steps", "settings"  # of a row in the record
 MASKS = {"action_masks": True}
 MANY_UPDATES = {"gradient_steps": 20, "train_freq": 1}
 REDQ = {"n_critics": 10, "n_target_critics": 2}
@@ -74,13 +75,13 @@ def main():
                     "settings": {**settings, **more}, "returns": returns.round(2).tolist(),
                     "seconds": round(float(seconds.mean()), 1),
                 })  # fmt: skip
+                if args.write:
+                    store.keep_rows(RECORD, rows, KEY)
                 print(
                     f"| {name} | {called} | {steps:,} | {label} | {returns.mean():.1f} | "
                     f"{returns.min():.1f} | {returns.max():.1f} | {seconds.mean():.1f} |",
                     flush=True,
                 )
-    if args.write:
-        store.keep_rows(RECORD, rows, ("part", "algorithm", "environment", "steps", "settings"))
 
 
 if __name__ == "__main__":
