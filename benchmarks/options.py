@@ -21,6 +21,7 @@ Tricks = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "action_mas
 KEY = "part", "algorithm", "environment", "steps", "settings"  # of a row in the record
 MASKS = {"action_masks": True}
 MANY_UPDATES = {"gradient_steps": 20, "train_freq": 1}
+HOPPER = {**MANY_UPDATES, "learning_starts": 1_000}
 REDQ = {"n_critics": 10, "n_target_critics": 2}
 CRITICS = {
     "plain": {}, "layer_norm": {"layer_norm": True}, "REDQ": REDQ,
@@ -37,7 +38,7 @@ CASES = {
         ("QLearning", "Taxi-v4", "Taxi-v4", 20_000, {}, {"plain": {}, "masks": MASKS}),
     ],
     "critics": [("SAC", "Pendulum-v1", "Pendulum-v1", 1_500, MANY_UPDATES, CRITICS)],
-    "hopper": [("SAC", "Hopper-v5", "Hopper-v5", 20_000, MANY_UPDATES, CRITICS)],
+    "hopper": [("SAC", "Hopper-v5", "Hopper-v5", 20_000, HOPPER, CRITICS)],
 }
 
 
