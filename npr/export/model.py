@@ -1,6 +1,7 @@
 """A policy with everything that is written beside it, and the tests that it carries."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -66,9 +67,13 @@ def with_tests(policy: Policy, graph: Graph, card: Card, seen: Array | None) -> 
     pool = _pool(graph, card, seen, rng)
     most = max(4, min(TESTS, _LARGEST_TESTS // graph.numbers))
     rows = _chosen(graph, pool, most)
-    masks = _steady_masks(graph, rows, rng)
+    masks = _steady(
+        lambda n: draw_masks(graph, n, rng), lambda m: _doubt(graph, rows, None, m), len(rows), 1
+    )
     mask = masks if graph.mask else None
-    noise = _steady_noise(graph, rows, mask, rng)
+    noise = _steady(
+        lambda n: draw_noise(graph, n, rng), lambda e: _doubt(graph, rows, e, mask), len(rows), 0
+    )
     actions = graph(rows, None, mask)
     sampled = graph(rows, noise, mask) if graph.noise else actions
     return Model(policy, graph, card, rows, actions, noise, sampled, masks)
@@ -167,28 +172,18 @@ def _rounding(graph: Graph, rows: Array, noise: Array | None, mask: Array | None
     return doubt
 
 
-def _steady_masks(graph: Graph, rows: Array, rng: np.random.Generator) -> Array:
-    """Masks for each of the rows: drawn again, and ones at last, where the last digits of sums
+def _steady(
+    draw: Callable[[int], Array], doubt: Callable[[Array], Array], n: int, neutral: int
+) -> Array:
+    """n rows of masks or noise: drawn again, and `neutral` at last, where the last digits of sums
     matter."""
-    masks = draw_masks(graph, len(rows), rng)
-    if graph.mask:
+    drawn = draw(n)
+    if drawn.size:
         for _ in range(_DRAWS):
-            again = _doubt(graph, rows, None, masks) > 1
-            masks[again] = draw_masks(graph, int(again.sum()), rng)
-        masks[_doubt(graph, rows, None, masks) > 1] = 1
-    return masks
-
-
-def _steady_noise(graph: Graph, rows: Array, mask: Array | None, rng: np.random.Generator) -> Array:
-    """Noise for each of the rows: drawn again, and zero at last, where the last digits of sums
-    matter."""
-    noise = draw_noise(graph, len(rows), rng)
-    if graph.noise:
-        for _ in range(_DRAWS):
-            again = _doubt(graph, rows, noise, mask) > 1
-            noise[again] = draw_noise(graph, int(again.sum()), rng)
-        noise[_doubt(graph, rows, noise, mask) > 1] = 0
-    return noise
+            again = doubt(drawn) > 1
+            drawn[again] = draw(int(again.sum()))
+        drawn[doubt(drawn) > 1] = neutral
+    return drawn
 
 
 def _pool(graph: Graph, card: Card, seen: Array | None, rng: np.random.Generator) -> Array:

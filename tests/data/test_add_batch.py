@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from support.small_agents import small_agent
+from support.small_agents import RandomEnv, small_agent
 from support.toy_envs import CountingEnv, counting_action, single_env_rows
 
 import npr
@@ -201,27 +201,12 @@ def test_copies_and_files_of_an_agent_take_batches_too(tmp_path):
 # ---- masks of actions
 
 
-class Masked(gym.Env):
-    """Two observations, and a mask of actions of some kind."""
-
-    observation_space = spaces.Box(-1, 1, (2,))
-
-    def __init__(self, action_space):
-        self.action_space = action_space
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return np.zeros(2, np.float32), {}
-
-    def action_masks(self):
-        return np.ones(4, bool)
-
-    def step(self, action):
-        return *self.reset()[:1], 0.0, False, False, {}
+def with_actions(space):
+    return RandomEnv(spaces.Box(-1, 1, (2,)), space)
 
 
 def test_rows_of_an_agent_with_masks_end_with_them():
-    agent = small_agent("DQN", Masked(spaces.Discrete(4)), action_masks=True, n_step_return=2)
+    agent = small_agent("DQN", with_actions(spaces.Discrete(4)), action_masks=True, n_step_return=2)
     s, masks = np.eye(3, 2), np.array([[1, 0, 1, 1], [0, 1, 0, 0], [1, 1, 1, 1]], bool)
     following = np.array([[0, 1, 0, 0], [1, 1, 0, 1], [0, 0, 0, 0]], bool)
     agent.buffer.add_batch(
@@ -243,7 +228,7 @@ def test_rows_of_an_agent_with_masks_end_with_them():
 
 
 def test_masks_need_an_agent_with_masks():
-    agent = small_agent("DQN", Masked(spaces.Discrete(4)))
+    agent = small_agent("DQN", with_actions(spaces.Discrete(4)))
     s = np.zeros((1, 2))
     with pytest.raises(ConfigError, match="need an agent with action_masks=True"):
         agent.buffer.add_batch(s, [3], [0], s, [True], None, np.ones((1, 4)))
@@ -259,6 +244,6 @@ def test_masks_need_an_agent_with_masks():
     ids=str,
 )
 def test_whether_a_mask_allows_an_action(space, a, mask):
-    actions = npr.PPO(Masked(space), action_masks=True, verbose=0).actions
+    actions = npr.PPO(with_actions(space), action_masks=True, verbose=0).actions
     found = actions.allowed(actions.from_env_batch(np.array(a)), np.tile(mask, (4, 1)))
     assert found.tolist() == [True, False, True, space.shape == ()]

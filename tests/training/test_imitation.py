@@ -2,11 +2,10 @@
 
 import copy
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from support.small_agents import CASES, TABLES, small_agent
+from support.small_agents import CASES, TABLES, RandomEnv, small_agent
 
 import npr
 from npr.backend import to_host
@@ -51,21 +50,8 @@ def test_choices_are_recovered(case):
     assert result.accuracy == np.mean(agent.act(s) == push(s))
 
 
-class Parts(gym.Env):
-    observation_space = spaces.Box(-1, 1, (2,))
-
-    def __init__(self, action_space):
-        self.action_space = action_space
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return np.zeros(2, np.float32), {}
-
-    def step(self, action):
-        return *self.reset()[:1], 0.0, False, False, {}
-
-    def action_masks(self):
-        return np.ones(3, bool)
+def with_actions(space):
+    return RandomEnv(spaces.Box(-1, 1, (2,)), space)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +63,7 @@ class Parts(gym.Env):
     ids=["MultiDiscrete", "MultiBinary"],
 )
 def test_several_choices_count_as_one_action(space, expert):
-    agent = npr.PPO(Parts(space), seed=0, verbose=0, n_envs=1, net_arch=[32])
+    agent = npr.PPO(with_actions(space), seed=0, verbose=0, n_envs=1, net_arch=[32])
     s = observations(1_000, 2)
     result = agent.imitate(s, expert(s), epochs=30)
     assert result.accuracy == np.mean((agent.act(s) == expert(s)).all(axis=1)) > 0.95
@@ -85,7 +71,7 @@ def test_several_choices_count_as_one_action(space, expert):
 
 def test_choices_and_numbers_of_a_dict_are_compared_apart():
     space = spaces.Dict(lever=spaces.Discrete(2, start=1), place=spaces.Box(-2, 2, (1,)))
-    agent = npr.PPO(Parts(space), seed=0, verbose=0, n_envs=1, net_arch=[32])
+    agent = npr.PPO(with_actions(space), seed=0, verbose=0, n_envs=1, net_arch=[32])
     s = observations(1_000, 2)
     expert = {"lever": 1 + (s[:, 0] > 0), "place": 1.5 * np.tanh(s[:, 1:]).astype(np.float32)}
     result = agent.imitate(s, expert, epochs=30, learning_rate=3e-3)
@@ -125,7 +111,12 @@ def test_a_sampler_keeps_the_two_sides_of_its_data():
 def test_masks_count_in_the_likelihood():
     """Where one action is allowed its probability is 1, and nothing is learned from it."""
     agent = npr.PPO(
-        Parts(spaces.Discrete(3)), seed=0, verbose=0, n_envs=1, net_arch=[8], action_masks=True
+        with_actions(spaces.Discrete(3)),
+        seed=0,
+        verbose=0,
+        n_envs=1,
+        net_arch=[8],
+        action_masks=True,
     )
     before, s = agent.theta.copy(), observations(64, 2)
     masks = np.tile([0, 1, 0], (64, 1))
