@@ -1,7 +1,7 @@
 """A2C: policy gradients every few steps, with advantages from a learned value function.
 
 Mnih et al. 2016 (A3C), synchronous; Sutton and Barto 2018, section 13.5. A modern variant of
-q_actor_critic.py, whose line numbers it uses.
+q_actor_critic.py.
 
      1  initialize actor theta and critic phi
      2  for each iteration:
@@ -9,9 +9,9 @@ q_actor_critic.py, whose line numbers it uses.
      4      A = GAE of r and V(phi, .): with gae_lambda = 1, n-step returns minus V(phi, s)
      5      R = A + V(phi, s)
      6      critic: L_V = mean (V(phi, s) - R)^2
-     7      phi <- one step down the gradient of L_V
-     8      actor: L = mean A log pi(theta)(a|s)
-     9      (and ent_coef times the entropy)
+     7      actor: L = mean A log pi(theta)(a|s)
+     8      (and ent_coef times the entropy)
+     9      phi <- one step down the gradient of L_V
     10      theta <- one step up the gradient of L
     11  end
 
@@ -31,7 +31,7 @@ from npr.errors import ConfigError
 from npr.heads import policy_head
 from npr.kernels import gae, standardize
 from npr.losses import mse
-from npr.optim import Adam, RMSprop, clip_norm
+from npr.optim import Adam, RMSprop
 from npr.settings import ActorCritic, Advantages, Schedule, setting
 
 
@@ -96,17 +96,18 @@ class A2C(Advantages, ActorCritic, Algorithm):
             loss = mse(self.V(phi, s), R)  # [6]
             return self.vf_coef * loss, loss
 
-        (_, value_loss), g = value_and_grad(L_V, has_aux=True)(self.phi)
-        self.optimiser_phi.step(self.phi, clip_norm(g, self.max_grad_norm))  # [7]
+        (_, value_loss), h = value_and_grad(L_V, has_aux=True)(self.phi)
 
         def minus_L(theta):
             pi = self.pi(theta, s)
-            L, entropy = (A * pi.log_prob(a)).mean(), pi.entropy().mean()  # [8]
-            objective = L + self.ent_coef * entropy if self.ent_coef else L  # [9]
+            L, entropy = (A * pi.log_prob(a)).mean(), pi.entropy().mean()  # [7]
+            objective = L + self.ent_coef * entropy if self.ent_coef else L  # [8]
             return -objective, (L, entropy)
 
         (_, (L, entropy)), g = value_and_grad(minus_L, has_aux=True)(self.theta)
-        self.optimiser_theta.step(self.theta, clip_norm(g, self.max_grad_norm))  # [10]
+        self.clip_gradients(g, h)
+        self.optimiser_phi.step(self.phi, h)  # [9]
+        self.optimiser_theta.step(self.theta, g)  # [10]
         return {
             "policy_loss": -L,
             "value_loss": value_loss,

@@ -264,6 +264,17 @@ class Advantages(PolicyGradient):
         0.5, "weight of the critic's loss, before gradient clipping", within="[0, inf)"
     )
     normalize_advantage: bool = setting(True, "standardize the advantages of each batch")
+    joint_clip: bool = setting(
+        False, "clip one norm over the gradients of actor and critic, as Stable-Baselines3 does"
+    )
+
+    def clip_gradients(self: Any, g: Array, h: Array) -> None:
+        """Clip the gradients g of the actor and h of the critic, in place."""
+        if self.joint_clip:
+            clip_joint_norm(g, h, self.max_grad_norm)
+        else:
+            clip_norm(g, self.max_grad_norm)
+            clip_norm(h, self.max_grad_norm)
 
 
 class Proximal(Advantages):
@@ -274,9 +285,6 @@ class Proximal(Advantages):
         None, "how far a value may move in a rollout; None: the critic's loss is not clipped",
         within="[0, inf)",
     )  # fmt: skip
-    joint_clip: bool = setting(
-        False, "clip one norm over the gradients of actor and critic, as Stable-Baselines3 does"
-    )
     vf_share_layers: bool = setting(
         False, "actor and critic have the same hidden layers, and one norm is clipped", fixed=True
     )
@@ -305,11 +313,10 @@ class Proximal(Advantages):
             shared, other = g[of_theta], h[of_phi]
             shared += other
             other[...] = 0
-        if self.vf_share_layers or self.joint_clip:
+        if self.vf_share_layers:
             clip_joint_norm(g, h, self.max_grad_norm)
         else:
-            clip_norm(g, self.max_grad_norm)
-            clip_norm(h, self.max_grad_norm)
+            super().clip_gradients(g, h)
 
     @property
     def _shared(self: Any) -> list[tuple[slice, slice]]:

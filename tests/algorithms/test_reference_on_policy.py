@@ -272,11 +272,12 @@ def test_an_update_of_ppo_kl_equals_one_of_ppo_with_every_option(kind, options):
 
 
 @both_kinds
-def test_an_unclipped_update_of_ppo_equals_one_of_a2c(kind):
+@pytest.mark.parametrize("joint_clip", [False, True])
+def test_an_unclipped_update_of_ppo_equals_one_of_a2c(kind, joint_clip):
     """One epoch of one minibatch of the current policy, so all ratios are one. Three
     consecutive batches with Adam in float32."""
     given = {"learning_rate": 3e-3, "normalize_advantage": False, "ent_coef": 0.1,
-             "max_grad_norm": 0.5}  # fmt: skip
+             "max_grad_norm": 0.5, "joint_clip": joint_clip}  # fmt: skip
     a2c = make("A2C", kind, use_rms_prop=False, **given)
     ppo = make("PPO", kind, n_epochs=1, clip_range=1e6, **given)
     assert np.array_equal(a2c.theta, ppo.theta) and np.array_equal(a2c.phi, ppo.phi)
