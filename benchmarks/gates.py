@@ -61,5 +61,12 @@ NIGHTLY = {
     ("TD3", "HalfCheetah-v5"): 7_500,
     ("SACS", "HalfCheetah-v5"): 7_000,
     ("SAC", "HalfCheetah-v5"): 9_000,
+    ("A2C", "Walker2d-v5"): 500,
+    ("PPO", "Walker2d-v5"): 2_000,
+    ("PPOKL", "Walker2d-v5"): 1_500,
+    ("DDPG", "Walker2d-v5"): 1_000,
+    ("TD3", "Walker2d-v5"): 2_500,
+    ("SACS", "Walker2d-v5"): 2_000,
+    ("SAC", "Walker2d-v5"): 3_000,
 }
 GATES = {**QUICK, **SLOW, **NIGHTLY}

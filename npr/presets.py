@@ -32,12 +32,15 @@ _DQN: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-# from RL Baselines3 Zoo, CleanRL and Tianshou, without gSDE and normalization
-_MUJOCO_OFF_POLICY = {"total_timesteps": 1_000_000, "learning_starts": 10_000}
+# off-policy: from RL Baselines3 Zoo, CleanRL and Tianshou, without gSDE and normalization; the batch
+# is Spinning Up's, whose updates take half the time of 256
+_MUJOCO_OFF_POLICY = {"total_timesteps": 1_000_000, "learning_starts": 10_000, "batch_size": 100}
 _MUJOCO_ON_POLICY = {
-    "total_timesteps": 1_000_000, "n_envs": 1, "n_steps": 2048, "learning_rate": "linear:3e-4",
+    "total_timesteps": 1_000_000, "n_envs": 1, "n_steps": 512, "learning_rate": "linear:2e-4",
+    "gamma": 0.98, "gae_lambda": 0.92, "activation": "relu", "log_std_init": -2.0,
     "normalize_obs": True, "normalize_reward": True,
 }  # fmt: skip
+_ROBOTS = ("HalfCheetah", "Hopper", "Walker2d")
 _PPO: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
         "total_timesteps": 60_000, "n_steps": 32, "batch_size": 256, "n_epochs": 20,
@@ -49,7 +52,8 @@ _PPO: dict[str, dict[str, Any]] = {
     },
     "Pendulum-v1": {
         "total_timesteps": 100_000, "n_steps": 128, "batch_size": 128,
-        "learning_rate": "linear:1e-3", "gamma": 0.9,
+        "learning_rate": "linear:1e-3", "gamma": 0.95, "activation": "relu",
+        "normalize_obs": True, "normalize_reward": True,
     },
     "LunarLander-v3": {
         "total_timesteps": 1_000_000, "n_envs": 16, "n_steps": 1024, "n_epochs": 4,
@@ -61,6 +65,7 @@ _PPO: dict[str, dict[str, Any]] = {
     },
     "Hopper-v5": _MUJOCO_ON_POLICY,
     "HalfCheetah-v5": _MUJOCO_ON_POLICY,
+    "Walker2d-v5": _MUJOCO_ON_POLICY,
 }  # fmt: skip
 _DDPG: dict[str, dict[str, Any]] = {
     "Pendulum-v1": {
@@ -68,8 +73,10 @@ _DDPG: dict[str, dict[str, Any]] = {
         "learning_starts": 500,
     },
     "MountainCarContinuous-v0": {
+        # the velocity is below 0.07
         "total_timesteps": 40_000, "net_arch": [64, 64], "batch_size": 128, "gamma": 0.995,
         "tau": 0.01, "learning_starts": 1_000, "action_noise": "ou", "exploration_noise": 0.5,
+        "normalize_obs": True,
     },
     "LunarLanderContinuous-v3": {
         "total_timesteps": 300_000, "net_arch": [128, 128], "batch_size": 128, "gamma": 0.98,
@@ -77,8 +84,11 @@ _DDPG: dict[str, dict[str, Any]] = {
     },
     "Hopper-v5": _MUJOCO_OFF_POLICY,
     "HalfCheetah-v5": _MUJOCO_OFF_POLICY,
+    "Walker2d-v5": _MUJOCO_OFF_POLICY,
 }  # fmt: skip
-LONG = ("LunarLander-v3", "LunarLanderContinuous-v3", "Hopper-v5", "HalfCheetah-v5")
+LONG = (
+    "LunarLander-v3", "LunarLanderContinuous-v3", "Hopper-v5", "HalfCheetah-v5", "Walker2d-v5",
+)  # fmt: skip
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "QLearning": {
@@ -133,8 +143,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "QActorCritic": {
         "CartPole-v1": {
+            # without normalize_reward the critic's errors exceed the differences between actions
             "total_timesteps": 150_000, "n_envs": 16, "n_steps": 16, "gamma": 0.98,
-            "normalize_obs": True,
+            "learning_rate": "linear:1e-3", "normalize_obs": True, "normalize_reward": True,
         },
     },
     "A2C": {
@@ -148,8 +159,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "Pendulum-v1": {
             # wide exploration to the end: with a narrow Gaussian it never swings up
             "total_timesteps": 600_000, "n_envs": 4, "learning_rate": "linear:3e-3", "n_steps": 8,
-            "gamma": 0.9, "gae_lambda": 0.95, "ent_coef": 0.05, "log_std_init": 1.0,
-            "normalize_advantage": True, "use_rms_prop": False,
+            "gamma": 0.95, "gae_lambda": 0.95, "ent_coef": 0.05, "log_std_init": 1.0,
+            "normalize_advantage": True, "use_rms_prop": False, "activation": "relu",
+            "normalize_obs": True, "normalize_reward": True,
         },
         "LunarLander-v3": {
             "total_timesteps": 200_000, "learning_rate": "linear:8.3e-4", "gamma": 0.995,
@@ -157,9 +169,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "Hopper-v5": {"total_timesteps": 1_000_000, "n_envs": 16, "gae_lambda": 0.95},
         "HalfCheetah-v5": {"total_timesteps": 1_000_000, "n_envs": 16, "gae_lambda": 0.95},
+        "Walker2d-v5": {"total_timesteps": 1_000_000, "n_envs": 16, "gae_lambda": 0.95},
     },
     "PPO": {
         **_PPO, "CartPole-v1": {**_PPO["CartPole-v1"], "clip_range": "linear:0.2"},
+        **{f"{name}-v5": {**_PPO[f"{name}-v5"], "clip_range": 0.1} for name in _ROBOTS},
     },
     "PPOKL": _PPO,
     "DDPG": _DDPG,
@@ -183,6 +197,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "Hopper-v5": _MUJOCO_OFF_POLICY,
         "HalfCheetah-v5": _MUJOCO_OFF_POLICY,
+        "Walker2d-v5": _MUJOCO_OFF_POLICY,
     },
     "SAC": {
         "Pendulum-v1": {
@@ -200,6 +215,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "Hopper-v5": _MUJOCO_OFF_POLICY,
         "HalfCheetah-v5": _MUJOCO_OFF_POLICY,
+        "Walker2d-v5": _MUJOCO_OFF_POLICY,
     },
 }  # fmt: skip
 

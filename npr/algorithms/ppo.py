@@ -26,9 +26,8 @@ minibatch, both gradient norms are clipped, and truncated episodes bootstrap fro
 final observation. With target_kl the epochs end after the minibatch that exceeds it; Stable-
 Baselines3 leaves out the step of that minibatch.
 
-Measured, mean return: CartPole-v1 500.0 in 60,000 steps (3 runs); Acrobot-v1 -85.7 in 80,000 steps
-(3 runs); Pendulum-v1 -192.3 in 100,000 steps (3 runs); LunarLander-v3 255.4 in 1,000,000 steps (1
-run); LunarLanderContinuous-v3 255.3 in 1,000,000 steps (1 run).
+Measured, mean return: CartPole-v1 500.0 in 60,000 steps (7 seeds); Acrobot-v1 -87.0 in 80,000 steps
+(3 seeds).
 """
 
 from npr.algorithms.base import Algorithm

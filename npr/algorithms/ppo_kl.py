@@ -35,9 +35,8 @@ lambda stays in [1e-4, 1e2], and epochs end early if d > 4 target_kl. Advantages
 minibatch, both gradient norms are clipped, and truncated episodes bootstrap from the value of the
 final observation.
 
-Measured, mean return: CartPole-v1 500.0 in 60,000 steps (3 runs); Acrobot-v1 -86.1 in 80,000 steps
-(3 runs); Pendulum-v1 -209.6 in 100,000 steps (3 runs); LunarLander-v3 222.4 in 1,000,000 steps (1
-run); LunarLanderContinuous-v3 200.5 in 1,000,000 steps (1 run).
+Measured, mean return: CartPole-v1 410.9 in 60,000 steps (7 seeds); Acrobot-v1 -84.5 in 80,000 steps
+(3 seeds).
 """
 
 import numpy as np

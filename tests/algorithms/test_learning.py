@@ -4,18 +4,17 @@ Rounding errors grow in training, so another processor or BLAS acts like another
 seed must not fail a test. A gate is passed at once if the mean of three seeds reaches it; otherwise
 further seeds are trained until eight of at most fifteen are on one side. Where one seed in ten is
 bad, a gate fails with a probability below 0.01 %, where three in twenty are, below 0.1 %; where
-nine in ten are bad, it is passed with one below 0.1 %. benchmarks/presets.json has the shares.
+nine in ten are bad, it is passed with one below 0.1 %. benchmarks/curves has what was measured.
 
 The quick rows run always, the others with `make test-slow`, those of LunarLander and MuJoCo with
-`make test-nightly`. `python benchmarks/presets.py` prints the same figures with the worst seed and
-the seconds. NPR_TEST_SEED=100 trains other seeds, from 100 on.
+`make test-nightly`. NPR_TEST_SEED=100 trains other seeds, from 100 on.
 """
 
 import functools
 import importlib.util
-import json
 import math
 import os
+import sys
 
 import gymnasium
 import numpy as np
@@ -25,12 +24,14 @@ from support import ROOT
 import npr
 from npr.presets import LONG, PRESETS
 
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import gates
+import records
+import tasks
+
 slow, nightly = pytest.mark.slow, pytest.mark.nightly
 FIRST_SEED = int(os.environ.get("NPR_TEST_SEED", "0"))
 
-spec = importlib.util.spec_from_file_location("gates", ROOT / "benchmarks" / "gates.py")
-gates = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(gates)
 GATES = [
     pytest.param(*row, gate, marks=marks)
     for rows, marks in ((gates.QUICK, ()), (gates.SLOW, slow), (gates.NIGHTLY, nightly))
@@ -112,15 +113,18 @@ def at_most(k, n, p):
     return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
 
 
-MEASURED = json.loads((ROOT / "benchmarks" / "presets.json").read_text())["rows"]
+MEASURED = [
+    pytest.param(record.returns, gates.GATES[task.algorithm, task.env], id=task.name)
+    for task in tasks.CLASSIC + tasks.LANDER
+    if (record := records.load(task.name)) is not None and record.settings == task.given
+]
 
 
-@pytest.mark.parametrize("row", MEASURED, ids=lambda row: f"{row['algorithm']}-{row['env']}")
-def test_measured_shares_do_not_contradict_what_is_stated(row):
+@pytest.mark.parametrize(("returns", "gate"), MEASURED)
+def test_measured_shares_do_not_contradict_what_is_stated(returns, gate):
     """A preset passes with 85 % of the seeds: fewer were not measured, on the 5 % level."""
-    runs = sum(one["seeds"] for one in row["variants"].values())
-    over = sum(round(one["seeds"] * one["share"]) for one in row["variants"].values())
-    assert at_most(over, runs, 0.85) > 0.05, (over, runs)
+    over = int((returns >= gate).sum())
+    assert at_most(over, len(returns), 0.85) > 0.05, returns
 
 
 def test_every_preset_has_a_gate():

@@ -1,0 +1,336 @@
+"""npr and Stable-Baselines3 with the same settings: learning curves compared by permutation tests.
+
+    python benchmarks/parity.py [--seeds 10] [--only DQN CartPole-v1] [--jobs 2]
+                                [--peer-python PYTHON] [--show]
+
+Both sides train with the settings below, in processes of one BLAS thread, and are evaluated with
+the same deterministic episodes at the same steps. The statistic of a run is the mean return over
+all its evaluations; the two-sided permutation test of the difference of means has 200,000 draws,
+and Holm's correction is over the pairs. Statistic, test and seeds were fixed before the first run.
+
+Curves are stored as those of suite.py, in parity_NAME_npr.npz and parity_NAME_sb3.npz. Runs that
+are stored are not repeated. --peer-python is a Python that has stable-baselines3.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any, NamedTuple
+
+CHECKPOINTS, EPISODES, FINAL_EPISODES = 10, 10, 50
+# sides: with "own" settings npr clips the gradients of actor and critic separately, as by default
+LIBRARIES = ("npr", "sb3")
+OWN = "npr_own"
+FIRST_SEED = 30_000
+
+
+class Pair(NamedTuple):
+    """A training in both libraries. The settings have SB3's names, which are npr's too."""
+
+    algorithm: str
+    env: str
+    steps: int
+    n_envs: int
+    net_arch: list[int]
+    activation: str
+    settings: dict[str, Any]
+
+    @property
+    def name(self):
+        return f"{self.algorithm}_{self.env}"
+
+    @property
+    def plain(self):
+        """What is stored as the settings of its runs."""
+        return json.loads(json.dumps(self._asdict()))
+
+
+OFF_POLICY = {
+    "learning_rate": 1e-3, "buffer_size": 50_000, "learning_starts": 500, "batch_size": 100,
+    "tau": 0.005, "gamma": 0.98, "train_freq": 1, "gradient_steps": 1,
+}  # fmt: skip
+# one norm of actor and critic is clipped in SB3
+ON_POLICY = {"ent_coef": 0.0, "vf_coef": 0.5, "max_grad_norm": 0.5}
+PAIRS = [
+    Pair("DQN", "CartPole-v1", 40_000, 1, [64, 64], "relu", {
+        "learning_rate": 1e-3, "buffer_size": 50_000, "learning_starts": 1_000, "batch_size": 64,
+        "tau": 1.0, "gamma": 0.99, "train_freq": 4, "gradient_steps": 1,
+        "target_update_interval": 250, "exploration_fraction": 0.2,
+        "exploration_initial_eps": 1.0, "exploration_final_eps": 0.05, "max_grad_norm": 10.0,
+    }),
+    Pair("PPO", "CartPole-v1", 40_960, 8, [64, 64], "tanh", {
+        **ON_POLICY, "n_steps": 32, "batch_size": 256, "n_epochs": 20, "learning_rate": 1e-3,
+        "gamma": 0.98, "gae_lambda": 0.8, "clip_range": 0.2,
+    }),
+    Pair("A2C", "CartPole-v1", 100_000, 8, [64, 64], "tanh", {
+        **ON_POLICY, "n_steps": 5, "learning_rate": 7e-4, "gamma": 0.99, "gae_lambda": 1.0,
+        "use_rms_prop": True, "normalize_advantage": False,
+    }),
+    Pair("PPO", "Pendulum-v1", 102_400, 4, [64, 64], "tanh", {
+        **ON_POLICY, "n_steps": 1_024, "batch_size": 64, "n_epochs": 10, "learning_rate": 1e-3,
+        "gamma": 0.9, "gae_lambda": 0.95, "clip_range": 0.2,
+    }),
+    Pair("A2C", "Pendulum-v1", 200_000, 8, [64, 64], "tanh", {
+        **ON_POLICY, "n_steps": 8, "learning_rate": 7e-4, "gamma": 0.9, "gae_lambda": 0.9,
+        "use_rms_prop": True, "normalize_advantage": False,
+    }),
+    Pair("A2C", "LunarLander-v3", 200_000, 8, [64, 64], "tanh", {  # as in RL Baselines3 Zoo
+        **ON_POLICY, "n_steps": 5, "learning_rate": "linear:8.3e-4", "gamma": 0.995,
+        "gae_lambda": 1.0, "ent_coef": 1e-5, "use_rms_prop": True, "normalize_advantage": False,
+    }),
+    Pair("SAC", "Pendulum-v1", 5_000, 1, [64, 64], "relu", {**OFF_POLICY, "ent_coef": "auto"}),
+    Pair("TD3", "Pendulum-v1", 7_500, 1, [64, 64], "relu", {
+        **OFF_POLICY, "policy_delay": 2, "target_policy_noise": 0.2, "target_noise_clip": 0.5,
+    }),
+]  # fmt: skip
+EXPLORATION_NOISE = 0.1  # of TD3: normal, for actions in [-1, 1]
+
+
+# ---- one library, in its own process
+
+
+def mean_return(agent, envs):
+    """Returns of one deterministic episode in each of these environments, as arrays of floats."""
+    import numpy as np
+
+    obs = np.array([env.reset(seed=20_000 + i)[0] for i, env in enumerate(envs)])
+    total, going = np.zeros(len(envs)), np.ones(len(envs), bool)
+    while going.any():
+        actions, _ = agent.predict(obs, deterministic=True)
+        for i in np.flatnonzero(going):
+            obs[i], reward, terminated, truncated, _ = envs[i].step(actions[i])
+            total[i] += reward
+            going[i] = not (terminated or truncated)
+    return total
+
+
+def npr_agent(pair, seed, joint_clip=True):
+    import npr
+
+    kind = getattr(npr, pair.algorithm)
+    given = {
+        **kind.defaults(),  # in place of the preset's
+        "n_envs": pair.n_envs, "net_arch": pair.net_arch, "activation": pair.activation,
+        "verbose": 0, **pair.settings,
+    }  # fmt: skip
+    if "joint_clip" in kind.settings:
+        given["joint_clip"] = joint_clip
+    if pair.algorithm == "TD3":
+        given |= {"action_noise": "normal", "exploration_noise": EXPLORATION_NOISE}
+    return kind(pair.env, seed=seed, **given)
+
+
+def sb3_agent(pair, seed):
+    import gymnasium
+    import numpy as np
+    import stable_baselines3
+    import torch
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.noise import NormalActionNoise
+
+    torch.set_num_threads(1)
+    env = make_vec_env(lambda: scaled(gymnasium.make(pair.env)), pair.n_envs, seed=seed)
+    given = dict(pair.settings)
+    if isinstance(given["learning_rate"], str):
+        first = float(given["learning_rate"].removeprefix("linear:"))
+        given["learning_rate"] = lambda rest: first * rest
+    if pair.algorithm == "TD3":
+        size = env.action_space.shape[0]
+        given["action_noise"] = NormalActionNoise(np.zeros(size), EXPLORATION_NOISE * np.ones(size))
+    activations = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
+    return getattr(stable_baselines3, pair.algorithm)(
+        "MlpPolicy", env, seed=seed, device="cpu",
+        policy_kwargs={
+            "net_arch": pair.net_arch, "activation_fn": activations[pair.activation]
+        }, **given,
+    )  # fmt: skip
+
+
+def npr_own_agent(pair, seed):
+    return npr_agent(pair, seed, joint_clip=False)
+
+
+AGENTS = {"npr": npr_agent, OWN: npr_own_agent, "sb3": sb3_agent}
+
+
+def scaled(env):
+    """An environment with actions in [-1, 1], to which npr scales the actions of every policy."""
+    import gymnasium
+    import numpy as np
+
+    if not isinstance(env.action_space, gymnasium.spaces.Box):
+        return env
+    return gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
+
+
+def train(library, pair, seed):
+    """Train one run, and print it as JSON."""
+    import gymnasium  # here, since a library may be missing in one of two Pythons
+
+    agent = AGENTS[library](pair, seed)
+    envs = [gymnasium.make(pair.env) for _ in range(FINAL_EPISODES)]
+    if library == "sb3":
+        envs = [scaled(env) for env in envs]
+    steps, curve, outside = [], [], 0.0
+
+    def evaluate(*_):
+        """A callback of both libraries. SB3 calls it before the update that follows a step, npr
+        after it: one step after a checkpoint both have made the updates up to there."""
+        nonlocal outside
+        checkpoint = (len(steps) + 1) * pair.steps // CHECKPOINTS
+        if agent.num_timesteps > checkpoint:
+            start = time.process_time()
+            steps.append(checkpoint)
+            curve.append(float(mean_return(agent, envs[:EPISODES]).mean()))
+            outside += time.process_time() - start
+        return True
+
+    start = time.process_time()
+    agent.learn(pair.steps, callback=evaluate)
+    seconds = time.process_time() - start - outside
+    final = mean_return(agent, envs).tolist()
+    steps.append(pair.steps)
+    curve.append(sum(final[:EPISODES]) / EPISODES)
+    print(json.dumps({
+        "seed": seed, "steps": steps, "curve": curve, "final": final,
+        "seconds": round(seconds, 2), "trained": agent.num_timesteps,
+    }))  # fmt: skip
+
+
+# ---- all runs
+
+
+def sides(pair):
+    """npr and SB3, and npr with its own clipping where that is another."""
+    return (*LIBRARIES, OWN) if pair.algorithm in ("PPO", "A2C") else LIBRARIES
+
+
+def stored_as(library, pair):
+    return f"parity_{pair.name}_{library}"
+
+
+def run(library, pair, seed, peer_python):
+    """One run in a process of its own, as JSON."""
+    python = peer_python if library == "sb3" else sys.executable
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(
+        [python, "-W", "ignore", __file__, "--run", library, pair.name, str(seed)],
+        stdout=subprocess.PIPE, text=True, env=environment, check=True,
+    )  # fmt: skip
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def run_all(pairs, seeds, jobs, peer_python):
+    import numpy as np
+    import records
+    import store
+
+    versions = subprocess.run(
+        [peer_python, "-c", "import torch, stable_baselines3 as s; print(s.__version__, "
+         "torch.__version__)"], stdout=subprocess.PIPE, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    machine = store.machine(("npr-rl", "numpy", "numba", "gymnasium"))
+    machine |= {"stable-baselines3": versions[0], "torch": versions[1]}
+    waiting = []
+    for seed in seeds:
+        for pair in pairs:
+            for library in sides(pair):
+                held = records.load(stored_as(library, pair))
+                same = held is not None and held.settings == pair.plain
+                if not same or seed not in {one.seed for one in held.runs}:
+                    waiting.append((library, pair, seed))
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(run, *one, peer_python): one for one in waiting}
+        for future in concurrent.futures.as_completed(futures):
+            library, pair, seed = futures[future]
+            result = {
+                name: np.array(value) if isinstance(value, list) else value
+                for name, value in future.result().items()
+            }
+            records.add(stored_as(library, pair), pair.plain, [
+                records.Run(**result, machine=machine)
+            ])  # fmt: skip
+            print(f"{library} {pair.name} seed {seed}: {result['final'].mean():.1f}", flush=True)
+
+
+def statistics(pair):
+    """side -> the statistic of each of its runs, for the sides that are stored."""
+    import records
+
+    found = {}
+    for side in sides(pair):
+        record = records.load(stored_as(side, pair))
+        if record is not None and record.settings == pair.plain:
+            found[side] = record, [float(run.curve.mean()) for run in record.runs]
+    return found
+
+
+def holm(p_values):
+    """Holm's corrected p-values, in the same order."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = largest
+    return corrected
+
+
+def table():
+    """Lines of a table with all pairs that are stored."""
+    import numpy as np
+    import records
+    from ppo_early import permutation_test
+
+    lines = [
+        "| pair | env steps | seeds | npr, over all evaluations | SB3 | difference | p | "
+        "corrected | npr, at the end | SB3 | seconds, npr | SB3 |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    rows = []
+    for name, library in (("", "npr"), (", separate clipping", OWN)):
+        found = [(pair, statistics(pair)) for pair in PAIRS]
+        shown = [
+            (p, held[library], held["sb3"]) for p, held in found if {library, "sb3"} <= {*held}
+        ]
+        p_values = [permutation_test(ours[1], theirs[1]) for _, ours, theirs in shown]
+        for (pair, *held), p, after in zip(shown, p_values, holm(p_values)):
+            rows.append((f"{pair.algorithm} {pair.env}{name}", pair, held, p, after))
+    for name, pair, ((ours, x), (theirs, y)), p, after in rows:
+        means = [f"{np.mean(s):.1f} +- {np.std(s, ddof=1) / len(s) ** 0.5:.1f}" for s in (x, y)]
+        finals = [records.summary(record) for record in (ours, theirs)]
+        lines.append(
+            f"| {name} | {pair.steps:,} | {len(x)} | {' | '.join(means)} | "
+            f"{np.mean(x) - np.mean(y):+.1f} | {p:.3f} | {after:.3f} | "
+            + " | ".join(f"{one.mean:.1f}" for one in finals) + " | "
+            + " | ".join(f"{one.seconds:.1f}" for one in finals) + " |"
+        )  # fmt: skip
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--only", nargs="*", default=[], help="algorithms and environments")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--peer-python", default=sys.executable)
+    parser.add_argument("--show", action="store_true", help="show the results, run nothing")
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        library, name, seed = arguments.run
+        (pair,) = (one for one in PAIRS if one.name == name)
+        train(library, pair, int(seed))
+        return
+    if not arguments.show:
+        pairs = [one for one in PAIRS if {one.algorithm, one.env} >= set(arguments.only)]
+        seeds = [FIRST_SEED + 100 * i for i in range(arguments.seeds)]  # environments share none
+        run_all(pairs, seeds, arguments.jobs, arguments.peer_python)
+    print("\n".join(table()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""What suite.py trains: tasks as data, and the figures that others have published for them."""
+
+from typing import Any, NamedTuple
+
+from npr.presets import LONG, PRESETS
+
+MUJOCO = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
+BOX2D = ("LunarLander-v3", "LunarLanderContinuous-v3")
+
+
+class Task(NamedTuple):
+    """A training that is repeated with several seeds.
+
+    steps     env steps; None: the preset's
+    settings  arguments that differ from the preset
+    label     what the name of its file ends with
+    grows     no setting depends on the number of steps: a run goes on when `steps` is raised
+    cost      CPU seconds of a run, as a guess until one is stored
+    """
+
+    algorithm: str
+    env: str
+    seeds: int
+    steps: int | None = None
+    settings: dict[str, Any] = {}
+    label: str = ""
+    grows: bool = False
+    cost: float = 20.0
+
+    @property
+    def preset(self):
+        return PRESETS.get(self.algorithm, {}).get(self.env, {})
+
+    @property
+    def budget(self):
+        return self.preset["total_timesteps"] if self.steps is None else self.steps
+
+    @property
+    def name(self):
+        """The name of its file in curves/."""
+        return f"{self.algorithm}_{self.env}{self.label}"
+
+    @property
+    def given(self):
+        """The preset and what differs from it. Runs with other settings are not of this task."""
+        length = {} if self.grows else {"total_timesteps": self.budget}
+        return {k: v for k, v in self.preset.items() if k != "total_timesteps"} | {
+            **self.settings, **length,
+        }  # fmt: skip
+
+
+# ---- published figures
+
+ZOO = "https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/benchmark.md"
+CLEANRL = "https://docs.cleanrl.dev/rl-algorithms"
+SOURCES = {
+    "zoo": f"[RL Baselines3 Zoo]({ZOO}): one trained model per row, 150,000 deterministic steps",
+    "CleanRL": f"[CleanRL]({CLEANRL}/overview/): mean of three seeds, its own budgets",
+}
+# (algorithm, environment) -> [(source, mean return, env steps; None: not stated)]. The zoo's
+# LunarLander is v2, its MuJoCo v3.
+PUBLISHED = {
+    ("DQN", "CartPole-v1"): [("zoo", 500.0, 50_000), ("CleanRL", 488.7, None)],
+    ("DQN", "Acrobot-v1"): [("zoo", -76.6, 100_000), ("CleanRL", -91.5, None)],
+    ("DQN", "LunarLander-v3"): [("zoo", 154.4, 100_000)],
+    ("A2C", "CartPole-v1"): [("zoo", 500.0, 500_000)],
+    ("A2C", "Acrobot-v1"): [("zoo", -83.4, 500_000)],
+    ("A2C", "Pendulum-v1"): [("zoo", -163.0, 1_000_000)],
+    ("A2C", "LunarLander-v3"): [("zoo", 155.8, 200_000)],
+    ("A2C", "HalfCheetah-v5"): [("zoo", 3_041.2, 1_000_000)],
+    ("A2C", "Hopper-v5"): [("zoo", 733.5, 1_000_000)],
+    ("PPO", "CartPole-v1"): [("zoo", 500.0, 100_000), ("CleanRL", 490.0, None)],
+    ("PPO", "Acrobot-v1"): [("zoo", -73.5, 1_000_000), ("CleanRL", -86.4, None)],
+    ("PPO", "Pendulum-v1"): [("zoo", -172.2, 100_000)],
+    ("PPO", "LunarLander-v3"): [("zoo", 242.1, 1_000_000)],
+    ("PPO", "LunarLanderContinuous-v3"): [("zoo", 270.9, 1_000_000)],
+    ("PPO", "HalfCheetah-v5"): [("zoo", 5_819.1, 1_000_000)],
+    ("PPO", "Hopper-v5"): [("zoo", 2_410.4, 1_000_000)],
+    ("PPO", "Walker2d-v5"): [("zoo", 3_478.8, 1_000_000)],
+    ("DDPG", "Pendulum-v1"): [("zoo", -152.1, 20_000)],
+    ("DDPG", "MountainCarContinuous-v0"): [("zoo", 93.5, 300_000)],
+    ("DDPG", "LunarLanderContinuous-v3"): [("zoo", 230.2, 300_000)],
+    ("DDPG", "HalfCheetah-v5"): [("CleanRL", 10_374.1, 1_000_000)],
+    ("TD3", "Pendulum-v1"): [("zoo", -151.9, 20_000)],
+    ("TD3", "LunarLanderContinuous-v3"): [("zoo", 207.5, 300_000)],
+    ("TD3", "HalfCheetah-v5"): [("zoo", 9_655.7, 1_000_000)],
+    ("TD3", "Hopper-v5"): [("zoo", 3_606.4, 1_000_000)],
+    ("TD3", "Walker2d-v5"): [("zoo", 4_717.8, 1_000_000)],
+    ("SAC", "Pendulum-v1"): [("zoo", -157.0, 20_000)],
+    ("SAC", "MountainCarContinuous-v0"): [("zoo", 94.7, 50_000)],
+    ("SAC", "LunarLanderContinuous-v3"): [("zoo", 260.4, 500_000)],
+    ("SAC", "HalfCheetah-v5"): [("zoo", 9_535.5, 1_000_000), ("CleanRL", 9_634.9, 1_000_000)],
+    ("SAC", "Hopper-v5"): [("zoo", 2_325.5, 1_000_000)],
+    ("SAC", "Walker2d-v5"): [("zoo", 3_863.2, 1_000_000)],
+}
+
+
+def published(algorithm, env, source=None):
+    """The published figures for an algorithm and an environment."""
+    found = PUBLISHED.get((algorithm, env), [])
+    return [one for one in found if source in (None, one[0])]
+
+
+# what is known about rows below a published figure
+SHORTFALLS: dict[tuple[str, str], str] = {}
+
+
+# ---- tasks
+
+CLASSIC = [
+    Task(name, env, 10) for name, table in PRESETS.items() for env in table if env not in LONG
+]
+# The presets on the zoo's budgets, where the preset's shorter budget does not reach its figure,
+# and where it shows whether a result lasts.
+EQUAL = [
+    Task(name, env, 5, steps, label=f"_{steps // 1_000}k")
+    for name, env in (
+        ("DQN", "CartPole-v1"), ("DQN", "Acrobot-v1"), ("A2C", "Acrobot-v1"),
+        ("A2C", "Pendulum-v1"), ("PPO", "Acrobot-v1"), ("DDPG", "MountainCarContinuous-v0"),
+        ("SAC", "MountainCarContinuous-v0"),
+    )
+    for _, _, steps in published(name, env, "zoo")
+]  # fmt: skip
+LANDER = [
+    Task(name, env, 5, cost=150.0)
+    for name, table in PRESETS.items()
+    for env in table
+    if env in BOX2D
+]
+OFF_POLICY = ("DDPG", "TD3", "SACS", "SAC", "SoftQ")
+MUJOCO_STEPS = {  # algorithm -> (env steps, guess of seconds)
+    "PPO": (1_000_000, 900.0), "PPOKL": (1_000_000, 900.0), "A2C": (1_000_000, 200.0),
+    "DDPG": (100_000, 300.0), "TD3": (100_000, 300.0), "SACS": (100_000, 400.0),
+    "SAC": (100_000, 400.0), "SoftQ": (30_000, 300.0),
+}  # fmt: skip
+ROBOTS = [
+    Task(name, env, 3, steps, grows=name in OFF_POLICY, cost=seconds)
+    for name, (steps, seconds) in MUJOCO_STEPS.items()
+    for env in MUJOCO
+]
+GROUPS = {"classic": CLASSIC, "equal": EQUAL, "box2d": LANDER, "mujoco": ROBOTS}
