@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 JOBS   ?= 2
+BUDGET ?= 2h
 # tests of what computes with kernels: they run on the reference implementations, too
 KERNELS := heads kernels training/test_nonfinite.py test_backend.py test_buffers.py \
            test_losses.py test_nn.py test_normalize.py test_optim.py test_prioritized_replay.py \
@@ -17,7 +18,7 @@ APART := kernels/test_numba_platforms.py
 # tests with packages that are large or rarely needed, which `make test` skips
 SERVICES := loggers data algorithms/test_sklearn_habits.py
 
-.PHONY: demo test test-services test-slow test-nightly prove lint format bench growth pictures gallery gpu embedded clean
+.PHONY: demo test test-services test-slow test-nightly prove lint format bench suite growth pictures gallery gpu embedded clean
 
 # One stamp file per extra: each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
@@ -57,6 +58,10 @@ format: $(VENV)/.lint
 bench: $(VENV)/.bench        ## npr and other libraries: an hour, writes benchmarks/results.json; RLTOOLS= its program
 	$(BIN)/python benchmarks/peers.py --write
 	$(BIN)/python benchmarks/pieces.py $(if $(RLTOOLS),--rltools "$(RLTOOLS)") --write
+
+suite: $(VENV)/.core $(VENV)/.box2d $(VENV)/.mujoco $(VENV)/.plot  ## train what docs/results.md lacks, for BUDGET=2h (all: a day), and write tables and plots
+	$(BIN)/python benchmarks/suite.py --budget $(BUDGET)
+	$(BIN)/python benchmarks/table.py --plots
 
 embedded: $(VENV)/.test $(VENV)/.embedded  ## exported policies on emulated microcontrollers: tests and a table; WRITE=1: into docs/embedded.md
 	$(BIN)/python -m pytest -m "slow or not slow" -n $(JOBS) tests/emulators tests/test_embedded_examples.py

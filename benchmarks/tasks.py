@@ -129,9 +129,9 @@ LANDER = [
 ]
 OFF_POLICY = ("DDPG", "TD3", "SACS", "SAC", "SoftQ")
 MUJOCO_STEPS = {  # algorithm -> (env steps, guess of seconds)
-    "PPO": (1_000_000, 900.0), "PPOKL": (1_000_000, 900.0), "A2C": (1_000_000, 200.0),
-    "DDPG": (100_000, 300.0), "TD3": (100_000, 300.0), "SACS": (100_000, 400.0),
-    "SAC": (100_000, 400.0), "SoftQ": (30_000, 300.0),
+    "PPO": (1_000_000, 500.0), "PPOKL": (300_000, 150.0), "A2C": (300_000, 100.0),
+    "DDPG": (100_000, 400.0), "TD3": (100_000, 450.0), "SACS": (100_000, 500.0),
+    "SAC": (100_000, 550.0), "SoftQ": (30_000, 300.0),
 }  # fmt: skip
 ROBOTS = [
     Task(name, env, 3, steps, grows=name in OFF_POLICY, cost=seconds)
