@@ -13,12 +13,15 @@ are stored are not repeated. --peer-python is a Python that has stable-baselines
 """
 
 import argparse
-import concurrent.futures
+import functools
+import importlib.metadata
+import itertools
 import json
 import os
-import subprocess
+import platform
 import sys
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 CHECKPOINTS, EPISODES, FINAL_EPISODES = 10, 10, 50
@@ -93,19 +96,15 @@ EXPLORATION_NOISE = 0.1  # of TD3: normal, for actions in [-1, 1]
 # ---- one library, in its own process
 
 
-def mean_return(agent, envs):
-    """Returns of one deterministic episode in each of these environments, as arrays of floats."""
-    import numpy as np
-
-    obs = np.array([env.reset(seed=20_000 + i)[0] for i, env in enumerate(envs)])
-    total, going = np.zeros(len(envs)), np.ones(len(envs), bool)
-    while going.any():
-        actions, _ = agent.predict(obs, deterministic=True)
-        for i in np.flatnonzero(going):
-            obs[i], reward, terminated, truncated, _ = envs[i].step(actions[i])
-            total[i] += reward
-            going[i] = not (terminated or truncated)
-    return total
+def machine():
+    """The versions of this Python, which may not have npr."""
+    found = {"python": platform.python_version()}
+    for name in ("npr-rl", "stable-baselines3", "torch", "numpy", "numba", "gymnasium"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def npr_agent(pair, seed, joint_clip=True):
@@ -150,11 +149,9 @@ def sb3_agent(pair, seed):
     )  # fmt: skip
 
 
-def npr_own_agent(pair, seed):
-    return npr_agent(pair, seed, joint_clip=False)
-
-
-AGENTS = {"npr": npr_agent, OWN: npr_own_agent, "sb3": sb3_agent}
+AGENTS = {
+    "npr": npr_agent, OWN: functools.partial(npr_agent, joint_clip=False), "sb3": sb3_agent,
+}  # fmt: skip
 
 
 def scaled(env):
@@ -170,6 +167,7 @@ def scaled(env):
 def train(library, pair, seed):
     """Train one run, and print it as JSON."""
     import gymnasium  # here, since a library may be missing in one of two Pythons
+    from ppo_early import returns
 
     agent = AGENTS[library](pair, seed)
     envs = [gymnasium.make(pair.env) for _ in range(FINAL_EPISODES)]
@@ -185,19 +183,20 @@ def train(library, pair, seed):
         if agent.num_timesteps > checkpoint:
             start = time.process_time()
             steps.append(checkpoint)
-            curve.append(float(mean_return(agent, envs[:EPISODES]).mean()))
+            curve.append(float(returns(agent, envs[:EPISODES]).mean()))
             outside += time.process_time() - start
         return True
 
     start = time.process_time()
     agent.learn(pair.steps, callback=evaluate)
     seconds = time.process_time() - start - outside
-    final = mean_return(agent, envs).tolist()
+    final = returns(agent, envs).tolist()
     steps.append(pair.steps)
     curve.append(sum(final[:EPISODES]) / EPISODES)
     print(json.dumps({
         "seed": seed, "steps": steps, "curve": curve, "final": final,
         "seconds": round(seconds, 2), "trained": agent.num_timesteps,
+        "machine": machine(),
     }))  # fmt: skip
 
 
@@ -213,58 +212,43 @@ def stored_as(library, pair):
     return f"parity_{pair.name}_{library}"
 
 
-def run(library, pair, seed, peer_python):
-    """One run in a process of its own, as JSON."""
-    python = peer_python if library == "sb3" else sys.executable
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(
-        [python, "-W", "ignore", __file__, "--run", library, pair.name, str(seed)],
-        stdout=subprocess.PIPE, text=True, env=environment, check=True,
-    )  # fmt: skip
-    return json.loads(finished.stdout.splitlines()[-1])
-
-
-def run_all(pairs, seeds, jobs, peer_python):
-    import numpy as np
+def jobs(pairs, seeds, peer_python):
+    """The runs that are not stored, as jobs that store them."""
     import records
-    import store
+    from runner import Job
 
-    versions = subprocess.run(
-        [peer_python, "-c", "import torch, stable_baselines3 as s; print(s.__version__, "
-         "torch.__version__)"], stdout=subprocess.PIPE, text=True, check=True,
-    ).stdout.split()  # fmt: skip
-    machine = store.machine(("npr-rl", "numpy", "numba", "gymnasium"))
-    machine |= {"stable-baselines3": versions[0], "torch": versions[1]}
-    waiting = []
-    for seed in seeds:
-        for pair in pairs:
-            for library in sides(pair):
-                held = records.load(stored_as(library, pair))
-                same = held is not None and held.settings == pair.plain
-                if not same or seed not in {one.seed for one in held.runs}:
-                    waiting.append((library, pair, seed))
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(run, *one, peer_python): one for one in waiting}
-        for future in concurrent.futures.as_completed(futures):
-            library, pair, seed = futures[future]
-            result = {
-                name: np.array(value) if isinstance(value, list) else value
-                for name, value in future.result().items()
-            }
-            records.add(stored_as(library, pair), pair.plain, [
-                records.Run(**result, machine=machine)
-            ])  # fmt: skip
-            print(f"{library} {pair.name} seed {seed}: {result['final'].mean():.1f}", flush=True)
+    from npr.system.machine import cpu_name
+
+    found = []
+    for seed, pair in itertools.product(seeds, pairs):
+        for library in sides(pair):
+            name = stored_as(library, pair)
+            held = records.load(name)
+            same = held is not None and held.settings == pair.plain
+            if same and seed in {run.seed for run in held.runs}:
+                continue
+
+            def store_run(result, name=name, pair=pair):
+                result["machine"]["cpu"] = cpu_name()
+                run = records.Run(**result)
+                records.add(name, pair.plain, [run])
+                return f"{run.final.mean():,.1f}"
+
+            python = peer_python if library == "sb3" else sys.executable
+            script = Path(__file__).resolve()
+            command = [python, "-W", "ignore", script, "--run", library, pair.name, str(seed)]
+            found.append(Job(f"{name}_seed{seed}", command, store_run))
+    return found
 
 
 def statistics(pair):
-    """side -> the statistic of each of its runs, for the sides that are stored."""
+    """side -> its runs and their statistic, for the sides that are stored with several seeds."""
     import records
 
     found = {}
     for side in sides(pair):
         record = records.load(stored_as(side, pair))
-        if record is not None and record.settings == pair.plain:
+        if record is not None and record.settings == pair.plain and len(record.runs) > 1:
             found[side] = record, [float(run.curve.mean()) for run in record.runs]
     return found
 
@@ -326,9 +310,20 @@ def main():
         train(library, pair, int(seed))
         return
     if not arguments.show:
-        pairs = [one for one in PAIRS if {one.algorithm, one.env} >= set(arguments.only)]
+        from runner import run_all
+
+        words = {*arguments.only}
+        if unknown := words.difference(*((pair.algorithm, pair.env) for pair in PAIRS)):
+            raise SystemExit(f"Unknown names: {', '.join(sorted(unknown))}.")
+        algorithms, envs = ({pair[i] for pair in PAIRS} & words for i in (0, 1))
+        pairs = [
+            pair for pair in PAIRS
+            if (not algorithms or pair.algorithm in algorithms) and (not envs or pair.env in envs)
+        ]  # fmt: skip
         seeds = [FIRST_SEED + 100 * i for i in range(arguments.seeds)]  # environments share none
-        run_all(pairs, seeds, arguments.jobs, arguments.peer_python)
+        folder = Path(__file__).resolve().parents[1] / "build" / "parity"
+        if failed := run_all(jobs(pairs, seeds, arguments.peer_python), arguments.jobs, folder):
+            raise SystemExit(f"Failed: {', '.join(failed)}.")
     print("\n".join(table()))
 
 

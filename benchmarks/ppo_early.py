@@ -58,17 +58,17 @@ LIMITS = {
 # ---- one library, in its own process
 
 
-def mean_return(agent, envs):
-    """Mean return of one deterministic episode in each of these environments."""
+def returns(agent, envs):
+    """Returns of one deterministic episode in each of these environments."""
     obs = np.array([env.reset(seed=20_000 + i)[0] for i, env in enumerate(envs)])
     total, going = np.zeros(len(envs)), np.ones(len(envs), bool)
     while going.any():
         actions, _ = agent.predict(obs, deterministic=True)
         for i in np.flatnonzero(going):
-            obs[i], reward, terminated, truncated, _ = envs[i].step(int(actions[i]))
+            obs[i], reward, terminated, truncated, _ = envs[i].step(actions[i])
             total[i] += reward
             going[i] = not (terminated or truncated)
-    return float(total.mean())
+    return total
 
 
 def npr_agent(seed, given):
@@ -106,7 +106,7 @@ def side(variant, seeds):
         agent = AGENTS[library](seed, given)
         for i in range(CHECKPOINTS):
             agent.learn(EVERY, reset_num_timesteps=not i)
-            curve.append(mean_return(agent, envs))
+            curve.append(float(returns(agent, envs).mean()))
         seconds = round(time.process_time() - began, 1)
         print(json.dumps({"seed": seed, "curve": curve, "seconds": seconds}), flush=True)
 

@@ -63,8 +63,8 @@ def load(name, folder=FOLDER):
     for i, seed in enumerate(held["seeds"]):
         there = ~np.isnan(held["steps"][i])
         runs.append(Run(
-            int(seed), held["steps"][i][there], held["curves"][i][there],
-            held["final"][i][~np.isnan(held["final"][i])], float(held["seconds"][i]),
+            int(seed), held["steps"][i][there], held["curves"][i][there].astype(float),
+            held["final"][i][~np.isnan(held["final"][i])].astype(float), float(held["seconds"][i]),
             int(held["trained"][i]), json.loads(str(held["machines"][held["machine"][i]])),
         ))  # fmt: skip
     return Record(json.loads(str(held["settings"])), runs)
@@ -126,7 +126,7 @@ class Summary(NamedTuple):
 
 def summary(record):
     returns = record.returns
-    low, high = statistics.bootstrap(returns, statistics.iqm, resamples=1_000)
+    low, high = statistics.bootstrap(returns, statistics.iqm)
     return Summary(
         len(returns), float(returns.mean()),
         float(returns.std(ddof=1)) if len(returns) > 1 else float("nan"),
@@ -136,8 +136,9 @@ def summary(record):
 
 
 def at(record, step):
-    """The mean returns (runs,) of the evaluation at this step, or the last one before it."""
-    return np.array([run.curve[run.steps <= step * 1.01][-1] for run in record.runs])
+    """The mean returns of the evaluations at a step, to 1 %, of those runs that have one."""
+    near = [(run.curve, abs(run.steps - step)) for run in record.runs]
+    return np.array([curve[away.argmin()] for curve, away in near if away.min() <= 0.01 * step])
 
 
 def run_data(task, record):

@@ -1,7 +1,7 @@
 """Trains every preset with several seeds and stores the learning curves.
 
-    python benchmarks/suite.py [--only classic SAC Pendulum-v1] [--seeds 0 1 2] [--budget 2h]
-                               [--jobs 2] [--folder build/suite] [--list]
+    python benchmarks/suite.py [--only classic SAC Pendulum-v1] [--seeds 3 4 5] [--budget 2h]
+                               [--jobs 2] [--folder build/suite] [--curves FOLDER] [--list]
 
 Tasks are data in tasks.py, in groups: classic, equal (the budgets of published figures), box2d and
 mujoco (with these extras of npr-rl). --only takes names of groups, algorithms, environments and
@@ -10,7 +10,9 @@ suite that is cut goes on where it stopped. --budget is wall-clock time: runs th
 left for the next call, and those that are running at its end are saved.
 
 benchmarks/curves has a file per task: what suite.py writes and `python benchmarks/table.py` shows.
-Files with other settings than those of tasks.py are replaced when a run of theirs is finished.
+Runs that are stored are not repeated; --curves FOLDER stores others elsewhere, to make a row again.
+Files with other settings than those of tasks.py are replaced when a run of theirs is finished. Two
+suites at the same time need different tasks.
 """
 
 import argparse
@@ -18,20 +20,20 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import records
+import store
+from runner import Job, run_all, seconds_of
 from tasks import GROUPS
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS, EPISODES = 20, 10  # evaluations during training, and episodes of each
 FINAL_EPISODES, FINAL_OF_TABLES = 100, 1_000
 PACKAGES = ("npr-rl", "numpy", "numba", "gymnasium", "box2d", "mujoco")
-UNITS = {"s": 1, "m": 60, "h": 3_600}
 
 
 # ---- one run, in its own process
@@ -46,7 +48,7 @@ class Stopwatch:
 
     def __init__(self, path, given, before=0.0):
         self.path, self.given, self.before = path, given, before
-        self.outside, self.due = 0.0, 0.0
+        self.outside, self.due = time.process_time(), 0.0  # imports are not counted
 
     @property
     def seconds(self):
@@ -69,13 +71,14 @@ class Stopwatch:
         """Keep the seconds, in case this process is ended."""
         if time.perf_counter() >= self.due:
             self.due = time.perf_counter() + 5.0
-            self.path.write_text(json.dumps({"given": self.given, "seconds": self.seconds}))
+            self.keep()
+
+    def keep(self):
+        store.write(self.path, {"given": self.given, "seconds": self.seconds})
 
 
 def train(task, seed, folder):
     """Train a run, or go on with it, and print it as JSON."""
-    import store
-
     import npr
     from npr.algorithms.agent import Agent
     from npr.files.evaluations import read_evaluations
@@ -87,29 +90,27 @@ def train(task, seed, folder):
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_name(f"{folder.name}.json")
     held = json.loads(path.read_text()) if path.exists() else {}
-    if held.get("given") != task.given and folder.exists():  # of another preset
-        shutil.rmtree(folder)
+    if held.get("given") != task.given or not folder.exists():  # of another preset, or none
+        shutil.rmtree(folder, ignore_errors=True)
         held = {}
     watch = Stopwatch(path, task.given, held.get("seconds", 0.0))
-    evaluate = Agent.evaluate
     watch.leave_out(Agent, "evaluate")
     if folder.exists():
-        longer = {}
-        if (folder / "final.npz").exists():
-            done = json.loads((folder / "config.json").read_text())["total_timesteps"]
-            longer = {"total_timesteps": task.budget} if done < task.budget else {}
-        agent = npr.runs.resume(folder, report=watch, **longer)
+        agent = npr.runs.resume(folder, report=watch)
+        if agent.num_timesteps < task.budget:  # the task has grown
+            agent = npr.runs.resume(folder, total_timesteps=task.budget, report=watch)
     else:
         agent = npr.runs.train(config, folder, report=watch)
+    watch.keep()
     seconds = watch.seconds
     evaluations = read_evaluations(folder / "evaluations.npz")
     episodes = FINAL_OF_TABLES if agent.table else FINAL_EPISODES
-    final = evaluate(agent, episodes=episodes, seed=10_000 + seed)
+    final = agent.evaluate(episodes=episodes, seed=10_000 + seed)
     print(json.dumps({
         "settings": task.given, "seed": seed, "steps": evaluations["timesteps"].tolist(),
         "curve": evaluations["results"].mean(axis=1).tolist(), "final": final.returns.tolist(),
         "seconds": round(seconds, 2), "trained": agent.num_timesteps,
-        "machine": store.machine(PACKAGES) | {"numba kernels": os.environ.get("NPR_NUMBA", "1")},
+        "machine": store.machine(PACKAGES),
     }))  # fmt: skip
 
 
@@ -118,116 +119,66 @@ def train(task, seed, folder):
 
 def chosen(names):
     """The tasks of these names of groups, algorithms, environments and tasks; [] is all."""
-    everything = {task.name: task for group in GROUPS.values() for task in group}
-    groups = {task.name: key for key, group in GROUPS.items() for task in group}
-    known = {*GROUPS, *everything}
-    known |= {word for task in everything.values() for word in (task.algorithm, task.env)}
-    if unknown := set(names) - known:
+    labelled = {
+        (group, task.name, task.algorithm, task.env): task
+        for group, tasks in GROUPS.items()
+        for task in tasks
+    }
+    columns = [{*column} for column in zip(*labelled)]
+    if unknown := {*names}.difference(*columns):
         raise SystemExit(f"Unknown names: {', '.join(sorted(unknown))}.")
-    kinds = [
-        [name for name in names if name in kind]
-        for kind in (GROUPS, everything, {t.algorithm for t in everything.values()},
-                     {t.env for t in everything.values()})
-    ]  # fmt: skip
+    asked = [column & {*names} for column in columns]
     return [
         task
-        for task in everything.values()
-        if all(
-            not kind or word in kind
-            for kind, word in zip(kinds, (groups[task.name], task.name, task.algorithm, task.env))
-        )
+        for labels, task in labelled.items()
+        if all(not words or label in words for words, label in zip(asked, labels))
     ]
 
 
-def wanted(tasks, seeds, folder=records.FOLDER):
+def wanted(tasks, seeds, curves=records.FOLDER):
     """(task, seed) of all runs that are not stored: first seed of every task, second one, ..."""
     found = []
     for task in tasks:
-        held = records.load(task.name, folder)
+        held = records.load(task.name, curves)
         same = held is not None and held.settings == task.given
         stored = {run.seed for run in held.runs if run.trained >= task.budget} if same else set()
-        for seed in range(task.seeds) if seeds is None else seeds:
+        for i, seed in enumerate(task.shown if seeds is None else seeds):
             if seed not in stored:
-                found.append((task, seed))
-    return sorted(found, key=lambda run: run[1])
+                found.append((i, task, seed))
+    return [run[1:] for run in sorted(found, key=lambda run: run[0])]
 
 
 def cost(task):
-    """Seconds that a run takes, from those that are stored."""
+    """CPU seconds of a run: as long per step as those that are stored took."""
     held = records.load(task.name)
-    return float(np.mean([run.seconds for run in held.runs])) if held else task.cost
+    if held is None:
+        return task.cost
+    return float(np.mean([run.seconds / run.trained for run in held.runs])) * task.budget
 
 
-def seconds_of(text):
-    """ "2h", "90m", "30s" -> seconds."""
-    return float(text[:-1]) * UNITS[text[-1]]
+def job(task, seed, folder, curves):
+    """The run of a task as a job that stores it."""
 
+    def store_run(result):
+        settings = result.pop("settings")  # a preset may have been changed since this suite began
+        run = records.Run(**result)
+        if dropped := records.add(task.name, settings, [run], curves):
+            print(f"{task.name}: {dropped} runs with other settings were replaced")
+        return f"{run.final.mean():,.2f}"
 
-class Worker:
-    """A run in a process."""
-
-    def __init__(self, task, seed, folder):
-        self.task, self.seed = task, seed
-        script = Path(__file__).resolve()
-        self.output = folder / f"{task.name}_seed{seed}.txt"
-        folder.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        with self.output.open("w") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", script, "--run", task.name, str(seed), "--folder",
-                 folder],
-                stdout=output, env=environment, cwd=folder, preexec_fn=lambda: os.nice(10),
-            )  # fmt: skip
-
-    def finish(self):
-        """Store the run of a process that has ended; the mean return, or None."""
-        if self.process.returncode:
-            return None
-        held = json.loads(self.output.read_text().splitlines()[-1])
-        settings = held.pop("settings")  # a preset may have been changed since this suite began
-        run = records.Run(**{
-            name: np.array(value) if isinstance(value, list) else value
-            for name, value in held.items()
-        })  # fmt: skip
-        if dropped := records.add(self.task.name, settings, [run]):
-            print(f"{self.task.name}: {dropped} runs with other settings were replaced")
-        return run.final.mean()
-
-
-def run_all(runs, jobs, folder, budget):
-    """Train runs, `jobs` at a time, for `budget` seconds; returns those that failed."""
-    deadline, waiting, workers, failed = time.monotonic() + budget, list(runs), [], []
-    try:
-        while workers or waiting:
-            rest = deadline - time.monotonic()
-            while waiting and len(workers) < jobs and rest > 0:
-                task, seed = waiting.pop(0)
-                if cost(task) <= rest:
-                    workers.append(Worker(task, seed, folder))
-            if rest <= 0:
-                break
-            time.sleep(0.2)
-            for worker in [one for one in workers if one.process.poll() is not None]:
-                workers.remove(worker)
-                mean = worker.finish()
-                state = "failed" if mean is None else f"{mean:,.2f}"
-                print(f"{worker.task.name} seed {worker.seed}: {state}", flush=True)
-                failed += [worker.task.name] if mean is None else []
-    finally:
-        for worker in workers:  # it saves
-            worker.process.send_signal(signal.SIGTERM)
-        for worker in workers:
-            worker.process.wait()
-    return failed
+    command = [sys.executable, "-W", "ignore", Path(__file__).resolve(), "--run", task.name]
+    command += [str(seed), "--folder", folder]
+    return Job(f"{task.name}_seed{seed}", command, store_run, cost(task))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="*", default=[], help="groups, algorithms, environments")
     parser.add_argument("--seeds", type=int, nargs="*", help="by default those of each task")
-    parser.add_argument("--budget", default="1000h", help="wall-clock time: 2h, 90m")
+    parser.add_argument("--budget", type=seconds_of, default=np.inf, help="2h, 90m or 30s")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "suite")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "suite", help="of the runs")
+    parser.add_argument("--curves", type=Path, default=records.FOLDER, help="of what is stored")
     parser.add_argument("--list", action="store_true", help="show what is missing, run nothing")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -237,16 +188,17 @@ def main():
         train(task, seed, arguments.folder.resolve() / f"{task.name}_seed{seed}")
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    runs = wanted(chosen(arguments.only), arguments.seeds)
-    hours = sum(cost(task) for task, _ in runs) / 3_600
-    print(f"{len(runs)} runs are missing, about {hours:.1f} hours of CPU time", flush=True)
+    runs = wanted(chosen(arguments.only), arguments.seeds, arguments.curves)
+    folder = arguments.folder.resolve()
+    jobs = [job(task, seed, folder, arguments.curves) for task, seed in runs]
+    hours = sum(one.cost for one in jobs) / 3_600
+    print(f"{len(jobs)} runs are missing, about {hours:.1f} hours of CPU time", flush=True)
     if arguments.list:
-        for task, seed in runs:
-            print(f"  {task.name} seed {seed}: about {cost(task):,.0f} s")
+        for one in jobs:
+            print(f"  {one.name}: about {one.cost:,.0f} s")
         return
-    failed = run_all(runs, arguments.jobs, arguments.folder.resolve(), seconds_of(arguments.budget))
-    if failed:
-        raise SystemExit(f"Failed: {', '.join(failed)}; see their console.log.")
+    if failed := run_all(jobs, arguments.jobs, folder, arguments.budget):
+        raise SystemExit(f"Failed: {', '.join(failed)}. {folder} has the console.log of each run.")
 
 
 if __name__ == "__main__":

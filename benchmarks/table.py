@@ -17,15 +17,17 @@ from typing import NamedTuple
 
 import npr
 import npr.plot
+from npr.plot.drawing import color
 
 sys.path.insert(0, str(Path(__file__).parent))  # also where a test loads this file
 import parity
 import records
 from clock import PARTS
 from gates import GATES
-from tasks import CLASSIC, EQUAL, LANDER, ROBOTS, SHORTFALLS, Task, published
+from tasks import GROUPS, SHORTFALLS, Task, published
 
 HERE = Path(__file__).parent
+SHOWN = [task for name, group in GROUPS.items() if name != "equal" for task in group]
 PAGE = "docs/results.md"
 
 
@@ -38,16 +40,31 @@ class Row(NamedTuple):
 
     @property
     def steps(self):
-        """The env steps of the longest run."""
-        return max(run.trained for run in self.record.runs)
+        """The env steps of its runs."""
+        return self.record.runs[0].trained
+
+    @property
+    def gate(self):
+        """The return that the tests ask for on this budget; None: they have no such test."""
+        usual = self.task.preset.get("total_timesteps") == self.task.budget
+        return GATES.get((self.task.algorithm, self.task.env)) if usual else None
 
 
 def stored(tasks, folder=records.FOLDER):
-    """The rows of those tasks that have runs of their present settings."""
+    """The rows of those tasks that have runs of their present settings and seeds.
+
+    The runs of a row have the same number of env steps: the one that most of them have.
+    """
     found = []
     for task in tasks:
         record = records.load(task.name, folder)
-        if record is not None and record.settings == task.given:
+        if record is None or record.settings != task.given:
+            continue
+        runs = [run for run in record.runs if run.seed in task.shown]
+        lengths = [run.trained for run in runs]
+        if runs:
+            length = max(lengths, key=lambda steps: (lengths.count(steps), steps))
+            record = record._replace(runs=[run for run in runs if run.trained == length])
             found.append(Row(task, record, records.summary(record)))
     return found
 
@@ -102,12 +119,12 @@ def full_row(row):
     """A line of the page: every statistic."""
     task, found = row.task, row.summary
     low, high = found.interval
-    gate = GATES.get((task.algorithm, task.env)) if not task.label else None
+    gate = "-" if row.gate is None else f"{row.gate:,g}"
     return (
         f"| {task.algorithm} | {task.env} | {row.steps:,} | {found.runs} | "
         f"{number(found.mean)} | {number(found.std) if found.runs > 1 else '-'} | "
         f"{number(found.iqm)} | {number(low)} to {number(high)} | {number(found.worst)} | "
-        f"{'-' if gate is None else f'{gate:,g}'} | {figures(task)} | {found.seconds:,.1f} |"
+        f"{gate} | {figures(task)} | {found.seconds:,.1f} |"
     )
 
 
@@ -131,34 +148,73 @@ def shortfalls(rows):
     """Lines that name every row below a published figure, and what is known about it."""
     lines = []
     for row in rows:
-        task = row.task
+        task, found = row.task, row.summary
+        low, high = found.interval
         for source, value in falls_short(row):
             why = SHORTFALLS.get((task.algorithm, task.env), "Not investigated.")
             lines.append(
-                f"- **{task.algorithm}, {task.env}**, {short(row.steps)} steps: "
-                f"{number(row.summary.mean)}, {source} {number(value)}. {why}"
+                f"- **{task.algorithm}, {task.env}**, {short(row.steps)} steps: IQM "
+                f"{number(found.iqm)} ({number(low)} to {number(high)}), {source} "
+                f"{number(value)}. {why}"
             )
     return lines or ["None."]
 
 
+def below_gates(rows):
+    """Lines that name every row with seeds below its gate."""
+    lines = []
+    for row in rows:
+        if row.gate is not None and row.summary.worst < row.gate:
+            below = int((row.record.returns < row.gate).sum())
+            lines.append(
+                f"- **{row.task.algorithm}, {row.task.env}**: {below} of {row.summary.runs}, "
+                f"worst {number(row.summary.worst)}, gate {row.gate:,g}."
+            )
+    return lines or ["None."]
+
+
+def checkpoints(rows):
+    """A table of the evaluations during training at the same env steps."""
+    lines = [
+        "| algorithm | environment | seeds | 100k | 300k | 1M |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        cells = []
+        for step in (100_000, 300_000, 1_000_000):
+            returns = records.at(row.record, step)
+            spread = f" +- {number(returns.std(ddof=1))}" if len(returns) > 1 else ""
+            cells.append(f"{number(returns.mean())}{spread}" if len(returns) else "-")
+        lines.append(
+            f"| {row.task.algorithm} | {row.task.env} | {row.summary.runs} | {' | '.join(cells)} |"
+        )
+    return lines
+
+
+def spent(rows):
+    """A sentence about how many runs there are, their CPU time, and on what."""
+    runs = [run for row in rows for run in row.record.runs]
+    hours = sum(run.seconds for run in runs) / 3_600
+    names = sorted({f"{run.machine['cpu']}, {run.machine['BLAS']}" for run in runs})
+    return f"{len(runs)} runs, {hours:.1f} hours of CPU time; {'; '.join(names)}."
+
+
 def with_page(page):
     """The text of the page with its tables."""
-    groups = {"classic": CLASSIC, "equal": EQUAL, "box2d": LANDER, "mujoco": ROBOTS}
-    everything, plotted = [], []
-    for mark, tasks in groups.items():
-        rows = stored(tasks)
-        everything += rows
-        plotted += rows if mark != "equal" else []
-        page = put(page, mark, HEADER + [full_row(row) for row in rows])
-    runs = [run for row in everything for run in row.record.runs]
-    hours = sum(run.seconds for run in runs) / 3_600
-    cpus = sorted({run.machine["cpu"] for run in runs})
-    spent = f"{len(runs)} runs, {hours:.1f} hours of CPU time ({', '.join(cpus)})."
-    page = put(page, "spent", [spent])
-    page = put(page, "parity", parity.table())
+    rows = {mark: stored(tasks) for mark, tasks in GROUPS.items()}
+    everything = [row for group in rows.values() for row in group]
+    for mark, group in rows.items():
+        page = put(page, mark, HEADER + [full_row(row) for row in group])
+    plotted = [row for row in everything if row.task in SHOWN]
     pictures = [f"![Learning curves on {env}](results/{env}.png)" for env in panels(plotted)]
-    page = put(page, "curves", pictures)
-    return put(page, "shortfalls", shortfalls(everything))
+    parts = {
+        "spent": [spent(everything)], "checkpoints": checkpoints(rows["mujoco"]),
+        "shortfalls": shortfalls(everything), "below": below_gates(everything),
+        "curves": pictures, "parity": parity.table(),
+    }  # fmt: skip
+    for mark, lines in parts.items():
+        page = put(page, mark, lines)
+    return page
 
 
 # ---- plots
@@ -177,12 +233,10 @@ def draw(env, rows, path):
     groups = {row.task.algorithm: records.run_data(row.task, row.record) for row in rows}
     figure = npr.plot.curves(groups, y="evaluation", center="iqm", title=env)
     (ax,) = figure.axes
-    lines = {line.get_label().split(" (")[0]: line for line in ax.get_lines()}
-    for row in rows:
+    for i, row in enumerate(rows):
         for _, value, steps in published(row.task.algorithm, row.task.env):
             if steps is not None:
-                color = lines[row.task.algorithm].get_color()
-                ax.plot(steps, value, "D", color=color, markeredgecolor="white", zorder=5)
+                ax.plot(steps, value, "D", color=color(i), markeredgecolor="white", zorder=5)
     budgets = [row.steps for row in rows]
     if max(budgets) > 4 * min(budgets):
         ax.set_xscale("log")
@@ -261,7 +315,7 @@ def with_figures(source, rows):
 
 def files():
     """(path, text with the present results) of every file that shows results."""
-    root, held = HERE.parent, stored(CLASSIC + LANDER + ROBOTS)
+    root, held = HERE.parent, stored(SHOWN)
     readme, page = root / "README.md", root / PAGE
     results = json.loads((HERE / "results.json").read_text())
     yield readme, with_speed(with_table(readme.read_text(), held), results)
@@ -280,7 +334,7 @@ def main():
     if plots:
         folder = HERE.parent / "docs" / "results"
         folder.mkdir(exist_ok=True)
-        for env, rows in panels(stored(CLASSIC + LANDER + ROBOTS)).items():
+        for env, rows in panels(stored(SHOWN)).items():
             draw(env, rows, folder / f"{env}.png")
 
 

@@ -14,11 +14,12 @@ from npr.algorithms.agent import Agent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import parity
 import records
+import runner
 import suite
 import table
 import tasks
 
-TINY = tasks.Task("QLearning", "FrozenLake-v1", 2, 400, {"learning_rate": 0.5})
+TINY = tasks.Task("QLearning", "FrozenLake-v1", 2, 400, {"learning_rate": 0.5}, first=0)
 
 
 def run(seed=0, final=(1.0, 3.0), steps=(10, 20), curve=(0.5, 2.0), trained=20, cpu="A"):
@@ -117,7 +118,52 @@ def test_a_task_that_grows_keeps_its_runs_until_they_have_gone_on(tmp_path):
 
 
 def test_times_have_units():
-    assert [suite.seconds_of(text) for text in ("30s", "1.5m", "2h")] == [30, 90, 7_200]
+    assert [runner.seconds_of(text) for text in ("30s", "1.5m", "2h")] == [30, 90, 7_200]
+    for text in ("2", "h", "2d", ""):
+        with pytest.raises(ValueError, match="2h, 90m or 30s"):
+            runner.seconds_of(text)
+
+
+def printing(name, text, code=0, cost=0.0, kept=None):
+    """A job that prints a text and ends with a status."""
+    program = f"import sys; print('noise'); print({text!r}); sys.exit({code})"
+    kept = {} if kept is None else kept
+    return runner.Job(
+        name, [sys.executable, "-c", program], lambda got: str(kept.setdefault(name, got)), cost
+    )
+
+
+def test_jobs_store_what_they_print_and_a_failed_one_does_not_stop_the_others(tmp_path, capfd):
+    kept = {}
+    jobs = [printing("a", '{"x": [1, 2]}', kept=kept), printing("b", "", 3, kept=kept),
+            printing("c", '{"x": 5}', kept=kept)]  # fmt: skip
+    assert runner.run_all(jobs, 2, tmp_path) == ["b"]
+    assert kept["a"]["x"].tolist() == [1, 2] and kept["c"] == {"x": 5} and "b" not in kept
+    assert "b: failed" in capfd.readouterr().out
+
+
+def test_jobs_that_do_not_fit_into_a_budget_are_left_and_said(tmp_path, capfd):
+    kept = {}
+    jobs = [
+        printing("long", '{"x": 1}', cost=1e6, kept=kept),
+        printing("short", '{"x": 2}', kept=kept),
+    ]
+    assert runner.run_all(jobs, 2, tmp_path, 60.0) == []
+    assert [*kept] == ["short", "long"], "a long one begins when nothing else runs"
+    sleeper = runner.Job("x", [sys.executable, "-c", "import time; time.sleep(99)"], str)
+    assert runner.run_all([sleeper, sleeper], 1, tmp_path, 0.5) == []
+    assert "1 jobs have not begun; stopped: x" in capfd.readouterr().out
+
+
+def test_variables_that_change_npr_are_not_handed_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("NPR_NUMBA", "0")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
+    code = "import json, os; print(json.dumps({k: v for k, v in os.environ.items()}))"
+    kept = []
+    job = runner.Job("x", [sys.executable, "-c", code], lambda got: str(kept.append(got)))
+    runner.run_all([job], 1, tmp_path)
+    assert not {"NPR_NUMBA", "OPENBLAS_CORETYPE"} & {*kept[0]}
+    assert kept[0]["OPENBLAS_NUM_THREADS"] == "1"
 
 
 def test_a_stopwatch_leaves_evaluations_out(tmp_path, monkeypatch):
@@ -134,8 +180,13 @@ def test_a_stopwatch_leaves_evaluations_out(tmp_path, monkeypatch):
     now = 3.0
     Owner().work()
     assert watch.seconds == 7
-    watch(None)
+    watch.keep()
     assert json.loads((tmp_path / "x.json").read_text()) == {"given": {"a": 1}, "seconds": 7}
+
+
+def test_seeds_that_were_seen_before_are_not_shown():
+    for task in [task for group in tasks.GROUPS.values() for task in group]:
+        assert len(task.shown) == task.seeds and min(task.shown) >= 3
 
 
 def test_a_run_is_trained_once_goes_on_when_its_task_grows_and_equals_an_agent(
@@ -157,6 +208,11 @@ def test_a_run_is_trained_once_goes_on_when_its_task_grows_and_equals_an_agent(
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
     agent = npr.QLearning("FrozenLake-v1", seed=3, learning_rate=0.5, verbose=0).learn(400)
     assert agent.evaluate(episodes=1_000, seed=10_003).returns.tolist() == first["final"]
+    # a process that was killed after it had begun to go on
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["total_timesteps"] = 800
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "run" / "final.npz").unlink()
     longer = trained(task._replace(steps=800))
     assert longer["trained"] == 800 and longer["steps"][:20] == first["steps"]
     assert longer["seconds"] > 0
@@ -168,6 +224,7 @@ def test_a_run_is_trained_once_goes_on_when_its_task_grows_and_equals_an_agent(
 
 
 def row(value=1.0, env="Acrobot-v1", algorithm="DQN", trained=100_000):
+    """A row with a single run, on the budget of the preset."""
     record = records.Record({}, [run(0, final=[value], trained=trained)])
     return table.Row(tasks.Task(algorithm, env, 1), record, records.summary(record))
 
@@ -177,7 +234,9 @@ def test_rows_below_a_published_figure_of_their_budget_are_named():
     assert table.falls_short(row(-70.0)) == []
     assert table.falls_short(row(-90.0, trained=30_000)) == []
     (line,) = table.shortfalls([row(-90.0)])
-    assert line.startswith("- **DQN, Acrobot-v1**, 100k steps: -90.0, zoo -76.6.")
+    assert line.startswith(
+        "- **DQN, Acrobot-v1**, 100k steps: IQM -90.0 (-90.0 to -90.0), zoo -76.6."
+    )
     assert table.shortfalls([row(-70.0)]) == ["None."]
 
 
@@ -192,8 +251,38 @@ def test_a_row_of_the_page_has_every_statistic():
 def test_runs_of_other_settings_are_not_shown(tmp_path):
     records.add(TINY.name, {"learning_rate": 0.1}, [run(0)], tmp_path)
     assert table.stored([TINY], tmp_path) == []
-    records.add(TINY.name, TINY.given, [run(0)], tmp_path)
-    assert [row.steps for row in table.stored([TINY], tmp_path)] == [20]
+    records.add(TINY.name, TINY.given, [run(0), run(99)], tmp_path)
+    (found,) = table.stored([TINY], tmp_path)
+    assert found.steps == 20 and [one.seed for one in found.record.runs] == [0]
+
+
+def test_the_runs_of_a_row_have_one_length(tmp_path):
+    task = TINY._replace(seeds=3)
+    runs = [run(0, trained=800), run(1, trained=400), run(2, trained=400)]
+    records.add(task.name, task.given, runs, tmp_path)
+    (found,) = table.stored([task], tmp_path)
+    assert found.steps == 400 and found.summary.runs == 2
+
+
+def test_rows_with_seeds_below_their_gate_are_named():
+    record = records.Record({}, [run(i, final=[value]) for i, value in enumerate([-90, -150])])
+    task = tasks.Task("DQN", "Acrobot-v1", 2)
+    found = table.Row(task, record, records.summary(record))
+    assert found.gate == -100
+    assert table.below_gates([found]) == ["- **DQN, Acrobot-v1**: 1 of 2, worst -150.0, gate -100."]
+    longer = found._replace(task=task._replace(steps=100_000))
+    assert longer.gate is None and table.below_gates([longer]) == ["None."]
+
+
+def test_evaluations_at_equal_steps():
+    one = run(0, steps=[100_000, 300_100], curve=[5.0, 7.0])
+    other = run(1, steps=[99_900], curve=[6.0])
+    record = records.Record({}, [one, other])
+    assert records.at(record, 100_000).tolist() == [5.0, 6.0]
+    assert records.at(record, 300_000).tolist() == [7.0]
+    task = tasks.Task("SAC", "HalfCheetah-v5", 2)
+    (*_, line) = table.checkpoints([table.Row(task, record, records.summary(record))])
+    assert line == "| SAC | HalfCheetah-v5 | 2 | 5.50 +- 0.71 | 7.00 | - |"
 
 
 def test_plots_show_the_curves_and_the_published_figures(tmp_path):

@@ -103,8 +103,9 @@ def test_make_targets_are_found_in_code_only():
 
 
 def test_figures_equal_the_measurements():
-    paths = [path for path, text in table.files() if path.read_text() == text]
-    stale = {path.name for path, _ in table.files()} - {path.name for path in paths}
+    files = [*table.files()]
+    paths = [path for path, text in files if path.read_text() == text]
+    stale = {path.name for path, _ in files} - {path.name for path in paths}
     assert not stale, f"run python benchmarks/table.py: {stale}"
     written = {path.stem for path in paths} - {"README", "results"}
     assert written == {p.stem for p in (ROOT / "npr" / "algorithms").glob("*.py")} - {
