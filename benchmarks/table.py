@@ -334,7 +334,11 @@ def main():
     if plots:
         folder = HERE.parent / "docs" / "results"
         folder.mkdir(exist_ok=True)
-        for env, rows in panels(stored(SHOWN)).items():
+        drawn = panels(stored(SHOWN))
+        for path in folder.glob("*.png"):
+            if path.stem not in drawn:
+                path.unlink()
+        for env, rows in drawn.items():
             draw(env, rows, folder / f"{env}.png")
 
 

@@ -212,8 +212,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "MountainCarContinuous-v0": {
             "total_timesteps": 30_000, "learning_rate": 1e-3, "net_arch": [64, 64],
+            # with noise of 0.5 one seed in ten never reached the goal
             "batch_size": 128, "learning_starts": 1_000, "ent_coef": 0.1, "action_noise": "ou",
-            "exploration_noise": 0.5,
+            "exploration_noise": 0.8,
         },
         "LunarLanderContinuous-v3": {
             "total_timesteps": 300_000, "learning_rate": "linear:1e-3", "net_arch": [128, 128],

@@ -1,6 +1,7 @@
 """benchmarks/suite.py and parity.py: stored runs, what is trained next, tables, p-values."""
 
 import json
+import re
 import sys
 import time
 
@@ -283,6 +284,13 @@ def test_evaluations_at_equal_steps():
     task = tasks.Task("SAC", "HalfCheetah-v5", 2)
     (*_, line) = table.checkpoints([table.Row(task, record, records.summary(record))])
     assert line == "| SAC | HalfCheetah-v5 | 2 | 5.50 +- 0.71 | 7.00 | - |"
+
+
+def test_every_plot_of_the_page_is_there():
+    page = (ROOT / "docs" / "results.md").read_text()
+    named = re.findall(r"\]\((results/.*?)\)", page)
+    held = {f"results/{path.name}" for path in (ROOT / "docs" / "results").iterdir()}
+    assert named and {*named} == held
 
 
 def test_plots_show_the_curves_and_the_published_figures(tmp_path):

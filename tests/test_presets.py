@@ -170,7 +170,7 @@ def test_without_a_preset_n_steps_is_the_default(preset):
 def test_changed_n_steps_are_printed(capsys):
     npr.PPO(gymnasium.make("Pendulum-v1")).learn(0)
     assert "n_envs=1, n_steps=1024," in capsys.readouterr().out
-    assert "n_envs=1, n_steps=256," in repr(npr.PPO(cartpole()))  # also where it is the default
+    assert "n_envs=2, n_steps=256," in repr(npr.PPO("CartPole-v1", n_envs=2))  # also the default
 
 
 def test_a_vector_env_keeps_its_time_limits():
