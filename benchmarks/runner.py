@@ -1,7 +1,7 @@
 """Trainings in processes of their own: niced, one BLAS thread each, some at a time.
 
-A job prints its result as a line of JSON. What is trained has the defaults of npr: variables of the
-environment that change npr or OpenBLAS are not handed on.
+A job prints its result as a line of JSON; what it writes to stderr is in NAME.err. What is trained
+has the defaults of npr: variables of the environment that change npr or OpenBLAS are not handed on.
 """
 
 import json
@@ -37,16 +37,14 @@ class _Process:
 
     def __init__(self, job, folder):
         self.job, self.output = job, folder / f"{job.name}.txt"
+        self.errors = folder / f"{job.name}.err"
         others = {k: v for k, v in os.environ.items() if not k.startswith(("NPR_", "OPENBLAS_"))}
-        with self.output.open("w") as output:
+        with self.output.open("w") as output, self.errors.open("w") as errors:
+            # in a session of its own: a terminal's Ctrl-C does not reach it, only run_all's signal
             self.popen = subprocess.Popen(
-                job.command,
-                stdout=output,
-                env=others | THREADS,
-                cwd=folder,
-                start_new_session=True,
-                preexec_fn=lambda: os.nice(10),
-            )  # fmt: skip  (a terminal's Ctrl-C does not reach it, only the signal of run_all)
+                job.command, stdout=output, stderr=errors, env=others | THREADS, cwd=folder,
+                start_new_session=True, preexec_fn=lambda: os.nice(10),
+            )  # fmt: skip
 
     def result(self):
         held = json.loads(self.output.read_text().splitlines()[-1])
@@ -77,8 +75,8 @@ def run_all(jobs, at_once, folder, budget=np.inf):
                 running.remove(one)
                 if one.popen.returncode:
                     failed.append(one.job.name)
-                shown = "failed" if one.popen.returncode else one.job.store(one.result())
-                print(f"{one.job.name}: {shown}", flush=True)
+                failure = f"failed, see {one.errors}" if one.popen.returncode else ""
+                print(f"{one.job.name}: {failure or one.job.store(one.result())}", flush=True)
     finally:
         for one in running:
             one.popen.send_signal(signal.SIGTERM)

@@ -198,7 +198,7 @@ def main():
             print(f"  {one.name}: about {one.cost:,.0f} s")
         return
     if failed := run_all(jobs, arguments.jobs, folder, arguments.budget):
-        raise SystemExit(f"Failed: {', '.join(failed)}. {folder} has the console.log of each run.")
+        raise SystemExit(f"Failed: {', '.join(failed)}. {folder} has what they printed.")
 
 
 if __name__ == "__main__":
