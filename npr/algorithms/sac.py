@@ -32,7 +32,7 @@ expectations in 12-14 are exact, over all actions; H_bar is then 0.6 log K. With
 al. 2021).
 
 Measured, mean return: Pendulum-v1 -153.5 in 5,000 steps (7 seeds); MountainCarContinuous-v0 93.7 in
-30,000 steps (1 seed).
+30,000 steps (2 seeds).
 """  # noqa: E501
 
 import math
