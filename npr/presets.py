@@ -17,7 +17,7 @@ _DQN: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
         # without the three settings of the first line values grow beyond what is possible
         "gamma": 0.98, "normalize_obs": True, "normalize_reward": True,
-        "total_timesteps": 30_000, "learning_rate": "linear:2e-3", "n_step_return": 4,
+        "total_timesteps": 50_000, "learning_rate": "linear:1e-3", "n_step_return": 4,
         "double": True, "batch_size": 128, "gradient_steps": 4, "target_update_interval": 1,
         "tau": 0.01, "exploration_fraction": 0.2, "exploration_final_eps": 0.1,
     },
@@ -130,8 +130,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "PERDQN": {
         **_DQN,
         "CartPole-v1": {
-            **_DQN["CartPole-v1"], "total_timesteps": 40_000, "per_alpha": 0.4,
-            "exploration_fraction": 0.15,
+            **_DQN["CartPole-v1"], "total_timesteps": 40_000, "learning_rate": "linear:2e-3",
+            "per_alpha": 0.4, "exploration_fraction": 0.15,
         },
         "LunarLander-v3": {
             "total_timesteps": 100_000, "net_arch": [128, 128], "batch_size": 128,

@@ -17,6 +17,7 @@ from npr.algorithms.base import REGISTRY
 from npr.envs import envpool as pools
 from npr.envs.make import env_id, open_envs, time_limited
 from npr.envs.remake import EnvOfFile, description
+from npr.presets import PRESETS
 
 try:
     envpool = pools.module()
@@ -223,7 +224,9 @@ def test_a_pool_is_described_by_its_id_and_its_arguments(id, kwargs):
 def test_a_pool_as_it_is_has_a_preset_and_is_saved_copied_cloned_and_evaluated(tmp_path):
     pool = pool_of("CartPole-v1", 4, max_episode_steps=90)
     agent = npr.PPO(pool, seed=0, verbose=0)
-    assert agent.n_epochs == 20 and agent.n_envs == 4 and agent.n_steps == 64  # of the preset
+    preset = PRESETS["PPO"]["CartPole-v1"]
+    assert agent.n_envs == 4 and agent.n_epochs == preset["n_epochs"]
+    assert 4 * agent.n_steps == 8 * preset["n_steps"]  # as many steps as of its 8 environments
     agent.learn(1_000)
     assert max(length for _, length in agent.logger.episodes) <= 90
     assert agent.evaluate(episodes=3, seed=1).lengths.max() <= 90
