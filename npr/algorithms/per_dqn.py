@@ -29,7 +29,7 @@ Q-learning is on, as in the paper. As in DQN, terminated masks the target, which
 assignment of 10 is reversed there, and 18 counts environment steps.
 
 Measured, mean return: CartPole-v1 500.0 in 40,000 steps (1 seed); Acrobot-v1 -87.8 in 30,000 steps
-(1 seed).
+(1 seed); LunarLander-v3 154.8 in 100,000 steps (1 seed).
 """
 
 from typing import Literal

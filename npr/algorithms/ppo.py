@@ -26,8 +26,8 @@ minibatch, both gradient norms are clipped, and truncated episodes bootstrap fro
 final observation. With target_kl the epochs end after the minibatch that exceeds it; Stable-
 Baselines3 leaves out the step of that minibatch.
 
-Measured, mean return: CartPole-v1 500.0 in 60,000 steps (3 seeds); Acrobot-v1 -82.9 in 80,000 steps
-(3 seeds); Pendulum-v1 -150.0 in 100,000 steps (3 seeds); HalfCheetah-v5 4,686 in 1,000,000 steps (1
+Measured, mean return: CartPole-v1 500.0 in 60,000 steps (4 seeds); Acrobot-v1 -94.7 in 80,000 steps
+(4 seeds); Pendulum-v1 -149.9 in 100,000 steps (4 seeds); HalfCheetah-v5 4,686 in 1,000,000 steps (1
 seed).
 """
 
