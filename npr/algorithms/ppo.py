@@ -27,7 +27,8 @@ final observation. With target_kl the epochs end after the minibatch that exceed
 Baselines3 leaves out the step of that minibatch.
 
 Measured, mean return: CartPole-v1 500.0 in 60,000 steps (4 seeds); Acrobot-v1 -94.7 in 80,000 steps
-(4 seeds); Pendulum-v1 -149.9 in 100,000 steps (4 seeds); HalfCheetah-v5 4,686 in 1,000,000 steps (1
+(4 seeds); Pendulum-v1 -149.9 in 100,000 steps (4 seeds); LunarLander-v3 253.7 in 1,000,000 steps (1
+seed); HalfCheetah-v5 4,686 in 1,000,000 steps (1 seed); Hopper-v5 3,377 in 1,000,000 steps (1
 seed).
 """
 
