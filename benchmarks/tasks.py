@@ -114,6 +114,7 @@ SHORTFALLS: dict[tuple[str, str], str] = {}
 
 # ---- tasks
 
+
 def first_seed(*row):
     return 100 if row in CHANGED else 3
 
