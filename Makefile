@@ -23,7 +23,7 @@ SERVICES := loggers data algorithms/test_sklearn_habits.py
 # One stamp file per extra: each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '$(if $(filter core,$*),.,.[$*])'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --editable '$(if $(filter core,$*),.,.[$*])'
 	touch $@
 
 demo: $(VENV)/.core          ## install, train SAC on Pendulum-v1, evaluate, save, load
