@@ -4,16 +4,16 @@ BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 JOBS   ?= 2
 BUDGET ?= 2h
 # tests of what computes with kernels: they run on the reference implementations, too
-KERNELS := heads kernels training/test_nonfinite.py test_backend.py test_buffers.py \
+KERNELS := heads kernels training/test_nonfinite.py test_buffers.py \
            test_losses.py test_nn.py test_normalize.py test_optim.py test_prioritized_replay.py \
-           test_strict_device.py files/test_migrations.py \
+           files/test_migrations.py \
            algorithms/test_reference_ddpg_td3.py algorithms/test_reference_dqn.py \
            algorithms/test_reference_on_policy.py algorithms/test_reference_sac.py \
            algorithms/test_reference_soft_q.py algorithms/test_reference_tables.py \
-           algorithms/test_learn.py algorithms/test_on_policy.py \
-           algorithms/test_reproducibility.py
-# but these compile them
-APART := kernels/test_numba_platforms.py
+           algorithms/test_learn.py algorithms/test_reproducibility.py
+# but these switch Numba on or off themselves, or call the reference implementations
+APART := $(addprefix kernels/test_,numba_platforms.py native.py jit.py kernels.py) \
+         heads/test_device_heads.py
 
 # tests with packages that are large or rarely needed, which `make test` skips
 SERVICES := loggers data algorithms/test_sklearn_habits.py
@@ -23,7 +23,7 @@ SERVICES := loggers data algorithms/test_sklearn_habits.py
 # One stamp file per extra: each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '$(if $(filter core,$*),.,.[$*])'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --editable '$(if $(filter core,$*),.,.[$*])'
 	touch $@
 
 demo: $(VENV)/.core          ## install, train SAC on Pendulum-v1, evaluate, save, load

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from support.processes import DOUBLE, run
 
+from npr import backend
+
 IMPORT = "import npr.backend"
 BROKEN = f"""
 import importlib.abc, sys
@@ -78,11 +80,14 @@ def test_cupy_is_imported_only_if_it_is_the_backend():
     assert numpy[1:] == ["True", "float32"]
 
 
-@pytest.mark.parametrize(
-    "text, compiled",
-    [("0", False), ("false", False), ("No", False), ("OFF", False), ("0 ", False),
-     ("1", True), ("True", True), ("yes", True), ("on", True), ("", True)],
-)  # fmt: skip
+@pytest.mark.parametrize("text", ["0", "false", "No", "OFF", "0 ", "1", "True", "yes", "on", ""])
+def test_the_words_of_a_switch(text, monkeypatch):
+    monkeypatch.setenv("NPR_NUMBA", text)
+    word = backend._variable("NPR_NUMBA", "1", "0", others=backend._SWITCH)
+    assert word == ("1" if text in ("1", "True", "yes", "on", "") else "0")
+
+
+@pytest.mark.parametrize("text, compiled", [("OFF", False), ("0 ", False), ("", True)])
 def test_a_switch_is_understood_wherever_it_is_read(text, compiled):
     code = """
 from npr.cli import doctor

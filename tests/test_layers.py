@@ -8,6 +8,7 @@ docs/architecture.md is drawn from the imports in the source; this command rewri
 """
 
 import ast
+import functools
 import re
 import sys
 
@@ -37,6 +38,7 @@ MODULES = {module_path(path) for path in SOURCES} | {()}
 # ---- imports
 
 
+@functools.cache
 def imports(source, module):
     """The modules of npr that a source imports, anywhere in it, as ("kernels", "jit")."""
     found = set()

@@ -5,6 +5,7 @@ import pytest
 from gymnasium.envs.registration import parse_env_id
 from hypothesis import given
 from hypothesis import strategies as st
+from support.proof_size import half
 
 import npr
 from npr import presets
@@ -130,16 +131,19 @@ def opened(env_id, n):
 
 
 @pytest.mark.parametrize(
-    "name, env_id",
-    [
-        (name, env_id)
-        for name, table in presets.PRESETS.items()
-        for env_id in table
-        if env_id in gymnasium.registry and env_id not in presets.LONG
-    ],
+    "case, n",
+    half(
+        [
+            (name, env_id)
+            for name, table in presets.PRESETS.items()
+            for env_id in table
+            if env_id in gymnasium.registry and env_id not in presets.LONG
+        ],
+        [1, 3, 4, 64],
+    ),
 )
-@pytest.mark.parametrize("n", [1, 3, 4, 64])
-def test_another_number_of_environments_keeps_the_size_of_a_rollout(name, env_id, n):
+def test_another_number_of_environments_keeps_the_size_of_a_rollout(case, n):
+    name, env_id = case
     tuned = REGISTRY[name](env_id, verbose=0)
     own = tuned.setting_values()
     for kind, (env, settings, number) in opened(env_id, n).items():

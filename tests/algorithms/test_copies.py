@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
+from support.proof_size import half
 from support.small_agents import CASES, assert_same_parameters, observations, small_agent
 
 from npr import ConfigError
@@ -16,9 +17,7 @@ COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda agent: pickle.loads(pickle
 every_copy = pytest.mark.parametrize("way", COPIES)
 
 
-@every_copy
-@pytest.mark.parametrize("steps", [0, 70])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case, steps, way", half(CASES, [0, 70], COPIES))
 def test_a_copy_learns_on_to_the_bit(case, steps, way):
     agent = small_agent(case, n_envs=2)
     if steps:

@@ -10,15 +10,42 @@ import pytest
 from support import TESTS, device_cases
 from support.processes import DOUBLE, run
 
+TOGETHER = 5  # cases per process, which imports for a second
+# variants whose code the other cases run too
+LONG = (
+    "REDQ",
+    "legacy",
+    "fixed temperature",
+    "discounted",
+    "MultiBinary",
+    "double, dueling",
+    "TD3",
+)
+USUAL = [case for case in device_cases.CASES if not any(one in case for one in LONG)]
+ALL = pytest.mark.parametrize(
+    "case",
+    [
+        case if case in USUAL else pytest.param(case, marks=pytest.mark.slow)
+        for case in device_cases.CASES
+    ],
+)
+
 
 @functools.cache
-def on_the_double(case):
+def results(*cases):
     """The results of device_cases with NPR_BACKEND=cupy; each test checks a part of them."""
     with tempfile.TemporaryDirectory() as folder:
         script = str(TESTS / "support" / "device_cases.py")
-        ran = run(script, case, folder, path=[DOUBLE], NPR_BACKEND="cupy")
+        ran = run(script, folder, *cases, path=[DOUBLE], NPR_BACKEND="cupy")
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
+
+
+def on_the_double(case):
+    if case not in USUAL:
+        return results(case)[case]
+    first = USUAL.index(case) // TOGETHER * TOGETHER
+    return results(*USUAL[first : first + TOGETHER])[case]
 
 
 def part(case, name):
@@ -30,25 +57,6 @@ def part(case, name):
 @functools.cache
 def on_numpy(case):
     return device_cases.one_update(case)
-
-
-# variants whose code the other cases run too
-LONG = (
-    "REDQ",
-    "legacy",
-    "fixed temperature",
-    "discounted",
-    "MultiBinary",
-    "double, dueling",
-    "TD3",
-)
-ALL = pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=pytest.mark.slow) if any(one in case for one in LONG) else case
-        for case in device_cases.CASES
-    ],
-)
 
 
 @ALL

@@ -11,7 +11,7 @@ from support import TESTS, cuda
 from support.graph_cases import CHECKS
 from support.processes import DOUBLE, run
 
-TOGETHER = 12  # checks per process: most of its time is the import
+TOGETHER = 30  # checks per process: most of its time is the import
 NAMES = list(CHECKS)
 
 

@@ -8,6 +8,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from support.agent_factories import on_policy_agent
 from support.oracles import F
+from support.proof_size import rotated
 from support.small_agents import RandomEnv
 from support.toy_envs import Bandit, CountingEnv, counting_envs
 
@@ -63,13 +64,15 @@ class TargetAction(RandomEnv):
         return observation, float((action == self.target).mean()), True, False, {}
 
 
-@every_algorithm
-@pytest.mark.parametrize(
-    ("space", "target"),
-    [(gs.MultiDiscrete([3, 2, 4]), [2, 0, 1]), (gs.MultiBinary((2, 2)), [[0, 1], [1, 0]])],
-    ids=["MultiDiscrete", "MultiBinary"],
-)
-def test_the_best_joint_action_is_learned(name, space, target):
+TARGETS = {
+    "MultiDiscrete": (gs.MultiDiscrete([3, 2, 4]), [2, 0, 1]),
+    "MultiBinary": (gs.MultiBinary((2, 2)), [[0, 1], [1, 0]]),
+}
+
+
+@pytest.mark.parametrize("name, kind", rotated(ON_POLICY, list(TARGETS)))
+def test_the_best_joint_action_is_learned(name, kind):
+    space, target = TARGETS[kind]
     agent = on_policy_agent(
         name, lambda: TargetAction(space, target), n_envs=4, learning_rate=0.02, ent_coef=0.0,
         **({"n_episodes": 32} if name == "REINFORCE" else {"n_steps": 8}),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from support.arrays import cotangent, frozen
+from support.proof_size import n_trials
 
 from npr import autodiff as ad
 from npr.autodiff import OPS, gradcheck, vjp
@@ -280,7 +281,7 @@ def test_every_public_function_is_core_or_an_operation():
 
 
 settings_of_operations = settings(
-    max_examples=20,
+    max_examples=n_trials(10, 20),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from support.captured import Toy, bits, eager, replays, saved_arrays, states, toy, updates, vector
+from support.proof_size import half
 from support.small_agents import small_agent
 from support.update_batches import batches
 
@@ -91,8 +92,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name, case", half(CHANGES, CASES))
 def test_a_change_between_updates_is_noticed(name, case):
     changed(case, CHANGES[name])
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.proof_size import half
 from support.recorders import GAMMA, KINDS, LAMBDA, ConsumerRecorder, record, rows_by_env
 from support.toy_envs import (
     SHAPES,
@@ -42,8 +43,10 @@ def successors(rows, reference):
     return [None if over else where.get(row[3]) for row, over in zip(rows, ends)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("consumer", ["replay", "n-step", "prioritized", "rollouts", "episodes"])
+CONSUMERS = ["replay", "n-step", "prioritized", "rollouts", "episodes"]
+
+
+@pytest.mark.parametrize("kind, consumer", half(KINDS, CONSUMERS))
 def test_the_training_data_are_transitions_of_single_environments(kind, consumer):
     agent = record(kind, shape_envs(), 150, type("K", (ConsumerRecorder,), {"consumer": consumer}))
     REGISTRY.pop("K")

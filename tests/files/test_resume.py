@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 import pytest
 from support import GOLDEN
-from support.proof_size import FULL
+from support.proof_size import FULL, n_trials
 from support.small_agents import BUDGET, CASES, TABLES, parameters, small_agent, trained
 from support.toy_envs import CountingEnv, RandomObservation
 
@@ -44,6 +44,7 @@ def stop_at(step, path):
 
 
 STOPS = (13, 40, "episode", 77, 91)
+NEXT = n_trials(100, 500)  # steps whose actions are compared
 TOTAL = 132  # env steps of one environment; four environments make four times as many
 COMBINATIONS = [(case, n, stop) for case in CASES for n in (1, 4) for stop in STOPS]
 NORMALIZED = [(case, n, stop) for case in CASES for n in (1, 4) for stop in (40, 77)]
@@ -73,7 +74,7 @@ def settings_of(case, n_envs, normalize):
     return given
 
 
-def next_actions(agent, n=500):
+def next_actions(agent, n=NEXT):
     """The actions of the next n steps as bytes, while the agent continues to learn."""
     taken, step = [], agent.envs.step
 

@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 from support import cuda, nvrtc
+from support.proof_size import half
 from support.source_files import SOURCES
 
 from npr.kernels.cuda import compiler
@@ -48,9 +49,7 @@ def compiled(file, dtype, architecture):
 
 
 @nvrtc.needs_nvrtc
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@each_type
-@each_file
+@pytest.mark.parametrize("file, dtype, architecture", half(FILES, TYPES, ARCHITECTURES))
 def test_nvrtc_compiles_the_source(file, dtype, architecture):
     """Without warnings, and without variables in memory since registers are too few."""
     made = compiled(file, dtype, architecture)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from support.kernel_cases import CASES, KERNELS, SCRATCH, Draw, arrays_after, as_float64
+from support.proof_size import n_trials
 
 from npr.heads import Categorical
 from npr.kernels import gae
@@ -20,7 +21,10 @@ def test_cases_cover_exactly_the_kernels():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", CASES)
 @settings(
-    max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=n_trials(8, 15),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 @given(seed=st.integers(0, 2**32 - 1), B=st.integers(0, 6), n=st.integers(1, 4))
 def test_all_versions_of_a_kernel_agree_with_the_scalar_loop(name, dtype, seed, B, n):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support import TESTS
 from support.pages import CHROMIUM, HOSTILE, Parts, checked, opened
+from support.proof_size import n_trials
 from support.small_agents import small_agent
 
 from npr import report
@@ -15,7 +16,7 @@ from npr import report
 if CHROMIUM is None:
     pytest.skip("chromium is not installed", allow_module_level=True)
 
-EPISODES = 40
+EPISODES = n_trials(20, 40)
 AGENTS = {
     "QLearning": ("FrozenLake-v1", 4_000, {}),
     "Sarsa": ("CliffWalkingSlippery-v1", 2_000, {"max_episode_steps": 60}),

@@ -1,8 +1,8 @@
 """Runs of test_device_runs.py on two backends: one update of a small agent, a short `learn`.
 
-In the process of a test they use NumPy. `python device_cases.py CASE FOLDER` uses the backend of
-NPR_BACKEND and prints the results as one line of JSON; with the strict double of CuPy this shows
-that an algorithm stays on the device.
+In the process of a test they use NumPy. `python device_cases.py FOLDER CASE ...` uses the backend
+of NPR_BACKEND and prints {case: results} as one line of JSON; with the strict double of CuPy this
+shows that an algorithm stays on the device.
 """
 
 import json
@@ -20,6 +20,7 @@ from support.masked_envs import Hand
 from support.small_agents import RandomEnv, next_update
 
 STEPS = 300  # env steps of the short learn
+MORE = 100  # of the loaded agent
 BATCH = 16
 
 # settings that presets may set and that change the number of transfers are given here
@@ -152,7 +153,7 @@ def short_learn(case, folder):
     ]
     random = [each.act(s, deterministic=False) for each in (agent, other)]
     saved, loaded = plain(parameters(agent)), plain(parameters(other))
-    other.learn(STEPS)
+    other.learn(MORE)
     return {
         "counts": counted,
         "updates": agent.n_updates,
@@ -204,10 +205,13 @@ def attempt(function, *args):
 
 
 if __name__ == "__main__":
-    case, folder = sys.argv[1:]
+    folder, *cases = sys.argv[1:]
     outcome = {
-        "update": attempt(one_update, case),
-        "exploring": attempt(exploring, case),
-        "learn": attempt(short_learn, case, folder),
+        case: {
+            "update": attempt(one_update, case),
+            "exploring": attempt(exploring, case),
+            "learn": attempt(short_learn, case, folder),
+        }
+        for case in cases
     }
     print(json.dumps(outcome))

@@ -11,7 +11,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from support.proof_size import n_trials
+from support.proof_size import n_trials, pairs
 from support.small_agents import (
     CASES,
     TABLES,
@@ -143,9 +143,10 @@ class LateNonFiniteEnv(NonFiniteEnv):
         return super().step(int(action[0] > 0) if self.box else action)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case not in TABLES])
-@pytest.mark.parametrize("fault", NonFiniteEnv.FAULTS)
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "case, fault, bad",
+    pairs([c for c in CASES if c not in TABLES], NonFiniteEnv.FAULTS, [np.nan, np.inf, -np.inf]),
+)
 def test_a_contract_violation_saves_the_agent(case, fault, bad):
     box = CASES[case][1] == "Pendulum-v1"
     normalize = fault in ("step", "reward")

@@ -6,7 +6,7 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
-from support.proof_size import n_trials
+from support.proof_size import half, n_trials, pairs, rotated
 from support.small_agents import (
     BUDGET,
     CASES,
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning"
 BAD = [np.nan, np.inf, -np.inf]
 DEEP = [case for case in CASES if case not in TABLES]
 every_bad = pytest.mark.parametrize("bad", BAD)
-every_deep = pytest.mark.parametrize("case", DEEP)
+every_deep = pytest.mark.parametrize("case, bad", rotated(DEEP, BAD))
 X = np.array([[1.0, 0.0], [2.0, 3.0]], np.float32)
 
 
@@ -138,9 +138,7 @@ class NonFiniteTableEnv(gym.Wrapper):
         return observation, self.bad if self.t == 42 else reward, *rest
 
 
-@every_bad
-@pytest.mark.parametrize("fault", NonFiniteEnv.FAULTS)
-@every_deep
+@pytest.mark.parametrize("case, fault, bad", pairs(DEEP, NonFiniteEnv.FAULTS, BAD))
 def test_a_non_finite_number_of_an_environment_is_reported_and_not_stored(case, fault, bad):
     """In the eleventh episode of four steps, when every algorithm has made updates."""
     env = (NonFiniteBoxEnv if CASES[case][1] == "Pendulum-v1" else NonFiniteEnv)(fault, bad)
@@ -166,7 +164,6 @@ def test_a_non_finite_reward_does_not_enter_a_table(case, bad):
     assert_finite(agent)
 
 
-@every_bad
 @every_deep
 def test_a_non_finite_weight_of_the_policy_stops_the_run(case, bad):
     """At a non-finite action, at the tenth skipped step, or at the end of the run."""
@@ -203,7 +200,6 @@ def poison(monkeypatch, agent, bad, when):
     return calls
 
 
-@every_bad
 @every_deep
 def test_one_non_finite_gradient_is_skipped_and_the_run_continues(case, bad, monkeypatch):
     agent = trained(case)
@@ -227,7 +223,6 @@ def test_one_non_finite_gradient_is_skipped_and_the_run_continues(case, bad, mon
     assert_finite(agent)
 
 
-@every_bad
 @every_deep
 def test_ten_consecutive_non_finite_gradients_stop_the_run(case, bad, monkeypatch):
     agent = trained(case)
@@ -336,8 +331,7 @@ def test_a_non_finite_td_error_does_not_change_its_priority():
 EXPONENTS = [*range(-8, 9, 16 // (n_trials(3, 17) - 1)), 18, 30]
 
 
-@pytest.mark.parametrize("exponent", EXPONENTS)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case, exponent", half(CASES, EXPONENTS))
 def test_rewards_of_any_scale_stay_finite_or_raise(case, exponent):
     def scaled():
         env = gym.make(CASES[case][1])
