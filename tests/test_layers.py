@@ -27,7 +27,7 @@ LAYERS = {
     "capture": 5, "distributed": 5, "export": 5, "plot": 5, "training": 5,
     "callbacks": 6, "algorithms": 6,
     "ensemble": 7, "loading": 7, "report": 7, "runs": 7, "tune": 7,
-    "__init__": 8, "cli": 8, "__main__": 8,
+    "__init__": 8, "cli": 8, "__main__": 8, "lessons": 8,
 }  # fmt: skip
 DRAWING = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- begin: python tests/test_layers.py -->", "<!-- end -->"
