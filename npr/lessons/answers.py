@@ -1,4 +1,4 @@
-"""What the checks of the lessons share: an answer as a number, an array or a function, or a refusal.
+"""What checks of the lessons share: an answer as a number, an array or a function, or its refusal.
 
 A check is a function of the answer, decorated with `checked`, that raises Refused(sentence).
 """
@@ -37,7 +37,7 @@ def refuse(sentence: str) -> NoReturn:
 
 def array(answer: Any, shape: tuple[int, ...] | None = None, what: str = "The answer",
           ) -> NDArray[np.float64]:  # fmt: skip
-    """The answer as float64 numbers: a number, a list, or an array, of this shape if it is given."""
+    """The answer as float64 numbers: of a number, a list or an array, of this shape if given."""
     try:
         found = np.asarray(answer)
         real = found.dtype.kind in "fiu"
