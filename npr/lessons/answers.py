@@ -57,8 +57,8 @@ def array(answer: Any, shape: tuple[int, ...] | None = None, what: str = "The an
 def number(answer: Any, what: str = "The answer") -> float:
     """The answer as one number; an array with one entry counts."""
     try:
-        if not isinstance(answer, str) and np.size(answer) == 1:
-            answer = np.asarray(answer).reshape(())
+        if (found := np.asarray(answer)).size == 1 and found.dtype.kind in "fiu":
+            answer = found.reshape(())
     except Exception:  # what it is instead is said below
         pass
     return float(array(answer, (), what))

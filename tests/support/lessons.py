@@ -11,9 +11,36 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from support import ROOT
 
+from npr.lessons import CHECKS
+
 FOLDER = ROOT / "docs" / "lessons"
+
+
+def _raises(*args, **kwargs):
+    raise KeyError("of the answer")
+
+
+# answers of no use: every check refuses them with a sentence
+NONSENSE = [
+    None, "nonsense", b"", {}, {"a": 1}, object(), [None], [[1, 2], [3]], float("nan"), 1j, _raises,
+    lambda *args, **kwargs: None, lambda *args, **kwargs: "nonsense", int, np.array(["a"]),
+]  # fmt: skip
+
+
+def correct(exercise, answer):
+    """The check accepts the answer."""
+    assert CHECKS[exercise](answer) is None
+
+
+def refused(exercise, answer, hint):
+    """The check refuses the answer with one sentence or two that match the hint."""
+    sentence = CHECKS[exercise](answer)
+    assert isinstance(sentence, str), f"{exercise} accepts {answer!r}"
+    assert re.search(hint, sentence), sentence
+    assert sentence[-1] in ".?" or "raised" in sentence, sentence
 
 
 def _extension():
