@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from support import ROOT
 
 from npr.lessons import CHECKS
+from support import ROOT
 
 FOLDER = ROOT / "docs" / "lessons"
 
