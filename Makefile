@@ -18,7 +18,7 @@ APART := kernels/test_numba_platforms.py
 # tests with packages that are large or rarely needed, which `make test` skips
 SERVICES := loggers data algorithms/test_sklearn_habits.py
 
-.PHONY: demo test test-services test-slow test-nightly prove lint format bench suite growth pictures gallery gpu embedded clean
+.PHONY: demo test test-services test-slow test-nightly prove lint format bench suite growth pictures gallery gpu embedded docs clean
 
 # One stamp file per extra: each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
@@ -67,6 +67,12 @@ embedded: $(VENV)/.test $(VENV)/.embedded  ## exported policies on emulated micr
 	$(BIN)/python -m pytest -m "slow or not slow" -n $(JOBS) tests/emulators tests/test_embedded_examples.py
 	$(BIN)/python benchmarks/embedded.py $(if $(WRITE),--write)
 
+# one cache for both languages: the code of lessons is the same in both
+SPHINX = $(BIN)/python -m sphinx -q -W --keep-going -j 2 -b html
+docs: $(VENV)/.docs          ## the site, build/site/index.html; in Chinese build/site/zh
+	$(SPHINX) -d build/doctrees/en docs build/site
+	test ! -f docs/zh/index.md || $(SPHINX) -d build/doctrees/zh docs/zh build/site/zh
+
 pictures: $(VENV)/.plot      ## the pictures of the README that show plots, into docs
 	$(BIN)/python benchmarks/pictures.py
 
@@ -78,12 +84,12 @@ growth: $(VENV)/.plot        ## docs/growth.png
 
 # Without CUDA= nothing is installed: PYTHON's own packages are used, and the wheels of the folder .whl
 WHEELS := $(wildcard .whl/*.whl)
-gpu: $(if $(CUDA),$(VENV)/.cuda$(CUDA),$(if $(WHEELS),build/site/.done))  ## check and time npr on an NVIDIA GPU; CUDA=12 or 13 installs CuPy
-	$(if $(CUDA),,$(if $(WHEELS),PYTHONPATH="$(CURDIR)/build/site:$$PYTHONPATH")) $(if $(CUDA),$(BIN)/python,$(PYTHON)) \
+gpu: $(if $(CUDA),$(VENV)/.cuda$(CUDA),$(if $(WHEELS),build/packages/.done))  ## check and time npr on an NVIDIA GPU; CUDA=12 or 13 installs CuPy
+	$(if $(CUDA),,$(if $(WHEELS),PYTHONPATH="$(CURDIR)/build/packages:$$PYTHONPATH")) $(if $(CUDA),$(BIN)/python,$(PYTHON)) \
 	    benchmarks/gpu.py --commit "$$(git rev-parse --short HEAD)"
 
-build/site/.done: $(WHEELS)
-	$(PYTHON) -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target build/site $(WHEELS)
+build/packages/.done: $(WHEELS)
+	$(PYTHON) -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target build/packages $(WHEELS)
 	touch $@
 
 clean:
