@@ -13,7 +13,7 @@ from npr.autodiff.nodes import Node, text
 
 _SIZE, _LINE, _CHAR = 12, 16, 7.3  # of the font: its size, the height and the width of a character
 _PAD, _GAP, _BETWEEN = 8, 22, 40  # within a box, between boxes of a layer, between layers
-_LONGEST = 46  # characters of a line
+_LONGEST = 64  # characters of a line
 _SWEEPS = 12
 _FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 _COLORS = {"input": ("#e8f0fe", "#1a56b0"), "result": ("#e6f4ea", "#1b7f3b")}  # fill, border
@@ -95,8 +95,14 @@ def _box(node: Node, result: int | None, limit: int) -> _Box:
         lines.append((f"of {node.arguments}", _MUTED))
     if node.shape:
         lines.append((f"shape {node.shape}", _MUTED))
-    lines.append((f"value {text(node.value, limit)}", _VALUE))
-    lines.append((f"cotangent {text(node.cotangent, limit)}", _COTANGENT))
+    for name, x, color in (
+        ("value", node.value, _VALUE),
+        ("cotangent", node.cotangent, _COTANGENT),
+    ):
+        rows = text(x, limit).replace("], [", "],\n [").split("\n")  # those of a matrix
+        lines += [
+            (f"{name if i == 0 else '':{len(name)}} {row}", color) for i, row in enumerate(rows)
+        ]
     kind = "" if node.arguments else "input"
     kind = "result" if node.number == result and node.arguments else kind
     cut = [(x if len(x) <= _LONGEST else x[: _LONGEST - 1] + "\u2026", color) for x, color in lines]
@@ -261,7 +267,8 @@ def _text(x: float, y: float, words: str, color: str, bold: bool = False, size: 
     weight = ' font-weight="bold"' if bold else ""
     other = f' font-size="{size}"' if size else ""
     place = f'x="{x:.1f}" y="{y:.1f}"'
-    return f'<text {place} fill="{color}"{weight}{other}>{_plain(words)}</text>'
+    space = ' xml:space="preserve"' if words[:1] == " " else ""
+    return f'<text {place} fill="{color}"{weight}{other}{space}>{_plain(words)}</text>'
 
 
 def _plain(words: str) -> str:

@@ -36,7 +36,7 @@ class TapeView:
     value: float
     n_inputs: int = field(repr=False)
     limit: int = 6
-    operations: int = 60
+    operations: int = 40
 
     @property
     def gradients(self) -> dict[str, np.ndarray | None]:

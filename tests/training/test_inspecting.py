@@ -10,6 +10,7 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import data_equivalence
 from support.gym_spaces import ACTIONS, OBSERVATIONS
 from support.masked_envs import Hand
+from support.on_the_double import on_the_double
 from support.small_agents import CASES, RandomEnv, observations, small_agent
 from support.toy_envs import Aim
 
@@ -269,3 +270,15 @@ def test_the_environment_may_be_gone():
     agent = small_agent("A2C", env=gymnasium.make("CartPole-v1"))
     agent.close()
     assert inspected(agent, np.zeros(4, np.float32)).names == ["0", "1"]
+
+
+@on_the_double
+def test_on_a_device_it_returns_numbers_of_the_host():
+    for case in ("DQN", "PPO", "SAC", "SAC-Discrete", "SoftQ", "SACS"):
+        agent = small_agent(case)
+        s = observations(agent, 1)[0]
+        found = agent.inspect(s)
+        np.testing.assert_array_equal(found.action, agent.act(s))
+        held = [found.critic, *found.distribution.values()]
+        assert {type(x) for x in held if x is not None} == {np.ndarray}, case
+        assert str(found)
