@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from support import ROOT
 from support.on_the_double import on_the_double
 
 import npr
@@ -355,6 +356,14 @@ def test_it_is_saved_as_svg_and_shown_in_notebooks(tmp_path):
     assert (tmp_path / "tape.svg").read_text(encoding="utf-8") == view.svg() == view._repr_svg_()
     with pytest.raises(ConfigError, match=r"name it \.svg, got"):
         view.save(tmp_path / "tape.png")
+
+
+def test_the_picture_in_the_documentation_is_that_of_its_example():
+    def f(x, y):
+        return x * y + ad.tanh(x)
+
+    picture = (ROOT / "docs" / "tape.svg").read_text(encoding="utf-8")
+    assert picture == show(f, 2.0, 3.0).svg()
 
 
 @on_the_double
