@@ -55,6 +55,63 @@ def test_the_notebook_of_a_lesson(path):
     assert len({cell["id"] for cell in held["cells"]}) == len(sources)
 
 
+TEXT = """---
+file_format: mystnb
+---
+
+# Title
+
+A [page](../algorithms/dqn.md#pseudocode), [a site](https://example.org/a.md) and ![](x.md).
+
+```text
+```{code-cell} python
+```
+
++++
+
+Another cell of text.
+
+```{code-cell} python
+:tags: [hide-cell, remove-output]
+
+1 + 1
+```
+"""
+
+
+def test_the_cells_of_a_text():
+    front, cells = parse(TEXT)
+    assert front == {"file_format": "mystnb"}
+    assert [(cell.kind, cell.line, cell.folded) for cell in cells] == [
+        ("markdown", 5, False), ("markdown", 15, False), ("code", 20, True),
+    ]  # fmt: skip
+    assert cells[2].source == "1 + 1"
+    assert cells[2].metadata == {"tags": ["hide-cell", "remove-output"]}
+    both = {"tags": ["hide-cell"], "mystnb": {"code_prompt_show": "Solution: a"}}
+    head = '---\ntags: [hide-cell]\nmystnb:\n  code_prompt_show: "Solution: a"\n---'
+    assert parse(f"```{{code-cell}} python\n{head}\nx = 1\n```\n")[1][0].metadata == both
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("```{code-cell} python\nx = 1\n", "line 1: this block is not closed"),
+        ("```{code-cell}\nx = 1\n```\n", "code-cell} python"),
+        ("```{code-cell} python\n---\ntags:\n- a\n---\n```\n", "line 4: '- a' is not read"),
+    ],
+)
+def test_a_text_that_is_not_read(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text)
+
+
+def test_links_in_a_notebook_lead_to_the_site():
+    plain = json.loads(notebook(TEXT, "lessons/05_dqn"))["cells"][0]["source"]
+    assert plain[2] == "A page, [a site](https://example.org/a.md) and ![](x.md).\n"
+    held = json.loads(notebook(TEXT, "lessons/05_dqn", "https://example.org/npr/"))["cells"]
+    assert "(https://example.org/npr/algorithms/dqn.html#pseudocode)" in "".join(held[0]["source"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("numba", ["1", "0"], ids=["numba", "without_numba"])
 @pytest.mark.parametrize("path", pages(), ids=lesson_of)

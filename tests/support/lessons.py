@@ -120,9 +120,13 @@ def faults(path):
     for cell in cells:
         if cell.kind == "code":
             try:
-                ast.parse(cell.source)
+                tree = ast.parse(cell.source)
             except SyntaxError as error:
                 found.append(f"line {cell.line + error.lineno - 1}: {error.msg}")
+                continue
+            names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            if "answer" in names and not CHECKED.search(cell.source):
+                found.append(f"line {cell.line}: a cell outside the exercises uses `answer`")
     words = sum(len(cell.source.split()) for cell in cells if cell.kind == "markdown")
     if words > 2_500 and front.get("language", "en") == "en":
         found.append(f"{words} words are more than 2,500")
