@@ -217,7 +217,7 @@ def _ports(edges: list[list[_Box]]) -> list[tuple[float, float]]:
         at: dict[int, list[int]] = {}
         for i in sorted(range(len(edges)), key=lambda i: edges[i][beside].x):
             at.setdefault(id(edges[i][end]), []).append(i)
-        x = {}
+        x: dict[int, float] = {}
         for group in at.values():
             box = edges[group[0]][end]
             room = min(16.0, (box.width - 2 * _PAD) / len(group))
