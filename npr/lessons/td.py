@@ -56,8 +56,8 @@ def sarsa_target(answer: Any) -> None:
             "The future is left out although the episode goes on.": -1.0,
             "The indices are swapped: rows of Q are states, columns are actions.": -1 + 0.5 * 4,
         })  # fmt: skip
-    for end in (True, 1, np.True_):
-        _ended(number(call(answer, -1.0, 0.5, end, Q, 1, 0), _RETURNED), -1.0)
+    for last in (True, 1, np.True_):
+        _ended(number(call(answer, -1.0, 0.5, last, Q, 1, 0), _RETURNED), -1.0)
 
 
 @checked
