@@ -55,6 +55,8 @@ def changed(text, old, new):
     are none."""
     if not old:
         return text + "\n\n" + "\n".join(new) + "\n"
-    held, wanted = "\n" + text, "\n" + "\n".join(old) + "\n"
-    assert held.count(wanted) == 1, f"{held.count(wanted)} times:{wanted}"
-    return held.replace(wanted, "\n" + "\n".join(new) + "\n")[1:]
+    lines, n = text.split("\n"), len(old)
+    places = [i for i in range(len(lines)) if lines[i : i + n] == old]
+    assert len(places) == 1, f"{len(places)} times: {old}"
+    (i,) = places
+    return "\n".join([*lines[:i], *new, *lines[i + n :]])
