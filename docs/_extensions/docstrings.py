@@ -10,7 +10,7 @@ a table of settings.
 
 import re
 
-ROW = re.compile(r"^(\S+(?:(?:,| or) \S+)*|\S.{0,40}?)  +(\S.*)$")
+ROW = re.compile(r"^(\S.{0,40}?)  +(\S.*)$")  # two spaces or more between name and meaning
 CODE = re.compile(r"(`+)([^`]+)\1")
 NAME = re.compile(r"[A-Za-z_][\w.]*(?:\(\))?")
 
@@ -24,10 +24,11 @@ def converted(lines):
         if all(line.startswith(" ") for line in block):
             out += ["::", "", *(f"    {line}" for line in block), ""]
         elif rows := table(block):
-            before, rows = rows
+            before, rows, after = rows
             out += [*map(escaped, before), ""] if before else []
             for name, text in rows:
                 out += [f"``{name}``", f"    {escaped(' '.join(text))}", ""]
+            out += [*map(escaped, after), ""] if after else []
         else:
             out += [*_paragraph(block), ""]
     return out
@@ -45,26 +46,26 @@ def _blocks(lines):
 
 
 def table(block):
-    """([lines before], [(name, [lines])]) of a block with lines "name   meaning"; else None.
-
-    The meanings begin in one column, and lines that begin there continue them.
+    """(lines before, [(name, [lines])], lines after) of a block that has rows "name   meaning";
+    else None. Indented lines continue a row; a long name may be on a line of its own.
     """
     for start in range(min(len(block), 4)):
-        match = ROW.match(block[start])
-        if not match:
-            continue
-        column, rows = match.start(2), []
-        for line in block[start:]:
-            row = ROW.match(line)
-            if row and row.start(2) == column:
-                rows.append((row[1].strip(), [row[2]]))
-            elif rows and line[:column].strip() == "":
-                rows[-1][1].append(line[column:].strip())
-            else:
-                break
+        if ROW.match(block[start]):
+            break
+    else:
+        return None
+    rows = []
+    for i, line in enumerate(block[start:], start):
+        following = block[i + 1] if i + 1 < len(block) else ""
+        if line.startswith(" ") and rows:
+            rows[-1][1].append(line.strip())
+        elif row := ROW.match(line):
+            rows.append((row[1].strip(), [row[2]]))
+        elif following.startswith("      "):
+            rows.append((line.strip(), []))
         else:
-            return block[:start], rows
-    return None
+            return block[:start], rows, block[i:]
+    return block[:start], rows, []
 
 
 def _paragraph(block):

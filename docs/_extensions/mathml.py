@@ -5,8 +5,8 @@ the glyphs of mathematics.
 """
 
 import logging as std_logging
-import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import ziamath
 from docutils import nodes
@@ -25,22 +25,101 @@ CODES = [
 ]  # fmt: skip
 
 
-def mathml(latex, display):
+# what latex2mathml does not know, in words that it does
+EQUAL = {
+    "{aligned}": "{align*}", r"\lVert": r"\|", r"\rVert": r"\|", r"\lvert": "|", r"\rvert": "|",
+    r"\arg\max": r"\operatorname{argmax}", r"\arg\min": r"\operatorname{argmin}",
+}  # fmt: skip
+ROWS = {"math", "mrow", "mtd", "mstyle"}  # elements whose children stand side by side
+LIMITS = {"\u2211", "\u220f", "max", "min", "argmax", "argmin"}  # these have limits below
+UNDER = {"msub": "munder", "msubsup": "munderover"}
+
+
+def mathml(latex, display=False):
     """The MathML element for a formula. ValueError if it cannot be read."""
+    text = latex.strip()
+    for ours, theirs in EQUAL.items():
+        text = text.replace(ours, theirs)
     try:
-        text = convert(latex.strip(), display="block" if display else "inline")
+        text = convert(text, display="block" if display else "inline")
     except Exception as error:
-        raise ValueError(f"{type(error).__name__} {error}".strip()) from error
-    if unknown := re.search(r"\\[a-zA-Z]*", text):
-        raise ValueError(f"{unknown[0]} is not known")
-    return text
+        raise ValueError(f"cannot be read: {type(error).__name__} {error}".strip()) from error
+    math = ElementTree.fromstring(text.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', ""))
+    for element in math.iter():
+        if "\\" in (element.text or "") or element.text == "&":
+            raise ValueError(f"cannot be read: {element.text} is not known here")
+    _improve(math, display)
+    math.set("alttext", latex.strip())
+    return ElementTree.tostring(math, encoding="unicode")
+
+
+def _improve(element, display):
+    """Names as one word with space around them, limits below, no space around bars."""
+    if element.tag in ROWS:
+        _join_letters(element)
+    for child in element:
+        _improve(child, display)
+    if element.tag == "mo":
+        if (element.text or "").isalpha() and len(element.text) > 1:
+            element.tag = "mi"
+        elif element.text in ("|", "\u2016", "/"):
+            element.attrib |= {
+                "lspace": "0",
+                "rspace": "0",
+                "stretchy": element.get("stretchy", "false"),
+            }
+    elif element.tag in UNDER and element[0].text in LIMITS:
+        beside = element[0].text.isalpha() and not display  # a sum moves its limits itself
+        element.tag = element.tag if beside else UNDER[element.tag]
+    if element.tag in ROWS:
+        _space_names(element)
+
+
+def _join_letters(row):
+    """<mi mathvariant="normal"> of several letters in a row as one word."""
+    word = None
+    for child in [*row]:
+        letter = child.tag == "mi" and child.get("mathvariant") == "normal" and len(child.text) == 1
+        if letter and word is not None:
+            word.text += child.text
+            word.attrib.pop("mathvariant", None)
+            row.remove(child)
+        else:
+            word = child if letter else None
+
+
+def _is_name(element):
+    """Whether it is a word such as log or max, perhaps with an index."""
+    if element.tag in ("msub", "msup", "msubsup", "munder", "munderover") and len(element):
+        element = element[0]
+    if element.tag == "mrow" and len(element) == 1:
+        element = element[0]
+    return element.tag == "mi" and len(element.text or "") > 1 and element.text.isalpha()
+
+
+def _space_names(row):
+    """Thin space between a name and a symbol, but none before a parenthesis."""
+    children = [*row]
+    for child in children:
+        row.remove(child)
+    for before, child in zip([None, *children], children):
+        if before is not None and _parts(before, child):
+            ElementTree.SubElement(row, "mspace", width="0.167em")
+        row.append(child)
+
+
+def _parts(before, child):
+    """Whether there is space between two elements that the browser does not make."""
+    closing = before.tag == "mo" and before.text in (")", "]", "}")
+    symbols = "mo" not in (before.tag, child.tag) and "mspace" not in (before.tag, child.tag)
+    return (_is_name(child) and (closing or symbols)) or (_is_name(before) and symbols)
 
 
 def write(self, latex, display, location):
     try:
         return mathml(latex, display)
     except ValueError as error:
-        logger.warning("formula %s: %s", latex, error, location=location)
+        logger.warning("the formula %s %s", latex, error, location=location)
         return ""
 
 

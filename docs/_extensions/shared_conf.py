@@ -23,7 +23,8 @@ version = release = npr.__version__
 
 extensions = [
     "myst_nb", "sphinx.ext.autodoc", "mathml", "source_pages", "languages", "docstrings",
-    "package_map", "side_by_side", "settings_table", "quick_facts", "learning_curves", "ipynb",
+    "package_map", "side_by_side", "settings_table", "quick_facts", "learning_curves",
+    "reference", "ipynb",
 ]  # fmt: skip
 exclude_patterns = ["_*", "zh"]
 default_role = "py:obj"

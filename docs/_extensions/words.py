@@ -49,6 +49,8 @@ CHINESE = {
     "No run of {} is stored in benchmarks/curves.": "benchmarks/curves 中没有 {} 的训练记录。",
     "Made by {}": "生成命令：{}",
     "published": "公布的结果",
+    # reference
+    "[The page of {name}](../algorithms/{file}.md)": "[{name} 的说明页](../algorithms/{file}.md)",
     # source pages
     "Documentation": "文档",
     "[source]": "[源代码]",
