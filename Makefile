@@ -43,7 +43,7 @@ test-slow: $(VENV)/.test     ## slow tests: learning over several seeds
 test-nightly: $(VENV)/.test $(VENV)/.box2d $(VENV)/.mujoco  ## learning on LunarLander and MuJoCo: hours
 	$(BIN)/python -m pytest -m nightly -n $(JOBS)
 
-prove: $(VENV)/.test         ## the tests with every proof in full (README, Reliability): half an hour
+prove: $(VENV)/.test         ## the tests with every proof in full (docs/trust.md): half an hour
 	NPR_PROOFS=full $(BIN)/python -m pytest -n $(JOBS) --durations 20
 
 lint: $(VENV)/.lint
@@ -73,7 +73,7 @@ docs: $(VENV)/.docs          ## the site, build/site/index.html; in Chinese buil
 	$(SPHINX) -d build/doctrees/en docs build/site
 	test ! -f docs/zh/index.md || $(SPHINX) -d build/doctrees/zh docs/zh build/site/zh
 
-pictures: $(VENV)/.plot      ## the pictures of the README that show plots, into docs
+pictures: $(VENV)/.plot      ## docs/learning.gif of the README, and the pictures of docs/plots.md
 	$(BIN)/python benchmarks/pictures.py
 
 gallery: $(VENV)/.core       ## a page with twelve agents at work, build/gallery/gallery.html: ten minutes, once
