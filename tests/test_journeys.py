@@ -1,6 +1,7 @@
 """The page on the journeys of data names functions that exist, with the shapes that they have."""
 
 import ast
+import functools
 import re
 
 import numpy as np
@@ -13,6 +14,7 @@ PAGE = (ROOT / "docs" / "design" / "journeys.md").read_text()
 NAMED = sorted({*re.findall(r"`(npr/[\w/]+\.py)::([\w.]+)`", PAGE)})
 
 
+@functools.cache
 def defined(file):
     """The names of the functions and classes of a file, and of those in its classes."""
     found = set()
