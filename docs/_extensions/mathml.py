@@ -38,15 +38,21 @@ UNDER = {"msub": "munder", "msubsup": "munderover"}
 def mathml(latex, display=False):
     """The MathML element for a formula. ValueError if it cannot be read."""
     text = latex.strip()
+    braces = text.replace(r"\{", "").replace(r"\}", "")
+    if braces.count("{") != braces.count("}"):
+        raise ValueError("cannot be read: its braces do not match")
     for ours, theirs in EQUAL.items():
         text = text.replace(ours, theirs)
     try:
         text = convert(text, display="block" if display else "inline")
+        text = text.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")
+        math = ElementTree.fromstring(text)  # ParseError: "&" outside of a table
     except Exception as error:
         raise ValueError(f"cannot be read: {type(error).__name__} {error}".strip()) from error
-    math = ElementTree.fromstring(text.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', ""))
     for element in math.iter():
-        if "\\" in (element.text or "") or element.text == "&":
+        if element.text:
+            element.text = element.text.replace(r"\_", "_")
+        if "\\" in (element.text or ""):
             raise ValueError(f"cannot be read: {element.text} is not known here")
     _improve(math, display)
     math.set("alttext", latex.strip())
