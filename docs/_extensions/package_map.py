@@ -156,7 +156,7 @@ def positions(graph):
         for layer in layers:
             rows[layer].sort(key=lambda node: middle(node, [*importers[node], *graph[node]]))
             place(layer, rows[layer])
-    return placed, LEFT + broad, 14 + ROW * len(layers) - (ROW - BOX) + 14
+    return placed, LEFT + broad, 14 + ROW * len(layers) - (ROW - BOX) + 26
 
 
 def svg(graph, address):

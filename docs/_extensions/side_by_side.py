@@ -9,6 +9,7 @@ from pseudocode import BRACKET, first_line_of_code, numbers_of, pseudocode, regi
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
+from source_pages import page_of, relative
 from sphinx.util.docutils import SphinxDirective
 from words import word
 
@@ -98,12 +99,15 @@ class SideBySide(SphinxDirective):
                     f"the directive has {given}"
                 )
         self.env.note_dependency(str(path))
+        self.env.source_files.setdefault(self.env.docname, set()).add(f"npr/algorithms/{name}.py")
+        uri = relative(self.env.docname, page_of(path))
+        file = f'<a href="{uri}">npr/algorithms/{name}.py</a>'
         title, code = word(self.config, "Pseudocode"), word(self.config, "Code")
         text = (
             f'<div class="side-by-side">'
             f'<div class="pseudocode"><p class="caption">{title}</p>'
             f"<div class='lines'>{pseudocode_html(lines, name)}</div></div>"
-            f'<div class="code"><p class="caption">{code}: npr/algorithms/{name}.py</p>'
+            f'<div class="code"><p class="caption">{code}: {file}</p>'
             f'<div class="highlight"><pre tabindex="0">{code_html(source, name)}</pre></div></div>'
             "</div>"
         )
