@@ -12,13 +12,13 @@ KERNELS := heads kernels training/test_nonfinite.py test_buffers.py \
            algorithms/test_reference_soft_q.py algorithms/test_reference_tables.py \
            algorithms/test_learn.py algorithms/test_reproducibility.py
 # but these switch Numba on or off themselves, or call the reference implementations
-APART := $(addprefix kernels/test_,numba_platforms.py native.py jit.py kernels.py) \
-         heads/test_device_heads.py
+APART := kernels/test_numba_platforms.py kernels/test_native.py kernels/test_jit.py \
+         kernels/test_kernels.py heads/test_device_heads.py
 
 # tests with packages that are large or rarely needed, which `make test` skips
 SERVICES := loggers data algorithms/test_sklearn_habits.py
 
-.PHONY: demo test test-services test-slow test-nightly prove lint format bench suite growth pictures gallery gpu embedded clean
+.PHONY: demo test test-services test-slow test-nightly prove lint format bench suite growth pictures gallery gpu embedded docs clean
 
 # One stamp file per extra: each target installs only what it needs, once.
 $(VENV)/.%: setup.cfg pyproject.toml
@@ -43,7 +43,7 @@ test-slow: $(VENV)/.test     ## slow tests: learning over several seeds
 test-nightly: $(VENV)/.test $(VENV)/.box2d $(VENV)/.mujoco  ## learning on LunarLander and MuJoCo: hours
 	$(BIN)/python -m pytest -m nightly -n $(JOBS)
 
-prove: $(VENV)/.test         ## the tests with every proof in full (README, Reliability): half an hour
+prove: $(VENV)/.test         ## the tests with every proof in full (docs/trust.md): half an hour
 	NPR_PROOFS=full $(BIN)/python -m pytest -n $(JOBS) --durations 20
 
 lint: $(VENV)/.lint
@@ -67,7 +67,13 @@ embedded: $(VENV)/.test $(VENV)/.embedded  ## exported policies on emulated micr
 	$(BIN)/python -m pytest -m "slow or not slow" -n $(JOBS) tests/emulators tests/test_embedded_examples.py
 	$(BIN)/python benchmarks/embedded.py $(if $(WRITE),--write)
 
-pictures: $(VENV)/.plot      ## the pictures of the README that show plots, into docs
+# one cache for both languages: the code of lessons is the same in both
+SPHINX = $(BIN)/python -m sphinx -q -W --keep-going -j 2 -b html
+docs: $(VENV)/.docs          ## the site, build/site/index.html; in Chinese build/site/zh
+	$(SPHINX) -d build/doctrees/en docs build/site
+	test ! -f docs/zh/index.md || $(SPHINX) -d build/doctrees/zh docs/zh build/site/zh
+
+pictures: $(VENV)/.plot      ## docs/learning.gif of the README, and the pictures of docs/plots.md
 	$(BIN)/python benchmarks/pictures.py
 
 gallery: $(VENV)/.core       ## a page with twelve agents at work, build/gallery/gallery.html: ten minutes, once
@@ -78,12 +84,12 @@ growth: $(VENV)/.plot        ## docs/growth.png
 
 # Without CUDA= nothing is installed: PYTHON's own packages are used, and the wheels of the folder .whl
 WHEELS := $(wildcard .whl/*.whl)
-gpu: $(if $(CUDA),$(VENV)/.cuda$(CUDA),$(if $(WHEELS),build/site/.done))  ## check and time npr on an NVIDIA GPU; CUDA=12 or 13 installs CuPy
-	$(if $(CUDA),,$(if $(WHEELS),PYTHONPATH="$(CURDIR)/build/site:$$PYTHONPATH")) $(if $(CUDA),$(BIN)/python,$(PYTHON)) \
+gpu: $(if $(CUDA),$(VENV)/.cuda$(CUDA),$(if $(WHEELS),build/packages/.done))  ## check and time npr on an NVIDIA GPU; CUDA=12 or 13 installs CuPy
+	$(if $(CUDA),,$(if $(WHEELS),PYTHONPATH="$(CURDIR)/build/packages:$$PYTHONPATH")) $(if $(CUDA),$(BIN)/python,$(PYTHON)) \
 	    benchmarks/gpu.py --commit "$$(git rev-parse --short HEAD)"
 
-build/site/.done: $(WHEELS)
-	$(PYTHON) -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target build/site $(WHEELS)
+build/packages/.done: $(WHEELS)
+	$(PYTHON) -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target build/packages $(WHEELS)
 	touch $@
 
 clean:

@@ -1,8 +1,10 @@
-"""Write the results in benchmarks/curves and results.json into README, docs and docstrings.
+"""Write the results in benchmarks/curves and results.json into READMEs, docs and docstrings.
 
     python benchmarks/table.py [--plots]
 
---plots also draws docs/results/ENVIRONMENT.png (needs npr-rl[plot]).
+--plots also draws docs/results/ENVIRONMENT.png (needs npr-rl[plot]). README.md and README.zh-CN.md
+have one row per algorithm, docs/results.md has all; training speed is in both, the rest of the
+speed in docs/speed.md.
 Tables are between HTML comments; the docstring of each algorithm ends with a paragraph that starts
 with "Measured".
 """
@@ -28,7 +30,35 @@ from tasks import GROUPS, SHORTFALLS, Task, published
 
 HERE = Path(__file__).parent
 SHOWN = [task for name, group in GROUPS.items() if name != "equal" for task in group]
-PAGE = "docs/results.md"
+PAGE, SPEED = "docs/results.md", "docs/speed.md"
+
+
+class Readme(NamedTuple):
+    """The tables of a README in its language.
+
+    pages       where the pages of the algorithms are
+    words       (pattern, replacement) for the names of trainings
+    """
+
+    pages: str
+    results: str
+    speed: str
+    words: list[tuple[str, str]] = []
+
+
+READMES = {
+    "README.md": Readme(
+        "docs/algorithms",
+        "| algorithm | environment | env steps | seeds | mean | worst | published | seconds |",
+        "| training | npr, steps/s | SB3 | SBX | npr / SB3 | npr / SBX |",
+    ),
+    "README.zh-CN.md": Readme(
+        "docs/zh/algorithms",
+        "| 算法 | 环境 | 环境步 | 种子数 | 均值 | 最差 | 公开结果 | 秒 |",
+        "| 训练 | npr，步/秒 | SB3 | SBX | npr / SB3 | npr / SBX |",
+        [(r", batch (\d+)", r"，批量 \1"), (r", (\d+) environments", r"，\1 个环境")],
+    ),
+}
 
 
 class Row(NamedTuple):
@@ -98,21 +128,25 @@ def figures(task):
     return "; ".join(shown) or "-"
 
 
-def with_table(readme, rows):
-    """The README's text with the table of these rows."""
-    lines = [
-        "| algorithm | file | environment | env steps | seeds | mean | worst | published | "
-        "seconds |",
-        "|---|---|---|--:|--:|--:|--:|---|--:|",
-    ]
+def first_of_each(rows):
+    """The first row of each algorithm."""
+    found = {}
     for row in rows:
-        task, found, file = row.task, row.summary, file_of(row.task)
+        found.setdefault(row.task.algorithm, row)
+    return [*found.values()]
+
+
+def with_table(text, readme, rows):
+    """A README's text with the first of these rows for each algorithm."""
+    lines = [readme.results, "|---|---|--:|--:|--:|--:|---|--:|"]
+    for row in first_of_each(rows):
+        task, found = row.task, row.summary
         lines.append(
-            f"| `{task.algorithm}` | [{file}.py](npr/algorithms/{file}.py) | {task.env} | "
+            f"| [`{task.algorithm}`]({readme.pages}/{file_of(task)}.md) | {task.env} | "
             f"{row.steps:,} | {found.runs} | {number(found.mean)} | {number(found.worst)} | "
             f"{figures(task)} | {found.seconds:,.1f} |"
         )
-    return put(readme, "results", lines)
+    return put(text, "results", lines)
 
 
 def full_row(row):
@@ -260,23 +294,38 @@ def quoted(row):
     return [f"[RLtools publishes]({row['published']['source']}) {'; '.join(times)}"]
 
 
-def with_speed(readme, results):
-    """The README's text with the tables of benchmarks/results.json."""
+def rates(row):
+    """Cells: the steps per second of npr, SB3 and SBX, and the ratios to both."""
+    rate = {side: row.get(side, {}).get("rate") for side in ("npr", "sb3", "sbx")}
+    cells = [significant(rate[side]) if rate[side] else "-" for side in rate]
+    ratios = [
+        f"**{rate['npr'] / rate[side]:.1f}**" if rate[side] else "-" for side in ("sb3", "sbx")
+    ]
+    return " | ".join(cells + ratios)
+
+
+def with_rates(text, readme, results):
+    """A README's text with the training speed of benchmarks/results.json."""
+    lines = [readme.speed, "|---|--:|--:|--:|--:|--:|"]
+    for row in results["training"]:
+        name = row["case"]
+        for pattern, replacement in readme.words:
+            name = re.sub(pattern, replacement, name)
+        lines.append(f"| {name} | {rates(row)} |")
+    return put(text, "speed", lines)
+
+
+def with_speed(page, results):
+    """The text of the page about speed with the tables of benchmarks/results.json."""
     lines = [
         "| training | npr, steps/s | SB3 | SBX | npr / SB3 | npr / SBX | update, us | "
         "without capture | floor | loop, us |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in results["training"]:
-        rate = {side: row.get(side, {}).get("rate") for side in ("npr", "sb3", "sbx")}
-        theirs = [significant(rate[side]) if rate[side] else "-" for side in ("sb3", "sbx")]
-        ratios = [
-            f"**{rate['npr'] / rate[side]:.1f}**" if rate[side] else "-" for side in ("sb3", "sbx")
-        ]
         eager = significant(row["eager"]["update"]) if "eager" in row else "-"
         lines.append(
-            f"| {row['case']} | {significant(rate['npr'])} | {' | '.join(theirs + ratios)} | "
-            f"{significant(row['npr']['update'])} | {eager} | "
+            f"| {row['case']} | {rates(row)} | {significant(row['npr']['update'])} | {eager} | "
             f"{significant(row['floor']['floor'])} | {significant(row['npr']['loop'])} |"
         )
     parts = [row for row in results["training"] if "act" in row["npr"]]
@@ -294,7 +343,7 @@ def with_speed(readme, results):
         others += quoted(row)
         ours = f"{significant(row['npr'])} {row['unit']}"
         lines.append(f"| {row['case']} | {ours} | {', '.join(others) or '-'} |")
-    return put(readme, "speed", lines)
+    return put(page, "speed", lines)
 
 
 def with_figures(source, rows):
@@ -316,10 +365,12 @@ def with_figures(source, rows):
 def files():
     """(path, text with the present results) of every file that shows results."""
     root, held = HERE.parent, stored(SHOWN)
-    readme, page = root / "README.md", root / PAGE
     results = json.loads((HERE / "results.json").read_text())
-    yield readme, with_speed(with_table(readme.read_text(), held), results)
-    yield page, with_page(page.read_text())
+    for name, readme in READMES.items():
+        text = with_table((root / name).read_text(encoding="utf-8"), readme, held)
+        yield root / name, with_rates(text, readme, results)
+    yield root / PAGE, with_page((root / PAGE).read_text())
+    yield root / SPEED, with_speed((root / SPEED).read_text(), results)
     for file in dict.fromkeys(file_of(row.task) for row in held):
         path = root / "npr" / "algorithms" / f"{file}.py"
         yield path, with_figures(path.read_text(), [r for r in held if file_of(r.task) == file])
@@ -330,7 +381,7 @@ def main():
     parser.add_argument("--plots", action="store_true", help="draw the learning curves too")
     plots = parser.parse_args().plots
     for path, text in files():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     if plots:
         folder = HERE.parent / "docs" / "results"
         folder.mkdir(exist_ok=True)

@@ -41,6 +41,10 @@ class GradientError(NprError, ArithmeticError):
     """A gradient is not defined, or does not match its finite difference."""
 
 
+class WrongAnswer(NprError, AssertionError):
+    """The answer to an exercise of a lesson is wrong; the message is a hint."""
+
+
 class ConfigWarning(UserWarning):
     """Settings are valid, but probably not what was intended."""
 

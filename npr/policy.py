@@ -116,7 +116,8 @@ class Policy:
             )
         if spec["head"] not in tuple(HEADS):
             raise ConfigError(
-                f"A policy with head {spec['head']!r} is not known; heads are {', '.join(HEADS)}."
+                f"A policy with head {spec['head']!r} is not known; heads are {', '.join(HEADS)}. "
+                "One of your own is known once its module is imported."
             )
         if spec["normalize"] is not (norm is not None):
             raise ConfigError(f"normalize={spec['normalize']!r} does not match norm={norm!r}.")

@@ -249,6 +249,20 @@ def test_a_row_of_the_page_has_every_statistic():
     )
 
 
+def test_readmes_have_the_first_row_of_each_algorithm_in_their_language():
+    rows = [row(-90.0), row(500.0, "CartPole-v1"), row(-99.0, algorithm="PPO")]
+    rows += [row(1.0, "CartPole-v1", algorithm="PPO")]
+    mark = "<!-- results --><!-- /results -->"
+    shown = {name: table.with_table(mark, one, rows) for name, one in table.READMES.items()}
+    for name, folder in (("README.md", "docs"), ("README.zh-CN.md", "docs/zh")):
+        _, _, _, *lines, _ = shown[name].split("\n")
+        assert [line.split(" | ")[4:6] for line in lines] == [["-90.0"] * 2, ["-99.0"] * 2]
+        assert lines[0] == (
+            f"| [`DQN`]({folder}/algorithms/dqn.md) | Acrobot-v1 | 100,000 | 1 | -90.0 | -90.0 | "
+            "-76.6 (zoo, 100k); -91.5 (CleanRL) | 1.5 |"
+        )
+
+
 def test_runs_of_other_settings_are_not_shown(tmp_path):
     records.add(TINY.name, {"learning_rate": 0.1}, [run(0)], tmp_path)
     assert table.stored([TINY], tmp_path) == []

@@ -196,6 +196,15 @@ def test_the_table_shows_updates_without_capture_and_the_parts_of_the_loop():
     assert "| DQN | 9.0 | 5.0 | 2.0 | 3.0 | 1.0 | 0.0 |" in text
 
 
+def test_the_readmes_have_the_training_speed_in_their_language():
+    results = {"training": [{"case": "SAC 64x64, batch 100", "rounds": 5, **SIDES}]}
+    for name, case in (
+        ("README.md", "SAC 64x64, batch 100"), ("README.zh-CN.md", "SAC 64x64，批量 100"),
+    ):  # fmt: skip
+        text = table.with_rates("<!-- speed --><!-- /speed -->", table.READMES[name], results)
+        assert text.split("\n")[3] == f"| {case} | 9,000 | 900 | - | **10.0** | - |"
+
+
 def test_libraries_that_are_not_installed_are_skipped_with_a_sentence(monkeypatch):
     monkeypatch.setattr(pieces.importlib.util, "find_spec", lambda name: None)
     assert pieces.missing()["with EnvPool"] == "with EnvPool is skipped: pip install envpool"

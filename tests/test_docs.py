@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 
+import gymnasium
 import pytest
 from support import ROOT
 from support.markdown import FENCE, python_blocks, run
@@ -14,7 +15,8 @@ import npr
 from npr import callbacks
 from npr.settings import sb3
 
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+# those in docs/extending are run by test_extending.py
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "design").glob("*.md")])
 FROM_SB3 = (ROOT / "docs" / "from_sb3.md").read_text()
 CODE = " ".join(re.findall(r"`([^`\n]+)`", FENCE.sub("", FROM_SB3)))  # in the text of the page
 CALLBACKS = {
@@ -24,7 +26,16 @@ CALLBACKS = {
 }  # fmt: skip
 
 
-def test_the_python_blocks_of_the_pages_run():
+@pytest.fixture
+def registered():
+    """What a page registers is forgotten later."""
+    before = dict(gymnasium.registry)
+    yield
+    gymnasium.registry.clear()
+    gymnasium.registry.update(before)
+
+
+def test_the_python_blocks_of_the_pages_run(registered):
     pages = [page for page in PAGES if python_blocks(page.read_text())]
     assert pages
     for page in pages:

@@ -279,5 +279,5 @@ def test_make_gpu_installs_nothing_but_wheels_that_are_there(tmp_path):
     (tmp_path / ".whl").mkdir()
     (tmp_path / ".whl" / "one.whl").touch()
     text = recipe()
-    assert "--no-index --no-deps" in text and "--target build/site .whl/one.whl" in text
-    assert f'PYTHONPATH="{tmp_path}/build/site:' in text
+    assert "--no-index --no-deps" in text and "--target build/packages .whl/one.whl" in text
+    assert f'PYTHONPATH="{tmp_path}/build/packages:' in text

@@ -8,64 +8,30 @@ docs/architecture.md is drawn from the imports in the source; this command rewri
 """
 
 import ast
-import functools
 import re
 import sys
 
 import pytest
 from support import ROOT
-from support.source_files import SOURCES, module_path
 
-# Folders and modules of npr/ by layer.
-LAYERS = {
-    "errors": 0, "version": 0, "backend": 0,
-    "system": 1, "files": 1, "autodiff": 1, "kernels": 1,
-    "nn": 2, "own_network": 2, "optim": 2, "losses": 2, "noise": 2, "normalize": 2, "mirror": 2,
-    "envs": 2,
-    "heads": 3, "critics": 3, "buffers": 3, "one_row": 3, "policy": 3, "named_tensors": 3,
-    "infer": 3, "data": 3, "traces": 3,
-    "settings": 4, "presets": 4, "loggers": 4,
-    "capture": 5, "distributed": 5, "export": 5, "plot": 5, "training": 5,
-    "callbacks": 6, "algorithms": 6,
-    "ensemble": 7, "loading": 7, "report": 7, "runs": 7, "tune": 7,
-    "__init__": 8, "cli": 8, "__main__": 8,
-}  # fmt: skip
+sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
+from package_map import (
+    LAYERS,
+    MODULES,
+    SOURCES,
+    by_layer,
+    direct,
+    import_graph,
+    imports,
+    label,
+    mermaid,
+    module_path,
+    node_graph,
+    node_of,
+)  # fmt: skip
+
 DRAWING = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- begin: python tests/test_layers.py -->", "<!-- end -->"
-
-MODULES = {module_path(path) for path in SOURCES} | {()}
-
-# ---- imports
-
-
-@functools.cache
-def imports(source, module):
-    """The modules of npr that a source imports, anywhere in it, as ("kernels", "jit")."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            package = (node.module or "").split(".") if node.module else []
-            if node.level:
-                inside = module if module + ("__init__",) in MODULES else module[:-1]
-                package = ["npr", *inside[: len(inside) + 1 - node.level], *package]
-            names = [[*package, alias.name] for alias in node.names]
-        else:
-            continue
-        for head, *rest in names:
-            if head == "npr":
-                target = tuple(rest)
-                while target not in MODULES:  # the last part is a name in the module
-                    target = target[:-1]
-                found.add(target or ("__init__",))
-    return found - {module}
-
-
-def node_of(module):
-    """The key of LAYERS that a module belongs to."""
-    assert module[0] in LAYERS, f"npr/{module[0]} has no layer: add it to LAYERS"
-    return module[0]
 
 
 def invalid_imports(source, module):
@@ -79,18 +45,6 @@ def invalid_imports(source, module):
         if upward or separate:
             violations.append(f"{'.'.join(module)} imports {'.'.join(target)}")
     return violations
-
-
-def import_graph():
-    return {module_path(path): imports(path.read_text(), module_path(path)) for path in SOURCES}
-
-
-def node_graph():
-    """Key of LAYERS -> the other keys that it imports."""
-    graph = {node: set() for node in LAYERS}
-    for module, targets in import_graph().items():
-        graph[node_of(module)] |= {node_of(target) for target in targets}
-    return {node: targets - {node} for node, targets in graph.items()}
 
 
 def find_cycle(graph):
@@ -184,41 +138,14 @@ def test_every_folder_says_what_it_is_for(folder):
 # ---- the picture
 
 
-def label(node):
-    return "npr" if node == "__init__" else node
-
-
-def reachable(graph, node):
-    found = set()
-    for target in graph[node]:
-        found |= {target} | reachable(graph, target)
-    return found
-
-
-def direct(graph):
-    """The graph without the edges that follow from others: a -> c where a -> b -> ... -> c."""
-    return {
-        node: {t for t in targets if not any(t in reachable(graph, other) for other in targets)}
-        for node, targets in graph.items()
-    }
-
-
 def drawing(graph):
     """The picture in Markdown: a table of all imports, and a Mermaid graph of the direct ones."""
-    by_layer = sorted(LAYERS, key=lambda node: (-LAYERS[node], label(node)))
     lines = ["| layer | folder or module | imports |", "|---|---|---|"]
-    for node in by_layer:
-        targets = sorted(graph[node], key=by_layer.index)
+    for node in by_layer():
+        targets = sorted(graph[node], key=by_layer().index)
         names = ", ".join(label(target) for target in targets) or "nothing of npr"
         lines.append(f"| {LAYERS[node]} | {label(node)} | {names} |")
-    lines += ["", "```mermaid", "flowchart TD"]
-    for layer in sorted(set(LAYERS.values()), reverse=True):
-        lines.append(f'    subgraph layer{layer}["layer {layer}"]')
-        lines += [f"        {label(node)}" for node in by_layer if LAYERS[node] == layer]
-        lines.append("    end")
-    for node, targets in sorted(direct(graph).items(), key=lambda item: by_layer.index(item[0])):
-        lines += [f"    {label(node)} --> {label(t)}" for t in sorted(targets, key=by_layer.index)]
-    return "\n".join([*lines, "```"])
+    return "\n".join([*lines, "", "```mermaid", *mermaid(graph), "```"])
 
 
 def redrawn(text):

@@ -37,8 +37,9 @@ def test_the_citation_names_this_version():
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_the_readme_has_the_layers():
-    rows = re.findall(r"^\| (\d) \| (.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_the_table_of_layers_is_complete():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (\d) \| (.*?) \|", page, re.MULTILINE)
     listed = {name.strip("/"): int(n) for n, names in rows for name in re.findall("`(.*?)`", names)}
     assert listed == {name: n for name, n in LAYERS.items() if name != "__init__"}
 

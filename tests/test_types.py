@@ -67,7 +67,10 @@ def messages(script, folder):
     return {int(line): text for line, text in found}
 
 
-README = [source for _, source in python_blocks((ROOT / "README.md").read_text())]
+SNIPPETS = [
+    source for page in ("README.md", "docs/usage.md")
+    for _, source in python_blocks((ROOT / page).read_text())
+]  # fmt: skip
 
 
 # functions of a snippet need no annotations; npr is checked as by `make lint`, with its cache
@@ -79,10 +82,10 @@ disallow_incomplete_defs = False
 """
 
 
-@pytest.mark.parametrize("number", range(len(README)))
-def test_the_snippets_of_the_readme_have_no_type_errors(number, tmp_path):
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_the_snippets_of_readme_and_usage_have_no_type_errors(number, tmp_path):
     path, config = tmp_path / "snippet.py", tmp_path / "mypy.cfg"
-    path.write_text(README[number])
+    path.write_text(SNIPPETS[number])
     config.write_text((ROOT / "setup.cfg").read_text() + SNIPPET)
     command = [sys.executable, "-m", "mypy", "--config-file", str(config), str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

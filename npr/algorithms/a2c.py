@@ -78,6 +78,9 @@ class A2C(Advantages, ActorCritic, Algorithm):
     def acts_by(self):
         return self.head, self.actor, self.theta
 
+    def state_values_by(self):
+        return self.V, self.phi
+
     def _train(self, run):
         for D in run.rollouts(self.n_steps, self.explore):  # [2, 3]
             self.set_learning_rate()

@@ -4,7 +4,7 @@ import copy
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -33,7 +33,7 @@ from npr.settings import Schedule, Settings, sb3, setting
 from npr.settings.schedule import value_at
 from npr.settings.setting import check_names, checked_seed, is_whole, near
 from npr.system import memory, streams
-from npr.training import cloning, evaluation, restoring, saving
+from npr.training import cloning, evaluation, inspecting, restoring, saving
 from npr.training.acting import Acting
 from npr.training.advice import note_on_batches, note_on_threads
 from npr.training.counters import Counters
@@ -539,6 +539,10 @@ class Agent(Settings, sb3.Methods):
         """
         return None
 
+    def state_values_by(self) -> tuple[Callable[..., Array], Array] | None:
+        """The critic V(parameters, s) -> (B,) and its parameters; None: there is none."""
+        return None
+
     @property
     def policy(self) -> Policy:
         """The current policy, on the host. On the NumPy backend it shares the parameters; on a
@@ -596,6 +600,29 @@ class Agent(Settings, sb3.Methods):
                        all are, with a warning if the agent was trained with action_masks=True
         """
         return self.policy(observation, deterministic, self.rng["act"], action_masks)
+
+    def inspect(
+        self,
+        observation: Any,
+        action_masks: Any = None,
+        names: Sequence[str] | None = None,
+    ) -> inspecting.Inspection:
+        """What the policy sees, thinks and does for one observation: print the result, or take its
+        attributes, see npr.training.inspecting.Inspection.
+
+        observation    one observation, as for `act`
+        action_masks   as for `act`: (mask_size,)
+        names          of Discrete actions, one for each; None: those of the environment's
+                       get_action_meanings(), or the numbers of the actions
+
+        It has the observation, what the network gets, Q-values or the distribution, the values of
+        the critics, and the deterministic action before and after scaling, which is that of
+        predict(observation, deterministic=True) to the bit. The agent does not change.
+
+        Raises EnvContractError for an observation or a mask that does not fit, and ConfigError for
+        a batch.
+        """
+        return inspecting.inspect(self, observation, action_masks, names)
 
     def evaluate(
         self,

@@ -89,6 +89,9 @@ class PPO(Proximal, ActorCritic, Algorithm):
     def acts_by(self):
         return self.head, self.actor, self.theta
 
+    def state_values_by(self):
+        return self.V, self.phi
+
     def _train(self, run):
         for D in run.rollouts(self.n_steps, self.explore):  # [4-6]
             self.set_learning_rate()

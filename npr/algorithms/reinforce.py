@@ -79,6 +79,9 @@ class REINFORCE(PolicyGradient, ActorCritic, Algorithm):
     def acts_by(self):
         return self.head, self.actor, self.theta
 
+    def state_values_by(self):
+        return (self.V, self.phi) if self.baseline else None
+
     def _train(self, run):
         for D in run.episodes(self.n_episodes, self.explore):  # [2, 3]
             self.set_learning_rate()

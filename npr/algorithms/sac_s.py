@@ -85,6 +85,9 @@ class SACS(Replay, Critics, ActorCritic, Algorithm):
     def values_by(self):
         return self.Q, self.theta
 
+    def state_values_by(self):
+        return self.V, self.psi
+
     def _train(self, run):
         for transition in run.interact(self.explore):  # [2, 3, 5]
             self.buffer.add(*transition)  # [6]; [7] is in interact

@@ -127,6 +127,9 @@ class SoftQ(Replay, TargetNetwork, ActorCritic, Algorithm):
     def values_by(self):
         return self.Q, self.theta
 
+    def state_values_by(self):
+        return None if self.sampled else (lambda theta, s: self.V(theta, s, None), self.theta)
+
     def _train(self, run):
         for transition in run.interact(self.explore):  # [4, 5, 7]
             self.buffer.add(*transition)  # [8]

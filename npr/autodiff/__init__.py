@@ -1,4 +1,4 @@
-"""Reverse-mode autodiff on NumPy or CuPy arrays: read tensor.py, then ops.py.
+"""Reverse-mode autodiff on NumPy or CuPy arrays: read tensor.py, then ops.py. show.py shows a tape.
 
 Imports npr.backend and npr.errors, and no kernels. Public is what `__all__` names.
 """
@@ -39,6 +39,7 @@ from npr.autodiff.ops import (
     transpose,
     where,
 )
+from npr.autodiff.show import TapeView, show
 from npr.autodiff.tensor import (
     OPS,
     Tensor,
@@ -51,8 +52,8 @@ from npr.autodiff.tensor import (
 )
 
 __all__ = [
-    "OPS", "Tensor", "debug_anomaly", "grad", "gradcheck", "guarded", "record", "stop_gradient",
-    "value_and_grad", "vjp",
+    "OPS", "TapeView", "Tensor", "debug_anomaly", "grad", "gradcheck", "guarded", "record", "show",
+    "stop_gradient", "value_and_grad", "vjp",
     "abs", "add", "clip", "concatenate", "divide", "exp", "getitem", "huber", "log",
     "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply",
     "negative", "pick", "power", "relu", "reshape", "sigmoid", "softplus", "sqrt", "stack",

@@ -9,7 +9,9 @@ import numpy as np
 from npr.backend import Array, to_host, xp
 from npr.errors import NumericsError
 
-on = False  # whether values and cotangents are checked: read once for each operation
+on = False  # whether values and cotangents are checked
+observers: dict[Any, Callable[..., Any]] = {}  # tape -> what gets its operations, see show.py
+watching = False  # whether there is any of both: read once for each operation
 
 
 @contextlib.contextmanager
@@ -22,12 +24,30 @@ def debug_anomaly() -> Iterator[None]:
     infinity, such as the logarithm of 0 behind a `where`, is reported as well. Slow, since every
     number is read. The switch holds for the whole process.
     """
-    global on
-    before, on = on, True
+    before = on
+    _switch(True)
     try:
         yield
     finally:
-        on = before
+        _switch(before)
+
+
+def _switch(checks: bool) -> None:
+    global on, watching
+    on, watching = checks, checks or bool(observers)
+
+
+@contextlib.contextmanager
+def observed(tape: Any, observer: Callable[..., Any]) -> Iterator[None]:
+    """Within this block observer(name, y, arguments, pullback) is called for the operations of a
+    tape; what it returns takes the place of the pullback."""
+    observers[tape] = observer
+    _switch(on)
+    try:
+        yield
+    finally:
+        del observers[tape]
+        _switch(on)
 
 
 def first_bad(x: Any) -> str | None:
@@ -60,13 +80,28 @@ def _origin(arguments: Sequence[Any]) -> str:
 
 
 def watched(
+    tape: Any,
+    name: str,
+    y: Array,
+    arguments: Sequence[Any],
+    pullback: Callable[[Array], Sequence[Array]],
+) -> Callable[[Array], Sequence[Array]]:
+    """Check an operation, and show it to the tape's observer; returns the pullback to record."""
+    if on:
+        pullback = _checked(name, y, arguments, pullback)
+    if tape in observers:
+        pullback = observers[tape](name, y, arguments, pullback)
+    return pullback
+
+
+def _checked(
     name: str, y: Array, arguments: Sequence[Any], pullback: Callable[[Array], Sequence[Array]]
 ) -> Callable[[Array], Sequence[Array]]:
     """Check the value y of an operation; returns its pullback with checks of all cotangents."""
     check(f"Forwards: the value of {name}", y, arguments)
     places = [i for i, argument in enumerate(arguments, 1) if hasattr(argument, "tape")]
 
-    def watched_pullback(g: Array) -> Sequence[Array]:
+    def checked_pullback(g: Array) -> Sequence[Array]:
         check(f"Backwards: the cotangent that reaches {name}, a sum over its uses", g)
         cotangents = pullback(g)
         for place, cotangent in zip(places or range(1, len(cotangents) + 1), cotangents):
@@ -75,7 +110,7 @@ def watched(
                 check(what, cotangent, arguments)
         return cotangents
 
-    return watched_pullback
+    return checked_pullback
 
 
 def check_step(made: bool, g: Array) -> None:

@@ -49,7 +49,7 @@ def record(data: Array, parents: Sequence[Tensor], pullback: Callable[[Array], S
     pullback(g) returns one cotangent per parent (None for zero), each of its parent's shape.
     It must not write to g: other pullbacks may hold it. Values and cotangents of another type are
     rounded to that of the tape's input; GradientError is raised if they are complex. The name and
-    all arguments, the parents and plain ones, are for the messages of `debug_anomaly`.
+    all arguments, the parents and plain ones, are for `debug_anomaly` and `show`.
     """
     tape, indices = parents[0].tape, []
     entries = tape.entries
@@ -67,8 +67,8 @@ def record(data: Array, parents: Sequence[Tensor], pullback: Callable[[Array], S
         )
     if data.dtype != tape.dtype:
         data = _rounded(data, tape.dtype, name)
-    if anomaly.on:
-        pullback = anomaly.watched(name, data, arguments, pullback)
+    if anomaly.watching:
+        pullback = anomaly.watched(tape, name, data, arguments, pullback)
     entries.append((indices, pullback))
     return Tensor(data, tape, len(entries) - 1)
 

@@ -28,6 +28,7 @@ NOISE = {
 }  # fmt: skip
 _FLOAT = np.finfo(np.float32)
 _SAME = {"table": "argmax", "dueling": "argmax"}  # chosen in the same way
+_HEADS = (*NOISE, *_SAME, "tanh", "product")
 
 
 @dataclass(frozen=True)
@@ -460,7 +461,14 @@ def graph_of(policy: Policy) -> Graph:
 
 
 def _acting(actions: Actions, head: Head, masked: bool, name: str = "") -> Graph:
-    """The graph without a network: from its outputs to actions."""
+    """The graph without a network: from its outputs to actions. Raises ConfigError for a head that
+    is not one of npr's."""
+    if head.name not in _HEADS:
+        raise ConfigError(
+            f"The head {head.name!r}, a {type(head).__name__}, cannot be exported: no form has its "
+            f"code. They have that of {', '.join(_HEADS)}. Where NumPy is available, "
+            "npr.infer.load(path) takes the file that agent.save(path) wrote."
+        )
     spec, kind = actions.spec, actions.kind
     nothing: Array = np.zeros(0, np.float32)
     choices: tuple[int, ...] = ()

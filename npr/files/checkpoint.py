@@ -309,7 +309,8 @@ def _class(manifest: Manifest, registry: Mapping[str, type[A]]) -> type[A]:
     name = manifest["algorithm"]
     if name not in registry:
         raise CheckpointError(
-            f"the file contains an agent of {name!r}; this npr has {', '.join(sorted(registry))}."
+            f"the file contains an agent of {name!r}; this npr has {', '.join(sorted(registry))}. "
+            "An algorithm of your own is known once its module is imported (--import MODULE)."
         )
     return registry[name]
 

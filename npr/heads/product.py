@@ -76,17 +76,17 @@ class ProductHead(StochasticHead):
         return noise
 
     def __call__(self, outputs: Any, mask: Array | None = None) -> Product:
-        each = zip(self.parts, self._outputs(outputs, concatenate), self.actions.masks(mask))
+        each = zip(self.parts, self.split(outputs, concatenate), self.actions.masks(mask))
         return Product(self, [head(y, one) for head, y, one in each], outputs.shape[:-1])
 
     def choose(
         self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
     ) -> np.ndarray:
-        each = zip(self.parts, self._outputs(y, np.concatenate), self.actions.masks(mask))
+        each = zip(self.parts, self.split(y, np.concatenate), self.actions.masks(mask))
         a: np.ndarray = self.actions.join(head.choose(x, rng, one) for head, x, one in each)
         return a
 
-    def _outputs(self, y: Any, joined: Callable[..., Any]) -> Iterator[Any]:
+    def split(self, y: Any, joined: Callable[..., Any]) -> Iterator[Any]:
         """The outputs of each head, of all outputs y (..., outputs + free).
 
         joined   concatenates arrays like y

@@ -142,7 +142,8 @@ def algorithm(name: Any) -> type[Algorithm]:
             raise ConfigError(f"There is no algorithm {name!r}; {sb3.ALGORITHMS[name]}.")
         close = difflib.get_close_matches(key, known, 1)
         advice = f"did you mean {known[close[0]]}?" if close else f"npr has {', '.join(REGISTRY)}."
-        raise ConfigError(f"There is no algorithm {name!r}; {advice}")
+        own = "" if close else " One of your own is in a module that is imported: --import MODULE."
+        raise ConfigError(f"There is no algorithm {name!r}; {advice}{own}")
     return REGISTRY[known[key]]
 
 

@@ -1,38 +1,18 @@
 """The pseudocode of every algorithm file and the line tags of its code agree."""
 
 import ast
-import io
 import re
-import tokenize
+import sys
 
 import pytest
+from support import ROOT
 from support.source_files import PACKAGE
+
+sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
+from pseudocode import numbered_lines, tags
 
 SHARED = {PACKAGE / "algorithms" / name for name in ("agent.py", "base.py")}
 ALGORITHMS = sorted({*(PACKAGE / "algorithms").glob("[!_]*.py")} - SHARED)
-BRACKET = re.compile(r"\[\s*(\d+(?:\s*[-,]\s*\d+)*)\s*\]")
-
-
-def numbered_lines(source):
-    """[(13, "y = r + gamma ...")] of the pseudocode in a module's docstring."""
-    text = ast.get_docstring(ast.parse(source), clean=False)
-    found = re.findall(r"^\s*(\d+)  \s*(.*)", text, re.MULTILINE)
-    return [(int(number), line) for number, line in found]
-
-
-def tags(source):
-    """[(line of the file, [9, 11, 12])] for each bracket `[9, 11-12]` in a comment."""
-    found = []
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type != tokenize.COMMENT:
-            continue
-        for bracket in BRACKET.findall(token.string):
-            numbers = []
-            for span in bracket.split(","):
-                first, _, last = span.partition("-")
-                numbers += range(int(first), int(last or first) + 1)
-            found.append((token.start[0], numbers))
-    return found
 
 
 def wrong_tags(source):

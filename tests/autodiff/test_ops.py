@@ -263,12 +263,14 @@ def test_cases_cover_exactly_the_operations():
 def test_every_public_function_is_core_or_an_operation():
     core = {
         "OPS",
+        "TapeView",
         "Tensor",
         "debug_anomaly",
         "grad",
         "gradcheck",
         "guarded",
         "record",
+        "show",
         "stop_gradient",
         "value_and_grad",
         "vjp",

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from support import export_cases as cases
 from support.small_agents import CASES as AGENTS
-from support.small_agents import trained
+from support.small_agents import small_agent, trained
 
 from npr.errors import ConfigError
 from npr.export import graph_of, model_of
+from npr.export.graph import _HEADS
 from npr.export.model import decided, draw_noise, fingerprint
+from npr.heads import HEADS, GaussianHead
 
 every_case = pytest.mark.parametrize("case", cases.CASES)
 
@@ -204,3 +206,19 @@ def test_tests_of_choices_show_the_sign_of_most_weights(case):
         wrong = replace(model.graph, hidden=hidden)
         found.append((wrong(model.observations) != model.actions).any())
     assert np.mean(found) > (0.55 if case == "bernoulli" else 0.85)  # images are nearly constant
+
+
+def test_a_head_that_is_not_nprs_is_refused():
+    """Its actions would be computed as another head's."""
+
+    class Own(GaussianHead):
+        name = "own"
+
+    policy = small_agent("PPO-Box").policy
+    policy.head = Own(policy.actions)  # nothing else differs
+    with pytest.raises(ConfigError, match="The head 'own', a Own, cannot be exported: .* argmax"):
+        graph_of(policy)
+
+
+def test_every_head_of_npr_has_code():
+    assert {*HEADS} <= {*_HEADS}

@@ -205,7 +205,7 @@ def test_an_invalid_generator_state_is_refused(words, dqn_file):
 @pytest.mark.parametrize(
     "edit, match",
     [
-        (put("algorithm", "Nope"), "contains an agent of 'Nope'; this npr has .*DQN, "),
+        (put("algorithm", "Nope"), "contains an agent of 'Nope'; this npr has .*DQN, .*--import"),
         (put("algorithm", "os.system"), "contains an agent of 'os.system'"),
         (put("algorithm", "SAC"), None),
         (put("extra", 1), r"unknown manifest keys \['extra'\]"),

@@ -1,12 +1,10 @@
 """The source files of the package."""
 
+import sys
+
 from support import ROOT
 
-PACKAGE = ROOT / "npr"
-SOURCES = sorted(PACKAGE.rglob("*.py"))
-
-
-def module_path(path):
-    """npr/kernels/jit.py -> ("kernels", "jit");  npr/kernels/__init__.py -> ("kernels",)"""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts
+sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
+from package_map import PACKAGE as PACKAGE
+from package_map import SOURCES as SOURCES
+from package_map import module_path as module_path

@@ -1,0 +1,206 @@
+"""Lessons as Jupyter notebooks: each page of a MyST notebook links to its own .ipynb.
+
+`parse` reads the text of a lesson, `notebook` turns it into the JSON of a notebook without outputs;
+they need the standard library only. `setup` is for Sphinx.
+"""
+
+import json
+import posixpath
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+FENCE = re.compile(r"^(`{3,}|~{3,}|:{3,})(.*)$")
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?![a-z]+:|#)([^)\s]+?)\.md(#[^)\s]*)?\)")
+LABELS = {
+    "en": ("Download this lesson as a notebook", ".ipynb"),
+    "zh": ("下载本课的 Jupyter 笔记本", ".ipynb"),
+}
+
+
+@dataclass
+class Cell:
+    """A cell of a lesson: Markdown or code, and the line where it begins in the text."""
+
+    kind: str
+    source: str
+    line: int
+    metadata: dict = field(default_factory=dict)
+
+    @property
+    def folded(self):
+        return "hide-cell" in self.metadata.get("tags", ())
+
+
+def parse(text):
+    """(front matter, [Cell]) of the text of a lesson."""
+    lines = text.splitlines()
+    front, start = {}, 0
+    if lines and lines[0] == "---":
+        end = lines.index("---", 1)
+        front, start = metadata(lines[1:end], 2), end + 1
+    cells, held, first = [], [], start
+
+    def close(following):
+        nonlocal held, first
+        if source := "\n".join(held).strip("\n"):
+            blank = next(i for i, line in enumerate(held) if line.strip())
+            cells.append(Cell("markdown", source, first + blank + 1))
+        held, first = [], following
+
+    i = start
+    while i < len(lines):
+        fence = FENCE.match(lines[i])
+        if fence:
+            end = closing(lines, i, fence[1])
+            if fence[2].split()[:1] == ["{code-cell}"]:
+                if fence[2].split()[1:] != ["python"]:
+                    raise ValueError(f"line {i + 1}: write ```{{code-cell}} python")
+                close(end + 1)
+                cells.append(code_cell(lines[i + 1 : end], i + 2))
+            else:
+                held += lines[i : end + 1]
+            i = end + 1
+        elif re.fullmatch(r"\+\+\+\s*", lines[i]):
+            close(i + 1)
+            i += 1
+        else:
+            held.append(lines[i])
+            i += 1
+    close(len(lines))
+    return front, cells
+
+
+def closing(lines, start, marks):
+    """The line that closes the fence which begins in line `start`."""
+    last = re.compile(rf"^{re.escape(marks[0])}{{{len(marks)},}}\s*$")
+    for i in range(start + 1, len(lines)):
+        if last.match(lines[i]):
+            return i
+    raise ValueError(f"line {start + 1}: this block is not closed")
+
+
+def code_cell(lines, number):
+    """A Cell of code; its metadata is YAML between lines ---, or lines of the form :name: value."""
+    head, body = [], 0
+    if lines and lines[0] == "---":
+        body = lines.index("---", 1) + 1
+        head, at = lines[1 : body - 1], number + 1
+    else:
+        while body < len(lines) and lines[body].startswith(":"):
+            body += 1
+        head, at = [re.sub(r"^:", "", line) for line in lines[:body]], number
+    while body < len(lines) and not lines[body].strip():
+        body += 1
+    source = "\n".join(lines[body:]).rstrip()
+    return Cell("code", source, number + body, metadata(head, at))
+
+
+def metadata(lines, number):
+    """The values of a few lines of YAML: names with a text, a list [a, b], or indented names."""
+    found = {}
+    inner = None
+    for i, line in enumerate(lines, number):
+        if not line.strip():
+            continue
+        match = re.fullmatch(r"( *)([\w-]+):(?: +(.*?))?\s*", line)
+        if not match or (match[1] and inner is None):
+            raise ValueError(f"line {i}: {line!r} is not read; write name: value, or name: [a, b]")
+        name, value = match[2], match[3]
+        if match[1]:
+            inner[name] = scalar(value or "")
+        elif value:
+            found[name], inner = scalar(value), None
+        else:
+            found[name] = inner = {}
+    return found
+
+
+def scalar(text):
+    if text.startswith("[") and text.endswith("]"):
+        return [scalar(part.strip()) for part in text[1:-1].split(",") if part.strip()]
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    return text
+
+
+def notebook(text, name="", base=""):
+    """The JSON of a notebook, without outputs; the same text gives the same bytes.
+
+    name   of the page, as lessons/01_values: links to other pages start from it
+    base   address of the site, for these links; without one they become plain text
+    """
+    cells = []
+    for number, cell in enumerate(parse(text)[1], 1):
+        made = {"cell_type": cell.kind, "id": f"cell-{number}", "metadata": {}}
+        if cell.kind == "code":
+            source = cell.source
+            made["metadata"] = dict(cell.metadata)
+            if cell.folded:
+                made["metadata"]["jupyter"] = {"source_hidden": True}
+            made |= {"execution_count": None, "outputs": []}
+        else:
+            source = LINK.sub(lambda link: linked(link, name, base), cell.source)
+        cells.append(made | {"source": source.splitlines(keepends=True)})
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    held = {
+        "cells": cells,
+        "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return json.dumps(held, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def linked(link, name, base):
+    if not base:
+        return link[1]
+    page = posixpath.normpath(posixpath.join(posixpath.dirname(name), link[2]))
+    return f"[{link[1]}]({base.rstrip('/')}/{page}.html{link[3] or ''})"
+
+
+def is_lesson(text):
+    return text.startswith("---\n") and parse(text)[0].get("file_format") == "mystnb"
+
+
+def lessons(app):
+    """{name of the page: text} of the pages that are MyST notebooks."""
+    found = {}
+    for name in sorted(app.env.found_docs):
+        path = Path(app.env.doc2path(name))
+        if path.suffix == ".md" and is_lesson(text := path.read_text(encoding="utf-8")):
+            found[name] = text
+    return found
+
+
+def write(app, error):
+    if error or app.builder.format != "html":
+        return
+    for name, text in lessons(app).items():
+        target = Path(app.outdir, f"{name}.ipynb")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(notebook(text, name, app.config.html_baseurl or ""), encoding="utf-8")
+
+
+def link(app, doctree, name):
+    """Put the link to the notebook after the title."""
+    from docutils import nodes
+
+    path = Path(app.env.doc2path(name))
+    if app.builder.format != "html" or path.suffix != ".md":
+        return
+    if not is_lesson(path.read_text(encoding="utf-8")):
+        return
+    label, ending = LABELS["zh" if (app.config.language or "").startswith("zh") else "en"]
+    address = posixpath.basename(name) + ".ipynb"
+    inside = nodes.reference("", label, refuri=address, internal=True, classes=["download"])
+    line = nodes.paragraph("", "", inside, nodes.Text(f" ({ending})"), classes=["notebook"])
+    for title in doctree.findall(nodes.title):
+        title.parent.insert(title.parent.index(title) + 1, line)
+        return
+
+
+def setup(app):
+    app.connect("doctree-resolved", link)
+    app.connect("build-finished", write)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,62 @@
+"""Words that the directives write, in the languages of the site."""
+
+CHINESE = {
+    # side-by-side
+    "Pseudocode": "伪代码",
+    "Code": "代码",
+    # settings
+    "Setting": "参数",
+    "Default": "默认值",
+    "Meaning": "含义",
+    "Limits": "取值",
+    "fixed": "创建后不可更改",
+    "at least {}": "不小于 {}",
+    "above {}": "大于 {}",
+    "in {}": "属于 {}",
+    "{} or {}": "{} 或 {}",
+    # facts
+    "Observations": "观测空间",
+    "Actions": "动作空间",
+    "Policy": "策略类型",
+    "Networks": "网络",
+    "Exports": "可导出为",
+    "Presets": "预设参数",
+    "off-policy": "异策略（off-policy）",
+    "on-policy": "同策略（on-policy）",
+    "off-policy, with a replay buffer": "异策略（off-policy），使用经验回放",
+    "none: a table": "无，使用表格",
+    "pi": "pi（策略）",
+    "qf": "qf（动作价值）",
+    "vf": "vf（状态价值）",
+    "; ": "；",
+    ", ": "、",
+    "{} environments: {}": "{} 个环境：{}",
+    "1 environment: {}": "1 个环境：{}",
+    "none": "无",
+    "bounded": "有界",
+    "images only with {}": "图像需要 {}",
+    # curves
+    "environment steps": "环境步数",
+    "mean return": "平均回报",
+    "{n} seeds, {steps} environment steps; mean return of the trained agents {mean}, worst {worst}":
+        "{n} 个随机种子，{steps} 个环境步；训练后智能体的平均回报 {mean}，最差 {worst}",
+    "1 seed, {steps} environment steps; return of the trained agent {mean}":
+        "1 个随机种子，{steps} 个环境步；训练后智能体的回报 {mean}",
+    "Line: interquartile mean of the evaluations during training; band: 95 % bootstrap interval; "
+    "thin lines: the seeds. Diamonds: figures that others have published.":
+        "粗线：训练中各次评估的四分位均值；色带：95 % 自助法置信区间；细线：各随机种子。"
+        "菱形：他人公布的结果。",
+    "No run of {} is stored in benchmarks/curves.": "benchmarks/curves 中没有 {} 的训练记录。",
+    "Made by {}": "生成命令：{}",
+    "published": "公布的结果",
+    # reference
+    "[The page of {name}](../algorithms/{file}.md)": "[{name} 的说明页](../algorithms/{file}.md)",
+    # source pages
+    "Documentation": "文档",
+    "[source]": "[源代码]",
+}  # fmt: skip
+
+
+def word(config, text):
+    """The text in the language of the site. KeyError where the Chinese one is missing."""
+    return CHINESE[text] if (config.language or "en").startswith("zh") else text

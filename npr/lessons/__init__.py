@@ -1,0 +1,44 @@
+"""Checks of the answers to the exercises in docs/lessons: `check("dqn-2", answer)`.
+
+Each module has the checks of one lesson. Imports all of npr; `import npr` does not import it.
+"""
+
+from typing import Any
+
+from npr.errors import ConfigError, WrongAnswer
+from npr.lessons import (
+    ddpg,
+    dqn,
+    network,
+    policy_gradient,
+    ppo,
+    q_actor_critic,
+    replay,
+    sac,
+    soft_q,
+    tape,
+    td,
+    values,
+)
+
+LESSONS = (
+    values, td, tape, network, dqn, replay, policy_gradient, q_actor_critic, ppo, ddpg, soft_q, sac,
+)  # fmt: skip
+CHECKS = {name: test for lesson in LESSONS for name, test in lesson.CHECKS.items()}
+
+__all__ = ["CHECKS", "check"]
+
+
+def check(exercise: str, answer: Any) -> None:
+    """Print whether the answer to an exercise is right.
+
+    Raises WrongAnswer with a hint if it is wrong. An answer `...` is one that is still to be given.
+    """
+    if exercise not in CHECKS:
+        raise ConfigError(f"There is no exercise {exercise!r}; there are {', '.join(CHECKS)}.")
+    if answer is ...:
+        print(f"{exercise}: not answered yet.")
+        return
+    if fault := CHECKS[exercise](answer):
+        raise WrongAnswer(f"{exercise}: {fault}")
+    print(f"{exercise}: correct.")

@@ -1,0 +1,87 @@
+"""What checks of the lessons share: an answer as a number, an array or a function, or its refusal.
+
+A check is a function of the answer, decorated with `checked`, that raises Refused(sentence).
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+Check = Callable[[Any], str | None]
+
+
+class Refused(Exception):
+    """An answer is wrong; the text is the hint."""
+
+
+def checked(test: Callable[[Any], None]) -> Check:
+    """test as a check: what it raises as Refused is returned as a sentence."""
+
+    @functools.wraps(test)
+    def check(answer: Any) -> str | None:
+        try:
+            test(answer)
+        except Refused as refused:
+            return str(refused)
+        return None
+
+    return check
+
+
+def refuse(sentence: str) -> NoReturn:
+    raise Refused(sentence)
+
+
+def array(answer: Any, shape: tuple[int, ...] | None = None, what: str = "The answer",
+          ) -> NDArray[np.float64]:  # fmt: skip
+    """The answer as float64 numbers: of a number, a list or an array, of this shape if given."""
+    try:
+        found = np.asarray(answer)
+        real = found.dtype.kind in "fiu"
+    except Exception:
+        real = False
+    if not real:
+        kind = type(answer).__name__
+        refuse(f"{what} must be {'a number' if shape == () else 'numbers'}, got {kind}.")
+    if shape is not None and found.shape != shape:
+        needed = "one number" if shape == () else f"shape {shape}"
+        refuse(f"{what} must have {needed}, got shape {found.shape}.")
+    if not np.isfinite(found).all():
+        refuse(f"{what} holds NaN or infinity.")
+    return found.astype(np.float64)
+
+
+def number(answer: Any, what: str = "The answer") -> float:
+    """The answer as one number; an array with one entry counts."""
+    try:
+        if (found := np.asarray(answer)).size == 1 and found.dtype.kind in "fiu":
+            answer = found.reshape(())
+    except Exception:  # what it is instead is said below
+        pass
+    return float(array(answer, (), what))
+
+
+def call(answer: Any, *args: Any, **kwargs: Any) -> Any:
+    """What the answer, a function, returns for copies of the arguments."""
+    if not callable(answer):
+        refuse(f"The answer must be a function, got {type(answer).__name__}.")
+    copies = [arg.copy() if isinstance(arg, np.ndarray) else arg for arg in args]
+    try:
+        return answer(*copies, **kwargs)
+    except Exception as error:
+        refuse(f"Your function raised {type(error).__name__}: {error}")
+
+
+def near(a: Any, b: Any, tolerance: float = 1e-6) -> bool:
+    """Whether all numbers are equal up to tolerance, relative to the larger of 1 and |b|."""
+    return bool(np.all(np.abs(np.subtract(a, b)) <= tolerance * np.maximum(1, np.abs(b))))
+
+
+def known(found: Any, mistakes: Mapping[str, Any], tolerance: float = 1e-6) -> None:
+    """Refuse what equals a frequent mistake, with its sentence: {sentence: wrong value}."""
+    for sentence, wrong in mistakes.items():
+        if near(found, wrong, tolerance):
+            refuse(sentence)

@@ -1,0 +1,130 @@
+"""The lessons: their form, their exercises, their notebooks, and that all cells run.
+
+`python tests/lessons/test_lessons.py docs/lessons/05_dqn.md --figures FOLDER` runs one lesson.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # a program, too: it finds npr and the support of the tests
+    sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+
+import pytest
+from support import ROOT
+from support.lessons import exercises, faults, lesson_of, main, notebook, pages, parse
+
+from npr.lessons import CHECKS, LESSONS
+
+NAMES = [module.__name__.rpartition(".")[2] for module in LESSONS]
+
+
+def test_there_are_twelve_lessons():
+    assert [lesson_of(path) for path in pages()] == NAMES
+
+
+@pytest.mark.parametrize("path", pages(), ids=lesson_of)
+def test_the_form_of_a_lesson(path):
+    assert faults(path) == []
+
+
+def test_every_exercise_has_a_check_and_every_check_an_exercise():
+    named = {}
+    for path in pages():
+        named |= exercises(parse(path.read_text(encoding="utf-8"))[1])[0]
+    assert set(named) == set(CHECKS)
+
+
+@pytest.mark.parametrize("path", pages(), ids=lesson_of)
+def test_the_notebook_of_a_lesson(path):
+    text = path.read_text(encoding="utf-8")
+    made = notebook(text)
+    assert made == notebook(text)
+    held = json.loads(made)
+    assert (held["nbformat"], held["nbformat_minor"]) == (4, 5)
+    sources = ["".join(cell["source"]) for cell in held["cells"]]
+    assert [s for s, c in zip(sources, held["cells"]) if c["cell_type"] == "code"] == [
+        cell.source for cell in parse(text)[1] if cell.kind == "code"
+    ]
+    for source, cell in zip(sources, held["cells"]):
+        hidden = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+        assert hidden == ("hide-cell" in cell["metadata"].get("tags", []))
+        assert cell.get("outputs", []) == [] and ".md)" not in source
+    assert len({cell["id"] for cell in held["cells"]}) == len(sources)
+
+
+TEXT = """---
+file_format: mystnb
+---
+
+# Title
+
+A [page](../algorithms/dqn.md#pseudocode), [a site](https://example.org/a.md) and ![](x.md).
+
+```text
+```{code-cell} python
+```
+
++++
+
+Another cell of text.
+
+```{code-cell} python
+:tags: [hide-cell, remove-output]
+
+1 + 1
+```
+"""
+
+
+def test_the_cells_of_a_text():
+    front, cells = parse(TEXT)
+    assert front == {"file_format": "mystnb"}
+    assert [(cell.kind, cell.line, cell.folded) for cell in cells] == [
+        ("markdown", 5, False), ("markdown", 15, False), ("code", 20, True),
+    ]  # fmt: skip
+    assert cells[2].source == "1 + 1"
+    assert cells[2].metadata == {"tags": ["hide-cell", "remove-output"]}
+    both = {"tags": ["hide-cell"], "mystnb": {"code_prompt_show": "Solution: a"}}
+    head = '---\ntags: [hide-cell]\nmystnb:\n  code_prompt_show: "Solution: a"\n---'
+    assert parse(f"```{{code-cell}} python\n{head}\nx = 1\n```\n")[1][0].metadata == both
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("```{code-cell} python\nx = 1\n", "line 1: this block is not closed"),
+        ("```{code-cell}\nx = 1\n```\n", "code-cell} python"),
+        ("```{code-cell} python\n---\ntags:\n- a\n---\n```\n", "line 4: '- a' is not read"),
+    ],
+)
+def test_a_text_that_is_not_read(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text)
+
+
+def test_links_in_a_notebook_lead_to_the_site():
+    plain = json.loads(notebook(TEXT, "lessons/05_dqn"))["cells"][0]["source"]
+    assert plain[2] == "A page, [a site](https://example.org/a.md) and ![](x.md).\n"
+    held = json.loads(notebook(TEXT, "lessons/05_dqn", "https://example.org/npr/"))["cells"]
+    assert "(https://example.org/npr/algorithms/dqn.html#pseudocode)" in "".join(held[0]["source"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numba", ["1", "0"], ids=["numba", "without_numba"])
+@pytest.mark.parametrize("path", pages(), ids=lesson_of)
+def test_the_cells_of_a_lesson_run(path, numba, tmp_path):
+    """All cells in order, so that each solution passes; make docs runs them, too, with Numba."""
+    environment = os.environ | {"NPR_NUMBA": numba, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, __file__, str(path)],
+        capture_output=True, text=True, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
