@@ -181,6 +181,8 @@ class Policy:
     ) -> Any:
         """The environment's action for one observation, or a batch of actions for a batch.
 
+        deterministic  True: the best action; False: drawn, with exploration as in training
+        rng            for deterministic=False; None: a new generator without a seed
         action_masks   1 or True for what is allowed, (mask_size,) or (B, mask_size); None: all is
                        allowed, with a ConfigWarning where the policy was trained with masks
         """

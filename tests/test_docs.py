@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import re
+import sys
 
 import gymnasium
 import pytest
@@ -27,10 +28,14 @@ CALLBACKS = {
 
 
 @pytest.fixture
-def registered():
-    """What a page registers is forgotten later."""
-    before = dict(gymnasium.registry)
+def registered(monkeypatch, tmp_path):
+    """A page can import what it writes. What it registers is forgotten later."""
+    before, modules = dict(gymnasium.registry), {*sys.modules}
+    monkeypatch.syspath_prepend(tmp_path)
     yield
+    for name in {*sys.modules} - modules:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
     gymnasium.registry.clear()
     gymnasium.registry.update(before)
 

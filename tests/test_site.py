@@ -153,6 +153,11 @@ def test_the_words_of_the_directives_are_translated(sphinx):
             assert text in words.CHINESE, (path.name, text)
 
 
+def test_chinese_is_searched_by_pairs_of_characters(sphinx):
+    search = importlib.import_module("languages").ChineseSearch({})
+    assert search.split("用 DQN 学习值") == ["用", "DQN", "学", "习", "值", "学习", "习值"]
+
+
 # ---- formulas
 
 
@@ -278,6 +283,9 @@ PAGES = [
 ]  # fmt: skip
 SIZES = [(390, 844), (1280, 900)]
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+FOUND = """new Promise((done) => setTimeout(
+    () => done(document.querySelectorAll("#search-results li").length), 3000
+))"""
 LOADED = re.compile(
     r"""<(?:script|img|iframe|source|video)[^>]*\ssrc=["'](?:https?:)?//[^"']*|"""
     r"""<link(?=[^>]*rel=["'](?:stylesheet|preload|icon)["'])[^>]*href=["'](?:https?:)?//[^"']*|"""
@@ -358,13 +366,10 @@ def test_pages_in_a_browser_have_no_errors_and_do_not_scroll_sideways(site, tmp_
             "[...document.querySelectorAll('.side-by-side .marked')].map((e) => e.id)"
         )
         assert sorted(marked) == ["dqn-line-13", "dqn-pseudocode-13"]
-        search = (site / "search.html").as_uri() + "?q=bootstrap"
-        browser.open(search, 1280, 900)
-        hits = browser.evaluate(
-            "new Promise((done) => setTimeout(() => done("
-            "document.querySelectorAll('#search-results li').length), 3000))"
-        )
-        assert hits > 2
+        browser.open((site / "search.html").as_uri() + "?q=bootstrap", 1280, 900)
+        assert browser.evaluate(FOUND) > 2
+        browser.open((site / "zh" / "search.html").as_uri() + "?q=经验回放", 1280, 900)
+        assert browser.evaluate(FOUND) > 2
 
 
 def test_what_a_page_loads_from_a_network_is_found():

@@ -15,7 +15,15 @@ from npr.backend import Array, check_array, to_host
 from npr.buffers import ReplayBuffer, Steps
 from npr.distributed.collected import ActorEnvs
 from npr.envs.batched import BatchedEnv, ErrorPolicy
-from npr.envs.make import env_id, env_name, has_limit_below, is_vector, number_of_envs, open_envs
+from npr.envs.make import (
+    env_id,
+    env_name,
+    has_limit_below,
+    is_vector,
+    not_registered,
+    number_of_envs,
+    open_envs,
+)
 from npr.envs.remake import EnvOfFile, description
 from npr.envs.spaces import Actions, Observations, actions_from_spec, observations_from_spec
 from npr.errors import CheckpointWarning, ConfigError, ResumeWarning, SpaceError
@@ -413,12 +421,18 @@ class Agent(Settings, sb3.Methods):
 
     def _reopen_envs(self, num_timesteps: int) -> None:
         """Open the environments of an agent that was loaded or closed."""
+        import gymnasium
+
         if self.env is None:
             raise self._no_env("npr.load(path, env=...) or agent.set_env(env)")
         position, self._position = self._position, {}
         if position.get("steps", 0) or num_timesteps:
             self._renew_seeds(num_timesteps)
-        self._enter(self._open_envs())
+        try:
+            envs = self._open_envs()
+        except gymnasium.error.UnregisteredEnv as error:
+            raise ConfigError(not_registered(error)) from None
+        self._enter(envs)
         if position:
             self._resume_episodes(position)
 
@@ -662,6 +676,8 @@ class Agent(Settings, sb3.Methods):
 
         Raises ConfigError if npr cannot make one.
         """
+        if self.env is None:
+            raise self._no_env("env=...")
         return evaluation.separate(
             self.env, self.envs, self.max_episode_steps, self._env_kwargs(), self.vectorization
         )

@@ -109,10 +109,10 @@ class DQN(Replay, TargetNetwork, EpsilonGreedy, Algorithm):
         """y of line 13, (B,); with double=True theta selects a'."""
         q2 = self.Q(self.theta_bar, s2)
         best = pick(q2, self.Q(self.theta, s2).argmax(axis=-1)) if self.double else max(q2, axis=-1)
-        return r + gamma * (1 - terminated) * best
+        return r + gamma * (1 - terminated) * best  # [13]
 
     def update(self, s, a, r, s2, terminated, gamma):
-        y = self.target(r, s2, terminated, gamma)  # [13]
+        y = self.target(r, s2, terminated, gamma)
 
         def L(theta):
             return td_huber(self.Q(theta, s), a, y)

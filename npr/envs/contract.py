@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 import reprlib
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,29 @@ def checked_reset(result: Any) -> Any:
     return result[0]
 
 
+def unpacked_step(error: Exception) -> EnvContractError | None:
+    """The error of what step() returned, if a wrapper or vector environment of Gymnasium could not
+    unpack it: a TimeLimit does so before npr sees it. None for any other error."""
+    found = re.fullmatch(r"not enough values to unpack \(expected 5, got (\d)\)", str(error))
+    trace = error.__traceback__
+    if found is None or trace is None or not isinstance(error, ValueError):
+        return None
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    frame = trace.tb_frame
+    module = str(frame.f_globals.get("__name__"))
+    if not module.startswith("gymnasium.") or frame.f_code.co_name != "step":
+        return None
+    return _not_five(f"{found[1]} values")
+
+
+def _not_five(got: str) -> EnvContractError:
+    return EnvContractError(
+        "step() must return (observation, reward, terminated, truncated, info), got "
+        f"{got}. Four values are the API of old Gym: return both flags."
+    )
+
+
 def checked_step(result: Any) -> tuple[Any, float, bool, bool]:
     """(observation, reward, terminated, truncated) of what step() returned.
 
@@ -114,10 +138,7 @@ def checked_step(result: Any) -> tuple[Any, float, bool, bool]:
         got = type(result).__name__
         if isinstance(result, tuple):
             got += f" of {len(result)}"
-        raise EnvContractError(
-            "step() must return (observation, reward, terminated, truncated, info), got "
-            f"{got}. Four values are the API of old Gym: return both flags."
-        )
+        raise _not_five(got)
     observation, reward, terminated, truncated, info = result
     if reward.__class__ is not float:
         reward = _reward(reward)

@@ -25,6 +25,7 @@ from npr.envs.contract import (
     checked_step,
     has_action_mask,
     success,
+    unpacked_step,
 )
 from npr.envs.episode_log import MAX_ACTIONS, MAX_BYTES, TOO_LONG, EpisodeLog
 from npr.envs.spaces import GroupActions
@@ -197,6 +198,8 @@ class EnvList(BatchedEnv):
 
     def _crashed(self, i: int, stepping: bool, error: Exception) -> None:
         """See `_handle_crash`, for an exception of env i."""
+        if stepping and (fault := unpacked_step(error)):
+            raise self._contract_error(i, fault) from error
         what = f"env {self.first + i} raised {describe_error(error)}"
         self._handle_crash(i, stepping, what, error)
 

@@ -82,6 +82,14 @@ def make_env(
     return gymnasium.wrappers.TimeLimit(made, max_episode_steps)
 
 
+def not_registered(error: Exception) -> str:
+    """What Gymnasium says about the id of an agent's environment that is not registered, and what
+    to do."""
+    text = str(error)
+    end = "" if text.endswith((".", "?", "!")) else "."
+    return f"{text}{end} Import the module that registers it, or pass env=."
+
+
 def sendable(env: Any) -> Any:
     """What makes an environment in a new process, which may not know what this one registered."""
     import gymnasium

@@ -11,7 +11,15 @@ import numpy as np
 from npr.backend import FLOAT
 from npr.envs import envpool, workers
 from npr.envs.batched import LARGE_REWARD, MAX_RESETS, BatchedEnv, ErrorPolicy, Record
-from npr.envs.contract import NO_MASK, action_mask, all_finite, checked_reset, on_host, success
+from npr.envs.contract import (
+    NO_MASK,
+    action_mask,
+    all_finite,
+    checked_reset,
+    on_host,
+    success,
+    unpacked_step,
+)
 from npr.envs.gymnasium_internals import (
     error_origin,
     last_observations,
@@ -321,6 +329,8 @@ class VectorEnvAdapter(BatchedEnv):
             return
         base, text = self.env.unwrapped, describe_error(error)
         i, origin = error_origin(error, base)
+        if stepping and (fault := unpacked_step(error)):
+            raise self._contract_error(i, fault) from error
         if origin == "result":
             raise self._contract_error(i, f"What it returned cannot be used: {text}.") from error
         if origin == "batch":  # raises EnvContractError if an observation does not fit the space

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.envs.make import is_vector, make_env
+from npr.envs.make import is_vector, make_env, not_registered
 from npr.envs.state_check import in_use
 from npr.errors import CheckpointError, ConfigError, EnvContractError, is_of_gymnasium
 from npr.export import c, javascript, onnx, policy_file, python
@@ -261,7 +261,7 @@ def _played(
         except Exception as error:
             if not is_of_gymnasium(error):
                 raise
-            return None, f"{error} Import the module that registers it, or pass env=."
+            return None, not_registered(error)
     elif is_vector(env):
         made = env
     else:

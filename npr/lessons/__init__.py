@@ -3,6 +3,7 @@
 Each module has the checks of one lesson. Imports all of npr; `import npr` does not import it.
 """
 
+import difflib
 from typing import Any
 
 from npr.errors import ConfigError, WrongAnswer
@@ -35,10 +36,23 @@ def check(exercise: str, answer: Any) -> None:
     Raises WrongAnswer with a hint if it is wrong. An answer `...` is one that is still to be given.
     """
     if exercise not in CHECKS:
-        raise ConfigError(f"There is no exercise {exercise!r}; there are {', '.join(CHECKS)}.")
+        raise ConfigError(f"There is no exercise {exercise!r}{_instead(exercise)}.")
     if answer is ...:
         print(f"{exercise}: not answered yet.")
         return
     if fault := CHECKS[exercise](answer):
         raise WrongAnswer(f"{exercise}: {fault}")
     print(f"{exercise}: correct.")
+
+
+def _instead(exercise: Any) -> str:
+    """The nearest names of exercises, or those of the lesson, or how names look."""
+    name = str(exercise).lower().replace("_", "-").replace(" ", "-")
+    if name in CHECKS:
+        return f"; the nearest is {name!r}"
+    own = [known for known in CHECKS if known.rpartition("-")[0] == name.rpartition("-")[0]]
+    if own:
+        return f"; this lesson has {', '.join(own)}"
+    if close := difflib.get_close_matches(name, CHECKS, 1):
+        return f"; the nearest is {close[0]!r}"
+    return "; names are those of the headings, such as 'dqn-2'"

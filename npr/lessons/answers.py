@@ -72,6 +72,9 @@ def call(answer: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         return answer(*copies, **kwargs)
     except Exception as error:
+        if isinstance(error, TypeError) and ("'invert'" in str(error) or "unary ~" in str(error)):
+            refuse("~ needs bools, and flags are 0 and 1 here: instead of ~terminated write "
+                   "1 - terminated.")  # fmt: skip
         refuse(f"Your function raised {type(error).__name__}: {error}")
 
 

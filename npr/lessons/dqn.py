@@ -42,7 +42,11 @@ def _targets(answer: Any, *values: NDArray[np.float64]) -> NDArray[np.float64]:
     return array(call(answer, _R, _GAMMA, _ENDS, *values), what=_RETURNED)
 
 
-def _compare(found: NDArray[np.float64], right: Any, mistakes: Mapping[str, Any]) -> None:
+def _compare(
+    found: NDArray[np.float64], right: Any, mistakes: Mapping[str, Any], **q: NDArray[np.float64]
+) -> None:
+    """Refuse targets that are wrong; q: the values that the function got, by name."""
+    tried = {"r": _R, "gamma": _GAMMA, "terminated": _ENDS, **q}
     if found.shape == (3, 3):
         refuse(
             "The result has shape (B, B): an array of shape (B, 1) was combined with one of shape "
@@ -57,8 +61,9 @@ def _compare(found: NDArray[np.float64], right: Any, mistakes: Mapping[str, Any]
             "The target still holds the value of a state after termination: where terminated is 1 "
             "nothing comes after the reward."
         )
-    refuse(f"The targets should be {right.round(3).tolist()} for a batch that was tried, "
-           f"not {found.round(3).tolist()}.")  # fmt: skip
+    inputs = ", ".join(f"{name} = {np.asarray(x).tolist()}" for name, x in tried.items())
+    refuse(f"The targets should be {right.round(3).tolist()}, not {found.round(3).tolist()}, for "
+           f"this batch: {inputs}.")  # fmt: skip
 
 
 @checked
@@ -77,7 +82,13 @@ def batch_target(answer: Any) -> None:
             _R + _GAMMA * goes_on * _Q2.mean(axis=1),
         "The reward is masked, too; only what comes after it ends.":
             goes_on * (_R + _GAMMA * best),
-    })  # fmt: skip
+        "That is the index of the best action; the target needs its value.":
+            _R + _GAMMA * goes_on * _Q2.argmax(axis=1),
+        "That is the smallest value; Q-learning takes the best one.":
+            _R + _GAMMA * goes_on * _Q2.min(axis=1),
+        "That is the sum over actions; Q-learning takes the best one.":
+            _R + _GAMMA * goes_on * _Q2.sum(axis=1),
+    }, q2=_Q2)  # fmt: skip
 
 
 @checked
@@ -135,7 +146,7 @@ def double_target(answer: Any) -> None:
         "nothing comes after the reward.": _R + _GAMMA * right,
         "That is the index of the chosen action; the target needs its value.":
             target(q2.argmax(axis=1)),
-    })  # fmt: skip
+    }, q2=q2, q2_bar=_Q2)  # fmt: skip
 
 
 CHECKS: dict[str, Check] = {

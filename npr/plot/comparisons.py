@@ -93,12 +93,13 @@ def count(tasks: Mapping[str, np.ndarray]) -> int:
     return sum(map(len, tasks.values()))
 
 
-def _axis(y: str, last: int, runs: Any, normalize: Normalize | None) -> str:
+def score_name(y: str, last: int, runs: Any, normalize: Normalize | None) -> str:
+    """What the score of a run is, see `final_scores`."""
     if isinstance(runs, Mapping) and all(map(_are_numbers, runs.values())):
         return "score"
     names = {
-        "return": f"mean return of the last {last} episodes",
-        "length": f"mean length of the last {last} episodes in steps",
+        "return": f"mean return of the last {last} training episodes",
+        "length": f"mean length of the last {last} training episodes in steps",
         "evaluation": "mean return of the last evaluation",
     }
     return ("normalized " if normalize else "") + names.get(y, f"last {y}")
@@ -149,7 +150,7 @@ def profile(
         if interval is not None and max(map(len, held)) > 1:
             band = statistics.profile_interval(held, taus, interval)
             ax.fill_between(taus, *band, step="post", color=color(i), alpha=0.2, linewidth=0)
-    ax.set_xlabel(xlabel or f"{_axis(y, last, runs, normalize)} (tau)")
+    ax.set_xlabel(xlabel or f"{score_name(y, last, runs, normalize)} (tau)")
     ax.set_ylabel("share of runs that score above tau")
     ax.set_ylim(-0.03, 1.03)
     ax.set_title(title or "", fontsize=11)

@@ -7,7 +7,7 @@ import numpy as np
 
 from npr.errors import ConfigError
 from npr.plot import statistics
-from npr.plot.comparisons import count, final_scores, pairs_of, title_of
+from npr.plot.comparisons import count, final_scores, pairs_of, score_name, title_of
 from npr.plot.drawing import shortened
 from npr.plot.groups import Normalize, Runs, curve, few, resolve
 from npr.settings.setting import whole
@@ -122,7 +122,7 @@ def improvement_text(
     normalize: Normalize | None = None,
     columns: int | None = None,
 ) -> str:
-    """What `npr.plot.compare` returns as text, a line per pair of groups."""
+    """What `npr.plot.compare` returns as text: what the score is, and a line per pair of groups."""
     scores = final_scores(runs, y, last, normalize)
     pairs = pairs_of(scores, None, interval)
     names = [*scores]
@@ -133,7 +133,9 @@ def improvement_text(
         names = shortened(names, max(_LEAST, (columns - max(map(len, tails)) - 3) // 2))
     short = dict(zip(scores, names))
     lines = [f"{short[a]} > {short[b]}{tail}" for (a, b, *_), tail in zip(pairs, tails)]
-    return "\n".join([*lines, *_note(map(count, scores.values()))])
+    name = score_name(y, last, runs, normalize)
+    score = [] if name == "score" else [f"score of a run: {name}"]
+    return "\n".join([*score, *lines, *_note(map(count, scores.values()))])
 
 
 def _note(runs: Iterable[int]) -> list[str]:

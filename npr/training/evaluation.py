@@ -9,7 +9,7 @@ import numpy as np
 from npr.envs import envpool
 from npr.envs.batched import EVALUATION, BatchedEnv, Episode
 from npr.envs.env_list import EnvList
-from npr.envs.make import make_env, open_envs
+from npr.envs.make import make_env, not_registered, open_envs
 from npr.envs.remake import (
     EnvOfFile,
     fixed_statistics,
@@ -169,7 +169,10 @@ def separate(
     if isinstance(env, str) and vectorization == "envpool":
         return envpool.single(env.rpartition(":")[2], max_episode_steps, env_kwargs)
     if isinstance(env, str | EnvOfFile):
-        return make_env(env, max_episode_steps, env_kwargs)
+        try:
+            return make_env(env, max_episode_steps, env_kwargs)
+        except gymnasium.error.UnregisteredEnv as error:
+            raise ConfigError(not_registered(error)) from None
     try:
         if isinstance(env, gymnasium.vector.VectorEnv):
             return single_of(env)
@@ -184,5 +187,5 @@ def separate(
     except ConfigError as error:
         raise ConfigError(
             "A separate environment is needed; pass one: env=... npr cannot make another like the "
-            f"agent's: {error}."
+            f"agent's: {str(error).removesuffix('.')}."
         ) from None

@@ -97,9 +97,12 @@ def test_improvement_of_two_sets_or_of_all_groups(trained_runs, npr, called):
     assert called[0][:2] == ("improvement", {small: small, wide: wide})
     _, out, _ = npr("plot", trained_runs, "--improvement")
     ((a, b, p, (low, high)),) = plot.compare(str(trained_runs))
-    line, note = out.splitlines()
+    score, line, note = out.splitlines()
+    assert score == "score of a run: mean return of the last 100 training episodes"
     assert line == f"{a} > {b}   probability {p:.2f}   95% interval [{low:.2f}, {high:.2f}]"
     assert note == "Fewer than 5 runs: intervals are too narrow."
+    _, out, _ = npr("plot", trained_runs, "--improvement", "--y", "evaluation")
+    assert out.startswith("score of a run: mean return of the last evaluation\n")
 
 
 def test_the_actions_of_a_table_are_text_or_a_picture(agents, npr, called):

@@ -56,6 +56,19 @@ def test_the_step_of_old_gym_is_refused():
         first_step(OldGymEnv("four values"))
 
 
+@pytest.mark.parametrize("settings", [{}, {"n_envs": 2, "vectorization": "sync"}])
+def test_the_step_of_old_gym_is_refused_within_a_time_limit(settings):
+    """A wrapper unpacks what step() returned before npr sees it."""
+    agent = npr.DQN(lambda: OldGymEnv("four values"), max_episode_steps=9, verbose=0, **settings)
+    with pytest.raises(
+        EnvContractError,
+        match=r"env 0, step 1: step\(\) must return \(observation, reward, terminated, truncated, "
+        r"info\), got 4 values\. Four values are the API of old Gym: return both flags",
+    ) as caught:
+        agent.learn(10)
+    assert type(caught.value.__cause__) is ValueError
+
+
 def test_an_error_of_the_environment_is_reported_and_is_the_cause():
     with pytest.raises(
         EnvCrashedError,

@@ -47,7 +47,17 @@ def test_the_target_of_a_batch():
         (lambda r, g, end, q2: r + g * (1 - end) * q2.mean(axis=1), "mean over actions"),
         (lambda r, g, end, q2: (1 - end) * (r + g * q2.max(axis=1)), "reward is masked"),
         (lambda r, g, end, q2: r + g * (1 - end) * q2.max(axis=1, keepdims=True), r"\(B, B\)"),
-        (lambda r, g, end, q2: r - g * (1 - end) * q2.max(axis=1), "should be"),
+        (lambda r, g, end, q2: r + g * (1 - end) * q2.argmax(axis=1), "index of the best"),
+        (lambda r, g, end, q2: r + g * (1 - end) * q2.min(axis=1), "smallest"),
+        (lambda r, g, end, q2: r + g * (1 - end) * q2.sum(axis=1), "sum over actions"),
+        (lambda r, g, end, q2: r + g * ~end * q2.max(axis=1), "write 1 - terminated"),
+        (lambda r, g, end, q2: r + g * ~float(end[0]) * q2.max(axis=1), "write 1 - terminated"),
+        (
+            lambda r, g, end, q2: r - g * (1 - end) * q2.max(axis=1),
+            r"should be .*, for this batch: r = \[1.0, -2.0, 0.5\], gamma = 0.9, "
+            r"terminated = \[0.0, 1.0, 0.0\], q2 = \[\[2.0, ",
+        ),
+        (lambda g, r, end, q2: r + g * (1 - end) * q2.max(axis=1), "gamma = 0.9"),
         (lambda r, g, end, q2: (r + g * (1 - end) * q2.max(axis=1)).sum(), "shape"),
         (lambda r, g, q2: r, "raised TypeError"),
         ([1.0, 2.0, 3.0], "must be a function"),

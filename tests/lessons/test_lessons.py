@@ -16,7 +16,8 @@ import pytest
 from support import ROOT
 from support.lessons import exercises, faults, lesson_of, main, notebook, pages, parse
 
-from npr.lessons import CHECKS, LESSONS
+from npr.errors import ConfigError
+from npr.lessons import CHECKS, LESSONS, check
 
 NAMES = [module.__name__.rpartition(".")[2] for module in LESSONS]
 
@@ -35,6 +36,23 @@ def test_every_exercise_has_a_check_and_every_check_an_exercise():
     for path in pages():
         named |= exercises(parse(path.read_text(encoding="utf-8"))[1])[0]
     assert set(named) == set(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("dqn2", "the nearest is 'dqn-2'"),
+        ("DQN_2", "the nearest is 'dqn-2'"),
+        ("dqn-9", "this lesson has dqn-1, dqn-2, dqn-3, dqn-4, dqn-5"),
+        ("xyzzy", "names are those of the headings"),
+        (2, "names are those of the headings"),
+    ],
+)
+def test_an_unknown_exercise_names_the_nearest(name, said):
+    with pytest.raises(ConfigError) as caught:
+        check(name, 1)
+    assert f"There is no exercise {name!r}; {said}" in str(caught.value)
+    assert len(str(caught.value)) < 120
 
 
 @pytest.mark.parametrize("path", pages(), ids=lesson_of)

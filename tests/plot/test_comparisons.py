@@ -68,7 +68,7 @@ def test_a_profile_has_a_line_per_group_that_falls_at_its_scores():
 
 def test_a_profile_of_runs_names_the_score(runs):
     (ax,) = profile(runs, last=3, interval=None, title="t").axes
-    assert ax.get_xlabel() == "mean return of the last 3 episodes (tau)"
+    assert ax.get_xlabel() == "mean return of the last 3 training episodes (tau)"
     assert ax.get_title() == "t" and not ax.collections
     (ax,) = profile(runs, normalize={"Pendulum-v1": (0, 1)}, xlabel="x").axes
     assert ax.get_xlabel() == "x"

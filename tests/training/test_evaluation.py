@@ -13,6 +13,7 @@ from support.small_agents import (
     trained,
 )
 
+import npr
 from npr import ConfigError, ConfigWarning, SpaceError
 from npr.algorithms.base import Algorithm
 
@@ -93,8 +94,35 @@ def test_evaluate_takes_an_environment():
 
 def test_evaluate_needs_an_environment_if_it_cannot_make_one():
     agent = small_agent("SAC", env=RandomEnv(OBSERVATIONS["Box"], ACTIONS["Box"]))
-    with pytest.raises(ConfigError, match=r"A separate environment is needed; pass one: env="):
+    with pytest.raises(
+        ConfigError, match=r"A separate environment is needed; pass one: env="
+    ) as caught:
         agent.evaluate()
+    assert not str(caught.value).endswith("..")
+
+
+def test_an_agent_without_an_environment_says_so(tmp_path):
+    agent = small_agent("SAC", env=RandomEnv(OBSERVATIONS["Box"], ACTIONS["Box"]))
+    agent.save(tmp_path / "a.npz")
+    loaded = npr.load(tmp_path / "a.npz")
+    with pytest.raises(
+        ConfigError, match=r"does not hold how .* is made: .*Pass one: env=\.\.\.\.$"
+    ):
+        loaded.evaluation_env()
+    note = npr.export(loaded, tmp_path / "p.py").model.card.measured
+    assert "does not hold how" in note
+
+
+def test_the_module_of_an_id_is_to_be_imported(tmp_path):
+    gymnasium.register("Rope-v0", "gymnasium.envs.classic_control:CartPoleEnv")
+    small_agent("DQN", env="Rope-v0").save(tmp_path / "a.npz")
+    del gymnasium.registry["Rope-v0"]
+    loaded = npr.load(tmp_path / "a.npz")
+    for call in (loaded.evaluate, lambda: loaded.learn(10)):
+        with pytest.raises(
+            ConfigError, match=r"Rope.*[.?] Import the module that registers it, or pass "
+        ):
+            call()
 
 
 @pytest.mark.parametrize("episodes", [0, -1, 2.5, "3", True])
