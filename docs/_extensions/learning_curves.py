@@ -136,7 +136,7 @@ class Curves(SphinxDirective):
             "",
             nodes.Text(before),
             nodes.literal("", f"python benchmarks/suite.py --only {name}"),
-            nodes.Text(after + "."),
+            nodes.Text((after + ".").replace("。.", "。")),
         )
 
 

@@ -28,7 +28,7 @@ def actions(kind, say):
     for name in kind.action_kinds:
         for space in ACTION_SPACES[name]:
             bounded = space == "Box" and kind.needs_bounds
-            found.append((f"{space} ({say('bounded')})" if bounded else space, not bounded))
+            found.append((say("{} (bounded)").format(space) if bounded else space, not bounded))
     return found
 
 

@@ -92,7 +92,7 @@ class SettingsTable(SphinxDirective):
             name = nodes.literal("", one.name, ids=[f"{kind.__name__}.{one.name}"])
             shown = []
             for part in limits(one, self.config):
-                shown += [nodes.Text("; ")] if shown else []
+                shown += [nodes.Text(word(self.config, "; "))] if shown else []
                 literal = part in map(repr, one.choices)
                 shown.append(nodes.literal("", part) if literal else nodes.Text(part))
             rows.append([

@@ -102,12 +102,12 @@ class SideBySide(SphinxDirective):
         self.env.source_files.setdefault(self.env.docname, set()).add(f"npr/algorithms/{name}.py")
         uri = relative(self.env.docname, page_of(path))
         file = f'<a href="{uri}">npr/algorithms/{name}.py</a>'
-        title, code = word(self.config, "Pseudocode"), word(self.config, "Code")
+        title, code, colon = (word(self.config, text) for text in ("Pseudocode", "Code", ": "))
         text = (
             f'<div class="side-by-side">'
             f'<div class="pseudocode"><p class="caption">{title}</p>'
             f"<div class='lines'>{pseudocode_html(lines, name)}</div></div>"
-            f'<div class="code"><p class="caption">{code}: {file}</p>'
+            f'<div class="code"><p class="caption">{code}{colon}{file}</p>'
             f'<div class="highlight"><pre tabindex="0">{code_html(source, name)}</pre></div></div>'
             "</div>"
         )

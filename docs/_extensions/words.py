@@ -2,13 +2,14 @@
 
 CHINESE = {
     # side-by-side
+    ": ": "：",
     "Pseudocode": "伪代码",
     "Code": "代码",
     # settings
     "Setting": "参数",
     "Default": "默认值",
     "Meaning": "含义",
-    "Limits": "取值",
+    "Limits": "取值范围",
     "fixed": "创建后不可更改",
     "at least {}": "不小于 {}",
     "above {}": "大于 {}",
@@ -33,22 +34,22 @@ CHINESE = {
     "{} environments: {}": "{} 个环境：{}",
     "1 environment: {}": "1 个环境：{}",
     "none": "无",
-    "bounded": "有界",
-    "images only with {}": "图像需要 {}",
+    "{} (bounded)": "{}（有界）",
+    "images only with {}": "图像（须设置 {}）",
     # curves
     "environment steps": "环境步数",
     "mean return": "平均回报",
     "{n} seeds, {steps} environment steps; mean return of the trained agents {mean}, worst {worst}":
-        "{n} 个随机种子，{steps} 个环境步；训练后智能体的平均回报 {mean}，最差 {worst}",
+        "{n} 个随机种子，{steps} 个环境步；训练后智能体的平均回报 {mean}，最差 {worst}。",
     "1 seed, {steps} environment steps; return of the trained agent {mean}":
-        "1 个随机种子，{steps} 个环境步；训练后智能体的回报 {mean}",
+        "1 个随机种子，{steps} 个环境步；训练后智能体的回报 {mean}。",
     "Line: interquartile mean of the evaluations during training; band: 95 % bootstrap interval; "
     "thin lines: the seeds. Diamonds: figures that others have published.":
-        "粗线：训练中各次评估的四分位均值；色带：95 % 自助法置信区间；细线：各随机种子。"
-        "菱形：他人公布的结果。",
+        "粗线：训练中各次评估的四分位均值；色带：95% 自助法置信区间；细线：各随机种子。"
+        "菱形：他人公开的结果。",
     "No run of {} is stored in benchmarks/curves.": "benchmarks/curves 中没有 {} 的训练记录。",
-    "Made by {}": "生成命令：{}",
-    "published": "公布的结果",
+    "Made by {}": "生成命令：{}。",
+    "published": "公开结果",
     # reference
     "[The page of {name}](../algorithms/{file}.md)": "[{name} 的说明页](../algorithms/{file}.md)",
     # source pages
