@@ -157,7 +157,7 @@ def test_orders_of_threads_and_blocks(cp, kernel, monkeypatch):
         assert sorted(seen[order]) == list(range(8))
         assert {i // 4 for i in seen[order][:4]} != {0, 1}, "blocks run one after the other"
     assert seen["forward"] == list(range(8)) and seen["reverse"] == list(range(8))[::-1]
-    assert len(set(map(tuple, seen.values()))) == 4
+    assert len(set(map(tuple, seen.values()))) == len(cuda.ORDERS) >= 3
 
 
 @pytest.mark.parametrize("order", cuda.ORDERS)

@@ -52,7 +52,8 @@ def test_the_extras_that_doctor_reports_are_those_of_users():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     others = {
-        "test", "test-services", "lint", "cuda12", "cuda13", "bench", "box2d", "mujoco", "embedded",
+        "test", "test-services", "lint", "docs", "cuda12", "cuda13", "bench", "box2d", "mujoco",
+        "embedded",
     }  # fmt: skip
     declared = {
         extra: re.findall(r"^([\w-]+)>=", text, re.MULTILINE)
