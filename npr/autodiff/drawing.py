@@ -21,26 +21,39 @@ _OTHER = ("#ffffff", "#5f6368")
 _VALUE, _COTANGENT, _MUTED = "#202124", "#b3261e", "#5f6368"
 
 
-@dataclass
-class _Box:
-    """An entry in the drawing, or a point of an arrow that passes a layer (no lines)."""
+@dataclass(kw_only=True)
+class _Point:
+    """A point of an arrow that passes a layer."""
 
-    lines: list[tuple[str, str]] = field(default_factory=list)  # text, color
-    node: Node | None = None
-    kind: str = ""
-    above: list["_Box"] = field(default_factory=list)
-    below: list["_Box"] = field(default_factory=list)
+    above: list["_Point"] = field(default_factory=list)
+    below: list["_Point"] = field(default_factory=list)
     x: float = 0.0  # its center
     y: float = 0.0  # its upper edge
 
     @property
     def width(self) -> float:
-        longest = max((len(line) for line, _ in self.lines), default=0)
-        return longest * _CHAR + 2 * _PAD if self.lines else 4.0
+        return 4.0
 
     @property
     def height(self) -> float:
-        return len(self.lines) * _LINE + 2 * _PAD if self.lines else 0.0
+        return 0.0
+
+
+@dataclass
+class _Box(_Point):
+    """An entry in the drawing."""
+
+    node: Node
+    lines: list[tuple[str, str]]  # text, color
+    kind: str
+
+    @property
+    def width(self) -> float:
+        return max(len(line) for line, _ in self.lines) * _CHAR + 2 * _PAD
+
+    @property
+    def height(self) -> float:
+        return len(self.lines) * _LINE + 2 * _PAD
 
 
 def draw(
@@ -106,32 +119,31 @@ def _box(node: Node, result: int | None, limit: int) -> _Box:
     kind = "" if node.arguments else "input"
     kind = "result" if node.number == result and node.arguments else kind
     cut = [(x if len(x) <= _LONGEST else x[: _LONGEST - 1] + "\u2026", color) for x, color in lines]
-    return _Box(cut, node, kind)
+    return _Box(node, cut, kind)
 
 
 # ---- layout
 
 
-def _layers(boxes: dict[int, _Box]) -> tuple[list[list[_Box]], list[list[_Box]]]:
-    """The layers from above, and each arrow as the boxes that it passes, from parent to child."""
+def _layers(boxes: dict[int, _Box]) -> tuple[list[list[_Point]], list[list[_Point]]]:
+    """The layers from above, and each arrow: its parent, the points that it passes, its child."""
     depth: dict[int, int] = {}
     for number, box in boxes.items():  # parents come first
-        node = box.node
-        known = [depth[p] + 1 for p in node.parents if p in depth] if node else []
-        depth[number] = max(known, default=0 if not node or not node.arguments else 1)
-    layers: list[list[_Box]] = [[] for _ in range(max(depth.values(), default=0) + 1)]
+        known = [depth[p] + 1 for p in box.node.parents if p in depth]
+        depth[number] = max(known, default=1 if box.node.arguments else 0)
+    layers: list[list[_Point]] = [[] for _ in range(max(depth.values(), default=0) + 1)]
     for number, box in boxes.items():
         layers[depth[number]].append(box)
-    layers = [layer for layer in layers if layer] if not all(layers) else layers
+    layers = [layer for layer in layers if layer]
     level = {id(box): i for i, layer in enumerate(layers) for box in layer}
     edges = []
     for box in boxes.values():
-        for parent in box.node.parents if box.node else ():
+        for parent in box.node.parents:
             if parent not in boxes:
                 continue
-            path = [boxes[parent]]
+            path: list[_Point] = [boxes[parent]]
             for i in range(level[id(boxes[parent])] + 1, level[id(box)]):
-                layers[i].append(_Box())
+                layers[i].append(_Point())
                 path.append(layers[i][-1])
             path.append(box)
             edges.append(path)
@@ -141,7 +153,7 @@ def _layers(boxes: dict[int, _Box]) -> tuple[list[list[_Box]], list[list[_Box]]]
     return layers, edges
 
 
-def _sort(layers: list[list[_Box]]) -> None:
+def _sort(layers: list[list[_Point]]) -> None:
     """Order the boxes of each layer for few crossings."""
     best, fewest = [list(layer) for layer in layers], _crossings(layers)
     for sweep in range(_SWEEPS):
@@ -149,7 +161,7 @@ def _sort(layers: list[list[_Box]]) -> None:
         for layer in layers[1:] if down else layers[-2::-1]:
             place = {id(box): i for one in layers for i, box in enumerate(one)}
 
-            def mean(box: _Box, down: bool = down, place: dict[int, int] = place) -> float:
+            def mean(box: _Point, down: bool = down, place: dict[int, int] = place) -> float:
                 near = box.above if down else box.below
                 return sum(place[id(b)] for b in near) / len(near) if near else place[id(box)]
 
@@ -161,7 +173,7 @@ def _sort(layers: list[list[_Box]]) -> None:
         layer[:] = order
 
 
-def _crossings(layers: list[list[_Box]]) -> int:
+def _crossings(layers: list[list[_Point]]) -> int:
     total = 0
     for upper, lower in zip(layers, layers[1:]):
         place = {id(box): i for i, box in enumerate(lower)}
@@ -173,7 +185,7 @@ def _crossings(layers: list[list[_Box]]) -> int:
     return total
 
 
-def _place(layers: list[list[_Box]]) -> None:
+def _place(layers: list[list[_Point]]) -> None:
     """Set the centers: each box as near to its neighbors as its layer allows."""
     for layer in layers:
         _settle(layer, [0.0] * len(layer))
@@ -187,29 +199,21 @@ def _place(layers: list[list[_Box]]) -> None:
             _settle(layer, wanted)
 
 
-def _settle(layer: Sequence[_Box], wanted: Sequence[float]) -> None:
-    """Centers in the layer's order, without overlaps, with the least squared distance to those
-    wanted: the pool-adjacent-violators algorithm on the centers less the widths before them."""
-    offset, offsets = 0.0, []
-    for i, box in enumerate(layer):
-        offset += (layer[i - 1].width + box.width) / 2 + _GAP if i else 0.0
-        offsets.append(offset)
-    blocks: list[tuple[float, int]] = []  # sum, number
-    for want, before in zip(wanted, offsets):
-        total, count = want - before, 1
-        while blocks and blocks[-1][0] / blocks[-1][1] > total / count:
-            more, n = blocks.pop()
-            total, count = total + more, count + n
-        blocks.append((total, count))
-    centers = [total / count for total, count in blocks for _ in range(count)]
-    for box, center, before in zip(layer, centers, offsets):
-        box.x = center + before
+def _settle(layer: Sequence[_Point], wanted: Sequence[float]) -> None:
+    """Centers in the layer's order, without overlaps: those wanted, moved to the right of the box
+    before where they are too near to it, then all to the left by the mean of these moves."""
+    for i, (box, want) in enumerate(zip(layer, wanted)):
+        before = layer[i - 1]
+        box.x = max(want, before.x + (before.width + box.width) / 2 + _GAP) if i else want
+    moved = sum(box.x - want for box, want in zip(layer, wanted)) / len(layer)
+    for box in layer:
+        box.x -= moved
 
 
 # ---- SVG
 
 
-def _ports(edges: list[list[_Box]]) -> list[tuple[float, float]]:
+def _ports(edges: list[list[_Point]]) -> list[tuple[float, float]]:
     """Where each arrow begins and ends on the edges of its boxes: from left to right as the boxes
     are that it goes to or comes from."""
     places = []
@@ -226,7 +230,7 @@ def _ports(edges: list[list[_Box]]) -> list[tuple[float, float]]:
     return [(places[0][i], places[1][i]) for i in range(len(edges))]
 
 
-def _arrow(path: list[_Box], ends: tuple[float, float], lower: dict[int, float]) -> list[str]:
+def _arrow(path: list[_Point], ends: tuple[float, float], lower: dict[int, float]) -> list[str]:
     """An arrow from the lower edge of the first box to the upper edge of the last.
 
     lower   by box: the lower edge of its layer
@@ -252,7 +256,7 @@ def _rectangle(box: _Box) -> list[str]:
     x, node = box.x - box.width / 2, box.node
     shape = f'x="{x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}"'
     out = [f'<g><rect {shape} rx="5" fill="{fill}" stroke="{border}" stroke-width="1.5"/>']
-    if node and node.fused:  # a second border
+    if node.fused:  # a second border
         inner = f'x="{x + 3:.1f}" y="{box.y + 3:.1f}" width="{box.width - 6:.1f}"'
         out.append(
             f'<rect {inner} height="{box.height - 6:.1f}" rx="3" fill="none" stroke="{border}"/>'
