@@ -9,7 +9,7 @@ import npr
 from npr.envs.spaces import ACTION_SPACES
 from npr.export import FORMS
 from npr.presets import PRESETS
-from npr.settings import Replay, Tabular
+from npr.settings import Replay
 
 OWN_ROWS = 3
 
@@ -33,11 +33,9 @@ def actions(kind, say):
 
 
 def policy(kind):
-    """Whether it may learn from actions of another policy than its own."""
     if issubclass(kind, Replay):
         return "off-policy, with a replay buffer"
-    off = issubclass(kind, Tabular) and getattr(kind, "cuts_traces", False)
-    return "off-policy" if off else "on-policy"
+    return "off-policy" if kind.off_policy else "on-policy"
 
 
 def presets(kind, say):

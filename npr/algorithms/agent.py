@@ -135,6 +135,7 @@ class Agent(Settings, sb3.Methods):
     action_kinds: ClassVar[tuple[str, ...]] = ("discrete", "box")  # supported action spaces
     needs_bounds: ClassVar[bool] = False  # whether a Box action space must be bounded
     table: ClassVar[bool] = False  # whether observations are indices of a table
+    off_policy: ClassVar[bool] = False  # whether it learns about another policy than it acts with
     rates: ClassVar[dict[str, str]] = {}  # optimizer -> its setting, see npr.settings.ActorCritic
     # the file of a run that fails; None: save_path, or after an NprError a new file; False: none
     _crash_file: Any = None

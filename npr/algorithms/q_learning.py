@@ -42,7 +42,7 @@ class QLearning(Tabular, Algorithm):
     double: bool = setting(False, "two tables: one chooses a', the other has its value", fixed=True)
 
     action_kinds = ("discrete",)
-    table = cuts_traces = True
+    table = off_policy = True
 
     def build(self):
         self.Q = self.zeros()  # [1]

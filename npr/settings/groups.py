@@ -119,6 +119,8 @@ class Replay(Networks):
         100, "with n_workers: updates that an action may be older than", within="[1, inf)"
     )
 
+    off_policy: ClassVar[bool] = True
+
     def explore(self: Any, s: np.ndarray) -> np.ndarray:
         """The actions (n, ...) of a step at s (n, size): uniformly random ones until
         learning_starts, then those of `choose`, with the noise of `disturbance` if there is one."""

@@ -3,7 +3,7 @@
 import itertools
 import operator
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,7 +36,6 @@ class Tabular(EpsilonGreedy):
 
     double: bool = False  # whether there are two tables
     tables: Any
-    cuts_traces: ClassVar[bool] = False  # at actions that are not the best ones
 
     def check(self: Any) -> None:
         super().check()
@@ -134,7 +133,8 @@ class Tabular(EpsilonGreedy):
         pair, q, e = s * K + a, table.reshape(-1), 1.0
         at: Any = pair
         if self.eligible is not None:
-            cut = self.cuts_traces and q[pair] < table[s].max()
+            # traces of an algorithm that learns about the best actions end at the others
+            cut = self.off_policy and q[pair] < table[s].max()
             decay = 0.0 if cut else self.gamma * self.trace_decay
             at, e = self.eligible.visit(episode, pair, decay, self.traces == "replacing")
         if N is not None:
