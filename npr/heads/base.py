@@ -142,6 +142,14 @@ class Head(ABC):
         mask   (B, mask_size) of the actions that are allowed, see npr.heads.masks; None: all
         """
 
+    def describe(self, y: np.ndarray, mask: np.ndarray | None = None) -> dict[Any, Any]:
+        """The meaning of the outputs y (outputs + free,) for one observation, for `agent.inspect`:
+        names and arrays, which it prints.
+
+        mask   (mask_size,) as for `choose`
+        """
+        return {"outputs": y}
+
 
 class StochasticHead(Head):
     """A head with a distribution for training: head(outputs)."""

@@ -83,6 +83,10 @@ class GaussianHead(StochasticHead):
         D = self.actions.size
         return y[:, :D] if rng is None else _normal(y[:, :D], y[:, D:], rng)
 
+    def describe(self, y: np.ndarray, mask: np.ndarray | None = None) -> dict[Any, Any]:
+        D = self.actions.size
+        return {"mean": y[:D], "std": np.exp(y[D:])}
+
 
 def _normal(mean: np.ndarray, log_std: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Normal numbers of the mean's shape and dtype."""
@@ -232,6 +236,11 @@ class TanhGaussianHead(StochasticHead):
         a: np.ndarray = np.tanh(u)
         return a
 
+    def describe(self, y: np.ndarray, mask: np.ndarray | None = None) -> dict[Any, Any]:
+        D = self.actions.size
+        std = np.exp(np.clip(y[D:], LOG_STD_MIN, LOG_STD_MAX))
+        return {"mean_before_tanh": y[:D], "std_before_tanh": std}
+
 
 # ---- deterministic networks
 
@@ -246,6 +255,9 @@ class TanhHead(Head):
     ) -> np.ndarray:
         a: np.ndarray = np.tanh(y)
         return a
+
+    def describe(self, y: np.ndarray, mask: np.ndarray | None = None) -> dict[Any, Any]:
+        return {"before_tanh": y}
 
 
 class SamplerHead(TanhHead):

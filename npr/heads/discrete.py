@@ -141,6 +141,9 @@ class CategoricalHead(StochasticHead):
     ) -> np.ndarray:
         return _choose(masked(y, mask) / self.temperature, rng)
 
+    def describe(self, y: np.ndarray, mask: np.ndarray | None = None) -> dict[Any, Any]:
+        return {"probabilities": _softmax(masked(y, mask) / self.temperature)}
+
 
 def _choose(logits: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
     """The most likely choice in every row (B, K), or a random one."""
@@ -148,9 +151,22 @@ def _choose(logits: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
     if rng is None:
         a = logits.argmax(axis=-1)
     else:
-        reached = np.cumsum(np.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
+        reached = np.cumsum(_weights(logits), axis=-1)
         a = (reached <= rng.random((len(logits), 1)) * reached[:, -1:]).sum(axis=-1)
     return a
+
+
+def _weights(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of choices (..., K), divided by the largest one."""
+    weights: np.ndarray = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return weights
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of choices (K,)."""
+    weights = _weights(logits)
+    p: np.ndarray = weights / weights.sum()
+    return p
 
 
 # ---- several choices
@@ -204,6 +220,10 @@ class MultiCategoricalHead(StochasticHead):
         y = masked(y, mask)
         parts = [_choose(y[:, i:j], rng) for i, j in spans(self.actions.nvec)]
         return np.stack(parts, axis=-1)
+
+    def describe(self, y: np.ndarray, mask: np.ndarray | None = None) -> dict[Any, Any]:
+        y = masked(y, mask)
+        return {"probabilities": [_softmax(y[i:j]) for i, j in spans(self.actions.nvec)]}
 
 
 # ---- bits
@@ -279,3 +299,6 @@ class BernoulliHead(StochasticHead):
         y = masked_bits(y, mask)
         on: np.ndarray = y > 0 if rng is None else rng.random(y.shape) < _probability(y, np)
         return on.astype(INDEX_DTYPE)
+
+    def describe(self, y: np.ndarray, mask: np.ndarray | None = None) -> dict[Any, Any]:
+        return {"probabilities_of_1": _probability(masked_bits(y, mask), np)}

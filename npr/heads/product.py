@@ -86,6 +86,10 @@ class ProductHead(StochasticHead):
         a: np.ndarray = self.actions.join(head.choose(x, rng, one) for head, x, one in each)
         return a
 
+    def describe(self, y: np.ndarray, mask: np.ndarray | None = None) -> dict[Any, Any]:
+        each = zip(self.parts, self.split(y, np.concatenate), self.actions.masks(mask))
+        return dict(zip(self.actions.keys, (head.describe(x, one) for head, x, one in each)))
+
     def split(self, y: Any, joined: Callable[..., Any]) -> Iterator[Any]:
         """The outputs of each head, of all outputs y (..., outputs + free).
 

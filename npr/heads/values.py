@@ -1,5 +1,7 @@
 """Heads of action values: the best action, or epsilon-greedy."""
 
+from typing import Any
+
 import numpy as np
 
 from npr.errors import EnvContractError
@@ -23,6 +25,9 @@ class ArgmaxHead(Head):
             other = self.actions.uniform(rng, len(a), None if allowed.all() else allowed)
             a = np.where(random, other, a)
         return a
+
+    def describe(self, y: np.ndarray, mask: np.ndarray | None = None) -> dict[Any, Any]:
+        return {"q_values": masked(y, mask)}
 
 
 class TableHead(ArgmaxHead):
@@ -54,3 +59,7 @@ class DuelingHead(ArgmaxHead):
         self, y: np.ndarray, rng: np.random.Generator | None, mask: np.ndarray | None = None
     ) -> np.ndarray:
         return super().choose(y[:, 1:], rng, mask)
+
+    def describe(self, y: np.ndarray, mask: np.ndarray | None = None) -> dict[Any, Any]:
+        V, A = y[0], y[1:] - y[1:].mean()
+        return {"q_values": masked(V + A, mask), "advantages": A, "state_value": V}

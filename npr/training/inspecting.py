@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,17 +11,12 @@ from npr.autodiff.nodes import number, text
 from npr.backend import FLOAT, to_device, to_host
 from npr.envs.spaces import Actions
 from npr.errors import ConfigError
-from npr.heads import Head, ProductHead, masked
-from npr.heads.masks import masked_bits
-from npr.kernels.squash import LOG_STD_MAX, LOG_STD_MIN
+from npr.heads import masked
 
 _LONG = 8  # numbers of an array that are written out
 _MANY = 12  # actions that have a line of their own
-_LABELS = {
-    "q_values": "Q", "advantages": "advantage", "state_value": "dueling network's V",
-    "probabilities": "probability", "probabilities_of_1": "probabilities of 1",
-    "before_tanh": "before tanh",
-}  # fmt: skip
+_COLUMNS = {"q_values": "Q", "advantages": "advantage", "probabilities": "probability"}
+_LABELS = {"state_value": "dueling network's V"}
 
 
 @dataclass
@@ -32,14 +27,14 @@ class Inspection:
     observation    as it was given
     inputs         the numbers that the network gets, (size,); of a table the index of its row
     normalized     whether they are standardized by the running moments of normalize_obs
-    head           the name of the head, which says how the action follows from the outputs
-    distribution   what the head makes of the outputs, in the agent's units:
+    distribution   what the head's `describe` makes of the outputs, in the agent's units:
                    "q_values" (K,) of Discrete actions, -inf for those that the mask forbids;
                    of a dueling network also "state_value" and "advantages" (K,), of mean 0;
                    "probabilities" (K,), of MultiDiscrete actions a list with those of each index;
                    "probabilities_of_1" (D,) of MultiBinary ones; "mean" and "std" (D,) of a
-                   Gaussian, before tanh where there is one; "before_tanh" (D,) of a deterministic
-                   policy; "particles" (n, D), sampled actions of SoftQ; else "outputs".
+                   Gaussian, "mean_before_tanh" and "std_before_tanh" of one before tanh;
+                   "before_tanh" (D,) of a deterministic policy; "particles" (n, D), sampled
+                   actions of SoftQ; "outputs" of a head that has no `describe`.
                    Of Dict and Tuple actions: one such dict for each part, by key
     value          V(s) of the critic
     critic         Q of the critics: of the chosen action () or (n_critics,), or of all Discrete
@@ -55,7 +50,6 @@ class Inspection:
     observation: Any
     inputs: Any
     normalized: bool
-    head: str
     distribution: dict[Any, Any]
     choice: Any
     action: Any
@@ -64,36 +58,6 @@ class Inspection:
     critic: np.ndarray | None = None
     mask: np.ndarray | None = None
     names: list[str] | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The attributes by name, without those that are None."""
-        held = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {name: value for name, value in held.items() if value is not None}
-
-    @property
-    def q_values(self) -> np.ndarray | None:
-        """distribution["q_values"], if the policy has action values."""
-        return self.distribution.get("q_values")
-
-    @property
-    def probabilities(self) -> Any:
-        """distribution["probabilities"], if there are some."""
-        return self.distribution.get("probabilities")
-
-    @property
-    def mean(self) -> np.ndarray | None:
-        """distribution["mean"], of a Gaussian."""
-        return self.distribution.get("mean")
-
-    @property
-    def std(self) -> np.ndarray | None:
-        """distribution["std"], of a Gaussian."""
-        return self.distribution.get("std")
-
-    @property
-    def particles(self) -> np.ndarray | None:
-        """distribution["particles"], of SoftQ's sampler."""
-        return self.distribution.get("particles")
 
     def __str__(self) -> str:
         rows = list(self._rows())
@@ -115,7 +79,7 @@ class Inspection:
         if self.mask is not None:
             yield "mask", text(self.mask.astype(int), 2 * _LONG)
         if self.names is None:
-            yield from _described(self.distribution, self.head)
+            yield from _described(self.distribution)
         else:
             yield from self._table(self.names)
         if self.value is not None:
@@ -136,9 +100,9 @@ class Inspection:
         K, columns = len(names), {}
         for name, x in self.distribution.items():
             if np.shape(x) == (K,):
-                columns[_LABELS.get(name, name)] = x
+                columns[_COLUMNS.get(name, _label(name))] = x
             else:
-                yield _LABELS.get(name, name), _words(x)
+                yield _label(name), _words(x)
         if self.critic is not None:
             critics = self.critic.reshape(-1, K)
             numbers = [""] if len(critics) == 1 else range(1, len(critics) + 1)
@@ -175,19 +139,18 @@ def inspect(
         mask = np.empty((1, actions.mask_size), FLOAT)
         actions.write_mask(action_masks, mask[0])
     table = policy.sizes is None
-    noise = np.zeros((1, head.noise_inputs), x.dtype)
-    y = policy.outputs(x if table or not noise.size else np.concatenate([x, noise], axis=-1))
     choice = policy.choose(x, True, None, mask)
-    distribution = _distribution(head, y, mask)
     if head.noise_inputs:
         distribution = {"particles": _particles(agent, policy, x)}
+    else:
+        y = policy.outputs(x)
+        distribution = head.describe(y[0], None if mask is None else mask[0])
     critic, value = (None, None) if table else _values(agent, x, mask, choice)
     return Inspection(
         agent=f"{type(agent).__name__} on {agent.env_name}",
         observation=observation,
         inputs=int(x[0]) if table else x[0],
         normalized=policy.norm is not None,
-        head=head.name,
         distribution=distribution,
         choice=int(choice[0]) if actions.kind == "discrete" else choice[0],
         action=action,
@@ -199,45 +162,12 @@ def inspect(
     )
 
 
-def _distribution(head: Head, y: np.ndarray, mask: np.ndarray | None) -> dict[Any, Any]:
-    """What a head makes of its outputs y (1, outputs + free)."""
-    name, D = head.name, head.actions.size
-    if name in ("table", "argmax"):
-        return {"q_values": masked(y, mask)[0]}
-    if name == "dueling":
-        V, A = y[:, :1], y[:, 1:]
-        q = masked(V + A - A.mean(axis=-1, keepdims=True), mask)[0]
-        return {"q_values": q, "advantages": A[0] - A[0].mean(), "state_value": float(V[0, 0])}
-    if name == "categorical":
-        return {"probabilities": _softmax(masked(y, mask) / head.temperature)[0]}
-    if name == "multi_categorical":
-        y = masked(y, mask)
-        ends = np.cumsum(head.actions.nvec)  # type: ignore[attr-defined]
-        return {"probabilities": [_softmax(part)[0] for part in np.split(y, ends[:-1], axis=-1)]}
-    if name == "bernoulli":
-        return {"probabilities_of_1": (0.5 + 0.5 * np.tanh(0.5 * masked_bits(y, mask)))[0]}
-    if isinstance(head, ProductHead):
-        each = zip(head.parts, head.split(y, np.concatenate), head.actions.masks(mask))
-        parts = [_distribution(part, out, one) for part, out, one in each]
-        return dict(zip(head.actions.keys, parts))
-    if name == "gaussian":
-        return {"mean": y[0, :D], "std": np.exp(y[0, D:])}
-    if name == "tanh_gaussian":
-        return {"mean": y[0, :D], "std": np.exp(np.clip(y[0, D:], LOG_STD_MIN, LOG_STD_MAX))}
-    return {"before_tanh" if name == "tanh" else "outputs": y[0]}
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    q: np.ndarray = p / p.sum(axis=-1, keepdims=True)
-    return q
-
-
 def _particles(agent: Any, policy: Any, x: np.ndarray) -> np.ndarray:
-    """Actions (n, D) that the sampler draws at x (1, size), with a generator of their own."""
+    """Actions (n, D) that the sampler draws at x (1, size), with a generator of their own, in the
+    order of their first numbers."""
     rows = np.repeat(x, getattr(agent, "n_particles", 16), axis=0)
     a: np.ndarray = policy.choose(rows, False, np.random.default_rng(0))
-    return a
+    return a[a[:, 0].argsort()]
 
 
 def _values(
@@ -295,23 +225,24 @@ def _names(agent: Any, actions: Actions, given: Sequence[str] | None) -> list[st
 # ---- text
 
 
-def _described(found: dict[Any, Any], head: str, key: str = "") -> Iterator[tuple[str, str]]:
-    """Lines of a distribution; `key` is that of the part of a Dict or Tuple."""
+def _described(found: dict[Any, Any], part: str = "") -> Iterator[tuple[str, str]]:
+    """Lines of a distribution, of one part of Dict or Tuple actions."""
     for name, x in found.items():
-        before = f"{key} " if key else ""
         if isinstance(x, dict):
-            yield from _described(x, head, f"{before}{name}")
+            yield from _described(x, f"{part}{name} ")
         elif isinstance(x, list):
             for i, p in enumerate(x):
-                yield f"{before}index {i}", text(p, _LONG)
-        elif name == "particles":
-            some = np.sort(x[:, 0]) if x.shape[1] == 1 else x
-            lines = textwrap.wrap(text(some, 4 * _LONG), 76)
-            yield from zip(["particles", *[""] * (len(lines) - 1)], lines)
+                yield f"{part}index {i}", text(p, _LONG)
+        elif np.ndim(x) == 2:
+            rows = x[:, 0] if x.shape[1] == 1 else x
+            lines = textwrap.wrap(text(rows, 4 * _LONG), 76)
+            yield from zip([f"{part}{_label(name)}", *[""] * (len(lines) - 1)], lines)
         else:
-            tanh = " before tanh" if head == "tanh_gaussian" else ""
-            label = name if name == "probabilities" else _LABELS.get(name, name)
-            yield f"{before}{label}{tanh}", text(x, _LONG)
+            yield f"{part}{_label(name)}", _words(x)
+
+
+def _label(name: Any) -> str:
+    return _LABELS.get(name, str(name).replace("_", " "))
 
 
 def _cell(x: Any) -> str:
