@@ -16,9 +16,7 @@ from support.toy_envs import Aim
 
 import npr
 from npr.errors import ConfigError, ConfigWarning, EnvContractError
-from npr.heads import Gaussian, TanhGaussian
-
-every_case = pytest.mark.parametrize("case", CASES)
+from npr.heads import Gaussian, GaussianHead, Head, TanhGaussian
 
 
 def state_of(agent):
@@ -43,13 +41,22 @@ def inspected(agent, observation, **given):
     return found
 
 
-@every_case
-@pytest.mark.parametrize("normalize_obs", [False, True])
-def test_the_action_is_that_of_predict_and_the_agent_does_not_change(case, normalize_obs):
-    if normalize_obs and getattr(npr, CASES[case][0]).table:
-        return
-    agent = small_agent(case, **({"normalize_obs": True} if normalize_obs else {})).learn(40)
-    for observation in observations(agent, 3):
+def varied(case, **settings):
+    """An agent with other parameters than the initial ones, and moments of observations."""
+    agent, rng = small_agent(case, **settings), np.random.default_rng(1)
+    for x in vars(agent).values():
+        if isinstance(x, np.ndarray) and x.dtype.kind == "f":
+            x += 0.3 * rng.standard_normal(x.shape)
+    if agent.obs_norm:
+        agent.obs_norm.add(2 * observations(agent, 20, seed=2) + 1)
+    return agent
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_action_is_that_of_predict_and_the_agent_does_not_change(case):
+    normalize_obs = not getattr(npr, CASES[case][0]).table
+    agent = varied(case, normalize_obs=normalize_obs)
+    for observation in observations(agent, 2):
         found = inspected(agent, observation)
         s = agent.policy.encode(observation)
         np.testing.assert_array_equal(found.inputs, s[0])
@@ -59,29 +66,39 @@ def test_the_action_is_that_of_predict_and_the_agent_does_not_change(case, norma
         check_numbers(agent, found, s)
 
 
+def test_without_normalization_the_network_gets_the_observation():
+    observation = np.array([1, 2, 3], np.float32)
+    found = inspected(varied("SAC"), observation)
+    np.testing.assert_array_equal(found.inputs, observation)
+    assert not found.normalized and "network input" not in str(found)
+
+
 def check_numbers(agent, found, s):
     """The numbers of an Inspection, by the functions that the agent learns with."""
     name, close = type(agent).__name__, functools.partial(np.testing.assert_allclose, rtol=1e-5)
+    numbers = found.distribution
     if agent.table:
-        np.testing.assert_array_equal(found.q_values, agent.Q[s[0]])
+        np.testing.assert_array_equal(numbers["q_values"], agent.Q[s[0]])
         assert found.critic is found.value is None
         return
     if name in ("DQN", "PERDQN"):
-        close(found.q_values, agent.Q(agent.theta, s)[0], atol=1e-6)
-        assert found.choice == found.q_values.argmax()
+        close(numbers["q_values"], agent.Q(agent.theta, s)[0], atol=1e-6)
+        assert found.choice == numbers["q_values"].argmax()
         if agent.dueling:
-            V, A = found.distribution["state_value"], found.distribution["advantages"]
-            close(V + A, found.q_values, atol=1e-6)
+            V, A = numbers["state_value"], numbers["advantages"]
+            close(V + A, numbers["q_values"], atol=1e-6)
+            assert A.mean() == pytest.approx(0, abs=1e-6)
         return
     if hasattr(agent, "pi"):
         pi = agent.pi(getattr(agent, agent.policy_parameters), s)
         if agent.actions.enumerable:
-            close(found.probabilities, np.exp(pi.logp)[0])
+            close(numbers["probabilities"], np.exp(pi.logp)[0])
         else:
-            pi = pi._base() if isinstance(pi, TanhGaussian) else pi
+            squashed = isinstance(pi, TanhGaussian)
+            pi, before = (pi._base(), "_before_tanh") if squashed else (pi, "")
             assert isinstance(pi, Gaussian)
-            close(found.mean, pi.mean[0], atol=1e-6)
-            close(found.std, np.exp(pi.log_std)[0])
+            close(numbers[f"mean{before}"], pi.mean[0], atol=1e-6)
+            close(numbers[f"std{before}"], np.exp(pi.log_std)[0])
     if values := agent.values_by():
         Q, theta = values
         a = np.arange(agent.actions.size)[:, None] if agent.actions.enumerable else None
@@ -95,16 +112,16 @@ def check_numbers(agent, found, s):
     if name == "SACS":
         close(found.value, agent.V(agent.psi, s)[0])
     if name in ("DDPG", "TD3"):
-        close(np.tanh(found.distribution["before_tanh"]), found.choice)
+        close(np.tanh(numbers["before_tanh"]), found.choice)
         close(found.choice, agent.mu(agent.phi, s)[0], atol=1e-6)
     if name == "SoftQ" and agent.sampled:
-        assert found.particles.shape == (agent.n_particles, 1)
+        particles = numbers["particles"]
+        assert particles.shape == (agent.n_particles, 1) and (np.diff(particles[:, 0]) > 0).all()
         again = agent.inspect(found.observation)
-        np.testing.assert_array_equal(found.particles, again.particles)
+        np.testing.assert_array_equal(particles, again.distribution["particles"])
     elif name == "SoftQ":
         p = np.exp((found.critic - found.value) / agent.ent_coef)
-        close(p, found.probabilities)  # softmax(Q / alpha), and V is its normalization
-    assert set(found.as_dict()) >= {"observation", "inputs", "distribution", "choice", "action"}
+        close(p, numbers["probabilities"])  # softmax(Q / alpha), and V is its normalization
 
 
 PAIRS = [
@@ -132,7 +149,7 @@ def test_every_pair_of_spaces_that_is_learned_is_inspected(case, seen, done):
 def test_masks_forbid(case, kind):
     if case != "PPO" and kind != "discrete":
         return
-    agent = small_agent(case, functools.partial(Hand, kind), action_masks=True).learn(20)
+    agent = small_agent(case, functools.partial(Hand, kind), action_masks=True)
     hand = np.array([1, 0, 1, 0])
     mask = {
         "discrete": hand,
@@ -145,12 +162,12 @@ def test_masks_forbid(case, kind):
         p = found.distribution["probabilities_of_1"]
         assert (p[[1, 3]] == 0).all() and p[2] == 1 and 0 < p[0] < 1
         return
-    p = found.probabilities[0] if kind == "multidiscrete" else found.probabilities
-    scores = found.q_values if p is None else p
-    forbidden = -np.inf if p is None else 0
-    assert (scores[[1, 3]] == forbidden).all() and (scores[[0, 2]] > forbidden).all()
+    [(name, scores)] = found.distribution.items()
     if kind == "multidiscrete":
-        assert found.probabilities[1].tolist() == [0, 0, 1]
+        scores, second = scores
+        assert second.tolist() == [0, 0, 1]
+    forbidden = -np.inf if name == "q_values" else 0
+    assert (scores[[1, 3]] == forbidden).all() and (scores[[0, 2]] > forbidden).all()
     if case == "DQN":
         assert str(found).count("forbidden") == 2
     with pytest.warns(ConfigWarning, match="pass action_masks"):
@@ -164,7 +181,6 @@ def test_a_dict_of_actions_has_a_distribution_for_each_part():
     assert parts["lever"]["probabilities"].sum() == pytest.approx(1)
     assert parts["place"]["mean"].shape == parts["place"]["std"].shape
     assert "lever probabilities" in str(found) and "place mean" in str(found)
-    assert found.probabilities is None
 
 
 def test_a_mean_beyond_the_bounds_is_said_to_be_clipped():
@@ -176,13 +192,13 @@ def test_a_mean_beyond_the_bounds_is_said_to_be_clipped():
     assert str(found).endswith("clipped to the bounds")
 
 
-class Named(RandomEnv):
+class WithMeanings(RandomEnv):
     def get_action_meanings(self):
         return ["NOOP", "<FIRE>"]
 
 
 def test_actions_have_the_names_of_the_environment_or_those_given():
-    env = Named(spaces.Box(-1, 1, (3,)), spaces.Discrete(2))
+    env = WithMeanings(spaces.Box(-1, 1, (3,)), spaces.Discrete(2))
     agent, observation = small_agent("DQN", env=env), np.zeros(3, np.float32)
     assert inspected(agent, observation).names == ["NOOP", "<FIRE>"]
     found = inspected(agent, observation, names=["left", "right"])
@@ -215,7 +231,7 @@ def test_the_text():
 
 
 def test_a_loaded_agent_and_a_copy_are_inspected(tmp_path):
-    agent = small_agent("SAC").learn(40)
+    agent = varied("SAC")
     agent.save(tmp_path / "a.npz")
     observation = np.array([0.5, -0.5, 1], np.float32)
     words = str(agent.inspect(observation))
@@ -263,7 +279,29 @@ def test_an_own_network_is_inspected():
     agent = small_agent("DQN", env=env, net_arch={"qf": Bilinear()})
     s = np.array([1, 2, 3], np.float32)
     found = inspected(agent, s)
-    np.testing.assert_allclose(found.q_values, Bilinear()(agent.theta, s), rtol=1e-5)
+    q = found.distribution["q_values"]
+    np.testing.assert_allclose(q, Bilinear()(agent.theta, s), rtol=1e-5)
+
+
+class WithoutNames(GaussianHead):
+    """A head that does not describe its outputs."""
+
+    describe = Head.describe
+
+
+class WithNames(GaussianHead):
+    def describe(self, y, mask=None):
+        return {"middle": y[:1], "log_width": y[1:]}
+
+
+@pytest.mark.parametrize(
+    "head, labels", [(WithoutNames, ["outputs"]), (WithNames, ["middle", "log width"])]
+)
+def test_an_own_head_says_what_its_outputs_are(head, labels):
+    agent = small_agent("PPO-Box")
+    agent.head = head(agent.actions)
+    lines = str(inspected(agent, np.zeros(3, np.float32))).splitlines()
+    assert [line.split("  ")[0] for line in lines][2:-3] == labels
 
 
 def test_the_environment_may_be_gone():
