@@ -17,8 +17,8 @@ class Node:
     parents    numbers of the entries that it was computed from, on the tape
     arguments  all its arguments, as text: "#0, 2"
     value      the array, on the host
-    cotangent  the derivative of the result in the value, of its shape; None: the result does not
-               depend on it
+    cotangent  the derivative of the result with respect to the value, of its shape; None: the
+               result does not depend on it
     """
 
     number: int

@@ -40,7 +40,7 @@ class TapeView:
 
     @property
     def gradients(self) -> dict[str, np.ndarray | None]:
-        """The gradient of the result in each input, by name."""
+        """The gradient of the result with respect to each input, by name."""
         return {node.name: node.cotangent for node in self.nodes[: self.n_inputs]}
 
     def shown(self) -> list[Node]:
