@@ -39,8 +39,8 @@ def _switch(checks: bool) -> None:
 
 @contextlib.contextmanager
 def observed(tape: Any, observer: Callable[..., Any]) -> Iterator[None]:
-    """Within this block observer(name, y, arguments, pullback) is called for the operations of a
-    tape; what it returns takes the place of the pullback."""
+    """Within this block observer(index, name, y, arguments, pullback) is called for the operations
+    of a tape, index being that of the entry; what it returns takes the place of the pullback."""
     observers[tape] = observer
     _switch(on)
     try:
@@ -86,11 +86,12 @@ def watched(
     arguments: Sequence[Any],
     pullback: Callable[[Array], Sequence[Array]],
 ) -> Callable[[Array], Sequence[Array]]:
-    """Check an operation, and show it to the tape's observer; returns the pullback to record."""
+    """Check the next entry of a tape, and show it to the tape's observer; returns the pullback to
+    record."""
     if on:
         pullback = _checked(name, y, arguments, pullback)
     if tape in observers:
-        pullback = observers[tape](name, y, arguments, pullback)
+        pullback = observers[tape](len(tape.entries), name, y, arguments, pullback)
     return pullback
 
 

@@ -193,19 +193,22 @@ class _Recorder:
         self.names = names  # of constants, by id
         self.operations: dict[int, tuple[str, np.ndarray, str]] = {}
         self.cotangents: dict[int, Array] = {}
-        self.inputs = 1
 
     def further(self, tape: Any, x: Array) -> Tensor:
         """A further input, an entry without parents."""
         index = len(tape.entries)
         tape.entries.append(((), self._keeping(index, lambda g: ())))
-        self.inputs += 1
         return Tensor(x, tape, index)
 
     def __call__(
-        self, name: str, y: Array, arguments: Sequence[Any], pullback: Callable[[Array], Any]
+        self,
+        index: int,
+        name: str,
+        y: Array,
+        arguments: Sequence[Any],
+        pullback: Callable[[Array], Any],
     ) -> Callable[[Array], Any]:
-        index = self.inputs + len(self.operations)
+        """An operation: see anomaly.observed."""
         words = ", ".join(self._argument(one) for one in arguments)
         self.operations[index] = name, _copy(y), words
         return self._keeping(index, pullback)
