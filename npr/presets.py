@@ -46,7 +46,8 @@ _PPO: dict[str, dict[str, Any]] = {
     },
     "Acrobot-v1": {
         "total_timesteps": 80_000, "n_steps": 64, "batch_size": 128, "n_epochs": 8,
-        "learning_rate": "linear:2e-3", "gae_lambda": 0.94,
+        "learning_rate": "linear:2e-3", "gae_lambda": 0.94, "normalize_obs": True,
+        "normalize_reward": True,
     },
     "Pendulum-v1": {
         "total_timesteps": 100_000, "n_steps": 128, "batch_size": 128,
