@@ -9,7 +9,8 @@ BOX2D = ("LunarLander-v3", "LunarLanderContinuous-v3")
 # whose presets were changed because of seeds from 3 on
 CHANGED = {
     ("PPOKL", "CartPole-v1"), ("PPO", "CartPole-v1"), ("SAC", "MountainCarContinuous-v0"),
-    ("DDPG", "Pendulum-v1"),
+    ("DDPG", "Pendulum-v1"), ("PPO", "Acrobot-v1"), ("PPOKL", "Acrobot-v1"),
+    ("A2C", "Acrobot-v1"), ("A2C", "Pendulum-v1"),
 }  # fmt: skip
 
 

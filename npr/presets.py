@@ -46,7 +46,8 @@ _PPO: dict[str, dict[str, Any]] = {
     },
     "Acrobot-v1": {
         "total_timesteps": 80_000, "n_steps": 64, "batch_size": 128, "n_epochs": 8,
-        "learning_rate": "linear:2e-3", "gae_lambda": 0.94,
+        "learning_rate": "linear:2e-3", "gae_lambda": 0.94, "normalize_obs": True,
+        "normalize_reward": True,
     },
     "Pendulum-v1": {
         "total_timesteps": 100_000, "n_steps": 128, "batch_size": 128,
@@ -158,11 +159,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "Acrobot-v1": {
             "total_timesteps": 200_000, "learning_rate": "linear:2e-3", "ent_coef": 0.01,
+            "normalize_obs": True, "normalize_reward": True,
         },
         "Pendulum-v1": {
             # wide exploration to the end: with a narrow Gaussian it never swings up
-            "total_timesteps": 600_000, "n_envs": 4, "learning_rate": "linear:3e-3", "n_steps": 8,
-            "gamma": 0.95, "gae_lambda": 0.95, "ent_coef": 0.05, "log_std_init": 1.0,
+            "total_timesteps": 600_000, "learning_rate": "linear:3e-3", "n_steps": 8, "gamma": 0.95,
+            "gae_lambda": 0.95, "ent_coef": 0.05, "log_std_init": 1.0,
             "normalize_advantage": True, "use_rms_prop": False, "activation": "relu",
             "normalize_obs": True, "normalize_reward": True,
         },

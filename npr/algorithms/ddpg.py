@@ -25,7 +25,8 @@ critics and adds clipped noise to the action; it runs 13 and 14 in every second 
 n_target_critics, 11 uses the minimum of so many critics, drawn for each update, and 13 the mean of
 all.
 
-Measured, mean return: MountainCarContinuous-v0 94.0 in 40,000 steps (2 seeds).
+Measured, mean return: Pendulum-v1 -150.0 in 15,000 steps (3 seeds); MountainCarContinuous-v0 93.8
+in 40,000 steps (3 seeds); TD3: Pendulum-v1 -214.5 in 15,000 steps (2 seeds).
 """
 
 from typing import Literal

@@ -26,9 +26,10 @@ minibatch, both gradient norms are clipped, and truncated episodes bootstrap fro
 final observation. With target_kl the epochs end after the minibatch that exceeds it; Stable-
 Baselines3 leaves out the step of that minibatch.
 
-Measured, mean return: CartPole-v1 500.0 in 60,000 steps (4 seeds); Acrobot-v1 -94.7 in 80,000 steps
-(4 seeds); Pendulum-v1 -149.9 in 100,000 steps (4 seeds); LunarLander-v3 253.7 in 1,000,000 steps (1
-seed); HalfCheetah-v5 4,686 in 1,000,000 steps (1 seed); Hopper-v5 3,377 in 1,000,000 steps (1
+Measured, mean return: CartPole-v1 500.0 in 60,000 steps (5 seeds); Acrobot-v1 -84.5 in 80,000 steps
+(3 seeds); Pendulum-v1 -151.6 in 100,000 steps (5 seeds); LunarLander-v3 253.7 in 1,000,000 steps (1
+seed); LunarLanderContinuous-v3 268.4 in 1,000,000 steps (1 seed); HalfCheetah-v5 4,686 in 1,000,000
+steps (1 seed); Hopper-v5 3,377 in 1,000,000 steps (1 seed); Walker2d-v5 5,176 in 1,000,000 steps (1
 seed).
 """
 
