@@ -122,7 +122,7 @@ def _layers(boxes: dict[int, _Box]) -> tuple[list[list[_Box]], list[list[_Box]]]
     layers: list[list[_Box]] = [[] for _ in range(max(depth.values(), default=0) + 1)]
     for number, box in boxes.items():
         layers[depth[number]].append(box)
-    layers = [layer for layer in layers if layer] if not all(layers) else layers
+    layers = [layer for layer in layers if layer]
     level = {id(box): i for i, layer in enumerate(layers) for box in layer}
     edges = []
     for box in boxes.values():
