@@ -17,7 +17,7 @@ class Node:
     parents    numbers of the entries that it was computed from, on the tape
     arguments  all its arguments, as text: "#0, 2"
     value      the array, on the host
-    cotangent  the derivative of the result in the value, of its shape; None: the result does not
+    cotangent  the derivative of the result with respect to the value; None: the result does not
                depend on it
     """
 

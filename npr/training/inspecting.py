@@ -1,4 +1,4 @@
-"""What an agent sees, thinks and does for one observation: `agent.inspect(observation)`."""
+"""What an agent observes, computes and does for one observation: `agent.inspect(observation)`."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
