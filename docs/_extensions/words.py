@@ -50,7 +50,6 @@ CHINESE = {
         "菱形：他人公开的结果。",
     "No run of {} is stored in benchmarks/curves.": "benchmarks/curves 中没有 {} 的训练记录。",
     "Made by {}.": "生成命令：{}。",
-
     # reference
     "[The page of {name}](../algorithms/{file}.md)": "[{name} 的说明页](../algorithms/{file}.md)",
     # source pages
