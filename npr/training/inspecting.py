@@ -19,9 +19,9 @@ _LONG = 8  # numbers of an array that are written out
 _MANY = 12  # actions that have a line of their own
 _LABELS = {
     "q_values": "Q", "advantages": "advantage", "state_value": "dueling network's V",
-    "probabilities": "probability", "probabilities_of_1": "probabilities of 1",
-    "before_tanh": "before tanh",
+    "probabilities_of_1": "probabilities of 1", "before_tanh": "before tanh",
 }  # fmt: skip
+_COLUMNS = _LABELS | {"probabilities": "probability"}  # of one action in its line
 
 
 @dataclass
@@ -136,9 +136,9 @@ class Inspection:
         K, columns = len(names), {}
         for name, x in self.distribution.items():
             if np.shape(x) == (K,):
-                columns[_LABELS.get(name, name)] = x
+                columns[_COLUMNS.get(name, name)] = x
             else:
-                yield _LABELS.get(name, name), _words(x)
+                yield _COLUMNS.get(name, name), _words(x)
         if self.critic is not None:
             critics = self.critic.reshape(-1, K)
             numbers = [""] if len(critics) == 1 else range(1, len(critics) + 1)
@@ -310,8 +310,7 @@ def _described(found: dict[Any, Any], head: str, key: str = "") -> Iterator[tupl
             yield from zip(["particles", *[""] * (len(lines) - 1)], lines)
         else:
             tanh = " before tanh" if head == "tanh_gaussian" else ""
-            label = name if name == "probabilities" else _LABELS.get(name, name)
-            yield f"{before}{label}{tanh}", text(x, _LONG)
+            yield f"{before}{_LABELS.get(name, name)}{tanh}", text(x, _LONG)
 
 
 def _cell(x: Any) -> str:
