@@ -12,6 +12,9 @@ import pytest
 from support import ROOT
 
 import npr
+from npr.training.evaluation import Evaluation
+from npr.training.inspecting import Inspection
+from npr.training.run import Step
 
 sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
 import pseudocode
@@ -217,6 +220,8 @@ def test_docstrings_become_paragraphs_lists_and_code():
 def public_objects():
     """{name: object} of everything that `__all__` of npr and of its packages names."""
     found = {f"npr.{name}": getattr(npr, name) for name in npr.__all__}
+    for kind in (Evaluation, Inspection, Step):  # what methods of agents return
+        found[f"{kind.__module__}.{kind.__name__}"] = kind
     for init in (ROOT / "npr").rglob("*.py"):
         parts = init.relative_to(ROOT).with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts

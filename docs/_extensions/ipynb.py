@@ -10,12 +10,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-FENCE = re.compile(r"^(`{3,}|~{3,}|:{3,})(.*)$")
-LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?![a-z]+:|#)([^)\s]+?)\.md(#[^)\s]*)?\)")
-LABELS = {
-    "en": ("Download this lesson as a notebook", ".ipynb"),
-    "zh": ("下载本课的 Jupyter 笔记本", ".ipynb"),
-}
+ROOT = Path(__file__).resolve().parents[2]
+FENCE = re.compile(r"^(`{3,}|~{3,})(.*)$")
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?![a-z]+:|#)([^)\s]+?\.md)(#[^)\s]*)?\)")
 
 
 @dataclass
@@ -61,9 +58,6 @@ def parse(text):
             else:
                 held += lines[i : end + 1]
             i = end + 1
-        elif re.fullmatch(r"\+\+\+\s*", lines[i]):
-            close(i + 1)
-            i += 1
         else:
             held.append(lines[i])
             i += 1
@@ -81,19 +75,12 @@ def closing(lines, start, marks):
 
 
 def code_cell(lines, number):
-    """A Cell of code; its metadata is YAML between lines ---, or lines of the form :name: value."""
-    head, body = [], 0
-    if lines and lines[0] == "---":
-        body = lines.index("---", 1) + 1
-        head, at = lines[1 : body - 1], number + 1
-    else:
-        while body < len(lines) and lines[body].startswith(":"):
-            body += 1
-        head, at = [re.sub(r"^:", "", line) for line in lines[:body]], number
+    """A Cell of code; its metadata is YAML between lines ---."""
+    body = lines.index("---", 1) + 1 if lines and lines[0] == "---" else 0
+    held = metadata(lines[1 : body - 1], number + 1) if body else {}
     while body < len(lines) and not lines[body].strip():
         body += 1
-    source = "\n".join(lines[body:]).rstrip()
-    return Cell("code", source, number + body, metadata(head, at))
+    return Cell("code", "\n".join(lines[body:]).rstrip(), number + body, held)
 
 
 def metadata(lines, number):
@@ -124,11 +111,11 @@ def scalar(text):
     return text
 
 
-def notebook(text, name="", base=""):
+def notebook(text, name="docs/lessons/"):
     """The JSON of a notebook, without outputs; the same text gives the same bytes.
 
-    name   of the page, as lessons/01_values: links to other pages start from it
-    base   address of the site, for these links; without one they become plain text
+    A notebook may be anywhere, so a link to another page becomes its text and the file of the page
+    in the repository. `name` is the file of the lesson there.
     """
     cells = []
     for number, cell in enumerate(parse(text)[1], 1):
@@ -140,7 +127,7 @@ def notebook(text, name="", base=""):
                 made["metadata"]["jupyter"] = {"source_hidden": True}
             made |= {"execution_count": None, "outputs": []}
         else:
-            source = LINK.sub(lambda link: linked(link, name, base), cell.source)
+            source = LINK.sub(lambda link: named(link, name), cell.source)
         cells.append(made | {"source": source.splitlines(keepends=True)})
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     held = {
@@ -152,11 +139,8 @@ def notebook(text, name="", base=""):
     return json.dumps(held, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-def linked(link, name, base):
-    if not base:
-        return link[1]
-    page = posixpath.normpath(posixpath.join(posixpath.dirname(name), link[2]))
-    return f"[{link[1]}]({base.rstrip('/')}/{page}.html{link[3] or ''})"
+def named(link, name):
+    return f"{link[1]} ({posixpath.normpath(posixpath.join(posixpath.dirname(name), link[2]))})"
 
 
 def is_lesson(text):
@@ -179,22 +163,24 @@ def write(app, error):
     for name, text in lessons(app).items():
         target = Path(app.outdir, f"{name}.ipynb")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(notebook(text, name, app.config.html_baseurl or ""), encoding="utf-8")
+        page = Path(app.env.doc2path(name)).resolve().relative_to(ROOT).as_posix()
+        target.write_text(notebook(text, page), encoding="utf-8")
 
 
 def link(app, doctree, name):
     """Put the link to the notebook after the title."""
     from docutils import nodes
+    from words import word
 
     path = Path(app.env.doc2path(name))
     if app.builder.format != "html" or path.suffix != ".md":
         return
     if not is_lesson(path.read_text(encoding="utf-8")):
         return
-    label, ending = LABELS["zh" if (app.config.language or "").startswith("zh") else "en"]
+    label = word(app.config, "Download this lesson as a notebook")
     address = posixpath.basename(name) + ".ipynb"
     inside = nodes.reference("", label, refuri=address, internal=True, classes=["download"])
-    line = nodes.paragraph("", "", inside, nodes.Text(f" ({ending})"), classes=["notebook"])
+    line = nodes.paragraph("", "", inside, nodes.Text(" (.ipynb)"), classes=["notebook"])
     for title in doctree.findall(nodes.title):
         title.parent.insert(title.parent.index(title) + 1, line)
         return

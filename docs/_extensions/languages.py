@@ -6,17 +6,16 @@ from pathlib import Path
 
 from sphinx.locale import _
 from sphinx.search import SearchLanguage
+from words import THEME
 
 DOCS = Path(__file__).resolve().parents[1]
-# of the theme, which has no Chinese
-WORDS = {"On this page": "本页内容", "Next": "下一页", "Previous": "上一页", "Home": "首页"}
 
 
 def other_language(app, pagename, templatename, context, doctree):
     """Set `other_language`: the address of the page in the other language, where it has one."""
     chinese = app.config.language.startswith("zh")
     if chinese:
-        context["_"] = lambda text: WORDS[text] if text in WORDS else _(text)
+        context["_"] = lambda text: THEME[text] if text in THEME else _(text)
     folder = DOCS if chinese else DOCS / "zh"
     depth = pagename.count("/")
     above = [".."] * (depth + 1 if chinese else depth)

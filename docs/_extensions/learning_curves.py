@@ -1,5 +1,6 @@
 """```{curves} DQN: the learning curves that are stored in benchmarks/curves, as SVG in the page."""
 
+import functools
 import html
 import io
 import logging
@@ -89,10 +90,10 @@ def inline_svg(figure, title):
 def caption(row, say):
     found = row.summary
     text = (
-        "1 seed, {steps} environment steps; return of the trained agent {mean}"
+        "1 seed, {steps} environment steps; return of the trained agent {mean}."
         if found.runs == 1
         else "{n} seeds, {steps} environment steps; mean return of the trained agents {mean}, "
-        "worst {worst}"
+        "worst {worst}."
     )
     figures = {"n": found.runs, "steps": f"{row.steps:,}"}
     figures |= {"mean": table.number(found.mean), "worst": table.number(found.worst)}
@@ -105,8 +106,7 @@ class Curves(SphinxDirective):
     def run(self):
         name = algorithm(self).__name__
 
-        def say(text):
-            return word(self.config, text)
+        say = functools.partial(word, self.config)
 
         rows = rows_of(name)
         if not rows:
@@ -115,7 +115,7 @@ class Curves(SphinxDirective):
         shown = []
         for row in rows:
             self.env.note_dependency(str(records.path_of(row.task.name)))
-            text = html.escape(f"{caption(row, say)}.".replace("。.", "。"))
+            text = html.escape(caption(row, say))
             shown.append(
                 f'<figure class="learning-curve"><figcaption><b>{row.task.env}</b>: {text}'
                 f"</figcaption>{picture(row, say)}</figure>"
@@ -130,13 +130,13 @@ class Curves(SphinxDirective):
         ]  # fmt: skip
 
     def command(self, name, say):
-        before, after = say("Made by {}").split("{}")
+        before, after = say("Made by {}.").split("{}")
         return nodes.paragraph(
             "",
             "",
             nodes.Text(before),
             nodes.literal("", f"python benchmarks/suite.py --only {name}"),
-            nodes.Text((after + ".").replace("。.", "。")),
+            nodes.Text(after),
         )
 
 

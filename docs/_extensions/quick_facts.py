@@ -1,5 +1,7 @@
 """```{facts} DQN: a table of quick facts, with up to three rows of the page's own."""
 
+import functools
+
 from docutils import nodes
 from settings_table import algorithm, table
 from sphinx.util.docutils import SphinxDirective
@@ -54,8 +56,7 @@ class Facts(SphinxDirective):
     def run(self):
         kind = algorithm(self)
 
-        def say(text):
-            return word(self.config, text)
+        say = functools.partial(word, self.config)
 
         def joined(parts):
             cell = []

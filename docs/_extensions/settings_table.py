@@ -10,7 +10,6 @@ from sphinx.util.docutils import SphinxDirective
 from words import word
 
 import npr
-from npr.settings.setting import _range
 
 CHINESE = Path(__file__).resolve().parents[1] / "zh" / "settings.toml"
 
@@ -32,27 +31,19 @@ def algorithm(directive):
 
 def own_first(kind):
     """The settings of a class: its own, then those of its bases from the nearest to the last."""
-    order = {
-        name: i
-        for i, base in enumerate(kind.__mro__)
-        for name in reversed(vars(base))
-        if name in kind.settings
-    }
     declared = {}
     for i, base in enumerate(kind.__mro__):
         for name in vars(base):
             if name in kind.settings and "settings" in vars(base):
                 declared[name] = i  # the last one is the class that declares it
-    position = {name: i for i, name in enumerate(kind.settings)}
-    names = sorted(order, key=lambda name: (declared[name], position[name]))
-    return [kind.settings[name] for name in names]
+    return sorted(kind.settings.values(), key=lambda setting: declared[setting.name])
 
 
 def limits(setting, config):
     """The limits of a setting in words."""
     parts = [repr(choice) for choice in setting.choices]
     if setting.within:
-        parts.append(_limit(_range(setting.within).text, config))
+        parts.append(_limit(setting.limits, config))
     if setting.fixed:
         parts.append(word(config, "fixed"))
     return parts

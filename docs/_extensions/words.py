@@ -39,23 +39,27 @@ CHINESE = {
     # curves
     "environment steps": "环境步数",
     "mean return": "平均回报",
-    "{n} seeds, {steps} environment steps; mean return of the trained agents {mean}, worst {worst}":
+    "{n} seeds, {steps} environment steps; mean return of the trained agents {mean}, "
+    "worst {worst}.":
         "{n} 个随机种子，{steps} 个环境步；训练后智能体的平均回报 {mean}，最差 {worst}。",
-    "1 seed, {steps} environment steps; return of the trained agent {mean}":
+    "1 seed, {steps} environment steps; return of the trained agent {mean}.":
         "1 个随机种子，{steps} 个环境步；训练后智能体的回报 {mean}。",
     "Line: interquartile mean of the evaluations during training; band: 95 % bootstrap interval; "
     "thin lines: the seeds. Diamonds: figures that others have published.":
         "粗线：训练中各次评估的四分位均值；色带：95% 自助法置信区间；细线：各随机种子。"
         "菱形：他人公开的结果。",
     "No run of {} is stored in benchmarks/curves.": "benchmarks/curves 中没有 {} 的训练记录。",
-    "Made by {}": "生成命令：{}。",
-    "published": "公开结果",
+    "Made by {}.": "生成命令：{}。",
     # reference
     "[The page of {name}](../algorithms/{file}.md)": "[{name} 的说明页](../algorithms/{file}.md)",
     # source pages
     "Documentation": "文档",
     "[source]": "[源代码]",
+    # lessons
+    "Download this lesson as a notebook": "下载本课的 Jupyter 笔记本",
 }  # fmt: skip
+# of the theme, which has no Chinese
+THEME = {"On this page": "本页内容", "Next": "下一页", "Previous": "上一页", "Home": "首页"}
 
 
 def word(config, text):

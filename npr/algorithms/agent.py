@@ -622,8 +622,8 @@ class Agent(Settings, sb3.Methods):
         action_masks: Any = None,
         names: Sequence[str] | None = None,
     ) -> inspecting.Inspection:
-        """What the policy sees, thinks and does for one observation: print the result, or take its
-        attributes, see npr.training.inspecting.Inspection.
+        """What the policy observes, computes and does for one observation: print the result, or
+        take its attributes, see npr.training.inspecting.Inspection.
 
         observation    one observation, as for `act`
         action_masks   as for `act`: (mask_size,)

@@ -28,11 +28,12 @@ Haarnoja et al. 2017, eq. 10-14; SVGD: Liu and Wang 2016.
     24  end
 
 Departures from JoyRL's pseudocode: episodes are not reset there (4), and their number is also the
-number of samples (11, 15). V is the value of the next state with theta_bar, and its importance
-weight 1 / q, the volume of the box, is not dropped (12); terminated is stored and masks the target
-(8, 13); the assignment of 9 is reversed there; 14 is a descent, and 20 an ascent along Delta, which
-reduces the KL divergence; 23 counts steps, not episodes. The particles are values before tanh, and
-their density includes its derivative (16-18). With particles in action space, as in the paper
+number of samples (11, 15). The first learning_starts actions are uniform (6). V is the value of the
+next state with theta_bar, and its importance weight 1 / q, the volume of the box, is not dropped
+(12); terminated is stored and masks the target (8, 13); the assignment of 9 is reversed there; 14
+is a descent, and 20 an ascent along Delta, which reduces the KL divergence; 23 counts steps, not
+episodes. The particles are values before tanh, and their density includes its derivative (16-18).
+With particles in action space, as in the paper
 (svgd_space="legacy"), the sampler learns exp(Q / alpha) (1 - a^2); without the derivative
 (svgd_space="a") it concentrates at the bounds. Discrete actions need no sampler:
 V = alpha log sum exp(Q / alpha), and actions are sampled from softmax(Q / alpha).

@@ -58,7 +58,10 @@ class TapeView:
         if self.result is None:
             notes.append("The result does not depend on the inputs: all gradients are zero.")
         else:
-            notes.append(f"cotangent: the derivative of the result #{self.result} in that value.")
+            notes.append(
+                f"cotangent: the derivative of the result #{self.result} with respect to that "
+                "value."
+            )
         if any(node.cotangent is None for node in shown):
             notes.append("cotangent none: the result does not depend on that value.")
         if fused := list(dict.fromkeys(node.name for node in shown if node.fused)):

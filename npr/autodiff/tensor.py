@@ -456,7 +456,7 @@ _one_on_device = cache(_one)  # filling it is a launch; its first use is before 
 
 
 def value_and_grad(f: Function, has_aux: bool = False) -> Callable[..., tuple[Any, Array]]:
-    """A function that returns f(theta, *args) and its gradient in theta.
+    """A function that returns f(theta, *args) and its gradient with respect to theta.
 
     f must return a scalar; with has_aux=True a pair (scalar, aux), and the result is then
     ((value, aux), gradient). aux may be a Tensor, or a dict, tuple or list with Tensors in it:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Check = Callable[[Any], str | None]
+RETURNED = "What your function returns"
 
 
 class Refused(Exception):
@@ -76,6 +77,12 @@ def call(answer: Any, *args: Any, **kwargs: Any) -> Any:
             refuse("~ needs bools, and flags are 0 and 1 here: instead of ~terminated write "
                    "1 - terminated.")  # fmt: skip
         refuse(f"Your function raised {type(error).__name__}: {error}")
+
+
+def quiet(answer: Any, *args: Any) -> Any:
+    """As `call`, without NumPy's warnings about overflow or NaN: the check finds these itself."""
+    with np.errstate(all="ignore"):
+        return call(answer, *args)
 
 
 def near(a: Any, b: Any, tolerance: float = 1e-6) -> bool:

@@ -4,9 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import Check, array, call, checked, known, near, number, refuse
-
-_RESULT = "What your function returns"
+from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
 
 
 @checked
@@ -19,7 +17,7 @@ def actor_gradient(answer: Any) -> None:
         "That is the state s = 1 alone; take the mean over both.": 3.0,
         "That is the state s = 2 alone; take the mean over both.": 4.0,
         "The factor 2 of the derivative of the square is missing.": 1.75,
-        "That is J itself; its derivative in w is asked for.": -1.625,
+        "That is J itself; its derivative with respect to w is asked for.": -1.625,
     })  # fmt: skip
     if not near(slope, 3.5, 1e-4):
         refuse("For each state multiply dQ/da at a = w s with dmu/dw, then take the mean.")
@@ -40,7 +38,7 @@ def updates(answer: Any) -> None:
         "After 50 updates, which is 1 / tau, 36 % of the distance are left.": 50,
     })  # fmt: skip
     if n != right:
-        refuse("With each update the distance is multiplied with 1 - tau. Solve for the number.")
+        refuse("With each update the distance is multiplied by 1 - tau. Solve for the number.")
 
 
 @checked
@@ -49,7 +47,7 @@ def environment_action(answer: Any) -> None:
     low, high = np.array([0.0, -2.0, 5.0]), np.array([10.0, 2.0, 6.0])
     middle, half = (low + high) / 2, (high - low) / 2
     held = np.array([1.0, -0.1, -1.0])
-    found = array(call(answer, mu, noise, low, high), (3,), _RESULT)
+    found = array(call(answer, mu, noise, low, high), (3,), RETURNED)
     known(found, {
         "The sum of mu and noise is not clipped to [-1, 1]: the action leaves the box.":
             middle + half * (mu + noise),
@@ -66,7 +64,7 @@ def environment_action(answer: Any) -> None:
             "-1 must become low, 1 must become high, and 0 the middle between both. Here "
             f"mu + noise is {mu + noise} before it is clipped, and you return {found}."
         )
-    first = array(call(answer, mu[:1], -noise[:1], -3.0, -1.0), (1,), _RESULT)
+    first = array(call(answer, mu[:1], -noise[:1], -3.0, -1.0), (1,), RETURNED)
     if not near(first, -1.4):
         refuse("For low=-3, high=-1, mu=0.9 and noise=-0.3 the action is not right.")
 
@@ -77,7 +75,7 @@ def smaller_target(answer: Any) -> None:
     q1, q2, gamma = np.array([2.0, -5.0, 4.0, 1.0]), np.array([3.0, -6.0, 2.0, 7.0]), 0.9
     on = gamma * (1 - ended)
     low = np.array([2.0, -6.0, 2.0, 1.0])
-    found = array(call(answer, r, ended, q1, q2, gamma), (4,), _RESULT)
+    found = array(call(answer, r, ended, q1, q2, gamma), (4,), RETURNED)
     known(found, {
         "The target still holds the value of a state after termination.": r + gamma * low,
         "You take the larger of both values: that makes the optimism worse.":

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npr.lessons.answers import Check, array, call, checked, known, near, number, refuse
+from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
 
-_RETURNED = "What your function returns"
 _R, _GAMMA = np.array([1.0, -2.0, 0.5]), 0.9
 _ENDS = np.array([0.0, 1.0, 0.0])
 _Q2 = np.array([[2.0, 1.5, -1.0], [4.0, 6.0, 1.0], [-3.0, -1.0, -2.0]])
@@ -39,7 +38,7 @@ def huber_gradient(answer: Any) -> None:
 
 
 def _targets(answer: Any, *values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return array(call(answer, _R, _GAMMA, _ENDS, *values), what=_RETURNED)
+    return array(call(answer, _R, _GAMMA, _ENDS, *values), what=RETURNED)
 
 
 def _compare(
@@ -52,7 +51,7 @@ def _compare(
             "The result has shape (B, B): an array of shape (B, 1) was combined with one of shape "
             "(B,). Each transition needs one number."
         )
-    array(found, (3,), _RETURNED)
+    array(found, (3,), RETURNED)
     known(found, mistakes)
     if near(found, right):
         return

@@ -53,7 +53,7 @@ def forward(answer: Any) -> None:
             "The hidden layers have the activation relu here, not tanh.":
                 _forward(layers, x, np.tanh),
             "The activation comes after b is added.":
-                _forward(layers, x, relu) if len(layers) == 1 else _before(layers, x, relu),
+                _before(layers, x, relu),
         } if len(layers) > 1 else {
             "A network of one layer is a linear map: its last layer has no activation.":
                 _forward(layers, x, relu, relu),
@@ -96,7 +96,7 @@ def largest_rate(answer: Any) -> None:
         "Converging needs a factor between -1 and 1, not between -2 and 2.": 3 / 50,
     })  # fmt: skip
     if not near(rate, 0.04, 1e-9):
-        refuse("A step multiplies theta with 1 - 50 alpha. When does this not grow, in size?")
+        refuse("A step multiplies theta by 1 - 50 alpha. When does its absolute value not grow?")
 
 
 @checked
@@ -120,12 +120,16 @@ def adam_step(answer: Any) -> None:
                          for one, name in zip(returned, ("theta", "m", "v")))  # fmt: skip
         m, v = m + 0.1 * (g - m), v + 0.001 * (g * g - v)
         where = f"At step {t}"
-        known(m2, {"m is the gradient alone; it is a running mean.": g} if t > 1 else {})
-        known(m2, {"The factors 0.9 and 0.1 of m are swapped.": 0.9 * g} if t == 1 else {})
+        if t == 1:  # m and v were zero
+            known(m2, {"The factors 0.9 and 0.1 of m are swapped.": 0.9 * g})
+        else:
+            known(m2, {"m is the gradient alone; it is a running mean.": g})
         if not near(m2, m, 1e-9):
             refuse(f"{where} m is wrong: it keeps 0.9 of the old mean and takes 0.1 of g.")
-        known(v2, {"v is a mean of the squares of the gradient, not of the gradient.": 0.001 * g}
-              if t == 1 else {})  # fmt: skip
+        if t == 1:
+            known(v2, {
+                "v is a mean of the squares of the gradient, not of the gradient.": 0.001 * g,
+            })  # fmt: skip
         if not near(v2 / np.maximum(v, 1e-30), 1.0, 1e-6):
             refuse(f"{where} v is wrong: it keeps 0.999 of the old mean and takes 0.001 of g^2.")
         m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.999**t)

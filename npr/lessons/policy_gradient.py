@@ -4,9 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import Check, array, call, checked, known, near, number, refuse
-
-_RETURNED = "What your function returns"
+from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
 
 
 @checked
@@ -15,7 +13,7 @@ def score(answer: Any) -> None:
         e = np.exp(theta)
         p, taken = e / e.sum(), np.zeros(len(theta))
         taken[a] = 1
-        found = array(call(answer, theta, a), theta.shape, _RETURNED)
+        found = array(call(answer, theta, a), theta.shape, RETURNED)
         known(found, {
             "That is the gradient of pi(a); divide it by pi(a).": p[a] * (taken - p),
             "The sign is wrong: the score points to where the action becomes more probable.":
@@ -80,11 +78,11 @@ def returns(answer: Any) -> None:
             np.full(4, right[0]),
         "They are in reversed order.": right[::-1],
     }  # fmt: skip
-    found = array(call(answer, r, gamma, 0.0), (4,), _RETURNED)
+    found = array(call(answer, r, gamma, 0.0), (4,), RETURNED)
     known(found, mistakes)
     if not near(found, right):
         refuse("The returns are wrong for an episode that has terminated. Begin with the last one.")
-    cut = array(call(answer, r, gamma, 8.0), (4,), _RETURNED)
+    cut = array(call(answer, r, gamma, 8.0), (4,), RETURNED)
     known(cut, {
         "after is not used: where the episode was truncated, its value follows the last step.":
             right,

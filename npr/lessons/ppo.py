@@ -5,9 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import Check, array, call, checked, known, near, number, refuse
-
-_RESULT = "What your function returns"
+from npr.lessons.answers import (
+    RETURNED,
+    Check,
+    array,
+    call,
+    checked,
+    known,
+    near,
+    number,
+    quiet,
+    refuse,
+)
 
 
 @checked
@@ -19,9 +28,9 @@ def clipped_objective(answer: Any) -> None:
     right = np.array([min(x * a, abs(a) * limit) for x, a, limit in zip(ratio, A, limits)])
     held = np.minimum(np.maximum(ratio, 1 - epsilon), 1 + epsilon)
     found = call(answer, ratio, A, epsilon)
-    if np.shape(found) == () and near(number(found, _RESULT), right.mean()):
+    if np.shape(found) == () and near(number(found, RETURNED), right.mean()):
         refuse("That is the mean; return the objective of each sample.")
-    found = array(found, ratio.shape, _RESULT)
+    found = array(found, ratio.shape, RETURNED)
     known(found, {
         "This is the clipped product alone. A good action whose ratio fell to 0.5 would have no "
         "gradient: take the smaller of this and the product without a clip.": held * A,
@@ -68,8 +77,7 @@ def divergence(answer: Any) -> None:
     for old, new in pairs:
         terms = [p * (math.log(p) - math.log(q)) for p, q in zip(old, new) if p > 0]
         right, size = math.fsum(terms), len(old)
-        with np.errstate(all="ignore"):
-            found = call(answer, np.array(old), np.array(new))
+        found = quiet(answer, np.array(old), np.array(new))
         if np.shape(found) == (size,) and size > 1 and old[0] > 0:
             refuse("Return one number, the sum over the actions.")
         value = np.asarray(found)
@@ -78,7 +86,7 @@ def divergence(answer: Any) -> None:
                 "For an old probability of 0 you return NaN, because 0 times log 0 is NaN in "
                 "NumPy. Leave such actions out."
             )
-        found = number(found, _RESULT)
+        found = number(found, RETURNED)
         if right == 0:
             if not near(found, 0):
                 refuse(f"The divergence of equal distributions is 0; you return {found:.6g}.")
@@ -101,7 +109,7 @@ def divergence(answer: Any) -> None:
 @checked
 def adapted(answer: Any) -> None:
     def returned(weight: float, d: float, target: float) -> float:
-        return number(call(answer, weight, d, target), _RESULT)
+        return number(call(answer, weight, d, target), RETURNED)
 
     for weight, target in ((1.0, 0.01), (0.3, 0.05)):
         large, small = (returned(weight, target * factor, target) for factor in (1.6, 0.6))

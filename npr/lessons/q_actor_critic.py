@@ -4,9 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import Check, array, call, checked, known, near, number, refuse
-
-_RETURNED = "What your function returns"
+from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
 
 
 @checked
@@ -15,10 +13,10 @@ def advantages(answer: Any) -> None:
     p = np.array([[0.25, 0.5, 0.25], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1], [0.2, 0.2, 0.6]])
     a, rows = np.array([1, 0, 2, 1]), np.arange(4)
     value, taken = (p * q).sum(axis=1), q[rows, a]
-    found = array(call(answer, q, p, a), None, _RETURNED)
+    found = array(call(answer, q, p, a), None, RETURNED)
     if found.shape == q.shape:
         refuse("The result has one number per action; take the action a of each row.")
-    array(found, (4,), _RETURNED)
+    array(found, (4,), RETURNED)
     known(found, {
         "These are the values of the actions; the mean over the policy is not subtracted.": taken,
         "That is the mean over the policy; it is to be subtracted from Q(s, a).": value,
@@ -97,7 +95,7 @@ def gae(answer: Any) -> None:
     v_next = np.array([1.0, 9.0, 2.0, 4.0, 3.0, -1.0])
     none, gamma, lam = np.zeros(6), 0.9, 0.8
 
-    whole = array(call(answer, r, v, v_next, none, none, gamma, lam), (6,), _RETURNED)
+    whole = array(call(answer, r, v, v_next, none, none, gamma, lam), (6,), RETURNED)
     right = _by_definition(r, v, v_next, none, none, gamma, lam)
     delta = r + gamma * v_next - v
     known(whole, {
@@ -117,7 +115,7 @@ def gae(answer: Any) -> None:
         refuse("The advantages are wrong for six steps without an end. Begin with the last step, "
                "whose advantage is its TD error.")  # fmt: skip
 
-    found = array(call(answer, r, v, v_next, terminated, done, gamma, lam), (6,), _RETURNED)
+    found = array(call(answer, r, v, v_next, terminated, done, gamma, lam), (6,), RETURNED)
     known(found, {
         "terminated and done are not used.": right,
         "The target still holds the value of a state after termination.":

@@ -4,16 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import Check, array, call, checked, known, near, number, refuse
-
-_RETURNED = "What your function returns"
+from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
 
 
 @checked
 def probabilities(answer: Any) -> None:
     delta, alpha, eps = np.array([0.5, -2.0, 0.0, 1.0]), 0.6, 0.1
     size = np.abs(delta) + eps
-    found = array(call(answer, delta, alpha, eps), (4,), _RETURNED)
+    found = array(call(answer, delta, alpha, eps), (4,), RETURNED)
 
     def share(p: Any) -> Any:
         return p / p.sum()
@@ -34,7 +32,7 @@ def probabilities(answer: Any) -> None:
         if (found < 0).any() or (np.isfinite(found).all() and not near(found.sum(), 1)):
             refuse("Probabilities are not negative and add up to 1.")
         refuse("The probabilities of errors [0.5, -2, 0, 1] are wrong; the sign must not matter.")
-    uniform = array(call(answer, delta, 0.0, eps), (4,), _RETURNED)
+    uniform = array(call(answer, delta, 0.0, eps), (4,), RETURNED)
     if not near(uniform, 0.25):
         refuse("With alpha = 0 all transitions must have the same probability.")
 
@@ -62,7 +60,7 @@ def tree_of_sums(answer: Any) -> None:
 @checked
 def points(answer: Any) -> None:
     u, total = np.array([0.5, 0.75, 0.9, 0.25]), 20.0
-    found = array(call(answer, u, total), (4,), _RETURNED)
+    found = array(call(answer, u, total), (4,), RETURNED)
     known(found, {
         "These points are not stratified: two of them may lie in the same share.": u * total,
         "The line has length total, not 1.": (np.arange(4) + u) / 4,
@@ -80,8 +78,8 @@ def points(answer: Any) -> None:
 @checked
 def weights(answer: Any) -> None:
     P, n = np.array([0.2, 0.4, 0.05]), 10
-    half = array(call(answer, P, n, 0.5), (3,), _RETURNED)
-    full = array(call(answer, P, n, 1.0), (3,), _RETURNED)
+    half = array(call(answer, P, n, 0.5), (3,), RETURNED)
+    full = array(call(answer, P, n, 1.0), (3,), RETURNED)
     known(half, {
         "The division by the maximum is missing.": (n * P) ** -0.5,
         "The sign of the exponent is wrong: what is drawn often must count less.":
@@ -100,14 +98,14 @@ def weights(answer: Any) -> None:
             "The weights are wrong. Compute (n P)^-beta first, then divide by the largest one: "
             "the transition with the smallest probability has the weight 1."
         )
-    if not near(array(call(answer, P, n, 0.0), (3,), _RETURNED), 1):
+    if not near(array(call(answer, P, n, 0.0), (3,), RETURNED), 1):
         refuse("With beta = 0 all weights must be 1.")
 
 
 @checked
 def weighted_loss(answer: Any) -> None:
     q, y, w = np.array([2.0, 3.0, -1.0]), np.array([3.0, 1.0, 1.0]), np.array([1.0, 0.5, 0.25])
-    found = number(call(answer, q, y, w), _RETURNED)
+    found = number(call(answer, q, y, w), RETURNED)
     squared = (y - q) ** 2
     known(found, {
         "That is the source's loss: the weight is inside the square, beside Q.":

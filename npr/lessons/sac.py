@@ -5,9 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import Check, array, call, checked, known, near, number, refuse
-
-_RESULT = "What your function returns"
+from npr.lessons.answers import (
+    RETURNED,
+    Check,
+    array,
+    call,
+    checked,
+    known,
+    near,
+    number,
+    quiet,
+    refuse,
+)
 
 
 @checked
@@ -17,7 +26,7 @@ def soft_target(answer: Any) -> None:
     logp, gamma, alpha = np.array([-0.7, 1.2, 0.4, 2.0]), 0.9, 0.25
     low, high = np.array([1.5, 2.0, -4.0, 3.0]), np.array([2.0, 3.0, -3.0, 8.0])
     bonus, on = -alpha * logp, gamma * (1 - ended)
-    found = array(call(answer, r, ended, q1, q2, logp, gamma, alpha), (4,), _RESULT)
+    found = array(call(answer, r, ended, q1, q2, logp, gamma, alpha), (4,), RETURNED)
     known(found, {
         "The target still holds the value of a state after termination.":
             r + gamma * (low + bonus),
@@ -76,7 +85,7 @@ def pathwise(answer: Any) -> None:
         found = call(answer, lambda a: -np.sin(a), mean, log_std, noise)
         if np.shape(found) == (2, len(noise)):
             refuse("Return the means over the actions, two numbers.")
-        found = array(found, (2,), _RESULT)
+        found = array(found, (2,), RETURNED)
         if log_std:
             known(found, {
                 "The second gradient is that in the standard deviation; in its logarithm it is "
@@ -110,8 +119,7 @@ def log_density(answer: Any) -> None:
 
     u = np.array([0.0, 1.0, -2.0, 0.3])
     for mean, log_std in ((0.0, 0.0), (0.5, -1.0)):
-        with np.errstate(all="ignore"):
-            found = array(call(answer, u, mean, log_std), u.shape, _RESULT)
+        found = array(quiet(answer, u, mean, log_std), u.shape, RETURNED)
         normal = np.array([_gaussian(x, mean, log_std) for x in u])
         right = np.array([exact(x, mean, log_std) for x in u])
         known(found, {
@@ -133,12 +141,11 @@ def log_density(answer: Any) -> None:
                 f"{right[i]:.6f}, you return {found[i]:.6f}."
             )
     far = np.array([20.0, -400.0, 10.0])
-    with np.errstate(all="ignore"):
-        found = np.asarray(call(answer, far, 0.0, 0.0))
+    found = np.asarray(quiet(answer, far, 0.0, 0.0))
     right = np.array([exact(x, 0.0, 0.0) for x in far])
     if found.shape == far.shape and found.dtype.kind == "f" and not np.isfinite(found).all():
         refuse("For u=20 or u=-400 the result is not finite: use the exact form with logaddexp.")
-    if not near(array(found, far.shape, _RESULT), right, 1e-6):
+    if not near(array(found, far.shape, RETURNED), right, 1e-6):
         refuse("For u=10 or larger the result is imprecise: use the exact form with logaddexp.")
 
 
@@ -150,7 +157,7 @@ def _gaussian(u: float, mean: float, log_std: float) -> float:
 def temperature(answer: Any) -> None:
     logp = np.array([0.5, -1.5, 2.0, 0.2])  # mean 0.3
     for start, H_bar, rate in ((0.5, -1.0, 0.1), (-1.0, -2.0, 0.01)):
-        found = number(call(answer, start, logp, H_bar, rate), _RESULT)
+        found = number(call(answer, start, logp, H_bar, rate), RETURNED)
         change = rate * (0.3 + H_bar)
         known(found, {
             "alpha moves away from where it should: if the entropy is too large, alpha must fall.":
@@ -164,7 +171,7 @@ def temperature(answer: Any) -> None:
             "That is the new alpha; return its logarithm.": math.exp(start + change),
             "log_alpha multiplies the gradient; it is what is differentiated.":
                 start + change * start,
-            "That is the gradient in alpha; in log alpha there is no factor alpha.":
+            "There is no factor alpha: the loss is -log alpha times the mean.":
                 start + change * math.exp(start),
         })  # fmt: skip
         if not near(found, start + change):

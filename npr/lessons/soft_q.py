@@ -5,15 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import Check, array, call, checked, known, near, number, refuse
+from npr.lessons.answers import (
+    RETURNED,
+    Check,
+    array,
+    checked,
+    known,
+    near,
+    number,
+    quiet,
+    refuse,
+)
 
-_RESULT = "What your function returns"
 _VALUES = ([1.0, 2.0, 3.0], [0.5, 0.5], [-3.0, 1.0, 0.0, 0.9])
-
-
-def _quiet(answer: Any, *args: Any) -> Any:
-    with np.errstate(all="ignore"):
-        return call(answer, *args)
 
 
 def _finite(found: Any) -> bool:
@@ -29,10 +33,10 @@ def soft_value(answer: Any) -> None:
     for q in _VALUES:
         for alpha in (1.0, 0.5):
             total = math.fsum(math.exp(x / alpha) for x in q)
-            found = number(_quiet(answer, np.array(q), alpha), _RESULT)
+            found = number(quiet(answer, np.array(q), alpha), RETURNED)
             right = alpha * math.log(total)
             known(found, {
-                "The result has to be multiplied with alpha in the end.": math.log(total),
+                "The result has to be multiplied by alpha in the end.": math.log(total),
                 "The values have to be divided by alpha within the exponential.":
                     alpha * math.log(math.fsum(math.exp(x) for x in q)),
                 "That is the mean of the exponentials; they are added.":
@@ -42,13 +46,13 @@ def soft_value(answer: Any) -> None:
             } if alpha != 1 else {})  # fmt: skip
             if alpha != 1 and not near(found, right):
                 refuse(f"The soft maximum of {q} for alpha {alpha:g} is not {found:.6g}.")
-    found = _quiet(answer, np.array([1000.0, 999.0, -2000.0]), 0.5)
+    found = quiet(answer, np.array([1000.0, 999.0, -2000.0]), 0.5)
     if not _finite(found):
         refuse("For values near 1000 the result is not finite: subtract the maximum before exp.")
-    if not near(number(found, _RESULT), 1000 + 0.5 * math.log1p(math.exp(-2))):
+    if not near(number(found, RETURNED), 1000 + 0.5 * math.log1p(math.exp(-2))):
         refuse("For the values [1000, 999, -2000] and alpha 0.5 the result is wrong.")
-    found = _quiet(answer, np.array([-3000.0, -3000.0]), 1.0)
-    if not _finite(found) or not near(number(found, _RESULT), -3000 + math.log(2)):
+    found = quiet(answer, np.array([-3000.0, -3000.0]), 1.0)
+    if not _finite(found) or not near(number(found, RETURNED), -3000 + math.log(2)):
         refuse("For the values [-3000, -3000] the result is wrong: subtract their own maximum.")
 
 
@@ -58,7 +62,7 @@ def boltzmann(answer: Any) -> None:
         for alpha in (0.5, 2.0):
             weights = [math.exp(x / alpha) for x in q]
             right = [w / math.fsum(weights) for w in weights]
-            found = array(_quiet(answer, np.array(q), alpha), (len(q),), _RESULT)
+            found = array(quiet(answer, np.array(q), alpha), (len(q),), RETURNED)
             V = alpha * math.log(math.fsum(weights))
             if len(set(q)) > 1:
                 plain = [math.exp(x) for x in q]
@@ -68,17 +72,17 @@ def boltzmann(answer: Any) -> None:
                     "Q - V has to be divided by alpha; this does not even add up to 1.":
                         [math.exp(x - V) for x in q],
                     "The probabilities do not add up to 1: divide by their sum.": weights,
-                    "The values are multiplied with alpha; divide by it.":
+                    "The values are multiplied by alpha; divide by it.":
                         _normal([math.exp(x * alpha) for x in q]),
                     "These are logarithms of probabilities.": [math.log(p) for p in right],
                     "That is the greedy policy.": [float(x == max(q)) for x in q],
                 })  # fmt: skip
             if not near(found, right):
                 refuse(f"For the values {q} and alpha {alpha:g} the policy is not {found}.")
-    found = _quiet(answer, np.array([1000.0, 999.0]), 0.5)
+    found = quiet(answer, np.array([1000.0, 999.0]), 0.5)
     if not _finite(found):
         refuse("For values near 1000 the result is not finite: subtract the maximum before exp.")
-    if not near(array(found, (2,), _RESULT), _normal([1.0, math.exp(-2)])):
+    if not near(array(found, (2,), RETURNED), _normal([1.0, math.exp(-2)])):
         refuse("For the values [1000, 999] and alpha 0.5 the policy is wrong.")
 
 
@@ -91,7 +95,7 @@ def value_of_samples(answer: Any) -> None:
     q = [-2.0, -0.5, -0.1, -1.2, -3.0]
     for D, alpha in ((3, 0.2), (4, 2.0)):
         total = math.fsum(math.exp(x / alpha) for x in q)
-        found = number(_quiet(answer, np.array(q), D, alpha), _RESULT)
+        found = number(quiet(answer, np.array(q), D, alpha), RETURNED)
         mean, volume = alpha * math.log(total / len(q)), alpha * D * math.log(2)
         known(found, {
             "The volume of the box is missing.": mean,
@@ -105,8 +109,8 @@ def value_of_samples(answer: Any) -> None:
         })  # fmt: skip
         if not near(found, mean + volume):
             refuse(f"For q {q}, D={D} and alpha={alpha:g} the value is not {found:.6g}.")
-    found = _quiet(answer, np.array([2000.0, 2000.0]), 1, 1.0)
-    if not _finite(found) or not near(number(found, _RESULT), 2000 + math.log(2)):
+    found = quiet(answer, np.array([2000.0, 2000.0]), 1, 1.0)
+    if not _finite(found) or not near(number(found, RETURNED), 2000 + math.log(2)):
         refuse("For values near 2000 the result is wrong: subtract the maximum before exp.")
 
 
@@ -122,7 +126,7 @@ def direction(answer: Any) -> None:
                 near_by = math.exp(-math.fsum((x - y) ** 2) / h)
                 pull[i] += near_by * s / 5
                 push[i] += 2 * near_by * (x - y) / h / 5
-        found = array(_quiet(answer, fixed, updated, score, h), (4, D), _RESULT)
+        found = array(quiet(answer, fixed, updated, score, h), (4, D), RETURNED)
         known(found, {
             "The repulsion is missing, the gradient of the kernel.": pull,
             "The attraction is missing, the kernel times the score.": push,

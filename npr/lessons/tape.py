@@ -5,9 +5,7 @@ from typing import Any
 import numpy as np
 
 from npr.autodiff import value_and_grad
-from npr.lessons.answers import Check, array, call, checked, known, near, refuse
-
-_RETURNED = "What your function returns"
+from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, refuse
 
 
 @checked
@@ -37,9 +35,9 @@ def sigmoid(answer: Any) -> None:
     x = np.array([[-3.0, -0.5, 0.0], [0.7, 2.0, 4.0]])
     y, g, h = 1 / (1 + np.exp(-x)), np.array([[1.0, -2.0, 0.5], [3.0, 1.5, -1.0]]), 1e-5
     slope = (1 / (1 + np.exp(-x - h)) - 1 / (1 + np.exp(-x + h))) / (2 * h)
-    found = array(call(answer, g, y, x), x.shape, _RETURNED)
+    found = array(call(answer, g, y, x), x.shape, RETURNED)
     known(found, {
-        "That is the derivative; the chain rule multiplies it with the cotangent g.": slope,
+        "That is the derivative; the chain rule multiplies it by the cotangent g.": slope,
         "The formula needs y, the value of the sigmoid, where you have x.": g * x * (1 - x),
         "That is the rule of tanh.": g * (1 - y * y),
         "That is y (1 - y) with the wrong sign.": -g * slope,
@@ -63,7 +61,7 @@ def unbroadcast(answer: Any) -> None:
         returned = call(answer, g, shape)
         if np.shape(returned) != shape:
             refuse(f"{case} your function returns shape {np.shape(returned)}.")
-        found = array(returned, shape, _RETURNED)
+        found = array(returned, shape, RETURNED)
         right = np.zeros(shape)  # by the definition: add each entry to where it came from
         for index in np.ndindex(*wide):
             place = index[len(wide) - len(shape) :]
@@ -94,7 +92,7 @@ def td_loss(answer: Any) -> None:
         value, found = value_and_grad(loss)(theta.copy())
     except (ArithmeticError, TypeError, ValueError, AttributeError) as wrong:
         refuse(f"Your loss cannot be differentiated: {type(wrong).__name__}: {wrong}")
-    value, d = array(value, (), _RETURNED), error(1 - terminated)
+    value, d = array(value, (), RETURNED), error(1 - terminated)
     half = (d * d).mean() / 2
     known(value, {
         "The target still holds the value of a state after termination: multiply it with "

@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import Check, array, call, checked, known, near, number, refuse
-
-_RETURNED = "What your function returns"
+from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
 
 
 @checked
@@ -48,7 +46,7 @@ def _compare(value: float, right: float, mistakes: Mapping[str, float]) -> None:
 def sarsa_target(answer: Any) -> None:
     Q = np.array([[1.0, 4.0, 2.0], [3.0, 0.5, 7.0]])
     for end in (False, 0, np.False_, 0.0):
-        value = number(call(answer, -1.0, 0.5, end, Q, 1, 0), _RETURNED)
+        value = number(call(answer, -1.0, 0.5, end, Q, 1, 0), RETURNED)
         _compare(value, -1 + 0.5 * 3, {
             "That is the target of Q-learning; Sarsa takes the action a2, not the best one.":
                 -1 + 0.5 * 7,
@@ -57,13 +55,13 @@ def sarsa_target(answer: Any) -> None:
             "The indices are swapped: rows of Q are states, columns are actions.": -1 + 0.5 * 4,
         })  # fmt: skip
     for last in (True, 1, np.True_):
-        _ended(number(call(answer, -1.0, 0.5, last, Q, 1, 0), _RETURNED), -1.0)
+        _ended(number(call(answer, -1.0, 0.5, last, Q, 1, 0), RETURNED), -1.0)
 
 
 @checked
 def expected_target(answer: Any) -> None:
     q2 = np.array([1.0, 6.0, 2.0, -3.0])
-    value = number(call(answer, 2.0, 0.9, False, q2, 0.2), _RETURNED)
+    value = number(call(answer, 2.0, 0.9, False, q2, 0.2), RETURNED)
     _compare(value, 2 + 0.9 * (0.8 * 6 + 0.2 * 1.5), {
         "That is the target of Q-learning; the random actions count, too.": 2 + 0.9 * 6,
         "That is the mean over a uniform policy; the greedy action is more probable.":
@@ -74,12 +72,12 @@ def expected_target(answer: Any) -> None:
         "epsilon is shared by all actions, not by the others only.": 2 + 0.9 * 0.8 * 6,
         "epsilon and 1 - epsilon are swapped.": 2 + 0.9 * (0.2 * 6 + 0.8 * 1.5),
     })  # fmt: skip
-    other = number(call(answer, 0.0, 1.0, 0, np.array([4.0, 0.0, -1.0]), 0.3), _RETURNED)
+    other = number(call(answer, 0.0, 1.0, 0, np.array([4.0, 0.0, -1.0]), 0.3), RETURNED)
     _compare(other, 0.7 * 4 + 0.3 * 1, {
         "epsilon is divided among the other actions; the random action is one of all of them.":
             0.7 * 4 + 0.15 * -1,
     })  # fmt: skip
-    _ended(number(call(answer, 2.0, 0.9, True, q2, 0.2), _RETURNED), 2.0)
+    _ended(number(call(answer, 2.0, 0.9, True, q2, 0.2), RETURNED), 2.0)
 
 
 @checked
@@ -99,14 +97,14 @@ def with_a_wrong_limit(answer: Any) -> None:
 @checked
 def double_target(answer: Any) -> None:
     qa2, qb2 = np.array([1.0, 3.0, 2.0]), np.array([5.0, -3.0, 4.0])
-    value = number(call(answer, 1.0, 0.5, False, qa2, qb2), _RETURNED)
+    value = number(call(answer, 1.0, 0.5, False, qa2, qb2), RETURNED)
     _compare(value, 1 + 0.5 * -3, {
         "That is the maximum of table A: chosen and valued by the same table.": 1 + 0.5 * 3,
         "That is the maximum of table B; table A chooses the action.": 1 + 0.5 * 5,
         "The tables are swapped: the one that is updated, A, chooses.": 1 + 0.5 * 1,
         "gamma is missing.": -2.0,
     })  # fmt: skip
-    _ended(number(call(answer, 1.0, 0.5, True, qa2, qb2), _RETURNED), 1.0)
+    _ended(number(call(answer, 1.0, 0.5, True, qa2, qb2), RETURNED), 1.0)
 
 
 CHECKS: dict[str, Check] = {

@@ -87,7 +87,7 @@ class Setting:
         self.name, self.type = name, kind
         self.choices = _choices(kind)
         limits = [" or ".join(map(repr, self.choices))] if self.choices else []
-        limits += [_range(self.within).text] if self.within else []
+        limits += [self.limits] if self.within else []
         self.__doc__ = f"{self.doc} ({'; '.join([*limits, f'default {self.default!r}'])})"
         return self
 
@@ -96,6 +96,11 @@ class Setting:
         other = copy.copy(self)
         other.default = default
         return other.declared(self.name, kind)
+
+    @property
+    def limits(self) -> str:
+        """The range of its values in words, such as "at least 0"; empty: there is none."""
+        return _range(self.within).text if self.within else ""
 
     @property
     def type_name(self) -> str:

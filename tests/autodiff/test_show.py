@@ -87,7 +87,7 @@ def test_the_table():
         "1  power      #0, 2  (3,)   [1, 4, 0.25]  [1, 1, 1]",
         "2  sum        #1     ()     5.25          1",
         "",
-        "cotangent: the derivative of the result #2 in that value.",
+        "cotangent: the derivative of the result #2 with respect to that value.",
     ]
     assert repr(show(f, np.ones(2))) == str(show(f, np.ones(2)))
 

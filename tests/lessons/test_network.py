@@ -92,7 +92,7 @@ def test_the_largest_rate(answer):
 
 @pytest.mark.parametrize(
     ("answer", "hint"),
-    [(0.02, "first step"), (25, "c/2"), (0.06, "-1 and 1"), (0.05, "in size"), (None, "number")],
+    [(0.02, "first step"), (25, "c/2"), (0.06, "-1 and 1"), (0.05, "absolute"), (None, "number")],
 )
 def test_a_wrong_largest_rate(answer, hint):
     refused("network-4", answer, hint)

@@ -26,7 +26,7 @@ def test_the_soft_value(answer):
     ("answer", "hint"),
     [
         (lambda q, alpha: alpha * np.log(np.sum(np.exp(q / alpha))), "not finite"),
-        (lambda q, alpha: value(q, alpha) / alpha, "multiplied with alpha"),
+        (lambda q, alpha: value(q, alpha) / alpha, "multiplied by alpha"),
         (lambda q, alpha: alpha * value(q, 1.0), "divided by alpha"),
         (lambda q, alpha: value(q, alpha) - alpha * np.log(len(q)), "mean of the"),
         (lambda q, alpha: q.max(), "maximum itself"),
@@ -67,7 +67,7 @@ def test_the_boltzmann_policy(answer):
         (lambda q, alpha: policy(q, 1.0), "alpha is not used"),
         (lambda q, alpha: np.exp(q - value(q, alpha)), "even add up"),
         (lambda q, alpha: np.exp(q / alpha), "divide by their sum"),
-        (lambda q, alpha: policy(q, 1 / alpha), "multiplied with alpha"),
+        (lambda q, alpha: policy(q, 1 / alpha), "multiplied by alpha"),
         (lambda q, alpha: np.eye(len(q))[q.argmax()], "greedy"),
         (lambda q, alpha: np.log(policy(q, alpha)), "logarithms"),
         (lambda q, alpha: policy(q, alpha).max(), "shape"),

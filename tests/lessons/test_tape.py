@@ -30,7 +30,7 @@ def test_the_pullback_of_the_sigmoid():
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
-        (lambda g, y, x: y * (1 - y), "with the cotangent"),
+        (lambda g, y, x: y * (1 - y), "by the cotangent"),
         (lambda g, y, x: g * x * (1 - x), "where you have x"),
         (lambda g, y, x: g * (1 - y * y), "tanh"),
         (lambda g, y, x: g * y * (y - 1), "wrong sign"),
