@@ -20,7 +20,7 @@ an advantage. The update equals that of PPO with one epoch, one minibatch and no
 gradient norms are clipped; truncated episodes bootstrap from the value of the final observation.
 
 Measured, mean return: CartPole-v1 500.0 in 100,000 steps (7 seeds); Acrobot-v1 -84.5 in 200,000
-steps (3 seeds); Pendulum-v1 -165.1 in 600,000 steps (2 seeds); LunarLander-v3 98.0 in 200,000 steps
+steps (3 seeds); Pendulum-v1 -161.4 in 600,000 steps (3 seeds); LunarLander-v3 98.0 in 200,000 steps
 (1 seed).
 """
 
