@@ -26,7 +26,7 @@ LESSONS = [name for name in NAMES if re.match(r"lessons/\d", name)]
 OWN = {"terms.md"}  # has no page in English
 
 # blocks whose text is the same in both languages
-CODE = ("{code-cell}", "python", "py", "bash", "")
+CODE = ("{code-cell}", "python", "py", "bash")
 EXERCISE = re.compile(r"\b[a-z]+(?:_[a-z]+)*-\d\b")
 CJK = "一-鿿"
 
