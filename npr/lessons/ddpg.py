@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-@@IMPORT@@
+from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
 
 
 @checked
@@ -99,7 +99,7 @@ def smaller_target(answer: Any) -> None:
         )
 
 
-CHECKS = {
+CHECKS: dict[str, Check] = {
     "ddpg-1": actor_gradient,
     "ddpg-2": updates,
     "ddpg-3": environment_action,

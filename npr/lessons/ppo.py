@@ -5,7 +5,18 @@ from typing import Any
 
 import numpy as np
 
-@@IMPORT@@
+from npr.lessons.answers import (
+    RETURNED,
+    Check,
+    array,
+    call,
+    checked,
+    known,
+    near,
+    number,
+    quiet,
+    refuse,
+)
 
 
 @checked
@@ -66,7 +77,7 @@ def divergence(answer: Any) -> None:
     for old, new in pairs:
         terms = [p * (math.log(p) - math.log(q)) for p, q in zip(old, new) if p > 0]
         right, size = math.fsum(terms), len(old)
-        found = call(answer, np.array(old), np.array(new))
+        found = quiet(answer, np.array(old), np.array(new))
         if np.shape(found) == (size,) and size > 1 and old[0] > 0:
             refuse("Return one number, the sum over the actions.")
         value = np.asarray(found)
@@ -121,7 +132,7 @@ def adapted(answer: Any) -> None:
         refuse(f"The weight is doubled once however large d is; you return {far:.6g} for 1.")
 
 
-CHECKS = {
+CHECKS: dict[str, Check] = {
     "ppo-1": clipped_objective,
     "ppo-2": where_it_stops,
     "ppo-3": divergence,

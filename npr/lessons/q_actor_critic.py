@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-@@IMPORT@@
+from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
 
 
 @checked
@@ -148,7 +148,7 @@ def three_steps(answer: Any) -> None:
         refuse("Add 1, 0.9, 0.9^2 and 0.9^3 times 0.2, and subtract 0.5.")
 
 
-CHECKS = {
+CHECKS: dict[str, Check] = {
     "q_actor_critic-1": advantages,
     "q_actor_critic-2": backwards,
     "q_actor_critic-3": truncated_error,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from npr.autodiff import value_and_grad
-@@IMPORT@@
+from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, refuse
 
 
 @checked
@@ -119,7 +119,7 @@ def td_loss(answer: Any) -> None:
         refuse("The loss is right, its gradient is not: only the prediction may depend on theta.")
 
 
-CHECKS = {
+CHECKS: dict[str, Check] = {
     "tape-1": by_hand,
     "tape-2": sigmoid,
     "tape-3": unbroadcast,

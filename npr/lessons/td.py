@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-@@IMPORT@@
+from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
 
 
 @checked
@@ -107,7 +107,7 @@ def double_target(answer: Any) -> None:
     _ended(number(call(answer, 1.0, 0.5, True, qa2, qb2), RETURNED), 1.0)
 
 
-CHECKS = {
+CHECKS: dict[str, Check] = {
     "td-1": two_updates,
     "td-2": sarsa_target,
     "td-3": expected_target,

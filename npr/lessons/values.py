@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-@@IMPORT@@
+from npr.lessons.answers import Check, array, call, checked, known, near, number, refuse
 
 # the machine of the lesson, new, worn or broken, with gamma = 0.9: its rewards when it runs, and
 # the probability that a day changes it
@@ -129,7 +129,7 @@ def sweeps(answer: Any) -> None:
         refuse("Solve e 0.9^n <= 0.01 for n, where e is the largest possible error of v = 0.")
 
 
-CHECKS = {
+CHECKS: dict[str, Check] = {
     "values-1": mean,
     "values-2": greedy_probability,
     "values-3": machine_values,
