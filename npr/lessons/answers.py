@@ -11,7 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Check = Callable[[Any], str | None]
+# parts of sentences
 RETURNED = "What your function returns"
+NO_MASK = (
+    "The target still holds the value of a state after termination, where nothing comes after the "
+    "reward: multiply it by 1 - terminated."
+)
 
 
 class Refused(Exception):
@@ -36,9 +41,14 @@ def refuse(sentence: str) -> NoReturn:
     raise Refused(sentence)
 
 
-def array(answer: Any, shape: tuple[int, ...] | None = None, what: str = "The answer",
-          ) -> NDArray[np.float64]:  # fmt: skip
-    """The answer as float64 numbers: of a number, a list or an array, of this shape if given."""
+def array(
+    answer: Any, shape: tuple[int, ...] | None = None, what: str = "The answer", infinite: str = ""
+) -> NDArray[np.float64]:
+    """The answer as float64 numbers: of a number, a list or an array, of this shape if given.
+
+    what      the answer in the hints
+    infinite  hint for NaN and infinity, in place of the usual one
+    """
     try:
         found = np.asarray(answer)
         real = found.dtype.kind in "fiu"
@@ -51,38 +61,36 @@ def array(answer: Any, shape: tuple[int, ...] | None = None, what: str = "The an
         needed = "one number" if shape == () else f"shape {shape}"
         refuse(f"{what} must have {needed}, got shape {found.shape}.")
     if not np.isfinite(found).all():
-        refuse(f"{what} holds NaN or infinity.")
+        refuse(infinite or f"{what} holds NaN or infinity.")
     return found.astype(np.float64)
 
 
-def number(answer: Any, what: str = "The answer") -> float:
-    """The answer as one number; an array with one entry counts."""
+def number(answer: Any, what: str = "The answer", infinite: str = "") -> float:
+    """As `array`, for one number; an array with one entry counts."""
     try:
         if (found := np.asarray(answer)).size == 1 and found.dtype.kind in "fiu":
             answer = found.reshape(())
     except Exception:  # what it is instead is said below
         pass
-    return float(array(answer, (), what))
+    return float(array(answer, (), what, infinite))
 
 
 def call(answer: Any, *args: Any, **kwargs: Any) -> Any:
-    """What the answer, a function, returns for copies of the arguments."""
+    """What the answer, a function, returns for copies of the arguments.
+
+    Without NumPy's warnings about overflow or NaN: the checks find these themselves.
+    """
     if not callable(answer):
         refuse(f"The answer must be a function, got {type(answer).__name__}.")
     copies = [arg.copy() if isinstance(arg, np.ndarray) else arg for arg in args]
     try:
-        return answer(*copies, **kwargs)
+        with np.errstate(all="ignore"):
+            return answer(*copies, **kwargs)
     except Exception as error:
         if isinstance(error, TypeError) and ("'invert'" in str(error) or "unary ~" in str(error)):
             refuse("~ needs bools, and flags are 0 and 1 here: instead of ~terminated write "
                    "1 - terminated.")  # fmt: skip
         refuse(f"Your function raised {type(error).__name__}: {error}")
-
-
-def quiet(answer: Any, *args: Any) -> Any:
-    """As `call`, without NumPy's warnings about overflow or NaN: the check finds these itself."""
-    with np.errstate(all="ignore"):
-        return call(answer, *args)
 
 
 def near(a: Any, b: Any, tolerance: float = 1e-6) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
+from npr.lessons.answers import NO_MASK, RETURNED, array, call, checked, known, near, number, refuse
 
 _R, _GAMMA = np.array([1.0, -2.0, 0.5]), 0.9
 _ENDS = np.array([0.0, 1.0, 0.0])
@@ -56,10 +56,7 @@ def _compare(
     if near(found, right):
         return
     if not near(found[1], right[1]) and near(found[::2], right[::2]):
-        refuse(
-            "The target still holds the value of a state after termination: where terminated is 1 "
-            "nothing comes after the reward."
-        )
+        refuse(NO_MASK)
     inputs = ", ".join(f"{name} = {np.asarray(x).tolist()}" for name, x in tried.items())
     refuse(f"The targets should be {right.round(3).tolist()}, not {found.round(3).tolist()}, for "
            f"this batch: {inputs}.")  # fmt: skip
@@ -69,8 +66,7 @@ def _compare(
 def batch_target(answer: Any) -> None:
     goes_on, best = 1 - _ENDS, _Q2.max(axis=1)
     _compare(_targets(answer, _Q2), _R + _GAMMA * goes_on * best, {
-        "The target still holds the value of a state after termination: where terminated is 1 "
-        "nothing comes after the reward.": _R + _GAMMA * best,
+        NO_MASK: _R + _GAMMA * best,
         "gamma is missing.": _R + goes_on * best,
         "terminated and 1 - terminated are swapped.": _R + _GAMMA * _ENDS * best,
         "That is the maximum over the whole batch; each row has its own: axis=1.":
@@ -141,14 +137,13 @@ def double_target(answer: Any) -> None:
         "The two are swapped: the network chooses, the target network evaluates.":
             target(q2[rows, _Q2.argmax(axis=1)]),
         "gamma is missing.": _R + goes_on * right,
-        "The target still holds the value of a state after termination: where terminated is 1 "
-        "nothing comes after the reward.": _R + _GAMMA * right,
+        NO_MASK: _R + _GAMMA * right,
         "That is the index of the chosen action; the target needs its value.":
             target(q2.argmax(axis=1)),
     }, q2=q2, q2_bar=_Q2)  # fmt: skip
 
 
-CHECKS: dict[str, Check] = {
+CHECKS = {
     "dqn-1": huber_gradient,
     "dqn-2": batch_target,
     "dqn-3": without_the_mask,

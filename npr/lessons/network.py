@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import Check, array, call, checked, known, near, number, refuse
+from npr.lessons.answers import array, call, checked, known, near, number, refuse
 
 
 @checked
@@ -158,7 +158,7 @@ def _as_they_are(answer: Any, arguments: Any) -> Any:
     return lambda *rest: answer(*arguments, *rest)
 
 
-CHECKS: dict[str, Check] = {
+CHECKS = {
     "network-1": parameters,
     "network-2": forward,
     "network-3": first_weights,

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
+from npr.lessons.answers import RETURNED, array, call, checked, known, near, number, refuse
 
 
 @checked
@@ -96,7 +96,7 @@ def returns(answer: Any) -> None:
         refuse("The returns are wrong for an episode that was truncated: after takes G's place.")
 
 
-CHECKS: dict[str, Check] = {
+CHECKS = {
     "policy_gradient-1": score,
     "policy_gradient-2": one_update,
     "policy_gradient-3": best_baseline,

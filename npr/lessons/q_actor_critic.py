@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
+from npr.lessons.answers import NO_MASK, RETURNED, array, call, checked, known, near, number, refuse
 
 
 @checked
@@ -118,8 +118,7 @@ def gae(answer: Any) -> None:
     found = array(call(answer, r, v, v_next, terminated, done, gamma, lam), (6,), RETURNED)
     known(found, {
         "terminated and done are not used.": right,
-        "The target still holds the value of a state after termination.":
-            _by_definition(r, v, v_next, none, done, gamma, lam),
+        NO_MASK: _by_definition(r, v, v_next, none, done, gamma, lam),
         "The sum goes on after the end of an episode: where done is 1, what follows belongs to "
         "another one.": _by_definition(r, v, v_next, terminated, none, gamma, lam),
         "A truncated step has lost its future: only terminated masks v_next.":
@@ -148,7 +147,7 @@ def three_steps(answer: Any) -> None:
         refuse("Add 1, 0.9, 0.9^2 and 0.9^3 times 0.2, and subtract 0.5.")
 
 
-CHECKS: dict[str, Check] = {
+CHECKS = {
     "q_actor_critic-1": advantages,
     "q_actor_critic-2": backwards,
     "q_actor_critic-3": truncated_error,

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, number, refuse
+from npr.lessons.answers import RETURNED, array, call, checked, known, near, number, refuse
 
 
 @checked
@@ -122,7 +122,7 @@ def weighted_loss(answer: Any) -> None:
         refuse("The loss is wrong: each squared error is multiplied by its weight, then averaged.")
 
 
-CHECKS: dict[str, Check] = {
+CHECKS = {
     "replay-1": probabilities,
     "replay-2": tree_of_sums,
     "replay-3": points,

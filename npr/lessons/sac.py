@@ -5,18 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import (
-    RETURNED,
-    Check,
-    array,
-    call,
-    checked,
-    known,
-    near,
-    number,
-    quiet,
-    refuse,
-)
+from npr.lessons.answers import NO_MASK, RETURNED, array, call, checked, known, near, number, refuse
 
 
 @checked
@@ -28,8 +17,7 @@ def soft_target(answer: Any) -> None:
     bonus, on = -alpha * logp, gamma * (1 - ended)
     found = array(call(answer, r, ended, q1, q2, logp, gamma, alpha), (4,), RETURNED)
     known(found, {
-        "The target still holds the value of a state after termination.":
-            r + gamma * (low + bonus),
+        NO_MASK: r + gamma * (low + bonus),
         "The entropy bonus is missing: - alpha log pi(a'|s').": r + on * low,
         "The sign of the entropy bonus is wrong: an unlikely action, with a small log pi, is worth "
         "more.": r + on * (low - bonus),
@@ -119,7 +107,7 @@ def log_density(answer: Any) -> None:
 
     u = np.array([0.0, 1.0, -2.0, 0.3])
     for mean, log_std in ((0.0, 0.0), (0.5, -1.0)):
-        found = array(quiet(answer, u, mean, log_std), u.shape, RETURNED)
+        found = array(call(answer, u, mean, log_std), u.shape, RETURNED)
         normal = np.array([_gaussian(x, mean, log_std) for x in u])
         right = np.array([exact(x, mean, log_std) for x in u])
         known(found, {
@@ -141,11 +129,9 @@ def log_density(answer: Any) -> None:
                 f"{right[i]:.6f}, you return {found[i]:.6f}."
             )
     far = np.array([20.0, -400.0, 10.0])
-    found = np.asarray(quiet(answer, far, 0.0, 0.0))
-    right = np.array([exact(x, 0.0, 0.0) for x in far])
-    if found.shape == far.shape and found.dtype.kind == "f" and not np.isfinite(found).all():
-        refuse("For u=20 or u=-400 the result is not finite: use the exact form with logaddexp.")
-    if not near(array(found, far.shape, RETURNED), right, 1e-6):
+    overflow = "For u=20 or u=-400 the result is not finite: use the exact form with logaddexp."
+    found = array(call(answer, far, 0.0, 0.0), far.shape, RETURNED, overflow)
+    if not near(found, [exact(x, 0.0, 0.0) for x in far]):
         refuse("For u=10 or larger the result is imprecise: use the exact form with logaddexp.")
 
 
@@ -181,7 +167,7 @@ def temperature(answer: Any) -> None:
             )
 
 
-CHECKS: dict[str, Check] = {
+CHECKS = {
     "sac-1": soft_target,
     "sac-2": value_target,
     "sac-3": pathwise,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from npr.autodiff import value_and_grad
-from npr.lessons.answers import RETURNED, Check, array, call, checked, known, near, refuse
+from npr.lessons.answers import NO_MASK, RETURNED, array, call, checked, known, near, refuse
 
 
 @checked
@@ -95,8 +95,7 @@ def td_loss(answer: Any) -> None:
     value, d = array(value, (), RETURNED), error(1 - terminated)
     half = (d * d).mean() / 2
     known(value, {
-        "The target still holds the value of a state after termination: multiply it with "
-        "1 - terminated.": (error(1.0) ** 2).mean() / 2,
+        NO_MASK: (error(1.0) ** 2).mean() / 2,
         "The factor 1/2 is missing.": 2 * half,
         "You add over the batch; take the mean.": 5 * half,
         "The next value is not discounted: gamma is missing.":
@@ -119,7 +118,7 @@ def td_loss(answer: Any) -> None:
         refuse("The loss is right, its gradient is not: only the prediction may depend on theta.")
 
 
-CHECKS: dict[str, Check] = {
+CHECKS = {
     "tape-1": by_hand,
     "tape-2": sigmoid,
     "tape-3": unbroadcast,

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from npr.lessons.answers import Check, array, call, checked, known, near, number, refuse
+from npr.lessons.answers import RETURNED, array, call, checked, known, near, number, refuse
 
 # the machine of the lesson, new, worn or broken, with gamma = 0.9: its rewards when it runs, and
 # the probability that a day changes it
@@ -29,7 +29,7 @@ def mean(answer: Any) -> None:
     rewards, estimate = [3.0, -1.0, 4.0, 10.0, 2.5], 0.0
     for n, reward in enumerate(rewards, 1):
         before, right = estimate, sum(rewards[:n]) / n
-        estimate = number(call(answer, before, reward, n), "What your function returns")
+        estimate = number(call(answer, before, reward, n), RETURNED)
         if n == 1 and not near(estimate, right):
             refuse(f"The mean of one reward {reward} is this reward; you return {estimate:g}.")
         known(estimate, {
@@ -44,14 +44,14 @@ def mean(answer: Any) -> None:
                 f"After the rewards {rewards[:n]} the mean is {right:g}; you return {estimate:g} "
                 f"for estimate={before:g}, reward={reward:g}, n={n}."
             )
-    moved = number(call(answer, 2.0, 6.0, 10, 0.5), "What your function returns for a step of 0.5")
+    moved = number(call(answer, 2.0, 6.0, 10, 0.5), f"{RETURNED} for a step of 0.5")
     known(moved, {"The argument step is not used: it replaces 1/n where it is given.": 2.4})
     if not near(moved, 4.0):
         refuse(
             "With step=0.5 the estimate moves half of the way to the reward: from 2 with the "
             f"reward 6 you return {moved:g}."
         )
-    still = number(call(answer, 2.0, 6.0, 10, step=0.0), "What your function returns for step=0")
+    still = number(call(answer, 2.0, 6.0, 10, step=0.0), f"{RETURNED} for step=0")
     if not near(still, 2.0):
         refuse("With step=0 the estimate must not move; compare step with None, not with 0.")
 
@@ -99,7 +99,7 @@ def action_values(answer: Any) -> None:
     q = call(answer, P, R, v, gamma)
     if np.shape(q) == (4,) and near(q, right.max(axis=1)):
         refuse("That is the maximum over the actions; return a value for each action.")
-    q = array(q, (4, 3), "What your function returns")
+    q = array(q, (4, 3), RETURNED)
     known(q, {
         "The reward is missing.": right - R,
         "gamma is missing.": R + future("sat,t->sa") / gamma,
@@ -129,7 +129,7 @@ def sweeps(answer: Any) -> None:
         refuse("Solve e 0.9^n <= 0.01 for n, where e is the largest possible error of v = 0.")
 
 
-CHECKS: dict[str, Check] = {
+CHECKS = {
     "values-1": mean,
     "values-2": greedy_probability,
     "values-3": machine_values,
