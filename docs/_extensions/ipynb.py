@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PLACE = re.compile(r"^answer = \.\.\.", re.MULTILINE)  # of an answer to an exercise
 FENCE = re.compile(r"^(`{3,}|~{3,})(.*)$")
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?![a-z]+:|#)([^)\s]+?\.md)(#[^)\s]*)?\)")
 
@@ -186,7 +187,21 @@ def link(app, doctree, name):
         return
 
 
+def exercises(app, doctree):
+    """Leave out the outputs of exercises, which say that there is no answer yet."""
+    from docutils import nodes
+
+    for cell in doctree.findall(nodes.container):
+        if cell.get("nb_element") != "cell_code":
+            continue
+        if PLACE.search(cell.astext()):
+            del cell[1:]
+        elif "prompt_hide" in cell:  # a solution has its title when it is open, too
+            cell["prompt_hide"] = cell["prompt_show"]
+
+
 def setup(app):
+    app.connect("doctree-read", exercises)
     app.connect("doctree-resolved", link)
     app.connect("build-finished", write)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -15,7 +15,18 @@ if __name__ == "__main__":  # a program, too: it finds npr and the support of th
 
 import pytest
 from support import ROOT
-from support.lessons import exercises, faults, lesson_of, main, notebook, pages, parse
+from support.lessons import (
+    NONSENSE,
+    exercises,
+    extension,
+    faults,
+    lesson_of,
+    main,
+    notebook,
+    pages,
+    parse,
+    refused,
+)
 
 from npr.errors import ConfigError
 from npr.lessons import CHECKS, LESSONS, check
@@ -37,6 +48,12 @@ def test_every_exercise_has_a_check_and_every_check_an_exercise():
     for path in pages():
         named |= exercises(parse(path.read_text(encoding="utf-8"))[1])[0]
     assert set(named) == set(CHECKS)
+
+
+@pytest.mark.parametrize("exercise", CHECKS)
+def test_nonsense_is_refused(exercise):
+    for answer in NONSENSE:
+        refused(exercise, answer, "got|shape|raised|NaN|must")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +136,21 @@ def test_the_cells_of_a_text():
 def test_a_text_that_is_not_read(text, message):
     with pytest.raises(ValueError, match=message):
         parse(text)
+
+
+def test_the_site_shows_no_output_of_an_exercise():
+    nodes = pytest.importorskip("docutils.nodes")
+
+    def cell(source, **folded):
+        blocks = [nodes.literal_block(text=text) for text in (source, "said")]
+        return nodes.container("", *blocks, nb_element="cell_code", **folded)
+
+    place = cell('from npr.lessons import check\n\nanswer = ...  # a number\ncheck("a-1", answer)')
+    solution = cell("answer = 1", prompt_show="Solution of a-1", prompt_hide="Hide")
+    extension.exercises(None, nodes.container("", place, solution, cell("x = 1")))
+    assert [len(one) for one in place.parent] == [1, 2, 2]
+    assert "answer = ..." in place.astext()
+    assert solution["prompt_hide"] == "Solution of a-1"
 
 
 def test_links_in_a_notebook_name_the_file():
