@@ -190,6 +190,7 @@ def link(app, doctree, name):
 def exercises(app, doctree):
     """Leave out the outputs of exercises, which say that there is no answer yet."""
     from docutils import nodes
+    from words import word
 
     for cell in doctree.findall(nodes.container):
         if cell.get("nb_element") != "cell_code":
@@ -197,7 +198,9 @@ def exercises(app, doctree):
         if PLACE.search(cell.astext()):
             del cell[1:]
         elif "prompt_hide" in cell:  # a solution has its title when it is open, too
-            cell["prompt_hide"] = cell["prompt_show"]
+            title = word(app.config, "Solution of {}")
+            title = title.format(cell["prompt_show"].removeprefix("Solution of "))
+            cell["prompt_show"] = cell["prompt_hide"] = title
 
 
 def setup(app):

@@ -5,6 +5,8 @@ CHINESE = {
     ": ": "：",
     "Pseudocode": "伪代码",
     "Code": "代码",
+    # lessons
+    "Solution of {}": "{} 的参考解答",
     # settings
     "Setting": "参数",
     "Default": "默认值",
