@@ -10,7 +10,8 @@ BOX2D = ("LunarLander-v3", "LunarLanderContinuous-v3")
 CHANGED = {
     ("PPOKL", "CartPole-v1"), ("PPO", "CartPole-v1"), ("SAC", "MountainCarContinuous-v0"),
     ("DDPG", "Pendulum-v1"), ("PPO", "Acrobot-v1"), ("PPOKL", "Acrobot-v1"),
-    ("A2C", "Acrobot-v1"), ("A2C", "Pendulum-v1"),
+    ("A2C", "Acrobot-v1"), ("A2C", "Pendulum-v1"), ("DQN", "Acrobot-v1"),
+    ("PERDQN", "Acrobot-v1"),
 }  # fmt: skip
 
 

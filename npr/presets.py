@@ -22,8 +22,8 @@ _DQN: dict[str, dict[str, Any]] = {
         "tau": 0.01, "exploration_fraction": 0.2, "exploration_final_eps": 0.1,
     },
     "Acrobot-v1": {
-        "total_timesteps": 30_000, "learning_rate": "linear:2e-3", "n_step_return": 3,
-        "double": True, "gradient_steps": 2, "target_update_interval": 200,
+        "total_timesteps": 50_000, "learning_rate": "linear:1e-3", "n_step_return": 3,
+        "double": True, "batch_size": 128, "gradient_steps": 2, "target_update_interval": 200,
     },
     "LunarLander-v3": {
         "total_timesteps": 100_000, "net_arch": [256, 256], "batch_size": 128, "double": True,
