@@ -84,7 +84,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         advice = ""
         if name[:1].isupper():  # else it may be a module, which is imported next
-            advice = importlib.import_module("npr.settings.sb3").ALGORITHMS.get(name, "")
+            advice = importlib.import_module("npr.settings.sb3").CLASSES.get(name, "")
         raise AttributeError(f"module 'npr' has no attribute {name!r}{advice and f'; {advice}'}")
     if name.endswith(("Error", "Warning")):
         return getattr(importlib.import_module("npr.errors"), name)

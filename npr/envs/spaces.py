@@ -23,7 +23,10 @@ _REAL = "fiub"  # kinds of dtypes whose values are numbers
 _MAX_DEPTH = 8  # of nested spaces
 _MAX_CHOICES = 1 << 24  # whose indices are exact as float32
 _NAMES = {"box": "Box", "image": "Image", "multibinary": "MultiBinary"}
-_FIX = "Fix the environment's observation_space or what reset() and step() return."
+_FIX = (
+    "Fix the environment's observation_space or what reset() and step() return, or pass an "
+    "observation that fits."
+)
 
 
 def _count(n: Any) -> int:
@@ -255,7 +258,7 @@ class DiscreteObservations(Observations):
         if not 0 <= index < self.size:
             raise EnvContractError(
                 f"The observation {observation!r} is outside Discrete({self.size}, "
-                f"start={self.start}). Fix the environment's observation_space or its step()."
+                f"start={self.start}). {_FIX}"
             )
         return index
 
@@ -278,8 +281,7 @@ class MultiDiscreteObservations(Observations):
         if (index < 0).any() or (index >= self.nvec).any():
             raise EnvContractError(
                 f"The observation {observation!r} is outside MultiDiscrete("
-                f"{self.nvec.tolist()}, start={self.start.tolist()}). Fix the environment's "
-                "observation_space or its step()."
+                f"{self.nvec.tolist()}, start={self.start.tolist()}). {_FIX}"
             )
         out[self._offsets + index.ravel()] = 1
 

@@ -53,6 +53,6 @@ def _instead(exercise: Any) -> str:
     own = [known for known in CHECKS if known.rpartition("-")[0] == name.rpartition("-")[0]]
     if own:
         return f"; this lesson has {', '.join(own)}"
-    if close := difflib.get_close_matches(name, CHECKS, 1):
+    if close := difflib.get_close_matches(name, CHECKS, 1, cutoff=0.75):
         return f"; the nearest is {close[0]!r}"
     return "; names are those of the headings, such as 'dqn-2'"

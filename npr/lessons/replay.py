@@ -11,7 +11,8 @@ from npr.lessons.answers import RETURNED, array, call, checked, known, near, num
 def probabilities(answer: Any) -> None:
     delta, alpha, eps = np.array([0.5, -2.0, 0.0, 1.0]), 0.6, 0.1
     size = np.abs(delta) + eps
-    found = array(call(answer, delta, alpha, eps), (4,), RETURNED)
+    negative = "A negative TD error has no such power: take its absolute value."
+    found = array(call(answer, delta, alpha, eps), (4,), RETURNED, negative)
 
     def share(p: Any) -> Any:
         return p / p.sum()

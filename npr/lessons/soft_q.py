@@ -22,6 +22,9 @@ def soft_value(answer: Any) -> None:
                 "The result has to be multiplied by alpha in the end.": math.log(total),
                 "The values have to be divided by alpha within the exponential.":
                     alpha * math.log(math.fsum(math.exp(x) for x in q)),
+                "alpha is not used.": math.log(math.fsum(math.exp(x) for x in q)),
+                "The logarithm has to be multiplied by alpha before the maximum is added.":
+                    max(q) + math.log(total) - max(q) / alpha,
                 "That is the mean of the exponentials; they are added.":
                     right - alpha * math.log(len(q)),
                 "That is the maximum itself.": max(q),

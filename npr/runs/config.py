@@ -138,8 +138,8 @@ def algorithm(name: Any) -> type[Algorithm]:
     known = {_letters(one): one for one in REGISTRY}
     key = _letters(name) if isinstance(name, str) else ""
     if key not in known:
-        if name in sb3.ALGORITHMS:
-            raise ConfigError(f"There is no algorithm {name!r}; {sb3.ALGORITHMS[name]}.")
+        if name in sb3.CLASSES:
+            raise ConfigError(f"There is no algorithm {name!r}; {sb3.CLASSES[name]}.")
         close = difflib.get_close_matches(key, known, 1)
         advice = f"did you mean {known[close[0]]}?" if close else f"npr has {', '.join(REGISTRY)}."
         own = "" if close else " One of your own is in a module that is imported: --import MODULE."

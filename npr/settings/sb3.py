@@ -40,7 +40,23 @@ SETTINGS = {  # arguments of a constructor
     "_init_setup_model": _NOT_NEEDED,
 }
 
-ALGORITHMS = {"MaskablePPO": "pass action_masks=True to PPO, or to another algorithm"}
+_VEC_ENV = "pass the environment itself, or its id, and n_envs=8 for eight of it"
+CLASSES = {
+    "MaskablePPO": "pass action_masks=True to PPO, or to another algorithm",
+    "RecurrentPPO": "npr has no recurrent networks: stack observations with "
+    "gymnasium.wrappers.FrameStackObservation",
+    "QRDQN": "use DQN or PERDQN",
+    "TQC": "use SAC or TD3",
+    "CrossQ": "use SAC, with layer_norm=True if values diverge",
+    "TRPO": "use PPO or PPOKL",
+    "ARS": "use PPO",
+    "HerReplayBuffer": "npr has no hindsight experience replay",
+    "DummyVecEnv": _VEC_ENV,
+    "SubprocVecEnv": f"{_VEC_ENV}; n_workers=2 steps them in two processes",
+    "VecNormalize": "pass normalize_obs=True and normalize_reward=True to the algorithm",
+    "VecFrameStack": "use gymnasium.wrappers.FrameStackObservation",
+    "Monitor": SETTINGS["monitor_wrapper"],
+}
 
 _NO_EXTRACTOR = (
     "npr has no feature extractors. Leave it out, and compute features in a wrapper of the "
@@ -154,6 +170,9 @@ class Methods:
     train = _Elsewhere("agent.learn(total_timesteps) trains it, and agent.update is one update")
     collect_rollouts = _Elsewhere("agent.learn(total_timesteps) collects steps and learns")
     get_env = _Elsewhere("agent.env is the environment that was given")
+    observation_space = _Elsewhere("agent.observations describes it")
+    action_space = _Elsewhere("agent.actions describes it")
+    dump_logs = _Elsewhere("agent.logger.dump(agent.num_timesteps) writes the logs")
     get_vec_normalize_env = _Elsewhere("agent.obs_norm and agent.reward_norm normalize")
     get_parameters = _Elsewhere(
         "agent.policy.theta holds the policy's, save() writes all; get_params() has the settings"

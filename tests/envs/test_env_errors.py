@@ -94,7 +94,7 @@ def test_a_discrete_observation_outside_its_space_is_refused(observation):
     space = spaces.Discrete(4)
     message = (
         rf"The observation .*{observation}.* is outside Discrete\(4, start=0\). Fix the "
-        r"environment's observation_space or its step\(\)"
+        r"environment's observation_space or what"
     )
     with pytest.raises(EnvContractError, match=message):
         first_step(Fixed(space, observation))

@@ -30,7 +30,7 @@ def test_probabilities():
         (lambda d, alpha, eps: share((d**2 + eps) ** alpha), "square"),
         (lambda d, alpha, eps: share(np.exp(d)), "softmax"),
         (lambda d, alpha, eps: share(np.maximum(d + eps, 0) ** alpha), "sign"),
-        (lambda d, alpha, eps: (d + eps) ** alpha, "NaN"),
+        (lambda d, alpha, eps: (d + eps) ** alpha, "absolute value"),
         (lambda d, alpha, eps: d, "not negative"),
         (lambda d, alpha, eps: share((abs(d) + eps) ** 0.6), "alpha = 0"),
         ([0.1, 0.2, 0.3, 0.4], "function"),

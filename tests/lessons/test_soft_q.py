@@ -28,6 +28,8 @@ def test_the_soft_value(answer):
         (lambda q, alpha: alpha * np.log(np.sum(np.exp(q / alpha))), "not finite"),
         (lambda q, alpha: value(q, alpha) / alpha, "multiplied by alpha"),
         (lambda q, alpha: alpha * value(q, 1.0), "divided by alpha"),
+        (lambda q, alpha: value(q, 1.0), "alpha is not used"),
+        (lambda q, alpha: q.max() + np.log(np.exp((q - q.max()) / alpha).sum()), "before the max"),
         (lambda q, alpha: value(q, alpha) - alpha * np.log(len(q)), "mean of the"),
         (lambda q, alpha: q.max(), "maximum itself"),
         (lambda q, alpha: q.max() + alpha, "is not"),

@@ -46,6 +46,8 @@ def test_settings_of_some_algorithms_name_them():
 def test_an_algorithm_that_is_a_setting_here():
     with pytest.raises(AttributeError, match="'MaskablePPO'; pass action_masks=True to PPO"):
         npr.MaskablePPO  # noqa: B018
+    with pytest.raises(AttributeError, match="'VecNormalize'; pass normalize_obs=True"):
+        npr.VecNormalize  # noqa: B018
     with pytest.raises(ConfigError, match="no algorithm 'MaskablePPO'; pass action_masks=True"):
         npr.runs.RunConfig("MaskablePPO", "Taxi-v4").checked()
 
@@ -182,6 +184,7 @@ def test_policy_kwargs_of_a_wrong_kind_or_place_are_refused(tmp_path):
         ("set_parameters", r"npr\.load"),
         ("get_parameters", r"agent\.policy\.theta .* get_params\(\) has the settings"),
         ("set_random_seed", r"give the constructor a seed, or npr\.clone\(agent, seed=1\)"),
+        ("observation_space", r"agent\.observations describes it"),
         ("lr_schedule", r"agent\.now\(agent\.learning_rate\)"),
         ("log_ent_coef", r"agent\.alpha is the temperature"),
     ],
@@ -196,7 +199,8 @@ def test_its_methods_say_what_to_call(name, advice):
 
 def test_the_methods_are_in_nobodys_way():
     named = [name for name in vars(Methods) if not name.startswith("_")]
-    assert named and not {*named} & {*npr.PPO.settings, *dir(small_agent("PPO").envs)} - {"load"}
+    shared = {"load", "observation_space", "action_space"}  # with environments
+    assert named and not {*named} & {*npr.PPO.settings, *dir(small_agent("PPO").envs)} - shared
     agent = small_agent("DQN").learn(40)
     assert pickle.loads(pickle.dumps(agent)).num_timesteps == 40
     assert inspect.getmembers(npr.DQN) and inspect.getdoc(npr.DQN)
