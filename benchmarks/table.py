@@ -152,12 +152,13 @@ def with_table(text, readme, rows):
 def full_row(row):
     """A line of the page: every statistic."""
     task, found = row.task, row.summary
-    low, high = found.interval
+    several = found.runs > 1
+    interval = " to ".join(map(number, found.interval)) if several else "-"
     gate = "-" if row.gate is None else f"{row.gate:,g}"
     return (
         f"| {task.algorithm} | {task.env} | {row.steps:,} | {found.runs} | "
-        f"{number(found.mean)} | {number(found.std) if found.runs > 1 else '-'} | "
-        f"{number(found.iqm)} | {number(low)} to {number(high)} | {number(found.worst)} | "
+        f"{number(found.mean)} | {number(found.std) if several else '-'} | "
+        f"{number(found.iqm)} | {interval} | {number(found.worst)} | "
         f"{gate} | {figures(task)} | {found.seconds:,.1f} |"
     )
 

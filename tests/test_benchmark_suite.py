@@ -244,7 +244,7 @@ def test_rows_below_a_published_figure_of_their_budget_are_named():
 def test_a_row_of_the_page_has_every_statistic():
     text = table.full_row(row(-90.0))
     assert text == (
-        "| DQN | Acrobot-v1 | 100,000 | 1 | -90.0 | - | -90.0 | -90.0 to -90.0 | -90.0 | -100 | "
+        "| DQN | Acrobot-v1 | 100,000 | 1 | -90.0 | - | -90.0 | - | -90.0 | -100 | "
         "-76.6 (zoo, 100k); -91.5 (CleanRL) | 1.5 |"
     )
 
