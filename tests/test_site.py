@@ -281,16 +281,30 @@ def test_a_link_to_a_file_is_one_to_its_page(sphinx):
 
 # ---- the whole site
 
-PAGES = [
+SITE = ROOT / "build" / "site"
+ENGLISH = [
     "index.html", "start.html", "architecture.html", "algorithms/dqn.html", "algorithms/sac.html",
     "lessons/05_dqn.html", "reference/agents.html", "results.html", "search.html",
     "source/npr/algorithms/dqn.py.html",
 ]  # fmt: skip
-SIZES = [(390, 844), (1280, 900)]
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-FOUND = """new Promise((done) => setTimeout(
-    () => done(document.querySelectorAll("#search-results li").length), 3000
-))"""
+CHINESE = [
+    "zh/index.html", "zh/start.html", "zh/terms.html", "zh/algorithms/index.html",
+    "zh/algorithms/ppo.html", "zh/algorithms/sac.html", "zh/lessons/01_values.html",
+    "zh/lessons/03_tape.html", "zh/lessons/05_dqn.html", "zh/search.html",
+]  # fmt: skip
+# pages of both languages, with the parts whose texts must be readable in all colors
+COLORED = {
+    "start.html": "pre span", "architecture.html": "svg.package-map text", "results.html": "td",
+    "algorithms/dqn.html": ".side-by-side, math, svg.curve text, table.settings",
+    "lessons/05_dqn.html": "details pre, .cell_output pre, math, img",
+    "source/npr/algorithms/dqn.py.html": ".source .line", "zh/terms.html": "td",
+    "zh/algorithms/sac.html": ".side-by-side, math, svg.curve text, table.settings",
+}  # fmt: skip
+PHONE, SCREEN = (390, 844), (1280, 900)
+# how much wider than the window a page is, or what scrolls in its place on a phone
+OVERFLOW = """Math.max(...[document.documentElement, ...document.querySelectorAll(".content")].map(
+    (box) => box.scrollWidth - box.clientWidth))"""
+DARK = "getComputedStyle(document.body).backgroundColor !== 'rgb(255, 255, 255)'"
 LOADED = re.compile(
     r"""<(?:script|img|iframe|source|video)[^>]*\ssrc=["'](?:https?:)?//[^"']*|"""
     r"""<link(?=[^>]*rel=["'](?:stylesheet|preload|icon)["'])[^>]*href=["'](?:https?:)?//[^"']*|"""
@@ -304,15 +318,14 @@ def site(sphinx):
     """The site, built as `make docs` does, both languages."""
     for package in ("furo", "myst_nb", "latex2mathml", "ziamath"):
         pytest.importorskip(package, reason=MISSING)
-    target = ROOT / "build" / "site"
-    for source, output in (("docs", target), ("docs/zh", target / "zh")):
+    for source, output in (("docs", SITE), ("docs/zh", SITE / "zh")):
         done = subprocess.run(
             [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-j", "2", "-b", "html",
              "-d", f"build/doctrees/{'zh' if output.name == 'zh' else 'en'}", source, output],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-4000:]
-    return target
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    return SITE
 
 
 @pytest.mark.slow
@@ -347,34 +360,241 @@ def test_links_within_the_site_have_their_targets(site):
     assert broken == []
 
 
-@pytest.mark.slow
-def test_pages_in_a_browser_have_no_errors_and_do_not_scroll_sideways(site, tmp_path):
+# ---- in a browser
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
     from support.browser import CHROMIUM, Browser
 
     if not CHROMIUM:
         pytest.skip("there is no Chromium")
-    (tmp_path / "wide.html").write_text("<script>nothing()</script><p style='width: 3000px'>x")
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium, site):
+    """For pages of the site, in light colors at first."""
+    chromium.look()
+    visit(chromium, "index.html")
+    chromium.evaluate("localStorage.clear()")
+    return chromium
+
+
+def visit(browser, page, size=SCREEN, end=""):
+    """Open a page of the site; `end` is that of its address."""
+    browser.open((SITE / page).as_uri() + end, *size)
+
+
+FAULTS = """<body style="color: #767676"><script>nothing()</script>
+<p>readable <b style="color: #777">faint</b> <i style="opacity: 0.9">faint</i>
+<s style="visibility: hidden; color: #fff">hidden</s></p>
+<p style="background: #000c"><u style="background: #fff2">faint</u></p>
+<svg><rect width="300" height="90"/><text y="40" fill="#fff">readable</text>
+<text x="100" y="110" fill="#fff">faint</text></svg>
+<div class="content" style="overflow-x: auto"><p style="width: 3000px">readable</p></div>"""
+
+
+@pytest.mark.slow
+def test_faults_of_a_page_are_found(chromium, tmp_path):
+    (tmp_path / "faults.html").write_text(FAULTS)
+    chromium.open((tmp_path / "faults.html").as_uri(), *PHONE)
+    assert chromium.evaluate(OVERFLOW) > 2000 and len(chromium.problems) == 1
+    number, faint = chromium.texts()
+    assert number == 7
+    assert [re.search(r"(\w+): faint$", text)[1] for text in faint] == ["b", "i", "u", "text"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pages", [ENGLISH, CHINESE], ids=["English", "Chinese"])
+def test_pages_have_no_errors_and_do_not_scroll_sideways(browser, pages):
+    assert len(pages) == 10
     found = {}
-    with Browser(tmp_path / "profile") as browser:
-        browser.open((tmp_path / "wide.html").as_uri(), 390, 844)
-        assert browser.evaluate(OVERFLOW) > 2000 and len(browser.problems) == 1
-        chinese = [f"zh/{page}" for page in PAGES if (site / "zh" / page).exists()]
-        for page in [*PAGES, *chinese]:
-            for width, height in SIZES:
-                browser.open((site / page).as_uri(), width, height)
-                over = browser.evaluate(OVERFLOW)
-                if over > 0 or browser.problems:
-                    found[page, width] = over, browser.problems
-        assert found == {}
-        browser.open((site / "algorithms" / "dqn.html").as_uri() + "#dqn-line-13", 1280, 900)
-        marked = browser.evaluate(
-            "[...document.querySelectorAll('.side-by-side .marked')].map((e) => e.id)"
+    for page in pages:
+        for size in (PHONE, SCREEN):
+            visit(browser, page, size)
+            if (over := browser.evaluate(OVERFLOW)) > 0 or browser.problems:
+                found[page, size] = over, browser.problems
+    assert found == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", ["auto", "light", "dark"])
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_text_is_readable_in_light_and_dark(browser, system, chosen):
+    """What the system prefers holds, unless the reader has chosen."""
+    browser.look(dark=system == "dark")
+    visit(browser, "index.html")
+    browser.evaluate(f"localStorage.setItem('theme', '{chosen}')")
+    dark = "dark" in (chosen, system if chosen == "auto" else "")
+    for page, parts in COLORED.items():
+        visit(browser, page)
+        assert browser.evaluate(DARK) == dark, page
+        browser.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
+        browser.evaluate(
+            "document.querySelectorAll('[data-lines]').forEach((e) => e.classList.add('marked'))"
         )
-        assert sorted(marked) == ["dqn-line-13", "dqn-pseudocode-13"]
-        browser.open((site / "search.html").as_uri() + "?q=bootstrap", 1280, 900)
-        assert browser.evaluate(FOUND) > 2
-        browser.open((site / "zh" / "search.html").as_uri() + "?q=经验回放", 1280, 900)
-        assert browser.evaluate(FOUND) > 2
+        for part in parts.split(", "):
+            assert browser.evaluate(f"document.querySelectorAll('{part}').length"), (page, part)
+        number, faint = browser.texts()
+        assert number > 100 and faint == [], page
+
+
+@pytest.mark.slow
+def test_a_button_changes_the_colors_of_all_pages(browser):
+    visit(browser, "start.html")
+    browser.click("document.querySelector('.theme-toggle-content button')")
+    browser.wait("document.body.dataset.theme === 'dark'")
+    for page in ("start.html", "zh/index.html", "source/npr/algorithms/dqn.py.html"):
+        visit(browser, page)
+        assert browser.evaluate(DARK), page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "text"), [("search.html", "bootstrap"), ("zh/search.html", "经验回放")]
+)
+def test_a_search_finds_pages(browser, page, text):
+    visit(browser, page, PHONE, f"?q={text}")
+    browser.wait("document.querySelectorAll('#search-results li a').length > 2")
+    visit(browser, page, PHONE, "?q=xyzzyx")
+    browser.wait("document.querySelector('#search-results .search-summary')?.textContent")
+    assert browser.evaluate("document.querySelectorAll('#search-results li').length") == 0
+
+
+# ---- pseudocode and code in a browser
+
+DQN = (ROOT / "npr" / "algorithms" / "dqn.py").read_text(encoding="utf-8")
+# the numbers of the lines that are seen to be marked: of the pseudocode, and of the code
+MARKED = """[".pseudocode .line", ".code .line"].map((lines) =>
+    [...document.querySelectorAll(lines)].filter((line) => {
+        for (let part = line; !part.matches("pre, .lines"); part = part.parentElement) {
+            if (getComputedStyle(part).backgroundColor !== "rgba(0, 0, 0, 0)") return true;
+        }
+    }).map((line) => Number(line.querySelector(".number").textContent)))"""
+
+
+def line(number):
+    """A line of the pseudocode, for the browser."""
+    return f"document.getElementById('dqn-pseudocode-{number}')"
+
+
+def code(number):
+    """A line of the code, which is that of the file."""
+    first = pseudocode.first_line_of_code(DQN)
+    return f"document.querySelectorAll('.code .line')[{number - first}]"
+
+
+# whether the element of this name begins in the window
+IN_WINDOW = """(() => {{
+    const {{ top, height }} = document.getElementById("{}").getBoundingClientRect();
+    return height > 0 && top >= 0 && top < innerHeight;
+}})()"""
+# the last #anchor that scripts of the page have heard of
+WATCH = "addEventListener('hashchange', () => (window.heard = location.hash))"
+CAPTION = "document.querySelector('.side-by-side .caption')"
+
+
+def places(*numbers):
+    """What is to be marked for lines of the pseudocode: [their numbers, the lines of code]"""
+    found = {
+        n
+        for number in numbers
+        for first, last in lines_of(DQN)[number]
+        for n in range(first, last + 1)
+    }
+    return [sorted(numbers), sorted(found)]
+
+
+@pytest.mark.slow
+def test_the_mouse_over_a_line_marks_what_belongs_to_it(browser):
+    visit(browser, "algorithms/dqn.html")
+    assert browser.evaluate(MARKED) == [[], []]
+    assert len(lines_of(DQN)) > 10
+    for number in lines_of(DQN):
+        browser.hover(line(number))
+        assert browser.evaluate(MARKED) == places(number)
+        assert browser.texts("document.querySelector('.side-by-side')")[1] == []
+    tagged = pseudocode.regions(DQN)
+    for region in tagged:
+        inside = max(one for one in tagged if one.first <= region.first <= one.last)
+        browser.hover(code(region.first))
+        assert browser.evaluate(MARKED) == places(*inside.numbers)
+    browser.hover(CAPTION)
+    assert browser.evaluate(MARKED) == [[], []]
+
+
+@pytest.mark.slow
+def test_a_click_marks_until_the_next_one(browser):
+    visit(browser, "algorithms/dqn.html")
+    browser.evaluate(WATCH)
+    browser.click(line(13))
+    browser.wait("window.heard === '#dqn-line-13'")
+    browser.hover(line(2))
+    assert browser.evaluate(MARKED) == places(2)
+    browser.hover(CAPTION)
+    assert browser.evaluate(MARKED) == places(13)
+    browser.click(CAPTION)
+    assert browser.evaluate(MARKED) == [[], []]
+    browser.evaluate(f"{line(4)}.focus()")
+    assert browser.evaluate(MARKED) == places(4)
+
+
+@pytest.mark.slow
+def test_a_tap_marks_what_belongs_to_a_line(browser):
+    visit(browser, "algorithms/dqn.html", PHONE)
+    browser.evaluate(WATCH)
+    browser.tap(line(13))
+    browser.wait("window.heard === '#dqn-line-13'")
+    assert browser.evaluate(MARKED) == places(13)
+    browser.wait(IN_WINDOW.format("dqn-line-13"))
+    region = pseudocode.regions(DQN)[0]
+    browser.tap(code(region.first))
+    browser.wait(f"{line(region.numbers[0])}.matches('.marked')")
+    assert browser.evaluate(MARKED) == places(*region.numbers)
+
+
+@pytest.mark.slow
+def test_an_address_marks_a_line(browser):
+    visit(browser, "algorithms/dqn.html", end="#dqn-line-13")
+    assert browser.evaluate(MARKED) == places(13)
+    browser.wait(IN_WINDOW.format("dqn-line-13"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [PHONE, SCREEN], ids=["phone", "screen"])
+def test_pages_work_without_javascript(browser, size):
+    browser.look(scripts=False)
+    visit(browser, "algorithms/dqn.html", size)
+    assert browser.evaluate("document.documentElement.className") == "no-js"
+    browser.hover(line(4))
+    assert browser.evaluate(MARKED) == [[], []]
+    for number in lines_of(DQN):
+        browser.click(line(number))
+        browser.wait(f"location.hash === '#dqn-line-{number}'")
+        browser.wait(IN_WINDOW.format(f"dqn-line-{number}"))
+        assert browser.evaluate(MARKED) == [[], places(number)[1]]
+    back = "[...document.querySelectorAll('.code .tag')]"
+    for i in range(browser.evaluate(f"{back}.length")):
+        browser.click(f"{back}[{i}]")
+        browser.wait(f"location.href === {back}[{i}].href")
+        browser.wait("document.querySelector(':target').matches('.pseudocode .line')")
+    for page in ("algorithms/dqn.html", "zh/lessons/05_dqn.html"):
+        visit(browser, page, size)
+        formulas = browser.evaluate(
+            """[...document.querySelectorAll("math")].map((formula) => {
+                const { width, height } = formula.getBoundingClientRect();
+                return formula.checkVisibility() && width > 4 && height > 4;
+            })"""
+        )
+        assert len(formulas) > 10 and all(formulas)
+    solutions = "[...document.querySelectorAll('details.hide')]"
+    for i in range(browser.evaluate(f"{solutions}.length")):
+        solution = f"{solutions}[{i}].querySelector('pre')"
+        assert not browser.evaluate(f"{solution}.checkVisibility()")
+        browser.click(f"{solutions}[{i}].querySelector('summary')")
+        browser.wait(f"{solution}.checkVisibility()")
 
 
 def test_what_a_page_loads_from_a_network_is_found():
