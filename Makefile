@@ -37,8 +37,9 @@ test: $(VENV)/.test          ## the test suite; first, without Numba, what compu
 test-services: $(VENV)/.test $(VENV)/.test-services  ## with SB3, scikit-learn, W&B, MLflow and Minari; a skip is an error
 	NPR_SKIPS=error $(BIN)/python -m pytest -n $(JOBS) $(addprefix tests/,$(SERVICES))
 
-test-slow: $(VENV)/.test     ## slow tests: learning over several seeds
-	$(BIN)/python -m pytest -m slow -n $(JOBS)
+test-slow: $(VENV)/.test $(VENV)/.docs  ## slow tests: learning over several seeds, and the site in a browser
+	$(BIN)/python -m pytest -m slow -n $(JOBS) --ignore tests/test_site.py
+	$(BIN)/python -m pytest -m slow tests/test_site.py  # in one process, since it builds the site
 
 test-nightly: $(VENV)/.test $(VENV)/.box2d $(VENV)/.mujoco  ## learning on LunarLander and MuJoCo: hours
 	$(BIN)/python -m pytest -m nightly -n $(JOBS)
