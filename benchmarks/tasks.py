@@ -11,7 +11,7 @@ CHANGED = {
     ("PPOKL", "CartPole-v1"), ("PPO", "CartPole-v1"), ("SAC", "MountainCarContinuous-v0"),
     ("DDPG", "Pendulum-v1"), ("PPO", "Acrobot-v1"), ("PPOKL", "Acrobot-v1"),
     ("A2C", "Acrobot-v1"), ("A2C", "Pendulum-v1"), ("DQN", "Acrobot-v1"),
-    ("PERDQN", "Acrobot-v1"),
+    ("PERDQN", "Acrobot-v1"), ("DQN", "LunarLander-v3"),
 }  # fmt: skip
 
 
@@ -135,7 +135,7 @@ EQUAL = [
     if env not in LONG and steps != PRESETS[name][env]["total_timesteps"]
 ]
 LANDER = [
-    Task(name, env, 5, cost=150.0)
+    Task(name, env, 5, first=first_seed(name, env), cost=150.0)
     for name, table in PRESETS.items()
     for env in table
     if env in BOX2D

@@ -26,8 +26,8 @@ _DQN: dict[str, dict[str, Any]] = {
         "double": True, "batch_size": 128, "gradient_steps": 2, "target_update_interval": 200,
     },
     "LunarLander-v3": {
-        "total_timesteps": 100_000, "net_arch": [256, 256], "batch_size": 128, "double": True,
-        "learning_rate": "linear:6.3e-4", "gradient_steps": -1, "exploration_fraction": 0.12,
+        "total_timesteps": 100_000, "net_arch": [128, 128], "batch_size": 128,
+        "learning_rate": "linear:1e-3", "n_step_return": 3, "gradient_steps": 2,
         "exploration_final_eps": 0.1,
     },
 }  # fmt: skip
@@ -134,10 +134,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             **_DQN["CartPole-v1"], "total_timesteps": 40_000, "learning_rate": "linear:2e-3",
             "per_alpha": 0.4, "exploration_fraction": 0.15,
         },
-        "LunarLander-v3": {
-            "total_timesteps": 100_000, "net_arch": [128, 128], "batch_size": 128,
-            "learning_rate": "linear:1e-3", "n_step_return": 3, "exploration_final_eps": 0.1,
-        },
+        "LunarLander-v3": {**_DQN["LunarLander-v3"], "gradient_steps": 1},
     },
     "REINFORCE": {
         "CartPole-v1": {"total_timesteps": 100_000, "learning_rate": "linear:3e-3"},
