@@ -26,11 +26,11 @@ minibatch, both gradient norms are clipped, and truncated episodes bootstrap fro
 final observation. With target_kl the epochs end after the minibatch that exceeds it; Stable-
 Baselines3 leaves out the step of that minibatch.
 
-Measured, mean return: CartPole-v1 500.0 in 60,000 steps (5 seeds); Acrobot-v1 -84.5 in 80,000 steps
-(3 seeds); Pendulum-v1 -151.6 in 100,000 steps (5 seeds); LunarLander-v3 253.7 in 1,000,000 steps (1
-seed); LunarLanderContinuous-v3 268.4 in 1,000,000 steps (1 seed); HalfCheetah-v5 4,686 in 1,000,000
-steps (1 seed); Hopper-v5 3,377 in 1,000,000 steps (1 seed); Walker2d-v5 5,176 in 1,000,000 steps (1
-seed).
+Measured, mean return: CartPole-v1 500.0 in 60,000 steps (9 seeds); Acrobot-v1 -83.0 in 80,000 steps
+(9 seeds); Pendulum-v1 -151.1 in 100,000 steps (9 seeds); LunarLander-v3 244.8 in 1,000,000 steps (2
+seeds); LunarLanderContinuous-v3 267.7 in 1,000,000 steps (2 seeds); HalfCheetah-v5 5,480 in
+1,000,000 steps (2 seeds); Hopper-v5 3,280 in 1,000,000 steps (2 seeds); Walker2d-v5 3,385 in
+1,000,000 steps (2 seeds).
 """
 
 from npr.algorithms.base import Algorithm
