@@ -72,7 +72,7 @@ embedded: $(VENV)/.test $(VENV)/.embedded  ## exported policies on emulated micr
 SPHINX = $(BIN)/python -m sphinx -q -W --keep-going -j 2 -b html
 docs: $(VENV)/.docs          ## the site, build/site/index.html; in Chinese build/site/zh
 	$(SPHINX) -d build/doctrees/en docs build/site
-	test ! -f docs/zh/index.md || $(SPHINX) -d build/doctrees/zh docs/zh build/site/zh
+	$(SPHINX) -d build/doctrees/zh docs/zh build/site/zh
 
 pictures: $(VENV)/.plot      ## docs/learning.gif of the README, and the pictures of docs/plots.md
 	$(BIN)/python benchmarks/pictures.py

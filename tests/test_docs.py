@@ -40,11 +40,11 @@ def registered(monkeypatch, tmp_path):
     gymnasium.registry.update(before)
 
 
-def test_the_python_blocks_of_the_pages_run(registered):
-    pages = [page for page in PAGES if python_blocks(page.read_text())]
-    assert pages
-    for page in pages:
-        run(page.read_text(), page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if python_blocks(page.read_text())], ids=lambda page: page.stem
+)
+def test_the_python_blocks_of_a_page_run(page, registered):
+    run(page.read_text(), page.name)
 
 
 def test_the_code_for_stable_baselines3_is_python():

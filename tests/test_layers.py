@@ -144,7 +144,8 @@ def drawing(graph):
     for node in by_layer():
         targets = sorted(graph[node], key=by_layer().index)
         names = ", ".join(label(target) for target in targets) or "nothing of npr"
-        lines.append(f"| {LAYERS[node]} | {label(node)} | {names} |")
+        name = label(node).replace("__", r"\_\_")  # else bold
+        lines.append(f"| {LAYERS[node]} | {name} | {names} |")
     return "\n".join([*lines, "", "```mermaid", *mermaid(graph), "```"])
 
 

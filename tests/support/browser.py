@@ -165,11 +165,6 @@ class Browser:
         self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[self.point(element)])
         self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
-    def picture(self, path):
-        """Write a PNG of the window."""
-        data = self.call("Page.captureScreenshot", format="png")["data"]
-        path.write_bytes(base64.b64decode(data))
-
 
 # ---- a WebSocket (RFC 6455): text messages of a client, which are masked
 
