@@ -1,8 +1,10 @@
 """The documentation site: its directives, links and reference; slow: its pages in a browser."""
 
 import ast
+import contextlib
 import importlib
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -217,17 +219,25 @@ def test_docstrings_become_paragraphs_lists_and_code():
 # ---- the reference
 
 
+# what an `__all__` names for other modules of npr only
+INTERNAL = {"npr.distributed.engine"}
+# pages that use the API, as against those that explain how npr is built
+GUIDES = [
+    page for folder in ("docs", "docs/extending") for page in sorted((ROOT / folder).glob("*.md"))
+    if page.stem not in ("architecture", "changelog", "decisions", "readme")
+]  # fmt: skip
+
+
 def public_objects():
-    """{name: object} of everything that `__all__` of npr and of its packages names."""
-    found = {f"npr.{name}": getattr(npr, name) for name in npr.__all__}
+    """{name: object} of everything that `__all__` of npr and of its modules names."""
+    found = {}
     for kind in (Evaluation, Inspection, Step):  # what methods of agents return
         found[f"{kind.__module__}.{kind.__name__}"] = kind
-    for init in (ROOT / "npr").rglob("*.py"):
-        parts = init.relative_to(ROOT).with_suffix("").parts
-        parts = parts[:-1] if parts[-1] == "__init__" else parts
-        if "__all__" in init.read_text() and len(parts) == 2:
-            module = importlib.import_module(".".join(parts))
-            found |= {f"{module.__name__}.{one}": getattr(module, one) for one in module.__all__}
+    for path in (ROOT / "npr").rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        if re.search("^__all__ = ", path.read_text(), re.MULTILINE) and name not in INTERNAL:
+            module = importlib.import_module(name)
+            found |= {f"{name}.{one}": getattr(module, one) for one in module.__all__}
     return found
 
 
@@ -236,6 +246,8 @@ def documented():
     reference = importlib.import_module("reference")
     text = "".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
     found = {f"npr.{name}": getattr(npr, name) for name in re.findall(r"{agent} (\w+)", text)}
+    for path in re.findall(r"^\.\. (?:auto|py:)\w+:: (\S+)", text, re.MULTILINE):
+        found[path] = pkgutil.resolve_name(path)
     for path, body in re.findall(r"```{public} (\S+)\n(.*?)```", text, re.DOTALL):
         module = importlib.import_module(path)
         found[path] = module
@@ -244,14 +256,42 @@ def documented():
     return found
 
 
+def used(page):
+    """{name: object} of the names of npr in a page and of what its code imports, except modules
+    of npr and what the page itself creates.
+    """
+    text = page.read_text()
+    names = set(re.findall(r"\bnpr(?:\.[A-Za-z]\w*)+", text))
+    for module, listed in re.findall(r"from (npr[\w.]*) import (\([^)]*\)|[^\n(]+)", text):
+        listed = re.sub(r" as \w+|#.*", "", listed)
+        names |= {f"{module}.{name}" for name in re.findall(r"[A-Za-z]\w*", listed)}
+    found = {}
+    for name in names:
+        with contextlib.suppress(ImportError, AttributeError):
+            found[name] = pkgutil.resolve_name(name)
+    return {name: value for name, value in found.items() if sys.modules.get(name) is not value}
+
+
+def undocumented(names, pages):
+    """The names that are not in `pages`, which may have a function or class by another name."""
+    same = {id(value) for value in pages.values() if callable(value) or inspect.ismodule(value)}
+    return sorted(name for name, value in names.items() if not {name, id(value)} & {*pages, *same})
+
+
 def test_everything_public_is_in_the_reference(sphinx):
+    assert undocumented(public_objects(), documented()) == []
+
+
+def test_names_in_guides_are_in_the_reference(sphinx):
     pages = documented()
-    same = {id(value) for value in pages.values()}
-    missing = [
-        name for name, value in public_objects().items()
-        if name not in pages and id(value) not in same
-    ]  # fmt: skip
-    assert missing == []
+    found = {page.name: used(page) for page in GUIDES}
+    assert found["kernel.md"].keys() >= {"npr.backend.xp", "npr.kernels.jit.Kernel"}
+    missing = {page: undocumented(names, pages) for page, names in found.items()}
+    assert {page: names for page, names in missing.items() if names} == {}
+
+
+def test_a_constant_does_not_document_another():
+    assert undocumented({"npr.a": None, "npr.b": len}, {"npr.c": None, "npr.d": len}) == ["npr.a"]
 
 
 # ---- links from pages to files
