@@ -5,12 +5,16 @@ That the directives work, and that every link has its page, is also checked when
 
 import ast
 import re
+import sys
 import tomllib
 
 import pytest
 from support import ROOT
 
 import npr
+
+sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
+from pseudocode import pseudocode
 
 DOCS = ROOT / "docs"
 HEADINGS = {
@@ -39,6 +43,22 @@ DIRECTIVE = re.compile(r"^```\{([a-z-]+)\} ([\w-]+)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 
 
+# words in the formulas of the pseudocode; other words, of two letters or more, are prose
+SYMBOLS = {
+    "theta", "phi", "psi", "mu", "pi", "gamma", "alpha", "beta", "epsilon", "lambda", "tau",
+    "delta", "Delta", "xi", "ratio", "terminated", "KL", "GAE", "min", "max", "mean", "clip",
+    "log", "exp", "tanh", "du", "dphi",
+}  # fmt: skip
+TERMS = {"Actor", "Critic", "epoch", "greedy", "Huber"}  # prose of Chinese lines, too
+PROSE = re.compile(r"'s\b|\ba (?=[a-z]{3})|\b(?:the mean|clip range)\b|\bepisode terminated\b")
+TOKEN = re.compile(r"[A-Za-z](?:_\{[^}]*\}|[A-Za-z0-9_])*'?|\d+|<-|[^\w\s,:;，：；、]|[α-ωΑ-Ω]")
+# lines that "Departures" names and that have another number in the source, or none
+OTHER_NUMBERS = {
+    "q_learning": {8, 10}, "sarsa": {9, 12}, "reinforce": {7}, "ppo_kl": {18, 20, 21, 22},
+    "soft_q": {14, 15, 17},
+}  # fmt: skip
+
+
 def folder(language):
     return (DOCS if language == "en" else DOCS / "zh") / "algorithms"
 
@@ -51,6 +71,36 @@ def sections(page):
     """{heading: text} of a page."""
     _, *parts = re.split(r"^## (.*)$", "\n" + page, flags=re.MULTILINE)
     return dict(zip(parts[::2], parts[1::2]))
+
+
+def docstring_of(module):
+    source = (ROOT / "npr" / "algorithms" / f"{module}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(source))
+
+
+def formula(line):
+    """The names, numbers and operators of a line of pseudocode, without words and commas."""
+    line = PROSE.sub(" ", line.replace("（", "(").replace("）", ")"))
+    line = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", line)  # epsilon-greedy, n-step
+    return [token for token in TOKEN.findall(line) if not is_prose(token)]
+
+
+def is_prose(token):
+    return token.isalpha() and token.isascii() and len(token) > 1 and token not in SYMBOLS
+
+
+def listed(text):
+    """[(number, formula)] of the lines of pseudocode in a text."""
+    return [(line.number, formula(line.text)) for line in pseudocode(text)]
+
+
+def departures(docstring):
+    """The numbers of lines that the paragraph of a module's departures names."""
+    (text,) = re.findall(r"^Departures .*?(?=\n\n)", docstring, re.MULTILINE | re.DOTALL)
+    # without the numbers of formulas, years, decimal fractions and intervals
+    text = re.sub(r"[<>=] \d+|\d+ [/-] |\b(?:19|20)\d\d\b|[\w.-]*\d[.e]\S*|\[.*?\]", "", text)
+    spans = re.findall(r"(?<![\w=.-])(\d+)(?:-(\d+))?(?![\w.]\w)", text)
+    return {n for first, last in spans for n in range(int(first), int(last or first) + 1)}
 
 
 def numbers(listing):
@@ -76,8 +126,7 @@ def test_a_page_has_the_sections_in_order(language, module):
     page = page_of(language, module)
     assert [*sections(page)] == HEADINGS[language]
     title = page.splitlines()[0].removeprefix("# ")
-    source = (ROOT / "npr" / "algorithms" / f"{module}.py").read_text(encoding="utf-8")
-    assert ast.get_docstring(ast.parse(source)).startswith(f"{title}: ")
+    assert docstring_of(module).startswith(f"{title}: ")
 
 
 @each_page
@@ -115,6 +164,25 @@ def test_both_languages_have_the_same_errata_and_formulas(module):
         row[0].replace("、", ", ") for row in rows(chinese[3])
     ]
     assert formulas(english[1]) == formulas(chinese[1])
+
+
+@each_page
+def test_the_errata_are_about_the_lines_that_the_module_departs_from(language, module):
+    wrong = sections(page_of(language, module))[HEADINGS[language][3]]
+    found = {int(n) for n in re.findall(r"\d+", " ".join(row[0] for row in rows(wrong)))}
+    if module == "ddpg":  # those of TD3 are below the table
+        found |= {int(n) for n in re.findall(r"\d+", wrong.rpartition("TD3")[2])}
+    if module not in NOT_IN_THE_SOURCE:
+        assert departures(docstring_of(module)) - found == OTHER_NUMBERS.get(module, set())
+
+
+@pytest.mark.parametrize("module", CLASSES)
+def test_the_chinese_pseudocode_has_the_formulas_of_the_module(module):
+    text = sections(page_of("zh", module))["伪代码与代码"]
+    chinese = listed(re.search(r"^```\{side-by-side\}.*?\n(.*?)^```$", text, re.M | re.S)[1])
+    assert chinese == listed(docstring_of(module))
+    left = {word for line in pseudocode(text) for word in TOKEN.findall(line.text)}
+    assert {word for word in left if is_prose(word)} <= TERMS
 
 
 def formulas(text):
@@ -180,5 +248,12 @@ def test_what_the_helpers_read():
     page = "# T\n\n## One\na\n## Two\n| l | s |\n|--:|---|\n| 3 | `a \\| b` |\n"
     assert [*sections(page)] == ["One", "Two"]
     assert rows(sections(page)["Two"]) == [["3", "`a \\| b`"]]
+    line = "the episode terminated; y = r + gamma (1 - terminated) Q(s2)[a'], a soft step"
+    assert " ".join(formula(line)) == "y = r + gamma ( 1 - terminated ) Q ( s2 ) [ a' ]"
+    assert formula("对 s：γ <- p_j^-beta（第 2 步）") == [
+        "s", "γ", "<-", "p_j", "^", "-", "beta", "(", "2", ")",
+    ]  # fmt: skip
+    text = "Departures from: a (9, 11-12); 1 / q of Liu 2015; at 1.5 and n=3, 4 is\nno.\n\n5"
+    assert departures(text) == {4, 9, 11, 12}
     assert numbers(" 1: a\n    b\n 2: c\nnote 2: x\n") == [1, 2]
     assert LINK.findall("[a](b.md#c), [d](https://e.org), [f](#g)") == ["b.md#c", "#g"]

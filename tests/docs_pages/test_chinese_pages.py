@@ -29,6 +29,15 @@ OWN = {"terms.md"}  # has no page in English
 CODE = ("{code-cell}", "python", "py", "bash")
 EXERCISE = re.compile(r"\b[a-z]+(?:_[a-z]+)*-\d\b")
 CJK = "一-鿿"
+# other translations of terms; the pages use those of terms.md
+OTHER_TERMS = {
+    "经验回放": "回放池|经验池|回放缓冲|经验重放", "智能体": "代理", "奖励": "奖赏|回馈",
+    "时序差分": "时间差分", "蒙特卡洛": "蒙特卡罗", "异策略": "离策略|离线策略|离轨",
+    "同策略": "在线策略|同轨", "批量": "批次", "重要性采样": "重要性抽样", "评论员": "评论家",
+    "学习率": "学习速率", "折扣因子": "折扣率|折扣系数", "截断": "截尾", "终止": "中止",
+    "自举": "自助(?!法)", "观测": "观察", "裁剪": "剪裁", "采样": "抽样|取样",
+    "状态价值": "状态值", "动作价值": "动作值", "激活函数": "激励函数",
+}  # fmt: skip
 
 
 def text_of(folder, name):
@@ -96,6 +105,8 @@ def faults(text):
     for level, heading in headings(text)[1:]:
         if not re.search(f"[{CJK}]", heading):
             found.append(f"not translated: {'#' * level} {heading}")
+    for term, others in OTHER_TERMS.items():
+        found += [f"{other}: write {term}" for other in re.findall(others, prose(text))]
     left = "".join(words(part) for part in paragraphs(text))
     chinese, latin = (len(re.findall(f"[{letters}]", left)) for letters in (CJK, "A-Za-z"))
     if chinese < latin:
@@ -173,6 +184,7 @@ def test_the_terms():
     terms = {english: chinese for english, chinese in rows if english != "英文"}
     assert len(terms) > 100 and len(terms) == sum(english != "英文" for english, _ in rows)
     assert all(re.search(f"[{CJK}]", chinese) for chinese in terms.values())
+    assert all(term in "".join(terms.values()) for term in OTHER_TERMS)
 
 
 LONG = "Q-learning moves the entry of its table a little toward the target, which is an estimate."
@@ -187,6 +199,7 @@ LONG = "Q-learning moves the entry of its table a little toward the target, whic
         ("# 题目\n\n## The answer\n\n中文。\n", "not translated: ## The answer"),
         ("# 题目\n\n这一段文字分成\n两行。\n", "a line ends within"),
         ("# 题目\n\n这一段文字, 标点不对。\n", "punctuation"),
+        ("# 题目\n\n从回放池中采样。\n", "回放池: write 经验回放"),
         (f"# 题目\n\n译文：{LONG}\n", "Chinese characters and"),
     ],
 )
