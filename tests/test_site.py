@@ -246,7 +246,7 @@ def documented():
     reference = importlib.import_module("reference")
     text = "".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
     found = {f"npr.{name}": getattr(npr, name) for name in re.findall(r"{agent} (\w+)", text)}
-    for path in re.findall(r"^\.\. (?:auto|py:)\w+:: (\S+)", text, re.MULTILINE):
+    for path in re.findall(r"^\.\. (?:auto\w+|py:data):: (\S+)", text, re.MULTILINE):
         found[path] = pkgutil.resolve_name(path)
     for path, body in re.findall(r"```{public} (\S+)\n(.*?)```", text, re.DOTALL):
         module = importlib.import_module(path)
