@@ -203,8 +203,23 @@ def exercises(app, doctree):
             cell["prompt_show"] = cell["prompt_hide"] = title
 
 
+def pictures(app, doctree):
+    """Describe each plot by the heading of its section; else its file is its alternative text."""
+    from docutils import nodes
+
+    for output in doctree.findall(nodes.container):
+        if output.get("nb_element") != "cell_code_output":
+            continue
+        section = output.parent
+        while not isinstance(section, nodes.section):
+            section = section.parent
+        for image in output.findall(nodes.image):
+            image["alt"] = section[0].astext()
+
+
 def setup(app):
     app.connect("doctree-read", exercises)
+    app.connect("doctree-read", pictures)
     app.connect("doctree-resolved", link)
     app.connect("build-finished", write)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

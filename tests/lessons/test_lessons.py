@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 if __name__ == "__main__":  # a program, too: it finds npr and the support of the tests
@@ -18,8 +19,8 @@ from support import ROOT
 from support.lessons import (
     NONSENSE,
     exercises,
-    extension,
     faults,
+    ipynb,
     lesson_of,
     main,
     notebook,
@@ -147,10 +148,28 @@ def test_the_site_shows_no_output_of_an_exercise():
 
     place = cell('from npr.lessons import check\n\nanswer = ...  # a number\ncheck("a-1", answer)')
     solution = cell("answer = 1", prompt_show="Solution of a-1", prompt_hide="Hide")
-    extension.exercises(None, nodes.container("", place, solution, cell("x = 1")))
+    app = types.SimpleNamespace(config=types.SimpleNamespace(language="en"))
+    ipynb.exercises(app, nodes.container("", place, solution, cell("x = 1")))
     assert [len(one) for one in place.parent] == [1, 2, 2]
     assert "answer = ..." in place.astext()
     assert solution["prompt_hide"] == "Solution of a-1"
+
+
+def test_a_plot_is_described_by_the_heading_of_its_section():
+    nodes = pytest.importorskip("docutils.nodes")
+    plot, drawing = nodes.image(uri="9f.png"), nodes.image(uri="a.svg", alt="a circuit")
+    output = nodes.container("", plot, nb_element="cell_code_output")
+    cell = nodes.container("", output, nb_element="cell_code")
+    title = nodes.title("", "What it has learned")
+    ipynb.pictures(None, nodes.container("", nodes.section("", title, drawing, cell)))
+    assert (plot["alt"], drawing["alt"]) == ("What it has learned", "a circuit")
+
+
+def test_a_lesson_ends_with_a_picture(tmp_path):
+    text = pages()[0].read_text(encoding="utf-8")
+    path = tmp_path / pages()[0].name
+    path.write_text(text + "\n## Papers\n\n```{code-cell} python\nx = 1\n```\n", encoding="utf-8")
+    assert faults(path) == ["the last section has no picture"]
 
 
 def test_links_in_a_notebook_name_the_file():

@@ -5,7 +5,6 @@
 
 import argparse
 import ast
-import importlib.util
 import re
 import sys
 import time
@@ -15,6 +14,10 @@ import numpy as np
 
 from npr.lessons import CHECKS
 from support import ROOT
+
+sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
+import ipynb
+from ipynb import notebook, parse
 
 FOLDER = ROOT / "docs" / "lessons"
 
@@ -43,19 +46,8 @@ def refused(exercise, answer, hint):
     assert sentence[-1] in ".?" or "raised" in sentence, sentence
 
 
-def _extension():
-    spec = importlib.util.spec_from_file_location(
-        "ipynb_extension", ROOT / "docs" / "_extensions" / "ipynb.py"
-    )
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-extension = _extension()
-parse, notebook, PLACE = extension.parse, extension.notebook, extension.PLACE
-
 HEADING = re.compile(r"^###+ .*?\b([a-z][a-z0-9_]*-\d+)\b", re.MULTILINE)
+SECTION = re.compile(r"^## ", re.MULTILINE)
 CHECKED = re.compile(r"^check\(\s*\"([^\"]+)\"", re.MULTILINE)
 
 
@@ -108,7 +100,7 @@ def faults(path):
             if any(under != name for _, under in uses):
                 found.append(f"the {what} of {name} is not under its heading")
     for name, [(cell, _), *_] in places.items():
-        if not PLACE.search(cell.source):
+        if not ipynb.PLACE.search(cell.source):
             found.append(f"the place of {name} has no line `answer = ...`")
     for name, [(cell, _), *_] in solutions.items():
         prompt = cell.metadata.get("mystnb", {}).get("code_prompt_show", "")
@@ -126,6 +118,10 @@ def faults(path):
             names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
             if "answer" in names and not CHECKED.search(cell.source):
                 found.append(f"line {cell.line}: a cell outside the exercises uses `answer`")
+    texts = [i for i, cell in enumerate(cells) if cell.kind == "markdown"]
+    last = max((i for i in texts if SECTION.search(cells[i].source)), default=0)
+    if not any("plt." in cell.source for cell in cells[last:] if cell.kind == "code"):
+        found.append("the last section has no picture")
     words = sum(len(cell.source.split()) for cell in cells if not cell.folded)
     if words > 3_000:
         found.append(f"{words} words of text and code are more than 15 minutes at 200 a minute")
