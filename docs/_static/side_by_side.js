@@ -19,6 +19,7 @@ for (const box of document.querySelectorAll(".side-by-side")) {
   box.addEventListener("mouseover", (event) => mark(numbers(event.target) ?? chosen));
   box.addEventListener("mouseleave", () => mark(chosen));
   box.addEventListener("focusin", (event) => mark(numbers(event.target) ?? chosen));
+  box.addEventListener("focusout", () => mark(chosen));
   box.addEventListener("click", (event) => {
     chosen = numbers(event.target);
     mark(chosen);
