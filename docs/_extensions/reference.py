@@ -39,7 +39,7 @@ def entry(path, name, value):
         return [f".. autoclass:: {full}", *options, ""]
     if callable(value) and hasattr(value, "__code__"):
         return [f".. autofunction:: {full}", ""]
-    return [f".. py:data:: {full}", "", f"   {content(value)}", ""]
+    return [f".. py:data:: {name}", f"   :module: {path}", "", f"   {content(value)}", ""]
 
 
 def content(value):
