@@ -1,30 +1,41 @@
-"""A link from each page to the same page in the other language, and search in Chinese."""
+"""A link from each page to the same page in the other language, the theme's words, and search."""
 
 import posixpath
 import re
 from pathlib import Path
 
+from sphinx.jinja2glue import BuiltinTemplateLoader
 from sphinx.locale import _
 from sphinx.search import SearchLanguage
-from words import THEME
+from words import LABELS, THEME
 
 DOCS = Path(__file__).resolve().parents[1]
+LABEL = re.compile(rf'(aria-label="|<title>)({"|".join(map(re.escape, LABELS))})')
 
 
 def other_language(app, pagename, templatename, context, doctree):
-    """Set `other_language`: the address of the page in the other language, where it has one."""
+    """Set `other_language`: the address of the page in the other language, or of its index."""
     chinese = app.config.language.startswith("zh")
-    if chinese:
-        context["_"] = lambda text: THEME[text] if text in THEME else _(text)
     folder = DOCS if chinese else DOCS / "zh"
     depth = pagename.count("/")
     above = [".."] * (depth + 1 if chinese else depth)
     inside = [] if chinese else ["zh"]
-    exists = (folder / f"{pagename}.md").exists()
-    if (DOCS / "zh" / "index.md").exists():
-        page = pagename if exists else "index"
-        context["other_language"] = posixpath.join(*above, *inside, f"{page}.html")
-        context["other_is_index"] = not exists
+    page = pagename if (folder / f"{pagename}.md").exists() else "index"
+    context["other_language"] = posixpath.join(*above, *inside, f"{page}.html")
+
+
+def translated(text):
+    return THEME[text] if text in THEME else _(text)
+
+
+class Templates(BuiltinTemplateLoader):
+    """Templates whose own words are in the language of the site."""
+
+    def render(self, template, context):
+        if not context["language"].startswith("zh"):
+            return super().render(template, context)
+        page = super().render(template, context | {"_": translated, "gettext": translated})
+        return LABEL.sub(lambda label: label[1] + LABELS[label[2]], page)
 
 
 class ChineseSearch(SearchLanguage):

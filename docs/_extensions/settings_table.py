@@ -17,7 +17,7 @@ CHINESE = Path(__file__).resolve().parents[1] / "zh" / "settings.toml"
 @functools.cache
 def chinese():
     """English meaning -> Chinese."""
-    return tomllib.loads(CHINESE.read_text(encoding="utf-8")) if CHINESE.exists() else {}
+    return tomllib.loads(CHINESE.read_text(encoding="utf-8"))
 
 
 def algorithm(directive):

@@ -35,7 +35,7 @@ extensions = [
 ]  # fmt: skip
 exclude_patterns = ["_*", "zh"]
 default_role = "py:obj"
-suppress_warnings = ["toc.empty_glob"]
+smartquotes = False  # they would also change code in docstrings
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 4
@@ -61,6 +61,9 @@ html_math_renderer = "mathml"
 html_static_path = [str(ROOT / "docs" / "_static")]
 templates_path = [str(ROOT / "docs" / "_templates")]
 html_css_files = ["npr.css"]
+template_bridge = "languages.Templates"
+html_use_index = False
+html_domain_indices = False
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {

@@ -55,13 +55,37 @@ CHINESE = {
     # reference
     "[The page of {name}](../algorithms/{file}.md)": "[{name} 的说明页](../algorithms/{file}.md)",
     # source pages
-    "Documentation": "文档",
     "[source]": "[源代码]",
     # lessons
     "Download this lesson as a notebook": "下载本课的 Jupyter 笔记本",
 }  # fmt: skip
 # of the theme, which has no Chinese
-THEME = {"On this page": "本页内容", "Next": "下一页", "Previous": "上一页", "Home": "首页"}
+THEME = {
+    "On this page": "本页内容",
+    "Next": "下一页",
+    "Previous": "上一页",
+    "Home": "首页",
+    "Back to top": "回到顶部",
+    "Skip to content": "跳到正文",
+    "Made with ": "网站工具：",
+    "Copyright &#169; %(copyright)s": "版权所有 &#169; %(copyright)s",
+    "Please activate JavaScript to enable the search functionality.": "搜索需要启用 JavaScript。",
+}
+# what the theme and MyST-NB write without a translation: labels and the titles of icons
+LABELS = {
+    "Toggle site navigation sidebar": "展开或收起站点导航",
+    "Toggle table of contents sidebar": "展开或收起本页内容",
+    "Toggle Light / Dark / Auto color theme": "切换浅色、深色或自动配色",
+    "Toggle navigation of ": "展开或收起：",
+    "Toggle hidden content": "展开或收起",
+    "Contents": "本页内容",
+    "Menu": "菜单",
+    "Expand": "展开",
+    "Light mode": "浅色",
+    "Dark mode": "深色",
+    "Auto light/dark, in light mode": "自动配色，当前为浅色",
+    "Auto light/dark, in dark mode": "自动配色，当前为深色",
+}
 
 
 def word(config, text):

@@ -4,6 +4,7 @@ Sections and tables of the algorithm pages are in test_algorithm_pages.py; that 
 without warnings, in `make docs`.
 """
 
+import gettext
 import re
 from pathlib import Path
 
@@ -185,6 +186,23 @@ def test_the_terms():
     assert len(terms) > 100 and len(terms) == sum(english != "英文" for english, _ in rows)
     assert all(re.search(f"[{CJK}]", chinese) for chinese in terms.values())
     assert all(term in "".join(terms.values()) for term in OTHER_TERMS)
+
+
+def test_the_words_of_the_theme_are_translated():
+    furo = pytest.importorskip("furo")
+    sphinx = pytest.importorskip("sphinx")
+    from words import LABELS, THEME
+
+    templates = Path(furo.__file__).parent / "theme" / "furo"
+    used = ("page.html", "search.html", "partials/icons.html", "sidebar/search.html")
+    text = "".join(text_of(templates, name) for name in used)
+    labels = re.findall(r'(?:aria-label="|<title>)([A-Z][^"<{]*)', text)
+    assert len(labels) > 8 and {*labels} - {"On Read the Docs", "On GitHub"} <= {*LABELS}
+    said = re.findall(r"\b_\([\"'](.*?)[\"']\)|\{%-? trans -?%\}\s*(.*?)\s*\{%", text)
+    locale = Path(sphinx.__file__).parent / "locale"
+    known = gettext.translation("sphinx", locale, ["zh_CN"]).gettext
+    left = {one for one in map("".join, said) if known(one) == one} - {*map(str.strip, THEME)}
+    assert len(said) > 8 and {one for one in left if not one.startswith("<a href=")} == set()
 
 
 LONG = "Q-learning moves the entry of its table a little toward the target, which is an estimate."
