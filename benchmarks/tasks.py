@@ -12,6 +12,7 @@ CHANGED = {
     ("DDPG", "Pendulum-v1"), ("PPO", "Acrobot-v1"), ("PPOKL", "Acrobot-v1"),
     ("A2C", "Acrobot-v1"), ("A2C", "Pendulum-v1"), ("DQN", "Acrobot-v1"),
     ("PERDQN", "Acrobot-v1"), ("DQN", "LunarLander-v3"),
+    ("DQN", "CartPole-v1"),
 }  # fmt: skip
 
 

@@ -15,11 +15,12 @@ from typing import Any
 
 _DQN: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
-        # without the three settings of the first line values grow beyond what is possible
-        "gamma": 0.98, "normalize_obs": True, "normalize_reward": True,
+        # without normalization values grow beyond what is possible; with a gamma of 0.98 and less
+        # exploration one seed in ten ended below 400
+        "gamma": 0.99, "normalize_obs": True, "normalize_reward": True,
         "total_timesteps": 50_000, "learning_rate": "linear:1e-3", "n_step_return": 4,
         "double": True, "batch_size": 128, "gradient_steps": 4, "target_update_interval": 1,
-        "tau": 0.01, "exploration_fraction": 0.2, "exploration_final_eps": 0.1,
+        "tau": 0.01, "exploration_fraction": 0.4, "exploration_final_eps": 0.05,
     },
     "Acrobot-v1": {
         "total_timesteps": 50_000, "learning_rate": "linear:1e-3", "n_step_return": 3,
@@ -132,7 +133,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         **_DQN,
         "CartPole-v1": {
             **_DQN["CartPole-v1"], "total_timesteps": 40_000, "learning_rate": "linear:2e-3",
-            "per_alpha": 0.4, "exploration_fraction": 0.15,
+            "gamma": 0.98, "per_alpha": 0.4, "exploration_fraction": 0.15,
+            "exploration_final_eps": 0.1,
         },
         "LunarLander-v3": {**_DQN["LunarLander-v3"], "gradient_steps": 1},
     },
