@@ -113,8 +113,8 @@ def published(algorithm, env, source=None):
 
 # what is known about rows below a published figure
 SHORTFALLS = {
-    ("A2C", "LunarLander-v3"): "With the zoo's settings ten seeds of Stable-Baselines3 ended at -31 "
-    "on average (below); the zoo's figure is of one model.",
+    ("A2C", "LunarLander-v3"): "With the zoo's settings ten seeds of Stable-Baselines3 ended at "
+    "-31 on average (below); the zoo's figure is of one model.",
     ("PPO", "LunarLanderContinuous-v3"): "The difference is one part in a hundred.",
 }  # fmt: skip
 
