@@ -48,11 +48,11 @@ def _is_basic(index: Any) -> bool:
     return all(p is None or p is Ellipsis or type(p) in (int, slice) for p in parts)
 
 
-# what operators between floats compute, with the bits of Python
+# what operators between floats compute, with the bits of Python; powers may have others
 _OPERATORS = (
-    np.add, np.subtract, np.multiply, np.true_divide, np.floor_divide, np.remainder, np.power,
-    np.negative, np.positive, np.absolute, np.greater, np.less, np.greater_equal, np.less_equal,
-    np.equal, np.not_equal,
+    np.add, np.subtract, np.multiply, np.true_divide, np.floor_divide, np.remainder, np.negative,
+    np.positive, np.absolute, np.greater, np.less, np.greater_equal, np.less_equal, np.equal,
+    np.not_equal,
 )  # fmt: skip
 
 

@@ -136,6 +136,8 @@ class Table:
         types = "".join(x.dtype.char for x in inputs) + "->" + y.dtype.char
         operands = [np.broadcast_to(x, y.shape) for x in inputs] + [y]
         axes = _merged(y.shape, [x.strides for x in operands])
+        if _has_vector_code(ufunc) and any(min(strides) < 0 for _, strides in axes):
+            raise NotCapturableError(f"it calls np.{ufunc.__name__} on a reversed array")
         order = sorted(axes, key=lambda axis: -abs(axis[1][-1]))
         # inside is the smallest stride, as in NumPy's iterator, and next to it the longest axis
         order[:-1] = sorted(order[:-1], key=lambda axis: axis[0])
@@ -220,6 +222,15 @@ class Table:
             words[kernels.OUTER], moves = axes[0]
             words[kernels.OUTER_STRIDES : kernels.OUTER_STRIDES + len(moves)] = moves
         return words
+
+
+def _has_vector_code(ufunc: np.ufunc) -> bool:
+    """Whether NumPy may compute a function of floats in two ways, whose last bits differ.
+
+    With AVX-512 these have code for vectors, and other code, depending on the direction in which
+    its iterator goes through reversed arrays.
+    """
+    return ufunc is np.power or not any("l" in types for types in ufunc.types)
 
 
 def _merged(

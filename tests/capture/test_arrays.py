@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.tracing import Recorded, assert_replays, bits, numbers
+from support.tracing import Recorded, assert_replays, numbers
 
 from npr import backend
 from npr.capture import NotCapturableError
@@ -179,19 +179,11 @@ def test_floats_have_the_bits_of_python(name, dtype, values):
         pass
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(a=st.floats(0, 20), b=st.floats(-20, 20))
-def test_powers_of_floats_have_the_bits_of_python(a, b):
-    x = np.ones(3)
-    for f in (lambda x, a, b: x * a**2, lambda x, a, b: x * b**3):
-        try:
-            expected = f(x, a, b)
-        except (ZeroDivisionError, OverflowError):
-            continue
-        with np.errstate(all="ignore"):
-            recorded = Recorded(f, x, 1.5, 2.5)
-            recorded.fill([x, a, b])
-            assert recorded.replayed()[0] == bits(expected)
+@pytest.mark.parametrize("f", [lambda x, a: x * a**2, lambda x, a: x * 2.0**a])
+def test_powers_of_floats_are_refused(f):
+    """NumPy's may differ from Python's in the last bit."""
+    with pytest.raises(NotCapturableError, match=r"np\.power of floats"):
+        Recorded(f, np.ones(3), 1.5)
 
 
 def test_kernels_with_a_float_that_changes_read_it_in_each_replay():

@@ -1,6 +1,7 @@
 """NumPy's elementwise functions and reductions, replayed: NumPy's bits on other numbers."""
 
 import warnings
+from contextlib import contextmanager
 from functools import partial
 
 import hypothesis.strategies as st
@@ -95,6 +96,9 @@ def test_a_ufunc_has_numpys_bits(name, dtype):
             try:
                 assert_replays(f, *inputs, others=contents)
             except NotCapturableError as error:
+                if "reversed" in str(error):
+                    assert any("backwards" in one for one in names)
+                    continue
                 assert f.__name__ in str(error) or "cast is not native" in str(error)
                 assert name not in NEEDED or dtype not in ("float32", "float64"), error
                 continue
@@ -102,7 +106,7 @@ def test_a_ufunc_has_numpys_bits(name, dtype):
                 raise AssertionError(f"{error}: {names}") from error
             done += 1
     if name in NEEDED and dtype.startswith("float"):
-        assert done >= len(sides[0]) - 1
+        assert done >= len(sides[0]) - 3
 
 
 def positive(x):
@@ -156,10 +160,21 @@ def refreshed(x, seed):
     return numbers(x.shape, x.dtype, seed)
 
 
+@contextmanager
+def refused_if_reversed(*arrays):
+    """Functions with code for vectors are not recorded for arrays with negative strides."""
+    try:
+        yield
+    except NotCapturableError as error:
+        assert "on a reversed array" in str(error), error
+        assert min(stride for x in arrays for stride in x.strides) < 0
+
+
 @several
 @given(x=arrays(), name=st.sampled_from(["exp", "tanh", "log", "sqrt", "negative", "sin", "expm1"]))
 def test_a_function_of_any_layout_has_numpys_bits(x, name):
-    assert_replays(UFUNCS[name], x, others=[[refreshed(x, s)] for s in (100, 101)])
+    with refused_if_reversed(x):
+        assert_replays(UFUNCS[name], x, others=[[refreshed(x, s)] for s in (100, 101)])
 
 
 @several
@@ -170,7 +185,8 @@ def test_a_function_of_any_layout_has_numpys_bits(x, name):
 def test_a_function_of_two_arrays_of_any_layouts_has_numpys_bits(x, y, name):
     if fits(x, y):
         others = [[refreshed(x, s), refreshed(y, s + 9)] for s in (100, 101)]
-        assert_replays(UFUNCS[name], x, y, others=others)
+        with refused_if_reversed(x, y):
+            assert_replays(UFUNCS[name], x, y, others=others)
 
 
 @settings(several, max_examples=200)
