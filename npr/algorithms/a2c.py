@@ -20,7 +20,7 @@ an advantage. The update equals that of PPO with one epoch, one minibatch and no
 gradient norms are clipped; truncated episodes bootstrap from the value of the final observation.
 
 Measured, mean return: CartPole-v1 500.0 in 100,000 steps (10 seeds); Acrobot-v1 -83.2 in 200,000
-steps (10 seeds); Pendulum-v1 -169.2 in 600,000 steps (9 seeds); LunarLander-v3 98.0 in 200,000
+steps (10 seeds); Pendulum-v1 -168.3 in 600,000 steps (10 seeds); LunarLander-v3 98.0 in 200,000
 steps (1 seed).
 """
 

@@ -26,10 +26,10 @@ minibatch, both gradient norms are clipped, and truncated episodes bootstrap fro
 final observation. With target_kl the epochs end after the minibatch that exceeds it; Stable-
 Baselines3 leaves out the step of that minibatch.
 
-Measured, mean return: CartPole-v1 500.0 in 60,000 steps (9 seeds); Acrobot-v1 -83.0 in 80,000 steps
-(9 seeds); Pendulum-v1 -151.1 in 100,000 steps (9 seeds); LunarLander-v3 244.8 in 1,000,000 steps (2
-seeds); LunarLanderContinuous-v3 267.7 in 1,000,000 steps (2 seeds); HalfCheetah-v5 5,480 in
-1,000,000 steps (2 seeds); Hopper-v5 3,280 in 1,000,000 steps (2 seeds); Walker2d-v5 3,385 in
+Measured, mean return: CartPole-v1 500.0 in 60,000 steps (10 seeds); Acrobot-v1 -82.9 in 80,000
+steps (10 seeds); Pendulum-v1 -148.8 in 100,000 steps (10 seeds); LunarLander-v3 232.1 in 1,000,000
+steps (3 seeds); LunarLanderContinuous-v3 267.7 in 1,000,000 steps (2 seeds); HalfCheetah-v5 5,480
+in 1,000,000 steps (2 seeds); Hopper-v5 3,280 in 1,000,000 steps (2 seeds); Walker2d-v5 3,385 in
 1,000,000 steps (2 seeds).
 """
 

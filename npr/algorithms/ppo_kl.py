@@ -35,8 +35,8 @@ lambda stays in [1e-4, 1e2], and epochs end early if d > 4 target_kl. Advantages
 minibatch, both gradient norms are clipped, and truncated episodes bootstrap from the value of the
 final observation.
 
-Measured, mean return: CartPole-v1 493.9 in 100,000 steps (9 seeds); Acrobot-v1 -82.8 in 80,000
-steps (9 seeds); Pendulum-v1 -155.5 in 100,000 steps (9 seeds); LunarLander-v3 159.2 in 1,000,000
+Measured, mean return: CartPole-v1 494.5 in 100,000 steps (10 seeds); Acrobot-v1 -83.0 in 80,000
+steps (10 seeds); Pendulum-v1 -153.0 in 100,000 steps (10 seeds); LunarLander-v3 159.2 in 1,000,000
 steps (1 seed); LunarLanderContinuous-v3 276.4 in 1,000,000 steps (1 seed).
 """
 
