@@ -98,6 +98,7 @@ def test_a_ufunc_has_numpys_bits(name, dtype):
             except NotCapturableError as error:
                 if "reversed" in str(error):
                     assert any("backwards" in one for one in names)
+                    done += 1
                     continue
                 assert f.__name__ in str(error) or "cast is not native" in str(error)
                 assert name not in NEEDED or dtype not in ("float32", "float64"), error
@@ -106,7 +107,7 @@ def test_a_ufunc_has_numpys_bits(name, dtype):
                 raise AssertionError(f"{error}: {names}") from error
             done += 1
     if name in NEEDED and dtype.startswith("float"):
-        assert done >= len(sides[0]) - 3
+        assert done >= len(sides[0]) - 1
 
 
 def positive(x):
