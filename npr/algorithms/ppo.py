@@ -28,9 +28,9 @@ Baselines3 leaves out the step of that minibatch.
 
 Measured, mean return: CartPole-v1 500.0 in 60,000 steps (10 seeds); Acrobot-v1 -82.9 in 80,000
 steps (10 seeds); Pendulum-v1 -148.8 in 100,000 steps (10 seeds); LunarLander-v3 232.1 in 1,000,000
-steps (3 seeds); LunarLanderContinuous-v3 264.9 in 1,000,000 steps (3 seeds); HalfCheetah-v5 5,480
-in 1,000,000 steps (2 seeds); Hopper-v5 3,280 in 1,000,000 steps (2 seeds); Walker2d-v5 3,385 in
-1,000,000 steps (2 seeds).
+steps (3 seeds); LunarLanderContinuous-v3 264.9 in 1,000,000 steps (3 seeds); HalfCheetah-v5 5,492
+in 1,000,000 steps (3 seeds); Hopper-v5 3,383 in 1,000,000 steps (3 seeds); Walker2d-v5 3,749 in
+1,000,000 steps (3 seeds).
 """
 
 from npr.algorithms.base import Algorithm

@@ -35,9 +35,11 @@ lambda stays in [1e-4, 1e2], and epochs end early if d > 4 target_kl. Advantages
 minibatch, both gradient norms are clipped, and truncated episodes bootstrap from the value of the
 final observation.
 
-Measured, mean return: CartPole-v1 494.5 in 100,000 steps (10 seeds); Acrobot-v1 -83.0 in 80,000
+Measured, mean return: CartPole-v1 500.0 in 100,000 steps (10 seeds); Acrobot-v1 -83.0 in 80,000
 steps (10 seeds); Pendulum-v1 -153.0 in 100,000 steps (10 seeds); LunarLander-v3 159.2 in 1,000,000
-steps (1 seed); LunarLanderContinuous-v3 276.4 in 1,000,000 steps (1 seed).
+steps (1 seed); LunarLanderContinuous-v3 276.4 in 1,000,000 steps (1 seed); HalfCheetah-v5 3,497 in
+300,000 steps (1 seed); Hopper-v5 3,489 in 300,000 steps (1 seed); Walker2d-v5 826.1 in 300,000
+steps (1 seed).
 """
 
 import numpy as np
