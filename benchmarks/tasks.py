@@ -12,7 +12,7 @@ FIRST_SEEDS = {
     ("PERDQN", "Acrobot-v1"): 100, ("PERDQN", "LunarLander-v3"): 100,
     ("A2C", "Acrobot-v1"): 100, ("A2C", "Pendulum-v1"): 100,
     ("PPO", "CartPole-v1"): 100, ("PPO", "Acrobot-v1"): 100,
-    ("PPOKL", "CartPole-v1"): 200, ("PPOKL", "Acrobot-v1"): 100,
+    ("PPOKL", "CartPole-v1"): 200, ("PPOKL", "Acrobot-v1"): 100, ("PPOKL", "LunarLander-v3"): 100,
     ("DDPG", "Pendulum-v1"): 100, ("SAC", "MountainCarContinuous-v0"): 100,
 }  # fmt: skip
 
@@ -115,7 +115,8 @@ def published(algorithm, env, source=None):
 # what is known about rows below a published figure
 SHORTFALLS = {
     ("A2C", "LunarLander-v3"): "With the zoo's settings ten seeds of Stable-Baselines3 ended at "
-    "-31 on average (below); the zoo's figure is of one model.",
+    "-31 on average (below); the zoo's figure is of one model. Seeds 500 to 502 have a mean of 75, "
+    "with gae_lambda=0.95 of 59; normalization, or Adam with longer rollouts, ended below 0.",
     ("PPO", "LunarLanderContinuous-v3"): "The difference is one part in a hundred.",
 }  # fmt: skip
 

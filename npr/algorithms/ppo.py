@@ -27,8 +27,8 @@ final observation. With target_kl the epochs end after the minibatch that exceed
 Baselines3 leaves out the step of that minibatch.
 
 Measured, mean return: CartPole-v1 500.0 in 60,000 steps (10 seeds); Acrobot-v1 -82.9 in 80,000
-steps (10 seeds); Pendulum-v1 -148.8 in 100,000 steps (10 seeds); LunarLander-v3 232.1 in 1,000,000
-steps (3 seeds); LunarLanderContinuous-v3 264.9 in 1,000,000 steps (3 seeds); HalfCheetah-v5 5,492
+steps (10 seeds); Pendulum-v1 -148.8 in 100,000 steps (10 seeds); LunarLander-v3 241.7 in 1,000,000
+steps (5 seeds); LunarLanderContinuous-v3 263.9 in 1,000,000 steps (5 seeds); HalfCheetah-v5 5,492
 in 1,000,000 steps (3 seeds); Hopper-v5 3,383 in 1,000,000 steps (3 seeds); Walker2d-v5 3,749 in
 1,000,000 steps (3 seeds).
 """

@@ -36,10 +36,9 @@ minibatch, both gradient norms are clipped, and truncated episodes bootstrap fro
 final observation.
 
 Measured, mean return: CartPole-v1 500.0 in 100,000 steps (10 seeds); Acrobot-v1 -83.0 in 80,000
-steps (10 seeds); Pendulum-v1 -153.0 in 100,000 steps (10 seeds); LunarLander-v3 159.2 in 1,000,000
-steps (1 seed); LunarLanderContinuous-v3 276.4 in 1,000,000 steps (1 seed); HalfCheetah-v5 3,497 in
-300,000 steps (1 seed); Hopper-v5 3,489 in 300,000 steps (1 seed); Walker2d-v5 826.1 in 300,000
-steps (1 seed).
+steps (10 seeds); Pendulum-v1 -153.0 in 100,000 steps (10 seeds); LunarLanderContinuous-v3 256.9 in
+1,000,000 steps (5 seeds); HalfCheetah-v5 3,989 in 300,000 steps (3 seeds); Hopper-v5 2,369 in
+300,000 steps (3 seeds); Walker2d-v5 1,733 in 300,000 steps (3 seeds).
 """
 
 import numpy as np
