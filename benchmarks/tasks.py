@@ -10,7 +10,8 @@ BOX2D = ("LunarLander-v3", "LunarLanderContinuous-v3")
 FIRST_SEEDS = {
     ("DQN", "CartPole-v1"): 100, ("DQN", "Acrobot-v1"): 100, ("DQN", "LunarLander-v3"): 100,
     ("PERDQN", "Acrobot-v1"): 100, ("PERDQN", "LunarLander-v3"): 100,
-    ("A2C", "Acrobot-v1"): 100, ("A2C", "Pendulum-v1"): 100,
+    ("A2C", "Acrobot-v1"): 100, ("A2C", "Pendulum-v1"): 100, ("A2C", "Hopper-v5"): 100,
+    ("A2C", "HalfCheetah-v5"): 100, ("A2C", "Walker2d-v5"): 100,
     ("PPO", "CartPole-v1"): 100, ("PPO", "Acrobot-v1"): 100,
     ("PPOKL", "CartPole-v1"): 200, ("PPOKL", "Acrobot-v1"): 100, ("PPOKL", "LunarLander-v3"): 100,
     ("DDPG", "Pendulum-v1"): 100, ("SAC", "MountainCarContinuous-v0"): 100,
@@ -117,6 +118,9 @@ SHORTFALLS = {
     ("A2C", "LunarLander-v3"): "With the zoo's settings ten seeds of Stable-Baselines3 ended at "
     "-31 on average (below); the zoo's figure is of one model. Seeds 500 to 502 have a mean of 75, "
     "with gae_lambda=0.95 of 59; normalization, or Adam with longer rollouts, ended below 0.",
+    ("DQN", "Acrobot-v1"): "The preset is for time: with the zoo's net_arch=[256, 256] seeds 500 "
+    "and 501 end at -78.6 and -81.0 (without at -93.7 and -83.6), in three times the time.",
+    ("SAC", "MountainCarContinuous-v0"): "The difference is less than one part in a hundred.",
     ("PPO", "LunarLanderContinuous-v3"): "The difference is one part in a hundred.",
 }  # fmt: skip
 
@@ -154,7 +158,7 @@ MUJOCO_STEPS = {  # algorithm -> (env steps, guess of seconds)
     "SAC": (100_000, 550.0), "SoftQ": (30_000, 300.0),
 }  # fmt: skip
 ROBOTS = [
-    Task(name, env, 3, steps, grows=name in OFF_POLICY, cost=seconds)
+    Task(name, env, 3, steps, first=first_seed(name, env), grows=name in OFF_POLICY, cost=seconds)
     for name, (steps, seconds) in MUJOCO_STEPS.items()
     for env in MUJOCO
 ]

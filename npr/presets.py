@@ -40,6 +40,10 @@ _MUJOCO_ON_POLICY = {
     "total_timesteps": 1_000_000, "n_envs": 1, "n_steps": 2048, "learning_rate": "linear:3e-4",
     "normalize_obs": True, "normalize_reward": True,
 }  # fmt: skip
+_A2C_MUJOCO = {
+    "total_timesteps": 1_000_000, "n_envs": 16, "gae_lambda": 0.95, "normalize_obs": True,
+    "normalize_reward": True,
+}  # fmt: skip
 _PPO: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
         "total_timesteps": 60_000, "n_steps": 64, "batch_size": 256, "n_epochs": 20,
@@ -169,9 +173,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "total_timesteps": 200_000, "learning_rate": "linear:8.3e-4", "gamma": 0.995,
             "ent_coef": 1e-5,
         },
-        "Hopper-v5": {"total_timesteps": 1_000_000, "n_envs": 16, "gae_lambda": 0.95},
-        "HalfCheetah-v5": {"total_timesteps": 1_000_000, "n_envs": 16, "gae_lambda": 0.95},
-        "Walker2d-v5": {"total_timesteps": 1_000_000, "n_envs": 16, "gae_lambda": 0.95},
+        "Hopper-v5": _A2C_MUJOCO,
+        "HalfCheetah-v5": {
+            # near the zoo's
+            **_A2C_MUJOCO, "n_steps": 8, "learning_rate": "linear:1e-3", "gae_lambda": 0.9,
+            "activation": "relu", "log_std_init": -2.0,
+        },
+        "Walker2d-v5": _A2C_MUJOCO,
     },
     "PPO": {
         **_PPO, "CartPole-v1": {**_PPO["CartPole-v1"], "clip_range": "linear:0.2"},

@@ -20,9 +20,8 @@ an advantage. The update equals that of PPO with one epoch, one minibatch and no
 gradient norms are clipped; truncated episodes bootstrap from the value of the final observation.
 
 Measured, mean return: CartPole-v1 500.0 in 100,000 steps (10 seeds); Acrobot-v1 -83.2 in 200,000
-steps (10 seeds); Pendulum-v1 -168.3 in 600,000 steps (10 seeds); LunarLander-v3 98.0 in 200,000
-steps (1 seed); HalfCheetah-v5 832.1 in 300,000 steps (1 seed); Hopper-v5 90.1 in 300,000 steps (1
-seed); Walker2d-v5 298.8 in 300,000 steps (1 seed).
+steps (10 seeds); Pendulum-v1 -168.3 in 600,000 steps (10 seeds); LunarLander-v3 65.5 in 200,000
+steps (5 seeds); HalfCheetah-v5 1,699 in 300,000 steps (1 seed).
 """
 
 from npr.algorithms.base import Algorithm

@@ -26,7 +26,8 @@ n_target_critics, 11 uses the minimum of so many critics, drawn for each update,
 all.
 
 Measured, mean return: Pendulum-v1 -153.6 in 15,000 steps (10 seeds); MountainCarContinuous-v0 93.2
-in 40,000 steps (10 seeds); TD3: Pendulum-v1 -146.5 in 10,000 steps (10 seeds).
+in 40,000 steps (10 seeds); TD3: Pendulum-v1 -146.5 in 10,000 steps (10 seeds); DDPG: HalfCheetah-v5
+5,115 in 100,000 steps (1 seed); Hopper-v5 1,000 in 100,000 steps (1 seed).
 """
 
 from typing import Literal

@@ -36,9 +36,10 @@ minibatch, both gradient norms are clipped, and truncated episodes bootstrap fro
 final observation.
 
 Measured, mean return: CartPole-v1 500.0 in 100,000 steps (10 seeds); Acrobot-v1 -83.0 in 80,000
-steps (10 seeds); Pendulum-v1 -153.0 in 100,000 steps (10 seeds); LunarLanderContinuous-v3 256.9 in
-1,000,000 steps (5 seeds); HalfCheetah-v5 3,989 in 300,000 steps (3 seeds); Hopper-v5 2,369 in
-300,000 steps (3 seeds); Walker2d-v5 1,733 in 300,000 steps (3 seeds).
+steps (10 seeds); Pendulum-v1 -153.0 in 100,000 steps (10 seeds); LunarLander-v3 223.6 in 1,000,000
+steps (5 seeds); LunarLanderContinuous-v3 256.9 in 1,000,000 steps (5 seeds); HalfCheetah-v5 3,989
+in 300,000 steps (3 seeds); Hopper-v5 2,369 in 300,000 steps (3 seeds); Walker2d-v5 1,733 in 300,000
+steps (3 seeds).
 """
 
 import numpy as np
