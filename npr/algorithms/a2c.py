@@ -22,7 +22,7 @@ gradient norms are clipped; truncated episodes bootstrap from the value of the f
 Measured, mean return: CartPole-v1 500.0 in 100,000 steps (10 seeds); Acrobot-v1 -83.2 in 200,000
 steps (10 seeds); Pendulum-v1 -168.3 in 600,000 steps (10 seeds); LunarLander-v3 65.5 in 200,000
 steps (5 seeds); HalfCheetah-v5 927.9 in 300,000 steps (3 seeds); Hopper-v5 834.9 in 300,000 steps
-(3 seeds); Walker2d-v5 703.0 in 300,000 steps (2 seeds).
+(3 seeds); Walker2d-v5 595.1 in 300,000 steps (3 seeds).
 """
 
 from npr.algorithms.base import Algorithm

@@ -29,7 +29,7 @@ Measured, mean return: Pendulum-v1 -153.6 in 15,000 steps (10 seeds); MountainCa
 in 40,000 steps (10 seeds); TD3: Pendulum-v1 -146.5 in 10,000 steps (10 seeds); DDPG: HalfCheetah-v5
 5,115 in 100,000 steps (1 seed); Hopper-v5 1,000 in 100,000 steps (1 seed); Walker2d-v5 -3.02 in
 100,000 steps (1 seed); TD3: HalfCheetah-v5 4,715 in 100,000 steps (1 seed); Hopper-v5 548.3 in
-100,000 steps (1 seed).
+100,000 steps (1 seed); Walker2d-v5 199.4 in 100,000 steps (1 seed).
 """
 
 from typing import Literal

@@ -33,7 +33,7 @@ al. 2021).
 
 Measured, mean return: Pendulum-v1 -149.3 in 5,000 steps (10 seeds); MountainCarContinuous-v0 93.8
 in 30,000 steps (10 seeds); HalfCheetah-v5 4,508 in 100,000 steps (1 seed); Hopper-v5 1,057 in
-100,000 steps (1 seed).
+100,000 steps (1 seed); Walker2d-v5 425.7 in 100,000 steps (1 seed).
 """  # noqa: E501
 
 import math
