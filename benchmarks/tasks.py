@@ -117,7 +117,8 @@ def published(algorithm, env, source=None):
 SHORTFALLS = {
     ("A2C", "LunarLander-v3"): "With the zoo's settings ten seeds of Stable-Baselines3 ended at "
     "-31 on average (below); the zoo's figure is of one model. Seeds 500 to 502 have a mean of 75, "
-    "with gae_lambda=0.95 of 59; normalization, or Adam with longer rollouts, ended below 0.",
+    "with gae_lambda=0.95 of 59; one with normalization and two with Adam and longer rollouts "
+    "ended below 0.",
     ("DQN", "Acrobot-v1"): "The preset is for time: with the zoo's net_arch=[256, 256] seeds 500 "
     "and 501 end at -78.6 and -81.0 (without at -93.7 and -83.6), in three times the time.",
     ("SAC", "MountainCarContinuous-v0"): "The difference is less than one part in a hundred.",
