@@ -11,8 +11,8 @@ left for the next call, and those that are running at its end are saved.
 
 benchmarks/curves has a file per task: what suite.py writes and `python benchmarks/table.py` shows.
 Runs that are stored are not repeated; --curves FOLDER stores others elsewhere, to make a row again.
-Files with other settings than those of tasks.py are replaced when a run of theirs is finished. Two
-suites at the same time need different tasks.
+Files with other settings than those of tasks.py are replaced when a run of theirs is finished. A
+run that began before they were is not stored. Two suites at the same time need different tasks.
 """
 
 import argparse
@@ -79,6 +79,7 @@ class Stopwatch:
 
 def train(task, seed, folder):
     """Train a run, or go on with it, and print it as JSON."""
+    began = time.time()
     import npr
     from npr.algorithms.agent import Agent
     from npr.files.evaluations import read_evaluations
@@ -107,7 +108,8 @@ def train(task, seed, folder):
     episodes = FINAL_OF_TABLES if agent.table else FINAL_EPISODES
     final = agent.evaluate(episodes=episodes, seed=10_000 + seed)
     print(json.dumps({
-        "settings": task.given, "seed": seed, "steps": evaluations["timesteps"].tolist(),
+        "settings": task.given, "began": began, "seed": seed,
+        "steps": evaluations["timesteps"].tolist(),
         "curve": evaluations["results"].mean(axis=1).tolist(), "final": final.returns.tolist(),
         "seconds": round(seconds, 2), "trained": agent.num_timesteps,
         "machine": store.machine(PACKAGES),
@@ -156,11 +158,20 @@ def cost(task):
     return float(np.mean([run.seconds / run.trained for run in held.runs])) * task.budget
 
 
+def newer(name, settings, began, curves=records.FOLDER):
+    """Whether runs of a task with other settings were stored after this time."""
+    held, path = records.load(name, curves), records.path_of(name, curves)
+    return held is not None and held.settings != settings and path.stat().st_mtime > began
+
+
 def job(task, seed, folder, curves):
     """The run of a task as a job that stores it."""
 
     def store_run(result):
-        settings = result.pop("settings")  # a preset may have been changed since this suite began
+        # a preset may have been changed since this suite began, or since the run did
+        settings, began = result.pop("settings"), result.pop("began")
+        if newer(task.name, settings, began, curves):
+            return "not stored: since it began, runs with other settings were"
         run = records.Run(**result)
         if dropped := records.add(task.name, settings, [run], curves):
             print(f"{task.name}: {dropped} runs with other settings were replaced")

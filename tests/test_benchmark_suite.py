@@ -1,6 +1,7 @@
 """benchmarks/suite.py and parity.py: stored runs, what is trained next, tables, p-values."""
 
 import json
+import os
 import re
 import sys
 import time
@@ -108,6 +109,19 @@ def test_runs_that_are_stored_with_the_same_settings_are_not_repeated(tmp_path):
     assert suite.wanted([TINY], [0, 7], tmp_path) == [(TINY, 7)]
 
 
+def test_a_run_of_an_older_preset_does_not_replace_those_of_a_newer_one(tmp_path):
+    began = time.time()
+    store = suite.job(TINY, 0, tmp_path, tmp_path).store
+    held = {"settings": TINY.given, "began": began, **run(0, final=[5.0])._asdict()}
+    older = {"settings": {"learning_rate": 0.1}, "began": began, **run(1)._asdict()}
+    assert store(dict(held)) == "5.00"
+    assert store(dict(older)).startswith("not stored")
+    assert records.load(TINY.name, tmp_path).settings == TINY.given
+    os.utime(records.path_of(TINY.name, tmp_path), (began - 9, began - 9))
+    assert store(dict(older)) == "2.00"  # held runs are older than this one
+    assert [one.seed for one in records.load(TINY.name, tmp_path).runs] == [1]
+
+
 def test_a_task_that_grows_keeps_its_runs_until_they_have_gone_on(tmp_path):
     task = TINY._replace(grows=True)
     records.add(task.name, task.given, [run(0, trained=400), run(1, trained=400)], tmp_path)
@@ -206,7 +220,8 @@ def test_a_run_is_trained_once_goes_on_when_its_task_grows_and_equals_an_agent(
     assert first["steps"] == list(range(20, 401, 20)) and len(first["curve"]) == 20
     assert len(first["final"]) == suite.FINAL_OF_TABLES
     again = trained(task)
-    assert {**again, "seconds": 0} == {**first, "seconds": 0}
+    clocks = {"began": 0, "seconds": 0}
+    assert again | clocks == first | clocks
     agent = npr.QLearning("FrozenLake-v1", seed=3, learning_rate=0.5, verbose=0).learn(400)
     assert agent.evaluate(episodes=1_000, seed=10_003).returns.tolist() == first["final"]
     # a process that was killed after it had begun to go on
