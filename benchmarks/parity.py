@@ -6,7 +6,9 @@
 Both sides train with the settings below, in processes of one BLAS thread, and are evaluated with
 the same deterministic episodes at the same steps. The statistic of a run is the mean return over
 all its evaluations; the two-sided permutation test of the difference of means has 200,000 draws,
-and Holm's correction is over the pairs. Statistic, test and seeds were fixed before the first run.
+and Holm's correction is over the rows of a table. Statistic, test and seeds were fixed before the
+first run. A second table compares npr's clipping, of actor and critic separately, with that of one
+norm.
 
 Curves are stored as those of suite.py, in parity_NAME_npr.npz and parity_NAME_sb3.npz. Runs that
 are stored are not repeated. --peer-python is a Python that has stable-baselines3.
@@ -263,32 +265,49 @@ def holm(p_values):
     return corrected
 
 
-def table():
-    """Lines of a table with all pairs that are stored."""
-    import numpy as np
-    import records
+def compared(ours, theirs):
+    """(pair, records, statistics, p, corrected p) of the pairs of which both are stored."""
     from ppo_early import permutation_test
 
-    lines = [
-        "| pair | env steps | seeds | npr, over all evaluations | SB3 | difference | p | "
-        "corrected | npr, at the end | SB3 | seconds, npr | SB3 |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    found = [(pair, statistics(pair)) for pair in PAIRS]
+    shown = [(pair, held[ours], held[theirs]) for pair, held in found if {ours, theirs} <= {*held}]
+    p_values = [permutation_test(x, y) for _, (_, x), (_, y) in shown]
+    return [
+        (pair, (a, b), (x, y), p, after)
+        for (pair, (a, x), (b, y)), p, after in zip(shown, p_values, holm(p_values))
     ]
-    rows = []
-    for name, library in (("", "npr"), (", separate clipping", OWN)):
-        found = [(pair, statistics(pair)) for pair in PAIRS]
-        shown = [
-            (p, held[library], held["sb3"]) for p, held in found if {library, "sb3"} <= {*held}
-        ]
-        p_values = [permutation_test(ours[1], theirs[1]) for _, ours, theirs in shown]
-        for (pair, *held), p, after in zip(shown, p_values, holm(p_values)):
-            rows.append((f"{pair.algorithm} {pair.env}{name}", pair, held, p, after))
-    for name, pair, ((ours, x), (theirs, y)), p, after in rows:
-        means = [f"{np.mean(s):.1f} +- {np.std(s, ddof=1) / len(s) ** 0.5:.1f}" for s in (x, y)]
-        finals = [records.summary(record) for record in (ours, theirs)]
+
+
+def interval(x, y, resamples=10_000):
+    """95 % interval of the difference of the means of x and y, by bootstrap of both."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    means = [rng.choice(one, (resamples, len(one))).mean(axis=1) for one in (x, y)]
+    return np.quantile(means[0] - means[1], [0.025, 0.975])
+
+
+def table(ours="npr", theirs="sb3"):
+    """Lines of a table that compares two sides: by default npr and SB3, with equal settings."""
+    import numpy as np
+    import records
+
+    names = {"npr": "npr", "sb3": "SB3", OWN: "separate"}
+    if theirs == "npr":
+        names["npr"] = "one norm"
+    a, b = names[ours], names[theirs]
+    lines = [
+        f"| training | env steps | seeds | {a}, over all evaluations | {b} | difference | "
+        f"95 % interval | p | corrected | {a}, at the end | {b} | seconds, {a} | {b} |",
+        "|---|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for pair, held, (x, y), p, after in compared(ours, theirs):
+        means = [f"{np.mean(s):.1f} ({np.std(s, ddof=1) / len(s) ** 0.5:.1f})" for s in (x, y)]
+        low, high = interval(x, y)
+        finals = [records.summary(record) for record in held]
         lines.append(
-            f"| {name} | {pair.steps:,} | {len(x)} | {' | '.join(means)} | "
-            f"{np.mean(x) - np.mean(y):+.1f} | {p:.3f} | {after:.3f} | "
+            f"| {pair.algorithm} {pair.env} | {pair.steps:,} | {len(x)} | {' | '.join(means)} | "
+            f"{np.mean(x) - np.mean(y):+.1f} | {low:+.1f} to {high:+.1f} | {p:.4f} | {after:.3f} | "
             + " | ".join(f"{one.mean:.1f}" for one in finals) + " | "
             + " | ".join(f"{one.seconds:.1f}" for one in finals) + " |"
         )  # fmt: skip
@@ -324,7 +343,7 @@ def main():
         folder = Path(__file__).resolve().parents[1] / "build" / "parity"
         if failed := run_all(jobs(pairs, seeds, arguments.peer_python), arguments.jobs, folder):
             raise SystemExit(f"Failed: {', '.join(failed)}.")
-    print("\n".join(table()))
+    print("\n".join([*table(), "", *table(OWN, "npr")]))
 
 
 if __name__ == "__main__":

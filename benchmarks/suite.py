@@ -83,6 +83,7 @@ def train(task, seed, folder):
     import npr
     from npr.algorithms.agent import Agent
     from npr.files.evaluations import read_evaluations
+    from npr.runs.git import head
 
     config = npr.runs.RunConfig(
         task.algorithm, task.env, {"verbose": 0, **task.settings}, seed, task.budget,
@@ -112,7 +113,7 @@ def train(task, seed, folder):
         "steps": evaluations["timesteps"].tolist(),
         "curve": evaluations["results"].mean(axis=1).tolist(), "final": final.returns.tolist(),
         "seconds": round(seconds, 2), "trained": agent.num_timesteps,
-        "machine": store.machine(PACKAGES),
+        "machine": store.machine(PACKAGES) | {"commit": head(ROOT)},
     }))  # fmt: skip
 
 

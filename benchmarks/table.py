@@ -1,8 +1,9 @@
 """Write the results in benchmarks/curves and results.json into READMEs, docs and docstrings.
 
-    python benchmarks/table.py [--plots]
+    python benchmarks/table.py [--plots] [--curves FOLDER]
 
---plots also draws docs/results/ENVIRONMENT.png (needs npr-rl[plot]). README.md and README.zh-CN.md
+--plots also draws docs/results/ENVIRONMENT.png (needs npr-rl[plot]). --curves writes nothing: it
+prints the rows that `suite.py --curves FOLDER` has stored. README.md and README.zh-CN.md
 have one row per algorithm, docs/results.md has all; training speed is in both, the rest of the
 speed in docs/speed.md.
 Tables are between HTML comments; the docstring of each algorithm ends with a paragraph that starts
@@ -17,16 +18,20 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 import npr
 import npr.plot
+from npr.plot import statistics
 from npr.plot.drawing import color
 
 sys.path.insert(0, str(Path(__file__).parent))  # also where a test loads this file
 import parity
+import random_policy
 import records
 from clock import PARTS
 from gates import GATES
-from tasks import GROUPS, SHORTFALLS, Task, published
+from tasks import BELOW_GATES, GROUPS, SHORTFALLS, Task, published, zoo
 
 HERE = Path(__file__).parent
 SHOWN = [task for name, group in GROUPS.items() if name != "equal" for task in group]
@@ -122,7 +127,7 @@ def short(steps):
 def figures(task):
     """The published figures for a task: 500 (zoo, 50k)."""
     shown = [
-        f"{number(value)} ({source}{f', {short(steps)}' if steps else ''})"
+        f"{number(value)} ({source}, {short(steps)})"
         for source, value, steps in published(task.algorithm, task.env)
     ]
     return "; ".join(shown) or "-"
@@ -175,7 +180,7 @@ def falls_short(row):
     return [
         (source, value)
         for source, value, steps in published(row.task.algorithm, row.task.env)
-        if steps is not None and steps <= row.steps and value > row.summary.interval[1]
+        if steps <= row.steps and value > row.summary.interval[1]
     ]
 
 
@@ -203,35 +208,83 @@ def below_gates(rows):
             below = int((row.record.returns < row.gate).sum())
             lines.append(
                 f"- **{row.task.algorithm}, {row.task.env}**: {below} of {row.summary.runs}, "
-                f"worst {number(row.summary.worst)}, gate {row.gate:,g}."
+                f"worst {number(row.summary.worst)}, gate {row.gate:,g}. "
+                + BELOW_GATES.get((row.task.algorithm, row.task.env), "Not investigated.")
             )
     return lines or ["None."]
 
 
 def checkpoints(rows):
-    """A table of the evaluations during training at the same env steps."""
-    lines = [
-        "| algorithm | environment | seeds | 100k | 300k | 1M |",
-        "|---|---|--:|--:|--:|--:|",
-    ]
+    """A table of the evaluations during training at the same env steps: mean, std (seeds)."""
+    lines = ["| algorithm | environment | 100k | 300k | 1M |", "|---|---|--:|--:|--:|"]
     for row in rows:
         cells = []
         for step in (100_000, 300_000, 1_000_000):
             returns = records.at(row.record, step)
             spread = f" +- {number(returns.std(ddof=1))}" if len(returns) > 1 else ""
-            cells.append(f"{number(returns.mean())}{spread}" if len(returns) else "-")
+            there = f"{number(returns.mean())}{spread} ({len(returns)})" if len(returns) else "-"
+            cells.append(there)
+        if {*cells} != {"-"}:
+            lines.append(f"| {row.task.algorithm} | {row.task.env} | {' | '.join(cells)} |")
+    return lines
+
+
+def scores(rows):
+    """algorithm -> [scores (runs,) of each row with a zoo figure for its env steps].
+
+    0 is the return of random actions, 1 that of the zoo.
+    """
+    random, found = random_policy.load(), {}
+    for row in rows:
+        there = zoo(row.task)
+        if there is not None and row.steps == row.task.budget:
+            low = random[row.task.env]
+            found.setdefault(row.task.algorithm, []).append(
+                (row.record.returns - low) / (there - low)
+            )
+    return found
+
+
+def aggregates(rows):
+    """A table of the scores of each algorithm and of all."""
+    lines = [
+        "| algorithm | rows | runs | IQM of the scores | 95 % interval | runs at 1 or above |",
+        "|---|--:|--:|--:|---|--:|",
+    ]
+    found = scores(rows)
+    for name, held in [*found.items(), ("all", sum(found.values(), []))]:
+        runs = np.concatenate(held)
+        low, high = statistics.bootstrap(held, statistics.iqm)
         lines.append(
-            f"| {row.task.algorithm} | {row.task.env} | {row.summary.runs} | {' | '.join(cells)} |"
+            f"| {name} | {len(held)} | {len(runs)} | {statistics.iqm(runs):.3f} | "
+            f"{low:.3f} to {high:.3f} | {(runs >= 1).mean():.0%} |"
         )
     return lines
 
 
 def spent(rows):
-    """A sentence about how many runs there are, their CPU time, and on what."""
-    runs = [run for row in rows for run in row.record.runs]
-    hours = sum(run.seconds for run in runs) / 3_600
-    names = sorted({f"{run.machine['cpu']}, {run.machine['BLAS']}" for run in runs})
-    return f"{len(runs)} runs, {hours:.1f} hours of CPU time; {'; '.join(names)}."
+    """Sentences about how many runs there are, their CPU time, and on what."""
+    shown = [run for row in rows for run in row.record.runs]
+    pairs = [
+        run
+        for pair in parity.PAIRS
+        for side in parity.sides(pair)
+        if (record := records.load(parity.stored_as(side, pair)))
+        for run in record.runs
+    ]
+    parts = [
+        f"{len(runs)} {what}, {sum(run.seconds for run in runs) / 3_600:.1f} hours of CPU time"
+        for runs, what in ((shown, "runs of presets"), (pairs, "runs beside SB3"))
+    ]
+    names = {f"{run.machine['cpu']} ({run.machine['BLAS'].split()[-2]} kernels)" for run in shown}
+    versions = [
+        f"{package} {', '.join(sorted({run.machine[package] for run in shown} - {None}))}"
+        for package in ("python", "numpy", "numba", "gymnasium")
+    ]
+    return [
+        f"{'; '.join(parts)}. Processors: {'; '.join(sorted(names))}; many rows have runs of both. "
+        f"Versions: {'; '.join(versions)}."
+    ]
 
 
 def with_page(page):
@@ -243,9 +296,10 @@ def with_page(page):
     plotted = [row for row in everything if row.task in SHOWN]
     pictures = [f"![Learning curves on {env}](results/{env}.png)" for env in panels(plotted)]
     parts = {
-        "spent": [spent(everything)], "checkpoints": checkpoints(rows["mujoco"]),
-        "shortfalls": shortfalls(everything), "below": below_gates(everything),
-        "curves": pictures, "parity": parity.table(),
+        "spent": spent(everything), "aggregates": aggregates(everything),
+        "checkpoints": checkpoints(rows["mujoco"]), "shortfalls": shortfalls(everything),
+        "below": below_gates(everything), "curves": pictures, "parity": parity.table(),
+        "clipping": parity.table(parity.OWN, "npr"),
     }  # fmt: skip
     for mark, lines in parts.items():
         page = put(page, mark, lines)
@@ -264,15 +318,17 @@ def panels(rows):
 
 
 def draw(env, rows, path):
-    """Draw the learning curves on an environment, and published figures as diamonds."""
+    """Draw the learning curves on an environment, and published figures: the zoo's as diamonds,
+    CleanRL's as circles."""
     groups = {row.task.algorithm: records.run_data(row.task, row.record) for row in rows}
     figure = npr.plot.curves(groups, y="evaluation", center="iqm", title=env)
     (ax,) = figure.axes
     for i, row in enumerate(rows):
-        for _, value, steps in published(row.task.algorithm, row.task.env):
-            if steps is not None:
-                ax.plot(steps, value, "D", color=color(i), markeredgecolor="white", zorder=5)
+        for source, value, steps in published(row.task.algorithm, row.task.env):
+            marker = {"zoo": "D", "CleanRL": "o"}[source]
+            ax.plot(steps, value, marker, markersize=7, fillstyle="none", color=color(i), zorder=5)
     budgets = [row.steps for row in rows]
+    budgets += [one[2] for row in rows for one in published(row.task.algorithm, row.task.env)]
     if max(budgets) > 4 * min(budgets):
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:,.0f}")
@@ -380,10 +436,15 @@ def files():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--plots", action="store_true", help="draw the learning curves too")
-    plots = parser.parse_args().plots
+    parser.add_argument("--curves", type=Path, help="a folder whose rows are printed")
+    arguments = parser.parse_args()
+    if arguments.curves:
+        tasks = [task for group in GROUPS.values() for task in group]
+        print("\n".join(HEADER + [full_row(row) for row in stored(tasks, arguments.curves)]))
+        return
     for path, text in files():
         path.write_text(text, encoding="utf-8")
-    if plots:
+    if arguments.plots:
         folder = HERE.parent / "docs" / "results"
         folder.mkdir(exist_ok=True)
         drawn = panels(stored(SHOWN))

@@ -8,6 +8,8 @@ MUJOCO = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
 BOX2D = ("LunarLander-v3", "LunarLanderContinuous-v3")
 # the first seed of rows whose presets were changed because of seeds from 3 on, or from 100 on
 FIRST_SEEDS = {
+    ("PERDQN", "CartPole-v1"): 300, ("QActorCritic", "CartPole-v1"): 200,
+    ("A2C", "CartPole-v1"): 200, ("TD3", "Pendulum-v1"): 300,
     ("DQN", "CartPole-v1"): 100, ("DQN", "Acrobot-v1"): 100, ("DQN", "LunarLander-v3"): 100,
     ("PERDQN", "Acrobot-v1"): 100, ("PERDQN", "LunarLander-v3"): 100,
     ("A2C", "Acrobot-v1"): 100, ("A2C", "Pendulum-v1"): 100, ("A2C", "Hopper-v5"): 100,
@@ -69,11 +71,11 @@ class Task(NamedTuple):
 
 # ---- published figures
 
-# (algorithm, environment) -> [(source, mean return, env steps; None: not stated)]. The zoo's
-# LunarLander is v2, its MuJoCo v3.
+# (algorithm, environment) -> [(source, mean return, env steps)]. The zoo's LunarLander is v2, its
+# MuJoCo v3; CleanRL's MuJoCo is v4 for DDPG and TD3, v2 for SAC.
 PUBLISHED = {
-    ("DQN", "CartPole-v1"): [("zoo", 500.0, 50_000), ("CleanRL", 488.7, None)],
-    ("DQN", "Acrobot-v1"): [("zoo", -76.6, 100_000), ("CleanRL", -91.5, None)],
+    ("DQN", "CartPole-v1"): [("zoo", 500.0, 50_000), ("CleanRL", 488.7, 500_000)],
+    ("DQN", "Acrobot-v1"): [("zoo", -76.6, 100_000), ("CleanRL", -91.5, 500_000)],
     ("DQN", "LunarLander-v3"): [("zoo", 154.4, 100_000)],
     ("A2C", "CartPole-v1"): [("zoo", 500.0, 500_000)],
     ("A2C", "Acrobot-v1"): [("zoo", -83.4, 500_000)],
@@ -81,8 +83,9 @@ PUBLISHED = {
     ("A2C", "LunarLander-v3"): [("zoo", 155.8, 200_000)],
     ("A2C", "HalfCheetah-v5"): [("zoo", 3_041.2, 1_000_000)],
     ("A2C", "Hopper-v5"): [("zoo", 733.5, 1_000_000)],
-    ("PPO", "CartPole-v1"): [("zoo", 500.0, 100_000), ("CleanRL", 490.0, None)],
-    ("PPO", "Acrobot-v1"): [("zoo", -73.5, 1_000_000), ("CleanRL", -86.4, None)],
+    ("A2C", "Walker2d-v5"): [("zoo", 581.8, 1_000_000)],
+    ("PPO", "CartPole-v1"): [("zoo", 500.0, 100_000), ("CleanRL", 490.0, 500_000)],
+    ("PPO", "Acrobot-v1"): [("zoo", -73.5, 1_000_000), ("CleanRL", -86.4, 500_000)],
     ("PPO", "Pendulum-v1"): [("zoo", -172.2, 100_000)],
     ("PPO", "LunarLander-v3"): [("zoo", 242.1, 1_000_000)],
     ("PPO", "LunarLanderContinuous-v3"): [("zoo", 270.9, 1_000_000)],
@@ -93,17 +96,19 @@ PUBLISHED = {
     ("DDPG", "MountainCarContinuous-v0"): [("zoo", 93.5, 300_000)],
     ("DDPG", "LunarLanderContinuous-v3"): [("zoo", 230.2, 300_000)],
     ("DDPG", "HalfCheetah-v5"): [("CleanRL", 10_374.1, 1_000_000)],
+    ("DDPG", "Hopper-v5"): [("CleanRL", 1_576.8, 1_000_000)],
+    ("DDPG", "Walker2d-v5"): [("CleanRL", 1_240.2, 1_000_000)],
     ("TD3", "Pendulum-v1"): [("zoo", -151.9, 20_000)],
     ("TD3", "LunarLanderContinuous-v3"): [("zoo", 207.5, 300_000)],
-    ("TD3", "HalfCheetah-v5"): [("zoo", 9_655.7, 1_000_000)],
-    ("TD3", "Hopper-v5"): [("zoo", 3_606.4, 1_000_000)],
-    ("TD3", "Walker2d-v5"): [("zoo", 4_717.8, 1_000_000)],
+    ("TD3", "HalfCheetah-v5"): [("zoo", 9_655.7, 1_000_000), ("CleanRL", 9_583.2, 1_000_000)],
+    ("TD3", "Hopper-v5"): [("zoo", 3_606.4, 1_000_000), ("CleanRL", 3_134.6, 1_000_000)],
+    ("TD3", "Walker2d-v5"): [("zoo", 4_717.8, 1_000_000), ("CleanRL", 4_057.6, 1_000_000)],
     ("SAC", "Pendulum-v1"): [("zoo", -157.0, 20_000)],
     ("SAC", "MountainCarContinuous-v0"): [("zoo", 94.7, 50_000)],
     ("SAC", "LunarLanderContinuous-v3"): [("zoo", 260.4, 500_000)],
     ("SAC", "HalfCheetah-v5"): [("zoo", 9_535.5, 1_000_000), ("CleanRL", 9_634.9, 1_000_000)],
-    ("SAC", "Hopper-v5"): [("zoo", 2_325.5, 1_000_000)],
-    ("SAC", "Walker2d-v5"): [("zoo", 3_863.2, 1_000_000)],
+    ("SAC", "Hopper-v5"): [("zoo", 2_325.5, 1_000_000), ("CleanRL", 2_310.5, 1_000_000)],
+    ("SAC", "Walker2d-v5"): [("zoo", 3_863.2, 1_000_000), ("CleanRL", 3_591.5, 1_000_000)],
 }
 
 
@@ -113,16 +118,31 @@ def published(algorithm, env, source=None):
     return [one for one in found if source in (None, one[0])]
 
 
+def zoo(task):
+    """The zoo's figure for the env steps of a task; None if there is none."""
+    found = published(task.algorithm, task.env, "zoo")
+    return next((value for _, value, steps in found if steps == task.budget), None)
+
+
 # what is known about rows below a published figure
 SHORTFALLS = {
     ("A2C", "LunarLander-v3"): "With the zoo's settings ten seeds of Stable-Baselines3 ended at "
-    "-31 on average (below); the zoo's figure is of one model. Seeds 500 to 502 have a mean of 75, "
-    "with gae_lambda=0.95 of 59; one with normalization and two with Adam and longer rollouts "
-    "ended below 0.",
-    ("DQN", "Acrobot-v1"): "The preset is for time: with the zoo's net_arch=[256, 256] seeds 500 "
-    "and 501 end at -78.6 and -81.0 (without at -93.7 and -83.6), in three times the time.",
-    ("SAC", "MountainCarContinuous-v0"): "The difference is less than one part in a hundred.",
-    ("PPO", "LunarLanderContinuous-v3"): "The difference is one part in a hundred.",
+    "-31 on average (below); the zoo's figure is of one model. Tried for 200k steps: seeds 500 to "
+    "502 have a mean of 75, with gae_lambda=0.95 of 59; one with normalization and two with Adam "
+    "and longer rollouts ended below 0.",
+    ("DQN", "Acrobot-v1"): "Tried for 100k steps: with the zoo's net_arch=[256, 256] seeds 500 and "
+    "501 end at -78.6 and -81.0 (with the preset at -93.7 and -83.6), in three times the time.",
+    ("SAC", "MountainCarContinuous-v0"): "Nothing was tried.",
+    ("PPO", "LunarLanderContinuous-v3"): "Nothing was tried.",
+}  # fmt: skip
+# what is known about rows with seeds below their gate
+BELOW_GATES = {
+    ("PERDQN", "LunarLander-v3"): "Two updates per four steps instead of one made it better: "
+    "before, seeds 3 to 6 ended at 154.8, 76.5, 83.1 and 86.9. More were not tried.",
+    ("A2C", "LunarLander-v3"): "See above.",
+    ("PPOKL", "LunarLander-v3"): "With target_kl=0.01 seed 3 ended at 159.2, with 0.03 seeds 500 "
+    "and 501 above 200. Other values were not tried.",
+    ("PPO", "Walker2d-v5"): "The gate is for the mean of three seeds, which is above it.",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from npr.algorithms.agent import Agent
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import parity
+import random_policy
 import records
 import runner
 import suite
@@ -202,6 +203,10 @@ def test_a_stopwatch_leaves_evaluations_out(tmp_path, monkeypatch):
 def test_seeds_that_were_seen_before_are_not_shown():
     for task in [task for group in tasks.GROUPS.values() for task in group]:
         assert len(task.shown) == task.seeds and min(task.shown) >= 3
+    page = (ROOT / "docs" / "results.md").read_text()
+    lines = re.findall(r"\| (\w+) \| (\S+) \| .* \| from (\d+) \|", page)
+    changed = {(algorithm, env): int(first) for algorithm, env, first in lines}
+    assert changed == tasks.FIRST_SEEDS
 
 
 def test_a_run_is_trained_once_goes_on_when_its_task_grows_and_equals_an_agent(
@@ -260,7 +265,7 @@ def test_a_row_of_the_page_has_every_statistic():
     text = table.full_row(row(-90.0))
     assert text == (
         "| DQN | Acrobot-v1 | 100,000 | 1 | -90.0 | - | -90.0 | - | -90.0 | -100 | "
-        "-76.6 (zoo, 100k); -91.5 (CleanRL) | 1.5 |"
+        "-76.6 (zoo, 100k); -91.5 (CleanRL, 500k) | 1.5 |"
     )
 
 
@@ -274,7 +279,7 @@ def test_readmes_have_the_first_row_of_each_algorithm_in_their_language():
         assert [line.split(" | ")[4:6] for line in lines] == [["-90.0"] * 2, ["-99.0"] * 2]
         assert lines[0] == (
             f"| [`DQN`]({folder}/algorithms/dqn.md) | Acrobot-v1 | 100,000 | 1 | -90.0 | -90.0 | "
-            "-76.6 (zoo, 100k); -91.5 (CleanRL) | 1.5 |"
+            "-76.6 (zoo, 100k); -91.5 (CleanRL, 500k) | 1.5 |"
         )
 
 
@@ -299,7 +304,8 @@ def test_rows_with_seeds_below_their_gate_are_named():
     task = tasks.Task("DQN", "Acrobot-v1", 2)
     found = table.Row(task, record, records.summary(record))
     assert found.gate == -100
-    assert table.below_gates([found]) == ["- **DQN, Acrobot-v1**: 1 of 2, worst -150.0, gate -100."]
+    start = "- **DQN, Acrobot-v1**: 1 of 2, worst -150.0, gate -100. "
+    assert table.below_gates([found]) == [start + "Not investigated."]
     longer = found._replace(task=task._replace(steps=100_000))
     assert longer.gate is None and table.below_gates([longer]) == ["None."]
 
@@ -312,7 +318,38 @@ def test_evaluations_at_equal_steps():
     assert records.at(record, 300_000).tolist() == [7.0]
     task = tasks.Task("SAC", "HalfCheetah-v5", 2)
     (*_, line) = table.checkpoints([table.Row(task, record, records.summary(record))])
-    assert line == "| SAC | HalfCheetah-v5 | 2 | 5.50 +- 0.71 | 7.00 | - |"
+    assert line == "| SAC | HalfCheetah-v5 | 5.50 +- 0.71 (2) | 7.00 (1) | - |"
+
+
+def test_rows_that_fall_short_or_are_below_their_gates_have_been_investigated():
+    rows = [row for group in tasks.GROUPS.values() for row in table.stored(group)]
+    lines = table.shortfalls(rows) + table.below_gates(rows)
+    assert not [line for line in lines if "Not investigated" in line]
+
+
+def test_scores_are_0_for_random_actions_and_1_for_the_zoo():
+    returns = [random_policy.load()["Acrobot-v1"], -76.6, -76.6]
+    record = records.Record({}, [run(i, final=[x], trained=100_000) for i, x in enumerate(returns)])
+    task = tasks.Task("DQN", "Acrobot-v1", 3, 100_000)
+    found = table.Row(task, record, records.summary(record))
+    assert table.scores([found])["DQN"][0] == pytest.approx([0, 1, 1])
+    other = found._replace(task=task._replace(steps=50_000))  # not the zoo's steps
+    assert table.scores([other]) == {}
+    first = table.aggregates([found])[2]
+    assert first.startswith("| DQN | 1 | 3 | 0.667 | 0.000 to 1.000 | 67% |")
+
+
+def test_random_actions_are_reproducible():
+    assert random_policy.mean_return("CartPole-v1", 3) == random_policy.mean_return(
+        "CartPole-v1", 3
+    )
+    assert {task.env for task in tasks.EQUAL} <= {*random_policy.load()}
+
+
+def test_the_interval_of_a_difference():
+    low, high = parity.interval([1.0, 2.0, 3.0], [0.0, 0.0])
+    assert 1.0 <= low < 2.0 < high <= 3.0
+    assert parity.interval([2.0, 2.0], [0.5, 0.5]).tolist() == [1.5, 1.5]
 
 
 def test_every_plot_of_the_page_is_there():

@@ -19,7 +19,7 @@ Departures from JoyRL's pseudocode, which has a Q-critic: the critic is V, so th
 an advantage. The update equals that of PPO with one epoch, one minibatch and no clipping. Both
 gradient norms are clipped; truncated episodes bootstrap from the value of the final observation.
 
-Measured, mean return: CartPole-v1 500.0 in 100,000 steps (10 seeds); Acrobot-v1 -83.2 in 200,000
+Measured, mean return: CartPole-v1 497.5 in 100,000 steps (10 seeds); Acrobot-v1 -83.2 in 200,000
 steps (10 seeds); Pendulum-v1 -168.3 in 600,000 steps (10 seeds); LunarLander-v3 65.5 in 200,000
 steps (5 seeds); HalfCheetah-v5 927.9 in 300,000 steps (3 seeds); Hopper-v5 834.9 in 300,000 steps
 (3 seeds); Walker2d-v5 595.1 in 300,000 steps (3 seeds).

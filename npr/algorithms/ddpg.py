@@ -26,10 +26,11 @@ n_target_critics, 11 uses the minimum of so many critics, drawn for each update,
 all.
 
 Measured, mean return: Pendulum-v1 -153.6 in 15,000 steps (10 seeds); MountainCarContinuous-v0 93.2
-in 40,000 steps (10 seeds); TD3: Pendulum-v1 -146.5 in 10,000 steps (10 seeds); DDPG: HalfCheetah-v5
-5,115 in 100,000 steps (1 seed); Hopper-v5 1,000 in 100,000 steps (1 seed); Walker2d-v5 -3.02 in
-100,000 steps (1 seed); TD3: HalfCheetah-v5 4,715 in 100,000 steps (1 seed); Hopper-v5 548.3 in
-100,000 steps (1 seed); Walker2d-v5 199.4 in 100,000 steps (1 seed).
+in 40,000 steps (10 seeds); TD3: Pendulum-v1 -149.8 in 15,000 steps (10 seeds); DDPG:
+LunarLanderContinuous-v3 203.5 in 300,000 steps (2 seeds); HalfCheetah-v5 5,026 in 100,000 steps (3
+seeds); Hopper-v5 1,046 in 100,000 steps (3 seeds); Walker2d-v5 98.4 in 100,000 steps (2 seeds);
+TD3: HalfCheetah-v5 5,214 in 100,000 steps (2 seeds); Hopper-v5 589.4 in 100,000 steps (2 seeds);
+Walker2d-v5 160.1 in 100,000 steps (2 seeds).
 """
 
 from typing import Literal
