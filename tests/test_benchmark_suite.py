@@ -336,7 +336,7 @@ def test_scores_are_0_for_random_actions_and_1_for_the_zoo():
     other = found._replace(task=task._replace(steps=50_000))  # not the zoo's steps
     assert table.scores([other]) == {}
     first = table.aggregates([found])[2]
-    assert first.startswith("| DQN | 1 | 3 | 0.667 | 0.000 to 1.000 | 67% |")
+    assert first.startswith("| DQN | 1 | 3 | 0.667 | 0.667 | 0.000 to 1.000 | 67% |")
 
 
 def test_random_actions_are_reproducible():
