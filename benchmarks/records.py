@@ -24,7 +24,9 @@ class Run(NamedTuple):
     final    returns (episodes,) of the trained agent, deterministic
     seconds  CPU time of the training without evaluations
     trained  env steps of the training
-    machine  processor and versions, as store.machine names them
+    machine  processor and versions, as store.machine names them; of suite.py also the commit and a
+             hash of npr's source
+    began    time at which the process began that ended the run; 0: not known
     """
 
     seed: int
@@ -34,6 +36,7 @@ class Run(NamedTuple):
     seconds: float
     trained: int
     machine: dict
+    began: float = 0.0
 
 
 class Record(NamedTuple):
@@ -66,6 +69,7 @@ def load(name, folder=FOLDER):
             int(seed), held["steps"][i][there], held["curves"][i][there].astype(float),
             held["final"][i][~np.isnan(held["final"][i])].astype(float), float(held["seconds"][i]),
             int(held["trained"][i]), json.loads(str(held["machines"][held["machine"][i]])),
+            float(held["began"][i]) if "began" in held else 0.0,
         ))  # fmt: skip
     return Record(json.loads(str(held["settings"])), runs)
 
@@ -91,6 +95,7 @@ def add(name, settings, runs, folder=FOLDER):
         "final": _padded([run.final for run in ordered]),
         "seconds": np.array([run.seconds for run in ordered], np.float32),
         "trained": np.array([run.trained for run in ordered]),
+        "began": np.array([run.began for run in ordered]),
         "machines": np.array(machines),
         "machine": np.array([machines.index(text) for text in texts]),
     }

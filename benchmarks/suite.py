@@ -12,10 +12,11 @@ left for the next call, and those that are running at its end are saved.
 benchmarks/curves has a file per task: what suite.py writes and `python benchmarks/table.py` shows.
 Runs that are stored are not repeated; --curves FOLDER stores others elsewhere, to make a row again.
 Files with other settings than those of tasks.py are replaced when a run of theirs is finished. A
-run that began before they were is not stored. Two suites at the same time need different tasks.
+run that began before theirs is not stored. Two suites at the same time need different tasks.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -29,6 +30,8 @@ import records
 import store
 from runner import Job, run_all, seconds_of
 from tasks import GROUPS
+
+from npr.runs.git import head
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS, EPISODES = 20, 10  # evaluations during training, and episodes of each
@@ -77,13 +80,18 @@ class Stopwatch:
         store.write(self.path, {"given": self.given, "seconds": self.seconds})
 
 
+def source_hash():
+    """Of npr's files, which may differ from those of the commit."""
+    files = sorted((ROOT / "npr").rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
 def train(task, seed, folder):
     """Train a run, or go on with it, and print it as JSON."""
-    began = time.time()
+    began, commit, source = time.time(), head(ROOT), source_hash()
     import npr
     from npr.algorithms.agent import Agent
     from npr.files.evaluations import read_evaluations
-    from npr.runs.git import head
 
     config = npr.runs.RunConfig(
         task.algorithm, task.env, {"verbose": 0, **task.settings}, seed, task.budget,
@@ -113,7 +121,7 @@ def train(task, seed, folder):
         "steps": evaluations["timesteps"].tolist(),
         "curve": evaluations["results"].mean(axis=1).tolist(), "final": final.returns.tolist(),
         "seconds": round(seconds, 2), "trained": agent.num_timesteps,
-        "machine": store.machine(PACKAGES) | {"commit": head(ROOT)},
+        "machine": store.machine(PACKAGES) | {"commit": commit, "source": source},
     }))  # fmt: skip
 
 
@@ -160,20 +168,20 @@ def cost(task):
 
 
 def newer(name, settings, began, curves=records.FOLDER):
-    """Whether runs of a task with other settings were stored after this time."""
-    held, path = records.load(name, curves), records.path_of(name, curves)
-    return held is not None and held.settings != settings and path.stat().st_mtime > began
+    """Whether a stored run of a task has other settings and began after this time."""
+    held = records.load(name, curves)
+    others = [] if held is None or held.settings == settings else held.runs
+    return any(run.began > began for run in others)
 
 
 def job(task, seed, folder, curves):
     """The run of a task as a job that stores it."""
 
     def store_run(result):
-        # a preset may have been changed since this suite began, or since the run did
-        settings, began = result.pop("settings"), result.pop("began")
-        if newer(task.name, settings, began, curves):
-            return "not stored: since it began, runs with other settings were"
+        settings = result.pop("settings")  # a preset may have been changed since this suite began
         run = records.Run(**result)
+        if newer(task.name, settings, run.began, curves):
+            return "not stored: runs that began later have other settings"
         if dropped := records.add(task.name, settings, [run], curves):
             print(f"{task.name}: {dropped} runs with other settings were replaced")
         return f"{run.final.mean():,.2f}"

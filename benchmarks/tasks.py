@@ -6,7 +6,7 @@ from npr.presets import LONG, PRESETS
 
 MUJOCO = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
 BOX2D = ("LunarLander-v3", "LunarLanderContinuous-v3")
-# the first seed of rows whose presets were changed because of seeds from 3 on, or from 100 on
+# the first seed of rows whose presets were changed because of stored seeds, or chosen with them
 FIRST_SEEDS = {
     ("PERDQN", "CartPole-v1"): 300, ("QActorCritic", "CartPole-v1"): 200,
     ("A2C", "CartPole-v1"): 200, ("TD3", "Pendulum-v1"): 300,
@@ -26,8 +26,8 @@ class Task(NamedTuple):
     steps     env steps; None: the preset's
     settings  arguments that differ from the preset
     label     what the name of its file ends with
-    first     the first seed: 0 to 2 were seen when older presets were chosen, further ones where
-              they were the reason to change a preset
+    first     the first seed: 0 to 2 were seen when older presets were chosen, in some rows
+              further ones
     grows     no setting depends on the number of steps: a run goes on when `steps` is raised
     cost      CPU seconds of a run, as a guess until one is stored
     """

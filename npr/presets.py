@@ -77,7 +77,7 @@ _PPO: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 _DDPG: dict[str, dict[str, Any]] = {
     "Pendulum-v1": {
-        "total_timesteps": 10_000, "net_arch": [64, 64], "batch_size": 100, "gamma": 0.98,
+        "total_timesteps": 15_000, "net_arch": [64, 64], "batch_size": 100, "gamma": 0.98,
         "learning_starts": 500,
     },
     "MountainCarContinuous-v0": {
@@ -191,19 +191,14 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "DDPG": {
         **_DDPG,
         # with a constant rate and 10,000 steps one seed in ten failed
-        "Pendulum-v1": {
-            **_DDPG["Pendulum-v1"], "total_timesteps": 15_000, "learning_rate": "linear:1e-3",
-        },
+        "Pendulum-v1": {**_DDPG["Pendulum-v1"], "learning_rate": "linear:1e-3"},
     },
     # on MountainCarContinuous-v0 TD3 reached the goal with one seed of three
     "TD3": {
         **{env: preset for env, preset in _DDPG.items() if not env.startswith("MountainCar")},
-        "Pendulum-v1": {
-            # with tau=0.005 one seed in fifteen ended with a pendulum that turns at full speed: the
-            # targets learn too slowly what that costs
-            "total_timesteps": 15_000, "net_arch": [64, 64], "batch_size": 100, "gamma": 0.98,
-            "learning_starts": 500, "tau": 0.02,
-        },
+        # with tau=0.005 two of fifty trainings ended with a pendulum that turns at full speed: the
+        # targets learn too slowly what that costs
+        "Pendulum-v1": {**_DDPG["Pendulum-v1"], "tau": 0.02},
     },
     "SoftQ": {
         "CartPole-v1": {

@@ -27,10 +27,10 @@ all.
 
 Measured, mean return: Pendulum-v1 -153.6 in 15,000 steps (10 seeds); MountainCarContinuous-v0 93.2
 in 40,000 steps (10 seeds); TD3: Pendulum-v1 -149.8 in 15,000 steps (10 seeds); DDPG:
-LunarLanderContinuous-v3 203.5 in 300,000 steps (2 seeds); HalfCheetah-v5 5,026 in 100,000 steps (3
-seeds); Hopper-v5 1,046 in 100,000 steps (3 seeds); Walker2d-v5 98.4 in 100,000 steps (2 seeds);
-TD3: HalfCheetah-v5 5,214 in 100,000 steps (2 seeds); Hopper-v5 589.4 in 100,000 steps (2 seeds);
-Walker2d-v5 160.1 in 100,000 steps (2 seeds).
+LunarLanderContinuous-v3 172.9 in 300,000 steps (5 seeds); HalfCheetah-v5 5,026 in 100,000 steps (3
+seeds); Hopper-v5 1,046 in 100,000 steps (3 seeds); Walker2d-v5 77.3 in 100,000 steps (3 seeds);
+TD3: HalfCheetah-v5 5,060 in 100,000 steps (3 seeds); Hopper-v5 483.5 in 100,000 steps (3 seeds);
+Walker2d-v5 381.1 in 100,000 steps (3 seeds).
 """
 
 from typing import Literal

@@ -32,8 +32,9 @@ expectations in 12-14 are exact, over all actions; H_bar is then 0.6 log K. With
 al. 2021).
 
 Measured, mean return: Pendulum-v1 -149.3 in 5,000 steps (10 seeds); MountainCarContinuous-v0 93.8
-in 30,000 steps (10 seeds); HalfCheetah-v5 4,993 in 100,000 steps (2 seeds); Hopper-v5 828.7 in
-100,000 steps (2 seeds); Walker2d-v5 418.8 in 100,000 steps (2 seeds).
+in 30,000 steps (10 seeds); LunarLanderContinuous-v3 -33.6 in 300,000 steps (1 seed); HalfCheetah-v5
+4,880 in 100,000 steps (3 seeds); Hopper-v5 828.7 in 100,000 steps (2 seeds); Walker2d-v5 418.8 in
+100,000 steps (2 seeds).
 """  # noqa: E501
 
 import math
