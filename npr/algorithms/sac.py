@@ -33,8 +33,8 @@ al. 2021).
 
 Measured, mean return: Pendulum-v1 -149.3 in 5,000 steps (10 seeds); MountainCarContinuous-v0 93.8
 in 30,000 steps (10 seeds); LunarLanderContinuous-v3 -33.6 in 300,000 steps (1 seed); HalfCheetah-v5
-4,880 in 100,000 steps (3 seeds); Hopper-v5 828.7 in 100,000 steps (2 seeds); Walker2d-v5 418.8 in
-100,000 steps (2 seeds).
+4,880 in 100,000 steps (3 seeds); Hopper-v5 707.7 in 100,000 steps (3 seeds); Walker2d-v5 363.6 in
+100,000 steps (3 seeds).
 """  # noqa: E501
 
 import math

@@ -28,7 +28,8 @@ action. The paper scales the reward by 1 / alpha instead. The first learning_sta
 uniform. Actions are in [-1, 1] per dimension, and log pi is their density. With n_target_critics, 9
 uses the minimum of so many critics, drawn for each update, and 11 the mean of all.
 
-Measured, mean return: Pendulum-v1 -145.9 in 10,000 steps (10 seeds).
+Measured, mean return: Pendulum-v1 -145.9 in 10,000 steps (10 seeds); HalfCheetah-v5 4,387 in
+100,000 steps (1 seed).
 """  # noqa: E501
 
 from npr.algorithms.base import Algorithm
