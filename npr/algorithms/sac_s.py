@@ -29,7 +29,7 @@ uniform. Actions are in [-1, 1] per dimension, and log pi is their density. With
 uses the minimum of so many critics, drawn for each update, and 11 the mean of all.
 
 Measured, mean return: Pendulum-v1 -145.9 in 10,000 steps (10 seeds); HalfCheetah-v5 4,387 in
-100,000 steps (1 seed).
+100,000 steps (1 seed); Hopper-v5 316.1 in 100,000 steps (1 seed).
 """  # noqa: E501
 
 from npr.algorithms.base import Algorithm
