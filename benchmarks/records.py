@@ -114,6 +114,12 @@ def _padded(rows, dtype=np.float32):
     return table
 
 
+def resampled_means(groups, resamples=10_000):
+    """Means (groups, resamples) of draws with replacement from each group of numbers."""
+    rng = np.random.default_rng(0)
+    return np.array([rng.choice(one, (resamples, len(one))).mean(axis=1) for one in groups])
+
+
 class Summary(NamedTuple):
     """Statistics of the final returns over the runs of a task.
 

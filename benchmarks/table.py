@@ -245,11 +245,9 @@ def scores(rows):
     return found
 
 
-def mean_over_rows(held, resamples=10_000):
+def mean_over_rows(held):
     """The mean of the mean scores of rows, and its 95 % interval by stratified bootstrap."""
-    rng = np.random.default_rng(0)
-    drawn = [rng.choice(one, (resamples, len(one))).mean(axis=1) for one in held]
-    low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975])
+    low, high = np.quantile(records.resampled_means(held).mean(axis=0), [0.025, 0.975])
     return float(np.mean([one.mean() for one in held])), low, high
 
 
